@@ -1,0 +1,21 @@
+"""upland's own detector behind the peers' face: its defaults, and each criterion by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks.peers import Array, Fit, Score
+
+
+def energy_detector(train: Array, seed: int, **arguments: Any) -> Score:
+    """The fitted detector's `anomaly_score`."""
+    from upland import EnergyDetector
+
+    return EnergyDetector(random_state=seed, progress=False, **arguments).fit(train).anomaly_score
+
+
+OURS: dict[str, Fit] = {
+    "upland": energy_detector,
+    "upland energy": lambda train, seed: energy_detector(train, seed, criterion="energy"),
+    "upland reconstruction": lambda train, seed: energy_detector(train, seed, criterion="reconstruction"),
+}
