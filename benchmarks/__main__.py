@@ -1,0 +1,59 @@
+"""Every benchmark, one after another, then the page of results: `python -m benchmarks --data DIR`.
+
+What stands in the output folder already is not run again. `--quick` takes one seed and leaves out PyOD and
+KDD.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from benchmarks.records import command, data_argument
+
+QUICK_METHODS = ["upland", "kNN", "IForest", "LOF", "PCA"]
+RESULTS = Path(__file__).parent / "results"
+
+
+def arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = command(__doc__)
+    data_argument(parser)
+    parser.add_argument("--output", type=Path, default=RESULTS, help="folder of results")
+    parser.add_argument("--quick", action="store_true", help="minutes instead of hours")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = arguments(argv)
+    options.output.mkdir(parents=True, exist_ok=True)
+    for name, extra in plan(options.data, options.quick).items():
+        run(name, "--output", str(options.output / f"{name}.json"), *extra)
+    results = sorted(map(str, options.output.glob("*.json")))
+    run("report", *results, "--output", str(options.output / "README.md"))
+    return 0
+
+
+def plan(data: Path, quick: bool) -> dict[str, list[str]]:
+    """The commands and their arguments, short ones first."""
+    source = ["--data", str(data)]
+    if quick:
+        return {
+            "dagmm": [*source, "--sets", "thyroid", "arrhythmia", "--seeds", "3"],
+            "adbench": [*source, "--seeds", "0", "--methods", *QUICK_METHODS],
+            "calibration": ["--redraws", "20"],
+            "speed": ["--parts", "step", "help", "scoring"],
+        }
+    return {"speed": [], "dagmm": source, "calibration": [], "adbench": source}
+
+
+def run(name: str, *arguments: str) -> None:
+    """One benchmark in a process of its own, on one thread."""
+    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *arguments], check=True, env=one_thread)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,242 @@
+"""Time and memory against peers and against the hardware's own bound; one thread, one run.
+
+    step      one training step (120 inputs, 512-512, batch 1024) over its own matrix products, and by
+              autograd's double backward
+    help      seconds until `upland --help` is back
+    scoring   rows scored per CPU second over the products of scoring
+    memory    peak memory of `upland score` on a Parquet file of 1 and of 10 million rows
+    table     fit and score 100,000 x 30 with 2 % planted anomalies: CPU seconds and AUROC beside PyOD's
+              AutoEncoder and IsolationForest
+
+Times are CPU seconds of this process (wall seconds for `help`), so that a busy machine changes them little.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.metrics import roc_auc_score
+
+from benchmarks import peers
+from benchmarks.ours import OURS
+from benchmarks.products import scoring_products, training_products
+from benchmarks.records import Records, command
+from benchmarks.synthetic import planted_table
+
+KEYS = ("part", "method")
+TABLE = {"upland": OURS["upland"], "IForest": peers.isolation_forest, "PyOD AutoEncoder": peers.autoencoder}
+STEP_WIDTH, STEP_HIDDEN, STEP_BATCH = 120, (512, 512), 1024
+CLI = (sys.executable, "-m", "upland.apps.cli")
+
+
+def arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = command(__doc__)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--rows", type=int, default=100_000, help="rows of the table")
+    parser.add_argument("--file-rows", nargs="+", type=int, default=[1_000_000, 10_000_000])
+    parser.add_argument(
+        "--scratch", type=Path, help="folder for the large files; a temporary one if left out"
+    )
+    parser.add_argument("--output", type=Path, required=True, help="JSON file, taken up if it exists")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = arguments(argv)
+    torch.set_num_threads(1)
+    records = Records.open(options.output, KEYS)
+    for part in options.parts:
+        PARTS[part](records, options)
+    return 0
+
+
+def note(records: Records, part: str, method: str, values: Mapping[str, Any]) -> None:
+    """Write one row and show it."""
+    records.add({"part": part, "method": method, **values})
+    shown = "  ".join(f"{key} {value:.4g}" for key, value in values.items())
+    print(f"{part:8} {method:34} {shown}", flush=True)
+
+
+def interleaved(tasks: Mapping[str, Callable[[], object]], repeats: int = 20) -> dict[str, float]:
+    """Median CPU seconds of each task, taken in turns, after two turns of warming up."""
+    seconds: dict[str, list[float]] = {name: [] for name in tasks}
+    for turn in range(repeats + 2):
+        for name, task in tasks.items():
+            start = time.process_time()
+            task()
+            if turn >= 2:
+                seconds[name].append(time.process_time() - start)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+# -- table ---------------------------------------------------------------------------------------------------
+
+
+def table(records: Records, options: argparse.Namespace) -> None:
+    """Fit on the whole table, anomalies included, and score it."""
+    x, labels = planted_table(options.rows, 30, 0.02, seed=0)
+    for name, fit in TABLE.items():
+        if records.find(part="table", method=name) is None:
+            peers.warm_up(fit)
+            torch.set_num_threads(1)
+            result = peers.run(fit, x, x, 0)
+            note(records, "table", name, {
+                "auroc": float(roc_auc_score(labels, result.scores)),
+                "fit_seconds": result.fit_seconds,
+                "score_seconds": result.score_seconds,
+                "rows_per_second": len(x) / result.score_seconds,
+            })  # fmt: skip
+
+
+# -- step ----------------------------------------------------------------------------------------------------
+
+
+def step(records: Records, options: argparse.Namespace) -> None:
+    """Noise, loss, backward pass and optimiser; the same by autograd's second derivative; the products."""
+    sizes = (STEP_WIDTH, *STEP_HIDDEN)
+    tasks = {
+        "matrix products alone": training_products(STEP_BATCH, sizes),
+        "upland": training_step(explicit=True),
+        "autograd double backward": training_step(explicit=False),
+    }
+    seconds = interleaved(tasks)
+    bound = seconds["matrix products alone"]
+    for name, value in seconds.items():
+        if records.find(part="step", method=name) is None:
+            note(records, "step", name, {"milliseconds": 1000 * value, "over_bound": value / bound})
+
+
+def training_step(explicit: bool) -> Callable[[], object]:
+    """One step of the training loop itself, on a fixed batch."""
+    from upland.models.base import ModuleEnergy
+    from upland.models.energies import DenseEnergy
+    from upland.objectives import denoising
+    from upland.training import Settings, Training
+
+    generator = torch.Generator().manual_seed(0)
+    dense = DenseEnergy(STEP_WIDTH, STEP_HIDDEN, generator=generator)
+    settings = Settings(steps=1000, looks=1, patience=1, learning_rate=1e-3, seed=0)
+    training = Training(
+        dense if explicit else ModuleEnergy(dense),
+        lambda model, x, noise: denoising(model, x, 0.5, noise),
+        settings,
+    )
+    batch = torch.randn(STEP_BATCH, STEP_WIDTH, generator=generator)
+    return lambda: training._update(batch, generator)
+
+
+# -- scoring -------------------------------------------------------------------------------------------------
+
+
+def scoring(records: Records, options: argparse.Namespace) -> None:
+    """The whole way from a row of numbers to its score, over the products of every net that it passes."""
+    from upland import EnergyDetector
+
+    x, _ = planted_table(options.rows, 30, 0.02, seed=0)
+    detector = EnergyDetector(random_state=0, progress=False, epochs=1).fit(x)
+    nets = [layer_sizes(model) for model in detector.models_]
+    decode = detector.criterion == "reconstruction"
+    blocks = [scoring_products(4096, sizes, decode) for sizes in nets]
+    once = interleaved({"products": lambda: [products() for products in blocks]})["products"]
+    bound = once * len(x) / 4096
+    whole = interleaved({"whole": lambda: detector.anomaly_score(x)}, repeats=5)["whole"]
+    for name, seconds in {"matrix products alone": bound, "upland": whole}.items():
+        if records.find(part="scoring", method=name) is None:
+            share = {"rows_per_second": len(x) / seconds, "share_of_bound": bound / seconds}
+            note(records, "scoring", name, share)
+
+
+def layer_sizes(model: Any) -> tuple[int, ...]:
+    """(inputs, units of each layer) of a `DenseEnergy`."""
+    weights = list(model.weights)
+    return (weights[0].shape[1], *(w.shape[0] for w in weights))
+
+
+# -- memory, help --------------------------------------------------------------------------------------------
+
+
+def memory(records: Records, options: argparse.Namespace) -> None:
+    """Fit a detector by the command line, then score files of growing length with it."""
+    with tempfile.TemporaryDirectory(dir=options.scratch) as folder:
+        model = Path(folder) / "model.safetensors"
+        normal = write_parquet(Path(folder) / "normal.parquet", 20_000)
+        measured_command([*CLI, "fit", str(normal), "-o", str(model)])
+        for rows in options.file_rows:
+            if records.find(part="memory", method=f"{rows:,} rows") is None:
+                note(records, "memory", f"{rows:,} rows", scored_file(Path(folder), model, rows))
+
+
+def scored_file(folder: Path, model: Path, rows: int) -> dict[str, float]:
+    """Peak memory and seconds of one scoring command."""
+    source, target = write_parquet(folder / "rows.parquet", rows), folder / "scored.parquet"
+    peak, cpu = measured_command([*CLI, "score", str(model), str(source), "-o", str(target)])
+    size = source.stat().st_size
+    source.unlink()
+    target.unlink()
+    return {
+        "file_megabytes": size / 2**20,
+        "peak_megabytes": peak,
+        "cpu_seconds": cpu,
+        "rows_per_second": rows / cpu,
+    }
+
+
+def write_parquet(path: Path, rows: int, columns: int = 10, batch: int = 100_000) -> Path:
+    """A file of normal rows, written in row groups of `batch`."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    generator = np.random.default_rng(rows)
+    schema = pa.schema([(f"x{i}", pa.float32()) for i in range(columns)])
+    with pq.ParquetWriter(path, schema) as writer:
+        for start in range(0, rows, batch):
+            x = generator.normal(size=(columns, min(batch, rows - start))).astype(np.float32)
+            writer.write_table(pa.table(list(x), schema=schema))
+    return path
+
+
+def measured_command(parts: Sequence[str]) -> tuple[float, float]:
+    """Peak resident megabytes and CPU seconds of one child process."""
+    child = subprocess.Popen(parts, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    assert child.stderr is not None
+    message = child.stderr.read()
+    _, status, usage = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    if child.returncode:
+        raise RuntimeError(f"{' '.join(parts)} ended with {child.returncode}: {message.decode()[-2000:]}")
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return usage.ru_maxrss / unit, usage.ru_utime + usage.ru_stime
+
+
+def help_time(records: Records, options: argparse.Namespace) -> None:
+    """Median wall seconds of `upland --help` over nine calls."""
+    if records.find(part="help", method="upland --help") is None:
+        seconds = []
+        for _ in range(9):
+            start = time.perf_counter()
+            measured_command([*CLI, "--help"])
+            seconds.append(time.perf_counter() - start)
+        note(records, "help", "upland --help", {"seconds": statistics.median(seconds), "best": min(seconds)})
+
+
+PARTS: dict[str, Callable[[Records, argparse.Namespace], None]] = {
+    "step": step,
+    "help": help_time,
+    "scoring": scoring,
+    "memory": memory,
+    "table": table,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())
