@@ -11,12 +11,21 @@ import pytest
 SOURCE = Path(__file__).parent.parent / "src" / "upland"
 
 FLOORS = [
-    ["data.schema", "data.tables", "data.sources", "tensorfile"],
+    [
+        "data.encodings",
+        "data.frames",
+        "data.learning",
+        "data.schema",
+        "data.sources",
+        "data.tables",
+        "data.values",
+    ]
+    + ["tensorfile"],
     ["models.base", "models.energies"],
     ["objectives", "training", "criteria.points", "calibration"],
     ["detectors"],
     ["explanation", "persistence", "pyod"],
-    ["apps.console", "apps.streaming"],
+    ["apps.console", "apps.streaming", "apps.views"],
     ["apps.cli", "apps.demo"],
 ]
 SEPARATE = {3, 7}  # floors whose rooms do not import each other

@@ -1,0 +1,339 @@
+"""The command line: `upland fit`, `score`, `info`, `calibrate`, `demo`.
+
+Everything heavy is imported inside the command that needs it, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from upland.apps.console import (
+    ANOMALY,
+    OutputError,
+    Reporter,
+    check_target,
+    console,
+    fail,
+    reporting,
+    writing,
+)
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from upland.apps.streaming import Outcome
+    from upland.data.sources import Source
+    from upland.detectors import Detector
+
+EXIT_CODES = """
+Exit codes: 0 done; 1 the data or the model file cannot be used; 2 the command line is not understood;
+3 the output exists or cannot be written; 10 rows were flagged (with --fail-on-anomaly); 70 an error inside upland;
+130 interrupted. UPLAND_DEBUG=1 shows where an error arose.
+"""
+
+app = typer.Typer(
+    name="upland",
+    help="Find the rows of a table that do not look like normal ones, and say why.",
+    epilog=EXIT_CODES,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+class Criterion(StrEnum):
+    """What is counted as the anomaly score."""
+
+    reconstruction = "reconstruction"
+    energy = "energy"
+
+
+class Procedure(StrEnum):
+    """How held-out rows turn anomaly scores into p-values."""
+
+    auto = "auto"
+    split = "split"
+    cross = "cross"
+
+
+class Control(StrEnum):
+    """What alpha bounds."""
+
+    false_alarm = "false_alarm"
+    fdr = "fdr"
+
+
+Model = Annotated[Path, typer.Argument(help="A model file that `upland fit` wrote.", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output file if it exists.")]
+
+
+def main() -> None:
+    """Run the command line; a usage error is one paragraph, or JSON when `--json` was asked for."""
+    as_json = "--json" in sys.argv[1:]
+    try:
+        code = app(args=sys.argv[1:] or ["--help"], prog_name="upland", standalone_mode=False)
+    except typer.TyperException as error:
+        code = fail(f"{error.format_message()} Try: upland --help", error.exit_code, as_json).exit_code
+    except BrokenPipeError:  # the reader of our output has left, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from upland import __version__
+
+        typer.echo(f"upland {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def upland(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Find the rows of a table that do not look like normal ones, and say why."""
+
+
+@app.command(epilog=EXIT_CODES)
+def fit(
+    data: Annotated[
+        Path, typer.Argument(help="Normal rows: CSV, TSV, Parquet or Arrow.", show_default=False)
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Model file to write (.safetensors).")],
+    criterion: Annotated[Criterion | None, typer.Option(help="What counts as the anomaly score.")] = None,
+    noise: Annotated[
+        float | None, typer.Option(help="Standard deviation of the training noise, in scaled units.")
+    ] = None,
+    categorical: Annotated[
+        list[str] | None, typer.Option(help="A column of codes, not of amounts; repeatable.")
+    ] = None,
+    ignore: Annotated[
+        list[str] | None, typer.Option(help="A column to leave out, such as a label; repeatable.")
+    ] = None,
+    calibration: Annotated[Procedure | None, typer.Option(help="How p-values are made.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the rows at most.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of all randomness.")] = 0,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="File to resume from, kept up to date while fitting.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, mps or auto.")] = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Learn what normal rows look like and write a model file."""
+    with reporting(as_json, quiet) as reporter:
+        check_target(output, overwrite)
+        from upland.detectors import EnergyDetector
+
+        chosen = {
+            "criterion": criterion and criterion.value,
+            "noise": noise,
+            "categorical": categorical,
+            "ignore": ignore,
+            "calibration": calibration and calibration.value,
+            "epochs": epochs,
+            "device": device,
+        }
+        given: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
+        progress = False if quiet or as_json else "auto"
+        detector = EnergyDetector(**given, random_state=seed, progress=progress)
+        detector.fit(_existing(data), checkpoint=checkpoint)
+        _save(reporter, detector, output)
+
+
+@app.command(epilog=EXIT_CODES)
+def score(
+    model: Model,
+    data: Annotated[
+        Path, typer.Argument(help="Rows to judge: CSV, TSV, Parquet or Arrow.", show_default=False)
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="CSV or Parquet file to write: the rows and their verdicts."),
+    ] = None,
+    alpha: Annotated[float, typer.Option(help="The false-alarm or false-discovery rate to keep.")] = 0.05,
+    control: Annotated[
+        Control,
+        typer.Option(
+            help="false_alarm: share of normal rows flagged; fdr: share of flagged rows that are normal."
+        ),
+    ] = Control.false_alarm,
+    why: Annotated[
+        bool, typer.Option("--why", help="Write a column naming the three columns to blame.")
+    ] = False,
+    top: Annotated[int, typer.Option(min=1, help="How many of the strangest rows to show.")] = 10,
+    replace_columns: Annotated[
+        bool, typer.Option("--replace-columns", help="Replace columns named like those that scoring adds.")
+    ] = False,
+    fail_on_anomaly: Annotated[
+        bool, typer.Option("--fail-on-anomaly", help="Exit with 10 if rows were flagged.")
+    ] = False,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, mps or auto.")] = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Score rows: adds anomaly_score, p_value, is_anomaly and, with --why, the columns to blame.
+
+    Without -o nothing is written and the strangest rows are shown.
+    """
+    with reporting(as_json, quiet) as reporter:
+        _check_alpha(alpha)
+        if output is not None:
+            _check_output(output, data, overwrite)
+        from upland.apps.streaming import score_file
+        from upland.data.sources import open_source
+        from upland.persistence import load
+
+        detector = load(model)
+        if device is not None:
+            detector.set_params(device=device)
+        source = open_source(data)
+        with _progress(source, 2 if control is Control.fdr else 1, quiet or as_json) as seen:
+            outcome = score_file(
+                detector,
+                source,
+                output,
+                alpha=alpha,
+                control=control.value,
+                why=why,
+                overwrite=overwrite,
+                replace_columns=replace_columns,
+                top=top,
+                batch_size=8_192 if why else 65_536,
+                seen=seen,
+            )
+        if outcome.extra:
+            reporter.note(f"not used by the model, carried through: {', '.join(outcome.extra)}")
+        _tell(reporter, outcome, detector, alpha, control.value, output)
+    if fail_on_anomaly and outcome.flagged:
+        raise typer.Exit(ANOMALY)
+
+
+@app.command(epilog=EXIT_CODES)
+def info(model: Model, as_json: Json = False) -> None:
+    """Print what a model file holds: columns, calibration, guarantee, training."""
+    with reporting(as_json) as reporter:
+        from upland.apps.views import info_lines
+        from upland.persistence import load
+
+        told = load(model).info()
+        reporter.result(told, lambda screen: screen.print(info_lines(told)))
+
+
+@app.command(epilog=EXIT_CODES)
+def calibrate(
+    model: Model,
+    data: Annotated[Path, typer.Argument(help="Fresh normal rows.", show_default=False)],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Model file to write.")] = None,
+    in_place: Annotated[bool, typer.Option("--in-place", help="Replace the model file itself.")] = False,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Renew the calibration on fresh normal rows; the model itself is not fitted again."""
+    if (output is None) == (not in_place):
+        raise typer.BadParameter("say where the renewed model goes: either -o FILE or --in-place")
+    with reporting(as_json, quiet) as reporter:
+        target = output or model
+        check_target(target, overwrite or in_place)
+        from upland.data.sources import open_source
+        from upland.persistence import load
+
+        detector = load(model)
+        rows = open_source(data).read(detector.encoder_.schema_)
+        detector.calibrate(rows)
+        _save(reporter, detector, target)
+
+
+@app.command(epilog=EXIT_CODES)
+def demo(
+    out: Annotated[Path, typer.Option("--out", help="Folder to write into.")] = Path("upland-demo"),
+) -> None:
+    """Fit and score real data (breast cancer: benign is normal) and show what comes out."""
+    with reporting():
+        from upland.apps.demo import run
+
+        run(out, console(sys.stdout))
+
+
+def _existing(path: Path) -> Path:
+    """Let the door of the sources speak first: its errors name the file."""
+    from upland.data.sources import open_source
+
+    open_source(path)
+    return path
+
+
+def _check_alpha(alpha: float) -> None:
+    if not 0 < alpha < 1:
+        raise typer.BadParameter(f"--alpha must lie between 0 and 1, not {alpha:g}")
+
+
+def _check_output(output: Path, data: Path, overwrite: bool) -> None:
+    check_target(output, overwrite)
+    if output.exists() and data.exists() and output.samefile(data):
+        raise OutputError(f"{output} is the input itself; choose another output")
+
+
+def _save(reporter: Reporter, detector: Detector, output: Path) -> None:
+    """Write the model and tell what it is."""
+    from upland.apps.views import info_lines
+    from upland.persistence import save
+
+    with writing(output):
+        save(detector, output)
+    told = detector.info()
+
+    def show(screen: Console) -> None:
+        screen.print(info_lines(told))
+        screen.print(f"wrote {output}", soft_wrap=True)
+
+    reporter.result({"model": str(output), "info": told}, show)
+
+
+@contextmanager
+def _progress(source: Source, passes: int, quiet: bool) -> Iterator[Callable[[int], None]]:
+    """A bar on standard error while rows go by; nothing where no one looks."""
+    screen = console(sys.stderr)
+    if quiet or not screen.is_terminal:
+        yield lambda rows: None
+        return
+    from rich.progress import Progress
+
+    with Progress(console=screen, transient=True) as bar:
+        total = source.n_rows
+        task = bar.add_task("scoring", total=None if total is None else passes * total)
+        yield lambda rows: bar.advance(task, rows)
+
+
+def _tell(
+    reporter: Reporter, outcome: Outcome, detector: Detector, alpha: float, control: str, output: Path | None
+) -> None:
+    """The summary; without an output file also the strangest rows."""
+    from upland.apps.views import outcome_document, outcome_line, strangest_table
+
+    def show(screen: Console) -> None:
+        if output is None:
+            screen.print(strangest_table(outcome.strangest))
+            screen.print("* flagged; rows are counted from 1, without the header", style="dim")
+        screen.print(outcome_line(outcome, alpha, control))
+        if output is not None:
+            screen.print(f"wrote {output}", soft_wrap=True)
+
+    document = outcome_document(outcome, detector.calibration_, alpha, control)
+    reporter.result({**document, "output": None if output is None else str(output)}, show)

@@ -1,0 +1,211 @@
+"""What a program says: results on standard output, everything else on standard error.
+
+A person gets one red paragraph for an error and one yellow line for a warning. A program (`--json`) gets
+exactly one JSON document on standard output, warnings inside it, or one JSON document with the error on
+standard error. Nobody gets a traceback, unless `UPLAND_DEBUG=1` asks for it.
+
+| exit code | meaning |
+|---|---|
+| 0 | done |
+| 1 | the data or the model file cannot be used as given |
+| 2 | the command line is not understood |
+| 3 | the output exists already or cannot be written |
+| 10 | done, and rows were flagged (with `--fail-on-anomaly` only) |
+| 70 | an error inside upland |
+| 130 | interrupted |
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+BAD_INPUT, USAGE, OUTPUT, ANOMALY, INTERNAL, INTERRUPTED = 1, 2, 3, 10, 70, 130
+_KINDS = {
+    BAD_INPUT: "input",
+    USAGE: "usage",
+    OUTPUT: "output",
+    INTERNAL: "internal",
+    INTERRUPTED: "interrupted",
+}
+
+
+class OutputError(Exception):
+    """An output that exists already or cannot be written."""
+
+
+class Reporter:
+    """One command's voice.
+
+    Args:
+        as_json: Whether the result is one JSON document.
+        quiet: Whether notes are left out.
+    """
+
+    def __init__(self, as_json: bool = False, quiet: bool = False) -> None:
+        self.as_json = as_json
+        self.quiet = quiet
+        self.warnings: list[str] = []
+
+    def note(self, text: str) -> None:
+        """Say in passing what happened; programs and quiet callers do not hear it."""
+        if not (self.as_json or self.quiet):
+            say(text, "dim")
+
+    def warn(self, text: str) -> None:
+        """Say once what deserves attention: a yellow line, or an entry of the JSON document."""
+        if text in self.warnings:
+            return
+        self.warnings.append(text)
+        if not self.as_json:
+            say(f"warning: {text}", "yellow")
+
+    def result(self, document: Mapping[str, Any], show: Callable[[Console], None]) -> None:
+        """Print the result: as JSON, or by `show` on a console."""
+        if self.as_json:
+            sys.stdout.write(
+                json.dumps({**document, "warnings": self.warnings}, indent=2, allow_nan=False) + "\n"
+            )
+        elif not self.quiet:
+            show(console(sys.stdout))
+
+
+def console(stream: TextIO) -> Console:
+    """A console on a stream: as wide as the terminal, 80 columns in a pipe."""
+    from rich.console import Console
+
+    width = None if stream.isatty() or "COLUMNS" in os.environ else 80
+    return Console(file=stream, highlight=False, width=width)
+
+
+def say(text: str, style: str) -> None:
+    """One paragraph on standard error; in a pipe it stays on one line."""
+    from rich.text import Text
+
+    paragraph = " ".join(text.split())
+    voice = console(sys.stderr)
+    voice.print(Text(paragraph, style=style), soft_wrap=not voice.is_terminal)
+
+
+def grid(headings: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = ()) -> RenderableType:
+    """A plain table; the columns named in `right` are aligned to the right."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for heading in headings:
+        table.add_column(heading, justify="right" if heading in right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def pairs(entries: Mapping[str, object]) -> RenderableType:
+    """Names and values, one line each."""
+    from rich.table import Table
+
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in entries.items():
+        table.add_row(name, str(value))
+    return table
+
+
+def check_target(path: Path, overwrite: bool) -> None:
+    """Refuse an output that could not be written in the end, before any work is done.
+
+    Args:
+        path: The file to write.
+        overwrite: Whether an existing file may be replaced.
+
+    Raises:
+        OutputError: The file exists, is a directory, or its folder is missing or not writable.
+    """
+    if path.is_dir():
+        raise OutputError(f"cannot write {path}: it is a directory")
+    if path.exists() and not overwrite:
+        raise OutputError(f"{path} exists already; choose another name or say --overwrite")
+    if not path.parent.is_dir():
+        raise OutputError(f"cannot write {path}: there is no folder {path.parent}")
+    if not os.access(path.parent, os.W_OK):
+        raise OutputError(f"cannot write {path}: no permission to write into {path.parent}")
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn what goes wrong with the output into an `OutputError` that names it."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+@contextmanager
+def reporting(as_json: bool = False, quiet: bool = False) -> Iterator[Reporter]:
+    """Run a command: warnings become lines, errors one paragraph and an exit code.
+
+    Args:
+        as_json: Whether result and errors are JSON.
+        quiet: Whether notes and the result's table are left out.
+
+    Raises:
+        typer.Exit: The command failed; the code says how.
+    """
+    reporter = Reporter(as_json, quiet)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for category in (UserWarning, RuntimeWarning):
+            warnings.simplefilter("always", category)
+        warnings.showwarning = lambda message, *_, **__: reporter.warn(str(message))
+        try:
+            yield reporter
+        except (typer.Exit, typer.TyperException):
+            raise
+        except KeyboardInterrupt:
+            raise fail("interrupted; nothing was written", INTERRUPTED, as_json) from None
+        except OutputError as error:
+            raise fail(str(error), OUTPUT, as_json) from error
+        except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
+            raise fail(_sentence(error), BAD_INPUT, as_json) from error
+        except Exception as error:
+            inside = f"an error inside upland: {type(error).__name__}: {error}. UPLAND_DEBUG=1 shows where."
+            raise fail(inside, INTERNAL, as_json) from error
+
+
+def fail(message: str, code: int, as_json: bool) -> typer.Exit:
+    """Tell an error on standard error and give the exit to raise.
+
+    Args:
+        message: The paragraph.
+        code: The exit code.
+        as_json: Whether to tell it as a JSON document.
+    """
+    if os.environ.get("UPLAND_DEBUG") == "1":
+        traceback.print_exc()
+    if as_json:
+        error = {"kind": _KINDS.get(code, "input"), "message": message, "exit_code": code}
+        sys.stderr.write(json.dumps({"error": error}) + "\n")
+    else:
+        say(f"error: {message}", "bold red")
+    return typer.Exit(code)
+
+
+def _sentence(error: BaseException) -> str:
+    if isinstance(error, MemoryError):
+        return "there is not enough memory for this; try fewer rows or columns, or a Parquet file"
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return str(error) or type(error).__name__

@@ -1,0 +1,110 @@
+"""What results look like: tables and lines for a person, JSON documents for a program."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from upland.apps.console import grid, pairs
+from upland.apps.streaming import Outcome, Row, reason_text
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from upland.calibration import Calibration
+    from upland.explanation import Reason
+
+RATES = {"false_alarm": "false-alarm rate", "fdr": "false-discovery rate"}
+
+
+def info_lines(told: Mapping[str, Any]) -> RenderableType:
+    """A detector's `info()`, one line for each entry."""
+    return pairs(_flat(told))
+
+
+def strangest_table(rows: Sequence[Row]) -> RenderableType:
+    """The strangest rows, worst first, with the columns to blame; a star marks a flagged row."""
+    lines = [
+        [
+            f"{row.number}{'*' if row.is_anomaly else ' '}",
+            f"{row.anomaly_score:.4g}",
+            f"{row.p_value:.3g}",
+            "\n".join(map(reason_text, row.reasons)),
+        ]
+        for row in rows
+    ]
+    return grid(["row", "score", "p", "why"], lines, right=["row", "score", "p"])
+
+
+def outcome_line(outcome: Outcome, alpha: float, control: str) -> str:
+    """How many rows were flagged, at which rate of which error."""
+    share = outcome.flagged / outcome.rows
+    return f"{outcome.flagged:,} of {outcome.rows:,} rows flagged ({share:.1%}) at {RATES[control]} {alpha:g}"
+
+
+def outcome_document(
+    outcome: Outcome, calibration: Calibration, alpha: float, control: str
+) -> dict[str, Any]:
+    """The same for a program.
+
+    Args:
+        outcome: What scoring came to.
+        calibration: The calibration that the p-values come from.
+        alpha: The rate asked for.
+        control: Which rate it is: `false_alarm` or `fdr`.
+    """
+    return {
+        "rows": outcome.rows,
+        "flagged": outcome.flagged,
+        "alpha": alpha,
+        "control": control,
+        "calibration": calibration.kind,
+        "smallest_p": calibration.smallest_p,
+        "extra_columns": outcome.extra,
+        "strangest": [_row_document(row) for row in outcome.strangest],
+    }
+
+
+def _row_document(row: Row) -> dict[str, Any]:
+    return {
+        "row": row.number,
+        "anomaly_score": row.anomaly_score,
+        "p_value": row.p_value,
+        "is_anomaly": row.is_anomaly,
+        "why": [_reason_document(reason) for reason in row.reasons],
+    }
+
+
+def _reason_document(reason: Reason) -> dict[str, Any]:
+    return {
+        "column": reason.column,
+        "share": float(reason.share),
+        "value": _plain(reason.value),
+        "expected": _plain(reason.expected),
+    }
+
+
+def _plain(value: Any) -> str | float | bool | None:
+    """A cell for JSON: numbers and text as they are, a missing one as null, the rest as text."""
+    if isinstance(value, bool | str):
+        return value
+    if value is None or value != value:  # NaN and NaT differ from themselves
+        return None
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return str(value)
+
+
+def _flat(told: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Nested values as lines: `calibration n`, `training epochs`."""
+    lines: dict[str, str] = {}
+    for name, value in told.items():
+        heading = f"{prefix} {name}".strip().replace("_", " ")
+        if isinstance(value, Mapping):
+            lines |= _flat(value, heading)
+        elif isinstance(value, list | tuple):
+            lines[heading] = ", ".join(map(str, value))
+        else:
+            lines[heading] = f"{value:.5g}" if isinstance(value, float) else str(value)
+    return lines
