@@ -12,41 +12,52 @@ import subprocess
 import sys
 from pathlib import Path
 
+from benchmarks.baselines import BASELINES
+from benchmarks.ours import OURS
+from benchmarks.peers import PEERS
 from benchmarks.records import command, data_argument
 
 QUICK_METHODS = ["upland", "kNN", "IForest", "LOF", "PCA"]
-RESULTS = Path(__file__).parent / "results"
+HERE = Path(__file__).parent
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = command(__doc__)
     data_argument(parser)
-    parser.add_argument("--output", type=Path, default=RESULTS, help="folder of results")
+    parser.add_argument("--output", type=Path, help="folder of results; `results` (`quick`) beside this file")
     parser.add_argument("--quick", action="store_true", help="minutes instead of hours")
     return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> int:
     options = arguments(argv)
-    options.output.mkdir(parents=True, exist_ok=True)
-    for name, extra in plan(options.data, options.quick).items():
-        run(name, "--output", str(options.output / f"{name}.json"), *extra)
-    results = sorted(map(str, options.output.glob("*.json")))
-    run("report", *results, "--output", str(options.output / "README.md"))
+    output: Path = options.output or HERE / ("quick" if options.quick else "results")
+    output.mkdir(parents=True, exist_ok=True)
+    for name, (module, *extra) in plan(options.data, options.quick).items():
+        run(module, "--output", str(output / f"{name}.json"), *extra)
+    results = sorted(map(str, output.glob("*.json")))
+    run("report", *results, "--output", str(output / "README.md"))
     return 0
 
 
 def plan(data: Path, quick: bool) -> dict[str, list[str]]:
-    """The commands and their arguments, short ones first."""
+    """Name of the results -> module and its arguments, short ones first."""
     source = ["--data", str(data)]
     if quick:
         return {
-            "dagmm": [*source, "--sets", "thyroid", "arrhythmia", "--seeds", "3"],
-            "adbench": [*source, "--seeds", "0", "--methods", *QUICK_METHODS],
-            "calibration": ["--redraws", "20"],
-            "speed": ["--parts", "step", "help", "scoring"],
+            "dagmm": ["dagmm", *source, "--sets", "thyroid", "arrhythmia", "--seeds", "3"],
+            "adbench": ["adbench", *source, "--seeds", "0", "--methods", *QUICK_METHODS],
+            "calibration": ["calibration", "--redraws", "20"],
+            "speed": ["speed", "--parts", "step", "help", "scoring"],
         }
-    return {"speed": [], "dagmm": source, "calibration": [], "adbench": source}
+    return {
+        "speed": ["speed"],
+        "calibration": ["calibration"],
+        "dagmm_upland": ["dagmm", *source, "--methods", *OURS],
+        "adbench_upland": ["adbench", *source, "--methods", *OURS],
+        "dagmm_baselines": ["dagmm", *source, "--methods", *BASELINES],
+        "adbench_peers": ["adbench", *source, "--methods", *PEERS],
+    }
 
 
 def run(name: str, *arguments: str) -> None:

@@ -231,21 +231,20 @@ def number(value: Any) -> str:
 
 
 def calibration(rows: Sequence[Row]) -> str:
-    head = (
-        "calibration",
-        "redraws",
-        "alpha",
-        "false alarms",
-        "FDP, all normal",
-        "FDP, with anomalies",
-        "power",
-    )
+    head = ("calibration", "redraws", "alpha", "false alarms", "at least", *(text for text, _ in RATES))
     body = []
     for (case, alpha), group in grouped(rows, "case", "alpha").items():
-        keys = ("false_alarms", "fdp_normal", "fdp_mixed", "power")
-        cells = [error([row[key] for row in group]) for key in keys]
-        body.append([f"{case}, {group[0]['rows']} rows", str(len(group)), f"{alpha:g}", *cells])
+        n = group[0]["n"]
+        alarms, *others = (
+            error([row[key] for row in group]) for key in ("false_alarms", *(k for _, k in RATES))
+        )
+        least = f"{np.floor(alpha * (n + 1)) / (n + 1):.4f}"
+        name = f"{case}, {group[0]['rows']} rows, n = {n}"
+        body.append([name, str(len(group)), f"{alpha:g}", alarms, least, *others])
     return "## Calibration over redraws of every row (mean ± standard error)\n\n" + table(head, body)
+
+
+RATES = (("FDP, all normal", "fdp_normal"), ("FDP, with anomalies", "fdp_mixed"), ("power", "power"))
 
 
 def error(values: Sequence[float]) -> str:

@@ -14,7 +14,6 @@ Times are CPU seconds of this process (wall seconds for `help`), so that a busy 
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import subprocess
 import sys
@@ -37,6 +36,14 @@ from benchmarks.synthetic import planted_table
 KEYS = ("part", "method")
 TABLE = {"upland": OURS["upland"], "IForest": peers.isolation_forest, "PyOD AutoEncoder": peers.autoencoder}
 STEP_WIDTH, STEP_HIDDEN, STEP_BATCH = 120, (512, 512), 1024
+# A new process inherits the peak of the one it was forked from: so a small one, not this, starts the command.
+WATCH = """
+import os, sys
+pid = os.posix_spawnp(sys.argv[1], sys.argv[1:], os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, 2, 1)])
+_, status, usage = os.wait4(pid, 0)
+print(usage.ru_maxrss, usage.ru_utime + usage.ru_stime)
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
 CLI = (sys.executable, "-m", "upland.apps.cli")
 
 
@@ -207,16 +214,12 @@ def write_parquet(path: Path, rows: int, columns: int = 10, batch: int = 100_000
 
 
 def measured_command(parts: Sequence[str]) -> tuple[float, float]:
-    """Peak resident megabytes and CPU seconds of one child process."""
-    child = subprocess.Popen(parts, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    assert child.stderr is not None
-    message = child.stderr.read()
-    _, status, usage = os.wait4(child.pid, 0)
-    child.returncode = os.waitstatus_to_exitcode(status)
-    if child.returncode:
-        raise RuntimeError(f"{' '.join(parts)} ended with {child.returncode}: {message.decode()[-2000:]}")
-    unit = 2**20 if sys.platform == "darwin" else 2**10
-    return usage.ru_maxrss / unit, usage.ru_utime + usage.ru_stime
+    """Peak resident megabytes and CPU seconds of one command."""
+    ended = subprocess.run([sys.executable, "-S", "-c", WATCH, *parts], capture_output=True, text=True)
+    if ended.returncode:
+        raise RuntimeError(f"{' '.join(parts)} ended with {ended.returncode}: {ended.stderr[-2000:]}")
+    peak, seconds = ended.stdout.split()[-2:]
+    return float(peak) / (2**20 if sys.platform == "darwin" else 2**10), float(seconds)
 
 
 def help_time(records: Records, options: argparse.Namespace) -> None:
@@ -225,7 +228,7 @@ def help_time(records: Records, options: argparse.Namespace) -> None:
         seconds = []
         for _ in range(9):
             start = time.perf_counter()
-            measured_command([*CLI, "--help"])
+            subprocess.run([*CLI, "--help"], check=True, stdout=subprocess.DEVNULL)
             seconds.append(time.perf_counter() - start)
         note(records, "help", "upland --help", {"seconds": statistics.median(seconds), "best": min(seconds)})
 
