@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 EXIT_CODES = """
 Exit codes: 0 done; 1 the data or the model file cannot be used; 2 the command line is not understood;
-3 the output exists or cannot be written; 10 rows were flagged (with --fail-on-anomaly); 70 an error inside upland;
-130 interrupted. UPLAND_DEBUG=1 shows where an error arose.
+3 the output exists or cannot be written; 10 rows were flagged (with --fail-on-anomaly);
+70 an error inside upland; 130 interrupted. UPLAND_DEBUG=1 shows where an error arose.
 """
 
 app = typer.Typer(

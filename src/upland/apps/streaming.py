@@ -2,8 +2,8 @@
 
 The false-alarm control judges each row alone, so one pass does. The false-discovery control of Benjamini and
 Hochberg needs all p-values of the file; but a conformal p-value is a multiple of 1/(n + 1), so a first pass
-that counts how often each value occurs is all it takes, and a second pass writes the flags that the whole list
-would give.
+that counts how often each value occurs is all it takes, and a second pass writes the flags that the whole
+list would give.
 """
 
 from __future__ import annotations
