@@ -28,9 +28,7 @@ for control in ("false_alarm", "fdr"):
         print(f"{control:17s}  {alpha:5.2f}  {flags.sum():7d}  {found:10d}  {wrong:18d}")
 
 print()
-print(
-    "false_alarm: about alpha of the good parts are flagged, however many are worn: fix a budget of inspections."
-)
+print("false_alarm: about alpha of the good parts are flagged, however many are worn.")
 print("fdr: about alpha of the flagged parts are good: trust the list, and an empty list on a good day.")
 
 quiet_day = detector.flag(parts(2_000, generator), alpha=0.1, control="fdr")

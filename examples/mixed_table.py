@@ -1,4 +1,4 @@
-"""A table as it comes: numbers, categories, dates, missing values, a column to ignore, columns to carry along."""
+"""A table as it comes: numbers, categories, dates, missing values, a column to ignore."""
 
 import numpy as np
 import pandas as pd
@@ -41,5 +41,5 @@ for position in np.argsort(detector.anomaly_score(new))[::-1][:3]:
     reason = explanation.top(1)[position][0]
     print(
         f"parcel {row.parcel}: p = {row.p_value:.4f}, "
-        f"{reason.column} is {reason.value}, expected about {reason.expected} ({reason.share:.0%} of the score)"
+        f"{reason.column} is {reason.value}, expected {reason.expected} ({reason.share:.0%} of the score)"
     )

@@ -19,18 +19,15 @@ detector = upland.EnergyDetector(random_state=0).fit(normal)
 scores = detector.anomaly_score(new)  # higher is worse
 flags = detector.flag(new, alpha=0.05)  # at most 5 % false alarms are asked for
 
-print(
-    f"{flags[~truth].sum()} of {(~truth).sum()} normal rows flagged, {flags[truth].sum()} of {truth.sum()} odd ones"
-)
+print(f"flagged: {flags[~truth].sum()} of {(~truth).sum()} normal rows")
+print(f"flagged: {flags[truth].sum()} of {truth.sum()} odd rows")
 print(f"AUROC {roc_auc_score(truth, scores):.3f}")
 
 strangest = int(np.argmax(scores))
 print(f"row {strangest}: p = {detector.p_values(new)[strangest]:.3f}")
 for reason in upland.explain(detector, new[[strangest]]).top(3)[0]:
     name = wine.feature_names[int(reason.column[1:])]  # an array's columns are called x0, x1, ...
-    print(
-        f"  {name}: {reason.share:.0%} of the score, {reason.value:.3g} where {reason.expected:.3g} was expected"
-    )
+    print(f"  {name}: {reason.share:.0%} of the score, {reason.value:.3g}, expected {reason.expected:.3g}")
 
 upland.save(detector, "wine.safetensors")
 again = upland.load("wine.safetensors")

@@ -9,9 +9,8 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -49,28 +48,9 @@ app = typer.Typer(
 )
 
 
-class Criterion(StrEnum):
-    """What is counted as the anomaly score."""
-
-    reconstruction = "reconstruction"
-    energy = "energy"
-
-
-class Procedure(StrEnum):
-    """How held-out rows turn anomaly scores into p-values."""
-
-    auto = "auto"
-    split = "split"
-    cross = "cross"
-
-
-class Control(StrEnum):
-    """What alpha bounds."""
-
-    false_alarm = "false_alarm"
-    fdr = "fdr"
-
-
+Criterion = Literal["reconstruction", "energy"]
+Procedure = Literal["auto", "split", "cross"]
+Control = Literal["false_alarm", "fdr"]
 Model = Annotated[Path, typer.Argument(help="A model file that `upland fit` wrote.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")]
@@ -140,11 +120,11 @@ def fit(
         from upland.detectors import EnergyDetector
 
         chosen = {
-            "criterion": criterion and criterion.value,
+            "criterion": criterion,
             "noise": noise,
             "categorical": categorical,
             "ignore": ignore,
-            "calibration": calibration and calibration.value,
+            "calibration": calibration,
             "epochs": epochs,
             "device": device,
         }
@@ -171,7 +151,7 @@ def score(
         typer.Option(
             help="false_alarm: share of normal rows flagged; fdr: share of flagged rows that are normal."
         ),
-    ] = Control.false_alarm,
+    ] = "false_alarm",
     why: Annotated[
         bool, typer.Option("--why", help="Write a column naming the three columns to blame.")
     ] = False,
@@ -203,13 +183,13 @@ def score(
         if device is not None:
             detector.set_params(device=device)
         source = open_source(data)
-        with _progress(source, 2 if control is Control.fdr else 1, quiet or as_json) as seen:
+        with _progress(source, 2 if control == "fdr" else 1, quiet or as_json) as seen:
             outcome = score_file(
                 detector,
                 source,
                 output,
                 alpha=alpha,
-                control=control.value,
+                control=control,
                 why=why,
                 overwrite=overwrite,
                 replace_columns=replace_columns,
@@ -219,7 +199,7 @@ def score(
             )
         if outcome.extra:
             reporter.note(f"not used by the model, carried through: {', '.join(outcome.extra)}")
-        _tell(reporter, outcome, detector, alpha, control.value, output)
+        _tell(reporter, outcome, detector, alpha, control, output)
     if fail_on_anomaly and outcome.flagged:
         raise typer.Exit(ANOMALY)
 

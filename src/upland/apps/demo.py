@@ -1,8 +1,8 @@
 """`upland demo`: real data from end to end, with the labels kept aside to check what was promised.
 
 The data are the 569 biopsies of scikit-learn's breast cancer set (Street, Wolberg, Mangasarian 1993): 30
-measurements each, benign or malignant. Benign is normal: the detector is fitted on part of the benign rows and
-never sees a label; the benign rows held out and all malignant ones are then scored as `upland fit` and
+measurements each, benign or malignant. Benign is normal: the detector is fitted on part of the benign rows
+and never sees a label; the benign rows held out and all malignant ones are then scored as `upland fit` and
 `upland score` would.
 """
 
@@ -174,7 +174,7 @@ def _show(
     screen.print("Breast cancer biopsies, 30 measurements each; benign is normal", style="bold")
     screen.print(f"fitted on {rows} benign rows in {seconds:.1f} s, no labels used")
     screen.print(
-        f"p-values from {calibration.size} calibration rows ({calibration.kind}); flagged where p <= {ALPHA:g}"
+        f"p-values from {calibration.size} held-out rows ({calibration.kind}); flagged where p <= {ALPHA:g}"
     )
     screen.print(_findings_table(findings))
     screen.print(f"AUROC {findings.auroc:.3f} (malignant against held-out benign)\n")

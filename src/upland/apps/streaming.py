@@ -138,7 +138,8 @@ def score_file(
     if target is not None and not replace_columns:
         _check_clash(source, added)
     cut = alpha if control == "false_alarm" else _discovery_cut(detector, source, alpha, batch_size, seen)
-    strangest, extra, rows, flagged = Strangest(top), [], 0, 0
+    strangest, rows, flagged = Strangest(top), 0, 0
+    extra: list[str] = []
     with _writer(target, overwrite) as write:
         for batch in _judged(detector, source, batch_size):
             flags = batch.p_values <= cut
