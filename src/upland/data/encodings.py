@@ -5,15 +5,16 @@ A value x of a column with mean m and standard deviation s becomes z = (x - m) /
     squash(z) = z                                      for |z| <= FAR
               = sign(z) (FAR + log(1 + |z| - FAR))     beyond
 
-The squash is monotone with a continuous slope, so that heavy tails and garbage stay finite, ordered and far: the largest double is
-encoded below 720. A column that was constant among the normal rows has no scale; there
+The squash is monotone with a continuous slope, so that heavy tails and garbage stay finite, ordered and far:
+the largest double is encoded below 720. A column that was constant among the normal rows has no scale; there
 
     z = 0                                              where x equals the constant c to `TOLERANCE`
       = sign(x - c) (FAR + log(1 + |x - c| / max(|c|, 1)))   elsewhere: never seen, hence far.
 
-A categorical column is one-hot, centred at the shares p_k of its levels and divided by sqrt(sum_k p_k (1 - p_k)): its total
-variance is 1, as that of a number. Reference for the running moments in `upland.data.learning`: T. F. Chan, G. H. Golub,
-R. J. LeVeque, "Algorithms for computing the sample variance", The American Statistician 37 (1983).
+A categorical column is one-hot, centred at the shares p_k of its levels and divided by sqrt(sum_k p_k (1 -
+p_k)): its total variance is 1, as that of a number. Reference for the running moments in
+`upland.data.learning`: T. F. Chan, G. H. Golub, R. J. LeVeque, "Algorithms for computing the sample
+variance", The American Statistician 37 (1983).
 """
 
 from __future__ import annotations
@@ -24,10 +25,14 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 FAR = 5.0
-"""Where the logarithm begins, in standard deviations; also the code of what was never seen among normal rows."""
+"""Where the logarithm begins, in standard deviations; also the code of what was never seen among normal
+rows.
+"""
 
 SCALE_FLOOR = 0.01
-"""Least standard deviation of a 0/1 value: a flag that never changed is 100 deviations away when it does, before the squash."""
+"""Least standard deviation of a 0/1 value: a flag that never changed is 100 deviations away when it does,
+before the squash.
+"""
 
 TOLERANCE = 1e-7
 """Relative difference up to which a number equals a constant: one rounding to float32."""
@@ -36,7 +41,9 @@ _HUGE = 1e308
 
 
 def squash(z: Floats) -> Floats:
-    """Identity up to `FAR`, logarithmic growth beyond; finite for every z but NaN, which stays. Works in place."""
+    """Identity up to `FAR`, logarithmic growth beyond; finite for every z but NaN, which stays. Works in
+    place.
+    """
     far = np.abs(z) > FAR
     if far.any():
         tail = z[far]
@@ -52,7 +59,9 @@ def unsquash(z: Floats) -> Floats:
 
 
 def encode_numeric(x: Floats, center: Floats | float, scale: Floats | float) -> Floats:
-    """Standardise and squash: `(N,)` or `(N, M)` values to codes of the same shape. `scale` must be positive."""
+    """Standardise and squash: `(N,)` or `(N, M)` values to codes of the same shape. `scale` must be
+    positive.
+    """
     with np.errstate(over="ignore"):
         z = x - center
         z /= scale
@@ -66,7 +75,9 @@ def decode_numeric(z: Floats, center: Floats | float, scale: Floats | float) -> 
 
 
 def encode_constant(x: Floats, center: float, tolerance: float = TOLERANCE) -> Floats:
-    """Deviation from a value that never changed among the normal rows: 0 where equal, at least `FAR` away elsewhere."""
+    """Deviation from a value that never changed among the normal rows: 0 where equal, at least `FAR` away
+    elsewhere.
+    """
     with np.errstate(over="ignore", invalid="ignore"):
         deviation = x - center
     size = np.minimum(np.abs(deviation), _HUGE)
@@ -91,7 +102,8 @@ def deviation_of_levels(shares: Floats) -> float:
 
 
 def encode_levels(shares: Floats) -> tuple[Floats, Floats]:
-    """Codes of a one-hot column: what each slot holds when its level is the row's (`hit`), and when it is not (`miss`).
+    """Codes of a one-hot column: what each slot holds when its level is the row's (`hit`), and when it is not
+    (`miss`).
 
     The last slot is that of unseen levels: `FAR` for such a row, 0 for every other.
     """

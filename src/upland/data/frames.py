@@ -1,6 +1,8 @@
-"""Any table a user may hold, as named columns: NumPy arrays, lists of lists, pandas, polars, Arrow and what narwhals reads.
+"""Any table a user may hold, as named columns: NumPy arrays, lists of lists, pandas, polars, Arrow and what
+narwhals reads.
 
-The messages about shapes and names follow scikit-learn's, since its users know them and its checks ask for them.
+The messages about shapes and names follow scikit-learn's, since its users know them and its checks ask for
+them.
 """
 
 from __future__ import annotations
@@ -72,7 +74,9 @@ def check_size(rows: Rows, least: int = 1) -> None:
     if rows.n_rows == 0:
         raise ValueError(f"Found array with 0 sample(s) {shape} while a minimum of {least} is required.")
     if rows.n_rows < least:
-        raise ValueError(f"Found array with 1 sample(s) {shape}, n_samples = 1, while a minimum of {least} is required.")
+        raise ValueError(
+            f"Found array with 1 sample(s) {shape}, n_samples = 1, while a minimum of {least} is required."
+        )
 
 
 def _as_array(X: object) -> NDArray[Any]:
@@ -85,7 +89,7 @@ def _as_array(X: object) -> NDArray[Any]:
 
 def _array_rows(X: NDArray[Any]) -> Rows:
     if isinstance(X, np.ma.MaskedArray):
-        X = X.astype(np.float64).filled(np.nan)
+        X = np.ma.filled(X.astype(np.float64), np.nan)
     if X.dtype.kind == "c":
         raise ValueError(f"Complex data not supported\n{X}\n")
     if X.ndim != 2:
@@ -99,10 +103,17 @@ def _array_rows(X: NDArray[Any]) -> Rows:
     if X.dtype.kind in "biuf":
         return Rows(names, "none", len(X), lambda position: X[:, position], X)
     if X.dtype.kind in "SV":
-        raise TypeError(f"an array of dtype {X.dtype} is not supported: argument must be a string or a number")
+        raise TypeError(
+            f"an array of dtype {X.dtype} is not supported: argument must be a string or a number"
+        )
     if X.dtype.kind == "O":
         return Rows(names, "none", len(X), lambda position: from_objects(X[:, position], names[position]))
-    return Rows(names, "none", len(X), lambda position: pa.array(np.ascontiguousarray(X[:, position]), from_pandas=True))
+    return Rows(
+        names,
+        "none",
+        len(X),
+        lambda position: pa.array(np.ascontiguousarray(X[:, position]), from_pandas=True),
+    )
 
 
 def _arrow_rows(X: pa.Table) -> Rows:
@@ -152,7 +163,9 @@ def _dense(column: Any, name: str) -> Values:
 
 
 def _unsupported(name: str, dtype: object) -> TypeError:
-    return TypeError(f"column {name!r} has the type {dtype}, which is not supported: leave it out (ignore=[{name!r}])")
+    return TypeError(
+        f"column {name!r} has the type {dtype}, which is not supported: leave it out (ignore=[{name!r}])"
+    )
 
 
 def _names(names: Sequence[object]) -> tuple[tuple[str, ...], Naming]:
@@ -160,10 +173,12 @@ def _names(names: Sequence[object]) -> tuple[tuple[str, ...], Naming]:
     if len(kinds) > 1 or (kinds and kinds[0] not in ("str", "str_", "int")):
         raise TypeError(
             "Feature names are only supported if all input features have string names, but your input has "
-            f"{kinds} as feature name / column name types. If you want feature names to be stored and validated, you must "
-            "convert them all to strings, by using X.columns = X.columns.astype(str) for example."
+            f"{kinds} as feature name / column name types. If you want feature names to be "
+            "stored and validated, you must convert them all to strings, by using X.columns = X.columns.astype(str) for example."
         )
     texts = tuple(str(name) for name in names)
     if twice := sorted(name for name, count in Counter(texts).items() if count > 1):
-        raise ValueError(f"duplicate column names: {', '.join(map(repr, twice))}; rename or drop all but one of each")
+        raise ValueError(
+            f"duplicate column names: {', '.join(map(repr, twice))}; rename or drop all but one of each"
+        )
     return texts, "numbers" if kinds == ["int"] else "names"

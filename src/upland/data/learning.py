@@ -1,7 +1,9 @@
-"""What normal rows teach about one column, in constant memory: moments, levels, missing cells, and the doubts worth an error.
+"""What normal rows teach about one column, in constant memory: moments, levels, missing cells, and the doubts
+worth an error.
 
-Moments are merged batch by batch (Chan, Golub, LeVeque 1983) and kept in units of a power of two near the largest value, so that
-neither 1e300 nor 1e-300 overflows or vanishes when squared: rescaling by a power of two is exact.
+Moments are merged batch by batch (Chan, Golub, LeVeque 1983) and kept in units of a power of two near the
+largest value, so that neither 1e300 nor 1e-300 overflows or vanishes when squared: rescaling by a power of
+two is exact.
 """
 
 from __future__ import annotations
@@ -20,8 +22,30 @@ MAX_DISTINCT = 100_000
 """Levels that a categorical column may have before it is taken for free text."""
 
 LABEL_NAMES = frozenset(
-    "label labels target targets class classes y y_true anomaly anomalies is_anomaly outlier outliers is_outlier "
-    "ground_truth groundtruth attack is_attack fraud is_fraud abnormal is_abnormal".split()
+    [
+        "label",
+        "labels",
+        "target",
+        "targets",
+        "class",
+        "classes",
+        "y",
+        "y_true",
+        "anomaly",
+        "anomalies",
+        "is_anomaly",
+        "outlier",
+        "outliers",
+        "is_outlier",
+        "ground_truth",
+        "groundtruth",
+        "attack",
+        "is_attack",
+        "fraud",
+        "is_fraud",
+        "abnormal",
+        "is_abnormal",
+    ]
 )
 
 
@@ -50,7 +74,9 @@ class Moments:
         self.low, self.high = min(self.low, low), max(self.high, high)
 
     def _rescale(self, exponent: int) -> None:
-        """Move to the larger of the two units; beyond 2^1000 or below 2^-1000 squares are safe as they are."""
+        """Move to the larger of the two units; beyond 2^1000 or below 2^-1000 squares are safe as they
+        are.
+        """
         exponent = min(max(exponent, self._exponent), 1000)
         if exponent > self._exponent:
             shrink = 2.0 ** max(self._exponent - exponent, -1000)
@@ -101,7 +127,9 @@ class ColumnLearner:
         self._last: float | None = None
 
     def update(self, values: Values) -> None:
-        """Add one batch `(N,)`; raises ValueError for infinities, for another kind than before, for too many levels."""
+        """Add one batch `(N,)`; raises ValueError for infinities, for another kind than before, for too many
+        levels.
+        """
         dtype = dtype_of(values, self.name)
         if dtype is None:
             self.n_missing += len(values)
@@ -118,7 +146,10 @@ class ColumnLearner:
         if self.dtype is None:
             self.dtype, self.kind = dtype, kind
         elif kind != self.kind:
-            raise ValueError(f"column {self.name!r} is {self.kind} in one batch and {kind} in the batch after row {self.n_rows}")
+            raise ValueError(
+                f"column {self.name!r} is {self.kind} in one batch, "
+                f"and {kind} in the batch after row {self.n_rows}"
+            )
         elif dtype != self.dtype:
             self.dtype = "floating" if kind == "numeric" else self.dtype
 
@@ -161,11 +192,14 @@ class ColumnLearner:
     def finish(self, max_levels: int) -> Column:
         """The column as learned.
 
-        Raises ValueError for a column that is all missing, free text, numbers with stray text, or a label left in; warns about a
-        column that merely counts the rows.
+        Raises ValueError for a column that is all missing, free text, numbers with stray text, or a label
+        left in; warns about a column that merely counts the rows.
         """
         if self.n_missing == self.n_rows or self.dtype is None:
-            raise ValueError(f"column {self.name!r} has no value in any of the {self.n_rows} rows: leave it out (ignore=[{self.name!r}])")
+            raise ValueError(
+                f"column {self.name!r} has no value in any of the {self.n_rows} rows: "
+                f"leave it out (ignore=[{self.name!r}])"
+            )
         self._refuse_label()
         if self.kind == "categorical":
             return self._finish_levels(self.dtype, max_levels)
@@ -177,7 +211,10 @@ class ColumnLearner:
         low, high = self._moments.low, self._moments.high
         if self.kind == "boolean":
             scale = deviation_of_flag(center)
-        elif high - low <= (1e-12 * max(abs(low), abs(high)) if self.kind == "numeric" else 0.0) or scale == 0.0:
+        elif (
+            high - low <= (1e-12 * max(abs(low), abs(high)) if self.kind == "numeric" else 0.0)
+            or scale == 0.0
+        ):
             center, scale = (low if low == high else center), 0.0
         return Column(self.name, self.kind, dtype, center, scale, self.n_missing / self.n_rows)
 
@@ -215,7 +252,9 @@ class ColumnLearner:
             )
 
     def _refuse_stray_text(self) -> None:
-        """Text in a column of numbers makes all of it text; that is never meant (a few codes such as 1, 2, other are)."""
+        """Text in a column of numbers makes all of it text; that is never meant (a few codes such as 1, 2,
+        other are).
+        """
         numeric = {level: count for level, count in self._levels.items() if _is_number(level)}
         present = self.n_rows - self.n_missing
         if self._odd is not None and len(numeric) > 10 and sum(numeric.values()) > present / 2:
@@ -238,7 +277,8 @@ def check_finite(x: Floats, name: str) -> None:
     """Refuse infinities in one column; raises ValueError with its name and the number of rows."""
     if n_rows := int(np.isinf(x).sum()):
         raise ValueError(
-            f"Input X contains infinity or a value too large for dtype('float64'): column {name!r}, {n_rows} row(s). "
+            f"Input X contains infinity or a value too large for dtype('float64'): "
+            f"column {name!r}, {n_rows} row(s). "
             "Correct them or leave the cells empty."
         )
 

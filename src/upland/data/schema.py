@@ -1,7 +1,8 @@
 """What a fitted table looks like: names, kinds, levels, scaling.
 
-A `Schema` is all that `upland.data.tables.TableEncoder` learns from normal rows. It is frozen, and it survives JSON without
-the loss of a bit (JSON keeps a float64 whole), so that a reloaded detector encodes every row to the same bits.
+A `Schema` is all that `upland.data.tables.TableEncoder` learns from normal rows. It is frozen, and it
+survives JSON without the loss of a bit (JSON keeps a float64 whole), so that a reloaded detector encodes
+every row to the same bits.
 """
 
 from __future__ import annotations
@@ -52,7 +53,9 @@ class Column:
 
     @property
     def width(self) -> int:
-        """Number of encoded dimensions: value (or levels, rare, missing, unseen) and the mark of a missing cell."""
+        """Number of encoded dimensions: value (or levels, rare, missing, unseen) and the mark of a missing
+        cell.
+        """
         marked = int(self.missing > 0)
         if self.kind != "categorical":
             return 1 + marked
@@ -60,13 +63,18 @@ class Column:
 
     def to_json(self) -> dict[str, Any]:
         """Plain lists, strings and numbers; `from_json` is the exact way back."""
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        return {
+            key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()
+        }
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Column:
         """Rebuild a column; raises ValueError for an unknown field or kind, or a value that cannot be."""
         _check_fields(cls, record, "column")
-        column = cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in record.items()})
+        values: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in record.items()
+        }
+        column = cls(**values)
         _check_column(column)
         return column
 
@@ -105,7 +113,9 @@ class Schema:
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Schema:
-        """Rebuild a schema; raises ValueError for an unknown field, kind or naming, or names that do not fit."""
+        """Rebuild a schema; raises ValueError for an unknown field, kind or naming, or names that do not
+        fit.
+        """
         _check_fields(cls, record, "schema")
         columns = tuple(Column.from_json(column) for column in record["columns"])
         schema = cls(columns, tuple(record["inputs"]), record["naming"])
@@ -137,12 +147,16 @@ def _check_column(column: Column) -> None:
     if not all(isinstance(level, str) for level in (*column.levels, *column.rare)):
         raise ValueError(f"{label}: its levels must be text")
     if len(column.levels) != len(column.shares) or (column.kind == "categorical") != bool(column.levels):
-        raise ValueError(f"{label}: {len(column.levels)} levels and {len(column.shares)} shares do not fit its kind")
+        raise ValueError(
+            f"{label}: {len(column.levels)} levels and {len(column.shares)} shares do not fit its kind"
+        )
 
 
 def _check_schema(schema: Schema) -> None:
     if schema.naming not in get_args(Naming):
-        raise ValueError(f"unknown naming {schema.naming!r} in the schema; known are {', '.join(get_args(Naming))}")
+        raise ValueError(
+            f"unknown naming {schema.naming!r} in the schema; known are {', '.join(get_args(Naming))}"
+        )
     if not all(isinstance(name, str) for name in schema.inputs):
         raise ValueError("the names in the schema must be text")
     if len(set(schema.inputs)) != len(schema.inputs) or len(set(schema.names)) != len(schema.names):

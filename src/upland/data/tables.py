@@ -1,21 +1,23 @@
 r"""Tables to numbers: any frame or array -> `(N, D)` float32, and the way back to the user's columns.
 
-Every column becomes one number of about unit size (`upland.data.encodings` has the formulas), or one slot for each of its levels if
-it is categorical. What is learned from the normal rows is a `Schema`; nothing of a later table changes it, and a row's code depends on
-that row alone. The slots of one column stand together, in this order:
+Every column becomes one number of about unit size (`upland.data.encodings` has the formulas), or one slot for
+each of its levels if it is categorical. What is learned from the normal rows is a `Schema`; nothing of a
+later table changes it, and a row's code depends on that row alone. The slots of one column stand together, in
+this order:
 
     numeric, boolean, date, duration    value, missing*
     categorical                         one for each level, rare*, missing*, unseen
 
-(* only where the normal rows had any). So a column's share of a score is the sum over its slots, and `slots` says which those are.
+(* only where the normal rows had any). So a column's share of a score is the sum over its slots, and `slots`
+says which those are.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal, Self, cast
+from dataclasses import replace
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,56 +26,29 @@ from upland.data import encodings as en
 from upland.data.encodings import Floats
 from upland.data.frames import Rows, as_rows, check_size
 from upland.data.learning import ColumnLearner, check_finite
-from upland.data.schema import Column, Kind, Schema
-from upland.data.values import Values, dtype_of, floats, kind_of, levels
-
-Codes = NDArray[np.float32]
+from upland.data.matching import as_names, check_kind, find_positions, listed, resolve
+from upland.data.plans import Codes, OneHot, decode_one_hot, decode_plain, plan_one_hot, plan_plain, shown
+from upland.data.schema import Schema
+from upland.data.values import Values, floats, levels
 
 FORMAT = 1
 _BLOCK = 1 << 18
 _INLINE_LEVELS = 256
 
 
-@dataclass(frozen=True)
-class _Plain:
-    """All columns of one number, side by side: M of them."""
-
-    columns: tuple[int, ...]
-    slots: NDArray[np.intp]
-    center: Floats
-    scale: Floats
-    constants: tuple[tuple[int, float, float], ...]
-    marked: NDArray[np.intp]
-    present: Codes
-    absent: Codes
-    unmarked: NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class _OneHot:
-    """A categorical column: where it stands, and what each slot holds."""
-
-    column: int
-    start: int
-    hit: Codes
-    miss: Codes
-    shares: Floats
-    index: dict[str, int]
-    missing: int
-
-
 class TableEncoder:
     """Encodes tables of mixed columns for a model, and decodes what a model expects.
 
-    Input is a two-dimensional NumPy array, lists of lists, a pandas or polars frame, an Arrow table, or any other frame that narwhals
-    reads. Columns are found by name, whatever their order; an array's by position.
+    Input is a two-dimensional NumPy array, lists of lists, a pandas or polars frame, an Arrow table, or any
+    other frame that narwhals reads. Columns are found by name, whatever their order; an array's by position.
 
     Args:
-        categorical: Columns to treat as categories whatever they hold: whole numbers that are codes, text with many levels.
+        categorical: Columns to treat as categories whatever they hold: whole numbers that are codes, text
+            with many levels.
         ignore: Columns to leave out.
         max_levels: Levels of a categorical column that get a slot each; the rarer ones share one.
-        missing: What to do with a missing cell in a column that had none among the normal rows: `mark` encodes it as far away, since
-            that never happened, and warns once a call; `error` refuses.
+        missing: What to do with a missing cell in a column that had none among the normal rows: `mark`
+            encodes it as far away, since that never happened, and warns once a call; `error` refuses.
         owner: Who encodes, for messages.
 
     Attributes:
@@ -101,21 +76,22 @@ class TableEncoder:
             raise ValueError(f"max_levels must be at least 1, got {max_levels}")
         if missing not in ("mark", "error"):
             raise ValueError(f"missing must be 'mark' or 'error', got {missing!r}")
-        self.categorical = _as_names(categorical, "categorical")
-        self.ignore = _as_names(ignore, "ignore")
+        self.categorical = as_names(categorical, "categorical")
+        self.ignore = as_names(ignore, "ignore")
         self.max_levels = max_levels
         self.missing = missing
         self.owner = owner
 
-    # -- fit ---------------------------------------------------------------------------------------------------------
+    # -- fit -------------------------------------------------------------------------------------------------
 
     def fit(self, X: object) -> Self:
         """Learn the columns of normal rows `(N, M)`, N at least 2.
 
         Raises:
-            TypeError: For data that are no table of values (sparse, nested, mixed names); the column is named.
-            ValueError: For a wrong shape, infinities, a column that is all missing, free text or a label left in, stray text among
-                numbers, unknown names in `categorical` or `ignore`.
+            TypeError: For data that are no table of values (sparse, nested, mixed names); the column is
+                named.
+            ValueError: For a wrong shape, infinities, a column that is all missing, free text or a label left
+                in, stray text among numbers, unknown names in `categorical` or `ignore`.
         """
         return self.fit_batches([X])
 
@@ -131,7 +107,7 @@ class TableEncoder:
                 first = rows
                 learners = self._learners(rows)
             wanted = [learner.name for learner in learners]
-            positions = _positions(rows, Schema((), first.names, first.naming), wanted, self.owner)
+            positions = find_positions(rows, Schema((), first.names, first.naming), wanted, self.owner)
             _learn(learners, rows, positions)
             total += rows.n_rows
         if first is None:
@@ -142,10 +118,10 @@ class TableEncoder:
         return self
 
     def _learners(self, rows: Rows) -> list[ColumnLearner]:
-        categorical = _resolve(self.categorical, rows, "categorical")
-        ignore = _resolve(self.ignore, rows, "ignore")
+        categorical = resolve(self.categorical, rows, "categorical")
+        ignore = resolve(self.ignore, rows, "ignore")
         if both := categorical & ignore:
-            raise ValueError(f"columns both in categorical and in ignore: {_listed(sorted(both))}")
+            raise ValueError(f"columns both in categorical and in ignore: {listed(sorted(both))}")
         used = [name for name in rows.names if name not in ignore]
         if not used:
             raise ValueError("every column is ignored: nothing is left to fit on")
@@ -156,10 +132,10 @@ class TableEncoder:
         self.schema_ = schema
         self.slots: NDArray[np.intp] = np.repeat(np.arange(len(widths)), widths)
         starts = np.cumsum([0, *widths[:-1]])
-        self._plain = _plan_plain(schema.columns, starts)
-        self._one_hot = _plan_one_hot(schema.columns, starts)
+        self._plain = plan_plain(schema.columns, starts)
+        self._one_hot = plan_one_hot(schema.columns, starts)
 
-    # -- what was learned --------------------------------------------------------------------------------------------
+    # -- what was learned ------------------------------------------------------------------------------------
 
     @property
     def n_columns(self) -> int:
@@ -188,14 +164,15 @@ class TableEncoder:
         except AttributeError:
             raise ValueError(f"this {self.owner} is not fitted yet: call fit first") from None
 
-    # -- transform ---------------------------------------------------------------------------------------------------
+    # -- transform -------------------------------------------------------------------------------------------
 
     def transform(self, X: object) -> Codes:
         """Encode rows: `(N, M)` of any table to `(N, D)` float32, finite.
 
         Raises:
             TypeError: For data that are no table of values.
-            ValueError: For missing columns (all are named), a retyped column, another number of columns in an array, infinities.
+            ValueError: For missing columns (all are named), a retyped column, another number of columns in an
+                array, infinities.
         """
         rows, positions = self._rows(X)
         codes: Codes = np.empty((rows.n_rows, self.width), dtype=np.float32)
@@ -209,11 +186,11 @@ class TableEncoder:
     def _rows(self, X: object) -> tuple[Rows, list[int]]:
         schema = self._fitted
         rows = as_rows(X)
-        positions = _positions(rows, schema, schema.names, self.owner)
+        positions = find_positions(rows, schema, schema.names, self.owner)
         check_size(rows)
         if rows.matrix is None or rows.matrix.dtype == bool or self._one_hot or not self._all_numeric:
             for column, position in zip(schema.columns, positions, strict=True):
-                _check_kind(column, rows.read(position))
+                check_kind(column, rows.read(position))
         return rows, positions
 
     @property
@@ -243,11 +220,15 @@ class TableEncoder:
                 z[strange] = en.FAR
             codes[start:stop, slice(None) if everything else plan.slots] = z
             if len(plan.marked):
-                gone = np.zeros((stop - start, len(plan.marked)), bool) if absent is None else absent[:, plan.marked]
+                gone = (
+                    np.zeros((stop - start, len(plan.marked)), bool)
+                    if absent is None
+                    else absent[:, plan.marked]
+                )
                 codes[start:stop, plan.slots[plan.marked] + 1] = np.where(gone, plan.absent, plan.present)
         return unexpected
 
-    def _encode_levels(self, plan: _OneHot, values: Values, codes: Codes) -> set[int]:
+    def _encode_levels(self, plan: OneHot, values: Values, codes: Codes) -> set[int]:
         keys, places = levels(values)
         slots = np.array([plan.index.get(key, len(plan.hit) - 1) for key in keys] + [plan.missing])[places]
         block = codes[:, plan.start : plan.start + len(plan.hit)]
@@ -261,18 +242,18 @@ class TableEncoder:
 
     def _report_missing(self, columns: Sequence[int]) -> None:
         names = [self.column_names[column] for column in columns]
-        text = f"missing values in {_listed(names)}, where no value was missing in the normal data"
+        text = f"missing values in {listed(names)}, where no value was missing in the normal data"
         if self.missing == "error":
             raise ValueError(f"{text}: fill them in, or fit on data with missing values")
         warnings.warn(f"{text}: these cells count as strange", UserWarning, stacklevel=3)
 
-    # -- the way back ------------------------------------------------------------------------------------------------
+    # -- the way back ----------------------------------------------------------------------------------------
 
     def decode(self, Z: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """The typical values that codes `(N, D)` stand for: column name -> `(N,)`.
 
-        Numbers are float64, booleans bool, dates datetime64[us], durations timedelta64[us], categories the most probable level as text
-        (`(rare)` for the slot of rare levels, None for missing).
+        Numbers are float64, booleans bool, dates datetime64[us], durations timedelta64[us], categories the
+        most probable level as text (`(rare)` for the slot of rare levels, None for missing).
         """
         schema = self._fitted
         Z = np.asarray(Z, dtype=np.float64)
@@ -283,15 +264,19 @@ class TableEncoder:
         for position, column in enumerate(schema.columns):
             z = Z[:, self.slots == position]
             result[column.name] = (
-                _decode_levels(z, column, one_hot[position]) if position in one_hot else _decode_plain(z[:, 0], column)
+                decode_one_hot(z, column, one_hot[position])
+                if position in one_hot
+                else decode_plain(z[:, 0], column)
             )
         return result
 
     def values(self, X: object) -> dict[str, NDArray[Any]]:
-        """The values of the columns in use as they stand in a table, in the types of `decode`, missing as NaN, NaT or None; raises as `transform`."""
+        """The values of the columns in use as they stand in a table, in the types of `decode`, missing as
+        NaN, NaT or None; raises as `transform`.
+        """
         rows, positions = self._rows(X)
         return {
-            column.name: _shown(column, rows.read(position))
+            column.name: shown(column, rows.read(position))
             for column, position in zip(self.schema_.columns, positions, strict=True)
         }
 
@@ -299,12 +284,18 @@ class TableEncoder:
         """Columns of a table that the fit did not see, in their order; none for an array."""
         rows = as_rows(X)
         known = set(self._fitted.inputs)
-        return [name for name in rows.names if name not in known] if rows.naming == self.schema_.naming != "none" else []
+        return (
+            [name for name in rows.names if name not in known]
+            if rows.naming == self.schema_.naming != "none"
+            else []
+        )
 
-    # -- persistence -------------------------------------------------------------------------------------------------
+    # -- persistence -----------------------------------------------------------------------------------------
 
     def to_state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-        """A JSON-able manifest and tensors (large vocabularies as UTF-8); `from_state` is the exact way back."""
+        """A JSON-able manifest and tensors (large vocabularies as UTF-8); `from_state` is the exact way
+        back.
+        """
         schema = self._fitted.to_json()
         tensors: dict[str, NDArray[Any]] = {}
         for position, record in enumerate(schema["columns"]):
@@ -325,92 +316,33 @@ class TableEncoder:
 
     @classmethod
     def from_state(cls, manifest: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> TableEncoder:
-        """Rebuild an encoder that gives the same bits; raises ValueError for what `to_state` did not write."""
+        """Rebuild an encoder that gives the same bits; raises ValueError for what `to_state` did not
+        write.
+        """
         known = {"format", "categorical", "ignore", "max_levels", "missing", "owner", "schema"}
         if set(manifest) != known:
-            raise ValueError(f"not the state of a TableEncoder: fields {sorted(set(manifest) ^ known)} are unknown or lacking")
+            raise ValueError(
+                f"not the state of a TableEncoder: "
+                f"fields {sorted(set(manifest) ^ known)} are unknown or lacking"
+            )
         if manifest["format"] != FORMAT:
-            raise ValueError(f"the table encoder's format is {manifest['format']!r}; this version reads {FORMAT}: update upland")
+            raise ValueError(
+                f"the table encoder's format is {manifest['format']!r}; "
+                f"this version reads {FORMAT}: update upland"
+            )
         encoder = cls(**{key: manifest[key] for key in known - {"format", "schema"}})
         schema = dict(manifest["schema"])
         schema["columns"] = [
-            {**record, **{field: _unpack(tensors, f"column{position}.{field}") for field in ("levels", "rare")}}
+            {
+                **record,
+                **{field: _unpack(tensors, f"column{position}.{field}") for field in ("levels", "rare")},
+            }
             if record.get("levels") is None
             else record
             for position, record in enumerate(schema["columns"])
         ]
         encoder._settle(Schema.from_json(schema))
         return encoder
-
-
-# -- finding columns ---------------------------------------------------------------------------------------------------
-
-
-def _as_names(names: Sequence[str | int], what: str) -> tuple[str | int, ...]:
-    if isinstance(names, str):
-        raise TypeError(f"{what} must be a list of column names, not one text: {what}=[{names!r}]")
-    return tuple(names)
-
-
-def _resolve(names: Sequence[str | int], rows: Rows, what: str) -> set[str]:
-    """Names as text; a whole number is a position in an array, the name itself in a frame with numbered columns."""
-    texts = {f"x{name}" if isinstance(name, int) and rows.naming == "none" else str(name) for name in names}
-    if unknown := sorted(texts - set(rows.names)):
-        raise ValueError(f"{what} names columns that are not in the table: {_listed(unknown)}; it has {_listed(rows.names)}")
-    return texts
-
-
-def _positions(rows: Rows, schema: Schema, wanted: Sequence[str], owner: str) -> list[int]:
-    """Where the wanted columns stand in a table: by name where both have names, else by position."""
-    if rows.naming == schema.naming != "none":
-        here = {name: position for position, name in enumerate(rows.names)}
-        if lacking := [name for name in wanted if name not in here]:
-            raise ValueError(f"missing column(s): {_listed(lacking)}; the table has {_listed(rows.names)}")
-        return [here[name] for name in wanted]
-    if len(rows.names) != len(schema.inputs):
-        raise ValueError(f"X has {len(rows.names)} features, but {owner} is expecting {len(schema.inputs)} features as input")
-    if schema.naming == "names":
-        warnings.warn(f"X does not have valid feature names, but {owner} was fitted with feature names", UserWarning, stacklevel=4)
-    elif rows.naming == "names":
-        warnings.warn(f"X has feature names, but {owner} was fitted without feature names", UserWarning, stacklevel=4)
-    here = {name: position for position, name in enumerate(schema.inputs)}
-    return [here[name] for name in wanted]
-
-
-def _listed(names: Sequence[str], limit: int = 20) -> str:
-    shown = ", ".join(repr(str(name)) for name in names[:limit])
-    return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"
-
-
-def _check_kind(column: Column, values: Values) -> None:
-    """Refuse a column of another kind than in the fit; 0/1 and booleans are one, and so are whole and other numbers."""
-    dtype = dtype_of(values, column.name)
-    if dtype is None or (column.kind == "categorical" and dtype == column.dtype):
-        return
-    found = kind_of(dtype)
-    if column.kind == "categorical":
-        right = found == "categorical" or (column.dtype != "string" and column.dtype != "category")
-    elif column.kind == "boolean" and found == "numeric":
-        x = floats(values)
-        right = bool(np.all(np.isnan(x) | (x == 0) | (x == 1)))
-    else:
-        right = found == column.kind or (found, column.kind) == ("boolean", "numeric")
-    if not right:
-        raise ValueError(
-            f"column {column.name!r} was {_words(column.kind, column.dtype)} in the normal data, but is {_words(found, dtype)} here"
-            f"{_example(column, values)}"
-        )
-
-
-def _words(kind: Kind, dtype: str) -> str:
-    return f"{kind} ({dtype})"
-
-
-def _example(column: Column, values: Values) -> str:
-    shown = [value for value in values[:1000].tolist() if value is not None and value == value]
-    if column.kind == "boolean":
-        shown = [value for value in shown if value not in (0, 1)] or shown
-    return f", for example {shown[0]!r}" if shown else ""
 
 
 def _learn(learners: Sequence[ColumnLearner], rows: Rows, positions: Sequence[int]) -> None:
@@ -422,47 +354,6 @@ def _learn(learners: Sequence[ColumnLearner], rows: Rows, positions: Sequence[in
             learner.update(rows.read(position) if block is None else block[position])
 
 
-# -- plans: the schema as arrays -----------------------------------------------------------------------------------------
-
-
-def _plan_plain(columns: Sequence[Column], starts: NDArray[np.intp]) -> _Plain:
-    places = tuple(position for position, column in enumerate(columns) if column.kind != "categorical")
-    mine = [columns[position] for position in places]
-    marked = np.flatnonzero([column.missing > 0 for column in mine])
-    shares = np.array([mine[place].missing for place in marked])
-    deviations = np.array([en.deviation_of_flag(share) for share in shares])
-    return _Plain(
-        columns=places,
-        slots=starts[list(places)].astype(np.intp),
-        center=np.array([column.center for column in mine]),
-        scale=np.array([column.scale or 1.0 for column in mine]),
-        constants=tuple(
-            (place, column.center, en.TOLERANCE if column.kind == "numeric" else 0.0)
-            for place, column in enumerate(mine)
-            if column.scale == 0.0
-        ),
-        marked=marked,
-        present=en.encode_numeric(np.zeros(len(marked)), shares, deviations).astype(np.float32),
-        absent=en.encode_numeric(np.ones(len(marked)), shares, deviations).astype(np.float32),
-        unmarked=np.array([column.missing == 0 for column in mine], dtype=bool),
-    )
-
-
-def _plan_one_hot(columns: Sequence[Column], starts: NDArray[np.intp]) -> tuple[_OneHot, ...]:
-    plans = []
-    for position, column in enumerate(columns):
-        if column.kind == "categorical":
-            tail = [column.rare_share] * bool(column.rare) + [column.missing] * (column.missing > 0)
-            shares = np.array([*column.shares, *tail])
-            hit, miss = en.encode_levels(shares)
-            index = {level: place for place, level in enumerate(column.levels)}
-            index |= dict.fromkeys(column.rare, len(column.levels))
-            missing = len(shares) - 1 if column.missing else len(shares)
-            start = int(starts[position])
-            plans.append(_OneHot(position, start, hit.astype(np.float32), miss.astype(np.float32), shares, index, missing))
-    return tuple(plans)
-
-
 def _block(rows: Rows, where: Sequence[int], whole: bool, start: int, stop: int) -> Floats:
     if rows.matrix is not None:
         part = rows.matrix[start:stop]
@@ -471,40 +362,6 @@ def _block(rows: Rows, where: Sequence[int], whole: bool, start: int, stop: int)
     for place, position in enumerate(where):
         x[:, place] = floats(rows.read(position)[start:stop])
     return x
-
-
-# -- the way back ------------------------------------------------------------------------------------------------------
-
-
-def _decode_plain(z: Floats, column: Column) -> NDArray[Any]:
-    if column.scale == 0.0:
-        return _typed(en.decode_constant(z, column.center), column.kind)
-    return _typed(en.decode_numeric(z, column.center, column.scale), column.kind)
-
-
-def _typed(x: Floats, kind: Kind) -> NDArray[Any]:
-    if kind == "boolean":
-        return x > 0.5
-    if kind == "numeric":
-        return x
-    micro = np.where(np.isnan(x), np.iinfo(np.int64).min, np.clip(np.round(x * 1e6), -9.2e18, 9.2e18))
-    return micro.astype(np.int64).astype("M8[us]" if kind == "date" else "m8[us]")
-
-
-def _decode_levels(z: Floats, column: Column, plan: _OneHot) -> NDArray[Any]:
-    words: list[str | None] = [*column.levels, *["(rare)"] * bool(column.rare), *[None] * (column.missing > 0)]
-    table = np.array(words, dtype=object)
-    return cast(NDArray[Any], table[en.decode_levels(z, plan.shares)])
-
-
-def _shown(column: Column, values: Values) -> NDArray[Any]:
-    if column.kind == "categorical":
-        keys, places = levels(values)
-        return cast(NDArray[Any], np.array([*keys, None], dtype=object)[places])
-    x = floats(values)
-    if column.kind == "boolean" and np.isnan(x).any():
-        return np.array([None if value != value else bool(value) for value in x], dtype=object)
-    return _typed(x, column.kind)
 
 
 def _pack(words: Sequence[str], name: str) -> dict[str, NDArray[Any]]:
@@ -521,4 +378,7 @@ def _unpack(tensors: Mapping[str, NDArray[Any]], name: str) -> list[str]:
     ends = np.cumsum(lengths)
     if len(text) != (int(ends[-1]) if len(ends) else 0):
         raise ValueError(f"the table encoder's tensor {name!r} does not fit its lengths")
-    return [text[end - length : end].decode("utf-8", "surrogatepass") for end, length in zip(ends.tolist(), lengths.tolist(), strict=True)]
+    return [
+        text[end - length : end].decode("utf-8", "surrogatepass")
+        for end, length in zip(ends.tolist(), lengths.tolist(), strict=True)
+    ]

@@ -1,6 +1,7 @@
 """One column of a user's table, whatever it came from: its kind, its numbers, its levels.
 
-A column is either a one-dimensional NumPy array of numbers or booleans, or an Arrow array. NaN and null both mean missing.
+A column is either a one-dimensional NumPy array of numbers or booleans, or an Arrow array. NaN and null both
+mean missing.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ _SECONDS = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 
 
 def dtype_of(values: Values, name: str) -> str | None:
-    """The data's own word for its type, or None when it is all null and untyped; raises TypeError for what is no column of a table."""
+    """The data's own word for its type, or None when it is all null and untyped; raises TypeError for what is
+    no column of a table.
+    """
     if isinstance(values, np.ndarray):
         return {"b": "boolean", "f": "floating"}.get(values.dtype.kind, "integer")
     return _arrow_dtype(values.type, name)
@@ -73,7 +76,9 @@ def kind_of(dtype: str) -> Kind:
 
 
 def floats(values: Values) -> Floats:
-    """Numbers, booleans, dates and durations as float64, NaN where missing: `(N,)`. Dates are seconds since 1970 in UTC."""
+    """Numbers, booleans, dates and durations as float64, NaN where missing: `(N,)`. Dates are seconds since
+    1970 in UTC.
+    """
     if isinstance(values, np.ndarray):
         return values.astype(np.float64)
     kind = values.type
@@ -131,7 +136,9 @@ def _key(value: object) -> str | None:
 
 
 def from_objects(values: NDArray[np.object_], name: str) -> Values:
-    """A column of Python objects as a typed one; raises ValueError for a mixture, TypeError for what is neither number nor text."""
+    """A column of Python objects as a typed one; raises ValueError for a mixture, TypeError for what is
+    neither number nor text.
+    """
     try:
         return plain(pa.array(values, from_pandas=True))
     except (pa.ArrowException, OverflowError, ValueError, TypeError):
@@ -153,7 +160,8 @@ def _from_mixture(values: NDArray[np.object_], name: str) -> Values:
         if isinstance(values[row], complex):
             raise ValueError(f"Complex data not supported: column {name!r}, row {row + 1}: {values[row]!r}")
         raise TypeError(
-            f"column {name!r}, row {row + 1}: argument must be a string or a number, not {type(values[row]).__name__!r}"
+            f"column {name!r}, row {row + 1}: argument must be a string or a number, "
+            f"not {type(values[row]).__name__!r}"
         )
     texts, numbers = sorts == "text", sorts == "number"
     if texts.any() and numbers.any():
@@ -161,12 +169,20 @@ def _from_mixture(values: NDArray[np.object_], name: str) -> Values:
         row = int(np.flatnonzero(odd)[0])
         raise mixture_error(name, rest, row, values[row])
     if texts.any():
-        return pa.array([value if sort == "text" else None for value, sort in zip(values, sorts, strict=True)])
-    return np.array([float(value) if sort == "number" else np.nan for value, sort in zip(values, sorts, strict=True)])
+        return pa.array(
+            [value if sort == "text" else None for value, sort in zip(values, sorts, strict=True)]
+        )
+    return np.array(
+        [float(value) if sort == "number" else np.nan for value, sort in zip(values, sorts, strict=True)]
+    )
 
 
 def _sort(value: object) -> str:
-    if value is None or type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, float) and value != value):
+    if (
+        value is None
+        or type(value).__name__ in ("NAType", "NaTType")
+        or (isinstance(value, float) and value != value)
+    ):
         return "absent"
     if isinstance(value, str):
         return "text"
@@ -176,6 +192,6 @@ def _sort(value: object) -> str:
 def mixture_error(name: str, rest: str, row: int, value: object) -> ValueError:
     """The error for numbers and text in one column; `row` counts from 0, the message from 1."""
     return ValueError(
-        f"column {name!r} holds {rest}, but row {row + 1} holds {value!r}: correct that cell or leave it empty; "
-        f"if the column is a category, make all of it text and name it, categorical=[{name!r}]"
+        f"column {name!r} holds {rest}, but row {row + 1} holds {value!r}: "
+        f"correct that cell or leave it empty; if the column is a category, make all of it text and name it, categorical=[{name!r}]"
     )
