@@ -12,18 +12,14 @@ SOURCE = Path(__file__).parent.parent / "src" / "upland"
 
 FLOORS = [
     [
-        "data.encodings",
-        "data.frames",
-        "data.learning",
-        "data.schema",
-        "data.tables",
-        "data.values",
-        "data.sources",
+        *("data.schema", "data.encodings", "data.values", "data.frames", "data.learning"),
+        *("data.matching", "data.plans", "data.tables"),
+        *("data.files", "data.columnar", "data.csvfile", "data.sinks", "data.sources"),
         "tensorfile",
     ],
     ["models.base", "models.energies"],
     ["objectives", "training", "criteria.points", "calibration"],
-    ["detectors"],
+    ["fitting", "detectors"],
     ["explanation", "persistence", "pyod"],
     ["apps.console", "apps.streaming", "apps.views"],
     ["apps.cli", "apps.demo"],

@@ -48,13 +48,50 @@ app = typer.Typer(
 )
 
 
-Criterion = Literal["reconstruction", "energy"]
-Procedure = Literal["auto", "split", "cross"]
-Control = Literal["false_alarm", "fdr"]
+# -- the words of the command line ---------------------------------------------------------------------------
+
 Model = Annotated[Path, typer.Argument(help="A model file that `upland fit` wrote.", show_default=False)]
+Normal = Annotated[Path, typer.Argument(help="Normal rows: CSV, TSV, Parquet or Arrow.", show_default=False)]
+Rows = Annotated[Path, typer.Argument(help="Rows to judge: CSV, TSV, Parquet or Arrow.", show_default=False)]
+NewModel = Annotated[Path, typer.Option("--output", "-o", help="Model file to write (.safetensors).")]
+Renewed = Annotated[Path | None, typer.Option("--output", "-o", help="Model file to write.")]
+Scored = Annotated[Path | None, typer.Option("--output", "-o", help="File to write: rows and verdicts.")]
+Criterion = Annotated[
+    Literal["reconstruction", "energy"] | None, typer.Option(help="What counts as the anomaly score.")
+]
+Noise = Annotated[
+    float | None, typer.Option(help="Standard deviation of the training noise (data scaled to 1).")
+]
+Categorical = Annotated[list[str] | None, typer.Option(help="A column of codes, not of amounts; repeatable.")]
+Ignore = Annotated[list[str] | None, typer.Option(help="A column to leave out, such as a label; repeatable.")]
+Procedure = Annotated[
+    Literal["auto", "split", "cross"] | None,
+    typer.Option(
+        "--calibration", help="How held-out rows make p-values: split is exact, cross suits few rows."
+    ),
+]
+Epochs = Annotated[int | None, typer.Option(min=1, help="Passes over the rows at most.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of all randomness.")]
+Checkpoint = Annotated[Path | None, typer.Option(help="File kept up to date while fitting, to resume from.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, mps or auto.")]
+Alpha = Annotated[float, typer.Option(help="The rate to keep, between 0 and 1.")]
+Control = Annotated[
+    Literal["false_alarm", "fdr"],
+    typer.Option(help="Whose rate: normal rows that are flagged, or flagged rows that are normal."),
+]
+Why = Annotated[bool, typer.Option("--why", help="Write a column naming the three columns to blame.")]
+Top = Annotated[int, typer.Option(min=1, help="How many of the strangest rows to show.")]
+Replace = Annotated[
+    bool, typer.Option("--replace-columns", help="Replace columns named like the added ones.")
+]
+FailOn = Annotated[bool, typer.Option("--fail-on-anomaly", help="Exit with 10 if rows were flagged.")]
+InPlace = Annotated[bool, typer.Option("--in-place", help="Replace the model file itself.")]
+Folder = Annotated[Path, typer.Option("--out", help="Folder to write into.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output file if it exists.")]
+
+# -- commands ------------------------------------------------------------------------------------------------
 
 
 def main() -> None:
@@ -89,27 +126,17 @@ def upland(
 
 @app.command(epilog=EXIT_CODES)
 def fit(
-    data: Annotated[
-        Path, typer.Argument(help="Normal rows: CSV, TSV, Parquet or Arrow.", show_default=False)
-    ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Model file to write (.safetensors).")],
-    criterion: Annotated[Criterion | None, typer.Option(help="What counts as the anomaly score.")] = None,
-    noise: Annotated[
-        float | None, typer.Option(help="Standard deviation of the training noise, in scaled units.")
-    ] = None,
-    categorical: Annotated[
-        list[str] | None, typer.Option(help="A column of codes, not of amounts; repeatable.")
-    ] = None,
-    ignore: Annotated[
-        list[str] | None, typer.Option(help="A column to leave out, such as a label; repeatable.")
-    ] = None,
-    calibration: Annotated[Procedure | None, typer.Option(help="How p-values are made.")] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the rows at most.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of all randomness.")] = 0,
-    checkpoint: Annotated[
-        Path | None, typer.Option(help="File to resume from, kept up to date while fitting.")
-    ] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, mps or auto.")] = None,
+    data: Normal,
+    output: NewModel,
+    criterion: Criterion = None,
+    noise: Noise = None,
+    categorical: Categorical = None,
+    ignore: Ignore = None,
+    calibration: Procedure = None,
+    epochs: Epochs = None,
+    seed: Seed = 0,
+    checkpoint: Checkpoint = None,
+    device: Device = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -131,38 +158,22 @@ def fit(
         given: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
         progress = False if quiet or as_json else "auto"
         detector = EnergyDetector(**given, random_state=seed, progress=progress)
-        detector.fit(_existing(data), checkpoint=checkpoint)
+        detector.fit(data, checkpoint=checkpoint)
         _save(reporter, detector, output)
 
 
 @app.command(epilog=EXIT_CODES)
 def score(
     model: Model,
-    data: Annotated[
-        Path, typer.Argument(help="Rows to judge: CSV, TSV, Parquet or Arrow.", show_default=False)
-    ],
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="CSV or Parquet file to write: the rows and their verdicts."),
-    ] = None,
-    alpha: Annotated[float, typer.Option(help="The false-alarm or false-discovery rate to keep.")] = 0.05,
-    control: Annotated[
-        Control,
-        typer.Option(
-            help="false_alarm: share of normal rows flagged; fdr: share of flagged rows that are normal."
-        ),
-    ] = "false_alarm",
-    why: Annotated[
-        bool, typer.Option("--why", help="Write a column naming the three columns to blame.")
-    ] = False,
-    top: Annotated[int, typer.Option(min=1, help="How many of the strangest rows to show.")] = 10,
-    replace_columns: Annotated[
-        bool, typer.Option("--replace-columns", help="Replace columns named like those that scoring adds.")
-    ] = False,
-    fail_on_anomaly: Annotated[
-        bool, typer.Option("--fail-on-anomaly", help="Exit with 10 if rows were flagged.")
-    ] = False,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, mps or auto.")] = None,
+    data: Rows,
+    output: Scored = None,
+    alpha: Alpha = 0.05,
+    control: Control = "false_alarm",
+    why: Why = False,
+    top: Top = 10,
+    replace_columns: Replace = False,
+    fail_on_anomaly: FailOn = False,
+    device: Device = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -218,9 +229,9 @@ def info(model: Model, as_json: Json = False) -> None:
 @app.command(epilog=EXIT_CODES)
 def calibrate(
     model: Model,
-    data: Annotated[Path, typer.Argument(help="Fresh normal rows.", show_default=False)],
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Model file to write.")] = None,
-    in_place: Annotated[bool, typer.Option("--in-place", help="Replace the model file itself.")] = False,
+    data: Normal,
+    output: Renewed = None,
+    in_place: InPlace = False,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -231,32 +242,23 @@ def calibrate(
     with reporting(as_json, quiet) as reporter:
         target = output or model
         check_target(target, overwrite or in_place)
+        import pyarrow as pa
+
         from upland.data.sources import open_source
         from upland.persistence import load
 
         detector = load(model)
-        rows = open_source(data).read(detector.encoder_.schema_)
-        detector.calibrate(rows)
+        detector.calibrate(pa.concat_tables(open_source(data).batches(detector.encoder_.schema_)))
         _save(reporter, detector, target)
 
 
 @app.command(epilog=EXIT_CODES)
-def demo(
-    out: Annotated[Path, typer.Option("--out", help="Folder to write into.")] = Path("upland-demo"),
-) -> None:
+def demo(out: Folder = Path("upland-demo")) -> None:
     """Fit and score real data (breast cancer: benign is normal) and show what comes out."""
     with reporting():
         from upland.apps.demo import run
 
         run(out, console(sys.stdout))
-
-
-def _existing(path: Path) -> Path:
-    """Let the door of the sources speak first: its errors name the file."""
-    from upland.data.sources import open_source
-
-    open_source(path)
-    return path
 
 
 def _check_alpha(alpha: float) -> None:
@@ -265,6 +267,12 @@ def _check_alpha(alpha: float) -> None:
 
 
 def _check_output(output: Path, data: Path, overwrite: bool) -> None:
+    from upland.data.files import suffix_of
+
+    try:
+        suffix_of(output)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
     check_target(output, overwrite)
     if output.exists() and data.exists() and output.samefile(data):
         raise OutputError(f"{output} is the input itself; choose another output")

@@ -9,7 +9,7 @@ list would give.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -68,9 +68,18 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Judged:
-    """One batch with its verdicts: `first` is the place of its first row, counted from 0."""
+    """One batch with its verdicts.
+
+    Args:
+        first: The place of its first row in the file, counted from 0.
+        raw: The rows as they stand in the file.
+        table: The same rows, typed for the encoder.
+        scores: `(N,)` anomaly scores.
+        p_values: `(N,)`.
+    """
 
     first: int
+    raw: pa.Table
     table: pa.Table
     scores: NDArray[np.float64]
     p_values: NDArray[np.float64]
@@ -164,10 +173,11 @@ def reason_text(reason: Reason) -> str:
 
 def cell_text(value: object) -> str:
     """A cell in words: numbers to four digits, a missing one by name."""
-    if value is None or value != value:  # NaN and NaT differ from themselves
+    value = value.item() if isinstance(value, np.generic) else value
+    if value is None or value != value:  # NaN differs from itself
         return "missing"
-    if isinstance(value, int | float | np.number) and not isinstance(value, bool):
-        return f"{float(value):.4g}"
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return f"{value:.4g}"
     return str(value)
 
 
@@ -182,9 +192,9 @@ def _check_clash(source: Source, added: list[str]) -> None:
 
 def _judged(detector: Detector, source: Source, batch_size: int) -> Iterator[Judged]:
     first = 0
-    for table in source.batches(detector.encoder_.schema_, batch_size):
+    for raw, table in source.pairs(detector.encoder_.schema_, batch_size):
         if table.num_rows:
-            yield Judged(first, table, detector.anomaly_score(table), detector.p_values(table))
+            yield Judged(first, raw, table, detector.anomaly_score(table), detector.p_values(table))
             first += table.num_rows
 
 
@@ -202,8 +212,9 @@ def _discovery_cut(
 
 
 def _with_verdicts(detector: Detector, batch: Judged, flags: NDArray[np.bool_], why: bool) -> pa.Table:
-    kept = [name for name in batch.table.column_names if name not in ADDED[: 4 if why else 3]]
-    table = batch.table.select(kept)
+    table = batch.raw.select(
+        [name for name in batch.raw.column_names if name not in ADDED[: 4 if why else 3]]
+    )
     for name, values in zip(ADDED, (batch.scores, batch.p_values, flags), strict=False):
         table = table.append_column(name, pa.array(values))
     if why:
@@ -234,12 +245,14 @@ def _writer(target: Path | None, overwrite: bool) -> Iterator[Callable[[pa.Table
         return
     from upland.data.sources import TableWriter
 
-    with writing(target):
-        writer = TableWriter(target, overwrite=overwrite)
-    with writer:
+    with ExitStack() as stack:
+        with writing(target):
+            writer = stack.enter_context(TableWriter(target, overwrite=overwrite))
 
         def write(table: pa.Table) -> None:
             with writing(target):
                 writer.write(table)
 
         yield write
+        with writing(target):
+            stack.close()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from upland.apps.console import grid, pairs
 from upland.apps.streaming import Outcome, Row, reason_text
 
@@ -84,16 +86,12 @@ def _reason_document(reason: Reason) -> dict[str, Any]:
     }
 
 
-def _plain(value: Any) -> str | float | bool | None:
+def _plain(value: Any) -> str | float | None:
     """A cell for JSON: numbers and text as they are, a missing one as null, the rest as text."""
-    if isinstance(value, bool | str):
-        return value
-    if value is None or value != value:  # NaN and NaT differ from themselves
+    value = value.item() if isinstance(value, np.generic) else value
+    if value is None or value != value:  # NaN differs from itself
         return None
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return str(value)
+    return value if isinstance(value, bool | str | int | float) else str(value)
 
 
 def _flat(told: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
