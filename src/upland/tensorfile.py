@@ -6,12 +6,12 @@ Layout: the safetensors header's `__metadata__` holds one entry, `upland`, a JSO
 
 and the tensors follow as safetensors lays them out, so any safetensors reader can look at the weights. The
 digest is SHA-256 over the canonical JSON (sorted keys, no spaces) of `format` and `manifest`, then over every
-tensor in the order of its name: name, dtype, shape, bytes in C order, little endian. This rule stays the same in
-every format to come, so that a file of a newer upland is told from a corrupted one.
+tensor in the order of its name: name, dtype, shape, bytes in C order, little endian. This rule stays the same
+in every format to come, so that a file of a newer upland is told from a corrupted one.
 
 Reading never runs code from the file: pickles and archives are refused, not opened. A file that cannot be
-trusted raises `TensorFileError`, whose `reason` is `directory`, `empty`, `truncated`, `foreign`, `corrupted` or
-`newer`.
+trusted raises `TensorFileError`, whose `reason` is `directory`, `empty`, `truncated`, `foreign`, `corrupted`
+or `newer`.
 
 Reference: safetensors, https://huggingface.co/docs/safetensors
 """

@@ -32,11 +32,11 @@ if TYPE_CHECKING:
     from upland.data.sources import Source
     from upland.detectors import Detector
 
-EXIT_CODES = """
+EXIT_CODES = """\
 Exit codes: 0 done; 1 the data or the model file cannot be used; 2 the command line is not understood;
 3 the output exists or cannot be written; 10 rows were flagged (with --fail-on-anomaly);
 70 an error inside upland; 130 interrupted. UPLAND_DEBUG=1 shows where an error arose.
-"""
+""".replace("\n", " ")
 
 app = typer.Typer(
     name="upland",
@@ -62,16 +62,21 @@ Criterion = Annotated[
 Noise = Annotated[
     float | None, typer.Option(help="Standard deviation of the training noise (data scaled to 1).")
 ]
-Categorical = Annotated[list[str] | None, typer.Option(help="A column of codes, not of amounts; repeatable.")]
-Ignore = Annotated[list[str] | None, typer.Option(help="A column to leave out, such as a label; repeatable.")]
+Categorical = Annotated[
+    list[str] | None, typer.Option(metavar="COLUMN", help="A column of codes, not of amounts; repeatable.")
+]
+Ignore = Annotated[
+    list[str] | None,
+    typer.Option(metavar="COLUMN", help="A column to leave out, such as a label; repeatable."),
+]
 Procedure = Annotated[
     Literal["auto", "split", "cross"] | None,
     typer.Option(
         "--calibration", help="How held-out rows make p-values: split is exact, cross suits few rows."
     ),
 ]
-Epochs = Annotated[int | None, typer.Option(min=1, help="Passes over the rows at most.")]
-Seed = Annotated[int, typer.Option(min=0, help="Seed of all randomness.")]
+Epochs = Annotated[int | None, typer.Option(min=1, metavar="N", help="Passes over the rows at most.")]
+Seed = Annotated[int, typer.Option(min=0, metavar="N", help="Seed of all randomness.")]
 Checkpoint = Annotated[Path | None, typer.Option(help="File kept up to date while fitting, to resume from.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, mps or auto.")]
 Alpha = Annotated[float, typer.Option(help="The rate to keep, between 0 and 1.")]
@@ -80,7 +85,7 @@ Control = Annotated[
     typer.Option(help="Whose rate: normal rows that are flagged, or flagged rows that are normal."),
 ]
 Why = Annotated[bool, typer.Option("--why", help="Write a column naming the three columns to blame.")]
-Top = Annotated[int, typer.Option(min=1, help="How many of the strangest rows to show.")]
+Top = Annotated[int, typer.Option(min=1, metavar="N", help="How many of the strangest rows to show.")]
 Replace = Annotated[
     bool, typer.Option("--replace-columns", help="Replace columns named like the added ones.")
 ]
