@@ -11,6 +11,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, cast
 
 import narwhals as nw
@@ -54,6 +55,8 @@ def as_rows(X: object) -> Rows:
         return _arrow_rows(pa.Table.from_batches([X]))
     if isinstance(X, pa.Table):
         return _arrow_rows(X)
+    if isinstance(X, nw.DataFrame | nw.LazyFrame):
+        return as_rows(X.to_native())
     if nw.dependencies.is_pandas_dataframe(X):
         return _pandas_rows(X)
     if "scipy.sparse" in sys.modules and sys.modules["scipy.sparse"].issparse(X):
@@ -118,7 +121,7 @@ def _array_rows(X: NDArray[Any]) -> Rows:
 
 def _arrow_rows(X: pa.Table) -> Rows:
     names, naming = _names(X.column_names)
-    return Rows(names, naming, X.num_rows, lambda position: plain(X.column(position)))
+    return Rows(names, naming, X.num_rows, cache(lambda position: plain(X.column(position))))
 
 
 def _frame_rows(X: nw.DataFrame[Any]) -> Rows:
@@ -133,7 +136,7 @@ def _frame_rows(X: nw.DataFrame[Any]) -> Rows:
         except (pa.ArrowException, nw.exceptions.NarwhalsError):
             raise _unsupported(names[position], column.dtype) from None
 
-    return Rows(names, naming, len(X), read)
+    return Rows(names, naming, len(X), cache(read))
 
 
 def _pandas_rows(X: Any) -> Rows:
@@ -152,7 +155,7 @@ def _pandas_rows(X: Any) -> Rows:
         except (pa.ArrowException, TypeError):
             return _dense(column, names[position])
 
-    return Rows(names, naming, len(X), read)
+    return Rows(names, naming, len(X), cache(read))
 
 
 def _dense(column: Any, name: str) -> Values:
@@ -174,7 +177,8 @@ def _names(names: Sequence[object]) -> tuple[tuple[str, ...], Naming]:
         raise TypeError(
             "Feature names are only supported if all input features have string names, but your input has "
             f"{kinds} as feature name / column name types. If you want feature names to be "
-            "stored and validated, you must convert them all to strings, by using X.columns = X.columns.astype(str) for example."
+            "stored and validated, you must "
+            "convert them all to strings, by using X.columns = X.columns.astype(str) for example."
         )
     texts = tuple(str(name) for name in names)
     if twice := sorted(name for name, count in Counter(texts).items() if count > 1):

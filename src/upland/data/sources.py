@@ -12,7 +12,7 @@ from upland.data.csvfile import CsvSource
 from upland.data.files import Source, suffix_of
 from upland.data.sinks import TableWriter
 
-__all__ = ["Source", "TableWriter", "open_source"]
+__all__ = ["Source", "TableWriter", "open_source", "suffix_of"]
 
 
 def open_source(path: str | Path) -> Source:

@@ -193,5 +193,6 @@ def mixture_error(name: str, rest: str, row: int, value: object) -> ValueError:
     """The error for numbers and text in one column; `row` counts from 0, the message from 1."""
     return ValueError(
         f"column {name!r} holds {rest}, but row {row + 1} holds {value!r}: "
-        f"correct that cell or leave it empty; if the column is a category, make all of it text and name it, categorical=[{name!r}]"
+        f"correct that cell or leave it empty; "
+        f"if the column is a category, make all of it text and name it, categorical=[{name!r}]"
     )
