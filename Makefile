@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN    := .venv/bin
 WHEEL  := .venv-wheel/bin
-PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
+PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --quiet -c constraints.txt
 CODE   := src tests examples $(wildcard benchmarks)
 SOURCE := $(shell find src -name '*.py' -o -name 'py.typed')
 DATA   ?=
@@ -58,5 +58,5 @@ clean:
 	$(BIN)/python -m venv --without-pip .venv-wheel
 	$(WHEEL)/python -c "import site; print(site.getsitepackages()[0])" > .venv-wheel/.site
 	$(BIN)/python -c "import site; print(site.getsitepackages()[0])" > "$$(cat .venv-wheel/.site)/dependencies.pth"
-	$(BIN)/python -m pip --python $(WHEEL)/python --disable-pip-version-check install --quiet --no-deps dist/*.whl
+	$(BIN)/python -m pip --python $(WHEEL)/python --disable-pip-version-check install --quiet --quiet --no-deps dist/*.whl
 	touch $@

@@ -63,11 +63,11 @@ Noise = Annotated[
     float | None, typer.Option(help="Standard deviation of the training noise (data scaled to 1).")
 ]
 Categorical = Annotated[
-    list[str] | None, typer.Option(metavar="COLUMN", help="A column of codes, not of amounts; repeatable.")
+    list[str] | None, typer.Option(metavar="COLUMN", help="Holds codes, not amounts; repeatable.")
 ]
 Ignore = Annotated[
     list[str] | None,
-    typer.Option(metavar="COLUMN", help="A column to leave out, such as a label; repeatable."),
+    typer.Option(metavar="COLUMN", help="Left out, such as a label; repeatable."),
 ]
 Procedure = Annotated[
     Literal["auto", "split", "cross"] | None,
