@@ -12,7 +12,8 @@ import csv
 import io
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -240,54 +241,49 @@ def _cast(cells: pa.ChunkedArray, column: Column, decimal: str) -> pa.ChunkedArr
     if column.kind == "boolean":
         return _booleans(cells)
     if column.kind == "numeric":
-        return _numbers(cells if decimal == "." else pc.replace_substring(cells, decimal, "."))
-    return _dates(cells) if column.kind == "date" else _times(cells)
+        return _tried(cells, partial(_numbers, decimal=decimal), "a number")
+    if column.kind == "date":
+        return _tried(cells, _dates, "a date (such as 2026-01-31 or 2026-01-31T12:00:00)")
+    return _tried(cells, _times, "a time of day (such as 12:00:00)")
 
 
 def _without_nulls(cells: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.if_else(pc.is_in(cells, pa.array(NULLS)), pa.scalar(None, pa.string()), cells)
 
 
-def _numbers(cells: pa.ChunkedArray) -> pa.ChunkedArray:
-    return _tried(cells, [pa.float64()], "a number")
+def _numbers(cells: pa.ChunkedArray, decimal: str) -> pa.ChunkedArray:
+    return pc.cast(cells if decimal == "." else pc.replace_substring(cells, decimal, "."), pa.float64())
 
 
 def _dates(cells: pa.ChunkedArray) -> pa.ChunkedArray:
-    return _tried(
-        cells,
-        [pa.timestamp("us"), pa.timestamp("us", "UTC")],
-        "a date (such as 2026-01-31 or 2026-01-31T12:00:00)",
-    )
+    try:
+        return pc.cast(cells, pa.timestamp("us"))
+    except pa.ArrowInvalid:
+        return pc.cast(cells, pa.timestamp("us", "UTC")).cast(pa.timestamp("us"))
 
 
 def _times(cells: pa.ChunkedArray) -> pa.ChunkedArray:
-    return _tried(cells, [pa.time64("us")], "a time of day (such as 12:00:00)")
+    return pc.cast(pc.binary_join_element_wise("1970-01-01", cells, "T"), pa.timestamp("us")).cast(
+        pa.time64("us")
+    )
 
 
-def _tried(cells: pa.ChunkedArray, types: Sequence[pa.DataType], wanted: str) -> pa.ChunkedArray:
-    """Cast to the first type that takes all cells, and give it as the first of the types; else name the first
-    bad cell.
-    """
-    for kind in types:
-        try:
-            return pc.cast(cells, kind).cast(types[0])
-        except pa.ArrowInvalid:
-            continue
-    low, high = 0, len(cells)
+def _tried(
+    cells: pa.ChunkedArray, parse: Callable[[pa.ChunkedArray], pa.ChunkedArray], wanted: str
+) -> pa.ChunkedArray:
+    """Parse a column of text, or name the first cell that is not what is wanted, found by halving."""
+    try:
+        return parse(cells)
+    except pa.ArrowInvalid:
+        low, high = 0, len(cells)
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if not _castable(cells[low:middle], types) else (middle, high)
-    raise _BadCell(low, cells[low].as_py(), wanted)
-
-
-def _castable(cells: pa.ChunkedArray, types: Sequence[pa.DataType]) -> bool:
-    for kind in types:
         try:
-            pc.cast(cells, kind)
+            parse(cells[low:middle])
+            low = middle
         except pa.ArrowInvalid:
-            continue
-        return True
-    return False
+            high = middle
+    raise _BadCell(low, cells[low].as_py(), wanted)
 
 
 def _booleans(cells: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -99,14 +99,14 @@ class TableWriter:
     def _finish(self) -> None:
         if self._schema is None:
             raise ValueError(f"{self.path}: there were no rows to write")
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
         self._close()
         _check_target(self.path, self.overwrite)
         os.replace(self._temporary, self.path)
 
     def _close(self) -> None:
+        if self._writer is not None:
+            writer, self._writer = self._writer, None
+            writer.close()
         if self._file is not None:
             self._file.close()
             self._file = None

@@ -32,7 +32,7 @@ from upland.data.schema import Schema
 from upland.data.values import Values, floats, levels
 
 FORMAT = 1
-_BLOCK = 1 << 18
+_BLOCK = 1 << 16
 _INLINE_LEVELS = 256
 
 

@@ -1,0 +1,58 @@
+r"""One anomaly score for one point, from any energy model (DSEBM, section 4).
+
+* energy: E(x) / sigma^2, in nats of the noise-smoothed density, up to log Z;
+* reconstruction: |x - f(x)|^2 = |grad E(x)|^2, in squared units of the encoded input.
+
+Rows are scored in blocks of one fixed size, the last one padded: every matrix product then has the same shape, so a row's
+number does not depend on how many rows come with it. Sums over the inputs are taken in float64.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from upland.models.base import EnergyModel
+
+Criterion = Callable[[EnergyModel, Tensor, float], Tensor]
+
+BLOCK = 256
+
+
+def energy(model: EnergyModel, x: Tensor, sigma: float) -> Tensor:
+    """E(x) / sigma^2: `(N, ...) -> (N,)`, float64, in nats up to a constant."""
+    return model.energy(x).double() / sigma**2
+
+
+def squared_residual(model: EnergyModel, x: Tensor, sigma: float) -> Tensor:
+    """Each input's part of |x - f(x)|^2, which is (dE / dx_i)^2: `(N, ...) -> (N, ...)`, float64."""
+    return (x - model.reconstruct(x)).double().square()
+
+
+def reconstruction(model: EnergyModel, x: Tensor, sigma: float) -> Tensor:
+    """|x - f(x)|^2 = |grad E(x)|^2: `(N, ...) -> (N,)`, float64."""
+    return squared_residual(model, x, sigma).flatten(1).sum(1)
+
+
+CRITERIA: dict[str, Criterion] = {"reconstruction": reconstruction, "energy": energy}
+
+
+def in_blocks(function: Criterion, model: EnergyModel, x: Tensor, sigma: float, size: int = BLOCK) -> Tensor:
+    """Apply a function of rows block by block on the model's device: `x (N, ...)` -> `(N, ...)` on the CPU.
+
+    Args:
+        function: `(model, rows, sigma) -> one result a row`.
+        model: an energy in evaluation mode.
+        x: `(N, ...)` inputs.
+        sigma: scale of the noise that the model was trained with.
+        size: rows of a block.
+    """
+    device = next((p.device for p in model.parameters()), x.device)
+    blocks = []
+    for block in x.split(size):
+        rows = block.shape[0]
+        if rows < size:
+            block = torch.cat([block, block.new_zeros((size - rows, *block.shape[1:]))])
+        with torch.no_grad():
+            blocks.append(function(model, block.to(device), sigma)[:rows].cpu())
+    return torch.cat(blocks)

@@ -1,0 +1,95 @@
+"""A table in memory with the face of a `Source`: rows by number, and passes in a new order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import narwhals as nw
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from upland.data.frames import as_rows
+from upland.data.sources import open_source, suffix_of
+
+CELLS_IN_MEMORY = 200_000_000
+"""Files of more numbers than this are left on the disk and streamed."""
+
+
+class NormalRows(Protocol):
+    """What a fit asks of its rows, wherever they live."""
+
+    @property
+    def n_rows(self) -> int | None:
+        """How many there are."""
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the columns."""
+
+    def take(self, rows: NDArray[np.int64]) -> Any:
+        """The rows of these sorted numbers, as a table."""
+
+    def shuffled(self, generator: np.random.Generator, skip: NDArray[np.int64], size: int) -> Iterator[Any]:
+        """Every row but the skipped ones once, in a new order, as tables of about `size` rows."""
+
+
+class MemoryRows:
+    """Any table that `TableEncoder` reads, as `NormalRows`.
+
+    Args:
+        X: `(N, M)` array or frame.
+
+    Raises:
+        TypeError: For data that are no table.
+        ValueError: For a wrong shape.
+    """
+
+    def __init__(self, X: object) -> None:
+        looked = as_rows(X)
+        self.n_rows, self.names = looked.n_rows, list(looked.names)
+        self._table = _indexable(X)
+
+    def take(self, rows: NDArray[np.int64]) -> Any:
+        """The rows of these numbers, in the user's own kind of table."""
+        return take_rows(self._table, rows)
+
+    def shuffled(self, generator: np.random.Generator, skip: NDArray[np.int64], size: int) -> Iterator[Any]:
+        """Every row but the skipped ones once, in a new order, as tables of `size` rows."""
+        order = generator.permutation(np.setdiff1d(np.arange(self.n_rows), skip))
+        for start in range(0, order.size, size):
+            yield self.take(order[start : start + size])
+
+
+def normal_rows(X: object) -> NormalRows:
+    """A user's training data as rows: a table, or the path of a file, read whole unless it is too big for memory.
+
+    Args:
+        X: A table, or a path to a CSV, Parquet or Arrow file.
+    """
+    if not isinstance(X, str | Path):
+        return MemoryRows(X)
+    source = open_source(X)
+    if suffix_of(Path(X)) == "csv" or (source.n_rows or 0) * len(source.names) <= CELLS_IN_MEMORY:
+        return MemoryRows(source.read())
+    return source
+
+
+def take_rows(X: Any, rows: NDArray[np.int64]) -> Any:
+    """Rows by number from an array, an Arrow table, or any frame."""
+    if isinstance(X, np.ndarray):
+        return X[rows]
+    if isinstance(X, pa.Table):
+        return X.take(pa.array(rows))
+    return nw.from_native(X)[rows].to_native()
+
+
+def _indexable(X: Any) -> Any:
+    if isinstance(X, pa.RecordBatch):
+        return pa.Table.from_batches([X])
+    frame = nw.from_native(cast(Any, X), pass_through=True)
+    if isinstance(frame, nw.LazyFrame):
+        return frame.collect().to_native()
+    return X if isinstance(X, np.ndarray | pa.Table) or isinstance(frame, nw.DataFrame) else np.asarray(X)

@@ -1,0 +1,177 @@
+"""From a source of normal rows to fitted members: who sees which row, and the training of each.
+
+A member is an encoder and a model that were fitted together without some held-out rows. A split calibration has one member and
+one set of held-out rows; a cross calibration has a member for each fold. Encoder, scaling and early stopping of a member
+never see its held-out rows: that is what its p-values rest on.
+"""
+
+import copy
+import math
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from upland.data.sources import Source
+from upland.data.tables import TableEncoder
+from upland.models.base import EnergyModel
+from upland.training import History, Loss, Settings, Training, shuffled_batches
+
+Indices = NDArray[np.int64]
+
+SPLIT_FROM = 500  # rows from which a split leaves enough for training and for calibration
+CALIBRATION_SHARE, CALIBRATION_MOST = 0.2, 10_000
+VALIDATION_SHARE, VALIDATION_MOST, VALIDATION_FROM = 0.1, 5_000, 20
+FOLDS = 5
+PASSES, STEPS_MOST = 100, 1_500  # the length of training where the user names no epochs
+LOOKS = 20
+CELLS_IN_MEMORY = 200_000_000  # encoded numbers; more are streamed from their file
+
+
+@dataclass(frozen=True)
+class Member:
+    """An encoder and the model trained on what it encodes, blind to the member's held-out rows."""
+
+    encoder: TableEncoder
+    model: EnergyModel
+    history: History
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What every member is made with.
+
+    Args:
+        build: `(width, generator) -> model`.
+        loss: `(model, batch, generator) -> scalar`.
+        encoder: an encoder that has seen nothing yet; each member fits a copy.
+        epochs: passes over the training rows; None chooses by their number.
+        batch_size: rows of a step at most.
+        learning_rate: of Adam.
+        patience: looks at the held-out loss without improvement.
+        device: where models live.
+        seed: of everything random.
+    """
+
+    build: Callable[[int, torch.Generator], EnergyModel]
+    loss: Loss
+    encoder: TableEncoder
+    epochs: int | None
+    batch_size: int
+    learning_rate: float
+    patience: int
+    device: torch.device
+    seed: int
+
+    def generator(self, *key: int) -> np.random.Generator:
+        """A source of randomness of its own for each purpose."""
+        return np.random.default_rng([self.seed, *key])
+
+    def settings(self, rows: int, batch: int, member: int) -> Settings:
+        """The length of training: `epochs` passes, or 100 within 1,500 steps, at least one pass."""
+        a_pass = max(1, rows // batch)
+        steps = a_pass * self.epochs if self.epochs else max(a_pass, min(PASSES * a_pass, STEPS_MOST))
+        seed = int(self.generator(member, 2).integers(2**31))
+        return Settings(steps, LOOKS, self.patience, self.learning_rate, seed)
+
+
+def held_out_rows(n: int, kind: Literal["auto", "split", "cross"], generator: np.random.Generator) -> list[Indices]:
+    """The rows that calibrate, for each member: sorted indices.
+
+    Args:
+        n: number of rows, at least 2.
+        kind: one set (split), five folds (cross), or by the number of rows (auto).
+        generator: decides who is held out.
+    """
+    order = generator.permutation(n)
+    if kind == "split" or (kind == "auto" and n >= SPLIT_FROM):
+        size = min(max(1, round(CALIBRATION_SHARE * n)), CALIBRATION_MOST)
+        return [np.sort(order[:size])]
+    return [np.sort(fold) for fold in np.array_split(order, min(FOLDS, n))]
+
+
+def fit_member(
+    source: Source,
+    held_out: Indices,
+    recipe: Recipe,
+    number: int,
+    *,
+    resume: Callable[[Training], None] | None = None,
+    after_look: Callable[[Training], None] | None = None,
+    progress: Callable[[int, int, float], None] | None = None,
+) -> Member:
+    """Fit one member on the rows that it may see.
+
+    Args:
+        source: all normal rows.
+        held_out: sorted indices of the rows that it must not see.
+        recipe: what it is made with.
+        number: which member it is.
+        resume: given the training before it starts.
+        after_look: see `Training.run`.
+        progress: see `Training.run`.
+    """
+    seen = np.setdiff1d(np.arange(source.n_rows), held_out, assume_unique=True)
+    validation = _validation_rows(seen, recipe.generator(number, 0))
+    encoder = copy.deepcopy(recipe.encoder)
+    weights = torch.Generator().manual_seed(int(recipe.generator(number, 1).integers(2**31)))
+    training_rows = np.setdiff1d(seen, validation, assume_unique=True)
+    batch = min(recipe.batch_size, max(16, training_rows.size // 4), training_rows.size)
+    if source.n_rows * len(source.names) <= CELLS_IN_MEMORY:
+        encoder.fit_batches([source.take(seen)])
+        rows = torch.from_numpy(encoder.transform(source.take(training_rows)))
+        batches = shuffled_batches(rows, batch, weights)
+    else:
+        encoder.fit_batches(source.sequential(skip=held_out))
+        skip = np.union1d(held_out, validation)
+        batches = _streamed(source, encoder, skip, batch, recipe.generator(number, 3))
+    checking = validation if validation.size else training_rows
+    model = recipe.build(encoder.width, weights).to(recipe.device)
+    start = {name: value.detach().clone() for name, value in model.named_parameters()}
+    training = Training(model, recipe.loss, recipe.settings(training_rows.size, batch, number))
+    if resume is not None:
+        resume(training)
+    held = torch.from_numpy(encoder.transform(source.take(checking)))
+    history = training.run(batches, held, after_look=after_look, progress=progress)
+    _warn_if_unmoved(model, start, history)
+    return Member(encoder, model, history)
+
+
+def _validation_rows(seen: Indices, generator: np.random.Generator) -> Indices:
+    """Rows for early stopping; none where there are too few, and the training rows serve with noise of their own."""
+    size = min(math.ceil(VALIDATION_SHARE * seen.size), VALIDATION_MOST) if seen.size >= VALIDATION_FROM else 0
+    return np.sort(generator.choice(seen, size, replace=False))
+
+
+def _streamed(
+    source: Source, encoder: TableEncoder, skip: Indices, batch: int, generator: np.random.Generator
+) -> Iterator[Tensor]:
+    """Endless batches straight from a file, each pass in a new order."""
+    while True:
+        for table in source.shuffled(generator, skip, 64 * batch):
+            rows = torch.from_numpy(encoder.transform(table))
+            yield from (part for part in rows.split(batch) if part.shape[0] == batch or rows.shape[0] < batch)
+
+
+def _warn_if_unmoved(model: nn.Module, start: dict[str, Tensor], history: History) -> None:
+    if history.best_step == 0:
+        return
+    unmoved = [name for name, value in model.named_parameters() if torch.equal(value, start[name])]
+    if unmoved:
+        warnings.warn(f"training did not move these weights: {', '.join(unmoved)}", stacklevel=2)
+
+
+def as_energy(module: nn.Module | Callable[[int], nn.Module], width: int) -> nn.Module:
+    """The user's module, or what the user's function makes for a width; a copy, so that members share nothing."""
+    return copy.deepcopy(module) if isinstance(module, nn.Module) else module(width)
+
+
+def fingerprint(source: Source, plan: Sequence[Any]) -> dict[str, Any]:
+    """What a checkpoint must agree with: the rows' number and names, a sample of them, and the constructor's arguments."""
+    sample = np.unique(np.linspace(0, source.n_rows - 1, num=64).astype(np.int64))
+    return {"rows": source.n_rows, "columns": list(source.names), "sample": source.take(sample).to_pydict(), "plan": list(plan)}

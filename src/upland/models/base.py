@@ -1,0 +1,78 @@
+"""What every model is: an energy.
+
+An energy E(x) is one number for one input, in nats up to a constant, higher = more anomalous, and defines the density
+p(x) = exp(-E(x)) / Z. The gradient of log p is the *score*, -grad E(x); it needs no Z. One abstract method, `energy`,
+gives the gradient, the reconstruction f(x) = x - grad E(x), explanations and every objective based on the score.
+
+`Gaussian` is the closed-form oracle that the laws hold objectives and criteria against: for p = N(mu, S),
+E(x) = 1/2 (x - mu)' P (x - mu) with P = S^-1, so that grad E(x) = P (x - mu).
+"""
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+
+class EnergyModel(nn.Module, ABC):
+    """A module from points to energies: abstract, one method to write.
+
+    `reconstruct` has a default by automatic differentiation, which serves any differentiable energy; a model whose
+    gradient has a closed form overrides it, so that training needs a single backward pass.
+    """
+
+    @abstractmethod
+    def energy(self, x: Tensor) -> Tensor:
+        """Energies of points: `(N, ...) -> (N,)`, in nats up to a constant, higher = more anomalous."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The same as `energy`, so that the module can be called: `(N, ...) -> (N,)`."""
+        return self.energy(x)
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """The regularised auto-encoder f(x) = x - grad E(x): `(N, ...) -> (N, ...)`, differentiable in the weights."""
+        with torch.enable_grad():
+            point = x if x.requires_grad else x.detach().requires_grad_()
+            (gradient,) = torch.autograd.grad(self.energy(point).sum(), point, create_graph=self.training or x.requires_grad)
+        return x - gradient
+
+
+class ModuleEnergy(EnergyModel):
+    """Any module from `(N, ...)` to one energy per row, `(N,)` or `(N, 1)`, served by the autograd path.
+
+    Args:
+        module: the user's network; it must be differentiable twice for score matching.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def energy(self, x: Tensor) -> Tensor:
+        """Energies of points: `(N, ...) -> (N,)`.
+
+        Raises:
+            ValueError: the module does not return one number per row.
+        """
+        e: Tensor = self.module(x)
+        if e.numel() != x.shape[0]:
+            raise ValueError(f"an energy is one number per row: the module gave {tuple(e.shape)} for {tuple(x.shape)}")
+        return e.reshape(x.shape[0])
+
+
+class Gaussian(EnergyModel):
+    """The closed-form oracle N(mean, covariance), with a free precision matrix as its weight.
+
+    Args:
+        mean: `(D,)`.
+        covariance: `(D, D)`, symmetric positive definite.
+    """
+
+    def __init__(self, mean: Tensor, covariance: Tensor) -> None:
+        super().__init__()
+        self.mean = nn.Parameter(mean.clone())
+        self.precision = nn.Parameter(torch.linalg.inv(covariance))
+
+    def energy(self, x: Tensor) -> Tensor:
+        """1/2 (x - mu)' P (x - mu): `(N, D) -> (N,)`."""
+        return 0.5 * ((x - self.mean) @ self.precision * (x - self.mean)).sum(-1)

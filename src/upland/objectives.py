@@ -1,0 +1,44 @@
+r"""What is minimised: functions `(model, x, sigma, generator) -> scalar`, the mean over the rows of x.
+
+Both fit grad E to the gradient of a log density without sampling or a partition function. With f(x) = x - grad E(x) and
+the score s(x) = -grad E(x) / sigma^2, so that E / sigma^2 is in nats:
+
+* Denoising score matching (Vincent 2011; DSEBM eq. 6): E |x - f(x + eps)|^2, eps ~ N(0, sigma^2 I). By Tweedie's formula
+  the optimum is grad E = -sigma^2 grad log q_sigma, where q_sigma is the data's density smoothed by the noise. For
+  N(mu, S) it is minimal at N(mu, S + sigma^2 I).
+* Sliced score matching (Song et al., UAI 2019, arXiv 1905.07088), the variance-reduced form:
+  E [v' (grad_x v' s(x)) + 1/2 |s(x)|^2], v of independent signs, times sigma^2 to condition it. There is no noise on x: for N(mu, S) it
+  is minimal at N(mu, S). It wants a density, hence continuous columns; sigma is then only the finest scale that the
+  prior term 1/2 |x - b'|^2 can express.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from upland.models.base import EnergyModel
+
+Objective = Callable[[EnergyModel, Tensor, float, torch.Generator], Tensor]
+
+
+def denoising(model: EnergyModel, x: Tensor, sigma: float, generator: torch.Generator) -> Tensor:
+    """E |x - f(x + eps)|^2 by one noise draw a row: `x (N, ...)` -> scalar."""
+    noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+    residual = x - model.reconstruct(x + sigma * noise)
+    return residual.square().flatten(1).sum(1).mean()
+
+
+def sliced(model: EnergyModel, x: Tensor, sigma: float, generator: torch.Generator) -> Tensor:
+    """sigma^2 E [v' grad(v' s) + 1/2 |s|^2] by one random direction a row: `x (N, ...)` -> scalar."""
+    bits = torch.randint(0, 2, x.shape, generator=generator, device=x.device)
+    direction = (2 * bits - 1).to(x.dtype)
+    with torch.enable_grad():
+        point = x.detach().requires_grad_()
+        drift = model.reconstruct(point) - point
+        (curvature,) = torch.autograd.grad((drift * direction).sum(), point, create_graph=model.training)
+    per_row = (curvature * direction).flatten(1).sum(1) + 0.5 * drift.square().flatten(1).sum(1) / sigma**2
+    return per_row.mean()
+
+
+OBJECTIVES: dict[str, Objective] = {"denoising": denoising, "sliced": sliced}
