@@ -3,14 +3,13 @@
 import ast
 import inspect
 import re
-import subprocess
-import sys
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 import upland
+from programs import run_python
 
 HEAVY = {"torch", "pandas", "polars", "pyarrow", "sklearn", "scipy", "numpy", "narwhals"}
 SOURCE = Path(upland.__file__).parent
@@ -52,8 +51,8 @@ def test_import_is_light():
 
 
 def loaded_by(module):
-    code = f"import sys, {module}; print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = run_python("-c", f"import sys, {module}; print(*sys.modules)")
+    assert done.returncode == 0, done.stderr
     return set(done.stdout.split())
 
 

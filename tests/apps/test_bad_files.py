@@ -23,7 +23,7 @@ def cell(row, column, value, rows=40):
 
 
 def with_column(name, values):
-    return [[*row, values[place % len(values)]] for place, row in enumerate(pump_rows(40, 4))], [
+    return [[*row, values[place % len(values)]] for place, row in enumerate(pump_rows(300, 4))], [
         *HEADER,
         name,
     ]
@@ -44,7 +44,7 @@ BAD_TO_FIT = {
     "strings in a numeric column": ("data.csv", csv_of(cell(7, 0, "n.a. (sensor)")), 1, "flow"),
     "infinity": ("data.csv", csv_of(cell(7, 1, "inf")), 1, "pressure"),
     "a label column left in": ("data.csv", csv_of(*with_column("label", ["normal", "attack"])), 1, "label"),
-    "free text": ("data.csv", csv_of(*with_column("note", [f"seen by {n}" for n in range(40)])), 1, "note"),
+    "free text": ("data.csv", csv_of(*with_column("note", [f"seen by {n}" for n in range(300)])), 1, "note"),
     "duplicate names": (
         "data.csv",
         csv_of(pump_rows(40, 4), ["flow", "flow", "valve", "running"]),

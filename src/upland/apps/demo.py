@@ -170,7 +170,7 @@ def _show(
     seconds: float,
 ) -> None:
     calibration = detector.calibration_
-    rows = sum(1 for _ in files.normal.open()) - 1
+    rows = csv.read_csv(files.normal).num_rows
     screen.print("Breast cancer biopsies, 30 measurements each; benign is normal", style="bold")
     screen.print(f"fitted on {rows} benign rows in {seconds:.1f} s, no labels used")
     screen.print(
@@ -215,7 +215,8 @@ def _findings_table(found: Findings) -> object:
 
 
 def _next_commands(files: Files) -> list[str]:
-    program = "upland" if shutil.which("upland") else sys.argv[0]
+    called = Path(sys.argv[0])  # not on the search path where the environment is not activated
+    program = called if called.name == "upland" and not shutil.which("upland") else "upland"
     return [
         f"{program} info {files.model}",
         f"{program} score {files.model} {files.new} --top 5",

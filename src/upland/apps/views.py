@@ -35,7 +35,9 @@ def strangest_table(rows: Sequence[Row]) -> RenderableType:
         ]
         for row in rows
     ]
-    return grid(["row", "score", "p", "why"], lines, right=["row", "score", "p"])
+    return grid(
+        ["row", "anomaly\nscore", "p-value", "why"], lines, right=["row", "anomaly\nscore", "p-value"]
+    )
 
 
 def outcome_line(outcome: Outcome, alpha: float, control: str) -> str:
