@@ -301,3 +301,10 @@ def test_a_reader_that_leaves_is_no_error(plant):
     done = run_python(*COMMAND_LINE, "info", plant / "pump.safetensors", "--json", stdout=write)
     os.close(write)
     assert "Traceback" not in done.stderr
+
+
+def test_a_terminal_without_unicode_is_no_error(plant, monkeypatch):
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    done = run_python(*COMMAND_LINE, "score", plant / "pump.safetensors", plant / "new.csv", "--top", "2")
+    assert done.returncode == 0, done.stderr
+    assert "of 60 rows flagged" in done.stdout
