@@ -18,7 +18,7 @@ FLOORS = [
         "tensorfile",
     ],
     ["models.base", "models.energies"],
-    ["objectives", "training", "criteria.points", "calibration"],
+    ["objectives", "progress", "training", "criteria.points", "calibration"],
     ["fitting", "checkpoints", "detectors"],
     ["explanation", "persistence", "pyod"],
     ["apps.console", "apps.streaming", "apps.views"],

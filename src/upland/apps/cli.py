@@ -181,7 +181,6 @@ def score(
     top: Top = 10,
     replace_columns: Replace = False,
     fail_on_anomaly: FailOn = False,
-    device: Device = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -199,8 +198,6 @@ def score(
         from upland.persistence import load
 
         detector = load(model)
-        if device is not None:
-            detector.set_params(device=device)
         source = open_source(data)
         with _progress(source, 2 if control == "fdr" else 1, quiet or as_json) as seen:
             outcome = score_file(

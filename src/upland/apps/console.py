@@ -178,7 +178,7 @@ def reporting(as_json: bool = False, quiet: bool = False) -> Iterator[Reporter]:
             raise fail("interrupted; nothing was written", INTERRUPTED, as_json) from None
         except OutputError as error:
             raise fail(str(error), OUTPUT, as_json) from error
-        except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
+        except (ValueError, TypeError, OSError, FloatingPointError, ImportError, MemoryError) as error:
             raise fail(_sentence(error), BAD_INPUT, as_json) from error
         except Exception as error:
             inside = f"an error inside upland: {type(error).__name__}: {error}. UPLAND_DEBUG=1 shows where."

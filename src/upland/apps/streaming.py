@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from upland.apps.console import writing
 
 if TYPE_CHECKING:
+    from upland.calibration import Control
     from upland.data.sources import Source
     from upland.detectors import Detector
     from upland.explanation import Reason
@@ -116,7 +117,7 @@ def score_file(
     target: Path | None = None,
     *,
     alpha: float = 0.05,
-    control: str = "false_alarm",
+    control: Control = "false_alarm",
     why: bool = False,
     overwrite: bool = False,
     replace_columns: bool = False,
@@ -143,6 +144,7 @@ def score_file(
         ValueError: The file has no rows, lacks a column, or has columns named like the added ones.
         OutputError: The target exists or cannot be written.
     """
+    detector.check_alpha(alpha, control)
     added = [name for name in ADDED if why or name != "why"]
     if target is not None and not replace_columns:
         _check_clash(source, added)
@@ -194,7 +196,7 @@ def _judged(detector: Detector, source: Source, batch_size: int) -> Iterator[Jud
     first = 0
     for raw, table in source.pairs(detector.encoder_.schema_, batch_size):
         if table.num_rows:
-            yield Judged(first, raw, table, detector.anomaly_score(table), detector.p_values(table))
+            yield Judged(first, raw, table, *detector.assess(table))
             first += table.num_rows
 
 

@@ -97,14 +97,32 @@ def _plain(value: Any) -> str | float | None:
 
 
 def _flat(told: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested values as lines: `calibration n`, `training epochs`."""
+    """Nested values as lines: `calibration rows`, `training steps`."""
     lines: dict[str, str] = {}
     for name, value in told.items():
         heading = f"{prefix} {name}".strip().replace("_", " ")
         if isinstance(value, Mapping):
             lines |= _flat(value, heading)
-        elif isinstance(value, list | tuple):
-            lines[heading] = ", ".join(map(str, value))
+        elif isinstance(value, list | tuple) and any(isinstance(entry, Mapping) for entry in value):
+            lines |= _numbered(value, heading)
         else:
-            lines[heading] = f"{value:.5g}" if isinstance(value, float) else str(value)
+            lines[heading] = _in_words(value)
     return lines
+
+
+def _numbered(entries: Sequence[Mapping[str, Any]], heading: str) -> dict[str, str]:
+    """Columns on one line; other entries on lines of their own, numbered where there are several."""
+    if all("kind" in entry and "name" in entry for entry in entries):
+        return {heading: ", ".join(f"{entry['name']} ({entry['kind']})" for entry in entries)}
+    lines: dict[str, str] = {}
+    for number, entry in enumerate(entries, start=1):
+        lines |= _flat(entry, heading if len(entries) == 1 else f"{heading} {number}")
+    return lines
+
+
+def _in_words(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.5g}"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_in_words, value)) or "none"
+    return "none" if value is None else str(value)
