@@ -152,7 +152,8 @@ def changed(**columns):
 RETYPED = [
     (
         changed(a=["1", "2", "oops"]),
-        r"'a' was numeric \(floating\) in the normal data, but is categorical \(string\) here, for example '1'",
+        r"'a' was numeric \(floating\) in the normal data, but is categorical \(string\) here, "
+        "for example '1'",
     ),
     (changed(a=GOOD["d"]), "'a' was numeric .* but is date"),
     (
@@ -207,6 +208,19 @@ def test_the_same_values_in_another_type_are_welcome(X, warning, recwarn):
         np.testing.assert_array_equal(codes, encoder.transform(pa.table(GOOD)))
 
 
+def test_arrays_of_text_and_of_dates():
+    texts = np.array([["x", "u"], ["y", "u"], ["x", "u"]])
+    assert [column.levels for column in TableEncoder().fit(texts).schema_.columns] == [("x", "y"), ("u",)]
+    same = TableEncoder().fit(texts.astype(object)).transform(texts.tolist())
+    np.testing.assert_array_equal(TableEncoder().fit(texts).transform(texts), same)
+    dates = np.array([["2026-01-01"], ["NaT"], ["2026-01-03"]], dtype="M8[D]")
+    column = TableEncoder().fit(dates).schema_.columns[0]
+    assert (column.kind, column.missing, column.scale) == ("date", pytest.approx(1 / 3), 86400.0)
+    mixed = np.array([[1.5, "x", True, None], [2.5, "y", False, 3], [3.5, "x", True, 4]], dtype=object)
+    kinds = [column.kind for column in TableEncoder().fit(mixed).schema_.columns]
+    assert kinds == ["numeric", "categorical", "boolean", "numeric"]
+
+
 def test_infinities_are_counted_over_the_whole_table():
     X = np.random.default_rng(0).normal(size=(100_000, 5))
     encoder = TableEncoder().fit(X)
@@ -215,7 +229,7 @@ def test_infinities_are_counted_over_the_whole_table():
         encoder.transform(X)
 
 
-# -- names and positions ------------------------------------------------------------------------------------------------
+# -- names and positions ---------------------------------------------------------------------------
 
 
 def test_arrays_of_another_width():

@@ -1,4 +1,4 @@
-"""What normal rows teach: moments that hold at any magnitude and in any split, and the doubts that are errors."""
+"""What normal rows teach: moments at any magnitude and in any split, and the doubts that are errors."""
 
 import numpy as np
 import pyarrow as pa

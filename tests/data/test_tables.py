@@ -1,4 +1,4 @@
-"""Tables to numbers and back: every kind of frame gives one encoding, and a row's code depends on that row alone."""
+"""Tables to numbers and back: every kind of frame gives one encoding, and a row is encoded alone."""
 
 import datetime as dt
 import json
@@ -188,7 +188,7 @@ def test_dates_count_alike_in_every_unit_and_zone(unit, zone):
     encoder = TableEncoder().fit(pa.table({"at": pa.array([0, 86_400, 200_000], pa.timestamp("s"))}))
     np.testing.assert_allclose(
         encoder.transform(pa.table({"at": stamps})),
-        TableEncoder().fit(pa.table({"at": stamps})).transform({"at": stamps} and pa.table({"at": stamps})),
+        TableEncoder().fit(pa.table({"at": stamps})).transform(pa.table({"at": stamps})),
     )
     assert encoder.schema_.columns[0].center == pytest.approx(286_400 / 3)
 
@@ -209,7 +209,7 @@ def test_other_temporal_types(values, kind):
     np.testing.assert_allclose(encoder.transform(table).ravel(), [-1, 1], rtol=1e-6)
 
 
-# -- what was never seen ---------------------------------------------------------------------------------------------
+# -- what was never seen ---------------------------------------------------------------------------
 
 
 def test_an_unseen_level_has_its_own_slot(encoder):
@@ -282,7 +282,7 @@ def test_codes_are_finite_for_every_finite_table(X):
     assert np.isfinite(encoder.transform(garbage)).all()
 
 
-# -- the way back ------------------------------------------------------------------------------------------------------
+# -- the way back ----------------------------------------------------------------------------------
 
 
 def test_decode_undoes_transform(encoder):
@@ -335,7 +335,7 @@ def test_values_are_the_users_own(encoder):
     assert values["took"].tolist() == MIXED["took"]
 
 
-# -- persistence --------------------------------------------------------------------------------------------------------
+# -- persistence -----------------------------------------------------------------------------------
 
 
 def reloaded(encoder):
@@ -380,7 +380,7 @@ def test_foreign_states_are_refused(encoder, change, message):
         TableEncoder.from_state({**manifest, **change}, tensors)
 
 
-# -- speed ---------------------------------------------------------------------------------------------------------------
+# -- speed -----------------------------------------------------------------------------------------
 
 
 def test_single_rows_are_quick_and_many_rows_too():

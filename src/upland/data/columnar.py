@@ -12,15 +12,17 @@ import pyarrow.parquet as pq
 from upland.data.files import PIECE, Source, reading
 from upland.data.schema import Schema
 
+HUGE_GROUP = 1 << 28
+"""Bytes of a row group, uncompressed, above which a Parquet file is mapped into memory."""
+
 
 class ParquetSource(Source):
     """A Parquet file; its row groups are the groups."""
 
     def __init__(self, path: Path) -> None:
         with reading(path, "Parquet"):
-            self._file = pq.ParquetFile(path, buffer_size=1 << 20)
-            schema = self._file.schema_arrow
-        metadata = self._file.metadata
+            self._file = _open_parquet(path)
+            schema, metadata = self._file.schema_arrow, self._file.metadata
         self._index = _index_columns(schema)
         names = [name for name in schema.names if name not in self._index]
         super().__init__(
@@ -31,15 +33,44 @@ class ParquetSource(Source):
     def pairs(self, schema: Schema | None = None, size: int = PIECE) -> Iterator[tuple[pa.Table, pa.Table]]:
         """See `Source.pairs`."""
         with reading(self.path, "Parquet"):
-            for batch in self._file.iter_batches(size):
-                raw = pa.Table.from_batches([batch])
-                yield raw, raw.drop_columns(self._index) if self._index else raw
+            for groups in _bundles(self._known_sizes(), size):
+                for batch in self._file.iter_batches(size, row_groups=groups):
+                    raw = pa.Table.from_batches([batch])
+                    yield raw, raw.drop_columns(self._index) if self._index else raw
 
     def _pieces(self, group: int) -> Iterator[pa.Table]:
         with reading(self.path, "Parquet"):
             for batch in self._file.iter_batches(PIECE, row_groups=[group]):
                 piece = pa.Table.from_batches([batch])
                 yield piece.drop_columns(self._index) if self._index else piece
+
+
+def _open_parquet(path: Path) -> pq.ParquetFile:
+    """Row groups are loaded as bytes and decoded in pieces; huge ones are mapped, since they might exceed the
+    memory.
+    """
+    file = pq.ParquetFile(path)
+    metadata = file.metadata
+    largest = max(
+        (metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups)), default=0
+    )
+    return pq.ParquetFile(path, memory_map=True, metadata=metadata) if largest > HUGE_GROUP else file
+
+
+def _bundles(sizes: Sequence[int], size: int) -> Iterator[list[int]]:
+    """Row groups in order, small ones together, so that a batch can be full; a reader of all groups would
+    keep them all.
+    """
+    held: list[int] = []
+    held_rows = 0
+    for group, rows in enumerate(sizes):
+        held.append(group)
+        held_rows += rows
+        if held_rows >= size:
+            yield held
+            held, held_rows = [], 0
+    if held:
+        yield held
 
 
 class ArrowSource(Source):

@@ -256,10 +256,14 @@ def _numbers(cells: pa.ChunkedArray, decimal: str) -> pa.ChunkedArray:
 
 
 def _dates(cells: pa.ChunkedArray) -> pa.ChunkedArray:
-    try:
-        return pc.cast(cells, pa.timestamp("us"))
-    except pa.ArrowInvalid:
-        return pc.cast(cells, pa.timestamp("us", "UTC")).cast(pa.timestamp("us"))
+    """ISO dates and times, with or without a zone, down to nanoseconds (which are cut off)."""
+    *others, last = [pa.timestamp(unit, zone) for unit in ("us", "ns") for zone in (None, "UTC")]
+    for kind in others:
+        try:
+            return pc.cast(cells, kind).cast(pa.timestamp("us"), safe=False)
+        except pa.ArrowInvalid:
+            continue
+    return pc.cast(cells, last).cast(pa.timestamp("us"), safe=False)
 
 
 def _times(cells: pa.ChunkedArray) -> pa.ChunkedArray:

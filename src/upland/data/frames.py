@@ -141,6 +141,10 @@ def _frame_rows(X: nw.DataFrame[Any]) -> Rows:
 
 def _pandas_rows(X: Any) -> Rows:
     names, naming = _names(list(X.columns))
+    dtypes = set(X.dtypes)
+    if len(dtypes) == 1 and isinstance(dtype := dtypes.pop(), np.dtype) and dtype.kind in "biuf":
+        matrix = X.to_numpy()
+        return Rows(names, naming, len(X), lambda position: matrix[:, position], matrix)
 
     def read(position: int) -> Values:
         column = X.iloc[:, position]

@@ -118,7 +118,7 @@ class _Gzip(gzip.GzipFile):
     """
 
     def __init__(self, file: IO[bytes]) -> None:
-        super().__init__(filename="", mode="wb", fileobj=file, mtime=0)
+        super().__init__(filename="", mode="wb", compresslevel=6, fileobj=file, mtime=0)
         self._below = file
 
     def close(self) -> None:

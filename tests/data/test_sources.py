@@ -1,0 +1,473 @@
+"""Files of rows: what is read is what was written, in any batches; what is broken is named."""
+
+import gzip
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pyarrow.feather
+import pyarrow.parquet as pq
+import pytest
+
+from upland.data import csvfile, files
+from upland.data.sources import TableWriter, open_source
+from upland.data.tables import TableEncoder
+
+N = 500
+RNG = np.random.default_rng(0)
+TABLE = pa.table(
+    {
+        "load": RNG.normal(size=N),
+        "count": RNG.integers(0, 9, N),
+        "site": np.array(["north", "so,uth", 'ea"st', "w\nest"])[RNG.integers(0, 4, N)],
+        "gap": [None if i % 7 == 0 else i % 5 * 0.5 for i in range(N)],
+        "at": pa.array(RNG.integers(0, 10**9, N), pa.timestamp("s")),
+        "open": RNG.random(N) < 0.5,
+        "code": RNG.integers(1, 4, N),
+    }
+)
+SUFFIXES = [".csv", ".csv.gz", ".tsv", ".parquet", ".pq", ".arrow", ".feather", ".CSV"]
+
+
+@pytest.fixture
+def small_pieces(monkeypatch):
+    """Many groups, pieces and pools from few rows."""
+    for module in (files, csvfile):
+        monkeypatch.setattr(module, "PIECE", 16)
+    monkeypatch.setattr(files, "POOL", 60)
+    monkeypatch.setattr("upland.data.columnar.PIECE", 16)
+
+
+def written(path, table=TABLE, step=90):
+    with TableWriter(path) as writer:
+        for start in range(0, table.num_rows, step):
+            writer.write(table.slice(start, step))
+    return path
+
+
+def texted(path, text, encoding="utf-8"):
+    path.write_bytes(text if isinstance(text, bytes) else text.encode(encoding))
+    return path
+
+
+# -- reading ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_what_is_read_is_what_was_written(tmp_path, suffix):
+    source = open_source(written(tmp_path / f"rows{suffix}"))
+    assert source.names == TABLE.column_names
+    table = source.read()
+    assert source.n_rows == N
+    assert table.to_pandas().astype({"at": "M8[s]"}).equals(TABLE.to_pandas())
+    assert pa.concat_tables(source.batches(size=77)).to_pydict() == table.to_pydict()
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("size", [1000, 77, 1])
+def test_streamed_rows_encode_as_the_whole(tmp_path, suffix, size):
+    source = open_source(written(tmp_path / f"rows{suffix}", TABLE.slice(0, 60)))
+    encoder = TableEncoder(categorical=["code"]).fit(TABLE)
+    batches = list(source.batches(encoder.schema_, size))
+    assert max(batch.num_rows for batch in batches) <= size
+    codes = np.concatenate([encoder.transform(batch) for batch in batches])
+    np.testing.assert_array_equal(codes, encoder.transform(TABLE.slice(0, 60)))
+
+
+@pytest.mark.usefixtures("small_pieces")
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".arrow"])
+@pytest.mark.parametrize(
+    "rows", [[], [0], [N - 1], [3, 88, 89, 90, 91, 400], list(range(N)), list(range(95, 180))], ids=len
+)
+def test_single_rows(tmp_path, suffix, rows):
+    source = open_source(written(tmp_path / f"rows{suffix}"))
+    taken = source.take(np.array(rows, dtype=np.int64))
+    assert taken.num_rows == len(rows)
+    assert taken["load"].to_pylist() == TABLE["load"].take(pa.array(rows, pa.int64())).to_pylist()
+    assert taken.column_names == TABLE.column_names
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [([3, 1], "sorted"), ([1, 1], "sorted"), ([-1], "between 0 and 499"), ([N], "between 0 and 499")],
+)
+def test_rows_that_are_not_there(tmp_path, rows, message):
+    source = open_source(written(tmp_path / "rows.parquet"))
+    with pytest.raises(ValueError, match=message):
+        source.take(np.array(rows))
+
+
+@pytest.mark.usefixtures("small_pieces")
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".arrow"])
+@pytest.mark.parametrize("size", [1, 32, 90, 1000])
+@pytest.mark.parametrize("skip", [None, [0, 17, 250, N - 1], range(80, 200)])
+def test_a_pass_gives_each_row_once(tmp_path, suffix, size, skip):
+    source = open_source(written(tmp_path / f"rows{suffix}"))
+    skipped = np.array([] if skip is None else skip, dtype=np.int64)
+    batches = list(source.shuffled(np.random.default_rng(1), None if skip is None else skipped, size))
+    assert {batch.num_rows for batch in batches[:-1]} <= {size}
+    seen = pa.concat_tables(batches)["load"].to_pylist()
+    kept = np.delete(TABLE["load"].to_numpy(), skipped)
+    assert sorted(seen) == sorted(kept)
+    assert seen != kept.tolist()
+
+
+@pytest.mark.usefixtures("small_pieces")
+def test_a_pass_depends_on_its_generator_alone(tmp_path):
+    source = open_source(written(tmp_path / "rows.parquet"))
+    one, same, other = (
+        pa.concat_tables(source.shuffled(np.random.default_rng(seed), size=64))["load"].to_pylist()
+        for seed in (1, 1, 2)
+    )
+    assert one == same
+    assert one != other
+    generator = np.random.default_rng(1)
+    first, second = (
+        pa.concat_tables(source.shuffled(generator, size=64))["load"].to_pylist() for _ in range(2)
+    )
+    assert first != second
+
+
+def test_other_writers(tmp_path):
+    TABLE.to_pandas().set_index("count").to_parquet(tmp_path / "pandas.parquet")
+    pl.from_arrow(TABLE).write_parquet(tmp_path / "polars.parquet", row_group_size=64)
+    pa.feather.write_feather(TABLE, str(tmp_path / "lz4.feather"), compression="lz4")
+    with pa.ipc.new_stream(str(tmp_path / "stream.arrow"), TABLE.schema) as stream:
+        stream.write_table(TABLE)
+    assert open_source(tmp_path / "polars.parquet").read()["load"].to_pylist() == TABLE["load"].to_pylist()
+    for name in ("lz4.feather", "stream.arrow"):
+        assert open_source(tmp_path / name).read().equals(TABLE)
+
+
+def test_the_index_of_a_pandas_frame_is_no_feature_but_is_carried(tmp_path):
+    frame = pd.DataFrame({"a": [1.0, 2.0]}, index=[17, 4])
+    frame.to_parquet(tmp_path / "rows.parquet")
+    source = open_source(tmp_path / "rows.parquet")
+    assert source.names == source.read().column_names == ["a"]
+    ((raw, typed),) = source.pairs()
+    assert (raw.column_names, typed.column_names) == (["a", "__index_level_0__"], ["a"])
+
+
+# -- CSV, the many ways ----------------------------------------------------------------------------
+
+PLAIN = {"a": [1.5, 2.0], "b": ["x", "y"]}
+LOOKS = [
+    "a,b\n1.5,x\n2,y\n",
+    "a,b\r\n1.5,x\r\n2,y",
+    "a;b\n1.5;x\n2;y\n",
+    "a;b\n1,5;x\n2;y\n",
+    "a\tb\n1.5\tx\n2\ty\n",
+    "a|b\n1.5|x\n2|y\n",
+    '"a","b"\n"1.5","x"\n"2","y"\n',
+    "\n\na,b\n1.5,x\n\n2,y\n\n",
+    "a,b\n 1.5 ,x\n2 ,y\n",
+    "\ufeffa,b\n1.5,x\n2,y\n",
+]
+
+
+@pytest.mark.parametrize("text", LOOKS, ids=range(len(LOOKS)))
+def test_csv_in_its_many_looks(tmp_path, text):
+    source = open_source(texted(tmp_path / "rows.csv", text))
+    assert source.read().to_pydict() == PLAIN
+    schema = TableEncoder().fit(pa.table(PLAIN)).schema_
+    assert pa.concat_tables(source.batches(schema)).to_pydict() == PLAIN
+
+
+@pytest.mark.parametrize("null", csvfile.NULLS)
+def test_spellings_of_a_missing_cell(tmp_path, null):
+    source = open_source(texted(tmp_path / "rows.csv", f"a,b\n1,x\n{null},{null}\n3,z\n"))
+    expected = {"a": [1, None, 3], "b": ["x", None, "z"]}
+    assert source.read().to_pydict() == expected
+    (batch,) = source.batches(TableEncoder().fit(source.read()).schema_)
+    assert batch.to_pydict() == expected
+
+
+def test_raw_rows_stay_as_they_stand(tmp_path):
+    text = 'a,b,more\n1.50,x,007\nNA,"y,z",\n'
+    source = open_source(texted(tmp_path / "rows.csv", text))
+    schema = TableEncoder().fit(pa.table(PLAIN)).schema_
+    ((raw, typed),) = source.pairs(schema)
+    assert raw.to_pydict() == {"a": ["1.50", "NA"], "b": ["x", "y,z"], "more": ["007", ""]}
+    assert typed.to_pydict() == {"a": [1.5, None], "b": ["x", "y,z"], "more": ["007", ""]}
+    written(tmp_path / "copy.csv", raw)
+    assert (tmp_path / "copy.csv").read_text() == text
+
+
+BAD_CELLS = [
+    ("load", "abc", "is not a number"),
+    ("load", "1_000", "is not a number"),
+    ("load", "1,5", "is not a number"),
+    ("open", "perhaps", "is not true, false, 1 or 0"),
+    ("at", "yesterday", "is not a date"),
+    ("count", "3 pieces", "is not a number"),
+]
+
+
+@pytest.mark.parametrize(("name", "cell", "message"), BAD_CELLS)
+def test_a_bad_cell_is_named_with_column_row_and_value(tmp_path, name, cell, message):
+    frame = TABLE.to_pandas().astype(object)
+    frame.loc[[321, 400], name] = cell
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    source = open_source(tmp_path / "rows.csv")
+    schema = TableEncoder().fit(TABLE).schema_
+    with pytest.raises(
+        ValueError, match=f"rows.csv: column '{name}', row 322 holds '{cell}', which {message}"
+    ):
+        list(source.batches(schema, 100))
+
+
+def test_booleans_dates_and_codes_from_text(tmp_path):
+    fitted = pa.table(
+        {
+            "flag": [True, False],
+            "at": pa.array([0, 3600], pa.timestamp("s")),
+            "time": pa.array([0, 3600], pa.time32("s")),
+            "code": [1, 7],
+            "half": [0.5, 1.0],
+            "sure": [True, False],
+        }
+    )
+    encoder = TableEncoder(categorical=["code", "half", "sure"]).fit(fitted)
+    lines = [
+        "flag,at,time,code,half,sure",
+        "TRUE,1970-01-01T00:00:00,00:00:00,007,1.00,true",
+        "0,1970-01-01T01:00:00Z,01:00:00,+1,.5,False",
+    ]
+    for number, line in enumerate(lines[1:]):
+        source = open_source(texted(tmp_path / f"{number}.csv", f"{lines[0]}\n{line}\n"))
+        (batch,) = source.batches(encoder.schema_)
+        expected = {
+            "code": [("7", "1")[number]],
+            "half": [("1", "0.5")[number]],
+            "sure": [("True", "False")[number]],
+        }
+        assert batch.select(list(expected)).to_pydict() == expected
+        codes = encoder.transform(batch)
+        plain = encoder.slots < 3
+        np.testing.assert_array_equal(codes[:, plain], encoder.transform(fitted.slice(number, 1))[:, plain])
+
+
+@pytest.mark.parametrize(
+    ("cell", "seconds"),
+    [
+        ("1970-01-02", 86400.0),
+        ("1970-01-02 00:00", 86400.0),
+        ("1970-01-02T00:00:01.5", 86401.5),
+        ("1970-01-02T00:00:01.500000001", 86401.5),
+        ("1970-01-02T02:00:00+02:00", 86400.0),
+        ("1970-01-02T00:00:00.000000001Z", 86400.0),
+    ],
+)
+def test_dates_in_text(tmp_path, cell, seconds):
+    encoder = TableEncoder().fit(pa.table({"at": pa.array([0, 100], pa.timestamp("s")), "a": [1, 5]}))
+    source = open_source(texted(tmp_path / "rows.csv", f"at,a\n{cell},1\n"))
+    (batch,) = source.batches(encoder.schema_)
+    assert batch["at"].cast(pa.int64()).to_pylist() == [int(seconds * 1e6)]
+
+
+def test_a_csv_is_cast_by_position_when_the_fit_had_no_names(tmp_path):
+    source = open_source(texted(tmp_path / "rows.csv", "p,q\n1,2\n3,4\n"))
+    (batch,) = source.batches(TableEncoder().fit(np.eye(2)).schema_)
+    assert batch.to_pydict() == {"p": [1.0, 3.0], "q": [2.0, 4.0]}
+
+
+def test_a_lone_column_keeps_its_missing_cells(tmp_path):
+    table = pa.table({"a": [1.0, None, 3.0]})
+    assert open_source(written(tmp_path / "rows.csv", table)).read().to_pydict() == {"a": [1, None, 3]}
+
+
+def test_more_lines_than_one_block(tmp_path, monkeypatch):
+    monkeypatch.setattr(csvfile, "_BLOCK", 4096)
+    source = open_source(written(tmp_path / "rows.csv"))
+    assert source.read()["site"].to_pylist() == TABLE["site"].to_pylist()
+    schema = TableEncoder().fit(TABLE).schema_
+    assert pa.concat_tables(source.batches(schema, 64))["site"].to_pylist() == TABLE["site"].to_pylist()
+
+
+# -- what cannot be read ---------------------------------------------------------------------------
+
+BROKEN = [
+    ("a.csv", b"", "a.csv is empty"),
+    ("a.csv", b"\n\n", "a.csv is empty"),
+    ("a.csv", b"a,b\n", "has a header but no rows"),
+    ("a.csv", b"a,b", "has a header but no rows"),
+    ("a.csv", "a,b\n1,2\n".encode("utf-16"), "is UTF-16 text"),
+    ("a.csv", "a,b\n1,é\n".encode("latin-1"), "is not UTF-8 text"),
+    ("a.csv", b"a,b\n1,\x00\n", "contains zero bytes"),
+    ("a.csv", b"a,b\n1,2\n1,2,3\n", "a.csv, line 3: the header has 2 cells, this line has 3"),
+    ("a.csv", b"a,b\n1,2\n1\n", "a.csv, line 3: the header has 2 cells, this line has 1"),
+    ("a.csv", b"1,2\n3,4\n", "has no header: its first line holds only numbers"),
+    ("a.csv", b"a,b,a\n1,2,3\n", "duplicate column names in the header: 'a'"),
+    ("a.csv.gz", b"a,b\n1,2\n", "a.csv.gz cannot be read as CSV"),
+    ("a.csv.gz", gzip.compress(b"a,b\n1,2\n" * 9999)[:-20], "a.csv.gz cannot be read"),
+    ("a.parquet", b"PAR1 and then nothing", "a.parquet cannot be read as Parquet"),
+    ("a.parquet", b"a,b\n1,2\n", "a.parquet cannot be read as Parquet"),
+    ("a.arrow", b"a,b\n1,2\n", "a.arrow cannot be read as Arrow"),
+    ("a.xlsx", b"PK", r"unknown kind of file; known are .csv, .csv.gz"),
+    ("a", b"PK", "unknown kind of file"),
+]
+
+
+@pytest.mark.parametrize(("name", "data", "message"), BROKEN, ids=range(len(BROKEN)))
+def test_a_broken_file_is_refused_by_name(tmp_path, name, data, message):
+    with pytest.raises(ValueError, match=message):
+        open_source(texted(tmp_path / name, data)).read()
+
+
+@pytest.mark.parametrize("line", ["1,2,3", "1"])
+def test_a_ragged_line_is_named_while_streaming(tmp_path, line, monkeypatch):
+    monkeypatch.setattr(csvfile, "_BLOCK", 4096)
+    lines = ["a,b", *["1,2"] * 3000, line, *["1,2"] * 3000]
+    source = open_source(texted(tmp_path / "rows.csv", "\n".join(lines)))
+    schema = TableEncoder().fit(pa.table({"a": [1, 2], "b": [1, 2]})).schema_
+    with pytest.raises(ValueError, match=r"rows.csv, line 3002: the header has 2 cells"):
+        list(source.batches(schema))
+    with pytest.raises(ValueError, match=r"rows.csv, line 3002: the header has 2 cells"):
+        source.read()
+
+
+def test_text_that_stops_being_utf8_far_into_the_file(tmp_path):
+    data = b"a,b\n" + b"1,x\n" * 400_000 + "2,é\n".encode("latin-1")
+    source = open_source(texted(tmp_path / "rows.csv", data))
+    with pytest.raises(ValueError, match="is not UTF-8 text"):
+        source.read()
+    with pytest.raises(ValueError, match="is not UTF-8 text"):
+        list(source.batches(TableEncoder().fit(pa.table(PLAIN)).schema_))
+
+
+def test_numbered_headers_are_headers(tmp_path):
+    pd.DataFrame(np.eye(3)).to_csv(tmp_path / "rows.csv", index=False)
+    assert open_source(tmp_path / "rows.csv").names == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".arrow"])
+def test_damage_inside_a_file_is_named(tmp_path, suffix):
+    path = written(tmp_path / f"rows{suffix}", pa.table({"a": pa.array([str(i) * 20 for i in range(5000)])}))
+    data = bytearray(path.read_bytes())
+    path.write_bytes(data[: len(data) // 2])
+    with pytest.raises(ValueError, match=f"rows{suffix} cannot be read"):
+        open_source(path).read()
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".arrow"])
+def test_files_that_are_not_there_or_not_files(tmp_path, suffix):
+    with pytest.raises(FileNotFoundError, match=f"rows{suffix} does not exist"):
+        open_source(tmp_path / f"rows{suffix}")
+    (tmp_path / f"rows{suffix}").mkdir()
+    with pytest.raises(IsADirectoryError, match=f"rows{suffix} is a directory"):
+        open_source(tmp_path / f"rows{suffix}")
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".arrow"])
+def test_columns_without_rows(tmp_path, suffix):
+    path = tmp_path / f"rows{suffix}"
+    with TableWriter(path) as writer:
+        writer.write(TABLE.slice(0, 0))
+    with pytest.raises(ValueError, match="has columns but no rows"):
+        open_source(path)
+
+
+def test_permissions(tmp_path, monkeypatch):
+    path = written(tmp_path / "rows.csv")
+
+    def forbidden(*arguments):
+        raise PermissionError
+
+    monkeypatch.setattr("pathlib.Path.open", forbidden)  # root may read and write everything
+    with pytest.raises(PermissionError, match=r"rows.csv: no permission to read it"):
+        open_source(path)
+    with (
+        pytest.raises(PermissionError, match="no permission to write into this folder"),
+        TableWriter(tmp_path / "b.csv"),
+    ):
+        pass
+
+
+# -- writing ---------------------------------------------------------------------------------------
+
+
+def test_a_written_file_appears_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "rows.csv"
+    with pytest.raises(RuntimeError), TableWriter(path) as writer:
+        writer.write(TABLE)
+        assert not path.exists()
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".csv.gz", ".parquet", ".arrow"])
+def test_nothing_is_overwritten_unasked(tmp_path, suffix):
+    path = written(tmp_path / f"rows{suffix}")
+    before = path.read_bytes()
+    with pytest.raises(
+        FileExistsError, match="already exists: choose another name, or allow it to be overwritten"
+    ):
+        TableWriter(path)
+    with pytest.raises(RuntimeError), TableWriter(path, overwrite=True) as writer:
+        writer.write(TABLE.slice(0, 3))
+        raise RuntimeError
+    assert path.read_bytes() == before
+    with TableWriter(path, overwrite=True) as writer:
+        writer.write(TABLE.slice(0, 3))
+    assert open_source(path).read().num_rows == 3
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_file_that_appears_meanwhile_is_kept(tmp_path):
+    path = tmp_path / "rows.csv"
+    with pytest.raises(FileExistsError), TableWriter(path) as writer:
+        writer.write(TABLE)
+        path.write_text("mine")
+    assert path.read_text() == "mine"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    ("target", "kind", "message"),
+    [
+        ("no/rows.csv", FileNotFoundError, "folder .*no does not exist"),
+        ("file/rows.csv", NotADirectoryError, "file is not a folder"),
+        ("folder.csv", IsADirectoryError, "is a directory"),
+        ("rows.txt", ValueError, "unknown kind of file"),
+    ],
+)
+def test_targets_that_cannot_be(tmp_path, target, kind, message):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(kind, match=message):
+        TableWriter(tmp_path / target)
+
+
+def test_tables_of_one_file_share_their_columns(tmp_path):
+    with (
+        pytest.raises(ValueError, match="columns differ from the first"),
+        TableWriter(tmp_path / "rows.csv") as writer,
+    ):
+        writer.write(TABLE)
+        writer.write(TABLE.select(["load"]))
+    with pytest.raises(ValueError, match="no rows to write"), TableWriter(tmp_path / "rows.csv"):
+        pass
+    with pytest.raises(ValueError, match="inside a with block"):
+        TableWriter(tmp_path / "rows.csv").write(TABLE)
+
+
+def test_equal_rows_give_equal_files(tmp_path):
+    one, two = (written(tmp_path / f"{name}.csv.gz") for name in ("one", "two"))
+    assert one.read_bytes() == two.read_bytes()
+
+
+def test_written_numbers_come_back_to_the_bit(tmp_path):
+    x = np.r_[
+        RNG.normal(size=200) * 10.0 ** RNG.integers(-300, 300, 200), 0.1 + 0.2, 5e-324, 1.7976931348623157e308
+    ]
+    source = open_source(written(tmp_path / "rows.csv", pa.table({"x": x, "y": x})))
+    assert source.read()["x"].to_numpy().tolist() == x.tolist()
+
+
+def test_memory_does_not_grow_with_a_row_group(tmp_path):
+    """A Parquet file of one large group is still read in pieces."""
+    pq.write_table(pa.table({"a": np.arange(300_000.0)}), tmp_path / "rows.parquet", row_group_size=300_000)
+    source = open_source(tmp_path / "rows.parquet")
+    assert max(batch.num_rows for batch in source.batches(size=10_000)) == 10_000
+    assert sum(batch.num_rows for batch in source.shuffled(np.random.default_rng(0), size=4096)) == 300_000
