@@ -113,13 +113,20 @@ def test_a_counter_warns_in_any_split(cut):
         learned("id", rows[:cut], rows[cut:])
 
 
+def test_a_counter_is_known_by_a_part_of_the_rows():
+    some = np.sort(np.random.default_rng(0).choice(1000, 400, replace=False))
+    with pytest.warns(UserWarning, match="'id' merely counts the rows"):
+        learned("id", some)
+
+
 @pytest.mark.parametrize(
     "rows",
     [
         np.arange(49),
-        np.r_[np.arange(60), 61],
+        np.r_[np.arange(60), 59],
         np.arange(100)[::-1],
-        np.arange(0, 200, 2),
+        np.arange(0, 2000, 10),
+        np.arange(100) / 2,
         np.r_[np.nan, np.arange(99)],
     ],
 )

@@ -21,6 +21,9 @@ from upland.data.values import Values, dtype_of, floats, kind_of, levels, mixtur
 MAX_DISTINCT = 100_000
 """Levels that a categorical column may have before it is taken for free text."""
 
+MEAN_STEP = 4
+"""Whole numbers that rise by less than this from row to row, on average, count the rows."""
+
 LABEL_NAMES = frozenset(
     [
         "label",
@@ -169,9 +172,10 @@ class ColumnLearner:
         self._moments.update(x)
 
     def _counts_on(self, x: Floats) -> bool:
-        if self._last is not None and x[0] != self._last + 1:
+        """Whether whole numbers rise from row to row; gaps are where rows were held out."""
+        if self._last is not None and x[0] <= self._last:
             return False
-        return bool(np.all(np.diff(x[:50]) == 1) and np.all(np.diff(x) == 1))
+        return bool(np.all(np.diff(x[:50]) > 0) and np.all(np.diff(x) > 0) and np.all(x == np.rint(x)))
 
     def _update_levels(self, values: Values) -> None:
         keys, codes = levels(values)
@@ -243,7 +247,8 @@ class ColumnLearner:
             )
 
     def _warn_of_counter(self) -> None:
-        if self.kind == "numeric" and self._counts_rows and self.n_rows >= 50:
+        dense = self._moments.high - self._moments.low < MEAN_STEP * self.n_rows
+        if self.kind == "numeric" and self._counts_rows and dense and self.n_rows >= 50:
             warnings.warn(
                 f"column {self.name!r} merely counts the rows, so every later row will look strange: "
                 f"leave it out (ignore=[{self.name!r}])",
