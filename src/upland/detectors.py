@@ -8,7 +8,7 @@ held-out ones (see `upland.calibration` for what is guaranteed), and `flag` cuts
 
 from __future__ import annotations
 
-import platform
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -16,7 +16,6 @@ from importlib.metadata import version
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
-import warnings
 
 import numpy as np
 import torch
@@ -26,19 +25,20 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
+from upland import __version__
 from upland.calibration import GUARANTEES, Calibration, Control, Floats, benjamini_hochberg
-from upland.checkpoints import Checkpoint
+from upland.checkpoints import Checkpoint, plan_of
 from upland.criteria.points import CRITERIA, Criterion, in_blocks
 from upland.data.memory import NormalRows, normal_rows
 from upland.data.sources import open_source
 from upland.data.tables import TableEncoder
-from upland.fitting import Member, Recipe, fit_member, held_out_rows
+from upland.fitting import Member, Recipe, as_energy, fit_member, held_out_rows
+from upland.progress import progress_bar
 from upland.models.base import EnergyModel, ModuleEnergy
 from upland.models.energies import DenseEnergy
 from upland.objectives import OBJECTIVES
-from upland.training import Loss
 
-ALPHA = 0.05
+ALPHA = 0.05  # the level that scikit-learn's offset_ and the warnings of coarse p-values refer to
 
 
 class Assessment(NamedTuple):
@@ -48,17 +48,401 @@ class Assessment(NamedTuple):
     p_value: Floats
 
 
-class Detector(OutlierMixin, BaseEstimator, ABC):
+class Detector(OutlierMixin, BaseEstimator, ABC):  # type: ignore[misc]
     """What every detector does once it is known how a member is made and judged: abstract."""
 
     random_state: Any
     contamination: float | Literal["auto"]
     calibration: Literal["auto", "split", "cross"]
+    progress: bool | Literal["auto"]
 
     @abstractmethod
     def _recipe(self, seed: int) -> Recipe:
         """Check the constructor's arguments and say how members are made."""
 
     @abstractmethod
-    def _criterion(self) -> tuple[Criterion, float]:
-        """The criterion and the noise scale that it is evaluated with."""
+    def _criterion(self) -> Criterion:
+        """What a model's rows are judged by."""
+
+    # -- fit ---------------------------------------------------------------------------------------------------------
+
+    def fit(self, X: Any, y: Any = None, *, checkpoint: str | Path | None = None) -> Self:
+        """Learn what is normal, and calibrate on rows held out.
+
+        Args:
+            X: `(N, M)` normal rows, N >= 2: an array, a frame, an Arrow table, or the path of a CSV, Parquet or Arrow file.
+            y: ignored, for scikit-learn's sake.
+            checkpoint: a file kept up to date while training; a second call with the same rows and arguments goes on from it.
+
+        Returns:
+            The detector itself.
+
+        Raises:
+            TypeError: X is no table of values.
+            ValueError: an argument or a column is not as it must be; the message names it.
+            FloatingPointError: the training diverged; the message says what to try.
+        """
+        rows = normal_rows(X)
+        folds_of = partial(held_out_rows, rows.n_rows, self._calibration_kind())
+        fresh = int(check_random_state(self.random_state).randint(2**31 - 1))
+        saved = Checkpoint(checkpoint, plan_of(rows, self._settings())) if checkpoint is not None else None
+        recipe = self._recipe(saved.seed(fresh) if saved is not None else fresh)
+        folds = folds_of(recipe.generator(0))
+        self.members_ = self._fit_members(rows, folds, recipe, saved)
+        self._note_columns()
+        self.calibration_ = self._calibrated(rows, folds[: len(self.members_)])
+        self.offset_ = self._offset(X)
+        self._warn_of_weak_calibration()
+        return self
+
+    def _calibration_kind(self) -> Literal["auto", "split", "cross"]:
+        if self.calibration not in ("auto", "split", "cross"):
+            raise ValueError(f"calibration must be 'auto', 'split' or 'cross', got {self.calibration!r}")
+        return self.calibration
+
+    def _settings(self) -> dict[str, Any]:
+        """The constructor's arguments that decide what is fitted, as plain data."""
+        settings: dict[str, Any] = self.get_params(deep=False)
+        return {k: repr(v) for k, v in settings.items() if k not in ("progress", "device", "contamination", "criterion")}
+
+    def _fit_members(
+        self, rows: NormalRows, folds: Sequence[NDArray[np.int64]], recipe: Recipe, saved: Checkpoint | None
+    ) -> list[Member]:
+        members: list[Member] = []
+        with progress_bar(self.progress, len(folds)) as show:
+            for number, held_out in enumerate(folds):
+                member = fit_member(
+                    rows,
+                    held_out,
+                    recipe,
+                    number,
+                    resume=partial(saved.resume, number) if saved else None,
+                    after_look=partial(saved.save, number) if saved else None,
+                    progress=partial(show, number),
+                )
+                members.append(member)
+                if member.history.stopped == "interrupted":
+                    break
+        return members
+
+    def _note_columns(self) -> None:
+        schema = self.encoder_.schema_
+        self.n_features_in_ = len(schema.inputs)
+        if self.encoder_.named:
+            self.feature_names_in_ = np.asarray(schema.inputs, dtype=object)
+        elif "feature_names_in_" in vars(self):
+            del self.feature_names_in_
+
+    def _calibrated(self, rows: NormalRows, folds: Sequence[NDArray[np.int64]]) -> Calibration:
+        scores = [self._judge(m, rows.take(held)) for m, held in zip(self.members_, folds, strict=True)]
+        if len(scores) == 1 and self.calibration != "cross":
+            return Calibration(scores[0])
+        number = np.repeat(np.arange(len(scores)), [len(part) for part in scores])
+        return Calibration(np.concatenate(scores), number)
+
+    def _offset(self, X: Any) -> float:
+        if self.contamination == "auto":
+            return -self.calibration_.threshold(ALPHA)
+        share = self.contamination
+        if isinstance(share, str) or not 0 < share <= 0.5:
+            raise ValueError(f"contamination must be 'auto' or in (0, 0.5], got {share!r}")
+        return float(np.percentile(self.score_samples(X), 100 * share))
+
+    def _warn_of_weak_calibration(self) -> None:
+        known = self.calibration_
+        if known.size > 1 and np.ptp(known.scores) == 0:
+            warnings.warn(
+                f"all {known.size} calibration rows have the same anomaly score ({known.scores[0]:.6g}): "
+                "the detector tells nothing apart; are all columns constant?",
+                stacklevel=3,
+            )
+        if known.smallest_p > ALPHA:
+            warnings.warn(
+                f"p-values are coarse: {known.size} calibration rows allow none below {known.smallest_p:.3g}, "
+                f"so that nothing can be flagged at alpha = {ALPHA}; it takes at least {round(1 / ALPHA) - 1}",
+                stacklevel=3,
+            )
+
+    # -- upland's face -----------------------------------------------------------------------------------------------
+
+    @property
+    def encoder_(self) -> TableEncoder:
+        """The (first member's) encoder: names, kinds and scaling of the columns."""
+        return self.members_[0].encoder
+
+    @property
+    def models_(self) -> list[EnergyModel]:
+        """The members' models."""
+        return [member.model for member in self.members_]
+
+    @property
+    def history_(self) -> list[dict[str, Any]]:
+        """The members' losses, and why each training stopped."""
+        return [member.history.to_json() for member in self.members_]
+
+    def anomaly_score(self, X: Any) -> Floats:
+        """How anomalous rows are, by the criterion: `(N, M) -> (N,)`, higher = worse.
+
+        Args:
+            X: rows with the columns of the fit, in any order; an array, a frame, or the path of a file.
+
+        Raises:
+            ValueError: columns are missing or of another kind; the message names them.
+        """
+        return self._member_scores(X).mean(axis=1)
+
+    def p_values(self, X: Any) -> Floats:
+        """Conformal p-values of rows: `(N, M) -> (N,)`; `info()["calibration"]["guarantee"]` says what is guaranteed."""
+        return self.assess(X).p_value
+
+    def assess(self, X: Any) -> Assessment:
+        """Anomaly scores and p-values at the price of one."""
+        scores = self._member_scores(X)
+        mean = scores.mean(axis=1)
+        known = self.calibration_
+        return Assessment(mean, known.p_values(scores if known.kind == "cross" else mean[:, None]))
+
+    def flag(self, X: Any, alpha: float = ALPHA, control: Control = "false_alarm") -> NDArray[np.bool_]:
+        """Which rows are anomalies: `(N, M) -> (N,)` bool.
+
+        Args:
+            X: rows with the columns of the fit.
+            alpha: the rate that is kept, in (0, 1).
+            control: "false_alarm" keeps the share of normal rows flagged at alpha; "fdr" the share of flags that are false, over these
+                rows judged together (Benjamini-Hochberg).
+
+        Raises:
+            ValueError: alpha or control is none of these.
+        """
+        self.check_alpha(alpha, control)
+        p = self.p_values(X)
+        return benjamini_hochberg(p, alpha) if control == "fdr" else p <= alpha
+
+    def check_alpha(self, alpha: float, control: Control = "false_alarm") -> None:
+        """Refuse an alpha or control that makes no sense, and warn where the calibration rows cannot resolve alpha."""
+        check_is_fitted(self)
+        if not isinstance(alpha, Real) or not 0 < alpha < 1:
+            raise ValueError(f"alpha must be between 0 and 1, got {alpha!r}")
+        if control not in ("false_alarm", "fdr"):
+            raise ValueError(f"control must be 'false_alarm' or 'fdr', got {control!r}")
+        known = self.calibration_
+        if known.smallest_p > alpha:
+            warnings.warn(
+                f"{known.size} calibration rows cannot resolve alpha = {alpha:g}: the smallest p-value is "
+                f"{known.smallest_p:.3g}, so nothing is flagged; calibrate on at least {int(np.ceil(1 / alpha)) - 1} rows",
+                stacklevel=3,
+            )
+
+    def calibrate(self, X: Any) -> Self:
+        """Renew the calibration on fresh normal rows that the fit has not seen, without fitting again.
+
+        The p-values are then exact (split) for a cross-fitted detector too. A numeric `contamination` keeps its offset.
+        """
+        check_is_fitted(self)
+        self.calibration_ = Calibration(self.anomaly_score(X))
+        if self.contamination == "auto":
+            self.offset_ = self._offset(X)
+        self._warn_of_weak_calibration()
+        return self
+
+    def info(self) -> dict[str, Any]:
+        """What the detector is and what its p-values guarantee, as plain data."""
+        check_is_fitted(self)
+        known = self.calibration_
+        return {
+            "detector": type(self).__name__,
+            "columns": [{"name": column.name, "kind": column.kind} for column in self.encoder_.schema_.columns],
+            "encoded_width": self.encoder_.width,
+            "settings": {k: v for k, v in self.get_params(deep=False).items() if k != "model"},
+            "noise": [member.sigma for member in self.members_],
+            "calibration": {
+                "kind": known.kind,
+                "rows": known.size,
+                "smallest_p": known.smallest_p,
+                "guarantee": GUARANTEES[known.kind],
+            },
+            "training": [
+                {k: h[k] for k in ("stopped", "best_step", "seconds")}
+                | {"held_out_loss": min(h["validation"], default=None), "steps": h["steps"][-1] if h["steps"] else 0}
+                for h in self.history_
+            ],
+            "versions": {"upland": __version__} | {name: version(name) for name in ("torch", "numpy", "scikit-learn")},
+        }
+
+    def restore(self, members: list[Member], calibration: Calibration, offset: float) -> None:
+        """Put a detector back into the state that a fit left it in, as `upland.load` does."""
+        self.members_, self.calibration_, self.offset_ = members, calibration, offset
+        self._note_columns()
+
+    def _member_scores(self, X: Any) -> Floats:
+        """Each member's scores: `(N, K)`."""
+        check_is_fitted(self)
+        parts = [np.stack([self._judge(m, table) for m in self.members_], axis=1) for table in self._tables(X)]
+        return np.concatenate(parts)
+
+    def _tables(self, X: Any) -> Iterator[Any]:
+        if isinstance(X, str | Path):
+            yield from open_source(X).batches(self.encoder_.schema_)
+        else:
+            yield X
+
+    def _judge(self, member: Member, table: Any) -> Floats:
+        rows = torch.from_numpy(member.encoder.transform(table))
+        judged: Floats = in_blocks(self._criterion(), member.model, rows, member.sigma).numpy()
+        return judged
+
+    # -- scikit-learn's face -----------------------------------------------------------------------------------------
+
+    def score_samples(self, X: Any) -> Floats:
+        """The anomaly score with scikit-learn's sign, higher = more normal: `(N, M) -> (N,)`."""
+        return -self.anomaly_score(X)
+
+    def decision_function(self, X: Any) -> Floats:
+        """`score_samples - offset_`, negative for outliers: `(N, M) -> (N,)`."""
+        return self.score_samples(X) - self.offset_
+
+    def predict(self, X: Any) -> NDArray[np.int64]:
+        """+1 for inliers, -1 for outliers: `(N, M) -> (N,)`."""
+        return np.where(self.decision_function(X) < 0, -1, 1)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return "calibration_" in vars(self)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.categorical = True
+        tags.input_tags.string = True
+        return tags
+
+
+class EnergyDetector(Detector):
+    """Anomaly detection by a deep energy trained by score matching (DSEBM, Zhai et al., ICML 2016).
+
+    Args:
+        hidden: units of each softplus layer of the dense energy.
+        noise: sigma of the score matching, in standard deviations of a column; "auto" takes the spacing of neighbours among the
+            training rows.
+        objective: "denoising" or "sliced" score matching.
+        criterion: "reconstruction", |x - f(x)|^2, or "energy", E / sigma^2 in nats.
+        calibration: "split" holds out a fifth of the rows and gives exact p-values; "cross" fits five folds; "auto" splits from 500 rows.
+        contamination: sets scikit-learn's `offset_`: "auto" from the calibration at alpha = 0.05, a number as a quantile of the training scores.
+        epochs: passes over the training rows; None chooses by their number.
+        batch_size: rows of a training step at most.
+        learning_rate: of Adam at its highest.
+        patience: looks (20 in a training) at the held-out loss without improvement before it ends.
+        categorical: columns that are categories whatever they hold.
+        ignore: columns to leave out.
+        model: a module of your own from `(N, D)` encoded rows to `(N,)` energies, or a function that makes one for a width D; None is the
+            dense energy.
+        device: "auto", "cpu", "cuda" or any torch device.
+        progress: whether to show a bar; "auto" shows one on a terminal.
+        random_state: seed or generator; with a seed two fits are equal bit for bit.
+
+    Attributes:
+        calibration_: the held-out scores and the p-values that follow.
+        members_: encoder, model, noise and history of each member.
+        offset_: scikit-learn's threshold: `decision_function = score_samples - offset_`.
+
+    Example:
+        >>> import numpy as np, upland
+        >>> rows = np.random.default_rng(0).normal(size=(200, 3))
+        >>> detector = upland.EnergyDetector(random_state=0).fit(rows)
+        >>> detector.flag(np.array([[0.0, 0.0, 0.0], [9.0, -9.0, 9.0]])).tolist()
+        [False, True]
+    """
+
+    def __init__(
+        self,
+        hidden: Sequence[int] = (128, 256),
+        noise: float | Literal["auto"] = "auto",
+        objective: Literal["denoising", "sliced"] = "denoising",
+        criterion: Literal["reconstruction", "energy"] = "reconstruction",
+        calibration: Literal["auto", "split", "cross"] = "auto",
+        contamination: float | Literal["auto"] = "auto",
+        epochs: int | None = None,
+        batch_size: int = 256,
+        learning_rate: float = 1e-3,
+        patience: int = 5,
+        categorical: Sequence[str | int] = (),
+        ignore: Sequence[str | int] = (),
+        model: nn.Module | Callable[[int], nn.Module] | None = None,
+        device: str = "auto",
+        progress: bool | Literal["auto"] = "auto",
+        random_state: Any = None,
+    ) -> None:
+        self.hidden = hidden
+        self.noise = noise
+        self.objective = objective
+        self.criterion = criterion
+        self.calibration = calibration
+        self.contamination = contamination
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.patience = patience
+        self.categorical = categorical
+        self.ignore = ignore
+        self.model = model
+        self.device = device
+        self.progress = progress
+        self.random_state = random_state
+
+    def _criterion(self) -> Criterion:
+        return _one_of(CRITERIA, self.criterion, "criterion")
+
+    def _recipe(self, seed: int) -> Recipe:
+        self._criterion()
+        _check_numbers(self)
+        return Recipe(
+            build=self.build_model,
+            objective=_one_of(OBJECTIVES, self.objective, "objective"),
+            noise=self.noise,
+            encoder=TableEncoder(categorical=self.categorical, ignore=self.ignore, owner=type(self).__name__),
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            patience=self.patience,
+            device=_device(self.device),
+            seed=seed,
+        )
+
+    def build_model(self, width: int, generator: torch.Generator | None = None) -> EnergyModel:
+        """A model for encoded rows of a width, with fresh weights.
+
+        Args:
+            width: number of encoded inputs, D.
+            generator: source of the weights of upland's own model.
+        """
+        if self.model is None:
+            return DenseEnergy(width, tuple(self.hidden), generator)
+        made = as_energy(self.model, width)
+        return made if isinstance(made, EnergyModel) else ModuleEnergy(made)
+
+
+def _one_of(table: dict[str, Any], name: str, argument: str) -> Any:
+    if name not in table:
+        raise ValueError(f"{argument} must be one of {', '.join(map(repr, table))}, got {name!r}")
+    return table[name]
+
+
+def _device(name: str) -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else torch.device(name)
+
+
+def _check_numbers(detector: EnergyDetector) -> None:
+    whole = {"batch_size": detector.batch_size, "patience": detector.patience}
+    if detector.epochs is not None:
+        whole["epochs"] = detector.epochs
+    whole |= {f"hidden[{i}]": units for i, units in enumerate(detector.hidden)}
+    for name, value in whole.items():
+        if not isinstance(value, Integral) or value < 1:
+            raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
+    positive = {"learning_rate": detector.learning_rate, "noise": detector.noise}
+    for name, number in positive.items():
+        if name == "noise" and number == "auto":
+            continue
+        if not isinstance(number, Real) or not 0 < number < np.inf:
+            raise ValueError(f"{name} must be a positive number, got {number!r}")
+    if not len(detector.hidden):
+        raise ValueError("hidden must name at least one layer, as in hidden=(128, 256)")

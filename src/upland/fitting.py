@@ -8,19 +8,20 @@ never see its held-out rows: that is what its p-values rest on.
 import copy
 import math
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from upland.data.sources import Source
+from upland.data.memory import MemoryRows, NormalRows
 from upland.data.tables import TableEncoder
 from upland.models.base import EnergyModel
-from upland.training import History, Loss, Settings, Training, shuffled_batches
+from upland.objectives import Objective, neighbour_spacing
+from upland.training import History, Settings, Training, shuffled_batches
 
 Indices = NDArray[np.int64]
 
@@ -30,7 +31,8 @@ VALIDATION_SHARE, VALIDATION_MOST, VALIDATION_FROM = 0.1, 5_000, 20
 FOLDS = 5
 PASSES, STEPS_MOST = 100, 1_500  # the length of training where the user names no epochs
 LOOKS = 20
-CELLS_IN_MEMORY = 200_000_000  # encoded numbers; more are streamed from their file
+SPACING_ROWS = 2_000  # rows whose nearest neighbours set the noise
+PIECE = 65_536  # rows of a piece of a streamed file
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class Member:
 
     encoder: TableEncoder
     model: EnergyModel
+    sigma: float
     history: History
 
 
@@ -48,7 +51,8 @@ class Recipe:
 
     Args:
         build: `(width, generator) -> model`.
-        loss: `(model, batch, generator) -> scalar`.
+        objective: `(model, batch, sigma, generator) -> scalar`.
+        noise: sigma, or "auto" for the spacing of neighbours among the member's training rows.
         encoder: an encoder that has seen nothing yet; each member fits a copy.
         epochs: passes over the training rows; None chooses by their number.
         batch_size: rows of a step at most.
@@ -59,7 +63,8 @@ class Recipe:
     """
 
     build: Callable[[int, torch.Generator], EnergyModel]
-    loss: Loss
+    objective: Objective
+    noise: float | Literal["auto"]
     encoder: TableEncoder
     epochs: int | None
     batch_size: int
@@ -77,7 +82,7 @@ class Recipe:
         a_pass = max(1, rows // batch)
         steps = a_pass * self.epochs if self.epochs else max(a_pass, min(PASSES * a_pass, STEPS_MOST))
         seed = int(self.generator(member, 2).integers(2**31))
-        return Settings(steps, LOOKS, self.patience, self.learning_rate, seed)
+        return Settings(steps, LOOKS, self.patience, self.learning_rate, batch, seed)
 
 
 def held_out_rows(n: int, kind: Literal["auto", "split", "cross"], generator: np.random.Generator) -> list[Indices]:
@@ -96,7 +101,7 @@ def held_out_rows(n: int, kind: Literal["auto", "split", "cross"], generator: np
 
 
 def fit_member(
-    source: Source,
+    source: NormalRows,
     held_out: Indices,
     recipe: Recipe,
     number: int,
@@ -121,25 +126,30 @@ def fit_member(
     encoder = copy.deepcopy(recipe.encoder)
     weights = torch.Generator().manual_seed(int(recipe.generator(number, 1).integers(2**31)))
     training_rows = np.setdiff1d(seen, validation, assume_unique=True)
-    batch = min(recipe.batch_size, max(16, training_rows.size // 4), training_rows.size)
-    if source.n_rows * len(source.names) <= CELLS_IN_MEMORY:
+    batch = min(recipe.batch_size, max(16, training_rows.size // 2), training_rows.size)
+    if isinstance(source, MemoryRows):
         encoder.fit_batches([source.take(seen)])
         rows = torch.from_numpy(encoder.transform(source.take(training_rows)))
         batches = shuffled_batches(rows, batch, weights)
     else:
-        encoder.fit_batches(source.sequential(skip=held_out))
+        encoder.fit_batches(source.shuffled(recipe.generator(number, 4), held_out, PIECE))
         skip = np.union1d(held_out, validation)
         batches = _streamed(source, encoder, skip, batch, recipe.generator(number, 3))
     checking = validation if validation.size else training_rows
+    sigma = _sigma(source, encoder, training_rows, recipe, number)
     model = recipe.build(encoder.width, weights).to(recipe.device)
     start = {name: value.detach().clone() for name, value in model.named_parameters()}
-    training = Training(model, recipe.loss, recipe.settings(training_rows.size, batch, number))
+    training = Training(
+        model,
+        lambda energy, batch, noise: recipe.objective(energy, batch, sigma, noise),
+        recipe.settings(training_rows.size, batch, number),
+    )
     if resume is not None:
         resume(training)
     held = torch.from_numpy(encoder.transform(source.take(checking)))
     history = training.run(batches, held, after_look=after_look, progress=progress)
     _warn_if_unmoved(model, start, history)
-    return Member(encoder, model, history)
+    return Member(encoder, model, sigma, history)
 
 
 def _validation_rows(seen: Indices, generator: np.random.Generator) -> Indices:
@@ -148,8 +158,15 @@ def _validation_rows(seen: Indices, generator: np.random.Generator) -> Indices:
     return np.sort(generator.choice(seen, size, replace=False))
 
 
+def _sigma(source: NormalRows, encoder: TableEncoder, rows: Indices, recipe: Recipe, number: int) -> float:
+    if recipe.noise != "auto":
+        return recipe.noise
+    some = recipe.generator(number, 5).choice(rows, min(rows.size, SPACING_ROWS), replace=False)
+    return neighbour_spacing(torch.from_numpy(encoder.transform(source.take(np.sort(some)))))
+
+
 def _streamed(
-    source: Source, encoder: TableEncoder, skip: Indices, batch: int, generator: np.random.Generator
+    source: NormalRows, encoder: TableEncoder, skip: Indices, batch: int, generator: np.random.Generator
 ) -> Iterator[Tensor]:
     """Endless batches straight from a file, each pass in a new order."""
     while True:
@@ -169,9 +186,3 @@ def _warn_if_unmoved(model: nn.Module, start: dict[str, Tensor], history: Histor
 def as_energy(module: nn.Module | Callable[[int], nn.Module], width: int) -> nn.Module:
     """The user's module, or what the user's function makes for a width; a copy, so that members share nothing."""
     return copy.deepcopy(module) if isinstance(module, nn.Module) else module(width)
-
-
-def fingerprint(source: Source, plan: Sequence[Any]) -> dict[str, Any]:
-    """What a checkpoint must agree with: the rows' number and names, a sample of them, and the constructor's arguments."""
-    sample = np.unique(np.linspace(0, source.n_rows - 1, num=64).astype(np.int64))
-    return {"rows": source.n_rows, "columns": list(source.names), "sample": source.take(sample).to_pydict(), "plan": list(plan)}

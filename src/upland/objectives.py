@@ -10,6 +10,9 @@ the score s(x) = -grad E(x) / sigma^2, so that E / sigma^2 is in nats:
   E [v' (grad_x v' s(x)) + 1/2 |s(x)|^2], v of independent signs, times sigma^2 to condition it. There is no noise on x: for N(mu, S) it
   is minimal at N(mu, S). It wants a density, hence continuous columns; sigma is then only the finest scale that the
   prior term 1/2 |x - b'|^2 can express.
+
+The noise must bridge the gaps between neighbours and no more, as a kernel's bandwidth must: `neighbour_spacing` measures them on
+the training rows alone.
 """
 
 from collections.abc import Callable
@@ -39,6 +42,19 @@ def sliced(model: EnergyModel, x: Tensor, sigma: float, generator: torch.Generat
         (curvature,) = torch.autograd.grad((drift * direction).sum(), point, create_graph=model.training)
     per_row = (curvature * direction).flatten(1).sum(1) + 0.5 * drift.square().flatten(1).sum(1) / sigma**2
     return per_row.mean()
+
+
+def neighbour_spacing(x: Tensor, least: float = 0.1, most: float = 1.0) -> float:
+    """The median distance of a row to its nearest other row, per dimension: `x (N, D)` -> |x - x'| / sqrt(D), within bounds.
+
+    Copies of a row are counted once, so that duplicates do not make the scale vanish.
+    """
+    rows = torch.unique(x, dim=0)
+    if rows.shape[0] < 2:
+        return most
+    distance = torch.cdist(rows, rows).fill_diagonal_(torch.inf)
+    spacing = distance.min(dim=1).values.median().item() / x.shape[1] ** 0.5
+    return float(min(max(spacing, least), most))
 
 
 OBJECTIVES: dict[str, Objective] = {"denoising": denoising, "sliced": sliced}

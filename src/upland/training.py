@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from upland.models.base import EnergyModel
+from upland.models.threads import fitting_threads
 
 Loss = Callable[[EnergyModel, Tensor, torch.Generator], Tensor]
 State = dict[str, np.ndarray[Any, Any]]
@@ -54,6 +55,7 @@ class Settings:
         looks: how many times the held-out loss is computed.
         patience: looks without improvement before the training ends.
         learning_rate: of Adam, at its highest.
+        batch: rows of a step.
         seed: of the noise.
     """
 
@@ -61,6 +63,7 @@ class Settings:
     looks: int
     patience: int
     learning_rate: float
+    batch: int
     seed: int
 
     @property
@@ -122,7 +125,8 @@ class Training:
         stream = itertools.islice(batches, self.step, None)
         try:
             while not self.history.stopped:
-                self._stretch(stream, validation)
+                with fitting_threads(self.model, self.settings.batch):
+                    self._stretch(stream, validation)
                 if progress is not None:
                     progress(self.step, self.settings.steps, self.history.validation[-1])
                 if after_look is not None:

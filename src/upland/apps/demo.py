@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from upland.apps.console import OutputError, grid, pairs
 from upland.apps.streaming import Outcome, score_file
 from upland.apps.views import strangest_table
+from upland.calibration import GUARANTEES
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -173,9 +174,8 @@ def _show(
     rows = csv.read_csv(files.normal).num_rows
     screen.print("Breast cancer biopsies, 30 measurements each; benign is normal", style="bold")
     screen.print(f"fitted on {rows} benign rows in {seconds:.1f} s, no labels used")
-    screen.print(
-        f"p-values from {calibration.size} held-out rows ({calibration.kind}); flagged where p <= {ALPHA:g}"
-    )
+    screen.print(f"p-values from {calibration.size} held-out rows; a row is flagged where p <= {ALPHA:g}")
+    screen.print(f"guarantee ({calibration.kind}): {GUARANTEES[calibration.kind]}", style="dim")
     screen.print(_findings_table(findings))
     screen.print(f"AUROC {findings.auroc:.3f} (malignant against held-out benign)\n")
     screen.print("The three strangest rows, and why", style="bold")

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from upland.models.base import EnergyModel
+from upland.models.threads import fitting_threads
 
 Criterion = Callable[[EnergyModel, Tensor, float], Tensor]
 
@@ -24,14 +25,14 @@ def energy(model: EnergyModel, x: Tensor, sigma: float) -> Tensor:
     return model.energy(x).double() / sigma**2
 
 
-def squared_residual(model: EnergyModel, x: Tensor, sigma: float) -> Tensor:
-    """Each input's part of |x - f(x)|^2, which is (dE / dx_i)^2: `(N, ...) -> (N, ...)`, float64."""
-    return (x - model.reconstruct(x)).double().square()
+def residual(model: EnergyModel, x: Tensor, sigma: float) -> Tensor:
+    """x - f(x) = grad E(x): `(N, ...) -> (N, ...)`, float64."""
+    return (x - model.reconstruct(x)).double()
 
 
 def reconstruction(model: EnergyModel, x: Tensor, sigma: float) -> Tensor:
     """|x - f(x)|^2 = |grad E(x)|^2: `(N, ...) -> (N,)`, float64."""
-    return squared_residual(model, x, sigma).flatten(1).sum(1)
+    return residual(model, x, sigma).square().flatten(1).sum(1)
 
 
 CRITERIA: dict[str, Criterion] = {"reconstruction": reconstruction, "energy": energy}
@@ -53,6 +54,6 @@ def in_blocks(function: Criterion, model: EnergyModel, x: Tensor, sigma: float, 
         rows = block.shape[0]
         if rows < size:
             block = torch.cat([block, block.new_zeros((size - rows, *block.shape[1:]))])
-        with torch.no_grad():
+        with torch.no_grad(), fitting_threads(model, size):
             blocks.append(function(model, block.to(device), sigma)[:rows].cpu())
     return torch.cat(blocks)

@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from upland.data.frames import as_rows
-from upland.data.sources import open_source, suffix_of
+from upland.data.frames import as_rows, check_size
+from upland.data.sources import Source, open_source, suffix_of
 
 CELLS_IN_MEMORY = 200_000_000
 """Files of more numbers than this are left on the disk and streamed."""
@@ -22,7 +22,7 @@ class NormalRows(Protocol):
     """What a fit asks of its rows, wherever they live."""
 
     @property
-    def n_rows(self) -> int | None:
+    def n_rows(self) -> int:
         """How many there are."""
 
     @property
@@ -49,6 +49,7 @@ class MemoryRows:
 
     def __init__(self, X: object) -> None:
         looked = as_rows(X)
+        check_size(looked, least=2)
         self.n_rows, self.names = looked.n_rows, list(looked.names)
         self._table = _indexable(X)
 
@@ -63,6 +64,25 @@ class MemoryRows:
             yield self.take(order[start : start + size])
 
 
+class FileRows:
+    """A file whose rows are counted, as `NormalRows`.
+
+    Args:
+        source: A Parquet or Arrow file.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self._source, self.n_rows, self.names = source, source.n_rows or 0, list(source.names)
+
+    def take(self, rows: NDArray[np.int64]) -> pa.Table:
+        """The rows of these sorted numbers."""
+        return self._source.take(rows)
+
+    def shuffled(self, generator: np.random.Generator, skip: NDArray[np.int64], size: int) -> Iterator[pa.Table]:
+        """Every row but the skipped ones once, in a new order."""
+        return self._source.shuffled(generator, skip, size)
+
+
 def normal_rows(X: object) -> NormalRows:
     """A user's training data as rows: a table, or the path of a file, read whole unless it is too big for memory.
 
@@ -74,7 +94,7 @@ def normal_rows(X: object) -> NormalRows:
     source = open_source(X)
     if suffix_of(Path(X)) == "csv" or (source.n_rows or 0) * len(source.names) <= CELLS_IN_MEMORY:
         return MemoryRows(source.read())
-    return source
+    return FileRows(source)
 
 
 def take_rows(X: Any, rows: NDArray[np.int64]) -> Any:

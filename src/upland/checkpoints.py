@@ -1,0 +1,89 @@
+"""A fit that can go on where it stopped: one file, kept up to date at every look at the held-out loss.
+
+It holds each member's weights, best weights, optimiser state and losses, the seed, and what the fit was started with; a fit
+started with anything else is refused rather than mixed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from upland.data.memory import NormalRows
+from upland.tensorfile import read_tensors, write_tensors
+from upland.training import Training
+
+
+class Checkpoint:
+    """The file of one fit.
+
+    Args:
+        path: where it is, or will be.
+        plan: what the fit was started with, JSON-able; a file of another plan is refused.
+
+    Raises:
+        ValueError: the file belongs to another fit, or is no upland file.
+    """
+
+    def __init__(self, path: str | Path, plan: Mapping[str, Any]) -> None:
+        self.path = Path(path)
+        self._plan = json.loads(json.dumps(plan, default=str))
+        self._seed: int | None = None
+        self._members: dict[str, Any] = {}
+        self._tensors: dict[str, Any] = {}
+        if self.path.exists():
+            self._read()
+
+    def _read(self) -> None:
+        tensors, manifest = read_tensors(self.path)
+        if manifest.get("kind") != "checkpoint":
+            raise ValueError(f"{self.path} is an upland file, but no checkpoint: name another file")
+        other = [key for key in self._plan if manifest["plan"].get(key) != self._plan[key]]
+        if other:
+            raise ValueError(
+                f"{self.path} is the checkpoint of another fit (other {', '.join(other)}): delete it or name another file"
+            )
+        self._seed, self._members, self._tensors = manifest["seed"], manifest["members"], tensors
+
+    def seed(self, fresh: int) -> int:
+        """The seed of the fit that was begun, or the fresh one where none was."""
+        if self._seed is None:
+            self._seed = fresh
+        return self._seed
+
+    def resume(self, number: int, training: Training) -> None:
+        """Put a member's training where it was."""
+        if str(number) in self._members:
+            prefix = f"{number}/"
+            arrays = {k.removeprefix(prefix): v for k, v in self._tensors.items() if k.startswith(prefix)}
+            training.restore(arrays, self._members[str(number)])
+
+    def save(self, number: int, training: Training) -> None:
+        """Write a member's state, and all that was there, as one file that replaces the last."""
+        arrays, plain = training.to_state()
+        self._members[str(number)] = plain
+        self._tensors |= {f"{number}/{name}": value for name, value in arrays.items()}
+        manifest = {"kind": "checkpoint", "plan": self._plan, "seed": self._seed, "members": self._members}
+        write_tensors(self.path, self._tensors, manifest)
+
+
+def plan_of(rows: NormalRows, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What tells one fit from another: the rows' number, names and a sample of their values, and the constructor's arguments."""
+    n_rows = rows.n_rows
+    sample = np.unique(np.linspace(0, n_rows - 1, num=min(n_rows, 256)).astype(np.int64))
+    digest = hashlib.sha256(_text(rows.take(sample)).encode()).hexdigest()
+    return {"rows": n_rows, "columns": list(rows.names), "sample": digest, "settings": dict(settings)}
+
+
+def _text(table: Any) -> str:
+    if isinstance(table, np.ndarray):
+        return repr(table.tolist())
+    import narwhals as nw
+
+    columns: Sequence[Any] = [series.to_list() for series in nw.from_native(table).iter_columns()]
+    return repr(columns)

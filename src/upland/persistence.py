@@ -1,0 +1,128 @@
+"""A fitted detector in one `.safetensors` file, and back: nothing is ever unpickled.
+
+Tensors: each member's weights and large vocabularies, the calibration scores. Manifest: the detector's name and constructor arguments, the
+members' schemas, noise and training summary, versions. A digest over all of it guards against corruption (`upland.tensorfile`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from upland import __version__
+from upland.calibration import Calibration
+from upland.data.tables import TableEncoder
+from upland.detectors import Detector, EnergyDetector
+from upland.fitting import Member
+from upland.tensorfile import TensorFileError, read_tensors, write_tensors
+from upland.training import History
+
+DETECTORS: dict[str, type[EnergyDetector]] = {"EnergyDetector": EnergyDetector}
+_TUPLES = ("hidden", "categorical", "ignore")
+
+
+def save(detector: Detector, path: str | Path, overwrite: bool = True) -> None:
+    """Write a fitted detector to one file, whole or not at all.
+
+    Args:
+        detector: what `fit` returned.
+        path: the file, by custom `*.safetensors`.
+        overwrite: whether an existing file may be replaced.
+
+    Raises:
+        sklearn.exceptions.NotFittedError: the detector is not fitted.
+        FileExistsError: the file exists and may not be replaced.
+        OSError: the file cannot be written.
+    """
+    tensors: dict[str, Any] = {}
+    members = []
+    info = detector.info()
+    for number, member in enumerate(detector.members_):
+        schema, vocabularies = member.encoder.to_state()
+        tensors |= {f"{number}/encoder/{name}": value for name, value in vocabularies.items()}
+        tensors |= {f"{number}/model/{k}": v.detach().cpu().numpy() for k, v in member.model.state_dict().items()}
+        members.append({"encoder": schema, "sigma": member.sigma, "history": member.history.to_json()})
+    tensors["calibration/scores"] = detector.calibration_.scores
+    if detector.calibration_.folds is not None:
+        tensors["calibration/folds"] = detector.calibration_.folds
+    manifest = {
+        "kind": "detector",
+        "detector": type(detector).__name__,
+        "arguments": _plain_arguments(detector),
+        "own_module": detector.get_params(deep=False).get("model") is not None,
+        "members": members,
+        "offset": detector.offset_,
+        "versions": info["versions"],
+    }
+    write_tensors(path, tensors, manifest, overwrite)
+
+
+def _plain_arguments(detector: Detector) -> dict[str, Any]:
+    arguments = {name: value for name, value in detector.get_params(deep=False).items() if name != "model"}
+    seed = arguments["random_state"]
+    arguments["random_state"] = int(seed) if isinstance(seed, int | np.integer) else None
+    return {name: _plain(value) for name, value in arguments.items()}
+
+
+def _plain(value: Any) -> Any:
+    """Numbers of NumPy's as Python's, sequences as lists."""
+    if isinstance(value, np.generic):
+        return value.item()
+    return [_plain(part) for part in value] if isinstance(value, list | tuple | np.ndarray) else value
+
+
+def load(path: str | Path, model: nn.Module | None = None) -> EnergyDetector:
+    """Read a detector that `save` wrote; its scores are bit-equal to those of the one that was saved.
+
+    Args:
+        path: the file.
+        model: the module, or the function that makes one, of a detector that was fitted with a module of your own; the file holds its weights, not its code.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        TensorFileError: the file is truncated, corrupted, foreign or of a newer format; the message says which.
+        ValueError: the file needs a module of your own, or the module given does not fit its weights.
+    """
+    tensors, manifest = read_tensors(path)
+    if manifest.get("kind") != "detector":
+        raise TensorFileError(Path(path), "foreign", f"holds a {manifest.get('kind', 'nothing known')}, not a detector")
+    name = manifest["detector"]
+    if name not in DETECTORS:
+        made_by = manifest["versions"]["upland"]
+        raise TensorFileError(
+            Path(path), "newer", f"holds a {name} of upland {made_by}, which this upland {__version__} does not know"
+        )
+    if manifest["own_module"] and model is None:
+        raise ValueError(f"{path} was fitted with a module of your own: give it as load(path, model=module)")
+    if model is not None and not manifest["own_module"]:
+        raise ValueError(f"{path} was fitted with upland's own model: leave model out")
+    arguments = {k: tuple(v) if k in _TUPLES else v for k, v in manifest["arguments"].items()}
+    detector = DETECTORS[name](**arguments, model=model)
+    detector.restore(
+        [_member(detector, k, record, tensors, path) for k, record in enumerate(manifest["members"])],
+        Calibration(tensors["calibration/scores"], tensors.get("calibration/folds")),
+        manifest["offset"],
+    )
+    return detector
+
+
+def _member(
+    detector: EnergyDetector, number: int, record: Mapping[str, Any], tensors: Mapping[str, Any], path: str | Path
+) -> Member:
+    encoder = TableEncoder.from_state(record["encoder"], _under(tensors, f"{number}/encoder/"))
+    module = detector.build_model(encoder.width)
+    weights = {name: torch.from_numpy(value) for name, value in _under(tensors, f"{number}/model/").items()}
+    try:
+        module.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ValueError(f"the module does not fit the weights in {path}: {error}") from None
+    return Member(encoder, module.eval(), record["sigma"], History(**record["history"]))
+
+
+def _under(tensors: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
