@@ -18,7 +18,8 @@ def text(content):
 
 def cell(row, column, value, rows=40):
     table = pump_rows(rows, seed=4)
-    table[row][column] = value
+    for cells in table[row] if isinstance(row, slice) else [table[row]]:
+        cells[column] = value
     return table
 
 
@@ -41,7 +42,7 @@ BAD_TO_FIT = {
         1,
         "pressure",
     ),
-    "strings in a numeric column": ("data.csv", csv_of(cell(7, 0, "n.a. (sensor)")), 1, "flow"),
+    "strings in a numeric column": ("data.csv", csv_of(cell(slice(0, 6), 0, "n.a. (sensor)")), 1, "flow"),
     "infinity": ("data.csv", csv_of(cell(7, 1, "inf")), 1, "pressure"),
     "a label column left in": ("data.csv", csv_of(*with_column("label", ["normal", "attack"])), 1, "label"),
     "free text": ("data.csv", csv_of(*with_column("note", [f"seen by {n}" for n in range(300)])), 1, "note"),
