@@ -41,9 +41,8 @@ def upland_json(upland):
 @pytest.fixture(scope="session")
 def plant(tmp_path_factory):
     """A folder with normal.csv, new.csv (the last 5 of 60 rows are broken) and a fitted model; read only."""
-    from upland.persistence import save
-
     from upland.detectors import EnergyDetector
+    from upland.persistence import save
 
     folder = tmp_path_factory.mktemp("plant")
     write_csv(folder / "normal.csv", pump_rows(400, seed=0))
