@@ -128,7 +128,7 @@ def fit_member(
     training_rows = np.setdiff1d(seen, validation, assume_unique=True)
     batch = min(recipe.batch_size, max(16, training_rows.size // 2), training_rows.size)
     if isinstance(source, MemoryRows):
-        encoder.fit_batches([source.take(seen)])
+        encoder.fit_batches([source.take(seen)] * max(1, 2 // seen.size))  # of two rows one is held out
         rows = torch.from_numpy(encoder.transform(source.take(training_rows)))
         batches = shuffled_batches(rows, batch, weights)
     else:
@@ -178,7 +178,8 @@ def _streamed(
 def _warn_if_unmoved(model: nn.Module, start: dict[str, Tensor], history: History) -> None:
     if history.best_step == 0:
         return
-    unmoved = [name for name, value in model.named_parameters() if torch.equal(value, start[name])]
+    trained = [(name, value) for name, value in model.named_parameters() if value.requires_grad]
+    unmoved = [name for name, value in trained if torch.equal(value, start[name])]
     if unmoved:
         warnings.warn(f"training did not move these weights: {', '.join(unmoved)}", stacklevel=2)
 

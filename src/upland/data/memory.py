@@ -112,4 +112,7 @@ def _indexable(X: Any) -> Any:
     frame = nw.from_native(cast(Any, X), pass_through=True)
     if isinstance(frame, nw.LazyFrame):
         return frame.collect().to_native()
-    return X if isinstance(X, np.ndarray | pa.Table) or isinstance(frame, nw.DataFrame) else np.asarray(X)
+    if isinstance(X, np.ndarray | pa.Table) or isinstance(frame, nw.DataFrame):
+        return X
+    array = np.asarray(X)
+    return np.asarray(X, dtype=object) if array.dtype.kind in "US" else array  # numbers beside text stay numbers
