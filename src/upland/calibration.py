@@ -105,6 +105,13 @@ class Calibration:
         """The least p-value that can be reached, 1 / (n + 1)."""
         return 1 / (self.size + 1)
 
+    @property
+    def constant(self) -> bool:
+        """Whether every detector gave all of its held-out rows one score: it tells nothing apart."""
+        folds = np.zeros(self.size) if self.folds is None else self.folds
+        parts = [self.scores[folds == k] for k in np.unique(folds)]
+        return self.size > len(parts) and all(np.ptp(part) == 0 for part in parts)
+
     def ranks(self, scores: Floats) -> NDArray[np.int64]:
         """(n + 1) p, a whole number from 1 to n + 1: `(N, K)` scores under each fold's detector -> `(N,)`; K = 1 for split."""
         if self.folds is None:
@@ -121,8 +128,9 @@ class Calibration:
 
         Where n cannot resolve alpha it is the largest calibration score.
         """
-        spared = max(int(np.floor(alpha * (self.size + 1) + 1e-9)), 1)
-        return float(np.sort(self.scores)[-min(spared, self.size)])
+        reachable = np.arange(1, self.size + 1) / (self.size + 1)
+        spared = max(int(np.searchsorted(reachable, alpha, side="right")), 1)
+        return float(np.sort(self.scores)[-spared])
 
     def discovery_cut(self, counts: NDArray[np.int64], alpha: float) -> float:
         """Benjamini-Hochberg from the histogram of ranks: the largest p-value that is a discovery, 0 for none.

@@ -43,7 +43,7 @@ class Checkpoint:
         tensors, manifest = read_tensors(self.path)
         if manifest.get("kind") != "checkpoint":
             raise ValueError(f"{self.path} is an upland file, but no checkpoint: name another file")
-        other = [key for key in self._plan if manifest["plan"].get(key) != self._plan[key]]
+        other = _differing(self._plan, manifest["plan"])
         if other:
             raise ValueError(
                 f"{self.path} is the checkpoint of another fit (other {', '.join(other)}): delete it or name another file"
@@ -78,6 +78,15 @@ def plan_of(rows: NormalRows, settings: Mapping[str, Any]) -> dict[str, Any]:
     sample = np.unique(np.linspace(0, n_rows - 1, num=min(n_rows, 256)).astype(np.int64))
     digest = hashlib.sha256(_text(rows.take(sample)).encode()).hexdigest()
     return {"rows": n_rows, "columns": list(rows.names), "sample": digest, "settings": dict(settings)}
+
+
+def _differing(plan: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
+    """What a plan has otherwise: "rows", "columns", "values", or the names of arguments."""
+    parts = [key for key in ("rows", "columns", "sample") if found.get(key) != plan[key]]
+    there = found.get("settings", {})
+    names = sorted({*plan["settings"], *there})
+    parts += [name for name in names if there.get(name) != plan["settings"].get(name)]
+    return ["values" if part == "sample" else part for part in parts]
 
 
 def _text(table: Any) -> str:

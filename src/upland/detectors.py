@@ -54,6 +54,7 @@ class Detector(OutlierMixin, BaseEstimator, ABC):  # type: ignore[misc]
     random_state: Any
     contamination: float | Literal["auto"]
     calibration: Literal["auto", "split", "cross"]
+    criterion: str
     progress: bool | Literal["auto"]
 
     @abstractmethod
@@ -82,6 +83,7 @@ class Detector(OutlierMixin, BaseEstimator, ABC):  # type: ignore[misc]
             ValueError: an argument or a column is not as it must be; the message names it.
             FloatingPointError: the training diverged; the message says what to try.
         """
+        self._check_contamination()
         rows = normal_rows(X)
         folds_of = partial(held_out_rows, rows.n_rows, self._calibration_kind())
         fresh = int(check_random_state(self.random_state).randint(2**31 - 1))
@@ -90,7 +92,7 @@ class Detector(OutlierMixin, BaseEstimator, ABC):  # type: ignore[misc]
         folds = folds_of(recipe.generator(0))
         self.members_ = self._fit_members(rows, folds, recipe, saved)
         self._note_columns()
-        self.calibration_ = self._calibrated(rows, folds[: len(self.members_)])
+        self.calibration_, self.criterion_ = self._calibrated(rows, folds[: len(self.members_)]), self.criterion
         self.offset_ = self._offset(X)
         self._warn_of_weak_calibration()
         return self
@@ -103,7 +105,8 @@ class Detector(OutlierMixin, BaseEstimator, ABC):  # type: ignore[misc]
     def _settings(self) -> dict[str, Any]:
         """The constructor's arguments that decide what is fitted, as plain data."""
         settings: dict[str, Any] = self.get_params(deep=False)
-        return {k: repr(v) for k, v in settings.items() if k not in ("progress", "device", "contamination", "criterion")}
+        without = ("progress", "device", "contamination", "criterion")
+        return {k: plain_argument(v) for k, v in settings.items() if k not in without}
 
     def _fit_members(
         self, rows: NormalRows, folds: Sequence[NDArray[np.int64]], recipe: Recipe, saved: Checkpoint | None
@@ -143,14 +146,16 @@ class Detector(OutlierMixin, BaseEstimator, ABC):  # type: ignore[misc]
     def _offset(self, X: Any) -> float:
         if self.contamination == "auto":
             return -self.calibration_.threshold(ALPHA)
+        return float(np.percentile(self.score_samples(X), 100 * self.contamination))
+
+    def _check_contamination(self) -> None:
         share = self.contamination
-        if isinstance(share, str) or not 0 < share <= 0.5:
+        if share != "auto" and not (isinstance(share, Real) and 0 < share <= 0.5):
             raise ValueError(f"contamination must be 'auto' or in (0, 0.5], got {share!r}")
-        return float(np.percentile(self.score_samples(X), 100 * share))
 
     def _warn_of_weak_calibration(self) -> None:
         known = self.calibration_
-        if known.size > 1 and np.ptp(known.scores) == 0:
+        if known.constant:
             warnings.warn(
                 f"all {known.size} calibration rows have the same anomaly score ({known.scores[0]:.6g}): "
                 "the detector tells nothing apart; are all columns constant?",
@@ -197,6 +202,7 @@ class Detector(OutlierMixin, BaseEstimator, ABC):  # type: ignore[misc]
 
     def assess(self, X: Any) -> Assessment:
         """Anomaly scores and p-values at the price of one."""
+        self._check_criterion()
         scores = self._member_scores(X)
         mean = scores.mean(axis=1)
         known = self.calibration_
@@ -238,8 +244,9 @@ class Detector(OutlierMixin, BaseEstimator, ABC):  # type: ignore[misc]
 
         The p-values are then exact (split) for a cross-fitted detector too. A numeric `contamination` keeps its offset.
         """
-        check_is_fitted(self)
-        self.calibration_ = Calibration(self.anomaly_score(X))
+        if self.contamination != "auto":
+            self._check_criterion()
+        self.calibration_, self.criterion_ = Calibration(self.anomaly_score(X)), self.criterion
         if self.contamination == "auto":
             self.offset_ = self._offset(X)
         self._warn_of_weak_calibration()
@@ -247,13 +254,13 @@ class Detector(OutlierMixin, BaseEstimator, ABC):  # type: ignore[misc]
 
     def info(self) -> dict[str, Any]:
         """What the detector is and what its p-values guarantee, as plain data."""
-        check_is_fitted(self)
+        self._check_criterion()
         known = self.calibration_
         return {
             "detector": type(self).__name__,
             "columns": [{"name": column.name, "kind": column.kind} for column in self.encoder_.schema_.columns],
             "encoded_width": self.encoder_.width,
-            "settings": {k: v for k, v in self.get_params(deep=False).items() if k != "model"},
+            "settings": {k: plain_argument(v) for k, v in self.get_params(deep=False).items() if k != "model"},
             "noise": [member.sigma for member in self.members_],
             "calibration": {
                 "kind": known.kind,
@@ -272,7 +279,17 @@ class Detector(OutlierMixin, BaseEstimator, ABC):  # type: ignore[misc]
     def restore(self, members: list[Member], calibration: Calibration, offset: float) -> None:
         """Put a detector back into the state that a fit left it in, as `upland.load` does."""
         self.members_, self.calibration_, self.offset_ = members, calibration, offset
+        self.criterion_ = self.criterion
         self._note_columns()
+
+    def _check_criterion(self) -> None:
+        """p-values compare like with like: refuse them where `set_params` has changed the criterion since the calibration."""
+        check_is_fitted(self)
+        if self.criterion != self.criterion_:
+            raise ValueError(
+                f"calibrated for criterion={self.criterion_!r}, but now criterion={self.criterion!r}: "
+                "fit again, or with contamination='auto' calibrate on fresh normal rows"
+            )
 
     def _member_scores(self, X: Any) -> Floats:
         """Each member's scores: `(N, K)`."""
@@ -299,6 +316,7 @@ class Detector(OutlierMixin, BaseEstimator, ABC):  # type: ignore[misc]
 
     def decision_function(self, X: Any) -> Floats:
         """`score_samples - offset_`, negative for outliers: `(N, M) -> (N,)`."""
+        self._check_criterion()
         return self.score_samples(X) - self.offset_
 
     def predict(self, X: Any) -> NDArray[np.int64]:
@@ -337,11 +355,12 @@ class EnergyDetector(Detector):
             dense energy.
         device: "auto", "cpu", "cuda" or any torch device.
         progress: whether to show a bar; "auto" shows one on a terminal.
-        random_state: seed or generator; with a seed two fits are equal bit for bit.
+        random_state: seed or NumPy RandomState; with a seed two fits are equal bit for bit.
 
     Attributes:
         calibration_: the held-out scores and the p-values that follow.
         members_: encoder, model, noise and history of each member.
+        criterion_: the criterion that `calibration_` and `offset_` are of.
         offset_: scikit-learn's threshold: `decision_function = score_samples - offset_`.
 
     Example:
@@ -397,12 +416,12 @@ class EnergyDetector(Detector):
         return Recipe(
             build=self.build_model,
             objective=_one_of(OBJECTIVES, self.objective, "objective"),
-            noise=self.noise,
+            noise="auto" if isinstance(self.noise, str) else float(self.noise),
             encoder=TableEncoder(categorical=self.categorical, ignore=self.ignore, owner=type(self).__name__),
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            learning_rate=self.learning_rate,
-            patience=self.patience,
+            epochs=None if self.epochs is None else int(self.epochs),
+            batch_size=int(self.batch_size),
+            learning_rate=float(self.learning_rate),
+            patience=int(self.patience),
             device=_device(self.device),
             seed=seed,
         )
@@ -420,6 +439,17 @@ class EnergyDetector(Detector):
         return made if isinstance(made, EnergyModel) else ModuleEnergy(made)
 
 
+def plain_argument(value: Any) -> Any:
+    """A constructor's argument as plain data, equal in every process: numbers of NumPy's as Python's, an object as its type's name."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if value is None or isinstance(value, str | int | float):
+        return value
+    if isinstance(value, list | tuple | np.ndarray):
+        return [plain_argument(part) for part in value]
+    return str(value) if isinstance(value, nn.Module | torch.device) else type(value).__qualname__
+
+
 def _one_of(table: dict[str, Any], name: str, argument: str) -> Any:
     if name not in table:
         raise ValueError(f"{argument} must be one of {', '.join(map(repr, table))}, got {name!r}")
@@ -427,10 +457,21 @@ def _one_of(table: dict[str, Any], name: str, argument: str) -> Any:
 
 
 def _device(name: str) -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else torch.device(name)
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(f"device {name!r} cannot be used: {error}") from None
+    return device
 
 
 def _check_numbers(detector: EnergyDetector) -> None:
+    if isinstance(detector.hidden, str) or not isinstance(detector.hidden, Sequence | np.ndarray):
+        raise ValueError(f"hidden must be a sequence of layer widths, as in hidden=(128, 256), got {detector.hidden!r}")
+    if not (detector.model is None or isinstance(detector.model, nn.Module) or callable(detector.model)):
+        raise ValueError(f"model must be a torch module, or a function that makes one for a width, got {detector.model!r}")
     whole = {"batch_size": detector.batch_size, "patience": detector.patience}
     if detector.epochs is not None:
         whole["epochs"] = detector.epochs

@@ -17,7 +17,7 @@ from torch import nn
 from upland import __version__
 from upland.calibration import Calibration
 from upland.data.tables import TableEncoder
-from upland.detectors import Detector, EnergyDetector
+from upland.detectors import Detector, EnergyDetector, plain_argument
 from upland.fitting import Member
 from upland.tensorfile import TensorFileError, read_tensors, write_tensors
 from upland.training import History
@@ -66,14 +66,7 @@ def _plain_arguments(detector: Detector) -> dict[str, Any]:
     arguments = {name: value for name, value in detector.get_params(deep=False).items() if name != "model"}
     seed = arguments["random_state"]
     arguments["random_state"] = int(seed) if isinstance(seed, int | np.integer) else None
-    return {name: _plain(value) for name, value in arguments.items()}
-
-
-def _plain(value: Any) -> Any:
-    """Numbers of NumPy's as Python's, sequences as lists."""
-    if isinstance(value, np.generic):
-        return value.item()
-    return [_plain(part) for part in value] if isinstance(value, list | tuple | np.ndarray) else value
+    return {name: plain_argument(value) for name, value in arguments.items()}
 
 
 def load(path: str | Path, model: nn.Module | None = None) -> EnergyDetector:
