@@ -41,5 +41,5 @@ for position in np.argsort(detector.anomaly_score(new))[::-1][:3]:
     reason = explanation.top(1)[position][0]
     print(
         f"parcel {row.parcel}: p = {row.p_value:.4f}, "
-        f"{reason.column} is {reason.value}, expected {reason.expected} ({reason.share:.0%} of the score)"
+        f"{reason.column} is {reason.value}, expected {reason.expected} ({reason.part:.0%} of the score)"
     )

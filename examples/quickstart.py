@@ -27,7 +27,7 @@ strangest = int(np.argmax(scores))
 print(f"row {strangest}: p = {detector.p_values(new)[strangest]:.3f}")
 for reason in upland.explain(detector, new[[strangest]]).top(3)[0]:
     name = wine.feature_names[int(reason.column[1:])]  # an array's columns are called x0, x1, ...
-    print(f"  {name}: {reason.share:.0%} of the score, {reason.value:.3g}, expected {reason.expected:.3g}")
+    print(f"  {name}: {reason.part:.0%} of the score, {reason.value:.3g}, expected {reason.expected:.3g}")
 
 upland.save(detector, "wine.safetensors")
 again = upland.load("wine.safetensors")

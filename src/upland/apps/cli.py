@@ -164,7 +164,7 @@ def fit(
             "device": device,
         }
         given: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
-        progress = False if quiet or as_json else "auto"
+        progress: Literal[False, "auto"] = False if quiet or as_json else "auto"
         detector = EnergyDetector(**given, random_state=seed, progress=progress)
         detector.fit(data, checkpoint=checkpoint)
         _save(reporter, detector, output)

@@ -168,9 +168,9 @@ def score_file(
 
 
 def reason_text(reason: Reason) -> str:
-    """One reason in words: column, share of the anomaly score, value seen and value expected."""
+    """One reason in words: column, part of the whole, value seen and value expected."""
     value, expected = cell_text(reason.value), cell_text(reason.expected)
-    return f"{reason.column} {reason.share:.0%} ({value}, expected {expected})"
+    return f"{reason.column} {reason.part:.0%} ({value}, expected {expected})"
 
 
 def cell_text(value: object) -> str:

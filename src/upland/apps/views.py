@@ -82,7 +82,8 @@ def _row_document(row: Row) -> dict[str, Any]:
 def _reason_document(reason: Reason) -> dict[str, Any]:
     return {
         "column": reason.column,
-        "share": float(reason.share),
+        "share": reason.share,
+        "part": reason.part,
         "value": _plain(reason.value),
         "expected": _plain(reason.expected),
     }
