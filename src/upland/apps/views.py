@@ -20,8 +20,9 @@ RATES = {"false_alarm": "false-alarm rate", "fdr": "false-discovery rate"}
 
 
 def info_lines(told: Mapping[str, Any]) -> RenderableType:
-    """A detector's `info()`, one line for each entry."""
-    return pairs(_flat(told))
+    """A detector's `info()`, one line or paragraph for each entry."""
+    words = {name.replace("_", " "): _in_words(value) for name, value in told.items()}
+    return pairs(words | {"columns": _columns(told["columns"])})
 
 
 def strangest_table(rows: Sequence[Row]) -> RenderableType:
@@ -97,33 +98,20 @@ def _plain(value: Any) -> str | float | None:
     return value if isinstance(value, bool | str | int | float) else str(value)
 
 
-def _flat(told: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested values as lines: `calibration rows`, `training steps`."""
-    lines: dict[str, str] = {}
-    for name, value in told.items():
-        heading = f"{prefix} {name}".strip().replace("_", " ")
-        if isinstance(value, Mapping):
-            lines |= _flat(value, heading)
-        elif isinstance(value, list | tuple) and any(isinstance(entry, Mapping) for entry in value):
-            lines |= _numbered(value, heading)
-        else:
-            lines[heading] = _in_words(value)
-    return lines
-
-
-def _numbered(entries: Sequence[Mapping[str, Any]], heading: str) -> dict[str, str]:
-    """Columns on one line; other entries on lines of their own, numbered where there are several."""
-    if all("kind" in entry and "name" in entry for entry in entries):
-        return {heading: ", ".join(f"{entry['name']} ({entry['kind']})" for entry in entries)}
-    lines: dict[str, str] = {}
-    for number, entry in enumerate(entries, start=1):
-        lines |= _flat(entry, heading if len(entries) == 1 else f"{heading} {number}")
-    return lines
+def _columns(columns: Sequence[Mapping[str, str]]) -> str:
+    """Names by kind: `2 numeric: flow, pressure; 1 categorical: valve`."""
+    kinds = dict.fromkeys(column["kind"] for column in columns)
+    names = {kind: [column["name"] for column in columns if column["kind"] == kind] for kind in kinds}
+    return "; ".join(f"{len(found)} {kind}: {', '.join(found)}" for kind, found in names.items())
 
 
 def _in_words(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:.5g}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name.replace('_', ' ')} {_in_words(entry)}" for name, entry in value.items())
+    if isinstance(value, list | tuple) and any(isinstance(entry, Mapping) for entry in value):
+        return "\n".join(map(_in_words, value))
     if isinstance(value, list | tuple):
-        return ", ".join(map(_in_words, value)) or "none"
+        return f"({', '.join(map(_in_words, value))})"
+    if isinstance(value, float):
+        return f"{value:.4g}"
     return "none" if value is None else str(value)
