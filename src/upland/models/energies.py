@@ -22,6 +22,9 @@ from torch.nn import functional
 
 from upland.models.base import EnergyModel
 
+LEAST_COLUMNS = 16
+"""Matrix products with fewer columns go through kernels that sum in an order of the row's place in the batch."""
+
 
 class DenseEnergy(EnergyModel):
     """The fully connected energy for tables, with softplus at every layer.
@@ -51,18 +54,32 @@ class DenseEnergy(EnergyModel):
         """E(x) in units of sigma^2 nats when trained by denoising: `(N, D) -> (N,)`, summed in float64."""
         h = x
         for w, b in zip(self.weights, self.biases, strict=True):
-            h = functional.softplus(functional.linear(h, w, b))
-        return 0.5 * (x - self.prior).square().sum(-1) - h.sum(-1)
+            h = functional.softplus(self._affine(h, w.T, b))
+        return 0.5 * (x - self.prior).square().sum(-1, dtype=torch.float64) - h.sum(-1, dtype=torch.float64)
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """f(x) = x - grad E(x) through the tied weights: `(N, D) -> (N, D)`."""
         h, gates = x, []
         for i, (w, b) in enumerate(zip(self.weights, self.biases, strict=True)):
-            a = functional.linear(h, w, b)
+            a = self._affine(h, w.T, b)
             gates.append(torch.sigmoid(a))
             if i + 1 < len(self.weights):
                 h = functional.softplus(a)
         u = gates.pop()
         for w in reversed(list(self.weights)[1:]):
-            u = gates.pop() * (u @ w)
-        return self.prior + u @ self.weights[0]
+            u = gates.pop() * self._product(u, w)
+        return self._affine(u, self.weights[0], self.prior)
+
+    def _affine(self, x: Tensor, w: Tensor, b: Tensor) -> Tensor:
+        """`x @ w + b`; in evaluation a row's result does not depend on its place in the batch."""
+        lacking = LEAST_COLUMNS - w.shape[1]
+        if self.training or lacking <= 0:
+            return torch.addmm(b, x, w)
+        return torch.addmm(functional.pad(b, (0, lacking)), x, functional.pad(w, (0, lacking)))[:, :-lacking]
+
+    def _product(self, x: Tensor, w: Tensor) -> Tensor:
+        """`x @ w`, likewise."""
+        lacking = LEAST_COLUMNS - w.shape[1]
+        if self.training or lacking <= 0:
+            return x @ w
+        return (x @ functional.pad(w, (0, lacking)))[:, :-lacking]
