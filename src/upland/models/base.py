@@ -71,7 +71,7 @@ class Gaussian(EnergyModel):
     def __init__(self, mean: Tensor, covariance: Tensor) -> None:
         super().__init__()
         self.mean = nn.Parameter(mean.clone())
-        self.precision = nn.Parameter(torch.linalg.inv(covariance))
+        self.precision = nn.Parameter(torch.linalg.inv(covariance).contiguous())
 
     def energy(self, x: Tensor) -> Tensor:
         """1/2 (x - mu)' P (x - mu): `(N, D) -> (N,)`."""

@@ -1,0 +1,75 @@
+"""Helpers of the laws: random streams, oracles, gradients by finite difference, scores of a fresh process."""
+
+import json
+
+import numpy as np
+import torch
+
+from programs import run_python
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def normal(*shape, seed=0, dtype=torch.float64):
+    """Standard normal numbers from a stream of their own."""
+    return torch.randn(*shape, generator=generator(seed), dtype=dtype)
+
+
+def covariance(width, seed=0):
+    """A symmetric positive definite matrix, far from a multiple of the identity."""
+    root = normal(width, width, seed=seed)
+    return root @ root.T / width + torch.diag(torch.linspace(0.3, 1.5, width, dtype=torch.float64))
+
+
+def randomise(model, seed=0, scale=0.7):
+    """Give every weight a value of its own, biases and priors included."""
+    source = generator(seed)
+    with torch.no_grad():
+        for value in model.parameters():
+            value.copy_(scale * torch.randn(value.shape, generator=source, dtype=value.dtype))
+    return model
+
+
+def autograd_gradient(model, x):
+    """grad E at the rows of x, by automatic differentiation of the energy alone."""
+    point = x.detach().clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(model.energy(point).sum(), point)
+    return gradient
+
+
+def finite_difference(function, x, step=1e-5):
+    """Central differences of `(N, D) -> (N,)` in each coordinate: `(N, D)`."""
+    columns = []
+    with torch.no_grad():
+        for place in range(x.shape[1]):
+            shift = torch.zeros_like(x)
+            shift[:, place] = step
+            columns.append((function(x + shift) - function(x - shift)) / (2 * step))
+    return torch.stack(columns, dim=1)
+
+
+def points_with_moments(mean, spread, count, seed=0):
+    """`(count, D)` points whose sample mean and (biased) covariance are exactly these."""
+    raw = normal(count, mean.shape[0], seed=seed)
+    raw = raw - raw.mean(0)
+    whitened = raw @ torch.linalg.inv(torch.linalg.cholesky(raw.T @ raw / count)).T
+    return mean + whitened @ torch.linalg.cholesky(spread).T
+
+
+def scores_in_a_new_process(model_path, rows_path):
+    """Anomaly scores and p-values of the rows in an .npy file, by a Python that has only the files."""
+    code = (
+        "import json, sys, numpy as np, upland\n"
+        "detector, rows = upland.load(sys.argv[1]), np.load(sys.argv[2])\n"
+        "print(json.dumps([detector.anomaly_score(rows).tolist(), detector.p_values(rows).tolist()]))"
+    )
+    done = run_python("-c", code, model_path, rows_path)
+    assert done.returncode == 0, done.stderr
+    return tuple(np.array(part) for part in json.loads(done.stdout))
+
+
+def standard_error(values):
+    values = np.asarray(values, dtype=float)
+    return float(values.std(ddof=1) / np.sqrt(values.size))
