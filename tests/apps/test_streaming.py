@@ -55,7 +55,8 @@ def test_reasons_are_those_of_explain(detector, plant):
         (1234567, "1.235e+06"),
         (np.bool_(True), "True"),
         ("open", "open"),
-        (np.datetime64("2026-03-02T12:00:00", "us"), "2026-03-02 12:00:00"),
+        (np.datetime64("2026-03-02T12:00:00.25", "us"), "2026-03-02 12:00:00"),
+        (np.timedelta64(90_500_000, "us"), "0:01:30"),
     ],
 )
 def test_cells_in_words(value, text):

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -174,13 +175,17 @@ def reason_text(reason: Reason) -> str:
 
 
 def cell_text(value: object) -> str:
-    """A cell in words: numbers to four digits, a missing one by name."""
+    """A cell in words: numbers to four digits, times to the second, a missing one by name."""
     value = value.item() if isinstance(value, np.generic) else value
     if value is None or value != value:  # NaN differs from itself
         return "missing"
     if isinstance(value, int | float) and not isinstance(value, bool):
         return f"{value:.4g}"
-    return str(value)
+    if isinstance(value, datetime):
+        return value.isoformat(sep=" ", timespec="seconds")
+    return (
+        str(timedelta(seconds=round(value.total_seconds()))) if isinstance(value, timedelta) else str(value)
+    )
 
 
 def _check_clash(source: Source, added: list[str]) -> None:
