@@ -126,7 +126,7 @@ def fit_member(
     encoder = copy.deepcopy(recipe.encoder)
     weights = torch.Generator().manual_seed(int(recipe.generator(number, 1).integers(2**31)))
     training_rows = np.setdiff1d(seen, validation, assume_unique=True)
-    batch = min(recipe.batch_size, max(16, training_rows.size // 2), training_rows.size)
+    batch = min(recipe.batch_size, training_rows.size)
     if isinstance(source, MemoryRows):
         encoder.fit_batches([source.take(seen)] * max(1, 2 // seen.size))  # of two rows one is held out
         rows = torch.from_numpy(encoder.transform(source.take(training_rows)))
@@ -176,9 +176,10 @@ def _streamed(
 
 
 def _warn_if_unmoved(model: nn.Module, start: dict[str, Tensor], history: History) -> None:
+    """A single number may be the energy's additive constant, which no gradient in x can see: it need not move."""
     if history.best_step == 0:
         return
-    trained = [(name, value) for name, value in model.named_parameters() if value.requires_grad]
+    trained = [(name, value) for name, value in model.named_parameters() if value.requires_grad and value.numel() > 1]
     unmoved = [name for name, value in trained if torch.equal(value, start[name])]
     if unmoved:
         warnings.warn(f"training did not move these weights: {', '.join(unmoved)}", stacklevel=2)
