@@ -58,16 +58,17 @@ def points_with_moments(mean, spread, count, seed=0):
     return mean + whitened @ torch.linalg.cholesky(spread).T
 
 
-def scores_in_a_new_process(model_path, rows_path):
-    """Anomaly scores and p-values of the rows in an .npy file, by a Python that has only the files."""
+def scores_in_a_new_process(models, rows):
+    """Anomaly scores and p-values of the rows in an .npy file under each saved model, by a Python that has only the files."""
     code = (
         "import json, sys, numpy as np, upland\n"
-        "detector, rows = upland.load(sys.argv[1]), np.load(sys.argv[2])\n"
-        "print(json.dumps([detector.anomaly_score(rows).tolist(), detector.p_values(rows).tolist()]))"
+        "rows = np.load(sys.argv[1])\n"
+        "loaded = [upland.load(path) for path in sys.argv[2:]]\n"
+        "print(json.dumps([[part.tolist() for part in detector.assess(rows)] for detector in loaded]))"
     )
-    done = run_python("-c", code, model_path, rows_path)
+    done = run_python("-c", code, rows, *models)
     assert done.returncode == 0, done.stderr
-    return tuple(np.array(part) for part in json.loads(done.stdout))
+    return np.array(json.loads(done.stdout))
 
 
 def standard_error(values):
