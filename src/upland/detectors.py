@@ -339,8 +339,8 @@ class EnergyDetector(Detector):
 
     Args:
         hidden: units of each softplus layer of the dense energy.
-        noise: sigma of the score matching, in standard deviations of a column; "auto" takes the spacing of neighbours among the
-            training rows.
+        noise: sigma of the score matching, in standard deviations of a column; "auto" takes one and a half
+            times the typical distance per dimension between neighbours among the training rows, within 0.1 to 1.
         objective: "denoising" or "sliced" score matching.
         criterion: "reconstruction", |x - f(x)|^2, or "energy", E / sigma^2 in nats.
         calibration: "split" holds out a fifth of the rows and gives exact p-values; "cross" fits five folds; "auto" splits from 500 rows.
@@ -373,7 +373,7 @@ class EnergyDetector(Detector):
 
     def __init__(
         self,
-        hidden: Sequence[int] = (128, 256),
+        hidden: Sequence[int] = (64, 64, 64),
         noise: float | Literal["auto"] = "auto",
         objective: Literal["denoising", "sliced"] = "denoising",
         criterion: Literal["reconstruction", "energy"] = "reconstruction",
@@ -469,7 +469,7 @@ def _device(name: str) -> torch.device:
 
 def _check_numbers(detector: EnergyDetector) -> None:
     if isinstance(detector.hidden, str) or not isinstance(detector.hidden, Sequence | np.ndarray):
-        raise ValueError(f"hidden must be a sequence of layer widths, as in hidden=(128, 256), got {detector.hidden!r}")
+        raise ValueError(f"hidden must be a sequence of layer widths, as in hidden=(64, 64, 64), got {detector.hidden!r}")
     if not (detector.model is None or isinstance(detector.model, nn.Module) or callable(detector.model)):
         raise ValueError(f"model must be a torch module, or a function that makes one for a width, got {detector.model!r}")
     whole = {"batch_size": detector.batch_size, "patience": detector.patience}
@@ -486,4 +486,4 @@ def _check_numbers(detector: EnergyDetector) -> None:
         if not isinstance(number, Real) or not 0 < number < np.inf:
             raise ValueError(f"{name} must be a positive number, got {number!r}")
     if not len(detector.hidden):
-        raise ValueError("hidden must name at least one layer, as in hidden=(128, 256)")
+        raise ValueError("hidden must name at least one layer, as in hidden=(64, 64, 64)")

@@ -29,9 +29,10 @@ SPLIT_FROM = 500  # rows from which a split leaves enough for training and for c
 CALIBRATION_SHARE, CALIBRATION_MOST = 0.2, 10_000
 VALIDATION_SHARE, VALIDATION_MOST, VALIDATION_FROM = 0.1, 5_000, 20
 FOLDS = 5
-PASSES, STEPS_MOST = 100, 1_500  # the length of training where the user names no epochs
+PASSES, STEPS_MOST = 60, 1_500  # the length of training where the user names no epochs
 LOOKS = 20
 SPACING_ROWS = 2_000  # rows whose nearest neighbours set the noise
+SPACINGS, NOISE_LEAST, NOISE_MOST = 1.5, 0.1, 1.0  # the noise in units of their typical distance, and its bounds
 PIECE = 65_536  # rows of a piece of a streamed file
 
 
@@ -52,7 +53,7 @@ class Recipe:
     Args:
         build: `(width, generator) -> model`.
         objective: `(model, batch, sigma, generator) -> scalar`.
-        noise: sigma, or "auto" for the spacing of neighbours among the member's training rows.
+        noise: sigma, or "auto" for 1.5 times the spacing of neighbours among the member's training rows.
         encoder: an encoder that has seen nothing yet; each member fits a copy.
         epochs: passes over the training rows; None chooses by their number.
         batch_size: rows of a step at most.
@@ -78,7 +79,7 @@ class Recipe:
         return np.random.default_rng([self.seed, *key])
 
     def settings(self, rows: int, batch: int, member: int) -> Settings:
-        """The length of training: `epochs` passes, or 100 within 1,500 steps, at least one pass."""
+        """The length of training: `epochs` passes, or 60 within 1,500 steps, at least one pass."""
         a_pass = max(1, rows // batch)
         steps = a_pass * self.epochs if self.epochs else max(a_pass, min(PASSES * a_pass, STEPS_MOST))
         seed = int(self.generator(member, 2).integers(2**31))
@@ -162,7 +163,8 @@ def _sigma(source: NormalRows, encoder: TableEncoder, rows: Indices, recipe: Rec
     if recipe.noise != "auto":
         return recipe.noise
     some = recipe.generator(number, 5).choice(rows, min(rows.size, SPACING_ROWS), replace=False)
-    return neighbour_spacing(torch.from_numpy(encoder.transform(source.take(np.sort(some)))))
+    near = torch.from_numpy(encoder.transform(source.take(np.sort(some))))
+    return SPACINGS * neighbour_spacing(near, NOISE_LEAST / SPACINGS, NOISE_MOST / SPACINGS)
 
 
 def _streamed(

@@ -52,7 +52,7 @@ def neighbour_spacing(x: Tensor, least: float = 0.1, most: float = 1.0) -> float
     rows = torch.unique(x, dim=0)
     if rows.shape[0] < 2:
         return most
-    distance = torch.cdist(rows, rows).fill_diagonal_(torch.inf)
+    distance = torch.cdist(rows.double(), rows.double()).fill_diagonal_(torch.inf)
     spacing = distance.min(dim=1).values.median().item() / x.shape[1] ** 0.5
     return float(min(max(spacing, least), most))
 

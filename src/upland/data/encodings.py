@@ -1,9 +1,9 @@
 """From one column's values to numbers of about unit size, and back: the formulas, and nothing else.
 
-A value x of a column with mean m and standard deviation s becomes z = (x - m) / s, squashed beyond `FAR`:
+A value x of a column with mean m and standard deviation s becomes z = (x - m) / s, squashed beyond `KNEE`:
 
-    squash(z) = z                                      for |z| <= FAR
-              = sign(z) (FAR + log(1 + |z| - FAR))     beyond
+    squash(z) = z                                        for |z| <= KNEE
+              = sign(z) (KNEE + log(1 + |z| - KNEE))     beyond
 
 The squash is monotone with a continuous slope, so that heavy tails and garbage stay finite, ordered and far:
 the largest double is encoded below 720. A column that was constant among the normal rows has no scale; there
@@ -24,10 +24,11 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
+KNEE = 2.0
+"""Where the logarithm begins, in standard deviations."""
+
 FAR = 5.0
-"""Where the logarithm begins, in standard deviations; also the code of what was never seen among normal
-rows.
-"""
+"""The code of what was never seen among normal rows: that of a number some twenty standard deviations out."""
 
 SCALE_FLOOR = 0.01
 """Least standard deviation of a 0/1 value: a flag that never changed is 100 deviations away when it does,
@@ -41,21 +42,21 @@ _HUGE = 1e308
 
 
 def squash(z: Floats) -> Floats:
-    """Identity up to `FAR`, logarithmic growth beyond; finite for every z but NaN, which stays. Works in
+    """Identity up to `KNEE`, logarithmic growth beyond; finite for every z but NaN, which stays. Works in
     place.
     """
-    far = np.abs(z) > FAR
+    far = np.abs(z) > KNEE
     if far.any():
         tail = z[far]
-        z[far] = np.copysign(FAR + np.log1p(np.minimum(np.abs(tail), _HUGE) - FAR), tail)
+        z[far] = np.copysign(KNEE + np.log1p(np.minimum(np.abs(tail), _HUGE) - KNEE), tail)
     return z
 
 
 def unsquash(z: Floats) -> Floats:
     """The inverse of `squash`, capped at the largest double."""
     size = np.abs(z)
-    tail = FAR + np.expm1(np.clip(size - FAR, 0.0, 709.0))
-    return np.where(size <= FAR, z, np.copysign(tail, z))
+    tail = KNEE + np.expm1(np.clip(size - KNEE, 0.0, 709.0))
+    return np.where(size <= KNEE, z, np.copysign(tail, z))
 
 
 def encode_numeric(x: Floats, center: Floats | float, scale: Floats | float) -> Floats:
