@@ -27,6 +27,7 @@ class Checkpoint:
         plan: what the fit was started with, JSON-able; a file of another plan is refused.
 
     Raises:
+        FileNotFoundError: there is no folder to write it into.
         ValueError: the file belongs to another fit, or is no upland file.
     """
 
@@ -36,6 +37,8 @@ class Checkpoint:
         self._seed: int | None = None
         self._members: dict[str, Any] = {}
         self._tensors: dict[str, Any] = {}
+        if not self.path.parent.is_dir():
+            raise FileNotFoundError(f"cannot keep a checkpoint at {self.path}: there is no folder {self.path.parent}")
         if self.path.exists():
             self._read()
 
