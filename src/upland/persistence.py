@@ -95,6 +95,10 @@ def load(path: str | Path, model: nn.Module | None = None) -> EnergyDetector:
     if model is not None and not manifest["own_module"]:
         raise ValueError(f"{path} was fitted with upland's own model: leave model out")
     arguments = {k: tuple(v) if k in _TUPLES else v for k, v in manifest["arguments"].items()}
+    if unknown := sorted(arguments.keys() - DETECTORS[name]().get_params()):
+        raise TensorFileError(
+            Path(path), "newer", f"has arguments that this upland {__version__} does not know: {', '.join(unknown)}"
+        )
     detector = DETECTORS[name](**arguments, model=model)
     detector.restore(
         [_member(detector, k, record, tensors, path) for k, record in enumerate(manifest["members"])],
