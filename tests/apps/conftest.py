@@ -47,6 +47,6 @@ def plant(tmp_path_factory):
     folder = tmp_path_factory.mktemp("plant")
     write_csv(folder / "normal.csv", pump_rows(400, seed=0))
     write_csv(folder / "new.csv", pump_rows(55, seed=1) + pump_rows(5, seed=2, shift=40.0))
-    detector = EnergyDetector(calibration="split", random_state=0, progress=False)
+    detector = EnergyDetector(calibration="split", epochs=200, random_state=0, progress=False)
     save(detector.fit(folder / "normal.csv"), folder / "pump.safetensors")
     return folder
