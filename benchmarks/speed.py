@@ -133,7 +133,7 @@ def training_step(explicit: bool) -> Callable[[], object]:
 
     generator = torch.Generator().manual_seed(0)
     dense = DenseEnergy(STEP_WIDTH, STEP_HIDDEN, generator=generator)
-    settings = Settings(steps=1000, looks=1, patience=1, learning_rate=1e-3, seed=0)
+    settings = Settings(steps=1000, looks=1, patience=1, learning_rate=1e-3, batch=STEP_BATCH, seed=0)
     training = Training(
         dense if explicit else ModuleEnergy(dense),
         lambda model, x, noise: denoising(model, x, 0.5, noise),
