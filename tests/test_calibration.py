@@ -34,10 +34,13 @@ def test_p_values_count_ties_against_the_row(reference, scores):
 
 @given(many, st.integers(1, 4), st.data())
 def test_cross_p_values_compare_within_the_fold(reference, folds, data):
-    fold = np.array(data.draw(st.lists(st.integers(0, folds - 1), min_size=len(reference), max_size=len(reference))))
+    fold = np.array(
+        data.draw(st.lists(st.integers(0, folds - 1), min_size=len(reference), max_size=len(reference)))
+    )
     scores = data.draw(hnp.arrays(np.float64, (5, folds), elements=tied))
     expected = [
-        (1 + sum(s >= row[k] for s, k in zip(reference, fold, strict=True))) / (len(reference) + 1) for row in scores
+        (1 + sum(s >= row[k] for s, k in zip(reference, fold, strict=True))) / (len(reference) + 1)
+        for row in scores
     ]
     cross = Calibration(np.array(reference), fold)
     np.testing.assert_array_equal(cross.p_values(scores), expected)
@@ -128,7 +131,23 @@ def test_a_larger_rate_never_flags_less(p, alpha):
 
 def test_a_known_table():
     """Benjamini and Hochberg 1995, their example: 15 p-values, four rejections at 0.05."""
-    p = [0.0001, 0.0004, 0.0019, 0.0095, 0.0201, 0.0278, 0.0298, 0.0344, 0.0459, 0.3240, 0.4262, 0.5719, 0.6528, 0.7590, 1.0]
+    p = [
+        0.0001,
+        0.0004,
+        0.0019,
+        0.0095,
+        0.0201,
+        0.0278,
+        0.0298,
+        0.0344,
+        0.0459,
+        0.3240,
+        0.4262,
+        0.5719,
+        0.6528,
+        0.7590,
+        1.0,
+    ]
     assert benjamini_hochberg(p, 0.05).tolist() == [True] * 4 + [False] * 11
 
 

@@ -1,6 +1,5 @@
 """A fit that was stopped goes on from its checkpoint and ends bit for bit as if it had not been."""
 
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -127,7 +126,9 @@ def test_a_checkpoint_of_another_fit_is_refused_by_name(case, tmp_path):
     path = tmp_path / "c"
     quick().fit(mixed(), checkpoint=path)
     before = path.read_bytes()
-    with pytest.raises(ValueError, match=f"{path} is the checkpoint of another fit .{words}.*delete it or name another"):
+    with pytest.raises(
+        ValueError, match=f"{path} is the checkpoint of another fit .{words}.*delete it or name another"
+    ):
         quick(**options).fit(rows(), checkpoint=path)
     assert path.read_bytes() == before
 
@@ -184,7 +185,9 @@ def _some_settings():
     return Settings(steps=1, looks=1, patience=1, learning_rate=1.0, batch=1, seed=0)
 
 
-@pytest.mark.parametrize("make", [lambda frame: frame, lambda frame: frame.to_numpy(dtype=object)], ids=["frame", "array"])
+@pytest.mark.parametrize(
+    "make", [lambda frame: frame, lambda frame: frame.to_numpy(dtype=object)], ids=["frame", "array"]
+)
 def test_plans_are_the_same_every_time_and_tell_rows_apart(make):
     plan = plan_of(normal_rows(make(mixed())), {"a": 1})
     assert plan == plan_of(normal_rows(make(mixed())), {"a": 1})

@@ -263,7 +263,9 @@ def test_an_unknown_control_is_refused(fitted):
 
 def test_an_alpha_too_fine_for_the_calibration_warns_and_flags_nothing():
     detector = quick().fit(numbers(150))
-    with pytest.warns(UserWarning, match=r"30 calibration rows cannot resolve alpha = 0.01.*at least 99 rows"):
+    with pytest.warns(
+        UserWarning, match=r"30 calibration rows cannot resolve alpha = 0.01.*at least 99 rows"
+    ):
         assert not detector.flag(NEW * 100, alpha=0.01).any()
 
 
@@ -402,7 +404,7 @@ def test_nor_is_a_numeric_offset():
         {"noise": np.float32(0.5), "batch_size": np.int64(32), "learning_rate": np.float64(1e-3)},
         {"model": lambda width: torch.nn.Linear(width, 1), "objective": "denoising"},
     ],
-    ids=str,
+    ids=["plain", "cross", "random state", "no seed", "numpy numbers", "own module"],
 )
 def test_info_is_plain_data(options):
     info = quick(**options).fit(mixed()).info()
@@ -540,14 +542,27 @@ BAD_ARGUMENTS = {
 }
 
 
-@pytest.mark.parametrize(("name", "value"), [(name, value) for name in BAD_ARGUMENTS for value in BAD_ARGUMENTS[name]])
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for name in BAD_ARGUMENTS for value in BAD_ARGUMENTS[name]]
+)
 def test_a_bad_argument_is_refused_by_name_before_training(name, value, monkeypatch):
     monkeypatch.setattr("upland.training.Training.run", lambda *_, **__: pytest.fail("trained"))
-    with pytest.raises((ValueError, TypeError), match=name.replace("random_state", "random|RandomState|[Ss]eed")):
+    with pytest.raises(
+        (ValueError, TypeError), match=name.replace("random_state", "random|RandomState|[Ss]eed")
+    ):
         quick(**{name: value}).fit(mixed())
 
 
-METHODS = ["anomaly_score", "p_values", "assess", "flag", "calibrate", "predict", "decision_function", "score_samples"]
+METHODS = [
+    "anomaly_score",
+    "p_values",
+    "assess",
+    "flag",
+    "calibrate",
+    "predict",
+    "decision_function",
+    "score_samples",
+]
 
 
 @pytest.mark.parametrize("method", METHODS)

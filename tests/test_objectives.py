@@ -30,7 +30,9 @@ def expected_denoising(mean, precision, sigma):
 def expected_sliced(mean, precision, sigma):
     """E [-tr P + |P (x - m)|^2 / (2 sigma^2)]."""
     bias = (MEAN - mean) @ precision
-    return -torch.trace(precision) + (bias @ bias + torch.trace(precision @ SPREAD @ precision.T)) / (2 * sigma**2)
+    return -torch.trace(precision) + (bias @ bias + torch.trace(precision @ SPREAD @ precision.T)) / (
+        2 * sigma**2
+    )
 
 
 CLOSED_FORMS = {"denoising": expected_denoising, "sliced": expected_sliced}

@@ -28,7 +28,9 @@ def with_many_levels(count=900):
 def with_missing():
     rows = mixed(200)
     rows.loc[::5, "flow"] = np.nan
-    rows["since"] = pd.Timestamp("2026-01-01") + pd.to_timedelta(np.random.default_rng(0).integers(0, 9999, 200), unit="h")
+    rows["since"] = pd.Timestamp("2026-01-01") + pd.to_timedelta(
+        np.random.default_rng(0).integers(0, 9999, 200), unit="h"
+    )
     return rows
 
 
@@ -96,7 +98,9 @@ def test_a_reloaded_detector_goes_on(tmp_path):
     upland.save(quick().fit(mixed()), tmp_path / "m")
     again = upland.load(tmp_path / "m")
     again.calibrate(mixed(60, seed=9)).flag(NEW)
-    np.testing.assert_array_equal(again.fit(mixed()).anomaly_score(NEW), quick().fit(mixed()).anomaly_score(NEW))
+    np.testing.assert_array_equal(
+        again.fit(mixed()).anomaly_score(NEW), quick().fit(mixed()).anomaly_score(NEW)
+    )
 
 
 def test_an_existing_file_is_replaced_only_where_that_is_wanted(tmp_path):
@@ -117,7 +121,9 @@ def test_other_readers_can_look_at_the_weights(tmp_path):
     detector = quick().fit(mixed())
     upland.save(detector, tmp_path / "m.safetensors")
     tensors = load_file(tmp_path / "m.safetensors")
-    np.testing.assert_array_equal(tensors["0/model/weights.0"], detector.models_[0].weights[0].detach().numpy())
+    np.testing.assert_array_equal(
+        tensors["0/model/weights.0"], detector.models_[0].weights[0].detach().numpy()
+    )
     np.testing.assert_array_equal(tensors["calibration/scores"], detector.calibration_.scores)
 
 
@@ -266,7 +272,9 @@ def test_no_module_that_could_unpickle_is_used(saved, tmp_path):
 
 
 def net(width, units=6):
-    return torch.nn.Sequential(torch.nn.Linear(width, units), torch.nn.Softplus(), torch.nn.Linear(units, 1, bias=False))
+    return torch.nn.Sequential(
+        torch.nn.Linear(width, units), torch.nn.Softplus(), torch.nn.Linear(units, 1, bias=False)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -281,7 +289,9 @@ def own(tmp_path_factory):
 def test_a_module_of_ones_own_comes_back_with_its_weights(model, own):
     detector, path = own
     again = upland.load(path, model=model)
-    np.testing.assert_array_equal(again.anomaly_score(numbers(seed=2)), detector.anomaly_score(numbers(seed=2)))
+    np.testing.assert_array_equal(
+        again.anomaly_score(numbers(seed=2)), detector.anomaly_score(numbers(seed=2))
+    )
 
 
 def test_it_is_refused_without_the_module(own):
@@ -289,7 +299,9 @@ def test_it_is_refused_without_the_module(own):
         upland.load(own[1])
 
 
-@pytest.mark.parametrize("wrong", [net(5), net(4, units=7), torch.nn.Linear(4, 1), lambda width: net(width, 9)])
+@pytest.mark.parametrize(
+    "wrong", [net(5), net(4, units=7), torch.nn.Linear(4, 1), lambda width: net(width, 9)]
+)
 def test_another_module_is_refused(wrong, own):
     with pytest.raises(ValueError, match="does not fit the weights in"):
         upland.load(own[1], model=wrong)

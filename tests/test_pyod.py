@@ -33,7 +33,9 @@ def test_scores_are_higher_for_outliers_and_labels_are_0_and_1(fitted):
 
 
 def test_the_scores_are_uplands(fitted):
-    np.testing.assert_array_equal(fitted.decision_function(NEW), quick(epochs=20).fit(numbers(200)).anomaly_score(NEW))
+    np.testing.assert_array_equal(
+        fitted.decision_function(NEW), quick(epochs=20).fit(numbers(200)).anomaly_score(NEW)
+    )
 
 
 def test_probabilities_are_p_values_and_nothing_invented(fitted):
@@ -77,7 +79,9 @@ def test_pyods_tools_take_it(fitted):
     truth = np.repeat([0, 1], [40, 5])
     assert utility.get_label_n(truth, fitted.decision_function(NEW)).tolist() == truth.tolist()
     assert utility.precision_n_scores(truth, fitted.decision_function(NEW)) == 1.0
-    train, new = utility.standardizer(fitted.decision_scores_[:, None], fitted.decision_function(NEW)[:, None])
+    train, new = utility.standardizer(
+        fitted.decision_scores_[:, None], fitted.decision_function(NEW)[:, None]
+    )
     assert train.mean() == pytest.approx(0, abs=1e-9)
     assert new[40:].min() > new[:40].max()
 

@@ -32,9 +32,11 @@ def test_check_estimator(estimator, check):
 
 def test_no_check_is_expected_to_fail():
     names = {check.func.__name__ for _, check in estimator_checks_generator(EnergyDetector())}
-    assert {"check_outliers_train", "check_methods_subset_invariance", "check_estimators_nan_inf"} <= names | {
-        "check_estimators_nan_inf"
-    }
+    assert {
+        "check_outliers_train",
+        "check_methods_subset_invariance",
+        "check_estimators_nan_inf",
+    } <= names | {"check_estimators_nan_inf"}
     assert len(names) > 40
 
 
@@ -76,8 +78,12 @@ def test_signs_and_offsets():
     rows = numbers()
     detector = quick().fit(rows)
     np.testing.assert_array_equal(detector.score_samples(rows), -detector.anomaly_score(rows))
-    np.testing.assert_array_equal(detector.decision_function(rows), detector.score_samples(rows) - detector.offset_)
-    np.testing.assert_array_equal(detector.predict(rows), np.where(detector.decision_function(rows) < 0, -1, 1))
+    np.testing.assert_array_equal(
+        detector.decision_function(rows), detector.score_samples(rows) - detector.offset_
+    )
+    np.testing.assert_array_equal(
+        detector.predict(rows), np.where(detector.decision_function(rows) < 0, -1, 1)
+    )
     np.testing.assert_array_equal(quick().fit_predict(rows), detector.predict(rows))
 
 
@@ -87,7 +93,9 @@ def test_a_clone_is_unfitted_and_fits_alike():
     again = clone(detector)
     assert again.get_params() == detector.get_params()
     assert "members_" not in vars(again)
-    np.testing.assert_array_equal(again.fit(rows.round()).anomaly_score(rows.round()), detector.anomaly_score(rows.round()))
+    np.testing.assert_array_equal(
+        again.fit(rows.round()).anomaly_score(rows.round()), detector.anomaly_score(rows.round())
+    )
 
 
 def test_fit_leaves_the_arguments_alone():
@@ -134,10 +142,14 @@ def test_in_a_grid_search():
 
 @pytest.mark.filterwarnings("error")
 def test_in_a_grid_search_over_frames_of_mixed_columns():
-    search = GridSearchCV(quick(), {"epochs": [1, 2]}, scoring=lambda d, X: float(d.score_samples(X).mean()), cv=2)
+    search = GridSearchCV(
+        quick(), {"epochs": [1, 2]}, scoring=lambda d, X: float(d.score_samples(X).mean()), cv=2
+    )
     assert search.fit(mixed(240)).best_estimator_.feature_names_in_.tolist() == list(mixed().columns)
 
 
 def test_fewer_columns_are_refused_in_scikit_learns_words():
-    with pytest.raises(ValueError, match="X has 3 features, but EnergyDetector is expecting 4 features as input"):
+    with pytest.raises(
+        ValueError, match="X has 3 features, but EnergyDetector is expecting 4 features as input"
+    ):
         quick().fit(numbers()).predict(numbers()[:, :3])

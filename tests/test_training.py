@@ -165,7 +165,9 @@ def test_resumed_at_any_look_it_ends_as_if_uninterrupted(looks):
 
 def test_a_state_of_other_settings_is_refused():
     arrays, plain = training().to_state()
-    with pytest.raises(ValueError, match=r"training with .*'learning_rate': 0\.01.* not .*'learning_rate': 0\.5"):
+    with pytest.raises(
+        ValueError, match=r"training with .*'learning_rate': 0\.01.* not .*'learning_rate': 0\.5"
+    ):
         training(replace(SETTINGS, learning_rate=0.5)).restore(arrays, plain)
 
 
@@ -181,7 +183,9 @@ def test_the_state_is_arrays_and_plain_data():
 
 def test_a_module_with_buffers_keeps_them():
     def made():
-        net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.BatchNorm1d(8), torch.nn.Softplus(), torch.nn.Linear(8, 1))
+        net = torch.nn.Sequential(
+            torch.nn.Linear(4, 8), torch.nn.BatchNorm1d(8), torch.nn.Softplus(), torch.nn.Linear(8, 1)
+        )
         with torch.no_grad():
             for value in net.parameters():
                 value.copy_(0.3 * torch.randn(value.shape, generator=generator(value.numel())))

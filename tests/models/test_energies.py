@@ -19,7 +19,9 @@ def dense(*hidden):
 
 
 def small_net():
-    net = nn.Sequential(nn.Linear(WIDTH, 9), nn.Tanh(), nn.Linear(9, 6), nn.Softplus(), nn.Linear(6, 1, bias=False))
+    net = nn.Sequential(
+        nn.Linear(WIDTH, 9), nn.Tanh(), nn.Linear(9, 6), nn.Softplus(), nn.Linear(6, 1, bias=False)
+    )
     return randomise(net.double())
 
 
@@ -91,7 +93,9 @@ def test_one_layer_is_the_free_energy_of_a_gaussian_restricted_boltzmann_machine
 def test_equivariant_under_a_permutation_of_rows(model):
     order = torch.randperm(ROWS, generator=generator())
     torch.testing.assert_close(model.energy(X[order]), model.energy(X)[order], rtol=1e-13, atol=1e-13)
-    torch.testing.assert_close(model.reconstruct(X[order]), model.reconstruct(X)[order], rtol=1e-13, atol=1e-13)
+    torch.testing.assert_close(
+        model.reconstruct(X[order]), model.reconstruct(X)[order], rtol=1e-13, atol=1e-13
+    )
 
 
 def test_a_row_alone_is_the_row_in_a_batch(model):
@@ -157,7 +161,8 @@ def test_energy_stays_finite_in_float32_for_garbage():
 
 
 @pytest.mark.parametrize(
-    ("module", "shape"), [(nn.Linear(WIDTH, 2), "(7, 2)"), (nn.Identity(), "(7, 5)"), (nn.Flatten(0), "(35,)")]
+    ("module", "shape"),
+    [(nn.Linear(WIDTH, 2), "(7, 2)"), (nn.Identity(), "(7, 5)"), (nn.Flatten(0), "(35,)")],
 )
 def test_a_module_with_more_than_one_number_a_row_is_refused(module, shape):
     with pytest.raises(ValueError, match="one number per row") as caught:
