@@ -29,7 +29,9 @@ def page() -> str:
     """The whole page as Markdown."""
     names = [name for name in upland.__all__ if name != "__version__"]
     contents = "\n".join(f"- [`{name}`](#{name.lower()})" for name in names)
-    return "\n\n".join([HEAD.strip(), contents, *(entry(name, getattr(upland, name)) for name in names)]) + "\n"
+    return (
+        "\n\n".join([HEAD.strip(), contents, *(entry(name, getattr(upland, name)) for name in names)]) + "\n"
+    )
 
 
 def entry(name: str, value: object) -> str:
@@ -80,7 +82,11 @@ def call(name: str, node: ast.FunctionDef) -> str:
     result = f" -> {ast.unparse(node.returns)}" if node.returns and node.name != "__init__" else ""
     parts = split_arguments(ast.unparse(arguments))
     line = f"{name}({', '.join(parts)}){result}"
-    return line if len(line) <= 100 else "\n".join([f"{name}(", *(f"    {part}," for part in parts), f"){result}"])
+    return (
+        line
+        if len(line) <= 100
+        else "\n".join([f"{name}(", *(f"    {part}," for part in parts), f"){result}"])
+    )
 
 
 def split_arguments(text: str) -> list[str]:

@@ -43,7 +43,17 @@ def folder(demonstration, tmp_path, monkeypatch):
 
 def test_the_pages_are_there():
     names = {path.stem for path in PAGES}
-    assert names >= {"README", "index", "install", "tables", "energy", "calibration", "benchmarks", "architecture", "api"}
+    assert names >= {
+        "README",
+        "index",
+        "install",
+        "tables",
+        "energy",
+        "calibration",
+        "benchmarks",
+        "architecture",
+        "api",
+    }
 
 
 @pytest.mark.parametrize("page", holding(PYTHON), ids=named)
