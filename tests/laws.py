@@ -59,7 +59,7 @@ def points_with_moments(mean, spread, count, seed=0):
 
 
 def scores_in_a_new_process(models, rows):
-    """Anomaly scores and p-values of the rows in an .npy file under each saved model, by a Python that has only the files."""
+    """Anomaly scores and p-values of the rows in an .npy file under each saved model, by a fresh Python."""
     code = (
         "import json, sys, numpy as np, upland\n"
         "rows = np.load(sys.argv[1])\n"

@@ -14,7 +14,7 @@ REDRAWS = 200
 ALPHA = 0.1
 
 
-# -- the formulas ----------------------------------------------------------------------------------------------------
+# -- the formulas --------------------------------------------------------------------------------------------
 
 
 def p_by_counting(reference, scores):
@@ -106,7 +106,7 @@ def test_every_kind_says_what_it_guarantees():
     assert "2 alpha" in GUARANTEES["cross"]
 
 
-# -- Benjamini-Hochberg ----------------------------------------------------------------------------------------------
+# -- Benjamini-Hochberg --------------------------------------------------------------------------------------
 
 
 def step_up(p, alpha):
@@ -171,7 +171,7 @@ def test_histograms_of_batches_add_up():
     assert benjamini_hochberg(p, 0.1).sum() > 50
 
 
-# -- the rates, over redraws of training, calibration and test rows ---------------------------------------------------
+# -- the rates, over redraws of training, calibration and test rows ------------------------------------------
 
 
 def rows(rng, count, shift=0.0):

@@ -21,7 +21,7 @@ class PowerCut(Exception):
 
 
 def fit_with_cuts(rows, path, every, monkeypatch, **options):
-    """Fit, with the power cut after each `every` looks, until it is done: the detector, and the number of cuts."""
+    """Fit, the power cut after each `every` looks, until it is done: the detector, and how many cuts."""
     original = Training._stretch
     for cuts in range(100):
         looks = iter(range(every + 1))

@@ -1,4 +1,4 @@
-"""Detectors: any table in, a score that depends on its row alone, flags at the rate asked for, clear refusals."""
+"""Detectors: any table in, a score of its row alone, flags at the rate asked for, clear refusals."""
 
 import json
 import random
@@ -30,7 +30,7 @@ def pump():
     return quick(hidden=(32, 32), epochs=60, learning_rate=1e-2, criterion="reconstruction").fit(mixed(300))
 
 
-# -- tables in -------------------------------------------------------------------------------------------------------
+# -- tables in -----------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ def test_names_are_forgotten_when_fitted_again_without():
 @pytest.mark.parametrize("count", [2, 3, 4, 7, 18])
 @pytest.mark.parametrize("kind", ["auto", *KINDS])
 def test_few_rows_and_one_column_fit_with_a_warning(count, kind):
-    with pytest.warns(UserWarning, match="coarse.*nothing can be flagged at alpha = 0.05"):
+    with pytest.warns(UserWarning, match=r"coarse.*nothing can be flagged at alpha = 0.05"):
         detector = quick(calibration=kind).fit(numbers(count, 1))
     p = detector.p_values([[0.0], [500.0]])
     assert np.all((p > 0) & (p <= 1))
@@ -112,7 +112,7 @@ def test_rows_may_have_missing_cells():
     assert np.isfinite(detector.anomaly_score(rows)).all()
 
 
-# -- a score depends on its row alone --------------------------------------------------------------------------------
+# -- a score depends on its row alone ------------------------------------------------------------------------
 
 
 NEW = numbers(700, seed=3) * 2
@@ -188,7 +188,7 @@ def test_the_users_rows_are_left_alone():
     pd.testing.assert_frame_equal(frame, copies[1])
 
 
-# -- what it is good for ---------------------------------------------------------------------------------------------
+# -- what it is good for -------------------------------------------------------------------------------------
 
 
 def test_broken_rows_stand_out(pump):
@@ -224,7 +224,7 @@ def test_sliced_score_matching_trains():
     assert far > np.quantile(detector.anomaly_score(rows), 0.95)
 
 
-# -- flags -----------------------------------------------------------------------------------------------------------
+# -- flags ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("alpha", [0.05, 0.1, 0.5])
@@ -278,7 +278,7 @@ def test_the_warning_begins_where_the_p_values_end(n):
     assert bool(caught) == (n == 18)
 
 
-# -- calibration renewed ---------------------------------------------------------------------------------------------
+# -- calibration renewed -------------------------------------------------------------------------------------
 
 
 def test_calibrate_takes_the_place_of_the_held_out_rows(fitted):
@@ -338,7 +338,7 @@ def test_folds_partition_the_rows():
         assert max(map(len, folds)) - min(map(len, folds)) <= 1
 
 
-# -- scikit-learn's offset -------------------------------------------------------------------------------------------
+# -- scikit-learn's offset -----------------------------------------------------------------------------------
 
 
 def test_offset_auto_flags_as_alpha_does():
@@ -366,7 +366,7 @@ def test_calibrate_leaves_a_numeric_offset():
     assert detector.calibrate(numbers(80, seed=7) * 3).offset_ == offset
 
 
-# -- the criterion belongs to the calibration ------------------------------------------------------------------------
+# -- the criterion belongs to the calibration ----------------------------------------------------------------
 
 
 def test_a_criterion_changed_after_the_fit_is_not_compared_with_the_other():
@@ -375,7 +375,7 @@ def test_a_criterion_changed_after_the_fit_is_not_compared_with_the_other():
     expected = quick(criterion="energy").fit(numbers())
     np.testing.assert_array_equal(detector.anomaly_score(NEW), expected.anomaly_score(NEW))
     for method in (detector.p_values, detector.flag, detector.predict, detector.decision_function):
-        with pytest.raises(ValueError, match="calibrated for criterion='reconstruction', but now.*'energy'"):
+        with pytest.raises(ValueError, match=r"calibrated for criterion='reconstruction', but now.*'energy'"):
             method(NEW)
     with pytest.raises(ValueError, match="calibrated for"):
         detector.info()
@@ -391,7 +391,7 @@ def test_nor_is_a_numeric_offset():
         detector.set_params(criterion="energy").calibrate(numbers())
 
 
-# -- info ------------------------------------------------------------------------------------------------------------
+# -- info ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -421,7 +421,7 @@ def test_info_says_what_is_guaranteed(fitted):
     assert ("2 alpha" in told["guarantee"]) == (fitted.calibration == "cross")
 
 
-# -- files larger than memory ----------------------------------------------------------------------------------------
+# -- files larger than memory --------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -459,7 +459,7 @@ def test_scores_of_a_file_are_those_of_its_rows(pump, tmp_path):
     np.testing.assert_array_equal(pump.anomaly_score(as_parquet(rows, tmp_path)), pump.anomaly_score(rows))
 
 
-# -- modules of one's own --------------------------------------------------------------------------------------------
+# -- modules of one's own ------------------------------------------------------------------------------------
 
 
 def net(width):
@@ -520,7 +520,7 @@ def test_an_upland_energy_may_be_given_as_it_is():
     assert isinstance(detector.fit(numbers()).models_[0], DenseEnergy)
 
 
-# -- refusals --------------------------------------------------------------------------------------------------------
+# -- refusals ------------------------------------------------------------------------------------------------
 
 
 BAD_ARGUMENTS = {

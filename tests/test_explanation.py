@@ -39,7 +39,7 @@ PLANTED = {
 
 @pytest.mark.parametrize("column", PLANTED)
 def test_a_planted_column_is_on_top(column, fitted):
-    """Of two columns that depend on each other the slope of the energy blames both, so either may come first."""
+    """Of two columns that depend on each other the slope blames both, so either may come first."""
     pair = {"flow", "pressure"}
     first = [row[0].column for row in upland.explain(fitted, PLANTED[column](NEW)).top(1)]
     assert sum(name in (pair if column in pair else {column}) for name in first) >= 48, first

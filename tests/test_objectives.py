@@ -1,4 +1,4 @@
-"""Laws of the objectives on the Gaussian oracle, in float64: closed forms, and minima where theory puts them."""
+"""Laws of the objectives on the Gaussian oracle, in float64: closed forms and minima."""
 
 import numpy as np
 import pytest
@@ -143,7 +143,7 @@ def test_works_without_gradients_being_recorded(objective):
         assert not objective(Gaussian(MEAN, SPREAD).eval(), X[:50], SIGMA, generator()).requires_grad
 
 
-# -- the spacing of neighbours ---------------------------------------------------------------------------------------
+# -- the spacing of neighbours -------------------------------------------------------------------------------
 
 
 def grid(step, width=2, side=6):

@@ -127,7 +127,7 @@ def test_other_readers_can_look_at_the_weights(tmp_path):
     np.testing.assert_array_equal(tensors["calibration/scores"], detector.calibration_.scores)
 
 
-# -- what is refused -------------------------------------------------------------------------------------------------
+# -- what is refused -----------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -268,7 +268,7 @@ def test_no_module_that_could_unpickle_is_used(saved, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-# -- modules of one's own --------------------------------------------------------------------------------------------
+# -- modules of one's own ------------------------------------------------------------------------------------
 
 
 def net(width, units=6):

@@ -40,7 +40,7 @@ def test_no_check_is_expected_to_fail():
     assert len(names) > 40
 
 
-# -- what the allow_nan tag leaves out -------------------------------------------------------------------------------
+# -- what the allow_nan tag leaves out -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("method", ["fit", "predict", "score_samples", "decision_function", "fit_predict"])
@@ -50,7 +50,7 @@ def test_infinities_are_refused(method, value):
     wrong = rows.copy()
     wrong[3, 2] = value
     detector = quick() if method.startswith("fit") else quick().fit(rows)
-    with pytest.raises(ValueError, match="x2.*inf|inf.*x2"):
+    with pytest.raises(ValueError, match=r"x2.*inf|inf.*x2"):
         getattr(detector, method)(wrong)
 
 
@@ -71,7 +71,7 @@ def test_missing_values_that_are_news_are_strange():
     assert scores[1] > scores[0]
 
 
-# -- the contract in words -------------------------------------------------------------------------------------------
+# -- the contract in words -----------------------------------------------------------------------------------
 
 
 def test_signs_and_offsets():
@@ -113,7 +113,7 @@ def test_in_a_pipeline():
     rows = numbers() * [1, 10, 100, 1000] + 5
     pipeline = make_pipeline(StandardScaler(), quick()).fit(rows)
     assert pipeline.predict(rows).shape == (120,)
-    far = pipeline.score_samples(rows + [0, 0, 0, 50_000])
+    far = pipeline.score_samples(rows + np.array([0, 0, 0, 50_000]))
     assert far.max() < np.median(pipeline.score_samples(rows))
 
 

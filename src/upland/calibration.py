@@ -117,7 +117,8 @@ class Calibration:
         if self.folds is None:
             return 1 + _at_least(np.sort(self.scores), scores[:, 0])
         counts = [_at_least(np.sort(self.scores[self.folds == k]), scores[:, k]) for k in range(scores.shape[1])]
-        return 1 + np.sum(counts, axis=0, dtype=np.int64)
+        total: NDArray[np.int64] = np.sum(counts, axis=0, dtype=np.int64)
+        return 1 + total
 
     def p_values(self, scores: Floats) -> Floats:
         """p-values of new rows: `(N, K)` scores under each fold's detector -> `(N,)`."""
