@@ -19,8 +19,9 @@ PAGE = Path(__file__).with_name("api.md")
 HEAD = """\
 # Public names
 
-Written by `docs/generate_api.py` from the docstrings. `(N, M)` is N rows of M of the user's columns, `(N, D)` N rows of
-D encoded numbers. Everything is reached as `upland.<name>`; what is not listed here may change.
+Written by `docs/generate_api.py` from the docstrings. `(N, M)` is N rows of M of the user's columns,
+`(N, D)` N rows of D encoded numbers. Everything is reached as `upland.<name>`;
+what is not listed here may change.
 """
 SECTIONS = "Args|Attributes|Returns|Raises|Example|Examples"
 

@@ -2,9 +2,9 @@
 
     python docs/run_console.py README.md docs/tables.md
 
-Lines that begin with `$ ` are commands; what follows them is their output. All blocks of a page run in one temporary
-folder that holds `upland-demo/`, as `make demo` leaves it. `tests/test_docs.py` runs the same commands and asks that each
-succeeds; it does not compare what they print, which changes with the machine.
+Lines that begin with `$ ` are commands; what follows them is their output. All blocks of a page run in one
+temporary folder that holds `upland-demo/`, as `make demo` leaves it. `tests/test_docs.py` runs the same
+commands and asks that each succeeds; it does not compare what they print, which changes with the machine.
 """
 
 from __future__ import annotations

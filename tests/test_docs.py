@@ -1,4 +1,4 @@
-"""The documentation is true: its code runs, its commands succeed, its links lead somewhere, its reference is fresh."""
+"""The documentation is true: code runs, commands succeed, links lead somewhere, the reference is fresh."""
 
 import re
 import runpy
