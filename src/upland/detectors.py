@@ -32,7 +32,7 @@ from upland.criteria.points import CRITERIA, Criterion, in_blocks
 from upland.data.memory import NormalRows, normal_rows
 from upland.data.sources import open_source
 from upland.data.tables import TableEncoder
-from upland.fitting import Member, Recipe, as_energy, fit_member, held_out_rows
+from upland.fitting import Member, Recipe, as_energy, check_columns, fit_member, held_out_rows
 from upland.progress import progress_bar
 from upland.models.base import EnergyModel, ModuleEnergy
 from upland.models.energies import DenseEnergy
@@ -48,7 +48,7 @@ class Assessment(NamedTuple):
     p_value: Floats
 
 
-class Detector(OutlierMixin, BaseEstimator, ABC):  # type: ignore[misc]
+class Detector(OutlierMixin, BaseEstimator, ABC):
     """What every detector does once it is known how a member is made and judged: abstract."""
 
     random_state: Any
@@ -90,10 +90,12 @@ class Detector(OutlierMixin, BaseEstimator, ABC):  # type: ignore[misc]
         saved = Checkpoint(checkpoint, plan_of(rows, self._settings())) if checkpoint is not None else None
         recipe = self._recipe(saved.seed(fresh) if saved is not None else fresh)
         folds = folds_of(recipe.generator(0))
+        check_columns(rows, recipe)
         self.members_ = self._fit_members(rows, folds, recipe, saved)
         self._note_columns()
         self.calibration_, self.criterion_ = self._calibrated(rows, folds[: len(self.members_)]), self.criterion
         self.offset_ = self._offset(X)
+        self.n_samples_fit_ = rows.n_rows
         self._warn_of_weak_calibration()
         return self
 
@@ -114,15 +116,21 @@ class Detector(OutlierMixin, BaseEstimator, ABC):  # type: ignore[misc]
         members: list[Member] = []
         with progress_bar(self.progress, len(folds)) as show:
             for number, held_out in enumerate(folds):
-                member = fit_member(
-                    rows,
-                    held_out,
-                    recipe,
-                    number,
-                    resume=partial(saved.resume, number) if saved else None,
-                    after_look=partial(saved.save, number) if saved else None,
-                    progress=partial(show, number),
-                )
+                try:
+                    member = fit_member(
+                        rows,
+                        held_out,
+                        recipe,
+                        number,
+                        resume=partial(saved.resume, number) if saved else None,
+                        after_look=partial(saved.save, number) if saved else None,
+                        progress=partial(show, number),
+                    )
+                except KeyboardInterrupt:
+                    if not members:
+                        raise
+                    warnings.warn(f"interrupted: {number} of {len(folds)} members are kept", stacklevel=3)
+                    break
                 members.append(member)
                 if member.history.stopped == "interrupted":
                     break
@@ -149,8 +157,8 @@ class Detector(OutlierMixin, BaseEstimator, ABC):  # type: ignore[misc]
         return float(np.percentile(self.score_samples(X), 100 * self.contamination))
 
     def _check_contamination(self) -> None:
-        share = self.contamination
-        if share != "auto" and not (isinstance(share, Real) and 0 < share <= 0.5):
+        share: Any = self.contamination
+        if share != "auto" and not (isinstance(share, Real) and 0 < float(share) <= 0.5):
             raise ValueError(f"contamination must be 'auto' or in (0, 0.5], got {share!r}")
 
     def _warn_of_weak_calibration(self) -> None:
@@ -194,7 +202,8 @@ class Detector(OutlierMixin, BaseEstimator, ABC):  # type: ignore[misc]
         Raises:
             ValueError: columns are missing or of another kind; the message names them.
         """
-        return self._member_scores(X).mean(axis=1)
+        mean: Floats = self._member_scores(X).mean(axis=1)
+        return mean
 
     def p_values(self, X: Any) -> Floats:
         """Conformal p-values of rows: `(N, M) -> (N,)`; `info()["calibration"]["guarantee"]` says what is guaranteed."""
@@ -227,7 +236,8 @@ class Detector(OutlierMixin, BaseEstimator, ABC):  # type: ignore[misc]
     def check_alpha(self, alpha: float, control: Control = "false_alarm") -> None:
         """Refuse an alpha or control that makes no sense, and warn where the calibration rows cannot resolve alpha."""
         check_is_fitted(self)
-        if not isinstance(alpha, Real) or not 0 < alpha < 1:
+        level: Any = alpha
+        if not isinstance(level, Real) or not 0 < float(level) < 1:
             raise ValueError(f"alpha must be between 0 and 1, got {alpha!r}")
         if control not in ("false_alarm", "fdr"):
             raise ValueError(f"control must be 'false_alarm' or 'fdr', got {control!r}")
@@ -258,6 +268,7 @@ class Detector(OutlierMixin, BaseEstimator, ABC):  # type: ignore[misc]
         known = self.calibration_
         return {
             "detector": type(self).__name__,
+            "rows": self.n_samples_fit_,
             "columns": [{"name": column.name, "kind": column.kind} for column in self.encoder_.schema_.columns],
             "encoded_width": self.encoder_.width,
             "settings": {k: plain_argument(v) for k, v in self.get_params(deep=False).items() if k != "model"},
@@ -276,10 +287,10 @@ class Detector(OutlierMixin, BaseEstimator, ABC):  # type: ignore[misc]
             "versions": {"upland": __version__} | {name: version(name) for name in ("torch", "numpy", "scikit-learn")},
         }
 
-    def restore(self, members: list[Member], calibration: Calibration, offset: float) -> None:
+    def restore(self, members: list[Member], calibration: Calibration, offset: float, n_rows: int) -> None:
         """Put a detector back into the state that a fit left it in, as `upland.load` does."""
         self.members_, self.calibration_, self.offset_ = members, calibration, offset
-        self.criterion_ = self.criterion
+        self.criterion_, self.n_samples_fit_ = self.criterion, n_rows
         self._note_columns()
 
     def _check_criterion(self) -> None:
@@ -361,6 +372,7 @@ class EnergyDetector(Detector):
         calibration_: the held-out scores and the p-values that follow.
         members_: encoder, model, noise and history of each member.
         criterion_: the criterion that `calibration_` and `offset_` are of.
+        n_samples_fit_: number of rows that the fit was given, those held out among them.
         offset_: scikit-learn's threshold: `decision_function = score_samples - offset_`.
 
     Example:
@@ -380,7 +392,7 @@ class EnergyDetector(Detector):
         calibration: Literal["auto", "split", "cross"] = "auto",
         contamination: float | Literal["auto"] = "auto",
         epochs: int | None = None,
-        batch_size: int = 256,
+        batch_size: int = 128,
         learning_rate: float = 1e-3,
         patience: int = 5,
         categorical: Sequence[str | int] = (),
@@ -468,22 +480,23 @@ def _device(name: str) -> torch.device:
 
 
 def _check_numbers(detector: EnergyDetector) -> None:
-    if isinstance(detector.hidden, str) or not isinstance(detector.hidden, Sequence | np.ndarray):
+    hidden: Any = detector.hidden
+    if isinstance(hidden, str) or not isinstance(hidden, Sequence | np.ndarray):
         raise ValueError(f"hidden must be a sequence of layer widths, as in hidden=(64, 64, 64), got {detector.hidden!r}")
     if not (detector.model is None or isinstance(detector.model, nn.Module) or callable(detector.model)):
         raise ValueError(f"model must be a torch module, or a function that makes one for a width, got {detector.model!r}")
-    whole = {"batch_size": detector.batch_size, "patience": detector.patience}
+    whole: dict[str, Any] = {"batch_size": detector.batch_size, "patience": detector.patience}
     if detector.epochs is not None:
         whole["epochs"] = detector.epochs
     whole |= {f"hidden[{i}]": units for i, units in enumerate(detector.hidden)}
     for name, value in whole.items():
         if not isinstance(value, Integral) or value < 1:
             raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
-    positive = {"learning_rate": detector.learning_rate, "noise": detector.noise}
+    positive: dict[str, Any] = {"learning_rate": detector.learning_rate, "noise": detector.noise}
     for name, number in positive.items():
         if name == "noise" and number == "auto":
             continue
-        if not isinstance(number, Real) or not 0 < number < np.inf:
+        if not isinstance(number, Real) or not 0 < float(number) < np.inf:
             raise ValueError(f"{name} must be a positive number, got {number!r}")
     if not len(detector.hidden):
         raise ValueError("hidden must name at least one layer, as in hidden=(64, 64, 64)")

@@ -30,6 +30,7 @@ CALIBRATION_SHARE, CALIBRATION_MOST = 0.2, 10_000
 VALIDATION_SHARE, VALIDATION_MOST, VALIDATION_FROM = 0.1, 5_000, 20
 FOLDS = 5
 PASSES, STEPS_MOST = 60, 1_500  # the length of training where the user names no epochs
+STEPS_LEAST, STEPS_LEAST_PER_RATIO = 300, 40
 LOOKS = 20
 SPACING_ROWS = 2_000  # rows whose nearest neighbours set the noise
 SPACINGS, NOISE_LEAST, NOISE_MOST = 1.5, 0.1, 1.0  # the noise in units of their typical distance, and its bounds
@@ -78,10 +79,15 @@ class Recipe:
         """A source of randomness of its own for each purpose."""
         return np.random.default_rng([self.seed, *key])
 
-    def settings(self, rows: int, batch: int, member: int) -> Settings:
-        """The length of training: `epochs` passes, or 60 within 1,500 steps, at least one pass."""
+    def settings(self, rows: int, width: int, batch: int, member: int) -> Settings:
+        """The length of training: `epochs` passes; or 60, within 1,500 steps, but at least one pass.
+
+        Where there are several rows to an encoded dimension a small table gets up to 300 steps; where there are not, more steps
+        would only fit the rows.
+        """
         a_pass = max(1, rows // batch)
-        steps = a_pass * self.epochs if self.epochs else max(a_pass, min(PASSES * a_pass, STEPS_MOST))
+        least = min(STEPS_LEAST, STEPS_LEAST_PER_RATIO * rows // width)
+        steps = a_pass * self.epochs if self.epochs else max(a_pass, min(max(PASSES * a_pass, least), STEPS_MOST))
         seed = int(self.generator(member, 2).integers(2**31))
         return Settings(steps, LOOKS, self.patience, self.learning_rate, batch, seed)
 
@@ -99,6 +105,12 @@ def held_out_rows(n: int, kind: Literal["auto", "split", "cross"], generator: np
         size = min(max(1, round(CALIBRATION_SHARE * n)), CALIBRATION_MOST)
         return [np.sort(order[:size])]
     return [np.sort(fold) for fold in np.array_split(order, min(FOLDS, n))]
+
+
+def check_columns(source: NormalRows, recipe: Recipe) -> None:
+    """Refuse or warn of columns by all the rows in memory, before any is held out; a streamed file is checked as it is read."""
+    if isinstance(source, MemoryRows):
+        copy.deepcopy(recipe.encoder).fit(source.take(np.arange(source.n_rows)))
 
 
 def fit_member(
@@ -143,7 +155,7 @@ def fit_member(
     training = Training(
         model,
         lambda energy, batch, noise: recipe.objective(energy, batch, sigma, noise),
-        recipe.settings(training_rows.size, batch, number),
+        recipe.settings(training_rows.size, encoder.width, batch, number),
     )
     if resume is not None:
         resume(training)

@@ -57,6 +57,7 @@ def save(detector: Detector, path: str | Path, overwrite: bool = True) -> None:
         "own_module": detector.get_params(deep=False).get("model") is not None,
         "members": members,
         "offset": detector.offset_,
+        "rows": detector.n_samples_fit_,
         "versions": info["versions"],
     }
     write_tensors(path, tensors, manifest, overwrite)
@@ -94,7 +95,7 @@ def load(path: str | Path, model: nn.Module | None = None) -> EnergyDetector:
         raise ValueError(f"{path} was fitted with a module of your own: give it as load(path, model=module)")
     if model is not None and not manifest["own_module"]:
         raise ValueError(f"{path} was fitted with upland's own model: leave model out")
-    arguments = {k: tuple(v) if k in _TUPLES else v for k, v in manifest["arguments"].items()}
+    arguments: dict[str, Any] = {k: tuple(v) if k in _TUPLES else v for k, v in manifest["arguments"].items()}
     if unknown := sorted(arguments.keys() - DETECTORS[name]().get_params()):
         raise TensorFileError(
             Path(path), "newer", f"has arguments that this upland {__version__} does not know: {', '.join(unknown)}"
@@ -104,6 +105,7 @@ def load(path: str | Path, model: nn.Module | None = None) -> EnergyDetector:
         [_member(detector, k, record, tensors, path) for k, record in enumerate(manifest["members"])],
         Calibration(tensors["calibration/scores"], tensors.get("calibration/folds")),
         manifest["offset"],
+        manifest["rows"],
     )
     return detector
 

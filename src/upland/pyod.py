@@ -16,7 +16,7 @@ from upland.calibration import Floats
 from upland.detectors import Detector
 
 
-class PyODAdapter(BaseEstimator):  # type: ignore[misc]
+class PyODAdapter(BaseEstimator):
     """A detector that answers as PyOD's do.
 
     Args:
@@ -44,7 +44,7 @@ class PyODAdapter(BaseEstimator):  # type: ignore[misc]
         self.detector_ = clone(self.detector).fit(X)
         self.decision_scores_ = self.detector_.anomaly_score(X)
         self.threshold_ = float(np.percentile(self.decision_scores_, 100 * (1 - self.contamination)))
-        self.labels_ = (self.decision_scores_ > self.threshold_).astype(int)
+        self.labels_ = (self.decision_scores_ > self.threshold_).astype(np.int64)
         return self
 
     def decision_function(self, X: Any) -> Floats:
@@ -65,7 +65,8 @@ class PyODAdapter(BaseEstimator):  # type: ignore[misc]
 
     def fit_predict(self, X: Any, y: Any = None) -> NDArray[np.int64]:
         """Fit and return the training rows' labels: `(N, M) -> (N,)`."""
-        return self.fit(X).labels_.astype(np.int64)
+        labels: NDArray[np.int64] = self.fit(X).labels_
+        return labels
 
 
 def as_pyod(detector: Detector, contamination: float = 0.1) -> PyODAdapter:

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from upland.adam import Adam
 from upland.models.base import EnergyModel
 from upland.models.threads import fitting_threads
 
@@ -93,7 +94,7 @@ class Training:
 
     def __init__(self, model: EnergyModel, loss: Loss, settings: Settings) -> None:
         self.model, self.loss, self.settings = model, loss, settings
-        self.optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate)
+        self.optimizer = Adam(model.parameters())
         self.history = History()
         self.step = 0
         self.best = _weights(model)
@@ -120,6 +121,7 @@ class Training:
 
         Raises:
             FloatingPointError: the loss is not finite; the message says what to try.
+            KeyboardInterrupt: interrupted before the first look, when nothing is learned yet.
         """
         started = time.perf_counter()
         stream = itertools.islice(batches, self.step, None)
@@ -132,6 +134,8 @@ class Training:
                 if after_look is not None:
                     after_look(self)
         except KeyboardInterrupt:
+            if not self.history.validation:
+                raise
             self.history.stopped = "interrupted"
             warnings.warn(
                 f"training interrupted at step {self.step} of {self.settings.steps}: "
@@ -153,12 +157,10 @@ class Training:
         self._look(float(torch.stack(losses).mean()), self._held_out(validation))
 
     def _update(self, batch: Tensor, generator: torch.Generator) -> Tensor:
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.settings.rate(self.step)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.clear()
         loss = self.loss(self.model, batch, generator)
         loss.backward()
-        self.optimizer.step()
+        self.optimizer.step(self.settings.rate(self.step))
         self.step += 1
         return loss.detach()
 
@@ -195,8 +197,7 @@ class Training:
         """Everything needed to go on: arrays by name, and plain data."""
         arrays = {f"weights/{k}": v.cpu().numpy() for k, v in self.model.state_dict().items()}
         arrays |= {f"best/{k}": v.cpu().numpy() for k, v in self.best.items()}
-        for index, moments in self.optimizer.state_dict()["state"].items():
-            arrays |= {f"optimizer/{index}/{k}": v.cpu().numpy() for k, v in moments.items()}
+        arrays |= {f"optimizer/{k}": v.cpu().numpy() for k, v in self.optimizer.state().items()}
         return arrays, {"step": self.step, "history": self.history.to_json(), "settings": asdict(self.settings)}
 
     def restore(self, arrays: State, plain: dict[str, Any]) -> None:
@@ -210,13 +211,7 @@ class Training:
         self.step, self.history = plain["step"], History(**plain["history"])
         self.model.load_state_dict(_part(arrays, "weights"))
         self.best = _part(arrays, "best")
-        if self.step:
-            moments: dict[int, dict[str, Tensor]] = {}
-            for name, value in _part(arrays, "optimizer").items():
-                index, key = name.split("/")
-                moments.setdefault(int(index), {})[key] = value
-            groups = self.optimizer.state_dict()["param_groups"]
-            self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        self.optimizer.restore(_part(arrays, "optimizer"))
         if self.history.stopped == "interrupted":
             self.history.stopped = ""
 
