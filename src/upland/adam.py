@@ -1,8 +1,10 @@
 """Adam: Kingma and Ba, ICLR 2015, arXiv 1412.6980, algorithm 1.
 
-    m = b1 m + (1 - b1) g,   v = b2 v + (1 - b2) g^2,   w = w - rate * m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps)
+    m = b1 m + (1 - b1) g,   v = b2 v + (1 - b2) g^2,   w = w - rate * m / (1 - b1^t) / (sqrt(v / (1 - b2^t))
+    + eps)
 
-PyTorch's own loads its compiler when it is first used, seconds of every new process in which a small fit takes a tenth of one.
+PyTorch's own loads its compiler when it is first used, seconds of every new process in which a small fit
+takes a tenth of one.
 """
 
 from __future__ import annotations

@@ -1,16 +1,17 @@
 r"""From anomaly scores to p-values, and from p-values to flags, with what is guaranteed said.
 
-Split conformal (Vovk et al. 2005; Bates et al. 2023 for outliers): for calibration scores s_1..s_n that nothing fitted has
-seen, and a new score s exchangeable with them, p = (1 + #{s_i >= s}) / (n + 1) satisfies P(p <= alpha) <= alpha exactly.
+Split conformal (Vovk et al. 2005; Bates et al. 2023 for outliers): for calibration scores s_1..s_n that
+nothing fitted has seen, and a new score s exchangeable with them, p = (1 + #{s_i >= s}) / (n + 1) satisfies
+P(p <= alpha) <= alpha exactly.
 
-Cross-conformal (Vovk 2015; Barber et al. 2021), for few rows: K folds, each with a detector fitted without it. The new point's
-score under the detector of fold k is compared with the held-out scores of fold k:
-p = (1 + sum_k #{i in k: s_i >= s_k(x)}) / (n + 1). Then P(p <= alpha) is at most 2 alpha (up to a term that vanishes with the folds' size),
-and about alpha as measured.
+Cross-conformal (Vovk 2015; Barber et al. 2021), for few rows: K folds, each with a detector fitted without
+it. The new point's score under the detector of fold k is compared with the held-out scores of fold k:
+p = (1 + sum_k #{i in k: s_i >= s_k(x)}) / (n + 1). Then P(p <= alpha) is at most 2 alpha (up to a term that
+vanishes with the folds' size), and about alpha as measured.
 
-Benjamini-Hochberg (1995) on such p-values, which depend positively on each other through the shared calibration rows, keeps
-the false discovery rate at alpha (Bates et al. 2023). They are multiples of 1 / (n + 1), so the histogram of their ranks decides
-the cut exactly, in constant memory.
+Benjamini-Hochberg (1995) on such p-values, which depend positively on each other through the shared
+calibration rows, keeps the false discovery rate at alpha (Bates et al. 2023). They are multiples of 1 / (n +
+1), so the histogram of their ranks decides the cut exactly, in constant memory.
 """
 
 from dataclasses import dataclass
@@ -113,10 +114,14 @@ class Calibration:
         return self.size > len(parts) and all(np.ptp(part) == 0 for part in parts)
 
     def ranks(self, scores: Floats) -> NDArray[np.int64]:
-        """(n + 1) p, a whole number from 1 to n + 1: `(N, K)` scores under each fold's detector -> `(N,)`; K = 1 for split."""
+        """(n + 1) p, a whole number from 1 to n + 1: `(N, K)` scores under each fold's detector -> `(N,)`; K
+        = 1 for split.
+        """
         if self.folds is None:
             return 1 + _at_least(np.sort(self.scores), scores[:, 0])
-        counts = [_at_least(np.sort(self.scores[self.folds == k]), scores[:, k]) for k in range(scores.shape[1])]
+        counts = [
+            _at_least(np.sort(self.scores[self.folds == k]), scores[:, k]) for k in range(scores.shape[1])
+        ]
         total: NDArray[np.int64] = np.sum(counts, axis=0, dtype=np.int64)
         return 1 + total
 
@@ -134,7 +139,8 @@ class Calibration:
         return float(np.sort(self.scores)[-spared])
 
     def discovery_cut(self, counts: NDArray[np.int64], alpha: float) -> float:
-        """Benjamini-Hochberg from the histogram of ranks: the largest p-value that is a discovery, 0 for none.
+        """Benjamini-Hochberg from the histogram of ranks: the largest p-value that is a discovery, 0 for
+        none.
 
         Args:
             counts: `(n + 2,)` how many of the rows judged have rank r = (n + 1) p.

@@ -1,7 +1,7 @@
 """A fit that can go on where it stopped: one file, kept up to date at every look at the held-out loss.
 
-It holds each member's weights, best weights, optimiser state and losses, the seed, and what the fit was started with; a fit
-started with anything else is refused rather than mixed.
+It holds each member's weights, best weights, optimiser state and losses, the seed, and what the fit was
+started with; a fit started with anything else is refused rather than mixed.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ class Checkpoint:
         self._members: dict[str, Any] = {}
         self._tensors: dict[str, Any] = {}
         if not self.path.parent.is_dir():
-            raise FileNotFoundError(f"cannot keep a checkpoint at {self.path}: there is no folder {self.path.parent}")
+            raise FileNotFoundError(
+                f"cannot keep a checkpoint at {self.path}: there is no folder {self.path.parent}"
+            )
         if self.path.exists():
             self._read()
 
@@ -49,7 +51,8 @@ class Checkpoint:
         other = _differing(self._plan, manifest["plan"])
         if other:
             raise ValueError(
-                f"{self.path} is the checkpoint of another fit (other {', '.join(other)}): delete it or name another file"
+                f"{self.path} is the checkpoint of another fit (other {', '.join(other)}): "
+                "delete it or name another file"
             )
         self._seed, self._members, self._tensors = manifest["seed"], manifest["members"], tensors
 
@@ -76,7 +79,9 @@ class Checkpoint:
 
 
 def plan_of(rows: NormalRows, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What tells one fit from another: the rows' number, names and a sample of their values, and the constructor's arguments."""
+    """What tells one fit from another: the rows' number, names and a sample of their values, and the
+    constructor's arguments.
+    """
     n_rows = rows.n_rows
     sample = np.unique(np.linspace(0, n_rows - 1, num=min(n_rows, 256)).astype(np.int64))
     digest = hashlib.sha256(_text(rows.take(sample)).encode()).hexdigest()

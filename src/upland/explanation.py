@@ -1,8 +1,9 @@
 r"""Which columns lift a row: the parts of |grad E|^2, column by column.
 
-The reconstruction f(x) = x - grad E(x) is where the energy's slope points, the normal row that the model would have expected in x's
-place. Column j's share of the anomaly is the sum over its encoded inputs i of (x_i - f_i(x))^2, so that the shares of a row sum to
-its reconstruction score exactly; a categorical column is one share. They explain the energy criterion too, as its gradient.
+The reconstruction f(x) = x - grad E(x) is where the energy's slope points, the normal row that the model
+would have expected in x's place. Column j's share of the anomaly is the sum over its encoded inputs i of
+(x_i - f_i(x))^2, so that the shares of a row sum to its reconstruction score exactly; a categorical column
+is one share. They explain the energy criterion too, as its gradient.
 """
 
 from __future__ import annotations
@@ -16,15 +17,15 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from upland.criteria.points import in_blocks, residual
-from upland.detectors import Detector
+from upland.detection import Detector
 from upland.fitting import Member
 
 
 class Reason(NamedTuple):
     """One column's part in one row's anomaly.
 
-    `share` is in the criterion's unit, `part` its fraction of the row's sum, `value` what the row holds, `expected` what the model
-    would have put there.
+    `share` is in the criterion's unit, `part` its fraction of the row's sum, `value` what the row holds,
+    `expected` what the model would have put there.
     """
 
     column: str
@@ -54,12 +55,16 @@ class Explanation:
         """For each row its k largest shares, largest first."""
         order = np.argsort(-self.shares, axis=1, kind="stable")[:, :k]
         totals = np.maximum(self.shares.sum(axis=1), np.finfo(float).tiny)
-        return [[self._reason(row, int(c), totals[row]) for c in columns] for row, columns in enumerate(order)]
+        return [
+            [self._reason(row, int(c), totals[row]) for c in columns] for row, columns in enumerate(order)
+        ]
 
     def _reason(self, row: int, column: int, total: float) -> Reason:
         share = float(self.shares[row, column])
         where = (row, column)
-        return Reason(self.columns[column], share, share / float(total), self.values[where], self.expected[where])
+        return Reason(
+            self.columns[column], share, share / float(total), self.values[where], self.expected[where]
+        )
 
     def to_frame(self) -> Any:
         """The shares as a pandas frame with the columns' names.

@@ -1,8 +1,8 @@
 """From a source of normal rows to fitted members: who sees which row, and the training of each.
 
-A member is an encoder and a model that were fitted together without some held-out rows. A split calibration has one member and
-one set of held-out rows; a cross calibration has a member for each fold. Encoder, scaling and early stopping of a member
-never see its held-out rows: that is what its p-values rest on.
+A member is an encoder and a model that were fitted together without some held-out rows. A split calibration
+has one member and one set of held-out rows; a cross calibration has a member for each fold. Encoder, scaling
+and early stopping of a member never see its held-out rows: that is what its p-values rest on.
 """
 
 import copy
@@ -33,7 +33,11 @@ PASSES, STEPS_MOST = 60, 1_500  # the length of training where the user names no
 STEPS_LEAST, STEPS_LEAST_PER_RATIO = 300, 40
 LOOKS = 20
 SPACING_ROWS = 2_000  # rows whose nearest neighbours set the noise
-SPACINGS, NOISE_LEAST, NOISE_MOST = 1.5, 0.1, 1.0  # the noise in units of their typical distance, and its bounds
+SPACINGS, NOISE_LEAST, NOISE_MOST = (
+    1.5,
+    0.1,
+    1.0,
+)  # the noise in units of their typical distance, and its bounds
 PIECE = 65_536  # rows of a piece of a streamed file
 
 
@@ -82,17 +86,21 @@ class Recipe:
     def settings(self, rows: int, width: int, batch: int, member: int) -> Settings:
         """The length of training: `epochs` passes; or 60, within 1,500 steps, but at least one pass.
 
-        Where there are several rows to an encoded dimension a small table gets up to 300 steps; where there are not, more steps
-        would only fit the rows.
+        Where there are several rows to an encoded dimension a small table gets up to 300 steps; where there
+        are not, more steps would only fit the rows.
         """
         a_pass = max(1, rows // batch)
         least = min(STEPS_LEAST, STEPS_LEAST_PER_RATIO * rows // width)
-        steps = a_pass * self.epochs if self.epochs else max(a_pass, min(max(PASSES * a_pass, least), STEPS_MOST))
+        steps = (
+            a_pass * self.epochs if self.epochs else max(a_pass, min(max(PASSES * a_pass, least), STEPS_MOST))
+        )
         seed = int(self.generator(member, 2).integers(2**31))
         return Settings(steps, LOOKS, self.patience, self.learning_rate, batch, seed)
 
 
-def held_out_rows(n: int, kind: Literal["auto", "split", "cross"], generator: np.random.Generator) -> list[Indices]:
+def held_out_rows(
+    n: int, kind: Literal["auto", "split", "cross"], generator: np.random.Generator
+) -> list[Indices]:
     """The rows that calibrate, for each member: sorted indices.
 
     Args:
@@ -108,7 +116,9 @@ def held_out_rows(n: int, kind: Literal["auto", "split", "cross"], generator: np
 
 
 def check_columns(source: NormalRows, recipe: Recipe) -> None:
-    """Refuse or warn of columns by all the rows in memory, before any is held out; a streamed file is checked as it is read."""
+    """Refuse or warn of columns by all the rows in memory, before any is held out; a streamed file is
+    checked as it is read.
+    """
     if isinstance(source, MemoryRows):
         copy.deepcopy(recipe.encoder).fit(source.take(np.arange(source.n_rows)))
 
@@ -166,8 +176,12 @@ def fit_member(
 
 
 def _validation_rows(seen: Indices, generator: np.random.Generator) -> Indices:
-    """Rows for early stopping; none where there are too few, and the training rows serve with noise of their own."""
-    size = min(math.ceil(VALIDATION_SHARE * seen.size), VALIDATION_MOST) if seen.size >= VALIDATION_FROM else 0
+    """Rows for early stopping; none where there are too few, and the training rows serve with noise of their
+    own.
+    """
+    size = (
+        min(math.ceil(VALIDATION_SHARE * seen.size), VALIDATION_MOST) if seen.size >= VALIDATION_FROM else 0
+    )
     return np.sort(generator.choice(seen, size, replace=False))
 
 
@@ -190,15 +204,21 @@ def _streamed(
 
 
 def _warn_if_unmoved(model: nn.Module, start: dict[str, Tensor], history: History) -> None:
-    """A single number may be the energy's additive constant, which no gradient in x can see: it need not move."""
+    """A single number may be the energy's additive constant, which no gradient in x can see: it need not
+    move.
+    """
     if history.best_step == 0:
         return
-    trained = [(name, value) for name, value in model.named_parameters() if value.requires_grad and value.numel() > 1]
+    trained = [
+        (name, value) for name, value in model.named_parameters() if value.requires_grad and value.numel() > 1
+    ]
     unmoved = [name for name, value in trained if torch.equal(value, start[name])]
     if unmoved:
         warnings.warn(f"training did not move these weights: {', '.join(unmoved)}", stacklevel=2)
 
 
 def as_energy(module: nn.Module | Callable[[int], nn.Module], width: int) -> nn.Module:
-    """The user's module, or what the user's function makes for a width; a copy, so that members share nothing."""
+    """The user's module, or what the user's function makes for a width; a copy, so that members share
+    nothing.
+    """
     return copy.deepcopy(module) if isinstance(module, nn.Module) else module(width)

@@ -1,18 +1,18 @@
 r"""What is minimised: functions `(model, x, sigma, generator) -> scalar`, the mean over the rows of x.
 
-Both fit grad E to the gradient of a log density without sampling or a partition function. With f(x) = x - grad E(x) and
-the score s(x) = -grad E(x) / sigma^2, so that E / sigma^2 is in nats:
+Both fit grad E to the gradient of a log density without sampling or a partition function. With f(x) = x -
+grad E(x) and the score s(x) = -grad E(x) / sigma^2, so that E / sigma^2 is in nats:
 
-* Denoising score matching (Vincent 2011; DSEBM eq. 6): E |x - f(x + eps)|^2, eps ~ N(0, sigma^2 I). By Tweedie's formula
-  the optimum is grad E = -sigma^2 grad log q_sigma, where q_sigma is the data's density smoothed by the noise. For
-  N(mu, S) it is minimal at N(mu, S + sigma^2 I).
+* Denoising score matching (Vincent 2011; DSEBM eq. 6): E |x - f(x + eps)|^2, eps ~ N(0, sigma^2 I). By
+  Tweedie's formula the optimum is grad E = -sigma^2 grad log q_sigma, where q_sigma is the data's density
+  smoothed by the noise. For N(mu, S) it is minimal at N(mu, S + sigma^2 I).
 * Sliced score matching (Song et al., UAI 2019, arXiv 1905.07088), the variance-reduced form:
-  E [v' (grad_x v' s(x)) + 1/2 |s(x)|^2], v of independent signs, times sigma^2 to condition it. There is no noise on x: for N(mu, S) it
-  is minimal at N(mu, S). It wants a density, hence continuous columns; sigma is then only the finest scale that the
-  prior term 1/2 |x - b'|^2 can express.
+  E [v' (grad_x v' s(x)) + 1/2 |s(x)|^2], v of independent signs, times sigma^2 to condition it. There is no
+  noise on x: for N(mu, S) it is minimal at N(mu, S). It wants a density, hence continuous columns; sigma is
+  then only the finest scale that the prior term 1/2 |x - b'|^2 can express.
 
-The noise must bridge the gaps between neighbours and no more, as a kernel's bandwidth must: `neighbour_spacing` measures them on
-the training rows alone.
+The noise must bridge the gaps between neighbours and no more, as a kernel's bandwidth must:
+`neighbour_spacing` measures them on the training rows alone.
 """
 
 from collections.abc import Callable
@@ -45,7 +45,8 @@ def sliced(model: EnergyModel, x: Tensor, sigma: float, generator: torch.Generat
 
 
 def neighbour_spacing(x: Tensor, least: float = 0.1, most: float = 1.0) -> float:
-    """The median distance of a row to its nearest other row, per dimension: `x (N, D)` -> |x - x'| / sqrt(D), within bounds.
+    """The median distance of a row to its nearest other row, per dimension: `x (N, D)` -> |x - x'| /
+    sqrt(D), within bounds.
 
     Copies of a row are counted once, so that duplicates do not make the scale vanish.
     """

@@ -1,7 +1,9 @@
 """A fitted detector in one `.safetensors` file, and back: nothing is ever unpickled.
 
-Tensors: each member's weights and large vocabularies, the calibration scores. Manifest: the detector's name and constructor arguments, the
-members' schemas, noise and training summary, versions. A digest over all of it guards against corruption (`upland.tensorfile`).
+Tensors: each member's weights and large vocabularies, the calibration scores. Manifest: the detector's name
+    and constructor arguments, the
+members' schemas, noise and training summary, versions. A digest over all of it guards against corruption
+(`upland.tensorfile`).
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ from torch import nn
 from upland import __version__
 from upland.calibration import Calibration
 from upland.data.tables import TableEncoder
-from upland.detectors import Detector, EnergyDetector, plain_argument
+from upland.detection import Detector, plain_argument
+from upland.detectors import EnergyDetector
 from upland.fitting import Member
 from upland.tensorfile import TensorFileError, read_tensors, write_tensors
 from upland.training import History
@@ -45,7 +48,9 @@ def save(detector: Detector, path: str | Path, overwrite: bool = True) -> None:
     for number, member in enumerate(detector.members_):
         schema, vocabularies = member.encoder.to_state()
         tensors |= {f"{number}/encoder/{name}": value for name, value in vocabularies.items()}
-        tensors |= {f"{number}/model/{k}": v.detach().cpu().numpy() for k, v in member.model.state_dict().items()}
+        tensors |= {
+            f"{number}/model/{k}": v.detach().cpu().numpy() for k, v in member.model.state_dict().items()
+        }
         members.append({"encoder": schema, "sigma": member.sigma, "history": member.history.to_json()})
     tensors["calibration/scores"] = detector.calibration_.scores
     if detector.calibration_.folds is not None:
@@ -75,21 +80,27 @@ def load(path: str | Path, model: nn.Module | None = None) -> EnergyDetector:
 
     Args:
         path: the file.
-        model: the module, or the function that makes one, of a detector that was fitted with a module of your own; the file holds its weights, not its code.
+        model: the module, or the function that makes one, of a detector that was fitted with a module of
+            your own; the file holds its weights, not its code.
 
     Raises:
         FileNotFoundError: there is no such file.
-        TensorFileError: the file is truncated, corrupted, foreign or of a newer format; the message says which.
+        TensorFileError: the file is truncated, corrupted, foreign or of a newer format; the message says
+            which.
         ValueError: the file needs a module of your own, or the module given does not fit its weights.
     """
     tensors, manifest = read_tensors(path)
     if manifest.get("kind") != "detector":
-        raise TensorFileError(Path(path), "foreign", f"holds a {manifest.get('kind', 'nothing known')}, not a detector")
+        raise TensorFileError(
+            Path(path), "foreign", f"holds a {manifest.get('kind', 'nothing known')}, not a detector"
+        )
     name = manifest["detector"]
     if name not in DETECTORS:
         made_by = manifest["versions"]["upland"]
         raise TensorFileError(
-            Path(path), "newer", f"holds a {name} of upland {made_by}, which this upland {__version__} does not know"
+            Path(path),
+            "newer",
+            f"holds a {name} of upland {made_by}, which this upland {__version__} does not know",
         )
     if manifest["own_module"] and model is None:
         raise ValueError(f"{path} was fitted with a module of your own: give it as load(path, model=module)")
@@ -98,7 +109,9 @@ def load(path: str | Path, model: nn.Module | None = None) -> EnergyDetector:
     arguments: dict[str, Any] = {k: tuple(v) if k in _TUPLES else v for k, v in manifest["arguments"].items()}
     if unknown := sorted(arguments.keys() - DETECTORS[name]().get_params()):
         raise TensorFileError(
-            Path(path), "newer", f"has arguments that this upland {__version__} does not know: {', '.join(unknown)}"
+            Path(path),
+            "newer",
+            f"has arguments that this upland {__version__} does not know: {', '.join(unknown)}",
         )
     detector = DETECTORS[name](**arguments, model=model)
     detector.restore(
@@ -111,7 +124,11 @@ def load(path: str | Path, model: nn.Module | None = None) -> EnergyDetector:
 
 
 def _member(
-    detector: EnergyDetector, number: int, record: Mapping[str, Any], tensors: Mapping[str, Any], path: str | Path
+    detector: EnergyDetector,
+    number: int,
+    record: Mapping[str, Any],
+    tensors: Mapping[str, Any],
+    path: str | Path,
 ) -> Member:
     encoder = TableEncoder.from_state(record["encoder"], _under(tensors, f"{number}/encoder/"))
     module = detector.build_model(encoder.width)

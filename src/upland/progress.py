@@ -29,6 +29,8 @@ def progress_bar(wanted: bool | Literal["auto"], members: int) -> Iterator[Show]
 
         def show(member: int, step: int, steps: int, loss: float) -> None:
             label = f"training {member + 1} of {members}" if members > 1 else "training"
-            bar.update(task, completed=member + step / steps, description=f"{label}, held-out loss {loss:.4g}")
+            bar.update(
+                task, completed=member + step / steps, description=f"{label}, held-out loss {loss:.4g}"
+            )
 
         yield show

@@ -1,4 +1,5 @@
-"""PyOD's face of a detector: labels 0 and 1, higher scores for outliers, and attributes named as PyOD names them.
+"""PyOD's face of a detector: labels 0 and 1, higher scores for outliers, and attributes named as PyOD names
+them.
 
 PyOD itself is not needed: its tools (combination, thresholding, wrappers) go by these names.
 """
@@ -13,7 +14,7 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.utils.validation import check_is_fitted
 
 from upland.calibration import Floats
-from upland.detectors import Detector
+from upland.detection import Detector
 
 
 class PyODAdapter(BaseEstimator):
@@ -58,7 +59,9 @@ class PyODAdapter(BaseEstimator):
         return (self.decision_function(X) > self.threshold_).astype(np.int64)
 
     def predict_proba(self, X: Any) -> Floats:
-        """`(N, 2)`: the conformal p-value of the row, and 1 minus it; no rescaled score is called a probability."""
+        """`(N, 2)`: the conformal p-value of the row, and 1 minus it; no rescaled score is called a
+        probability.
+        """
         check_is_fitted(self, "detector_")
         p = self.detector_.p_values(X)
         return np.stack([p, 1 - p], axis=1)

@@ -1,10 +1,11 @@
 """The loop: one for every model and every objective.
 
-Batches come from an endless iterator, so that memory and files larger than memory are served alike. The number of steps is
-fixed beforehand, the learning rate falls along a half cosine to zero, and the held-out loss is looked at `looks` times,
-always with the same noise: the best weights seen are kept, and `patience` looks without a better one end the training.
-Each stretch between two looks has a noise generator of its own, seeded from `seed` and its number: a training resumed from
-a checkpoint therefore goes on exactly as if it had not stopped.
+Batches come from an endless iterator, so that memory and files larger than memory are served alike. The
+number of steps is fixed beforehand, the learning rate falls along a half cosine to zero, and the held-out
+loss is looked at `looks` times, always with the same noise: the best weights seen are kept, and `patience`
+looks without a better one end the training. Each stretch between two looks has a noise generator of its own,
+seeded from `seed` and its number: a training resumed from a checkpoint therefore goes on exactly as if it
+had not stopped.
 """
 
 import itertools
@@ -169,7 +170,8 @@ class Training:
         self.model.eval()
         with torch.no_grad():
             parts = [
-                self.loss(self.model, part.to(self.device), generator) * part.shape[0] for part in validation.split(4096)
+                self.loss(self.model, part.to(self.device), generator) * part.shape[0]
+                for part in validation.split(4096)
             ]
         return float(torch.stack(parts).sum() / validation.shape[0])
 
@@ -198,7 +200,11 @@ class Training:
         arrays = {f"weights/{k}": v.cpu().numpy() for k, v in self.model.state_dict().items()}
         arrays |= {f"best/{k}": v.cpu().numpy() for k, v in self.best.items()}
         arrays |= {f"optimizer/{k}": v.cpu().numpy() for k, v in self.optimizer.state().items()}
-        return arrays, {"step": self.step, "history": self.history.to_json(), "settings": asdict(self.settings)}
+        return arrays, {
+            "step": self.step,
+            "history": self.history.to_json(),
+            "settings": asdict(self.settings),
+        }
 
     def restore(self, arrays: State, plain: dict[str, Any]) -> None:
         """Take up the state that `to_state` gave.
@@ -207,7 +213,9 @@ class Training:
             ValueError: it belongs to a training with other settings.
         """
         if plain["settings"] != asdict(self.settings):
-            raise ValueError(f"the checkpoint is of a training with {plain['settings']}, not {asdict(self.settings)}")
+            raise ValueError(
+                f"the checkpoint is of a training with {plain['settings']}, not {asdict(self.settings)}"
+            )
         self.step, self.history = plain["step"], History(**plain["history"])
         self.model.load_state_dict(_part(arrays, "weights"))
         self.best = _part(arrays, "best")
@@ -217,7 +225,8 @@ class Training:
 
 
 def shuffled_batches(rows: Tensor, size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Endless passes over rows in memory, each in a new order: batches `(size, ...)`, or all rows where there are fewer.
+    """Endless passes over rows in memory, each in a new order: batches `(size, ...)`, or all rows where
+    there are fewer.
 
     Args:
         rows: `(N, ...)`.
@@ -237,4 +246,6 @@ def _weights(model: nn.Module) -> dict[str, Tensor]:
 
 def _part(arrays: State, name: str) -> dict[str, Tensor]:
     prefix = name + "/"
-    return {k.removeprefix(prefix): torch.from_numpy(v.copy()) for k, v in arrays.items() if k.startswith(prefix)}
+    return {
+        k.removeprefix(prefix): torch.from_numpy(v.copy()) for k, v in arrays.items() if k.startswith(prefix)
+    }

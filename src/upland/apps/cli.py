@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from upland.apps.streaming import Outcome
     from upland.data.sources import Source
-    from upland.detectors import Detector
+    from upland.detection import Detector
 
 EXIT_CODES = """\
 Exit codes: 0 done; 1 the data or the model file cannot be used; 2 the command line is not understood;

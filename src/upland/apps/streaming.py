@@ -24,7 +24,7 @@ from upland.apps.console import writing
 if TYPE_CHECKING:
     from upland.calibration import Control
     from upland.data.sources import Source
-    from upland.detectors import Detector
+    from upland.detection import Detector
     from upland.explanation import Reason
 
 ADDED = ("anomaly_score", "p_value", "is_anomaly", "why")

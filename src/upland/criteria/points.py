@@ -3,8 +3,9 @@ r"""One anomaly score for one point, from any energy model (DSEBM, section 4).
 * energy: E(x) / sigma^2, in nats of the noise-smoothed density, up to log Z;
 * reconstruction: |x - f(x)|^2 = |grad E(x)|^2, in squared units of the encoded input.
 
-Rows are scored in blocks of one fixed size, the last one padded: every matrix product then has the same shape, so a row's
-number does not depend on how many rows come with it. Sums over the inputs are taken in float64.
+Rows are scored in blocks of one fixed size, the last one padded: every matrix product then has the same
+shape, so a row's number does not depend on how many rows come with it. Sums over the inputs are taken in
+float64.
 """
 
 from collections.abc import Callable
@@ -26,7 +27,7 @@ def energy(model: EnergyModel, x: Tensor, sigma: float) -> Tensor:
 
 
 def residual(model: EnergyModel, x: Tensor, sigma: float) -> Tensor:
-    """x - f(x) = grad E(x): `(N, ...) -> (N, ...)`, float64."""
+    """X - f(x) = grad E(x): `(N, ...) -> (N, ...)`, float64."""
     return (x - model.reconstruct(x)).double()
 
 

@@ -78,13 +78,16 @@ class FileRows:
         """The rows of these sorted numbers."""
         return self._source.take(rows)
 
-    def shuffled(self, generator: np.random.Generator, skip: NDArray[np.int64], size: int) -> Iterator[pa.Table]:
+    def shuffled(
+        self, generator: np.random.Generator, skip: NDArray[np.int64], size: int
+    ) -> Iterator[pa.Table]:
         """Every row but the skipped ones once, in a new order."""
         return self._source.shuffled(generator, skip, size)
 
 
 def normal_rows(X: object) -> NormalRows:
-    """A user's training data as rows: a table, or the path of a file, read whole unless it is too big for memory.
+    """A user's training data as rows: a table, or the path of a file, read whole unless it is too big for
+    memory.
 
     Args:
         X: A table, or a path to a CSV, Parquet or Arrow file.
@@ -115,4 +118,6 @@ def _indexable(X: Any) -> Any:
     if isinstance(X, np.ndarray | pa.Table) or isinstance(frame, nw.DataFrame):
         return X
     array = np.asarray(X)
-    return np.asarray(X, dtype=object) if array.dtype.kind in "US" else array  # numbers beside text stay numbers
+    return (
+        np.asarray(X, dtype=object) if array.dtype.kind in "US" else array
+    )  # numbers beside text stay numbers

@@ -1,8 +1,9 @@
 """What every model is: an energy.
 
-An energy E(x) is one number for one input, in nats up to a constant, higher = more anomalous, and defines the density
-p(x) = exp(-E(x)) / Z. The gradient of log p is the *score*, -grad E(x); it needs no Z. One abstract method, `energy`,
-gives the gradient, the reconstruction f(x) = x - grad E(x), explanations and every objective based on the score.
+An energy E(x) is one number for one input, in nats up to a constant, higher = more anomalous, and defines
+the density p(x) = exp(-E(x)) / Z. The gradient of log p is the *score*, -grad E(x); it needs no Z. One
+abstract method, `energy`, gives the gradient, the reconstruction f(x) = x - grad E(x), explanations and
+every objective based on the score.
 
 `Gaussian` is the closed-form oracle that the laws hold objectives and criteria against: for p = N(mu, S),
 E(x) = 1/2 (x - mu)' P (x - mu) with P = S^-1, so that grad E(x) = P (x - mu).
@@ -17,8 +18,8 @@ from torch import Tensor, nn
 class EnergyModel(nn.Module, ABC):
     """A module from points to energies: abstract, one method to write.
 
-    `reconstruct` has a default by automatic differentiation, which serves any differentiable energy; a model whose
-    gradient has a closed form overrides it, so that training needs a single backward pass.
+    `reconstruct` has a default by automatic differentiation, which serves any differentiable energy; a model
+    whose gradient has a closed form overrides it, so that training needs a single backward pass.
     """
 
     @abstractmethod
@@ -30,10 +31,14 @@ class EnergyModel(nn.Module, ABC):
         return self.energy(x)
 
     def reconstruct(self, x: Tensor) -> Tensor:
-        """The regularised auto-encoder f(x) = x - grad E(x): `(N, ...) -> (N, ...)`, differentiable in the weights."""
+        """The regularised auto-encoder f(x) = x - grad E(x): `(N, ...) -> (N, ...)`, differentiable in the
+        weights.
+        """
         with torch.enable_grad():
             point = x if x.requires_grad else x.detach().requires_grad_()
-            (gradient,) = torch.autograd.grad(self.energy(point).sum(), point, create_graph=self.training or x.requires_grad)
+            (gradient,) = torch.autograd.grad(
+                self.energy(point).sum(), point, create_graph=self.training or x.requires_grad
+            )
         return x - gradient
 
 
@@ -56,7 +61,9 @@ class ModuleEnergy(EnergyModel):
         """
         e: Tensor = self.module(x)
         if e.numel() != x.shape[0]:
-            raise ValueError(f"an energy is one number per row: the module gave {tuple(e.shape)} for {tuple(x.shape)}")
+            raise ValueError(
+                f"an energy is one number per row: the module gave {tuple(e.shape)} for {tuple(x.shape)}"
+            )
         return e.reshape(x.shape[0])
 
 

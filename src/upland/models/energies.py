@@ -4,17 +4,19 @@ The energy is the output of a deterministic net whose last layer's units each lo
 
     E(x) = 1/2 |x - b'|^2 - sum_k h_{L,k}(x),   h_0 = x,   h_l = softplus(W_l' h_{l-1} + b_l).
 
-With L = 1 this is the free energy of a Gaussian restricted Boltzmann machine. Since softplus' = sigmoid, the gradient is a
-tied-weight decoder with the encoder's own weights and sigmoid gates, and x - grad E(x) is an auto-encoder:
+With L = 1 this is the free energy of a Gaussian restricted Boltzmann machine. Since softplus' = sigmoid, the
+gradient is a tied-weight decoder with the encoder's own weights and sigmoid gates, and x - grad E(x) is an
+auto-encoder:
 
     u_L = sigmoid(a_L),   u_{l-1} = sigmoid(a_{l-1}) * (W_l u_l),   f(x) = x - grad E(x) = b' + W_1 u_1,
 
-where a_l = W_l' h_{l-1} + b_l. So the gradient costs one more set of matrix products, and training one backward pass:
-no double differentiation, no sampling, no partition function.
+where a_l = W_l' h_{l-1} + b_l. So the gradient costs one more set of matrix products, and training one
+backward pass: no double differentiation, no sampling, no partition function.
 """
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +25,9 @@ from torch.nn import functional
 from upland.models.base import EnergyModel
 
 LEAST_COLUMNS = 16
-"""Matrix products with fewer columns go through kernels that sum in an order of the row's place in the batch."""
+"""Matrix products with fewer columns go through kernels that sum in an order of the row's place in the
+batch.
+"""
 
 
 class DenseEnergy(EnergyModel):
@@ -41,11 +45,13 @@ class DenseEnergy(EnergyModel):
         torch.Size([5])
     """
 
-    def __init__(self, width: int, hidden: Sequence[int] = (256, 256), generator: torch.Generator | None = None) -> None:
+    def __init__(
+        self, width: int, hidden: Sequence[int] = (256, 256), generator: torch.Generator | None = None
+    ) -> None:
         super().__init__()
         sizes = [width, *hidden]
         self.prior = nn.Parameter(torch.zeros(width))
-        self.weights = nn.ParameterList(torch.empty(o, i) for i, o in zip(sizes, sizes[1:], strict=False))
+        self.weights = nn.ParameterList(torch.empty(o, i) for i, o in pairwise(sizes))
         self.biases = nn.ParameterList(torch.zeros(o) for o in sizes[1:])
         for w in self.weights:
             nn.init.uniform_(w, -1 / math.sqrt(w.shape[1]), 1 / math.sqrt(w.shape[1]), generator=generator)

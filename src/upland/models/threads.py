@@ -1,7 +1,8 @@
 """One thread where more would only get in each other's way.
 
-The matrix products of a small net take microseconds; sharing them out costs more than it saves, and on a busy machine the
-threads wait for each other a hundred times longer than they work. It also makes results equal on any number of cores.
+The matrix products of a small net take microseconds; sharing them out costs more than it saves, and on a
+busy machine the threads wait for each other a hundred times longer than they work. It also makes results
+equal on any number of cores.
 """
 
 from collections.abc import Iterator
