@@ -44,6 +44,14 @@ class Explanation:
         shares: `(N, C)` each column's part of |grad E|^2; rows sum to the reconstruction score.
         values: `(N, C)` objects: what the rows hold.
         expected: `(N, C)` objects: what the model would have put there.
+
+    Example:
+        >>> import numpy as np
+        >>> values = np.array([[7.0, 2.0]], dtype=object)
+        >>> expected = np.array([[1.0, 2.5]], dtype=object)
+        >>> explanation = Explanation(("flow", "load"), np.array([[3.0, 1.0]]), values, expected)
+        >>> explanation.top(1)[0][0].column
+        'flow'
     """
 
     columns: tuple[str, ...]

@@ -41,6 +41,13 @@ def save(detector: Detector, path: str | Path, overwrite: bool = True) -> None:
         sklearn.exceptions.NotFittedError: the detector is not fitted.
         FileExistsError: the file exists and may not be replaced.
         OSError: the file cannot be written.
+
+    Example:
+        >>> import numpy as np, tempfile, pathlib, upland
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "model.safetensors"
+        >>> rows = np.random.default_rng(0).normal(size=(100, 2))
+        >>> detector = upland.EnergyDetector(random_state=0, epochs=5).fit(rows)
+        >>> upland.save(detector, path)
     """
     tensors: dict[str, Any] = {}
     members = []
@@ -88,6 +95,15 @@ def load(path: str | Path, model: nn.Module | None = None) -> EnergyDetector:
         TensorFileError: the file is truncated, corrupted, foreign or of a newer format; the message says
             which.
         ValueError: the file needs a module of your own, or the module given does not fit its weights.
+
+    Example:
+        >>> import numpy as np, tempfile, pathlib, upland
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "model.safetensors"
+        >>> rows = np.random.default_rng(0).normal(size=(100, 2))
+        >>> detector = upland.EnergyDetector(random_state=0, epochs=5).fit(rows)
+        >>> upland.save(detector, path)
+        >>> bool((upland.load(path).anomaly_score(rows) == detector.anomaly_score(rows)).all())
+        True
     """
     tensors, manifest = read_tensors(path)
     if manifest.get("kind") != "detector":

@@ -78,5 +78,12 @@ def as_pyod(detector: Detector, contamination: float = 0.1) -> PyODAdapter:
     Args:
         detector: an upland detector, not yet fitted.
         contamination: PyOD's share of training rows above the threshold.
+
+    Example:
+        >>> import numpy as np, upland
+        >>> rows = np.random.default_rng(0).normal(size=(100, 2))
+        >>> face = upland.as_pyod(upland.EnergyDetector(random_state=0, epochs=5)).fit(rows)
+        >>> int(face.labels_.sum())
+        10
     """
     return PyODAdapter(detector, contamination)

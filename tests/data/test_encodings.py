@@ -14,8 +14,9 @@ EXTREMES = np.array(
 
 
 def test_squash_is_the_identity_near_and_logarithmic_far():
-    z = np.array([0.0, 1.5, -5.0, 6.0, -105.0])
-    expected = [0.0, 1.5, -5.0, 5.0 + np.log(2.0), -(5.0 + np.log(101.0))]
+    knee = en.KNEE
+    z = np.array([0.0, 1.5, -knee, knee + 1, -knee - 100])
+    expected = [0.0, 1.5, -knee, knee + np.log(2.0), -(knee + np.log(101.0))]
     np.testing.assert_allclose(en.squash(z), expected, rtol=1e-15)
 
 
@@ -32,7 +33,7 @@ def test_squash_is_monotone_and_finite_over_all_doubles():
 
 def test_squash_has_a_continuous_slope():
     step = 1e-6
-    inside, outside = np.diff(en.squash(np.array([en.FAR - step, en.FAR, en.FAR + step]))) / step
+    inside, outside = np.diff(en.squash(np.array([en.KNEE - step, en.KNEE, en.KNEE + step]))) / step
     assert inside == pytest.approx(outside, abs=1e-5)
 
 

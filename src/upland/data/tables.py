@@ -59,8 +59,8 @@ class TableEncoder:
         >>> import numpy as np
         >>> from upland.data.tables import TableEncoder
         >>> encoder = TableEncoder().fit(np.array([[0.0, 5.0], [2.0, 5.0]]))
-        >>> encoder.transform(np.array([[1.0, 5.0], [4.0, 5.0]])).tolist()
-        [[0.0, 0.0], [3.0, 0.0]]
+        >>> encoder.transform(np.array([[1.0, 5.0], [3.0, 5.0]])).tolist()
+        [[0.0, 0.0], [2.0, 0.0]]
     """
 
     def __init__(
