@@ -29,15 +29,14 @@ SPLIT_FROM = 500  # rows from which a split leaves enough for training and for c
 CALIBRATION_SHARE, CALIBRATION_MOST = 0.2, 10_000
 VALIDATION_SHARE, VALIDATION_MOST, VALIDATION_FROM = 0.1, 5_000, 20
 FOLDS = 5
-PASSES, STEPS_MOST = 60, 1_500  # the length of training where the user names no epochs
+# The length of training where the user names no epochs: see `length`.
+PASSES, STEPS_USUAL = 60, 1_500
+PASSES_OF_MANY, STEPS_MOST = 8, 10_000
 STEPS_LEAST, STEPS_LEAST_PER_RATIO = 300, 40
 LOOKS = 20
 SPACING_ROWS = 2_000  # rows whose nearest neighbours set the noise
-SPACINGS, NOISE_LEAST, NOISE_MOST = (
-    1.5,
-    0.1,
-    1.0,
-)  # the noise in units of their typical distance, and its bounds
+# The noise in units of their typical distance, and its bounds.
+SPACINGS, NOISE_LEAST, NOISE_MOST = 1.5, 0.1, 1.0
 PIECE = 65_536  # rows of a piece of a streamed file
 
 
@@ -84,18 +83,28 @@ class Recipe:
         return np.random.default_rng([self.seed, *key])
 
     def settings(self, rows: int, width: int, batch: int, member: int) -> Settings:
-        """The length of training: `epochs` passes; or 60, within 1,500 steps, but at least one pass.
-
-        Where there are several rows to an encoded dimension a small table gets up to 300 steps; where there
-        are not, more steps would only fit the rows.
-        """
+        """How a member is trained: `epochs` passes over its rows, or as many steps as `length` says."""
         a_pass = max(1, rows // batch)
-        least = min(STEPS_LEAST, STEPS_LEAST_PER_RATIO * rows // width)
-        steps = (
-            a_pass * self.epochs if self.epochs else max(a_pass, min(max(PASSES * a_pass, least), STEPS_MOST))
-        )
+        steps = a_pass * self.epochs if self.epochs else length(rows, width, a_pass)
         seed = int(self.generator(member, 2).integers(2**31))
         return Settings(steps, LOOKS, self.patience, self.learning_rate, batch, seed)
+
+
+def length(rows: int, width: int, a_pass: int) -> int:
+    """Steps of a training whose length is not told: 60 passes within 1,500 steps.
+
+    A table of many rows gets more steps than that, for 8 passes within 10,000 steps, and in any case one
+    pass. A small one gets at least 300 where its rows outnumber the encoded dimensions; where they do not,
+    more steps would only fit the rows.
+
+    Args:
+        rows: training rows.
+        width: encoded dimensions.
+        a_pass: steps of a pass.
+    """
+    least = min(STEPS_LEAST, STEPS_LEAST_PER_RATIO * rows // width)
+    usual = min(max(PASSES * a_pass, least), STEPS_USUAL)
+    return max(a_pass, usual, min(PASSES_OF_MANY * a_pass, STEPS_MOST))
 
 
 def held_out_rows(
