@@ -101,14 +101,14 @@ def test_members_of_one_seed_differ():
 @pytest.mark.parametrize("rows", [10, 300, 5_000, 1_000_000])
 def test_the_length_of_training(rows):
     batch = min(rows, 256)
-    free, told = (recipe(epochs=epochs).settings(rows, 5, batch, 0) for epochs in (None, 3))
+    free, told = (recipe(epochs=epochs).settings(rows, 5, batch) for epochs in (None, 3))
     assert told.steps == 3 * (rows // batch)
     assert free.steps >= rows // batch
     assert free.batch == batch
 
 
 def test_a_small_table_is_trained_longer_where_rows_outnumber_the_encoded_inputs():
-    narrow, wide = (recipe(epochs=None).settings(100, width, 100, 0).steps for width in (5, 500))
+    narrow, wide = (recipe(epochs=None).settings(100, width, 100).steps for width in (5, 500))
     assert narrow > wide
 
 
