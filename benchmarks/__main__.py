@@ -53,6 +53,7 @@ def plan(data: Path, quick: bool) -> dict[str, list[str]]:
     return {
         "speed": ["speed"],
         "calibration": ["calibration"],
+        "ablation": ["ablation", *source],
         "dagmm_upland": ["dagmm", *source, "--methods", *OURS],
         "adbench_upland": ["adbench", *source, "--methods", *OURS],
         "dagmm_baselines": ["dagmm", *source, "--methods", *BASELINES],

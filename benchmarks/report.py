@@ -60,6 +60,8 @@ def report(files: Sequence[Row]) -> str:
 
 def kind(row: Row) -> str:
     """Which benchmark wrote this row."""
+    if "variant" in row:
+        return "ablation"
     if "redraw" in row:
         return "calibration"
     return "dagmm" if "precision" in row else "adbench" if "auprc" in row else "speed"
@@ -244,6 +246,34 @@ def calibration(rows: Sequence[Row]) -> str:
     return "## Calibration over redraws of every row (mean ± standard error)\n\n" + table(head, body)
 
 
+def ablation(rows: Sequence[Row]) -> str:
+    """One line for each variant: both criteria on the plain sets and on the two small ones."""
+    head = (
+        "variant",
+        "sets",
+        *(f"{name} {short}" for name in ("AUROC", "AUPRC", *F1_SETS) for short in "RE"),
+        "s",
+    )
+    body = []
+    for (variant,), group in grouped(rows, "variant").items():
+        plain = [row for row in group if row["set"] not in F1_SETS]
+        cells = [_mean(plain, key, 100.0, 2) for key in ("auroc", "auprc")]
+        cells += [_mean([row for row in group if row["set"] == name], "f1", 1.0, 3) for name in F1_SETS]
+        seconds = np.mean([row["fit_seconds"] for row in plain])
+        body.append([variant, str(len(plain)), *(cell for pair in cells for cell in pair), f"{seconds:.1f}"])
+    note = "R: reconstruction, E: energy; one change at a time; s: mean CPU seconds of a fit on the plain sets.\n\n"
+    return "## Ablation of the defaults\n\n" + note + table(head, body)
+
+
+F1_SETS = ("thyroid", "arrhythmia")
+
+
+def _mean(rows: Sequence[Row], measure: str, scale: float, digits: int) -> list[str]:
+    """A measure's mean by each criterion."""
+    criteria = ("reconstruction", "energy")
+    return [f"{scale * np.mean([row[f'{name} {measure}'] for row in rows]):.{digits}f}" for name in criteria]
+
+
 RATES = (("FDP, all normal", "fdp_normal"), ("FDP, with anomalies", "fdp_mixed"), ("power", "power"))
 
 
@@ -257,6 +287,7 @@ SECTIONS: dict[str, Callable[[Sequence[Row]], str]] = {
     "dagmm": dagmm,
     "speed": speed,
     "calibration": calibration,
+    "ablation": ablation,
 }
 
 if __name__ == "__main__":

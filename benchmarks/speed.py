@@ -149,8 +149,8 @@ def training_step(explicit: bool) -> Callable[[], object]:
 def scoring(records: Records, options: argparse.Namespace) -> None:
     """The whole way from a row of numbers to its score, over the products of every net that it passes.
 
-    Once with the net of the training step, once with the default detector, whose products are so small that the
-    softplus between them and the encoding take most of the time.
+    Once with the net of the training step, once with the default detector, whose products are so small
+    that the softplus between them and the encoding take most of the time.
     """
     wide, _ = planted_table(options.rows // 5, STEP_WIDTH, 0.02, seed=0)
     narrow, _ = planted_table(options.rows, 30, 0.02, seed=0)
