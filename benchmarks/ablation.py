@@ -1,8 +1,8 @@
 """What each default of the dense energy is worth: one changed at a time, both criteria of each fit.
 
-ADBench's plain sets (those that the protocol does not bootstrap) by AUROC and AUPRC, Thyroid and Arrhythmia by
-F1, all in the protocols of `protocols.py`. Rows are written as they come; a second call with the same output does
-what is missing.
+ADBench's plain sets (those that the protocol does not bootstrap) by AUROC and AUPRC, Thyroid and Arrhythmia
+by F1, all in the protocols of `protocols.py`. Rows are written as they come; a second call with the same
+output does what is missing.
 """
 
 from __future__ import annotations
