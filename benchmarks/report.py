@@ -261,7 +261,7 @@ def ablation(rows: Sequence[Row]) -> str:
         cells += [_mean([row for row in group if row["set"] == name], "f1", 1.0, 3) for name in F1_SETS]
         seconds = np.mean([row["fit_seconds"] for row in plain])
         body.append([variant, str(len(plain)), *(cell for pair in cells for cell in pair), f"{seconds:.1f}"])
-    note = "R: reconstruction, E: energy; one change at a time; s: mean CPU seconds of a fit on the plain sets.\n\n"
+    note = "R: reconstruction, E: energy; one change at a time; s: mean CPU seconds of a fit.\n\n"
     return "## Ablation of the defaults\n\n" + note + table(head, body)
 
 

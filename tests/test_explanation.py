@@ -135,3 +135,11 @@ def test_a_row_at_rest_has_parts_that_are_numbers():
 def test_nothing_without_a_fit():
     with pytest.raises(NotFittedError):
         upland.explain(quick(), NEW)
+
+
+def test_a_file_is_explained_as_its_rows_are(fitted, tmp_path):
+    path = tmp_path / "new.csv"
+    NEW.to_csv(path, index=False)
+    np.testing.assert_allclose(
+        upland.explain(fitted, path).shares, upland.explain(fitted, NEW).shares, rtol=1e-9
+    )

@@ -285,7 +285,9 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
             ],
             "encoded_width": self.encoder_.width,
             "settings": {
-                k: plain_argument(v) for k, v in self.get_params(deep=False).items() if k != "model"
+                k: plain_argument(v)
+                for k, v in self.get_params(deep=False).items()
+                if k not in ("model", "device", "progress")
             },
             "noise": [member.sigma for member in self.members_],
             "calibration": {

@@ -9,14 +9,17 @@ is one share. They explain the energy criterion too, as its gradient.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from upland.criteria.points import in_blocks, residual
+from upland.data.sources import open_source
 from upland.detection import Detector
 from upland.fitting import Member
 
@@ -92,7 +95,8 @@ def explain(detector: Detector, X: Any) -> Explanation:
 
     Args:
         detector: fitted.
-        X: `(N, M)` rows with the columns of the fit, as an array or a frame.
+        X: `(N, M)` rows with the columns of the fit: an array, a frame, or the path of a file, which is
+            read whole.
 
     Raises:
         sklearn.exceptions.NotFittedError: the detector is not fitted.
@@ -106,6 +110,8 @@ def explain(detector: Detector, X: Any) -> Explanation:
         'x1'
     """
     check_is_fitted(detector)
+    if isinstance(X, str | Path):
+        X = pa.concat_tables(open_source(X).batches(detector.encoder_.schema_))
     parts = [_of_member(member, X) for member in detector.members_]
     shares = np.mean([part[0] for part in parts], axis=0)
     encoder = detector.encoder_
