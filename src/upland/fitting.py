@@ -33,7 +33,7 @@ VALIDATION_SHARE, VALIDATION_MOST, VALIDATION_FROM = 0.1, 5_000, 20
 FOLDS = 5
 # The length of training where the user names no epochs: see `length`.
 PASSES, STEPS_USUAL = 60, 1_500
-PASSES_OF_MANY, STEPS_MOST = 5, 10_000
+PASSES_OF_MANY, STEPS_MOST = 7, 10_000
 STEPS_LEAST, STEPS_LEAST_PER_RATIO = 300, 40
 LOOKS = 20
 SPACING_ROWS = 2_000  # rows whose nearest neighbours set the noise
@@ -95,7 +95,7 @@ class Recipe:
 def length(rows: int, width: int, a_pass: int) -> int:
     """Steps of a training whose length is not told: 60 passes within 1,500 steps.
 
-    A table of many rows gets more steps than that, for 5 passes within 10,000 steps, and in any case one
+    A table of many rows gets more steps than that, for 7 passes within 10,000 steps, and in any case one
     pass. A small one gets at least 300 where its rows outnumber the encoded dimensions; where they do not,
     more steps would only fit the rows.
 
