@@ -224,3 +224,9 @@ def test_false_discoveries_are_as_promised(redraws, alpha):
 def test_the_anomalies_are_found(redraws):
     _, _, mixed, _ = redraws
     assert (mixed[:, 40:] <= 0.1).mean() > 0.8
+
+
+@pytest.mark.parametrize(("p_values", "alpha", "words"), [([0.5], 5, "alpha"), ([0.5, np.nan], 0.1, "NaN")])
+def test_benjamini_hochberg_refuses(p_values, alpha, words):
+    with pytest.raises(ValueError, match=words):
+        benjamini_hochberg(p_values, alpha)

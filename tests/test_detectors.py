@@ -610,3 +610,39 @@ def test_a_bar_on_request(capsys):
     quick().set_params(progress=True).fit(numbers())
     out, _ = capsys.readouterr()
     assert out == ""
+
+
+class Broken(torch.nn.Module):
+    """A parabola that is lost far out."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(4))
+
+    def forward(self, x):
+        parabola = (self.weight * x.square()).sum(1)
+        return torch.where((x.abs() < 20).all(1), parabola, torch.nan)
+
+
+def test_a_score_that_is_no_number_is_refused():
+    detector = quick(model=Broken(), criterion="energy", calibration="split").fit(numbers())
+    with pytest.raises(FloatingPointError, match="1 of 2 rows"):
+        detector.anomaly_score(np.array([[0.0, 0.0, 0.0, 0.0], [1e9, 0.0, 0.0, 0.0]]))
+
+
+def test_a_module_without_weights_is_refused():
+    with pytest.raises(ValueError, match=r"no weights.*Flatten"):
+        quick(model=torch.nn.Flatten()).fit(numbers())
+
+
+def test_a_second_fit_that_breaks_off_leaves_the_first(monkeypatch):
+    detector = quick().fit(numbers())
+    before = detector.p_values(numbers())
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(type(detector), "_calibrated", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        detector.fit(numbers() * 2 + 1)
+    assert np.array_equal(detector.p_values(numbers()), before)

@@ -9,8 +9,9 @@ it. The new point's score under the detector of fold k is compared with the held
 p = (1 + sum_k #{i in k: s_i >= s_k(x)}) / (n + 1). Then P(p <= alpha) is at most 2 alpha (up to a term that
 vanishes with the folds' size), and about alpha as measured.
 
-Benjamini-Hochberg (1995) on such p-values, which depend positively on each other through the shared
-calibration rows, keeps the false discovery rate at alpha (Bates et al. 2023). They are multiples of 1 / (n +
+Benjamini-Hochberg (1995) on split conformal p-values, which depend positively on each other through the
+shared calibration rows, keeps the false discovery rate at alpha (Bates et al. 2023); on cross-conformal ones
+it does so in good approximation, without a proof. Both are multiples of 1 / (n +
 1), so the histogram of their ranks decides the cut exactly, in constant memory.
 """
 
@@ -69,11 +70,18 @@ def benjamini_hochberg(p_values: ArrayLike, alpha: float = 0.05) -> NDArray[np.b
     Returns:
         `(N,)` True where the row is a discovery.
 
+    Raises:
+        ValueError: alpha is not in (0, 1), or a p-value is not a number.
+
     Example:
         >>> benjamini_hochberg([0.01, 0.5, 0.02], alpha=0.05)
         array([ True, False,  True])
     """
     p = np.asarray(p_values, dtype=np.float64)
+    if not 0 < alpha < 1:
+        raise ValueError(f"alpha must be between 0 and 1, got {alpha!r}")
+    if np.isnan(p).any():
+        raise ValueError("a p-value is NaN: no rate can be kept with it")
     ranked = np.sort(p)
     passing = np.flatnonzero(ranked * p.size <= alpha * np.arange(1, p.size + 1))
     return p <= ranked[passing[-1]] if passing.size else np.zeros(p.shape, dtype=bool)

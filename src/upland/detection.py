@@ -92,12 +92,10 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
         recipe = self._recipe(saved.seed(fresh) if saved is not None else fresh)
         folds = folds_of(recipe.generator(0))
         check_columns(rows, recipe)
-        self.members_ = self._fit_members(rows, folds, recipe, saved)
+        members = self._fit_members(rows, folds, recipe, saved)
+        known = self._calibrated(members, rows, folds[: len(members)])
+        self.members_, self.calibration_, self.criterion_ = members, known, self.criterion
         self._note_columns()
-        self.calibration_, self.criterion_ = (
-            self._calibrated(rows, folds[: len(self.members_)]),
-            self.criterion,
-        )
         self.offset_ = self._offset(X)
         self.n_samples_fit_ = rows.n_rows
         self._warn_of_weak_calibration()
@@ -148,8 +146,10 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
         elif "feature_names_in_" in vars(self):
             del self.feature_names_in_
 
-    def _calibrated(self, rows: NormalRows, folds: Sequence[NDArray[np.int64]]) -> Calibration:
-        scores = [self._judge(m, rows.take(held)) for m, held in zip(self.members_, folds, strict=True)]
+    def _calibrated(
+        self, members: Sequence[Member], rows: NormalRows, folds: Sequence[NDArray[np.int64]]
+    ) -> Calibration:
+        scores = [self._judge(m, rows.take(held)) for m, held in zip(members, folds, strict=True)]
         if len(scores) == 1 and self.calibration != "cross":
             return Calibration(scores[0])
         number = np.repeat(np.arange(len(scores)), [len(part) for part in scores])
@@ -342,6 +342,8 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
     def _judge(self, member: Member, table: Any) -> Floats:
         rows = torch.from_numpy(member.encoder.transform(table))
         judged: Floats = in_blocks(self._criterion(), member.model, rows, member.sigma).numpy()
+        if lost := int(np.isnan(judged).sum()):
+            raise FloatingPointError(f"the model gives no number (NaN) for {lost} of {judged.size} rows")
         return judged
 
     # -- scikit-learn's face -----------------------------------------------------------------------

@@ -128,6 +128,8 @@ class EnergyDetector(Detector):
         if self.model is None:
             return DenseEnergy(width, tuple(self.hidden), generator)
         made = as_energy(self.model, width)
+        if not any(weight.requires_grad for weight in made.parameters()):
+            raise ValueError(f"model has no weights that can be trained: {type(made).__name__}")
         return made if isinstance(made, EnergyModel) else ModuleEnergy(made)
 
 

@@ -1,9 +1,8 @@
 """A fitted detector in one `.safetensors` file, and back: nothing is ever unpickled.
 
 Tensors: each member's weights and large vocabularies, the calibration scores. Manifest: the detector's name
-    and constructor arguments, the
-members' schemas, noise and training summary, versions. A digest over all of it guards against corruption
-(`upland.tensorfile`).
+and constructor arguments, the members' schemas, noise and training summary, versions. A digest over all of
+it guards against corruption (`upland.tensorfile`).
 """
 
 from __future__ import annotations

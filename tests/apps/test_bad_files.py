@@ -32,6 +32,7 @@ def with_column(name, values):
 
 BAD_TO_FIT = {
     "missing file": ("absent.csv", lambda path: None, 1, "does not exist"),
+    "folder": ("data", lambda path: path.mkdir(), 1, "is a directory"),
     "directory": ("data.csv", lambda path: path.mkdir(), 1, "is a directory"),
     "empty file": ("data.csv", text(b""), 1, "is empty"),
     "header only": ("data.csv", csv_of([]), 1, "no rows"),

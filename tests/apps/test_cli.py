@@ -214,11 +214,16 @@ def test_nothing_is_overwritten_unasked(plant, tmp_path, upland, existing):
     assert target.read_bytes() != b"mine"
 
 
-def test_the_input_is_never_the_output(plant, tmp_path, upland):
-    data = write_csv(tmp_path / "new.csv", pump_rows(5, 0))
-    done = upland("score", plant / "pump.safetensors", data, "-o", data, "--overwrite")
+@pytest.mark.parametrize("command", ["fit", "calibrate", "score"])
+def test_the_input_is_never_the_output(command, plant, tmp_path, upland):
+    data = tmp_path / "rows.csv"
+    data.write_bytes((plant / "normal.csv").read_bytes())
+    before = data.read_bytes()
+    model = [] if command == "fit" else [plant / "pump.safetensors"]
+    done = upland(command, *model, data, "-o", data, "--overwrite")
     assert done.code == 3
-    assert "the input itself" in done.words
+    assert "is the input itself" in done.words
+    assert data.read_bytes() == before
 
 
 def test_a_failure_while_scoring_leaves_nothing_behind(plant, tmp_path, upland):

@@ -108,7 +108,8 @@ def main() -> None:
     try:
         code = app(args=sys.argv[1:] or ["--help"], prog_name="upland", standalone_mode=False)
     except typer.TyperException as error:
-        code = fail(f"{error.format_message()} Try: upland --help", error.exit_code, as_json).exit_code
+        said = error.format_message().rstrip(".")
+        code = fail(f"{said}. Try: upland --help", error.exit_code, as_json).exit_code
     except BrokenPipeError:  # the reader of our output has left, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
@@ -152,6 +153,7 @@ def fit(
     """Learn what normal rows look like and write a model file."""
     with reporting(as_json, quiet) as reporter:
         check_target(output, overwrite)
+        _check_other(output, data)
         from upland.detectors import EnergyDetector
 
         chosen = {
@@ -247,13 +249,11 @@ def calibrate(
     with reporting(as_json, quiet) as reporter:
         target = output or model
         check_target(target, overwrite or in_place)
-        import pyarrow as pa
-
-        from upland.data.sources import open_source
+        _check_other(target, data)
         from upland.persistence import load
 
         detector = load(model)
-        detector.calibrate(pa.concat_tables(open_source(data).batches(detector.encoder_.schema_)))
+        detector.calibrate(data)
         _save(reporter, detector, target)
 
 
@@ -279,6 +279,11 @@ def _check_output(output: Path, data: Path, overwrite: bool) -> None:
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     check_target(output, overwrite)
+    _check_other(output, data)
+
+
+def _check_other(output: Path, data: Path) -> None:
+    """Refuse to write over the rows themselves."""
     if output.exists() and data.exists() and output.samefile(data):
         raise OutputError(f"{output} is the input itself; choose another output")
 

@@ -24,6 +24,8 @@ def open_source(path: str | Path) -> Source:
             UTF-8.
     """
     path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a directory: name one file in it")
     kind = suffix_of(path)
     _check_readable(path)
     if kind == "parquet":
@@ -34,8 +36,6 @@ def open_source(path: str | Path) -> Source:
 
 
 def _check_readable(path: Path) -> None:
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a directory: name one file in it")
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist")
     try:
