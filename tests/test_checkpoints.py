@@ -193,9 +193,20 @@ def test_plans_are_the_same_every_time_and_tell_rows_apart(make):
     assert plan == plan_of(normal_rows(make(mixed())), {"a": 1})
     changed = mixed()
     changed.loc[7, "flow"] += 1e-9
-    assert plan["sample"] != plan_of(normal_rows(make(changed)), {"a": 1})["sample"]
+    assert plan["values"] != plan_of(normal_rows(make(changed)), {"a": 1})["values"]
 
 
 def test_a_plan_with_missing_values_equals_itself():
     rows = pd.DataFrame({"a": [1.0, np.nan, 3.0] * 20})
     assert plan_of(normal_rows(rows), {}) == plan_of(normal_rows(rows.copy()), {})
+
+
+@pytest.mark.parametrize("make", [np.asarray, pd.DataFrame])
+def test_one_changed_value_of_a_large_table_is_another_fit(make, tmp_path):
+    rows = numbers(2_000)
+    path = tmp_path / "checkpoint.safetensors"
+    quick().fit(make(rows), checkpoint=path)
+    other = np.array(rows)
+    other[1_001, 0] += 1.0
+    with pytest.raises(ValueError, match="values"):
+        quick().fit(make(other), checkpoint=path)

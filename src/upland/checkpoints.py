@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import narwhals as nw
 import numpy as np
 
-from upland.data.memory import NormalRows
+from upland.data.memory import MemoryRows, NormalRows
 from upland.tensorfile import read_tensors, write_tensors
 from upland.training import Training
+
+FILE_ROWS = 4_096  # rows of a file beyond memory that are compared
 
 
 class Checkpoint:
@@ -79,28 +82,36 @@ class Checkpoint:
 
 
 def plan_of(rows: NormalRows, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What tells one fit from another: the rows' number, names and a sample of their values, and the
-    constructor's arguments.
+    """What tells one fit from another: the rows' number, names and values, and the constructor's arguments.
+
+    Of rows in memory every value counts; of a file beyond memory, some thousands spread over it.
     """
     n_rows = rows.n_rows
-    sample = np.unique(np.linspace(0, n_rows - 1, num=min(n_rows, 256)).astype(np.int64))
-    digest = hashlib.sha256(_text(rows.take(sample)).encode()).hexdigest()
-    return {"rows": n_rows, "columns": list(rows.names), "sample": digest, "settings": dict(settings)}
+    most = n_rows if isinstance(rows, MemoryRows) else min(n_rows, FILE_ROWS)
+    some = np.unique(np.linspace(0, n_rows - 1, num=most).astype(np.int64))
+    digest = _digest(rows.take(some))
+    return {"rows": n_rows, "columns": list(rows.names), "values": digest, "settings": dict(settings)}
 
 
 def _differing(plan: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
     """What a plan has otherwise: "rows", "columns", "values", or the names of arguments."""
-    parts = [key for key in ("rows", "columns", "sample") if found.get(key) != plan[key]]
+    parts = [key for key in ("rows", "columns", "values") if found.get(key) != plan[key]]
     there = found.get("settings", {})
     names = sorted({*plan["settings"], *there})
     parts += [name for name in names if there.get(name) != plan["settings"].get(name)]
-    return ["values" if part == "sample" else part for part in parts]
+    return parts
 
 
-def _text(table: Any) -> str:
+def _digest(table: Any) -> str:
+    """SHA-256 of a table's values."""
+    digest = hashlib.sha256()
     if isinstance(table, np.ndarray):
-        return repr(table.tolist())
-    import narwhals as nw
-
-    columns: Sequence[Any] = [series.to_list() for series in nw.from_native(table).iter_columns()]
-    return repr(columns)
+        plain = table.dtype != object
+        digest.update(np.ascontiguousarray(table).tobytes() if plain else repr(table.tolist()).encode())
+        return digest.hexdigest()
+    for series in nw.from_native(table).iter_columns():
+        if series.dtype.is_numeric() and not series.is_null().any():
+            digest.update(np.ascontiguousarray(series.to_numpy()).tobytes())
+        else:
+            digest.update(repr(series.to_list()).encode())
+    return digest.hexdigest()

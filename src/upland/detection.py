@@ -149,7 +149,9 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
     def _calibrated(
         self, members: Sequence[Member], rows: NormalRows, folds: Sequence[NDArray[np.int64]]
     ) -> Calibration:
-        scores = [self._judge(m, rows.take(held)) for m, held in zip(members, folds, strict=True)]
+        with warnings.catch_warnings():  # a cell may be missing in the held-out rows alone
+            warnings.filterwarnings("ignore", message="missing values")
+            scores = [self._judge(m, rows.take(held)) for m, held in zip(members, folds, strict=True)]
         if len(scores) == 1 and self.calibration != "cross":
             return Calibration(scores[0])
         number = np.repeat(np.arange(len(scores)), [len(part) for part in scores])

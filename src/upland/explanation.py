@@ -46,7 +46,7 @@ class Explanation:
         columns: names of the columns, C of them.
         shares: `(N, C)` each column's part of |grad E|^2; rows sum to the reconstruction score.
         values: `(N, C)` objects: what the rows hold.
-        expected: `(N, C)` objects: what the model would have put there.
+        expected: `(N, C)` objects: what the (first member's) model would have put there.
 
     Example:
         >>> import numpy as np
