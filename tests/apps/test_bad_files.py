@@ -45,7 +45,12 @@ BAD_TO_FIT = {
     ),
     "strings in a numeric column": ("data.csv", csv_of(cell(slice(0, 6), 0, "n.a. (sensor)")), 1, "flow"),
     "infinity": ("data.csv", csv_of(cell(7, 1, "inf")), 1, "pressure"),
-    "a label column left in": ("data.csv", csv_of(*with_column("label", ["normal", "attack"])), 1, "label"),
+    "a label column left in": (
+        "data.csv",
+        csv_of(*with_column("label", ["normal", "attack"])),
+        1,
+        "--ignore 'label'",
+    ),
     "free text": ("data.csv", csv_of(*with_column("note", [f"seen by {n}" for n in range(300)])), 1, "note"),
     "duplicate names": (
         "data.csv",

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import traceback
 import warnings
@@ -66,6 +67,7 @@ class Reporter:
 
     def warn(self, text: str) -> None:
         """Say once what deserves attention: a yellow line, or an entry of the JSON document."""
+        text = in_shell(text)
         if text in self.warnings:
             return
         self.warnings.append(text)
@@ -185,6 +187,11 @@ def reporting(as_json: bool = False, quiet: bool = False) -> Iterator[Reporter]:
             raise fail(inside, INTERNAL, as_json) from error
 
 
+def in_shell(text: str) -> str:
+    """A message of the library with its arguments `ignore` and `categorical` as the options they are here."""
+    return re.sub(r"\b(ignore|categorical)=\['([^']*)'\]", r"--\1 '\2'", text)
+
+
 def fail(message: str, code: int, as_json: bool) -> typer.Exit:
     """Tell an error on standard error and give the exit to raise.
 
@@ -193,6 +200,7 @@ def fail(message: str, code: int, as_json: bool) -> typer.Exit:
         code: The exit code.
         as_json: Whether to tell it as a JSON document.
     """
+    message = in_shell(message)
     if os.environ.get("UPLAND_DEBUG") == "1":
         traceback.print_exc()
     if as_json:
