@@ -1,4 +1,5 @@
-r"""What is minimised: functions `(model, x, sigma, generator) -> scalar`, the mean over the rows of x.
+r"""What is minimised: functions `(model, x, sigma, generator) -> scalar`, the mean over the points of x: its rows, or
+the factors of a model whose density is a product (`EnergyModel.factors`).
 
 Both fit grad E to the gradient of a log density without sampling or a partition function. With f(x) = x -
 grad E(x) and the score s(x) = -grad E(x) / sigma^2, so that E / sigma^2 is in nats:
@@ -26,19 +27,21 @@ Objective = Callable[[EnergyModel, Tensor, float, torch.Generator], Tensor]
 
 
 def denoising(model: EnergyModel, x: Tensor, sigma: float, generator: torch.Generator) -> Tensor:
-    """E |x - f(x + eps)|^2 by one noise draw a row: `x (N, ...)` -> scalar."""
-    noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
-    residual = x - model.reconstruct(x + sigma * noise)
+    """E |x - f(x + eps)|^2 by one noise draw a point: `x (N, ...)` -> scalar."""
+    points, energy = model.factors(x)
+    noise = torch.randn(points.shape, generator=generator, device=points.device, dtype=points.dtype)
+    residual = points - energy.reconstruct(points + sigma * noise)
     return residual.square().flatten(1).sum(1).mean()
 
 
 def sliced(model: EnergyModel, x: Tensor, sigma: float, generator: torch.Generator) -> Tensor:
-    """sigma^2 E [v' grad(v' s) + 1/2 |s|^2] by one random direction a row: `x (N, ...)` -> scalar."""
-    bits = torch.randint(0, 2, x.shape, generator=generator, device=x.device)
-    direction = (2 * bits - 1).to(x.dtype)
+    """sigma^2 E [v' grad(v' s) + 1/2 |s|^2] by one random direction a point: `x (N, ...)` -> scalar."""
+    points, energy = model.factors(x)
+    bits = torch.randint(0, 2, points.shape, generator=generator, device=points.device)
+    direction = (2 * bits - 1).to(points.dtype)
     with torch.enable_grad():
-        point = x.detach().requires_grad_()
-        drift = model.reconstruct(point) - point
+        point = points.detach().requires_grad_()
+        drift = energy.reconstruct(point) - point
         (curvature,) = torch.autograd.grad((drift * direction).sum(), point, create_graph=model.training)
     per_row = (curvature * direction).flatten(1).sum(1) + 0.5 * drift.square().flatten(1).sum(1) / sigma**2
     return per_row.mean()

@@ -3,7 +3,7 @@
 An energy E(x) is one number for one input, in nats up to a constant, higher = more anomalous, and defines
 the density p(x) = exp(-E(x)) / Z. The gradient of log p is the *score*, -grad E(x); it needs no Z. One
 abstract method, `energy`, gives the gradient, the reconstruction f(x) = x - grad E(x), explanations and
-every objective based on the score.
+every objective based on the score. A model whose density is a product over parts says so in `factors`.
 
 `Gaussian` is the closed-form oracle that the laws hold objectives and criteria against: for p = N(mu, S),
 E(x) = 1/2 (x - mu)' P (x - mu) with P = S^-1, so that grad E(x) = P (x - mu).
@@ -29,6 +29,15 @@ class EnergyModel(nn.Module, ABC):
     def forward(self, x: Tensor) -> Tensor:
         """The same as `energy`, so that the module can be called: `(N, ...) -> (N,)`."""
         return self.energy(x)
+
+    def factors(self, x: Tensor) -> tuple[Tensor, "EnergyModel"]:
+        """The points whose energies add up to that of x, and the energy of such a point.
+
+        A density that is a product has an energy that is a sum. Here x is one point, `(N, ...)`; of a
+        conditional energy, p(x) = product over t of p(x_t | x_<t), every x_t is one, `(M, ...)`, and its
+        energy holds the history fixed. Objectives perturb points only.
+        """
+        return x, self
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """The regularised auto-encoder f(x) = x - grad E(x): `(N, ...) -> (N, ...)`, differentiable in the
