@@ -11,15 +11,16 @@ import csv
 import json
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks import report_images, report_series
+from benchmarks.markdown import Row, grouped, methods, spread, table
 from benchmarks.records import command
 
-Row = Mapping[str, Any]
 PUBLISHED = Path(__file__).parent / "published"
 COLUMNS = ("DTE-NP", "kNN", "ICL", "DTE-C", "LOF", "OCSVM", "PCA", "VAE", "DeepSVDD", "IForest")
 MEASURES = ("auroc", "auprc", "f1")
@@ -59,7 +60,9 @@ def report(files: Sequence[Row]) -> str:
 
 
 def kind(row: Row) -> str:
-    """Which benchmark wrote this row."""
+    """Which benchmark wrote this row: it says so, or its columns tell."""
+    if "benchmark" in row:
+        return str(row["benchmark"])
     if "variant" in row:
         return "ablation"
     if "redraw" in row:
@@ -75,25 +78,6 @@ def provenance(headers: Iterable[Row]) -> str:
         machine = f"{header['processor']}, {header['cores']} cores, {header['threads']} thread(s)"
         lines.append(f"* {header['date']}; {machine}; Python {header['python']}; {versions}")
     return "\n".join(["Runs:\n", *dict.fromkeys(lines)]) + "\n"
-
-
-def table(head: Sequence[str], body: Iterable[Sequence[str]]) -> str:
-    """A Markdown table: the first column to the left, the others to the right."""
-    lines = ["| " + " | ".join(head) + " |", "|---" + "|---:" * (len(head) - 1) + "|"]
-    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in body)]) + "\n"
-
-
-def grouped(rows: Iterable[Row], *keys: str) -> dict[tuple[Any, ...], list[Row]]:
-    groups: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
-    for row in rows:
-        groups[tuple(row[key] for key in keys)].append(row)
-    return groups
-
-
-def spread(values: Sequence[float], scale: float = 100.0, digits: int = 2) -> str:
-    """mean +- standard deviation; the mean alone of a single value."""
-    mean = f"{scale * np.mean(values):.{digits}f}"
-    return mean if len(values) < 2 else f"{mean} ± {scale * np.std(values, ddof=1):.{digits}f}"
 
 
 def published(name: str) -> list[dict[str, str]]:
@@ -127,10 +111,6 @@ def summary(rows: Sequence[Row], names: Sequence[str]) -> str:
     head = ("method", "AUROC", "AUPRC", "F1", "CPU s", "seeds")
     body = sorted(measured, key=lambda line: -float(line[1].split()[0]))
     return table(head, [*body, *published_averages(names)])
-
-
-def methods(rows: Iterable[Row]) -> list[str]:
-    return list(dict.fromkeys(row["method"] for row in rows))
 
 
 def averages(rows: Sequence[Row], names: Sequence[str], method: str) -> list[str] | None:
@@ -285,6 +265,9 @@ def error(values: Sequence[float]) -> str:
 SECTIONS: dict[str, Callable[[Sequence[Row]], str]] = {
     "adbench": adbench,
     "dagmm": dagmm,
+    "sequences": report_series.sequences,
+    "telemetry": report_series.telemetry,
+    "images": report_images.images,
     "speed": speed,
     "calibration": calibration,
     "ablation": ablation,

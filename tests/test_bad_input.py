@@ -34,7 +34,7 @@ def fitted():
 BAD_TO_FIT = {
     "scalar": (3.0, ValueError, "2D array"),
     "1-d array": (np.arange(5.0), ValueError, "2D array"),
-    "3-d array": (np.zeros((4, 3, 2)), ValueError, "2D array"),
+    "5-d array": (np.zeros((4, 3, 2, 2, 2)), ValueError, "2D array"),
     "no rows": (np.zeros((0, 3)), ValueError, "0 sample"),
     "no columns": (np.zeros((5, 0)), ValueError, "0 feature"),
     "one row": (np.ones((1, 3)), ValueError, "minimum of 2"),
@@ -76,7 +76,7 @@ BAD_TO_SCORE = {
     "infinity": (frame(pressure=-np.inf), ValueError, "pressure"),
     "no rows": (frame(0), ValueError, "0 sample"),
     "other number of columns": (np.ones((5, 2)), ValueError, "expecting 3"),
-    "3-d array": (np.zeros((4, 3, 2)), ValueError, "2D array"),
+    "5-d array": (np.zeros((4, 3, 2, 2, 2)), ValueError, "2D array"),
 }
 
 

@@ -10,6 +10,7 @@ from normals import as_parquet, mixed, numbers, quick
 from upland.checkpoints import Checkpoint, plan_of
 from upland.data import memory
 from upland.data.memory import normal_rows
+from upland.models.energies import DenseEnergy
 from upland.tensorfile import TensorFileError, read_tensors
 from upland.training import Training
 
@@ -175,7 +176,7 @@ def test_a_factory_of_ones_own_resumes_in_any_process(random_state, tmp_path):
     rows = normal_rows(numbers())
     first = Checkpoint(tmp_path / "c", plan_of(rows, settings()))
     first.seed(3)
-    first.save(0, Training(upland.EnergyDetector().build_model(4), lambda *_: None, _some_settings()))
+    first.save(0, Training(DenseEnergy(4), lambda *_: None, _some_settings()))
     assert Checkpoint(tmp_path / "c", plan_of(rows, settings())).seed(5) == 3
 
 

@@ -58,7 +58,8 @@ class Watched(MemoryRows):
 
 
 def recipe(**options):
-    return quick(**options)._recipe(7)
+    detector = quick(**options)
+    return detector._recipe(7, detector._kind("table"))
 
 
 @pytest.mark.parametrize("count", [2, 3, VALIDATION_FROM, 120])

@@ -124,7 +124,7 @@ def test_other_readers_can_look_at_the_weights(tmp_path):
     np.testing.assert_array_equal(
         tensors["0/model/weights.0"], detector.models_[0].weights[0].detach().numpy()
     )
-    np.testing.assert_array_equal(tensors["calibration/scores"], detector.calibration_.scores)
+    np.testing.assert_array_equal(tensors["calibration/row/scores"], detector.calibration_.scores)
 
 
 # -- what is refused -----------------------------------------------------------------------------------------

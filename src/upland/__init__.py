@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from upland.calibration import benjamini_hochberg, conformal_p_values
+    from upland.data.images import ImageEncoder
+    from upland.data.steps import SequenceEncoder
     from upland.data.tables import TableEncoder
     from upland.detectors import EnergyDetector
-    from upland.explanation import Explanation, explain
+    from upland.explanation import Explanation, ImageExplanation, SequenceExplanation, explain
     from upland.persistence import load, save
     from upland.pyod import as_pyod
 
@@ -26,6 +28,10 @@ __version__ = "0.1.0"
 __all__ = [
     "EnergyDetector",
     "Explanation",
+    "ImageEncoder",
+    "ImageExplanation",
+    "SequenceEncoder",
+    "SequenceExplanation",
     "TableEncoder",
     "__version__",
     "as_pyod",
@@ -39,6 +45,10 @@ __all__ = [
 _HOMES = {
     "EnergyDetector": "upland.detectors",
     "Explanation": "upland.explanation",
+    "ImageEncoder": "upland.data.images",
+    "ImageExplanation": "upland.explanation",
+    "SequenceEncoder": "upland.data.steps",
+    "SequenceExplanation": "upland.explanation",
     "TableEncoder": "upland.data.tables",
     "as_pyod": "upland.pyod",
     "benjamini_hochberg": "upland.calibration",

@@ -6,20 +6,14 @@ started with; a fit started with anything else is refused rather than mixed.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import narwhals as nw
-import numpy as np
-
-from upland.data.memory import MemoryRows, NormalRows
+from upland.data.memory import NormalRows
 from upland.tensorfile import read_tensors, write_tensors
 from upland.training import Training
-
-FILE_ROWS = 4_096  # rows of a file beyond memory that are compared
 
 
 class Checkpoint:
@@ -86,11 +80,12 @@ def plan_of(rows: NormalRows, settings: Mapping[str, Any]) -> dict[str, Any]:
 
     Of rows in memory every value counts; of a file beyond memory, some thousands spread over it.
     """
-    n_rows = rows.n_rows
-    most = n_rows if isinstance(rows, MemoryRows) else min(n_rows, FILE_ROWS)
-    some = np.unique(np.linspace(0, n_rows - 1, num=most).astype(np.int64))
-    digest = _digest(rows.take(some))
-    return {"rows": n_rows, "columns": list(rows.names), "values": digest, "settings": dict(settings)}
+    return {
+        "rows": rows.n_rows,
+        "columns": list(rows.names),
+        "values": rows.digest(),
+        "settings": dict(settings),
+    }
 
 
 def _differing(plan: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
@@ -100,18 +95,3 @@ def _differing(plan: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
     names = sorted({*plan["settings"], *there})
     parts += [name for name in names if there.get(name) != plan["settings"].get(name)]
     return parts
-
-
-def _digest(table: Any) -> str:
-    """SHA-256 of a table's values."""
-    digest = hashlib.sha256()
-    if isinstance(table, np.ndarray):
-        plain = table.dtype != object
-        digest.update(np.ascontiguousarray(table).tobytes() if plain else repr(table.tolist()).encode())
-        return digest.hexdigest()
-    for series in nw.from_native(table).iter_columns():
-        if series.dtype.is_numeric() and not series.is_null().any():
-            digest.update(np.ascontiguousarray(series.to_numpy()).tobytes())
-        else:
-            digest.update(repr(series.to_list()).encode())
-    return digest.hexdigest()

@@ -1,17 +1,17 @@
-r"""Detectors under scikit-learn's contract, and upland's own face: anomaly scores, p-values, flags.
+r"""Detectors: upland's own face, anomaly scores, p-values, flags.
 
-`fit` holds rows out, fits one member (split) or one for each fold (cross) on the rest, and keeps the
-held-out rows' scores. The anomaly score is the mean over the members of the criterion's value; higher is
-worse. p-values compare a row with the held-out ones (see `upland.calibration` for what is guaranteed), and
-`flag` cuts them at alpha. scikit-learn's users get `score_samples`, the anomaly score with its sign turned,
-`decision_function = score_samples - offset_` and `predict`.
+`fit` holds rows out (or images, or windows of sequences), fits one member (split) or one for each fold
+(cross) on the rest, and keeps the held-out scores. The anomaly score is the mean over the members of the
+criterion's value; higher is worse. p-values compare new data with the held-out ones (see `upland.calibration`
+for what is guaranteed), and `flag` cuts them at alpha. scikit-learn's users get the other face of
+`upland.contract`. What differs between tables, sequences and images stands in `upland.kinds`.
 """
 
 from __future__ import annotations
 
 import warnings
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
 from functools import partial
 from importlib.metadata import version
 from numbers import Real
@@ -19,50 +19,63 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
-from torch import nn
 
 from upland import __version__
-from upland.calibration import GUARANTEES, Calibration, Control, Floats, benjamini_hochberg
+from upland.arguments import plain_argument
+from upland.calibration import GUARANTEES, OF_STEPS, Calibration, Control, Floats, benjamini_hochberg
 from upland.checkpoints import Checkpoint, plan_of
-from upland.criteria.points import Criterion, in_blocks
-from upland.data.memory import NormalRows, normal_rows
-from upland.data.sources import open_source
-from upland.data.tables import TableEncoder
-from upland.fitting import Member, Recipe, check_columns, fit_member, held_out_rows
+from upland.contract import OutlierContract
+from upland.criteria.points import CRITERIA, Criterion
+from upland.data.encoder import Encoder
+from upland.data.encoder import Kind as KindName
+from upland.fitting import Member, Recipe, check_columns, fit_members, held_out_rows
+from upland.holdout import calibrated, calibration_of
+from upland.kinds import Kind, Unit, kind_of
 from upland.models.base import EnergyModel
 from upland.progress import progress_bar
+from upland.stream import NextScore, Stream, advance, begin, one_row
 
 ALPHA = 0.05  # the level that scikit-learn's offset_ and the warnings of coarse p-values refer to
 
 
 class Assessment(NamedTuple):
-    """Anomaly scores and p-values of the same rows, `(N,)` each."""
+    """Anomaly scores and p-values of the same data, in the same arrangement, `(N,)` by custom."""
 
     anomaly_score: Floats
     p_value: Floats
 
 
-class Detector(OutlierMixin, BaseEstimator, ABC):
-    """What every detector does once it is known how a member is made and judged: abstract."""
+class Scored(NamedTuple):
+    """Scores `(N, K)` of K members, what each is of, and how one number each is given back to the user."""
+
+    values: Floats
+    unit: Unit
+    arrange: Callable[[Floats], Floats]
+
+
+class Detector(OutlierContract):
+    """What every detector does once it is known how a member is made: abstract."""
 
     random_state: Any
     contamination: float | Literal["auto"]
     calibration: Literal["auto", "split", "cross"]
     criterion: str
+    kind: str
+    time: Any
+    id: Any
     progress: bool | Literal["auto"]
+    kind_: KindName
 
     @abstractmethod
-    def _recipe(self, seed: int) -> Recipe:
+    def _kind(self, name: KindName) -> Kind:
+        """How the constructor's arguments read a kind of data."""
+
+    @abstractmethod
+    def _recipe(self, seed: int, kind: Kind) -> Recipe:
         """Check the constructor's arguments and say how members are made."""
-
-    @abstractmethod
-    def _criterion(self) -> Criterion:
-        """What a model's rows are judged by."""
 
     # -- fit ---------------------------------------------------------------------------------------
 
@@ -70,8 +83,10 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
         """Learn what is normal, and calibrate on rows held out.
 
         Args:
-            X: `(N, M)` normal rows, N >= 2: an array, a frame, an Arrow table, or the path of a CSV, Parquet
-                or Arrow file.
+            X: normal data. A table `(N, M)`, N >= 2: an array, a frame, an Arrow table. Sequences: an array
+                `(N, T, D)`, a list of arrays `(T_i, D)`, a long frame with a time column, one long series
+                `(T, D)` with kind="sequence". Images: an array `(N, H, W)`, `(N, H, W, C)` or
+                `(N, C, H, W)`, a folder. Or the path of a file: CSV, Parquet, Arrow.
             y: ignored, for scikit-learn's sake.
             checkpoint: a file kept up to date while training; a second call with the same rows and arguments
                 goes on from it.
@@ -85,16 +100,20 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
             FloatingPointError: the training diverged; the message says what to try.
         """
         self._check_contamination()
-        rows = normal_rows(X)
-        folds_of = partial(held_out_rows, rows.n_rows, self._calibration_kind())
+        how = self._calibration_kind()
+        name = kind_of(X, self.kind, self.time, self.id)
+        kind = self._kind(name)
+        rows = kind.normal_rows(X)
         fresh = int(check_random_state(self.random_state).randint(2**31 - 1))
         saved = Checkpoint(checkpoint, plan_of(rows, self._settings())) if checkpoint is not None else None
-        recipe = self._recipe(saved.seed(fresh) if saved is not None else fresh)
-        folds = folds_of(recipe.generator(0))
+        recipe = self._recipe(saved.seed(fresh) if saved is not None else fresh, kind)
+        folds = held_out_rows(rows.n_rows, how, recipe.generator(0), kind.blocks(rows))
         check_columns(rows, recipe)
-        members = self._fit_members(rows, folds, recipe, saved)
-        known = self._calibrated(members, rows, folds[: len(members)])
-        self.members_, self.calibration_, self.criterion_ = members, known, self.criterion
+        with progress_bar(self.progress, len(folds)) as show:
+            members = fit_members(rows, folds, recipe, saved, show)
+        known = calibrated(kind, self._criterion(), members, rows, folds, self.calibration == "cross")
+        self.kind_, self.members_, self.calibrations_, self.criterion_ = name, members, known, self.criterion
+        self.unit_ = self._default_unit(kind, X)
         self._note_columns()
         self.offset_ = self._offset(X)
         self.n_samples_fit_ = rows.n_rows
@@ -112,55 +131,22 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
         without = ("progress", "device", "contamination", "criterion")
         return {k: plain_argument(v) for k, v in settings.items() if k not in without}
 
-    def _fit_members(
-        self, rows: NormalRows, folds: Sequence[NDArray[np.int64]], recipe: Recipe, saved: Checkpoint | None
-    ) -> list[Member]:
-        members: list[Member] = []
-        with progress_bar(self.progress, len(folds)) as show:
-            for number, held_out in enumerate(folds):
-                try:
-                    member = fit_member(
-                        rows,
-                        held_out,
-                        recipe,
-                        number,
-                        resume=partial(saved.resume, number) if saved else None,
-                        after_look=partial(saved.save, number) if saved else None,
-                        progress=partial(show, number),
-                    )
-                except KeyboardInterrupt:
-                    if not members:
-                        raise
-                    warnings.warn(f"interrupted: {number} of {len(folds)} members are kept", stacklevel=3)
-                    break
-                members.append(member)
-                if member.history.stopped == "interrupted":
-                    break
-        return members
-
     def _note_columns(self) -> None:
-        schema = self.encoder_.schema_
-        self.n_features_in_ = len(schema.inputs)
+        inputs = self.encoder_.inputs
+        self.n_features_in_ = len(inputs)
         if self.encoder_.named:
-            self.feature_names_in_ = np.asarray(schema.inputs, dtype=object)
+            self.feature_names_in_ = np.asarray(inputs, dtype=object)
         elif "feature_names_in_" in vars(self):
             del self.feature_names_in_
 
-    def _calibrated(
-        self, members: Sequence[Member], rows: NormalRows, folds: Sequence[NDArray[np.int64]]
-    ) -> Calibration:
-        with warnings.catch_warnings():  # a cell may be missing in the held-out rows alone
-            warnings.filterwarnings("ignore", message="missing values")
-            scores = [self._judge(m, rows.take(held)) for m, held in zip(members, folds, strict=True)]
-        if len(scores) == 1 and self.calibration != "cross":
-            return Calibration(scores[0])
-        number = np.repeat(np.arange(len(scores)), [len(part) for part in scores])
-        return Calibration(np.concatenate(scores), number)
+    def _default_unit(self, kind: Kind, X: Any) -> Unit:
+        return kind.unit(next(kind.pieces(X, self.encoder_))) if len(kind.units) > 1 else kind.units[0]
 
     def _offset(self, X: Any) -> float:
         if self.contamination == "auto":
             return -self.calibration_.threshold(ALPHA)
-        return float(np.percentile(self.score_samples(X), 100 * self.contamination))
+        known = self.score_samples(X)
+        return float(np.percentile(known[np.isfinite(known)], 100 * self.contamination))
 
     def _check_contamination(self) -> None:
         share: Any = self.contamination
@@ -171,13 +157,13 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
         known = self.calibration_
         if known.constant:
             warnings.warn(
-                f"all {known.size} calibration rows have the same anomaly score ({known.scores[0]:.6g}): "
-                "the detector tells nothing apart; are all columns constant?",
+                f"all {known.size} calibration {self.unit_}s have the same anomaly score "
+                f"({known.scores[0]:.6g}): the detector tells nothing apart; are all columns constant?",
                 stacklevel=3,
             )
         if known.smallest_p > ALPHA:
             warnings.warn(
-                f"p-values are coarse: {known.size} calibration rows allow none below "
+                f"p-values are coarse: {known.size} calibration {self.unit_}s allow none below "
                 f"{known.smallest_p:.3g}, so that nothing can be flagged at alpha = {ALPHA}; "
                 f"it takes at least {round(1 / ALPHA) - 1}",
                 stacklevel=3,
@@ -186,7 +172,12 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
     # -- upland's face -----------------------------------------------------------------------------
 
     @property
-    def encoder_(self) -> TableEncoder:
+    def calibration_(self) -> Calibration:
+        """The held-out scores, and the p-values that follow; of what the normal data are units of."""
+        return self.calibrations_[self.unit_]
+
+    @property
+    def encoder_(self) -> Encoder:
         """The (first member's) encoder: names, kinds and scaling of the columns."""
         return self.members_[0].encoder
 
@@ -201,36 +192,39 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
         return [member.history.to_json() for member in self.members_]
 
     def anomaly_score(self, X: Any) -> Floats:
-        """How anomalous rows are, by the criterion: `(N, M) -> (N,)`, higher = worse.
+        """How anomalous the data are, by the criterion: `(N, ...) -> (N,)`, higher = worse.
 
         Args:
-            X: rows with the columns of the fit, in any order; an array, a frame, or the path of a file.
+            X: data like those of the fit, columns in any order; or the path of a file or folder. Of a long
+                series or a long frame every time step has a score, in the user's order; with `per="step"`
+                so has every step of `(N, T, D)`, as `(N, T)` with NaN behind the end of a sequence.
 
         Raises:
             ValueError: columns are missing or of another kind; the message names them.
         """
-        mean: Floats = self._member_scores(X).mean(axis=1)
-        return mean
+        scored = self._scored(X)
+        return scored.arrange(scored.values.mean(axis=1))
 
     def p_values(self, X: Any) -> Floats:
-        """Conformal p-values of rows: `(N, M) -> (N,)`; `info()["calibration"]["guarantee"]` says what is
-        guaranteed.
+        """Conformal p-values, arranged as the anomaly scores; `info()["calibration"]["guarantee"]` says what
+        is guaranteed.
         """
         return self.assess(X).p_value
 
     def assess(self, X: Any) -> Assessment:
         """Anomaly scores and p-values at the price of one."""
         self._check_criterion()
-        scores = self._member_scores(X)
-        mean = scores.mean(axis=1)
-        known = self.calibration_
-        return Assessment(mean, known.p_values(scores if known.kind == "cross" else mean[:, None]))
+        scored = self._scored(X)
+        mean = scored.values.mean(axis=1)
+        known = self.calibrations_[scored.unit]
+        p = known.p_values(scored.values if known.kind == "cross" else mean[:, None])
+        return Assessment(scored.arrange(mean), scored.arrange(p))
 
     def flag(self, X: Any, alpha: float = ALPHA, control: Control = "false_alarm") -> NDArray[np.bool_]:
-        """Which rows are anomalies: `(N, M) -> (N,)` bool.
+        """Which are anomalies: bool, arranged as the anomaly scores.
 
         Args:
-            X: rows with the columns of the fit.
+            X: data like those of the fit.
             alpha: the rate that is kept, in (0, 1).
             control: "false_alarm" keeps the share of normal rows flagged at alpha; "fdr" the share of flags
                 that are false, over these rows judged together (Benjamini-Hochberg).
@@ -240,7 +234,12 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
         """
         self.check_alpha(alpha, control)
         p = self.p_values(X)
-        return benjamini_hochberg(p, alpha) if control == "fdr" else p <= alpha
+        if control == "fdr":
+            there = np.isfinite(p)  # behind the end of a sequence there is none
+            flags = np.zeros(p.shape, dtype=bool)
+            flags[there] = benjamini_hochberg(p[there], alpha)
+            return flags
+        return p <= alpha
 
     def check_alpha(self, alpha: float, control: Control = "false_alarm") -> None:
         """Refuse an alpha or control that makes no sense, and warn where the calibration rows cannot resolve
@@ -255,11 +254,32 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
         known = self.calibration_
         if known.smallest_p > alpha:
             warnings.warn(
-                f"{known.size} calibration rows cannot resolve alpha = {alpha:g}: the smallest p-value is "
-                f"{known.smallest_p:.3g}, so nothing is flagged; "
-                f"calibrate on at least {int(np.ceil(1 / alpha)) - 1} rows",
+                f"{known.size} calibration {self.unit_}s cannot resolve alpha = {alpha:g}: "
+                f"the smallest p-value is {known.smallest_p:.3g}, so nothing is flagged; "
+                f"calibrate on at least {int(np.ceil(1 / alpha)) - 1} {self.unit_}s",
                 stacklevel=3,
             )
+
+    def score_next(self, state: Stream | None, x_t: Any) -> NextScore:
+        """Score one more step of a series, in constant time: equal to the pass over the series so far.
+
+        Args:
+            state: what the last call returned; None before the first step.
+            x_t: the values of one step: `(D,)`, a mapping from column to value, or a frame of one row.
+
+        Raises:
+            TypeError: the detector was not fitted on sequences.
+            ValueError: columns are missing or of another kind, or there is more than one step.
+
+        Returns:
+            The step's anomaly score and p-value, and the state to give to the next call.
+        """
+        self._check_criterion()
+        if self.kind_ != "sequence":
+            raise TypeError(f"score_next is for sequences; this detector was fitted on kind={self.kind_!r}")
+        known = self.calibrations_["step"]
+        stream = begin(self.members_) if state is None else state
+        return advance(stream, self.members_, self._criterion(), known, one_row(x_t))
 
     def calibrate(self, X: Any) -> Self:
         """Renew the calibration on fresh normal rows that the fit has not seen, without fitting again.
@@ -267,9 +287,13 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
         The p-values are then exact (split) for a cross-fitted detector too. A numeric `contamination` keeps
         its offset.
         """
+        check_is_fitted(self)
         if self.contamination != "auto":
             self._check_criterion()
-        self.calibration_, self.criterion_ = Calibration(self.anomaly_score(X)), self.criterion
+        renewed: dict[Unit, Calibration] = {}
+        for unit in self.calibrations_:
+            renewed[unit] = calibration_of(unit, [self._scored(X, unit).values.mean(axis=1)], cross=False)
+        self.calibrations_, self.criterion_ = renewed, self.criterion
         if self.contamination == "auto":
             self.offset_ = self._offset(X)
         self._warn_of_weak_calibration()
@@ -281,10 +305,9 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
         known = self.calibration_
         return {
             "detector": type(self).__name__,
+            "kind": self.kind_,
             "rows": self.n_samples_fit_,
-            "columns": [
-                {"name": column.name, "kind": column.kind} for column in self.encoder_.schema_.columns
-            ],
+            "columns": self.encoder_.describe(),
             "encoded_width": self.encoder_.width,
             "settings": {
                 k: plain_argument(v)
@@ -296,7 +319,8 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
                 "kind": known.kind,
                 "rows": known.size,
                 "smallest_p": known.smallest_p,
-                "guarantee": GUARANTEES[known.kind],
+                "of": self.unit_,
+                "guarantee": GUARANTEES[known.kind] + (OF_STEPS if self.unit_ == "step" else ""),
             },
             "training": [
                 {k: h[k] for k in ("stopped", "best_step", "seconds")}
@@ -310,11 +334,30 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
             | {name: version(name) for name in ("torch", "numpy", "scikit-learn")},
         }
 
-    def restore(self, members: list[Member], calibration: Calibration, offset: float, n_rows: int) -> None:
+    def restore(
+        self,
+        kind: KindName,
+        unit: Unit,
+        members: list[Member],
+        calibrations: Mapping[Unit, Calibration],
+        offset: float,
+        n_rows: int,
+    ) -> None:
         """Put a detector back into the state that a fit left it in, as `upland.load` does."""
-        self.members_, self.calibration_, self.offset_ = members, calibration, offset
+        self.kind_, self.unit_ = kind, unit
+        self.members_, self.calibrations_, self.offset_ = members, dict(calibrations), offset
         self.criterion_, self.n_samples_fit_ = self.criterion, n_rows
         self._note_columns()
+
+    def offset_of(self, X: Any) -> float:
+        """`offset_`, or the threshold of other units than the fit's (steps for sequences).
+
+        Raises:
+            ValueError: the criterion has changed since the calibration.
+        """
+        self._check_criterion()
+        unit = self._default_unit(self.data_kind(), X)
+        return self.offset_ if unit == self.unit_ else -self.calibrations_[unit].threshold(ALPHA)
 
     def _check_criterion(self) -> None:
         """p-values compare like with like: refuse them where `set_params` has changed the criterion since
@@ -327,61 +370,24 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
                 "fit again, or with contamination='auto' calibrate on fresh normal rows"
             )
 
-    def _member_scores(self, X: Any) -> Floats:
-        """Each member's scores: `(N, K)`."""
+    def data_kind(self) -> Kind:
+        """How the data of the fit are read."""
+        return self._kind(self.kind_)
+
+    def _criterion(self) -> Criterion:
+        """What a model's points are judged by."""
+        if self.criterion not in CRITERIA:
+            known = ", ".join(map(repr, CRITERIA))
+            raise ValueError(f"criterion must be one of {known}, got {self.criterion!r}")
+        return CRITERIA[self.criterion]
+
+    def _scored(self, X: Any, unit: Unit | None = None) -> Scored:
+        """Each member's scores."""
         check_is_fitted(self)
-        parts = [
-            np.stack([self._judge(m, table) for m in self.members_], axis=1) for table in self._tables(X)
-        ]
-        return np.concatenate(parts)
-
-    def _tables(self, X: Any) -> Iterator[Any]:
-        if isinstance(X, str | Path):
-            yield from open_source(X).batches(self.encoder_.schema_)
-        else:
-            yield X
-
-    def _judge(self, member: Member, table: Any) -> Floats:
-        rows = torch.from_numpy(member.encoder.transform(table))
-        judged: Floats = in_blocks(self._criterion(), member.model, rows, member.sigma).numpy()
-        if lost := int(np.isnan(judged).sum()):
-            raise FloatingPointError(f"the model gives no number (NaN) for {lost} of {judged.size} rows")
-        return judged
-
-    # -- scikit-learn's face -----------------------------------------------------------------------
-
-    def score_samples(self, X: Any) -> Floats:
-        """The anomaly score with scikit-learn's sign, higher = more normal: `(N, M) -> (N,)`."""
-        return -self.anomaly_score(X)
-
-    def decision_function(self, X: Any) -> Floats:
-        """`score_samples - offset_`, negative for outliers: `(N, M) -> (N,)`."""
-        self._check_criterion()
-        return self.score_samples(X) - self.offset_
-
-    def predict(self, X: Any) -> NDArray[np.int64]:
-        """+1 for inliers, -1 for outliers: `(N, M) -> (N,)`."""
-        return np.where(self.decision_function(X) < 0, -1, 1)
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return "calibration_" in vars(self)
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        tags.input_tags.categorical = True
-        tags.input_tags.string = True
-        return tags
-
-
-def plain_argument(value: Any) -> Any:
-    """A constructor's argument as plain data, equal in every process: numbers of NumPy's as Python's, an
-    object as its type's name.
-    """
-    if isinstance(value, np.generic):
-        return value.item()
-    if value is None or isinstance(value, str | int | float):
-        return value
-    if isinstance(value, list | tuple | np.ndarray):
-        return [plain_argument(part) for part in value]
-    return str(value) if isinstance(value, nn.Module | torch.device) else type(value).__qualname__
+        kind, criterion = self.data_kind(), self._criterion()
+        parts = []
+        for piece in kind.pieces(X, self.encoder_):
+            of = unit or kind.unit(piece)
+            judged = np.stack([kind.judge(criterion, member, piece) for member in self.members_], axis=1)
+            parts.append(kind.pool(judged, piece, of))
+        return Scored(np.concatenate(parts), of, partial(kind.arrange, piece=piece, unit=of))

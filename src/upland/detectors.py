@@ -5,19 +5,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from numbers import Integral, Real
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import nn
 
-from upland.criteria.points import CRITERIA, Criterion
-from upland.data.tables import TableEncoder
+from upland.arguments import check_numbers, device_of, one_of
+from upland.data.encoder import Encoder
+from upland.data.encoder import Kind as KindName
 from upland.detection import Detector
 from upland.fitting import Recipe, as_energy
+from upland.kinds import Kind, Per, Pictures, Series, Tables
 from upland.models.base import EnergyModel, ModuleEnergy
 from upland.models.energies import DenseEnergy
+from upland.models.recurrent import RecurrentEnergy
 from upland.objectives import OBJECTIVES
 
 
@@ -25,7 +26,7 @@ class EnergyDetector(Detector):
     """Anomaly detection by a deep energy trained by score matching (DSEBM, Zhai et al., ICML 2016).
 
     Args:
-        hidden: units of each softplus layer of the dense energy.
+        hidden: units of each dense softplus layer; "auto" goes by the kind of data.
         noise: sigma of the score matching, in standard deviations of a column; "auto" takes one and a half
             times the typical distance per dimension between neighbours among the training rows, within 0.1
             to 1.
@@ -41,18 +42,34 @@ class EnergyDetector(Detector):
         patience: looks (20 in a training) at the held-out loss without improvement before it ends.
         categorical: columns that are categories whatever they hold.
         ignore: columns to leave out.
-        model: a module of your own from `(N, D)` encoded rows to `(N,)` energies, or a function that makes
-            one for a width D; None is the dense energy.
+        kind: what the data are: "table", "sequence", "image"; "auto" looks: three dimensions of floats or a
+            time column are sequences, three of uint8, four, or a folder of pictures are images.
+        id: the column of a long frame that tells its sequences apart.
+        time: the column of a long frame that orders the steps of a sequence.
+        window: steps of the windows that long series are cut into to train on; None cuts nothing.
+        stride: steps from one window to the next; None is the window itself.
+        per: what one score is of, "sequence" or "step"; "auto" is a sequence for arrays `(N, T, D)` and
+            lists, a time step for long frames and one long series.
+        frame: time steps that are judged together; 1 is the paper's recurrent model.
+        cell: the recurrent net: "gru", "lstm" or "rnn".
+        size: (height, width) to bring images to; None refuses images of another size than the first.
+        mode: "grey" or "rgb" to bring images to; None refuses a mixture.
+        model: a module of your own from `(N, D)` encoded rows, or `(N, C, H, W)` images, to `(N,)` energies,
+            or a function that makes one for a width D, or shape (C, H, W); for sequences a RecurrentEnergy.
+            None is upland's own energy for the kind of data.
         device: "auto", "cpu", "cuda" or any torch device.
         progress: whether to show a bar; "auto" shows one on a terminal.
         random_state: seed or NumPy RandomState; with a seed two fits are equal bit for bit.
 
     Attributes:
-        calibration_: the held-out scores and the p-values that follow.
+        calibrations_: the held-out scores of each unit (rows, images, sequences, steps) and the p-values that
+            follow; `calibration_` is the one of `unit_`.
         members_: encoder, model, noise and history of each member.
         criterion_: the criterion that `calibration_` and `offset_` are of.
+        kind_: what the data were taken for.
         n_samples_fit_: number of rows that the fit was given, those held out among them.
         offset_: scikit-learn's threshold: `decision_function = score_samples - offset_`.
+        unit_: what one score is of: "row", "image", "sequence" or "step".
 
     Example:
         >>> import numpy as np, upland
@@ -64,7 +81,7 @@ class EnergyDetector(Detector):
 
     def __init__(
         self,
-        hidden: Sequence[int] = (64, 64, 64),
+        hidden: Sequence[int] | Literal["auto"] = "auto",
         noise: float | Literal["auto"] = "auto",
         objective: Literal["denoising", "sliced"] = "denoising",
         criterion: Literal["reconstruction", "energy"] = "reconstruction",
@@ -76,7 +93,17 @@ class EnergyDetector(Detector):
         patience: int = 5,
         categorical: Sequence[str | int] = (),
         ignore: Sequence[str | int] = (),
-        model: nn.Module | Callable[[int], nn.Module] | None = None,
+        kind: Literal["auto", "table", "sequence", "image"] = "auto",
+        id: str | int | None = None,
+        time: str | int | None = None,
+        window: int | Literal["auto"] | None = "auto",
+        stride: int | None = None,
+        per: Per = "auto",
+        frame: int | Literal["auto"] = "auto",
+        cell: Literal["gru", "lstm", "rnn"] = "gru",
+        size: tuple[int, int] | None = None,
+        mode: Literal["grey", "rgb"] | None = None,
+        model: nn.Module | Callable[[Any], nn.Module] | None = None,
         device: str = "auto",
         progress: bool | Literal["auto"] = "auto",
         random_state: Any = None,
@@ -93,85 +120,76 @@ class EnergyDetector(Detector):
         self.patience = patience
         self.categorical = categorical
         self.ignore = ignore
+        self.kind = kind
+        self.id = id
+        self.time = time
+        self.window = window
+        self.stride = stride
+        self.per = per
+        self.frame = frame
+        self.cell = cell
+        self.size = size
+        self.mode = mode
         self.model = model
         self.device = device
         self.progress = progress
         self.random_state = random_state
 
-    def _criterion(self) -> Criterion:
-        criterion: Criterion = _one_of(CRITERIA, self.criterion, "criterion")
-        return criterion
+    def _kind(self, name: KindName) -> Kind:
+        owner = type(self).__name__
+        if name == "image":
+            return Pictures(self.size, self.mode, owner)
+        if name == "sequence":
+            return Series(
+                self.id,
+                self.time,
+                self.window,
+                self.stride,
+                one_of({"auto": "auto", "sequence": "sequence", "step": "step"}, self.per, "per"),
+                self.categorical,
+                self.ignore,
+                owner,
+            )
+        return Tables(self.categorical, self.ignore, owner)
 
-    def _recipe(self, seed: int) -> Recipe:
+    def _recipe(self, seed: int, kind: Kind) -> Recipe:
         self._criterion()
-        _check_numbers(self)
+        check_numbers(self.get_params(deep=False))
         return Recipe(
             build=self.build_model,
-            objective=_one_of(OBJECTIVES, self.objective, "objective"),
+            objective=one_of(OBJECTIVES, self.objective, "objective"),
             noise="auto" if isinstance(self.noise, str) else float(self.noise),
-            encoder=TableEncoder(categorical=self.categorical, ignore=self.ignore, owner=type(self).__name__),
+            encoder=kind.encoder(),
             epochs=None if self.epochs is None else int(self.epochs),
             batch_size=int(self.batch_size),
             learning_rate=float(self.learning_rate),
             patience=int(self.patience),
-            device=_device(self.device),
+            device=device_of(self.device),
             seed=seed,
         )
 
-    def build_model(self, width: int, generator: torch.Generator | None = None) -> EnergyModel:
-        """A model for encoded rows of a width, with fresh weights.
+    def build_model(self, encoder: Encoder, generator: torch.Generator | None = None) -> EnergyModel:
+        """A model for what an encoder makes of the data, with fresh weights.
 
         Args:
-            width: number of encoded inputs, D.
+            encoder: fitted.
             generator: source of the weights of upland's own model.
         """
-        if self.model is None:
-            return DenseEnergy(width, tuple(self.hidden), generator)
-        made = as_energy(self.model, width)
+        if self.model is not None:
+            return self._own_model(self.model, encoder)
+        if encoder.kind == "image":
+            from upland.models.convolutional import ConvolutionalEnergy
+
+            return ConvolutionalEnergy(encoder.shape, generator=generator)
+        hidden = (64, 64, 64) if isinstance(self.hidden, str) else tuple(self.hidden)
+        if encoder.kind == "sequence":
+            return RecurrentEnergy(encoder.width, hidden, generator=generator)
+        return DenseEnergy(encoder.width, hidden, generator)
+
+    def _own_model(self, own: Any, encoder: Encoder) -> EnergyModel:
+        made = as_energy(own, encoder.shape if encoder.kind == "image" else encoder.width)
         if not any(weight.requires_grad for weight in made.parameters()):
             raise ValueError(f"model has no weights that can be trained: {type(made).__name__}")
+        if encoder.kind == "sequence" and not isinstance(made, RecurrentEnergy):
+            raise ValueError(f"a model of sequences must be a RecurrentEnergy, got {type(made).__name__}")
         return made if isinstance(made, EnergyModel) else ModuleEnergy(made)
-
-
-def _one_of(table: dict[str, Any], name: str, argument: str) -> Any:
-    if name not in table:
-        raise ValueError(f"{argument} must be one of {', '.join(map(repr, table))}, got {name!r}")
-    return table[name]
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ValueError(f"device {name!r} cannot be used: {error}") from None
-    return device
-
-
-def _check_numbers(detector: EnergyDetector) -> None:
-    hidden: Any = detector.hidden
-    if isinstance(hidden, str) or not isinstance(hidden, Sequence | np.ndarray):
-        raise ValueError(
-            f"hidden must be a sequence of layer widths, as in hidden=(64, 64, 64), got {detector.hidden!r}"
-        )
-    if not (detector.model is None or isinstance(detector.model, nn.Module) or callable(detector.model)):
-        raise ValueError(
-            f"model must be a torch module, or a function that makes one for a width, got {detector.model!r}"
-        )
-    whole: dict[str, Any] = {"batch_size": detector.batch_size, "patience": detector.patience}
-    if detector.epochs is not None:
-        whole["epochs"] = detector.epochs
-    whole |= {f"hidden[{i}]": units for i, units in enumerate(detector.hidden)}
-    for name, value in whole.items():
-        if not isinstance(value, Integral) or value < 1:
-            raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
-    positive: dict[str, Any] = {"learning_rate": detector.learning_rate, "noise": detector.noise}
-    for name, number in positive.items():
-        if name == "noise" and number == "auto":
-            continue
-        if not isinstance(number, Real) or not 0 < float(number) < np.inf:
-            raise ValueError(f"{name} must be a positive number, got {number!r}")
-    if not len(detector.hidden):
-        raise ValueError("hidden must name at least one layer, as in hidden=(64, 64, 64)")

@@ -1,9 +1,10 @@
-r"""Which columns lift a row: the parts of |grad E|^2, column by column.
+r"""Which columns, moments or pixels lift a score: the parts of |grad E|^2.
 
 The reconstruction f(x) = x - grad E(x) is where the energy's slope points, the normal row that the model
 would have expected in x's place. Column j's share of the anomaly is the sum over its encoded inputs i of
 (x_i - f_i(x))^2, so that the shares of a row sum to its reconstruction score exactly; a categorical column
-is one share. They explain the energy criterion too, as its gradient.
+is one share. They explain the energy criterion too, as its gradient. Of a sequence's score each moment and
+channel has a share, of an image's each pixel.
 """
 
 from __future__ import annotations
@@ -17,11 +18,18 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
 
 from upland.criteria.points import in_blocks, residual
-from upland.data.sources import open_source
+from upland.data.images import ImageEncoder
+from upland.data.sequences import Sequences
+from upland.data.steps import SequenceEncoder
+from upland.data.tables import TableEncoder
 from upland.detection import Detector
 from upland.fitting import Member
+from upland.kinds import Pictures, Series
+from upland.models.base import EnergyModel
+from upland.models.recurrent import RecurrentEnergy
 
 
 class Reason(NamedTuple):
@@ -90,13 +98,110 @@ class Explanation:
         return pd.DataFrame(self.shares, columns=list(self.columns))
 
 
-def explain(detector: Detector, X: Any) -> Explanation:
-    """Say which columns make rows anomalous, and what was expected in their place.
+@dataclass(frozen=True)
+class SequenceExplanation:
+    """Where in whole sequences their anomaly lies.
+
+    Args:
+        columns: names of the channels, C of them.
+        shares: for each sequence `(T_i, C)`: the part of each moment and channel; they sum to the sequence's
+            reconstruction score.
+        values: for each sequence `(T_i, C)` objects: what it holds.
+        expected: for each sequence `(T_i, C)` objects: what the (first member's) model would have put there.
+        labels: for each sequence its steps' names: the user's time stamps, or numbers from 0.
+
+    Example:
+        >>> import numpy as np
+        >>> shares = [np.array([[0.0, 0.1], [0.2, 3.0]])]
+        >>> cells = [np.zeros((2, 2), dtype=object)]
+        >>> SequenceExplanation(("speed", "load"), shares, cells, cells, [[0, 1]]).top(1)[0][0].column
+        'load at 1'
+    """
+
+    columns: tuple[str, ...]
+    shares: list[NDArray[np.float64]]
+    values: list[NDArray[np.object_]]
+    expected: list[NDArray[np.object_]]
+    labels: list[list[Any]]
+
+    def channels(self) -> NDArray[np.float64]:
+        """Each channel's part of each sequence's score: `(N, C)`."""
+        return np.stack([share.sum(axis=0) for share in self.shares])
+
+    def steps(self) -> list[NDArray[np.float64]]:
+        """Each moment's part of the score: for each sequence `(T_i,)`."""
+        return [share.sum(axis=1) for share in self.shares]
+
+    def top(self, k: int = 3) -> list[list[Reason]]:
+        """For each sequence its k largest shares, largest first; a reason's column is `channel at step`."""
+        return [self._worst(row, k) for row in range(len(self.shares))]
+
+    def _worst(self, row: int, k: int) -> list[Reason]:
+        share = self.shares[row]
+        total = max(float(share.sum()), np.finfo(float).tiny)
+        places = np.argsort(-share, axis=None, kind="stable")[:k]
+        found = []
+        for step, channel in zip(*np.unravel_index(places, share.shape), strict=True):
+            part = float(share[step, channel])
+            name = f"{self.columns[channel]} at {self.labels[row][step]}"
+            where = (step, channel)
+            found.append(Reason(name, part, part / total, self.values[row][where], self.expected[row][where]))
+        return found
+
+
+@dataclass(frozen=True)
+class ImageExplanation:
+    """Where in images their anomaly lies.
+
+    Args:
+        shares: `(N, H, W, C)` each pixel's part of |grad E|^2; an image's sum to its reconstruction score.
+        values: `(N, H, W, C)` the pixels.
+        expected: `(N, H, W, C)` what the (first member's) model would have put there, in the same unit.
+
+    Example:
+        >>> import numpy as np
+        >>> shares = np.zeros((1, 4, 4, 1))
+        >>> shares[0, 2, 3] = 1.5
+        >>> ImageExplanation(shares, shares, shares).top(1)[0][0].column
+        'row 2, column 3'
+    """
+
+    shares: NDArray[np.float64]
+    values: NDArray[Any]
+    expected: NDArray[Any]
+
+    def heat(self) -> NDArray[np.float64]:
+        """The shares summed over the channels: `(N, H, W)`."""
+        total: NDArray[np.float64] = self.shares.sum(axis=3)
+        return total
+
+    def top(self, k: int = 3) -> list[list[Reason]]:
+        """For each image its k worst pixels, worst first; a reason's column reads `row y, column x`."""
+        return [self._worst(image, k) for image in range(len(self.shares))]
+
+    def _worst(self, image: int, k: int) -> list[Reason]:
+        heat = self.shares[image].sum(axis=2)
+        total = max(float(heat.sum()), np.finfo(float).tiny)
+        found = []
+        for place in np.argsort(-heat, axis=None, kind="stable")[:k]:
+            y, x = divmod(int(place), heat.shape[1])
+            share = float(heat[y, x])
+            seen, expected = self.values[image, y, x], self.expected[image, y, x]
+            found.append(Reason(f"row {y}, column {x}", share, share / total, _pixel(seen), _pixel(expected)))
+        return found
+
+
+def explain(detector: Detector, X: Any) -> Explanation | SequenceExplanation | ImageExplanation:
+    """Say which columns, moments or pixels make data anomalous, and what was expected in their place.
 
     Args:
         detector: fitted.
-        X: `(N, M)` rows with the columns of the fit: an array, a frame, or the path of a file, which is
-            read whole.
+        X: data like those of the fit: an array, a frame, or the path of a file or folder, which is read
+            whole.
+
+    Returns:
+        An `Explanation` of rows, or of the steps of a long series; a `SequenceExplanation` where a score is
+        of a whole sequence; an `ImageExplanation`.
 
     Raises:
         sklearn.exceptions.NotFittedError: the detector is not fitted.
@@ -110,24 +215,111 @@ def explain(detector: Detector, X: Any) -> Explanation:
         'x1'
     """
     check_is_fitted(detector)
-    if isinstance(X, str | Path):
-        X = pa.concat_tables(open_source(X).batches(detector.encoder_.schema_))
-    parts = [_of_member(member, X) for member in detector.members_]
-    shares = np.mean([part[0] for part in parts], axis=0)
+    kind = detector.data_kind()
+    pieces = kind.pieces(X, detector.encoder_)
+    if isinstance(kind, Series):
+        return _of_sequences(detector, kind, next(iter(pieces)))
+    if isinstance(kind, Pictures):
+        return _of_images(detector, X)
+    table = pa.concat_tables(pieces) if isinstance(X, str | Path) else X
+    return _of_rows(detector, table)
+
+
+def _of_rows(detector: Detector, X: Any) -> Explanation:
     encoder = detector.encoder_
-    values = encoder.values(X)
-    expected = encoder.decode(parts[0][1])
+    assert isinstance(encoder, TableEncoder)
+    shares, reached = [], []
+    for member in detector.members_:
+        rows = torch.from_numpy(member.encoder.transform(X))
+        away = in_blocks(residual, member.model, rows, member.sigma).numpy()
+        shares.append(_by_column(away**2, encoder.slots, encoder.n_columns))
+        reached.append(rows.numpy() - away)
     names = encoder.column_names
-    return Explanation(names, shares, _objects(values, names), _objects(expected, names))
+    values = _objects(encoder.values(X), names)
+    return Explanation(names, np.mean(shares, axis=0), values, _objects(encoder.decode(reached[0]), names))
 
 
-def _of_member(member: Member, X: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Shares of the columns `(N, C)` and the reconstruction `(N, D)`."""
-    rows = torch.from_numpy(member.encoder.transform(X))
-    away = in_blocks(residual, member.model, rows, member.sigma).numpy()
-    shares = np.zeros((len(away), member.encoder.n_columns))
-    np.add.at(shares.T, member.encoder.slots, (away**2).T)
-    return shares, rows.numpy() - away
+def _of_images(detector: Detector, X: Any) -> ImageExplanation:
+    encoder = detector.encoder_
+    assert isinstance(encoder, ImageEncoder)
+    images = encoder.images(X)
+    shares, reached = [], []
+    for member in detector.members_:
+        x = torch.from_numpy(member.encoder.transform(images))
+        away = in_blocks(residual, member.model, x, member.sigma).numpy()
+        shares.append(np.moveaxis(away**2, 1, 3))
+        reached.append(x.numpy() - away)
+    return ImageExplanation(np.mean(shares, axis=0), encoder.values(images), encoder.decode(reached[0]))
+
+
+def _of_sequences(detector: Detector, kind: Series, piece: Sequences) -> Explanation | SequenceExplanation:
+    encoder = detector.encoder_
+    assert isinstance(encoder, SequenceEncoder)
+    per_step = kind.unit(piece) == "step"
+    shares, reached = [], []
+    for member in detector.members_:
+        spread, there = _of_steps(kind, member, piece, folded=not per_step)
+        shares.append(spread)
+        reached.append(there)
+    mean, names = np.mean(shares, axis=0), encoder.column_names
+    values = _objects(encoder.values(piece), names)
+    wanted = _objects(encoder.decode(reached[0]), names)
+    if per_step:
+        order = np.argsort(piece.places)
+        return Explanation(names, mean[order], values[order], wanted[order])
+    cuts = np.cumsum(piece.lengths)[:-1]
+    mean = mean / np.repeat(piece.lengths, piece.lengths)[:, None]
+    labels = [
+        [piece.label(n, t)[1] for t in range(length)] for n, length in enumerate(piece.lengths.tolist())
+    ]
+    return SequenceExplanation(
+        names, np.split(mean, cuts), np.split(values, cuts), np.split(wanted, cuts), labels
+    )
+
+
+def _of_steps(
+    kind: Series, member: Member, piece: Sequences, folded: bool
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Shares of the columns `(S, C)` and the reconstruction of each step `(S, D)`.
+
+    A step's score is of the frame of steps that ends with it. Its shares are summed over the frame, or
+    folded back to the steps where they arise; what falls before the start counts for the first step.
+    """
+    encoder, model = member.encoder, member.model
+    assert isinstance(encoder, SequenceEncoder)
+    assert isinstance(model, RecurrentEnergy)
+    frame, width, count = model.frame, encoder.width, encoder.n_columns
+    slots = torch.from_numpy(np.asarray(encoder.slots))
+
+    def parts(energy: EnergyModel, x: Tensor, sigma: float) -> Tensor:
+        away = residual(energy, x, sigma).reshape(-1, frame, width)
+        squares = away.new_zeros(len(away), frame, count).index_add_(2, slots.to(away.device), away**2)
+        latest = x.reshape(-1, frame, width)[:, -1] - away[:, -1]
+        spread = squares.flatten(1) if folded else squares.sum(1)
+        return torch.cat([spread, latest], dim=1)
+
+    found = kind.judge(parts, member, piece)
+    spread, expected = found[:, :-width], found[:, -width:]
+    if not folded:
+        return spread, expected
+    shares = np.zeros((len(spread), count))
+    firsts = np.repeat(np.cumsum(piece.lengths) - piece.lengths, piece.lengths)
+    for lag in range(frame):
+        where = np.maximum(np.arange(len(spread)) - lag, firsts)
+        place = frame - 1 - lag
+        np.add.at(shares, where, spread[:, place * count : (place + 1) * count])
+    return shares, expected
+
+
+def _by_column(squares: NDArray[np.float64], slots: NDArray[np.intp], count: int) -> NDArray[np.float64]:
+    """Squares of encoded inputs `(N, D)` summed by the user's columns: `(N, C)`."""
+    shares = np.zeros((len(squares), count))
+    np.add.at(shares.T, slots, squares.T)
+    return shares
+
+
+def _pixel(values: NDArray[Any]) -> Any:
+    return values.item() if values.size == 1 else tuple(values.tolist())
 
 
 def _objects(values: dict[str, NDArray[Any]], names: tuple[str, ...]) -> NDArray[np.object_]:

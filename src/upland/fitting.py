@@ -10,19 +10,22 @@ cross-conformal p-values come to uniform.
 import copy
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from functools import partial
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from upland.data.memory import MemoryRows, NormalRows
-from upland.data.tables import TableEncoder
+from upland.checkpoints import Checkpoint
+from upland.data.encoder import Encoder
+from upland.data.memory import NormalRows
 from upland.models.base import EnergyModel
 from upland.objectives import Objective, neighbour_spacing
+from upland.progress import Show
 from upland.training import History, Settings, Training, shuffled_batches
 
 Indices = NDArray[np.int64]
@@ -46,7 +49,7 @@ PIECE = 65_536  # rows of a piece of a streamed file
 class Member:
     """An encoder and the model trained on what it encodes, blind to the member's held-out rows."""
 
-    encoder: TableEncoder
+    encoder: Encoder
     model: EnergyModel
     sigma: float
     history: History
@@ -57,7 +60,7 @@ class Recipe:
     """What every member is made with.
 
     Args:
-        build: `(width, generator) -> model`.
+        build: `(fitted encoder, generator) -> model`.
         objective: `(model, batch, sigma, generator) -> scalar`.
         noise: sigma, or "auto" for 1.5 times the spacing of neighbours among the member's training rows.
         encoder: an encoder that has seen nothing yet; each member fits a copy.
@@ -69,10 +72,10 @@ class Recipe:
         seed: of everything random.
     """
 
-    build: Callable[[int, torch.Generator], EnergyModel]
+    build: Callable[[Encoder, torch.Generator], EnergyModel]
     objective: Objective
     noise: float | Literal["auto"]
-    encoder: TableEncoder
+    encoder: Encoder
     epochs: int | None
     batch_size: int
     learning_rate: float
@@ -110,7 +113,10 @@ def length(rows: int, width: int, a_pass: int) -> int:
 
 
 def held_out_rows(
-    n: int, kind: Literal["auto", "split", "cross"], generator: np.random.Generator
+    n: int,
+    kind: Literal["auto", "split", "cross"],
+    generator: np.random.Generator,
+    blocks: Indices | None = None,
 ) -> list[Indices]:
     """The rows that calibrate, for each member: sorted indices.
 
@@ -118,7 +124,11 @@ def held_out_rows(
         n: number of rows, at least 2.
         kind: one set (split), five folds (cross), or by the number of rows (auto).
         generator: decides who is held out.
+        blocks: `(n,)` numbers, from 0, of blocks that are held out whole; None where each row stands alone.
     """
+    if blocks is not None and blocks[-1] + 1 < n:
+        whole = held_out_rows(int(blocks[-1]) + 1, kind, generator)
+        return [np.flatnonzero(np.isin(blocks, part)) for part in whole]
     order = generator.permutation(n)
     if kind == "split" or (kind == "auto" and n >= SPLIT_FROM):
         size = min(max(1, round(CALIBRATION_SHARE * n)), CALIBRATION_MOST)
@@ -130,8 +140,47 @@ def check_columns(source: NormalRows, recipe: Recipe) -> None:
     """Refuse or warn of columns by all the rows in memory, before any is held out; a streamed file is
     checked as it is read.
     """
-    if isinstance(source, MemoryRows):
-        copy.deepcopy(recipe.encoder).fit(source.take(np.arange(source.n_rows)))
+    if source.in_memory:
+        copy.deepcopy(recipe.encoder).fit_batches([source.take(np.arange(source.n_rows))])
+
+
+def fit_members(
+    source: NormalRows,
+    folds: Sequence[Indices],
+    recipe: Recipe,
+    saved: Checkpoint | None,
+    show: Show,
+) -> list[Member]:
+    """A member for each set of held-out rows; where the user interrupts, those that are done.
+
+    Args:
+        source: all normal rows.
+        folds: what each member must not see.
+        recipe: what they are made with.
+        saved: where they are kept while training.
+        show: draws the progress.
+    """
+    members: list[Member] = []
+    for number, held_out in enumerate(folds):
+        try:
+            member = fit_member(
+                source,
+                held_out,
+                recipe,
+                number,
+                resume=partial(saved.resume, number) if saved else None,
+                after_look=partial(saved.save, number) if saved else None,
+                progress=partial(show, number),
+            )
+        except KeyboardInterrupt:
+            if not members:
+                raise
+            warnings.warn(f"interrupted: {number} of {len(folds)} members are kept", stacklevel=3)
+            break
+        members.append(member)
+        if member.history.stopped == "interrupted":
+            break
+    return members
 
 
 def fit_member(
@@ -161,7 +210,7 @@ def fit_member(
     weights = torch.Generator().manual_seed(int(recipe.generator(1).integers(2**31)))
     training_rows = np.setdiff1d(seen, validation, assume_unique=True)
     batch = min(recipe.batch_size, training_rows.size)
-    if isinstance(source, MemoryRows):
+    if source.in_memory:
         encoder.fit_batches([source.take(seen)] * max(1, 2 // seen.size))  # of two rows one is held out
         rows = torch.from_numpy(encoder.transform(source.take(training_rows)))
         batches = shuffled_batches(rows, batch, weights)
@@ -170,8 +219,8 @@ def fit_member(
         skip = np.union1d(held_out, validation)
         batches = _streamed(source, encoder, skip, batch, recipe.generator(number, 3))
     checking = validation if validation.size else training_rows
-    sigma = _sigma(source, encoder, training_rows, recipe, number)
-    model = recipe.build(encoder.width, weights).to(recipe.device)
+    model = recipe.build(encoder, weights).to(recipe.device)
+    sigma = _sigma(source, encoder, model, training_rows, recipe, number)
     start = {name: value.detach().clone() for name, value in model.named_parameters()}
     training = Training(
         model,
@@ -196,16 +245,29 @@ def _validation_rows(seen: Indices, generator: np.random.Generator) -> Indices:
     return np.sort(generator.choice(seen, size, replace=False))
 
 
-def _sigma(source: NormalRows, encoder: TableEncoder, rows: Indices, recipe: Recipe, number: int) -> float:
+def _sigma(
+    source: NormalRows,
+    encoder: Encoder,
+    model: EnergyModel,
+    rows: Indices,
+    recipe: Recipe,
+    number: int,
+) -> float:
+    """The noise that is told, or 1.5 times the spacing of neighbours among the points of some rows."""
     if recipe.noise != "auto":
         return recipe.noise
-    some = recipe.generator(number, 5).choice(rows, min(rows.size, SPACING_ROWS), replace=False)
+    generator = recipe.generator(number, 5)
+    some = generator.choice(rows, min(rows.size, SPACING_ROWS), replace=False)
     near = torch.from_numpy(encoder.transform(source.take(np.sort(some))))
-    return SPACINGS * neighbour_spacing(near, NOISE_LEAST / SPACINGS, NOISE_MOST / SPACINGS)
+    with torch.no_grad():
+        points = model.factors(near.to(recipe.device))[0].cpu().flatten(1)
+    if points.shape[0] > SPACING_ROWS:
+        points = points[generator.choice(points.shape[0], SPACING_ROWS, replace=False)]
+    return SPACINGS * neighbour_spacing(points, NOISE_LEAST / SPACINGS, NOISE_MOST / SPACINGS)
 
 
 def _streamed(
-    source: NormalRows, encoder: TableEncoder, skip: Indices, batch: int, generator: np.random.Generator
+    source: NormalRows, encoder: Encoder, skip: Indices, batch: int, generator: np.random.Generator
 ) -> Iterator[Tensor]:
     """Endless batches straight from a file, each pass in a new order."""
     while True:
@@ -228,8 +290,8 @@ def _warn_if_unmoved(model: nn.Module, start: dict[str, Tensor], history: Histor
         warnings.warn(f"training did not move these weights: {', '.join(unmoved)}", stacklevel=2)
 
 
-def as_energy(module: nn.Module | Callable[[int], nn.Module], width: int) -> nn.Module:
-    """The user's module, or what the user's function makes for a width; a copy, so that members share
-    nothing.
+def as_energy(module: nn.Module | Callable[[Any], nn.Module], size: Any) -> nn.Module:
+    """The user's module, or what the user's function makes for a width or shape; a copy, so that members
+    share nothing.
     """
-    return copy.deepcopy(module) if isinstance(module, nn.Module) else module(width)
+    return copy.deepcopy(module) if isinstance(module, nn.Module) else module(size)

@@ -1,5 +1,5 @@
-r"""What is minimised: functions `(model, x, sigma, generator) -> scalar`, the mean over the points of x: its rows, or
-the factors of a model whose density is a product (`EnergyModel.factors`).
+r"""What is minimised: functions `(model, x, sigma, generator) -> scalar`, the mean over the points of x: its
+rows, or the factors of a model whose density is a product (`EnergyModel.factors`).
 
 Both fit grad E to the gradient of a log density without sampling or a partition function. With f(x) = x -
 grad E(x) and the score s(x) = -grad E(x) / sigma^2, so that E / sigma^2 is in nats:

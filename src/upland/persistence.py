@@ -16,16 +16,25 @@ import torch
 from torch import nn
 
 from upland import __version__
+from upland.arguments import plain_argument
 from upland.calibration import Calibration
+from upland.data.encoder import Encoder
+from upland.data.images import ImageEncoder
+from upland.data.steps import SequenceEncoder
 from upland.data.tables import TableEncoder
-from upland.detection import Detector, plain_argument
+from upland.detection import Detector
 from upland.detectors import EnergyDetector
 from upland.fitting import Member
 from upland.tensorfile import TensorFileError, read_tensors, write_tensors
 from upland.training import History
 
 DETECTORS: dict[str, type[EnergyDetector]] = {"EnergyDetector": EnergyDetector}
-_TUPLES = ("hidden", "categorical", "ignore")
+ENCODERS: dict[str, type[Encoder]] = {
+    "table": TableEncoder,
+    "sequence": SequenceEncoder,
+    "image": ImageEncoder,
+}
+_TUPLES = ("hidden", "categorical", "ignore", "filters", "size")
 
 
 def save(detector: Detector, path: str | Path, overwrite: bool = True) -> None:
@@ -58,14 +67,18 @@ def save(detector: Detector, path: str | Path, overwrite: bool = True) -> None:
             f"{number}/model/{k}": v.detach().cpu().numpy() for k, v in member.model.state_dict().items()
         }
         members.append({"encoder": schema, "sigma": member.sigma, "history": member.history.to_json()})
-    tensors["calibration/scores"] = detector.calibration_.scores
-    if detector.calibration_.folds is not None:
-        tensors["calibration/folds"] = detector.calibration_.folds
+    for unit, known in detector.calibrations_.items():
+        tensors[f"calibration/{unit}/scores"] = known.scores
+        if known.folds is not None:
+            tensors[f"calibration/{unit}/folds"] = known.folds
     manifest = {
         "kind": "detector",
         "detector": type(detector).__name__,
         "arguments": _plain_arguments(detector),
         "own_module": detector.get_params(deep=False).get("model") is not None,
+        "data": detector.kind_,
+        "unit": detector.unit_,
+        "calibrated": sorted(detector.calibrations_),
         "members": members,
         "offset": detector.offset_,
         "rows": detector.n_samples_fit_,
@@ -121,7 +134,9 @@ def load(path: str | Path, model: nn.Module | None = None) -> EnergyDetector:
         raise ValueError(f"{path} was fitted with a module of your own: give it as load(path, model=module)")
     if model is not None and not manifest["own_module"]:
         raise ValueError(f"{path} was fitted with upland's own model: leave model out")
-    arguments: dict[str, Any] = {k: tuple(v) if k in _TUPLES else v for k, v in manifest["arguments"].items()}
+    arguments: dict[str, Any] = {
+        k: tuple(v) if k in _TUPLES and isinstance(v, list) else v for k, v in manifest["arguments"].items()
+    }
     if unknown := sorted(arguments.keys() - DETECTORS[name]().get_params()):
         raise TensorFileError(
             Path(path),
@@ -130,23 +145,33 @@ def load(path: str | Path, model: nn.Module | None = None) -> EnergyDetector:
         )
     detector = DETECTORS[name](**arguments, model=model)
     detector.restore(
-        [_member(detector, k, record, tensors, path) for k, record in enumerate(manifest["members"])],
-        Calibration(tensors["calibration/scores"], tensors.get("calibration/folds")),
+        manifest["data"],
+        manifest["unit"],
+        [
+            _member(detector, ENCODERS[manifest["data"]], k, record, tensors, path)
+            for k, record in enumerate(manifest["members"])
+        ],
+        {unit: _calibration(tensors, unit) for unit in manifest["calibrated"]},
         manifest["offset"],
         manifest["rows"],
     )
     return detector
 
 
+def _calibration(tensors: Mapping[str, Any], unit: str) -> Calibration:
+    return Calibration(tensors[f"calibration/{unit}/scores"], tensors.get(f"calibration/{unit}/folds"))
+
+
 def _member(
     detector: EnergyDetector,
+    kind: type[Encoder],
     number: int,
     record: Mapping[str, Any],
     tensors: Mapping[str, Any],
     path: str | Path,
 ) -> Member:
-    encoder = TableEncoder.from_state(record["encoder"], _under(tensors, f"{number}/encoder/"))
-    module = detector.build_model(encoder.width)
+    encoder = kind.from_state(record["encoder"], _under(tensors, f"{number}/encoder/"))
+    module = detector.build_model(encoder)
     weights = {name: torch.from_numpy(value) for name, value in _under(tensors, f"{number}/model/").items()}
     try:
         module.load_state_dict(weights)

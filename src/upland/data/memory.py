@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -13,6 +14,9 @@ from numpy.typing import NDArray
 
 from upland.data.frames import as_rows, check_size
 from upland.data.sources import Source, open_source, suffix_of
+
+FILE_ROWS = 4_096
+"""Rows of a file beyond memory that its digest is of."""
 
 CELLS_IN_MEMORY = 200_000_000
 """Files of more numbers than this are left on the disk and streamed."""
@@ -29,11 +33,18 @@ class NormalRows(Protocol):
     def names(self) -> list[str]:
         """The names of the columns."""
 
+    @property
+    def in_memory(self) -> bool:
+        """Whether all rows can be taken at once."""
+
     def take(self, rows: NDArray[np.int64]) -> Any:
         """The rows of these sorted numbers, as a table."""
 
     def shuffled(self, generator: np.random.Generator, skip: NDArray[np.int64], size: int) -> Iterator[Any]:
         """Every row but the skipped ones once, in a new order, as tables of about `size` rows."""
+
+    def digest(self) -> str:
+        """What tells these rows from others: SHA-256 of their values."""
 
 
 class MemoryRows:
@@ -46,6 +57,8 @@ class MemoryRows:
         TypeError: For data that are no table.
         ValueError: For a wrong shape.
     """
+
+    in_memory = True
 
     def __init__(self, X: object) -> None:
         looked = as_rows(X)
@@ -63,6 +76,10 @@ class MemoryRows:
         for start in range(0, order.size, size):
             yield self.take(order[start : start + size])
 
+    def digest(self) -> str:
+        """SHA-256 of every value."""
+        return digest_of(self.take(np.arange(self.n_rows)))
+
 
 class FileRows:
     """A file whose rows are counted, as `NormalRows`.
@@ -70,6 +87,8 @@ class FileRows:
     Args:
         source: A Parquet or Arrow file.
     """
+
+    in_memory = False
 
     def __init__(self, source: Source) -> None:
         self._source, self.n_rows, self.names = source, source.n_rows or 0, list(source.names)
@@ -83,6 +102,11 @@ class FileRows:
     ) -> Iterator[pa.Table]:
         """Every row but the skipped ones once, in a new order."""
         return self._source.shuffled(generator, skip, size)
+
+    def digest(self) -> str:
+        """SHA-256 of some thousands of rows spread over the file."""
+        some = np.linspace(0, self.n_rows - 1, num=min(self.n_rows, FILE_ROWS)).astype(np.int64)
+        return digest_of(self.take(np.unique(some)))
 
 
 def normal_rows(X: object) -> NormalRows:
@@ -107,6 +131,21 @@ def take_rows(X: Any, rows: NDArray[np.int64]) -> Any:
     if isinstance(X, pa.Table):
         return X.take(pa.array(rows))
     return nw.from_native(X)[rows].to_native()
+
+
+def digest_of(table: Any) -> str:
+    """SHA-256 of a table's values."""
+    digest = hashlib.sha256()
+    if isinstance(table, np.ndarray):
+        plain = table.dtype != object
+        digest.update(np.ascontiguousarray(table).tobytes() if plain else repr(table.tolist()).encode())
+        return digest.hexdigest()
+    for series in nw.from_native(table).iter_columns():
+        if series.dtype.is_numeric() and not series.is_null().any():
+            digest.update(np.ascontiguousarray(series.to_numpy()).tobytes())
+        else:
+            digest.update(repr(series.to_list()).encode())
+    return digest.hexdigest()
 
 
 def _indexable(X: Any) -> Any:

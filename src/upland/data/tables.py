@@ -30,6 +30,7 @@ from upland.data.matching import as_names, check_kind, find_positions, listed, r
 from upland.data.plans import Codes, OneHot, decode_one_hot, decode_plain, plan_one_hot, plan_plain, shown
 from upland.data.schema import Schema
 from upland.data.values import Values, floats, levels
+from upland.data.vocabularies import pack, unpack
 
 FORMAT = 1
 _BLOCK = 1 << 16
@@ -62,6 +63,8 @@ class TableEncoder:
         >>> encoder.transform(np.array([[1.0, 5.0], [3.0, 5.0]])).tolist()
         [[0.0, 0.0], [2.0, 0.0]]
     """
+
+    kind: Literal["table"] = "table"
 
     def __init__(
         self,
@@ -146,6 +149,20 @@ class TableEncoder:
     def width(self) -> int:
         """Number of encoded dimensions D."""
         return self._fitted.width
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of an encoded row, (D,)."""
+        return (self.width,)
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The columns that a table must have."""
+        return self._fitted.inputs
+
+    def describe(self) -> list[dict[str, str]]:
+        """Name and kind of each column in use."""
+        return [{"name": column.name, "kind": column.kind} for column in self._fitted.columns]
 
     @property
     def column_names(self) -> tuple[str, ...]:
@@ -301,7 +318,7 @@ class TableEncoder:
         for position, record in enumerate(schema["columns"]):
             if len(record["levels"]) + len(record["rare"]) > _INLINE_LEVELS:
                 for field in ("levels", "rare"):
-                    tensors |= _pack(record[field], f"column{position}.{field}")
+                    tensors |= pack(record[field], f"column{position}.{field}")
                     record[field] = None
         manifest = {
             "format": FORMAT,
@@ -315,7 +332,7 @@ class TableEncoder:
         return manifest, tensors
 
     @classmethod
-    def from_state(cls, manifest: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> TableEncoder:
+    def from_state(cls, manifest: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> Self:
         """Rebuild an encoder that gives the same bits; raises ValueError for what `to_state` did not
         write.
         """
@@ -335,7 +352,7 @@ class TableEncoder:
         schema["columns"] = [
             {
                 **record,
-                **{field: _unpack(tensors, f"column{position}.{field}") for field in ("levels", "rare")},
+                **{field: unpack(tensors, f"column{position}.{field}") for field in ("levels", "rare")},
             }
             if record.get("levels") is None
             else record
@@ -362,23 +379,3 @@ def _block(rows: Rows, where: Sequence[int], whole: bool, start: int, stop: int)
     for place, position in enumerate(where):
         x[:, place] = floats(rows.read(position)[start:stop])
     return x
-
-
-def _pack(words: Sequence[str], name: str) -> dict[str, NDArray[Any]]:
-    parts = [word.encode("utf-8", "surrogatepass") for word in words]
-    lengths = np.array([len(part) for part in parts], dtype=np.int64)
-    return {f"{name}.text": np.frombuffer(b"".join(parts), dtype=np.uint8).copy(), f"{name}.lengths": lengths}
-
-
-def _unpack(tensors: Mapping[str, NDArray[Any]], name: str) -> list[str]:
-    try:
-        text, lengths = tensors[f"{name}.text"].tobytes(), tensors[f"{name}.lengths"]
-    except KeyError as error:
-        raise ValueError(f"the table encoder's tensor {error.args[0]!r} is lacking") from None
-    ends = np.cumsum(lengths)
-    if len(text) != (int(ends[-1]) if len(ends) else 0):
-        raise ValueError(f"the table encoder's tensor {name!r} does not fit its lengths")
-    return [
-        text[end - length : end].decode("utf-8", "surrogatepass")
-        for end, length in zip(ends.tolist(), lengths.tolist(), strict=True)
-    ]

@@ -1,0 +1,96 @@
+"""SMAP, MSL and NAB: every method of `series_peers.py` on every series, by AUROC, AUPRC and VUS-PR.
+
+Each series has a detector of its own (protocol in `series.py`, VUS-PR in `vus.py`); there is no point
+adjustment. Rows are written as they come; a second call with the same output does what is missing. Where the
+method does not depend on the seed, one seed is run and its row repeated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import peers, series
+from benchmarks.records import Records, command, data_argument
+from benchmarks.series_peers import DETERMINISTIC, SERIES_OURS, SERIES_PEERS
+from benchmarks.vus import vus_pr
+
+METHODS = {**SERIES_PEERS, **SERIES_OURS}
+KEYS = ("collection", "series", "seed", "method")
+
+
+def arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = command(__doc__)
+    data_argument(parser)
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), metavar="METHOD")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument(
+        "--collections", nargs="+", choices=series.COLLECTIONS, default=list(series.COLLECTIONS)
+    )
+    parser.add_argument(
+        "--output", type=Path, required=True, help="JSON file of results, taken up if it exists"
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = arguments(argv)
+    records = Records.open(options.output, KEYS)
+    for method in options.methods:
+        steps = np.random.RandomState(0).randn(256, 3)
+        peers.run(METHODS[method], steps, steps, 0)  # untimed: no measured time holds an import
+    for seed in options.seeds:
+        for collection in options.collections:
+            run_collection(records, options.data, collection, seed, options.methods)
+    return 0
+
+
+def run_collection(records: Records, data: Path, collection: str, seed: int, methods: Sequence[str]) -> None:
+    """Every series and method that has no row yet; series that cannot be ranked are left out, and told."""
+    left_out = []
+    for name, split in series.load_collection(data, collection):
+        if not split.can_be_ranked:
+            left_out.append(name)
+            continue
+        for method in methods:
+            key = {"collection": collection, "series": name, "seed": seed, "method": method}
+            if records.find(**key) is None:
+                row = repeated(records, **key) if method in DETERMINISTIC else None
+                row = row or measured(split, method, seed)
+                records.add({"benchmark": "telemetry", **row, **key})
+                tell(records.rows[-1])
+    if left_out:
+        print(f"{collection}: {len(left_out)} without an anomaly to rank: {', '.join(left_out)}", flush=True)
+
+
+def repeated(records: Records, **key: Any) -> dict[str, Any] | None:
+    """A row of the same series and method under another seed."""
+    same = [name for name in KEYS if name != "seed"]
+    return next((dict(row) for row in records.rows if all(row[name] == key[name] for name in same)), None)
+
+
+def measured(split: series.SeriesSplit, method: str, seed: int) -> dict[str, Any]:
+    result = peers.run(METHODS[method], split.train, split.test, seed)
+    sizes = dict(zip(("n_train", "n_channels"), split.train.shape, strict=True))
+    share = {"n_test": len(split.test), "anomalous_share": float(split.labels.mean())}
+    values = series.measures(split.labels, result.scores) | {"vus_pr": vus_pr(split.labels, result.scores)}
+    seconds = {"fit_seconds": result.fit_seconds, "score_seconds": result.score_seconds}
+    return {**sizes, **share, **values, **seconds}
+
+
+def tell(row: dict[str, Any]) -> None:
+    print(
+        f"{row['collection']:5} {row['series'][:40]:40} seed {row['seed']}  {row['method']:17}"
+        f" AUROC {row['auroc']:.4f}  AUPRC {row['auprc']:.4f}  VUS-PR {row['vus_pr']:.4f}"
+        f"  fit {row['fit_seconds']:.1f} s  score {row['score_seconds']:.2f} s",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,46 @@
+"""scikit-learn's face of a detector: higher = more normal, +1 for inliers and -1 for outliers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, OutlierMixin
+
+from upland.calibration import Floats
+
+
+class OutlierContract(OutlierMixin, BaseEstimator, ABC):
+    """What scikit-learn asks of an outlier detector, from anomaly scores and an offset: abstract."""
+
+    @abstractmethod
+    def anomaly_score(self, X: Any) -> Floats:
+        """How anomalous data are, higher = worse."""
+
+    @abstractmethod
+    def offset_of(self, X: Any) -> float:
+        """What `decision_function` subtracts for such data, in the units and the sign of `score_samples`."""
+
+    def score_samples(self, X: Any) -> Floats:
+        """The anomaly score with scikit-learn's sign, higher = more normal: `(N, M) -> (N,)`."""
+        return -self.anomaly_score(X)
+
+    def decision_function(self, X: Any) -> Floats:
+        """`score_samples - offset_`, negative for outliers: `(N, M) -> (N,)`."""
+        return self.score_samples(X) - self.offset_of(X)
+
+    def predict(self, X: Any) -> NDArray[np.int64]:
+        """+1 for inliers, -1 for outliers: `(N, M) -> (N,)`."""
+        return np.where(self.decision_function(X) < 0, -1, 1)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return "calibrations_" in vars(self)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.categorical = True
+        tags.input_tags.string = True
+        return tags

@@ -1,0 +1,254 @@
+"""Picture files and Pillow images to pixels: what each is by its header, and its pixels `(H, W, C)`.
+
+PNG, JPEG, BMP, TIFF, GIF, WebP and PNM are read by Pillow. Every picture becomes one of four things: grey or
+colour of 8 bits, grey of 16 bits, grey float (a TIFF). Palettes, CMYK, YCbCr and HSV become RGB; one-bit
+pictures become grey of 0 and 255; alpha is dropped; the camera's orientation (EXIF) is applied. Pillow reads
+colour of 16 bits as 8 bits.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+import sys
+import warnings
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    Picture = Path | Image
+
+SUFFIXES = frozenset(
+    {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp", ".pgm", ".ppm", ".pbm"}
+)
+"""What picture files are called."""
+
+_COLOUR = frozenset({"P", "PA", "RGB", "RGBX", "RGBA", "RGBa", "CMYK", "YCbCr", "HSV"})
+_GREY = frozenset({"1", "L", "LA"})
+_GREY16 = frozenset({"I;16", "I;16B", "I;16L", "I;16N"})
+_ALPHA = frozenset({"PA", "RGBA", "RGBa", "LA"})
+_ORIENTATION = 0x0112
+_BROKEN = (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, struct.error, zlib.error)
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a picture is, by what stands before its pixels.
+
+    Args:
+        height: pixels from top to bottom.
+        width: pixels from left to right.
+        channels: 1 or 3, without alpha.
+        dtype: uint8, uint16 or float32.
+    """
+
+    height: int
+    width: int
+    channels: int
+    dtype: np.dtype[Any]
+
+    def __str__(self) -> str:
+        return f"{self.height} x {self.width} of {self.channels} channels, {self.dtype}"
+
+
+def header_of(pixels: NDArray[Any]) -> Header:
+    """What pixels `(H, W, C)` are."""
+    height, width, channels = pixels.shape
+    return Header(height, width, channels, pixels.dtype.newbyteorder("="))
+
+
+def pillow() -> ModuleType:
+    """The module `PIL.Image`.
+
+    Raises:
+        ImportError: Pillow is not installed; the message says how to.
+    """
+    try:
+        import PIL.Image
+    except ImportError:
+        raise ImportError("picture files are read by Pillow: pip install 'upland[images]'") from None
+    return PIL.Image
+
+
+def is_pillow(x: object) -> bool:
+    """Whether this is a Pillow image; does not import Pillow."""
+    module = sys.modules.get("PIL.Image")
+    return module is not None and isinstance(x, module.Image)
+
+
+def is_picture_file(path: Path) -> bool:
+    """Whether a file is called like a picture."""
+    return path.suffix.casefold() in SUFFIXES
+
+
+# -- folders -------------------------------------------------------------------------------------------------
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """The picture files of a folder and of the folders in it, in the natural order of their names.
+
+    Hidden files and files of other kinds are left out; deeper folders too, with a warning.
+
+    Raises:
+        ValueError: there is no picture; the message says what there is.
+    """
+    here = _visible(folder)
+    inside = [entry for sub in here if sub.is_dir() for entry in _visible(sub)]
+    files = [entry for entry in [*here, *inside] if is_picture_file(entry) and entry.is_file()]
+    deeper = [entry for entry in inside if entry.is_dir()]
+    if not files:
+        raise ValueError(f"{folder} holds no images: {_contents(here, inside)}")
+    if deeper:
+        warnings.warn(
+            f"{folder} is read one level deep: left out are {len(deeper)} deeper folders, "
+            f"the first is {deeper[0]}",
+            UserWarning,
+            stacklevel=2,
+        )
+    return sorted(files, key=lambda path: _natural(path.relative_to(folder)))
+
+
+def _visible(folder: Path) -> list[Path]:
+    return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+
+
+def _natural(path: Path) -> list[list[tuple[int, int, str]]]:
+    """A key by which img2 comes before img10."""
+    return [
+        [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name)]
+        for name in (*path.parts[:-1], path.stem, path.suffix)
+    ]
+
+
+def _contents(here: list[Path], inside: list[Path]) -> str:
+    if not here:
+        return "it is empty"
+    files = Counter(entry.suffix or "without suffix" for entry in [*here, *inside] if entry.is_file())
+    folders = sum(entry.is_dir() for entry in here)
+    parts = [f"{count} {suffix}" for suffix, count in files.most_common(5)]
+    if folders:
+        parts.append(f"{folders} folder{'s' if folders > 1 else ''}")
+    return f"it holds {', '.join(parts)}; images are {', '.join(sorted(SUFFIXES))}"
+
+
+# -- reading -------------------------------------------------------------------------------------------------
+
+
+def look(picture: Picture, label: str) -> Header:
+    """What a picture is; reads no pixels of a file.
+
+    Raises:
+        FileNotFoundError, PermissionError: as the file system says, with the path.
+        ValueError: no image, or one that is not supported: too large, of several frames, of a rare mode.
+    """
+    with _opened(picture, label) as image:
+        channels, dtype = _kind(image, label)
+        width, height = image.size
+        if _orientation(image) >= 5:
+            width, height = height, width
+        return Header(height, width, channels, dtype)
+
+
+def read(picture: Picture, label: str) -> tuple[NDArray[Any], bool]:
+    """The pixels `(H, W, C)` of a picture, and whether alpha hid nothing; raises as `look`, and ValueError
+    for a truncated or damaged file.
+    """
+    with _opened(picture, label) as image:
+        channels, dtype = _kind(image, label)
+        turned = _orientation(image)  # before the pixels: a look sees no more
+        image.load()
+        opaque = True
+        if dtype == np.uint8 and (image.mode in _ALPHA or "transparency" in image.info):
+            image = image.convert("RGBA")
+            opaque = bool(np.asarray(image.getchannel("A")).min() == 255)
+        if dtype == np.uint8:
+            image = image.convert("L" if channels == 1 else "RGB")
+        pixels = np.asarray(image)
+        if (
+            dtype == np.uint16
+            and pixels.dtype == np.int32
+            and not 0 <= pixels.min() <= pixels.max() < 1 << 16
+        ):
+            raise ValueError(f"its values reach from {pixels.min()} to {pixels.max()}")
+        pixels = pixels.astype(dtype).reshape(*pixels.shape[:2], channels)
+    return np.ascontiguousarray(_turn(pixels, turned)), opaque
+
+
+@contextmanager
+def _opened(picture: Picture, label: str) -> Iterator[Image]:
+    """A picture with Pillow's errors turned into ones that name it; a file is closed at the end."""
+    module = pillow()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # damage beside the pixels
+            warnings.simplefilter("error", module.DecompressionBombWarning)
+            if isinstance(picture, Path):
+                with module.open(picture) as image:
+                    yield image
+            else:
+                yield picture
+    except (FileNotFoundError, IsADirectoryError):
+        raise FileNotFoundError(f"{label}: there is no such file") from None
+    except PermissionError:
+        raise PermissionError(f"{label}: no permission to read it") from None
+    except _Unsupported as error:
+        raise ValueError(str(error)) from None
+    except (module.DecompressionBombWarning, module.DecompressionBombError):
+        raise ValueError(
+            f"{label} has more than the {module.MAX_IMAGE_PIXELS:,} pixels that Pillow reads for safety: "
+            "make it smaller, or raise PIL.Image.MAX_IMAGE_PIXELS if you trust it"
+        ) from None
+    except _BROKEN as error:
+        reason = "no image" if isinstance(error, module.UnidentifiedImageError) else str(error)
+        raise ValueError(f"{label} cannot be read, it is damaged or no image: {reason}") from error
+
+
+class _Unsupported(Exception):
+    """A sound image of a kind that is not read."""
+
+
+def _kind(image: Image, label: str) -> tuple[int, np.dtype[Any]]:
+    """Channels and dtype of what becomes of an image."""
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1 and image.format != "MPO":  # a camera's JPEG with a preview
+        raise _Unsupported(f"{label} holds {frames} frames: save each as a file of its own")
+    if image.mode in _COLOUR:
+        return 3, np.dtype(np.uint8)
+    if image.mode in _GREY:
+        return 1, np.dtype(np.uint8)
+    if image.mode in _GREY16 or (image.mode == "I" and image.format in ("PNG", "PPM")):
+        return 1, np.dtype(np.uint16)
+    if image.mode == "F":
+        return 1, np.dtype(np.float32)
+    raise _Unsupported(
+        f"{label} is of Pillow's mode {image.mode!r}, which is not supported: save it as grey or RGB"
+    )
+
+
+def _orientation(image: Image) -> int:
+    """The camera's orientation, 1 to 8; Pillow turns TIFFs by itself, and 1 stands for them."""
+    if image.format == "TIFF" or (
+        image.format == "PNG" and not {"exif", "Raw profile type exif"} & set(image.info)
+    ):
+        return 1
+    found = image.getexif().get(_ORIENTATION, 1)
+    return found if isinstance(found, int) and 1 <= found <= 8 else 1
+
+
+def _turn(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Pixels `(H, W, C)` as they were seen."""
+    turned = pixels.swapaxes(0, 1) if orientation >= 5 else pixels
+    vertical = orientation in (3, 4, 7, 8)
+    horizontal = orientation in (2, 3, 6, 7)
+    return turned[:: -1 if vertical else 1, :: -1 if horizontal else 1]

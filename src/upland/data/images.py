@@ -1,0 +1,381 @@
+"""Images to numbers: `(N, C, H, W)` float32 for a model, and the way back to the user's pixels.
+
+What is learned from the normal images is their shape and depth, and the mean m and standard deviation s of
+each channel, or of each pixel (`upland.data.imagestatistics`). A pixel becomes (x - m) / s, bounded by `FAR`.
+An image's code depends on that image alone.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Literal, Self, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from upland.data.imagearrays import Channels
+from upland.data.imagestatistics import PixelSums
+from upland.data.memory import FILE_ROWS
+from upland.data.pictures import Images, as_images, digest, is_image_input
+from upland.data.pixels import Mode, Wish, rounded
+
+__all__ = ["ImageEncoder", "ImageRows", "Images", "as_images", "digest", "is_image_input"]
+
+FORMAT = 1
+FAR = 1e4
+"""The greatest code, in standard deviations."""
+
+BYTES_IN_MEMORY = 800_000_000
+"""Files whose codes take more bytes than this are left on the disk and read when they are needed."""
+
+BYTES_OF_BATCH = 256_000_000
+"""Codes of a batch of a training pass take at most this many bytes."""
+
+_OTHER_SCALE = 16  # floats this many times the greatest of the fit are of another unit
+
+Scaling = Literal["channel", "pixel"]
+_AXES: dict[str, tuple[int, ...]] = {
+    "channel": (0, 1, 2),
+    "pixel": (0,),
+}  # of (n, H, W, C), that are averaged
+
+
+class ImageEncoder:
+    """Encodes images for a model, and decodes what a model expects.
+
+    Input is whatever `as_images` reads: arrays and tensors in either channel order, lists, Pillow images,
+    files, a folder.
+
+    Args:
+        size: (height, width) to bring images to; None takes them as they are and refuses other sizes.
+        mode: "grey" or "rgb" to bring images to; None takes them as they are.
+        channels: "first" or "last", for arrays whose shape can be read either way.
+        scaling: whether each channel or each pixel has a mean and standard deviation of its own.
+        owner: who encodes, for messages.
+
+    Attributes:
+        mean: `(C,)` or `(H, W, C)` of the normal images, in their own units.
+        scale: likewise, what counts as one.
+
+    Example:
+        >>> import numpy as np
+        >>> pictures = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 3), dtype=np.uint8)
+        >>> encoder = ImageEncoder().fit(pictures)
+        >>> encoder.transform(pictures).shape
+        (20, 3, 8, 8)
+        >>> bool((encoder.decode(encoder.transform(pictures)) == pictures).all())
+        True
+    """
+
+    kind: Literal["image"] = "image"
+
+    def __init__(
+        self,
+        *,
+        size: tuple[int, int] | None = None,
+        mode: Mode | None = None,
+        channels: Channels | None = None,
+        scaling: Scaling = "channel",
+        owner: str = "ImageEncoder",
+    ) -> None:
+        if scaling not in get_args(Scaling):
+            raise ValueError(f"scaling must be one of {', '.join(get_args(Scaling))}, got {scaling!r}")
+        wish = Wish(size, mode, channels)
+        self.size, self.mode, self.channels = wish.size, wish.mode, wish.channels
+        self.scaling = scaling
+        self.owner = owner
+
+    def images(self, X: Any) -> Images:
+        """A user's images, brought to this encoder's size and mode; raises as `as_images`."""
+        return as_images(X, size=self.size, mode=self.mode, channels=self.channels)
+
+    # -- fit -------------------------------------------------------------------------------------------------
+
+    def fit(self, X: Any) -> Self:
+        """Learn shape, depth and scaling of normal images, at least two; raises as `as_images`."""
+        return self.fit_batches([X])
+
+    def fit_batches(self, batches: Iterable[Any]) -> Self:
+        """The same from a stream of images, in constant memory; two images in all.
+
+        Raises:
+            ValueError: as `as_images`; fewer than two images; batches of several shapes or depths; numbers
+                too large to square.
+        """
+        sums: PixelSums | None = None
+        for batch in batches:
+            images = self.images(batch)
+            if sums is None:
+                sums = PixelSums(images.shape, images.dtype, _AXES[self.scaling])
+            self._check(images, sums.shape, sums.dtype)
+            for _, pixels in images.chunks():
+                sums.add(pixels.astype(np.float64))
+        if sums is None:
+            raise ValueError("there is no batch to fit on")
+        check_count(sums.count, self.owner)
+        mean, scale = sums.finish()
+        self._settle(sums.shape, sums.dtype, sums.largest, mean, scale)
+        return self
+
+    def _settle(
+        self,
+        shape: tuple[int, int, int],
+        dtype: np.dtype[Any],
+        largest: float,
+        mean: NDArray[np.float64],
+        scale: NDArray[np.float64],
+    ) -> None:
+        self._shape, self._dtype, self._largest = shape, dtype, largest
+        self.mean, self.scale = mean, scale
+
+    def _check(self, images: Images, shape: tuple[int, int, int], dtype: np.dtype[Any]) -> None:
+        """Refuse images of another shape or depth; raises ValueError."""
+        who = images.label(0) if len(images) else "an image"
+        if images.shape[:2] != shape[:2]:
+            raise ValueError(
+                f"{who} is of {_sides(images.shape)} pixels, where the fit had {_sides(shape)}: "
+                f"{self.owner}(size={shape[:2]}) resizes"
+            )
+        if images.shape[2] != shape[2]:
+            ways = {1: "grey", 3: "rgb"}
+            out = f": {self.owner}(mode={ways[shape[2]]!r}) converts" if shape[2] in ways else ""
+            raise ValueError(f"{who} has {images.shape[2]} channels, where the fit had {shape[2]}{out}")
+        if _family(images.dtype) != _family(dtype):
+            raise ValueError(
+                f"{who} is of {images.dtype} pixels, where the fit had {dtype}: bring them to the same depth"
+            )
+
+    # -- what was learned ------------------------------------------------------------------------------------
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape of an encoded image, (C, H, W)."""
+        height, width, channels = self._fitted
+        return channels, height, width
+
+    @property
+    def width(self) -> int:
+        """Number of encoded dimensions, C H W."""
+        return math.prod(self._fitted)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The dtype of the normal images."""
+        _ = self._fitted
+        return self._dtype
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The names of the channels."""
+        return channel_names(self._fitted[2])
+
+    @property
+    def named(self) -> bool:
+        """Whether these names are the user's own; they never are."""
+        return False
+
+    def describe(self) -> list[dict[str, str]]:
+        """Name and kind of each channel."""
+        kind = f"{self.dtype}, {_sides(self._fitted)}"
+        return [{"name": name, "kind": kind} for name in self.inputs]
+
+    @property
+    def _fitted(self) -> tuple[int, int, int]:
+        try:
+            return self._shape
+        except AttributeError:
+            raise ValueError(f"this {self.owner} is not fitted yet: call fit first") from None
+
+    # -- there and back --------------------------------------------------------------------------------------
+
+    def transform(self, X: Any) -> NDArray[np.float32]:
+        """Encode images: `(N, C, H, W)` float32, finite.
+
+        Raises:
+            ValueError: as `as_images`; another size, number of channels or depth than in the fit. The first
+                such image is named.
+        """
+        height, width, channels = self._fitted
+        images = self.images(X)
+        self._check(images, self._shape, self._dtype)
+        codes = np.empty((len(images), channels, height, width), dtype=np.float32)
+        largest = 0.0
+        with np.errstate(over="ignore"):
+            for start, pixels in images.chunks():
+                z = pixels.astype(np.float64)
+                if self._dtype.kind == "f":
+                    largest = max(largest, float(np.abs(z).max()))
+                z -= self.mean
+                z /= self.scale
+                np.clip(z, -FAR, FAR, out=z)
+                codes[start : start + len(z)] = np.moveaxis(z, 3, 1)
+        if largest > _OTHER_SCALE * self._largest > 0:
+            warnings.warn(
+                f"pixels reach {largest:g}, where the fit had {self._largest:g} at most: "
+                "are they in the same unit?",
+                UserWarning,
+                stacklevel=2,
+            )
+        return codes
+
+    def decode(self, Z: NDArray[Any]) -> NDArray[Any]:
+        """Codes `(N, C, H, W)` as images `(N, H, W, C)` in the user's own dtype, within its range."""
+        height, width, channels = self._fitted
+        Z = np.asarray(Z)
+        if Z.shape[1:] != (channels, height, width):
+            raise ValueError(f"codes must have the shape (N, {channels}, {height}, {width}), got {Z.shape}")
+        images = np.empty((len(Z), height, width, channels), dtype=self._dtype)
+        for number, z in enumerate(Z):
+            images[number] = rounded(np.moveaxis(z, 0, 2) * self.scale + self.mean, self._dtype)
+        return images
+
+    def values(self, X: Any) -> NDArray[Any]:
+        """The pixels `(N, H, W, C)` that `transform` encodes, in the types of `decode`; raises as it does."""
+        images = self.images(X)
+        self._check(images, self._fitted, self._dtype)
+        return images.take(np.arange(len(images))).astype(self._dtype, copy=False)
+
+    # -- persistence -----------------------------------------------------------------------------------------
+
+    def to_state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        """A JSON-able manifest and tensors; `from_state` is the exact way back."""
+        manifest = {
+            "format": FORMAT,
+            "size": None if self.size is None else list(self.size),
+            "mode": self.mode,
+            "channels": self.channels,
+            "scaling": self.scaling,
+            "owner": self.owner,
+            "shape": list(self._fitted),
+            "dtype": self._dtype.name,
+            "largest": self._largest,
+        }
+        return manifest, {"mean": self.mean, "scale": self.scale}
+
+    @classmethod
+    def from_state(cls, manifest: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> Self:
+        """Rebuild an encoder that gives the same bits; raises ValueError for what `to_state` did not
+        write.
+        """
+        arguments = {"size", "mode", "channels", "scaling", "owner"}
+        known = arguments | {"format", "shape", "dtype", "largest"}
+        if odd := (set(manifest) ^ known) | (set(tensors) ^ {"mean", "scale"}):
+            raise ValueError(f"not the state of an ImageEncoder: {sorted(odd)} are unknown or lacking")
+        if manifest["format"] != FORMAT:
+            raise ValueError(
+                f"the image encoder's format is {manifest['format']!r}; "
+                f"this version reads {FORMAT}: update upland"
+            )
+        encoder = cls(**{name: manifest[name] for name in arguments})
+        shape, dtype, largest = _sound(manifest)
+        wanted = tuple(
+            length for axis, length in enumerate(shape, start=1) if axis not in _AXES[encoder.scaling]
+        )
+        parts = [np.asarray(tensors[name]) for name in ("mean", "scale")]
+        if any(part.shape != wanted or part.dtype != np.float64 for part in parts):
+            raise ValueError(f"mean and scale of the image encoder must be float64 of shape {wanted}")
+        if not np.isfinite(parts).all() or (parts[1] <= 0).any():
+            raise ValueError("mean and scale of the image encoder must be finite, and scale positive")
+        encoder._settle(shape, dtype, largest, parts[0].copy(), parts[1].copy())
+        return encoder
+
+
+class ImageRows:
+    """Images as `NormalRows`: each is a row; parts of them are `Images`.
+
+    Args:
+        X: whatever `as_images` reads, at least two.
+        size: (height, width) to bring them to.
+        mode: "grey" or "rgb" to bring them to.
+        channels: which axis of an array the channels are, if it can be read either way.
+        owner: who asks, for messages.
+
+    Attributes:
+        n_rows: how many there are.
+        names: the channels.
+        in_memory: whether all are held; files are, up to 800 MB of codes.
+        images: all of them.
+
+    Raises:
+        ValueError: as `as_images`; fewer than two images.
+
+    Example:
+        >>> import numpy as np
+        >>> rows = ImageRows(np.zeros((5, 8, 8), dtype=np.uint8))
+        >>> rows.n_rows, rows.names, len(rows.take(np.array([1, 3])))
+        (5, ['grey'], 2)
+    """
+
+    def __init__(
+        self,
+        X: Any,
+        *,
+        size: tuple[int, int] | None = None,
+        mode: Mode | None = None,
+        channels: Channels | None = None,
+        owner: str = "ImageRows",
+    ) -> None:
+        images = as_images(X, size=size, mode=mode, channels=channels)
+        check_count(len(images), owner)
+        self._bytes = 4 * math.prod(images.shape)
+        fits = len(images) * self._bytes <= BYTES_IN_MEMORY
+        self.images = images.kept() if fits else images
+        self.in_memory = self.images.in_memory
+        self.n_rows = len(images)
+        self.names = list(channel_names(images.shape[2]))
+
+    def take(self, rows: NDArray[np.int64]) -> Images:
+        """The images of these numbers; files are read when the pixels are asked for."""
+        return self.images.select(rows)
+
+    def shuffled(
+        self, generator: np.random.Generator, skip: NDArray[np.int64], size: int
+    ) -> Iterator[Images]:
+        """Every image but the skipped ones once, in a new order, `size` at a time; half as many, or a quarter
+        and so on, where these would take much memory.
+        """
+        while size > 1 and size * self._bytes > BYTES_OF_BATCH:
+            size = (size + 1) // 2
+        order = generator.permutation(np.setdiff1d(np.arange(self.n_rows), skip))
+        for start in range(0, order.size, size):
+            yield self.take(order[start : start + size])
+
+    def digest(self) -> str:
+        """SHA-256 of every pixel, or of some thousands of images where they are beyond memory."""
+        least = self.n_rows if self.in_memory else min(self.n_rows, FILE_ROWS)
+        some = np.linspace(0, self.n_rows - 1, num=least).astype(np.int64)
+        return digest(self.take(np.unique(some)))
+
+
+def channel_names(channels: int) -> tuple[str, ...]:
+    """What channels are called: grey; red, green, blue; and alpha."""
+    return ("grey",) if channels == 1 else ("red", "green", "blue", "alpha")[:channels]
+
+
+def check_count(count: int, owner: str) -> None:
+    """Refuse fewer than two images; raises ValueError."""
+    if count < 2:
+        raise ValueError(f"there is only {count} image, while {owner} needs at least 2 to learn from")
+
+
+def _family(dtype: np.dtype[Any]) -> str:
+    return "float" if dtype.kind == "f" else dtype.name
+
+
+def _sides(shape: tuple[int, ...]) -> str:
+    return f"{shape[0]} x {shape[1]}"
+
+
+def _sound(manifest: Mapping[str, Any]) -> tuple[tuple[int, int, int], np.dtype[Any], float]:
+    """The shape, dtype and greatest value in a manifest; raises ValueError for impossible ones."""
+    shape, name, largest = manifest["shape"], manifest["dtype"], manifest["largest"]
+    whole = isinstance(shape, list) and all(type(side) is int and side > 0 for side in shape)
+    if not whole or len(shape) != 3 or shape[2] not in (1, 3, 4):
+        raise ValueError(f"the image encoder's shape is {shape!r}, which is not that of an image")
+    if name not in ("bool", "uint8", "uint16", "float16", "float32", "float64"):
+        raise ValueError(f"the image encoder's dtype is {name!r}, which is not that of an image")
+    if not isinstance(largest, int | float) or not 0 <= largest < math.inf:
+        raise ValueError(f"the image encoder's greatest value is {largest!r}")
+    return (shape[0], shape[1], shape[2]), np.dtype(name), float(largest)

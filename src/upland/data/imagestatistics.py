@@ -1,0 +1,57 @@
+"""Mean and scale of pixels, in constant memory.
+
+The scale is the standard deviation, but no less than a tenth of the typical one, so that a pixel that was
+constant counts as strange when it moves, but not without bounds. Where all pixels of all images were equal, a
+step of 1/255 of the range counts one.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_LEAST_SHARE = 0.1  # of the typical standard deviation
+_LEVELS = 255  # steps of the range that count one each where nothing varied
+_NOTHING = 1e-6  # of the range: what varies less is rounding
+
+
+class PixelSums:
+    """Sums over images in float64, taken from the first image, so that constants stay exactly constant."""
+
+    def __init__(self, shape: tuple[int, int, int], dtype: np.dtype[Any], axes: tuple[int, ...]) -> None:
+        self.shape, self.dtype, self.axes = shape, dtype, axes
+        self.count, self.largest = 0, 0.0
+        self._times = 0  # numbers in each sum
+
+    def add(self, x: NDArray[np.float64]) -> None:
+        """Images `(n, H, W, C)`; changes them."""
+        if self.count == 0:
+            first = x[:1] if self.axes == (0,) else x[:1, :1, :1]
+            self._zero = first.reshape(first.shape[len(self.axes) :]).copy()
+            self._total, self._squares = np.zeros_like(self._zero), np.zeros_like(self._zero)
+        self.count += len(x)
+        self._times += math.prod(x.shape[axis] for axis in self.axes)
+        self.largest = max(self.largest, float(np.abs(x).max()))
+        with np.errstate(over="ignore", invalid="ignore"):
+            x -= self._zero
+            self._total += x.sum(axis=self.axes)
+            self._squares += np.einsum("nhwc,nhwc->" + ("c" if len(self.axes) == 3 else "hwc"), x, x)
+
+    def finish(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Mean and scale; raises ValueError for numbers too large to square."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            away = self._total / self._times
+            variance = np.maximum(self._squares / self._times - away**2, 0.0)
+            typical = math.sqrt(float(variance.mean()))
+        if not math.isfinite(typical):
+            raise ValueError(
+                f"pixels as large as {self.largest:g} are too large: bring them to a smaller unit"
+            )
+        span = float(np.iinfo(self.dtype).max) if self.dtype.kind == "u" else 1.0
+        if self.dtype.kind == "f":
+            span = self.largest or 1.0
+        least = _LEAST_SHARE * typical if typical > _NOTHING * span else span / _LEVELS
+        return self._zero + away, np.maximum(np.sqrt(variance), least)

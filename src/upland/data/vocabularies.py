@@ -1,0 +1,35 @@
+"""Large vocabularies as tensors: UTF-8 text beside the length of each word."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def pack(words: Sequence[str], name: str) -> dict[str, NDArray[Any]]:
+    """Words as two tensors under a name; `unpack` is the way back."""
+    parts = [word.encode("utf-8", "surrogatepass") for word in words]
+    lengths = np.array([len(part) for part in parts], dtype=np.int64)
+    return {f"{name}.text": np.frombuffer(b"".join(parts), dtype=np.uint8).copy(), f"{name}.lengths": lengths}
+
+
+def unpack(tensors: Mapping[str, NDArray[Any]], name: str) -> list[str]:
+    """The words that `pack` stored under a name.
+
+    Raises:
+        ValueError: a tensor is lacking, or text and lengths do not fit.
+    """
+    try:
+        text, lengths = tensors[f"{name}.text"].tobytes(), tensors[f"{name}.lengths"]
+    except KeyError as error:
+        raise ValueError(f"the table encoder's tensor {error.args[0]!r} is lacking") from None
+    ends = np.cumsum(lengths)
+    if len(text) != (int(ends[-1]) if len(ends) else 0):
+        raise ValueError(f"the table encoder's tensor {name!r} does not fit its lengths")
+    return [
+        text[end - length : end].decode("utf-8", "surrogatepass")
+        for end, length in zip(ends.tolist(), lengths.tolist(), strict=True)
+    ]

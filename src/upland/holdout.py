@@ -1,0 +1,67 @@
+"""Calibrations from what each member has not seen, one for each unit that a score can be of."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from upland.calibration import Calibration, Floats
+from upland.criteria.points import Criterion
+from upland.data.memory import NormalRows
+from upland.fitting import CALIBRATION_MOST, Member
+from upland.kinds import Kind, Unit
+
+
+def calibrated(
+    kind: Kind,
+    criterion: Criterion,
+    members: Sequence[Member],
+    rows: NormalRows,
+    folds: Sequence[NDArray[np.int64]],
+    cross: bool,
+) -> dict[Unit, Calibration]:
+    """Judge the held-out rows, each by the member that has not seen it.
+
+    Args:
+        kind: how the data are read.
+        criterion: what a point is judged by.
+        members: as fitted.
+        rows: all normal rows.
+        folds: what each member has not seen; an interrupted fit has fewer members.
+        cross: whether a single member, too, is one of several folds.
+    """
+    parts: dict[Unit, list[Floats]] = {unit: [] for unit in kind.units}
+    with warnings.catch_warnings():  # a cell may be missing in the held-out rows alone
+        warnings.filterwarnings("ignore", message="missing values")
+        for member, held in zip(members, folds, strict=False):
+            pieces = list(kind.pieces(rows.take(held), member.encoder))
+            judged = [kind.judge(criterion, member, piece)[:, None] for piece in pieces]
+            for unit, found in parts.items():
+                pooled = [kind.pool(v, p, unit)[:, 0] for v, p in zip(judged, pieces, strict=True)]
+                found.append(np.concatenate(pooled))
+    return {unit: calibration_of(unit, scores, cross) for unit, scores in parts.items()}
+
+
+def calibration_of(unit: Unit, scores: Sequence[Floats], cross: bool) -> Calibration:
+    """The calibration from the held-out scores of each fold; of steps some thousands, evenly spread.
+
+    Args:
+        unit: what a score is of.
+        scores: of each fold.
+        cross: whether a single fold is one of several.
+    """
+    if unit == "step":
+        scores = [thinned(part, CALIBRATION_MOST // len(scores)) for part in scores]
+    if len(scores) == 1 and not cross:
+        return Calibration(scores[0])
+    number = np.repeat(np.arange(len(scores)), [len(part) for part in scores])
+    return Calibration(np.concatenate(scores), number)
+
+
+def thinned(values: Floats, most: int) -> Floats:
+    """At most so many of the values, evenly spread."""
+    places = np.unique(np.linspace(0, values.size - 1, num=min(values.size, max(most, 1))).astype(np.int64))
+    return values[places]

@@ -1,0 +1,301 @@
+"""Tables, sequences, images: how each kind of data goes through a fit, and how its scores come back.
+
+A detector is the same for all of them but for these questions: which normal rows are there to hold out, which
+encoder reads them, what is judged, and in which arrangement the user expects the answers. A *unit* is what
+one score is of: a row, an image, a sequence or a time step.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from upland.criteria.points import Criterion, in_blocks
+from upland.criteria.steps import step_values
+from upland.data.encoder import Encoder
+from upland.data.encoder import Kind as Name
+from upland.data.images import ImageEncoder, ImageRows
+from upland.data.memory import NormalRows, normal_rows
+from upland.data.pictures import Images, is_image_input
+from upland.data.pixels import Mode
+from upland.data.sequences import Sequences, as_sequences, is_sequence_input
+from upland.data.sources import open_source
+from upland.data.steps import SequenceEncoder
+from upland.data.tables import TableEncoder
+from upland.data.windows import SequenceRows
+from upland.fitting import Member
+from upland.models.recurrent import RecurrentEnergy
+
+PIXELS_AT_ONCE = 1 << 23  # pixel values of a piece of new images
+
+Floats = NDArray[np.float64]
+Indices = NDArray[np.int64]
+Unit = Literal["row", "image", "sequence", "step"]
+Per = Literal["auto", "sequence", "step"]
+
+
+class Kind(Protocol):
+    """What a detector asks of a kind of data; a structural type.
+
+    A *piece* is as much new data as is judged at once: all of it, or a batch of a file.
+    """
+
+    @property
+    def name(self) -> Name:
+        """Table, sequence or image."""
+
+    @property
+    def units(self) -> tuple[Unit, ...]:
+        """What one score can be of; the finest first."""
+
+    def encoder(self) -> Encoder:
+        """One that has seen nothing yet."""
+
+    def normal_rows(self, X: Any) -> NormalRows:
+        """The user's normal data as rows that can be held out."""
+
+    def blocks(self, rows: NormalRows) -> Indices | None:
+        """`(n_rows,)` numbers of blocks that are held out whole; None where each row stands alone."""
+
+    def pieces(self, X: Any, encoder: Any) -> Iterator[Any]:
+        """New data in pieces."""
+
+    def unit(self, piece: Any) -> Unit:
+        """What the user expects one score of."""
+
+    def judge(self, criterion: Criterion, member: Member, piece: Any) -> Floats:
+        """A member's number for each of the finest units."""
+
+    def pool(self, values: Floats, piece: Any, unit: Unit) -> Floats:
+        """Numbers `(finest units, K)` as numbers of other units, `(units, K)`."""
+
+    def arrange(self, values: Floats, piece: Any, unit: Unit) -> Floats:
+        """One number a unit in the user's own arrangement."""
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Rows of a table.
+
+    Args:
+        categorical: columns that are categories whatever they hold.
+        ignore: columns to leave out.
+        owner: who asks, for messages.
+    """
+
+    categorical: Sequence[str | int]
+    ignore: Sequence[str | int]
+    owner: str
+    name: ClassVar[Literal["table"]] = "table"
+    units: ClassVar[tuple[Unit, ...]] = ("row",)
+
+    def encoder(self) -> TableEncoder:
+        """One that has seen nothing yet."""
+        return TableEncoder(categorical=self.categorical, ignore=self.ignore, owner=self.owner)
+
+    def normal_rows(self, X: Any) -> NormalRows:
+        """The rows of a table or a file."""
+        return normal_rows(X)
+
+    def blocks(self, rows: NormalRows) -> None:
+        """Rows stand alone."""
+
+    def pieces(self, X: Any, encoder: TableEncoder) -> Iterator[Any]:
+        """The table itself, or a file batch by batch."""
+        if isinstance(X, str | Path):
+            yield from open_source(X).batches(encoder.schema_)
+        else:
+            yield X
+
+    def unit(self, piece: Any) -> Unit:
+        """A row."""
+        return "row"
+
+    def judge(self, criterion: Criterion, member: Member, piece: Any) -> Floats:
+        """A number for each row."""
+        return judged_rows(criterion, member, piece)
+
+    def pool(self, values: Floats, piece: Any, unit: Unit) -> Floats:
+        """As they are."""
+        return values
+
+    def arrange(self, values: Floats, piece: Any, unit: Unit) -> Floats:
+        """As they are."""
+        return values
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Images: arrays, files, a folder.
+
+    Args:
+        size: (height, width) that images of other sizes are brought to.
+        mode: "grey" or "rgb" that images are brought to.
+        owner: who asks, for messages.
+    """
+
+    size: tuple[int, int] | None
+    mode: Mode | None
+    owner: str
+    name: ClassVar[Literal["image"]] = "image"
+    units: ClassVar[tuple[Unit, ...]] = ("image",)
+
+    def encoder(self) -> ImageEncoder:
+        """One that has seen nothing yet."""
+        return ImageEncoder(size=self.size, mode=self.mode, owner=self.owner)
+
+    def normal_rows(self, X: Any) -> NormalRows:
+        """One row an image."""
+        return ImageRows(X, size=self.size, mode=self.mode, owner=self.owner)
+
+    def blocks(self, rows: NormalRows) -> None:
+        """Images stand alone."""
+
+    def pieces(self, X: Any, encoder: ImageEncoder) -> Iterator[Images]:
+        """As many images at a time as memory allows."""
+        images = encoder.images(X)
+        at_once = max(1, PIXELS_AT_ONCE // math.prod(images.shape))
+        for start in range(0, len(images), at_once):
+            yield images.select(np.arange(start, min(start + at_once, len(images))))
+
+    def unit(self, piece: Any) -> Unit:
+        """An image."""
+        return "image"
+
+    def judge(self, criterion: Criterion, member: Member, piece: Any) -> Floats:
+        """A number for each image."""
+        return judged_rows(criterion, member, piece)
+
+    def pool(self, values: Floats, piece: Any, unit: Unit) -> Floats:
+        """As they are."""
+        return values
+
+    def arrange(self, values: Floats, piece: Any, unit: Unit) -> Floats:
+        """As they are."""
+        return values
+
+
+@dataclass(frozen=True)
+class Series:
+    """Sequences: whole ones, or long series cut into windows to train on.
+
+    Args:
+        id: the column that tells sequences apart in a long frame.
+        time: the column that orders the steps of a long frame.
+        window: steps of a training window.
+        stride: steps from one window to the next.
+        per: what one score is of; "auto" goes by the data's layout.
+        categorical: columns that are categories whatever they hold.
+        ignore: columns to leave out.
+        owner: who asks, for messages.
+    """
+
+    id: str | int | None
+    time: str | int | None
+    window: int | Literal["auto"] | None
+    stride: int | None
+    per: Per
+    categorical: Sequence[str | int]
+    ignore: Sequence[str | int]
+    owner: str
+    name: ClassVar[Literal["sequence"]] = "sequence"
+    units: ClassVar[tuple[Unit, ...]] = ("step", "sequence")
+
+    def encoder(self) -> SequenceEncoder:
+        """One that has seen nothing yet."""
+        return SequenceEncoder(
+            id=self.id, time=self.time, categorical=self.categorical, ignore=self.ignore, owner=self.owner
+        )
+
+    def normal_rows(self, X: Any) -> SequenceRows:
+        """One row a window, or a sequence that is shorter."""
+        return SequenceRows(
+            X, id=self.id, time=self.time, window=self.window, stride=self.stride, owner=self.owner
+        )
+
+    def blocks(self, rows: NormalRows) -> Indices | None:
+        """Windows that share steps are held out together."""
+        assert isinstance(rows, SequenceRows)
+        return rows.blocks
+
+    def pieces(self, X: Any, encoder: SequenceEncoder) -> Iterator[Sequences]:
+        """All sequences at once: a score rests on the whole past of its sequence."""
+        yield as_sequences(X, id=self.id, time=self.time, owner=self.owner)
+
+    def unit(self, piece: Sequences) -> Unit:
+        """Sequences, or the steps of a long series, unless the user says which."""
+        return piece.per if self.per == "auto" else self.per
+
+    def judge(self, criterion: Criterion, member: Member, piece: Sequences) -> Floats:
+        """A number for each step."""
+        encoder, model = member.encoder, member.model
+        assert isinstance(encoder, SequenceEncoder)
+        assert isinstance(model, RecurrentEnergy)
+        read = encoder.slices(piece)
+
+        def codes(start: int, stop: int) -> Tensor:
+            return torch.from_numpy(read(start, stop))
+
+        return finite(step_values(criterion, model, codes, piece.lengths, member.sigma).numpy())
+
+    def pool(self, values: Floats, piece: Sequences, unit: Unit) -> Floats:
+        """The mean over a sequence's steps, or the steps themselves."""
+        if unit == "step":
+            return values
+        starts = np.cumsum(piece.lengths) - piece.lengths
+        means: Floats = np.add.reduceat(values, starts, axis=0) / piece.lengths[:, None]
+        return means
+
+    def arrange(self, values: Floats, piece: Sequences, unit: Unit) -> Floats:
+        """Steps go back to the user's rows."""
+        return piece.arrange(values) if unit == "step" else values
+
+
+def judged_rows(criterion: Criterion, member: Member, piece: Any) -> Floats:
+    """A member's number for each row or image."""
+    rows = torch.from_numpy(member.encoder.transform(piece))
+    return finite(in_blocks(criterion, member.model, rows, member.sigma).numpy())
+
+
+def finite(judged: Floats) -> Floats:
+    """The numbers themselves, unless one is NaN.
+
+    Raises:
+        FloatingPointError: some are NaN; the message says how many.
+    """
+    if lost := int(np.isnan(judged).sum()):
+        raise FloatingPointError(f"the model gives no number (NaN) for {lost} of {judged.size} rows")
+    return judged
+
+
+def kind_of(X: Any, kind: str, time: Any, id: Any) -> Name:
+    """Which kind of data these are.
+
+    Args:
+        X: the user's data.
+        kind: what the user says, or "auto".
+        time: the user's time column.
+        id: the user's id column.
+
+    Raises:
+        ValueError: kind is none of these, or the arguments speak of another.
+    """
+    if kind not in ("auto", "table", "sequence", "image"):
+        raise ValueError(f"kind must be 'auto', 'table', 'sequence' or 'image', got {kind!r}")
+    if kind in ("table", "image") and (time is not None or id is not None):
+        raise ValueError(
+            f"time and id are of sequences, but kind={kind!r}: leave them out or say kind='sequence'"
+        )
+    if kind != "auto":
+        return kind  # type: ignore[return-value]
+    if is_sequence_input(X, time, id):
+        return "sequence"
+    return "image" if is_image_input(X) else "table"

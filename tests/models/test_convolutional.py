@@ -1,0 +1,143 @@
+"""Laws of the convolutional energy, in float64, for pictures of many shapes."""
+
+import copy
+
+import pytest
+import torch
+from torch.nn import functional
+
+from laws import autograd_gradient, finite_difference, generator, normal, randomise
+from upland.criteria.points import CRITERIA, in_blocks
+from upland.models.base import EnergyModel
+from upland.models.convolutional import ConvolutionalEnergy
+from upland.objectives import denoising, sliced
+
+ROWS = 4
+SHAPES = [(1, 8, 8), (3, 7, 5), (2, 1, 9), (1, 5, 1), (4, 1, 1), (1, 13, 10)]
+BODIES = {
+    "one": {"filters": (3,), "kernel": 3, "hidden": (4,)},
+    "two": {"filters": (3, 4), "kernel": 5, "hidden": (6,)},
+    "three, deep top": {"filters": (2, 3, 2), "kernel": 3, "hidden": (5, 3)},
+    "no top": {"filters": (3, 2), "kernel": 3, "hidden": ()},
+    "no convolution": {"filters": (), "hidden": (5,)},
+    "points": {"filters": (4,), "kernel": 1, "hidden": (3,)},
+}
+
+
+def convolutional(shape, pool="average", body="two"):
+    model = ConvolutionalEnergy(shape, pool=pool, generator=generator(), **BODIES[body]).double()
+    return randomise(model, scale=0.3)
+
+
+def pictures(shape, rows=ROWS, seed=1):
+    return normal(rows, *shape, seed=seed)
+
+
+@pytest.fixture(params=["average", "max", "none"])
+def pool(request):
+    return request.param
+
+
+@pytest.mark.parametrize("body", BODIES)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_reconstruction_is_x_minus_the_gradient(shape, pool, body):
+    model, x = convolutional(shape, pool, body), pictures(shape)
+    assert model.energy(x).shape == (ROWS,)
+    expected = x - autograd_gradient(model, x)
+    torch.testing.assert_close(model.reconstruct(x), expected, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("shape", [(1, 6, 6), (2, 5, 3)], ids=str)
+def test_gradient_is_the_finite_difference(shape, pool):
+    model, x = convolutional(shape, pool), pictures(shape, seed=5)  # no maximum is nearly shared
+    slope = finite_difference(lambda flat: model.energy(flat.reshape(x.shape)), x.flatten(1))
+    residual = (x - model.reconstruct(x)).detach().flatten(1)
+    torch.testing.assert_close(residual, slope, rtol=1e-6, atol=1e-7)
+
+
+def test_the_formula_written_out():
+    model, x = convolutional((2, 5, 7)), pictures((2, 5, 7))
+    h = x
+    for w, b in zip(model.kernels, model.biases, strict=False):
+        h = torch.log1p(torch.exp(functional.conv2d(functional.pad(h, (2, 2, 2, 2)), w, b)))
+        odd = (0, h.shape[3] % 2, 0, h.shape[2] % 2)
+        h = functional.pad(h, odd).unfold(2, 2, 2).unfold(3, 2, 2).mean((4, 5))
+    h = torch.log1p(torch.exp(h.flatten(1) @ model.weights[0].T + model.biases[2]))
+    expected = 0.5 * ((x - model.prior) ** 2).sum((1, 2, 3)) - h.sum(1)
+    torch.testing.assert_close(model.energy(x), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_equivariant_under_a_permutation_of_rows(pool):
+    model, x = convolutional((3, 7, 5), pool), pictures((3, 7, 5), rows=9)
+    order = torch.randperm(9, generator=generator())
+    torch.testing.assert_close(model.energy(x[order]), model.energy(x)[order], rtol=1e-13, atol=1e-13)
+    torch.testing.assert_close(
+        model.reconstruct(x[order]), model.reconstruct(x)[order], rtol=1e-13, atol=1e-13
+    )
+
+
+@pytest.mark.parametrize("body", ["one", "two", "three, deep top", "no top"])
+@pytest.mark.parametrize("objective", [denoising, sliced])
+def test_every_weight_gets_a_gradient_and_moves(objective, pool, body):
+    model, x = convolutional((2, 9, 6), pool, body), pictures((2, 9, 6))
+    before = copy.deepcopy(dict(model.named_parameters()))
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    for step in range(2):
+        optimizer.zero_grad()
+        objective(model, x, 1.0, generator(step)).backward()
+        for name, value in model.named_parameters():
+            assert value.grad is not None, name
+            assert torch.isfinite(value.grad).all(), name
+            assert value.grad.abs().max() > 0, name
+        optimizer.step()
+    for name, value in model.named_parameters():
+        assert not torch.equal(value, before[name]), name
+
+
+@pytest.mark.parametrize("objective", [denoising, sliced])
+def test_training_gradient_equals_that_of_double_backward(objective, pool):
+    by_hand, x = convolutional((2, 7, 6), pool), pictures((2, 7, 6))
+    twice = copy.deepcopy(by_hand)
+    twice.reconstruct = EnergyModel.reconstruct.__get__(twice)
+    losses = []
+    for model in (by_hand, twice):
+        losses.append(objective(model, x, 0.6, generator(5)))
+        losses[-1].backward()
+    torch.testing.assert_close(losses[0], losses[1], rtol=1e-10, atol=1e-12)
+    for (name, one), two in zip(by_hand.named_parameters(), twice.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, two.grad, rtol=1e-9, atol=1e-11, msg=name)
+
+
+@pytest.mark.parametrize("hidden", [(5,), (32,)])
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 9, 7)], ids=str)
+def test_a_picture_in_a_block_is_the_same_whichever_stand_beside_it(shape, pool, hidden):
+    model = ConvolutionalEnergy(shape, (4, 8), pool=pool, hidden=hidden, generator=generator()).eval()
+    x = pictures(shape, rows=70).float()
+    order = torch.randperm(70, generator=generator(2))
+    for criterion in CRITERIA.values():
+        scores = in_blocks(criterion, model, x, 1.0, size=32)
+        assert torch.equal(in_blocks(criterion, model, x[order], 1.0, size=32), scores[order])
+        assert torch.equal(in_blocks(criterion, model, x[40:41], 1.0, size=32), scores[40:41])
+
+
+def test_initial_weights_come_from_the_generator_alone():
+    state = torch.get_rng_state()
+    one, two = (ConvolutionalEnergy((1, 8, 8), generator=generator(7)) for _ in range(2))
+    assert torch.equal(torch.get_rng_state(), state)
+    other = ConvolutionalEnergy((1, 8, 8), generator=generator(8))
+    for name in ("kernels", "weights"):
+        for a, b, c in zip(getattr(one, name), getattr(two, name), getattr(other, name), strict=True):
+            assert torch.equal(a, b)
+            assert not torch.equal(a, c)
+
+
+def test_reconstruction_leaves_no_graph_behind_in_evaluation(pool):
+    model = convolutional((2, 9, 6), pool).eval()
+    with torch.no_grad():
+        assert not model.reconstruct(pictures((2, 9, 6))).requires_grad
+
+
+@pytest.mark.parametrize("wrong", [{"kernel": 4}, {"kernel": 0}, {"pool": "mean"}])
+def test_wrong_arguments_are_refused_by_name(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        ConvolutionalEnergy((1, 8, 8), **wrong)
