@@ -1,4 +1,4 @@
-"""The benchmark on images: loader, protocols, peers, a runner that goes on, the page."""
+"""The benchmark on images: loader, protocols, peers, a runner that goes on, the page; what speed compares."""
 
 import json
 import os
@@ -6,10 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmarks import images, report, report_images
+import torch
+from benchmarks import images, report, report_images, speed_deep
+from benchmarks.speed_deep import ByAutograd
 from sklearn.decomposition import PCA
 from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import NearestNeighbors
+
+from upland.models.convolutional import ConvolutionalEnergy
+from upland.models.recurrent import RecurrentEnergy
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("UPLAND_DATA", ROOT.parent / "shared" / "data"))
@@ -206,3 +211,68 @@ def test_every_published_number_says_how_far_it_is_known():
     dsebm = [row for row in report_images.published() if (row["set"], row["method"]) == ("CIFAR-10", "DSEBM")]
     mean = np.mean([float(row["value"]) for row in dsebm if row["class"] != "mean"])
     assert mean == pytest.approx(0.609, abs=1e-3)
+
+
+# -- speed ---------------------------------------------------------------------------------------------------
+
+
+def test_an_energy_by_autograd_is_the_same_energy():
+    generator = torch.Generator().manual_seed(0)
+    recurrent = RecurrentEnergy(3, (8, 8), 4, frame=2, generator=generator).double()
+    series = torch.randn(2, 7, 3, dtype=torch.float64, generator=generator)
+    (points, explicit), (same, automatic) = recurrent.factors(series), ByAutograd(recurrent).factors(series)
+    assert torch.equal(points, same)
+    torch.testing.assert_close(explicit.reconstruct(points), automatic.reconstruct(points))
+    plain = ConvolutionalEnergy((1, 7, 9), (4, 4), 3, hidden=(8,), generator=generator).double()
+    x = torch.randn(3, 1, 7, 9, dtype=torch.float64, generator=generator)
+    torch.testing.assert_close(plain.reconstruct(x), ByAutograd(plain).factors(x)[1].reconstruct(x))
+
+
+@pytest.mark.parametrize("count", [1_000, 10_000])
+@pytest.mark.parametrize("kind", ["windows", "images"])
+def test_the_auto_encoder_has_about_as_many_weights(kind, count):
+    builds = {
+        "windows": lambda size: speed_deep.RecurrentAutoencoder(4, size),
+        "images": lambda size: speed_deep.ConvolutionalAutoencoder((1, 9, 11), size, (2, 3)),
+    }
+    model = speed_deep.like(builds[kind], count)
+    assert speed_deep.weights(model) == pytest.approx(count, rel=0.1)
+    x = torch.zeros((2, 5, 4) if kind == "windows" else (2, 1, 9, 11))
+    assert model(x).shape == x.shape
+    assert speed_deep.squared_error(model, x, 1).shape == (2,)
+
+
+def test_what_is_timed_works_and_is_ours_first():
+    names = ("upland", "autograd", "peer")
+    generator = torch.Generator().manual_seed(0)
+    recurrent, x = RecurrentEnergy(2, (4,), 3, generator=generator), torch.randn(3, 6, 2, generator=generator)
+    peer = speed_deep.RecurrentAutoencoder(2, 3)
+    scores = [task() for task in speed_deep.window_scoring(names, recurrent, peer, x).values()]
+    torch.testing.assert_close(scores[0], scores[1])
+    assert scores[0].shape == (18,)
+    for tasks in (
+        speed_deep.gradient_tasks(names, recurrent, x),
+        speed_deep.training_tasks(names, recurrent, peer, x),
+    ):
+        assert next(iter(tasks)) == "upland"
+        for task in tasks.values():
+            task()
+    for gradients in zip(
+        *(of_gradient(recurrent, task) for task in speed_deep.gradient_tasks(names, recurrent, x).values()),
+        strict=True,
+    ):
+        torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-4)
+
+
+def of_gradient(model, task):
+    model.zero_grad()
+    task()
+    return [w.grad for w in model.parameters() if w.grad is not None]
+
+
+def test_a_series_is_written_piece_by_piece(tmp_path):
+    speed_deep.write_series(tmp_path / "a.npy", 1000, piece=300)
+    series = np.load(tmp_path / "a.npy", mmap_mode="r")
+    assert (series.shape, series.dtype) == ((1000, speed_deep.SERIES_CHANNELS), np.float32)
+    assert np.abs(series[299:302]).sum() > 0
+    assert np.isfinite(series).all()

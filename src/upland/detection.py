@@ -28,9 +28,9 @@ from upland.arguments import plain_argument
 from upland.calibration import GUARANTEES, OF_STEPS, Calibration, Control, Floats, benjamini_hochberg
 from upland.checkpoints import Checkpoint, plan_of
 from upland.contract import OutlierContract
-from upland.criteria.points import CRITERIA, Criterion
 from upland.data.encoder import Encoder
 from upland.data.encoder import Kind as KindName
+from upland.data.memory import NormalRows
 from upland.fitting import Member, Recipe, check_columns, fit_members, held_out_rows
 from upland.holdout import calibrated, calibration_of
 from upland.kinds import Kind, Unit, kind_of
@@ -77,6 +77,9 @@ class Detector(OutlierContract):
     def _recipe(self, seed: int, kind: Kind) -> Recipe:
         """Check the constructor's arguments and say how members are made."""
 
+    def _settle(self, rows: NormalRows) -> None:
+        """Choose what goes by the normal rows as a whole, before any is held out; nothing by default."""
+
     # -- fit ---------------------------------------------------------------------------------------
 
     def fit(self, X: Any, y: Any = None, *, checkpoint: str | Path | None = None) -> Self:
@@ -104,6 +107,7 @@ class Detector(OutlierContract):
         name = kind_of(X, self.kind, self.time, self.id)
         kind = self._kind(name)
         rows = kind.normal_rows(X)
+        self._settle(rows)
         fresh = int(check_random_state(self.random_state).randint(2**31 - 1))
         saved = Checkpoint(checkpoint, plan_of(rows, self._settings())) if checkpoint is not None else None
         recipe = self._recipe(saved.seed(fresh) if saved is not None else fresh, kind)
@@ -111,8 +115,9 @@ class Detector(OutlierContract):
         check_columns(rows, recipe)
         with progress_bar(self.progress, len(folds)) as show:
             members = fit_members(rows, folds, recipe, saved, show)
-        known = calibrated(kind, self._criterion(), members, rows, folds, self.calibration == "cross")
-        self.kind_, self.members_, self.calibrations_, self.criterion_ = name, members, known, self.criterion
+        by = self._criterion(kind)
+        known = calibrated(kind, by, members, rows, folds, self.calibration == "cross")
+        self.kind_, self.members_, self.calibrations_, self.criterion_ = name, members, known, by
         self.unit_ = self._default_unit(kind, X)
         self._note_columns()
         self.offset_ = self._offset(X)
@@ -279,7 +284,7 @@ class Detector(OutlierContract):
             raise TypeError(f"score_next is for sequences; this detector was fitted on kind={self.kind_!r}")
         known = self.calibrations_["step"]
         stream = begin(self.members_) if state is None else state
-        return advance(stream, self.members_, self._criterion(), known, one_row(x_t))
+        return advance(stream, self.members_, self.criterion_, known, one_row(x_t))
 
     def calibrate(self, X: Any) -> Self:
         """Renew the calibration on fresh normal rows that the fit has not seen, without fitting again.
@@ -293,7 +298,7 @@ class Detector(OutlierContract):
         renewed: dict[Unit, Calibration] = {}
         for unit in self.calibrations_:
             renewed[unit] = calibration_of(unit, [self._scored(X, unit).values.mean(axis=1)], cross=False)
-        self.calibrations_, self.criterion_ = renewed, self.criterion
+        self.calibrations_, self.criterion_ = renewed, self._criterion(self.data_kind())
         if self.contamination == "auto":
             self.offset_ = self._offset(X)
         self._warn_of_weak_calibration()
@@ -306,6 +311,7 @@ class Detector(OutlierContract):
         return {
             "detector": type(self).__name__,
             "kind": self.kind_,
+            "criterion": self.criterion_,
             "rows": self.n_samples_fit_,
             "columns": self.encoder_.describe(),
             "encoded_width": self.encoder_.width,
@@ -346,7 +352,7 @@ class Detector(OutlierContract):
         """Put a detector back into the state that a fit left it in, as `upland.load` does."""
         self.kind_, self.unit_ = kind, unit
         self.members_, self.calibrations_, self.offset_ = members, dict(calibrations), offset
-        self.criterion_, self.n_samples_fit_ = self.criterion, n_rows
+        self.criterion_, self.n_samples_fit_ = self._criterion(self._kind(kind)), n_rows
         self._note_columns()
 
     def offset_of(self, X: Any) -> float:
@@ -364,9 +370,10 @@ class Detector(OutlierContract):
         the calibration.
         """
         check_is_fitted(self)
-        if self.criterion != self.criterion_:
+        now = self._criterion(self.data_kind())
+        if now != self.criterion_:
             raise ValueError(
-                f"calibrated for criterion={self.criterion_!r}, but now criterion={self.criterion!r}: "
+                f"calibrated for criterion={self.criterion_!r}, but now criterion={now!r}: "
                 "fit again, or with contamination='auto' calibrate on fresh normal rows"
             )
 
@@ -374,20 +381,22 @@ class Detector(OutlierContract):
         """How the data of the fit are read."""
         return self._kind(self.kind_)
 
-    def _criterion(self) -> Criterion:
-        """What a model's points are judged by."""
-        if self.criterion not in CRITERIA:
-            known = ", ".join(map(repr, CRITERIA))
-            raise ValueError(f"criterion must be one of {known}, got {self.criterion!r}")
-        return CRITERIA[self.criterion]
+    def _criterion(self, kind: Kind) -> str:
+        """What data are judged by: what the user says, or the kind's first."""
+        if self.criterion == "auto":
+            return kind.criteria[0]
+        if self.criterion not in kind.criteria:
+            known = ", ".join(map(repr, kind.criteria))
+            raise ValueError(f"criterion must be 'auto' or one of {known}, got {self.criterion!r}")
+        return self.criterion
 
     def _scored(self, X: Any, unit: Unit | None = None) -> Scored:
         """Each member's scores."""
         check_is_fitted(self)
-        kind, criterion = self.data_kind(), self._criterion()
+        kind = self.data_kind()
+        by = self._criterion(kind)
         parts = []
         for piece in kind.pieces(X, self.encoder_):
             of = unit or kind.unit(piece)
-            judged = np.stack([kind.judge(criterion, member, piece) for member in self.members_], axis=1)
-            parts.append(kind.pool(judged, piece, of))
+            parts.append(np.stack([kind.judge(by, member, piece, of) for member in self.members_], axis=1))
         return Scored(np.concatenate(parts), of, partial(kind.arrange, piece=piece, unit=of))

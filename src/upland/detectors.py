@@ -13,13 +13,26 @@ from torch import nn
 from upland.arguments import check_numbers, device_of, one_of
 from upland.data.encoder import Encoder
 from upland.data.encoder import Kind as KindName
+from upland.data.memory import NormalRows
+from upland.data.windows import SequenceRows
 from upland.detection import Detector
-from upland.fitting import Recipe, as_energy
+from upland.fitting import Recipe, as_energy, length
 from upland.kinds import Kind, Per, Pictures, Series, Tables
 from upland.models.base import EnergyModel, ModuleEnergy
 from upland.models.energies import DenseEnergy
 from upland.models.recurrent import RecurrentEnergy
 from upland.objectives import OBJECTIVES
+
+STEPS_OF_SEQUENCES = 250
+
+
+def length_of_sequences(rows: int, width: int, a_pass: int) -> int:
+    """Steps of a training on sequences whose length is not told."""
+    return STEPS_OF_SEQUENCES
+
+
+BATCHES = {"table": 128, "sequence": 16, "image": 128}
+LENGTHS = {"table": length, "sequence": length_of_sequences, "image": length}
 
 
 class EnergyDetector(Detector):
@@ -31,13 +44,14 @@ class EnergyDetector(Detector):
             times the typical distance per dimension between neighbours among the training rows, within 0.1
             to 1.
         objective: "denoising" or "sliced" score matching.
-        criterion: "reconstruction", |x - f(x)|^2, or "energy", E / sigma^2 in nats.
+        criterion: "reconstruction", |x - f(x)|^2; "energy", E / sigma^2 in nats; for sequences "score_test",
+            how far they pull the model's biases; "auto" goes by the kind of data.
         calibration: "split" holds out a fifth of the rows and gives exact p-values; "cross" fits five folds;
             "auto" splits from 500 rows.
         contamination: sets scikit-learn's `offset_`: "auto" from the calibration at alpha = 0.05, a number
             as a quantile of the training scores.
         epochs: passes over the training rows; None chooses by their number.
-        batch_size: rows of a training step at most.
+        batch_size: rows, images or sequences of a training step at most; None is 128, of sequences 16.
         learning_rate: of Adam at its highest.
         patience: looks (20 in a training) at the held-out loss without improvement before it ends.
         categorical: columns that are categories whatever they hold.
@@ -50,8 +64,9 @@ class EnergyDetector(Detector):
         stride: steps from one window to the next; None is the window itself.
         per: what one score is of, "sequence" or "step"; "auto" is a sequence for arrays `(N, T, D)` and
             lists, a time step for long frames and one long series.
-        frame: time steps that are judged together; 1 is the paper's recurrent model.
-        cell: the recurrent net: "gru", "lstm" or "rnn".
+        frame: time steps that are judged together; 1 is the paper's recurrent model; "auto" is a quarter of a
+            whole sequence, and 16 steps of a long series.
+        cell: the recurrent net: "lstm", "gru" or "rnn".
         size: (height, width) to bring images to; None refuses images of another size than the first.
         mode: "grey" or "rgb" to bring images to; None refuses a mixture.
         model: a module of your own from `(N, D)` encoded rows, or `(N, C, H, W)` images, to `(N,)` energies,
@@ -66,6 +81,7 @@ class EnergyDetector(Detector):
             follow; `calibration_` is the one of `unit_`.
         members_: encoder, model, noise and history of each member.
         criterion_: the criterion that `calibration_` and `offset_` are of.
+        frame_: time steps that are judged together (sequences only).
         kind_: what the data were taken for.
         n_samples_fit_: number of rows that the fit was given, those held out among them.
         offset_: scikit-learn's threshold: `decision_function = score_samples - offset_`.
@@ -79,16 +95,18 @@ class EnergyDetector(Detector):
         [False, True]
     """
 
+    frame_: int
+
     def __init__(
         self,
         hidden: Sequence[int] | Literal["auto"] = "auto",
         noise: float | Literal["auto"] = "auto",
         objective: Literal["denoising", "sliced"] = "denoising",
-        criterion: Literal["reconstruction", "energy"] = "reconstruction",
+        criterion: Literal["auto", "reconstruction", "energy", "score_test"] = "auto",
         calibration: Literal["auto", "split", "cross"] = "auto",
         contamination: float | Literal["auto"] = "auto",
         epochs: int | None = None,
-        batch_size: int = 128,
+        batch_size: int | None = None,
         learning_rate: float = 1e-3,
         patience: int = 5,
         categorical: Sequence[str | int] = (),
@@ -100,7 +118,7 @@ class EnergyDetector(Detector):
         stride: int | None = None,
         per: Per = "auto",
         frame: int | Literal["auto"] = "auto",
-        cell: Literal["gru", "lstm", "rnn"] = "gru",
+        cell: Literal["lstm", "gru", "rnn"] = "lstm",
         size: tuple[int, int] | None = None,
         mode: Literal["grey", "rgb"] | None = None,
         model: nn.Module | Callable[[Any], nn.Module] | None = None,
@@ -153,20 +171,27 @@ class EnergyDetector(Detector):
         return Tables(self.categorical, self.ignore, owner)
 
     def _recipe(self, seed: int, kind: Kind) -> Recipe:
-        self._criterion()
+        self._criterion(kind)
         check_numbers(self.get_params(deep=False))
         return Recipe(
             build=self.build_model,
             objective=one_of(OBJECTIVES, self.objective, "objective"),
             noise="auto" if isinstance(self.noise, str) else float(self.noise),
             encoder=kind.encoder(),
+            refer=kind.refer,
+            length=LENGTHS[kind.name],
             epochs=None if self.epochs is None else int(self.epochs),
-            batch_size=int(self.batch_size),
+            batch_size=int(self.batch_size or BATCHES[kind.name]),
             learning_rate=float(self.learning_rate),
             patience=int(self.patience),
             device=device_of(self.device),
             seed=seed,
         )
+
+    def _settle(self, rows: NormalRows) -> None:
+        """Choose the frame by the length of what is trained on."""
+        if isinstance(rows, SequenceRows):
+            self.frame_ = rows.frame() if isinstance(self.frame, str) else int(self.frame)
 
     def build_model(self, encoder: Encoder, generator: torch.Generator | None = None) -> EnergyModel:
         """A model for what an encoder makes of the data, with fresh weights.
@@ -181,10 +206,14 @@ class EnergyDetector(Detector):
             from upland.models.convolutional import ConvolutionalEnergy
 
             return ConvolutionalEnergy(encoder.shape, generator=generator)
-        hidden = (64, 64, 64) if isinstance(self.hidden, str) else tuple(self.hidden)
         if encoder.kind == "sequence":
-            return RecurrentEnergy(encoder.width, hidden, generator=generator)
+            return self._recurrent(encoder, generator)
+        hidden = (64, 64, 64) if isinstance(self.hidden, str) else tuple(self.hidden)
         return DenseEnergy(encoder.width, hidden, generator)
+
+    def _recurrent(self, encoder: Encoder, generator: torch.Generator | None) -> RecurrentEnergy:
+        hidden = (64, 64) if isinstance(self.hidden, str) else tuple(self.hidden)
+        return RecurrentEnergy(encoder.width, hidden, frame=self.frame_, cell=self.cell, generator=generator)
 
     def _own_model(self, own: Any, encoder: Encoder) -> EnergyModel:
         made = as_energy(own, encoder.shape if encoder.kind == "image" else encoder.width)

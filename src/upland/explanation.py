@@ -21,15 +21,15 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from upland.criteria.points import in_blocks, residual
+from upland.criteria.steps import step_values
 from upland.data.images import ImageEncoder
 from upland.data.sequences import Sequences
 from upland.data.steps import SequenceEncoder
 from upland.data.tables import TableEncoder
 from upland.detection import Detector
 from upland.fitting import Member
-from upland.kinds import Pictures, Series
+from upland.kinds import Pictures, Series, finite
 from upland.models.base import EnergyModel
-from upland.models.recurrent import RecurrentEnergy
 
 
 class Reason(NamedTuple):
@@ -285,9 +285,8 @@ def _of_steps(
     A step's score is of the frame of steps that ends with it. Its shares are summed over the frame, or
     folded back to the steps where they arise; what falls before the start counts for the first step.
     """
-    encoder, model = member.encoder, member.model
+    encoder, model = member.encoder, kind.model_of(member)
     assert isinstance(encoder, SequenceEncoder)
-    assert isinstance(model, RecurrentEnergy)
     frame, width, count = model.frame, encoder.width, encoder.n_columns
     slots = torch.from_numpy(np.asarray(encoder.slots))
 
@@ -298,7 +297,8 @@ def _of_steps(
         spread = squares.flatten(1) if folded else squares.sum(1)
         return torch.cat([spread, latest], dim=1)
 
-    found = kind.judge(parts, member, piece)
+    codes = kind.codes(member, piece)
+    found = finite(step_values(parts, model, codes, piece.lengths, member.sigma).numpy())
     spread, expected = found[:, :-width], found[:, -width:]
     if not folded:
         return spread, expected

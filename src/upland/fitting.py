@@ -11,7 +11,7 @@ import copy
 import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
 
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from upland.checkpoints import Checkpoint
+from upland.criteria.evidence import Reference
 from upland.data.encoder import Encoder
 from upland.data.memory import NormalRows
 from upland.models.base import EnergyModel
@@ -45,14 +46,26 @@ SPACINGS, NOISE_LEAST, NOISE_MOST = 1.5, 0.1, 1.0
 PIECE = 65_536  # rows of a piece of a streamed file
 
 
+References = dict[str, Reference]
+
+
 @dataclass(frozen=True)
 class Member:
-    """An encoder and the model trained on what it encodes, blind to the member's held-out rows."""
+    """An encoder and the model trained on what it encodes, blind to the member's held-out rows.
+
+    Args:
+        encoder: fitted.
+        model: trained.
+        sigma: scale of the noise.
+        history: of the training.
+        references: what a criterion compares with, by name.
+    """
 
     encoder: Encoder
     model: EnergyModel
     sigma: float
     history: History
+    references: References = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -64,6 +77,8 @@ class Recipe:
         objective: `(model, batch, sigma, generator) -> scalar`.
         noise: sigma, or "auto" for 1.5 times the spacing of neighbours among the member's training rows.
         encoder: an encoder that has seen nothing yet; each member fits a copy.
+        refer: `(member, rows, numbers of those seen) -> references`.
+        length: `(training rows, encoded dimensions, steps of a pass) -> steps` where no epochs are told.
         epochs: passes over the training rows; None chooses by their number.
         batch_size: rows of a step at most.
         learning_rate: of Adam.
@@ -76,6 +91,8 @@ class Recipe:
     objective: Objective
     noise: float | Literal["auto"]
     encoder: Encoder
+    refer: Callable[[Member, Any, Indices], References]
+    length: Callable[[int, int, int], int]
     epochs: int | None
     batch_size: int
     learning_rate: float
@@ -90,7 +107,7 @@ class Recipe:
     def settings(self, rows: int, width: int, batch: int) -> Settings:
         """How a member is trained: `epochs` passes over its rows, or as many steps as `length` says."""
         a_pass = max(1, rows // batch)
-        steps = a_pass * self.epochs if self.epochs else length(rows, width, a_pass)
+        steps = a_pass * self.epochs if self.epochs else self.length(rows, width, a_pass)
         seed = int(self.generator(2).integers(2**31))
         return Settings(steps, LOOKS, self.patience, self.learning_rate, batch, seed)
 
@@ -232,7 +249,8 @@ def fit_member(
     held = torch.from_numpy(encoder.transform(source.take(checking)))
     history = training.run(batches, held, after_look=after_look, progress=progress)
     _warn_if_unmoved(model, start, history)
-    return Member(encoder, model, sigma, history)
+    member = Member(encoder, model, sigma, history)
+    return replace(member, references=recipe.refer(member, source, seen))
 
 
 def _validation_rows(seen: Indices, generator: np.random.Generator) -> Indices:

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upland.calibration import Calibration, Floats
-from upland.criteria.points import Criterion
 from upland.data.memory import NormalRows
 from upland.fitting import CALIBRATION_MOST, Member
 from upland.kinds import Kind, Unit
@@ -17,7 +16,7 @@ from upland.kinds import Kind, Unit
 
 def calibrated(
     kind: Kind,
-    criterion: Criterion,
+    criterion: str,
     members: Sequence[Member],
     rows: NormalRows,
     folds: Sequence[NDArray[np.int64]],
@@ -37,11 +36,8 @@ def calibrated(
     with warnings.catch_warnings():  # a cell may be missing in the held-out rows alone
         warnings.filterwarnings("ignore", message="missing values")
         for member, held in zip(members, folds, strict=False):
-            pieces = list(kind.pieces(rows.take(held), member.encoder))
-            judged = [kind.judge(criterion, member, piece)[:, None] for piece in pieces]
             for unit, found in parts.items():
-                pooled = [kind.pool(v, p, unit)[:, 0] for v, p in zip(judged, pieces, strict=True)]
-                found.append(np.concatenate(pooled))
+                found.append(kind.judge_held_out(criterion, member, rows, held, unit))
     return {unit: calibration_of(unit, scores, cross) for unit, scores in parts.items()}
 
 

@@ -18,8 +18,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from upland.criteria.points import Criterion, in_blocks
-from upland.criteria.steps import step_values
+from upland.criteria.evidence import (
+    SAMPLES,
+    WINDOWS,
+    Reference,
+    reference_of,
+    running_vectors,
+    sequence_vectors,
+    step_tests,
+)
+from upland.criteria.points import CRITERIA, Criterion, energy, in_blocks, reconstruction
+from upland.criteria.steps import Codes, step_values
 from upland.data.encoder import Encoder
 from upland.data.encoder import Kind as Name
 from upland.data.images import ImageEncoder, ImageRows
@@ -31,8 +40,9 @@ from upland.data.sources import open_source
 from upland.data.steps import SequenceEncoder
 from upland.data.tables import TableEncoder
 from upland.data.windows import SequenceRows
-from upland.fitting import Member
-from upland.models.recurrent import RecurrentEnergy
+from upland.fitting import Member, References
+from upland.models.base import EnergyModel
+from upland.models.recurrent import Conditional, RecurrentEnergy
 
 PIXELS_AT_ONCE = 1 << 23  # pixel values of a piece of new images
 
@@ -54,7 +64,11 @@ class Kind(Protocol):
 
     @property
     def units(self) -> tuple[Unit, ...]:
-        """What one score can be of; the finest first."""
+        """What one score can be of."""
+
+    @property
+    def criteria(self) -> tuple[str, ...]:
+        """What can be judged by; the default first."""
 
     def encoder(self) -> Encoder:
         """One that has seen nothing yet."""
@@ -71,11 +85,16 @@ class Kind(Protocol):
     def unit(self, piece: Any) -> Unit:
         """What the user expects one score of."""
 
-    def judge(self, criterion: Criterion, member: Member, piece: Any) -> Floats:
-        """A member's number for each of the finest units."""
+    def judge(self, criterion: str, member: Member, piece: Any, unit: Unit) -> Floats:
+        """A member's number for each unit: `(units,)`."""
 
-    def pool(self, values: Floats, piece: Any, unit: Unit) -> Floats:
-        """Numbers `(finest units, K)` as numbers of other units, `(units, K)`."""
+    def judge_held_out(
+        self, criterion: str, member: Member, rows: Any, held_out: Indices, unit: Unit
+    ) -> Floats:
+        """A member's number for each unit of the normal rows that it has not seen."""
+
+    def refer(self, member: Member, rows: Any, seen: Indices) -> References:
+        """What a criterion compares with, from the normal rows that the member may see."""
 
     def arrange(self, values: Floats, piece: Any, unit: Unit) -> Floats:
         """One number a unit in the user's own arrangement."""
@@ -96,6 +115,7 @@ class Tables:
     owner: str
     name: ClassVar[Literal["table"]] = "table"
     units: ClassVar[tuple[Unit, ...]] = ("row",)
+    criteria: ClassVar[tuple[str, ...]] = ("reconstruction", "energy")
 
     def encoder(self) -> TableEncoder:
         """One that has seen nothing yet."""
@@ -119,13 +139,20 @@ class Tables:
         """A row."""
         return "row"
 
-    def judge(self, criterion: Criterion, member: Member, piece: Any) -> Floats:
+    def judge(self, criterion: str, member: Member, piece: Any, unit: Unit) -> Floats:
         """A number for each row."""
-        return judged_rows(criterion, member, piece)
+        return judged_rows(CRITERIA[criterion], member, piece)
 
-    def pool(self, values: Floats, piece: Any, unit: Unit) -> Floats:
-        """As they are."""
-        return values
+    def judge_held_out(
+        self, criterion: str, member: Member, rows: NormalRows, held_out: Indices, unit: Unit
+    ) -> Floats:
+        """The same of held-out rows."""
+        pieces = self.pieces(rows.take(held_out), member.encoder)
+        return np.concatenate([self.judge(criterion, member, piece, unit) for piece in pieces])
+
+    def refer(self, member: Member, rows: NormalRows, seen: Indices) -> References:
+        """Nothing: an energy and a reconstruction stand for themselves."""
+        return {}
 
     def arrange(self, values: Floats, piece: Any, unit: Unit) -> Floats:
         """As they are."""
@@ -147,6 +174,7 @@ class Pictures:
     owner: str
     name: ClassVar[Literal["image"]] = "image"
     units: ClassVar[tuple[Unit, ...]] = ("image",)
+    criteria: ClassVar[tuple[str, ...]] = ("energy", "reconstruction")
 
     def encoder(self) -> ImageEncoder:
         """One that has seen nothing yet."""
@@ -170,13 +198,20 @@ class Pictures:
         """An image."""
         return "image"
 
-    def judge(self, criterion: Criterion, member: Member, piece: Any) -> Floats:
+    def judge(self, criterion: str, member: Member, piece: Any, unit: Unit) -> Floats:
         """A number for each image."""
-        return judged_rows(criterion, member, piece)
+        return judged_rows(CRITERIA[criterion], member, piece)
 
-    def pool(self, values: Floats, piece: Any, unit: Unit) -> Floats:
-        """As they are."""
-        return values
+    def judge_held_out(
+        self, criterion: str, member: Member, rows: NormalRows, held_out: Indices, unit: Unit
+    ) -> Floats:
+        """The same of held-out images."""
+        pieces = self.pieces(rows.take(held_out), member.encoder)
+        return np.concatenate([self.judge(criterion, member, piece, unit) for piece in pieces])
+
+    def refer(self, member: Member, rows: NormalRows, seen: Indices) -> References:
+        """Nothing: an energy and a reconstruction stand for themselves."""
+        return {}
 
     def arrange(self, values: Floats, piece: Any, unit: Unit) -> Floats:
         """As they are."""
@@ -208,6 +243,7 @@ class Series:
     owner: str
     name: ClassVar[Literal["sequence"]] = "sequence"
     units: ClassVar[tuple[Unit, ...]] = ("step", "sequence")
+    criteria: ClassVar[tuple[str, ...]] = ("score_test", "reconstruction", "energy")
 
     def encoder(self) -> SequenceEncoder:
         """One that has seen nothing yet."""
@@ -234,29 +270,80 @@ class Series:
         """Sequences, or the steps of a long series, unless the user says which."""
         return piece.per if self.per == "auto" else self.per
 
-    def judge(self, criterion: Criterion, member: Member, piece: Sequences) -> Floats:
-        """A number for each step."""
-        encoder, model = member.encoder, member.model
-        assert isinstance(encoder, SequenceEncoder)
-        assert isinstance(model, RecurrentEnergy)
-        read = encoder.slices(piece)
-
-        def codes(start: int, stop: int) -> Tensor:
-            return torch.from_numpy(read(start, stop))
-
-        return finite(step_values(criterion, model, codes, piece.lengths, member.sigma).numpy())
-
-    def pool(self, values: Floats, piece: Sequences, unit: Unit) -> Floats:
-        """The mean over a sequence's steps, or the steps themselves."""
+    def judge(self, criterion: str, member: Member, piece: Sequences, unit: Unit) -> Floats:
+        """A number for each step, or for each sequence: of its own, or the mean over its steps."""
+        model, codes = self.model_of(member), self.codes(member, piece)
+        if criterion == "score_test" and unit == "sequence":
+            vectors = sequence_vectors(model, codes, piece.lengths)
+            return finite(member.references["sequence"].test(vectors).numpy())
+        values = self.values(criterion, member, piece)
         if unit == "step":
             return values
-        starts = np.cumsum(piece.lengths) - piece.lengths
-        means: Floats = np.add.reduceat(values, starts, axis=0) / piece.lengths[:, None]
+        means: Floats = np.add.reduceat(values, piece.starts) / piece.lengths
         return means
+
+    def values(self, criterion: str, member: Member, piece: Sequences) -> Floats:
+        """A number for each step."""
+        model, codes = self.model_of(member), self.codes(member, piece)
+        if criterion == "score_test":
+            return finite(step_tests(model, codes, piece.lengths, windows_in(member)).numpy())
+        return finite(step_values(OF_STEPS[criterion], model, codes, piece.lengths, member.sigma).numpy())
+
+    def judge_held_out(
+        self, criterion: str, member: Member, rows: SequenceRows, held_out: Indices, unit: Unit
+    ) -> Floats:
+        """Held-out windows as sequences; or their steps as they come in a pass over the whole sequences."""
+        if unit == "sequence":
+            return self.judge(criterion, member, rows.take(held_out), unit)
+        return self.values(criterion, member, rows.sequences)[rows.steps_of(held_out)]
+
+    def refer(self, member: Member, rows: SequenceRows, seen: Indices) -> References:
+        """The vectors of the sequences that were seen, and the running vectors of their steps."""
+        model, piece = self.model_of(member), rows.take(seen)
+        vectors = sequence_vectors(model, self.codes(member, piece), piece.lengths)
+        steps = rows.steps_of(seen)
+        longest = int(rows.sequences.lengths.max())
+        windows = [w for w in WINDOWS if w <= max(longest // 4, WINDOWS[0])]
+        settled = steps[rows.positions(steps) >= min(model.frame - 1 + windows[-1], longest // 4)]
+        some = np.unique(settled[np.linspace(0, settled.size - 1, min(settled.size, SAMPLES)).astype(int)])
+        codes = self.codes(member, rows.sequences)
+        running = running_vectors(model, codes, rows.sequences.lengths, windows, some)
+        return {"sequence": reference_of(vectors, relative=False)} | {
+            f"step {window}": reference_of(found, relative=True)
+            for window, found in zip(windows, running, strict=True)
+        }
+
+    @staticmethod
+    def model_of(member: Member) -> RecurrentEnergy:
+        """The member's model."""
+        assert isinstance(member.model, RecurrentEnergy)
+        return member.model
+
+    @staticmethod
+    def codes(member: Member, piece: Sequences) -> Codes:
+        """The member's codes of a piece, by their steps."""
+        assert isinstance(member.encoder, SequenceEncoder)
+        read = member.encoder.slices(piece)
+        return lambda start, stop: torch.from_numpy(read(start, stop))
 
     def arrange(self, values: Floats, piece: Sequences, unit: Unit) -> Floats:
         """Steps go back to the user's rows."""
         return piece.arrange(values) if unit == "step" else values
+
+
+def surprise(model: EnergyModel, x: Tensor, sigma: float) -> Tensor:
+    """E / sigma^2 + log Z(h) of points given their contexts: -log p(x_t | x_<t), in nats."""
+    assert isinstance(model, Conditional)
+    return energy(model, x, sigma) + model.log_partition(sigma)
+
+
+OF_STEPS: dict[str, Criterion] = {"reconstruction": reconstruction, "energy": surprise}
+
+
+def windows_in(member: Member) -> dict[int, Reference]:
+    """What running vectors are compared with, by the steps of their window."""
+    found = {n.removeprefix("step "): known for n, known in member.references.items() if n != "sequence"}
+    return {int(window): known for window, known in found.items()}
 
 
 def judged_rows(criterion: Criterion, member: Member, piece: Any) -> Floats:

@@ -28,7 +28,7 @@ Objective = Callable[[EnergyModel, Tensor, float, torch.Generator], Tensor]
 
 def denoising(model: EnergyModel, x: Tensor, sigma: float, generator: torch.Generator) -> Tensor:
     """E |x - f(x + eps)|^2 by one noise draw a point: `x (N, ...)` -> scalar."""
-    points, energy = model.factors(x)
+    points, energy = model.factors(x, generator)
     noise = torch.randn(points.shape, generator=generator, device=points.device, dtype=points.dtype)
     residual = points - energy.reconstruct(points + sigma * noise)
     return residual.square().flatten(1).sum(1).mean()
@@ -36,7 +36,7 @@ def denoising(model: EnergyModel, x: Tensor, sigma: float, generator: torch.Gene
 
 def sliced(model: EnergyModel, x: Tensor, sigma: float, generator: torch.Generator) -> Tensor:
     """sigma^2 E [v' grad(v' s) + 1/2 |s|^2] by one random direction a point: `x (N, ...)` -> scalar."""
-    points, energy = model.factors(x)
+    points, energy = model.factors(x, generator)
     bits = torch.randint(0, 2, points.shape, generator=generator, device=points.device)
     direction = (2 * bits - 1).to(points.dtype)
     with torch.enable_grad():

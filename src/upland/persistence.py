@@ -18,6 +18,7 @@ from torch import nn
 from upland import __version__
 from upland.arguments import plain_argument
 from upland.calibration import Calibration
+from upland.criteria.evidence import Reference
 from upland.data.encoder import Encoder
 from upland.data.images import ImageEncoder
 from upland.data.steps import SequenceEncoder
@@ -66,7 +67,17 @@ def save(detector: Detector, path: str | Path, overwrite: bool = True) -> None:
         tensors |= {
             f"{number}/model/{k}": v.detach().cpu().numpy() for k, v in member.model.state_dict().items()
         }
-        members.append({"encoder": schema, "sigma": member.sigma, "history": member.history.to_json()})
+        for name, known in member.references.items():
+            tensors[f"{number}/reference/{name}/center"] = known.center.numpy()
+            tensors[f"{number}/reference/{name}/whitening"] = known.whitening.numpy()
+        members.append(
+            {
+                "encoder": schema,
+                "sigma": member.sigma,
+                "history": member.history.to_json(),
+                "references": {name: known.unit for name, known in member.references.items()},
+            }
+        )
     for unit, known in detector.calibrations_.items():
         tensors[f"calibration/{unit}/scores"] = known.scores
         if known.folds is not None:
@@ -77,6 +88,7 @@ def save(detector: Detector, path: str | Path, overwrite: bool = True) -> None:
         "arguments": _plain_arguments(detector),
         "own_module": detector.get_params(deep=False).get("model") is not None,
         "data": detector.kind_,
+        "frame": vars(detector).get("frame_"),
         "unit": detector.unit_,
         "calibrated": sorted(detector.calibrations_),
         "members": members,
@@ -144,6 +156,8 @@ def load(path: str | Path, model: nn.Module | None = None) -> EnergyDetector:
             f"has arguments that this upland {__version__} does not know: {', '.join(unknown)}",
         )
     detector = DETECTORS[name](**arguments, model=model)
+    if manifest["frame"] is not None:
+        detector.frame_ = manifest["frame"]
     detector.restore(
         manifest["data"],
         manifest["unit"],
@@ -177,7 +191,15 @@ def _member(
         module.load_state_dict(weights)
     except RuntimeError as error:
         raise ValueError(f"the module does not fit the weights in {path}: {error}") from None
-    return Member(encoder, module.eval(), record["sigma"], History(**record["history"]))
+    references = {
+        name: Reference(
+            torch.from_numpy(tensors[f"{number}/reference/{name}/center"]),
+            torch.from_numpy(tensors[f"{number}/reference/{name}/whitening"]),
+            unit,
+        )
+        for name, unit in record["references"].items()
+    }
+    return Member(encoder, module.eval(), record["sigma"], History(**record["history"]), references)
 
 
 def _under(tensors: Mapping[str, Any], prefix: str) -> dict[str, Any]:

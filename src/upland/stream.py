@@ -6,6 +6,7 @@ series from its start.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -15,11 +16,12 @@ import pyarrow as pa
 import torch
 
 from upland.calibration import Calibration
-from upland.criteria.points import Criterion
+from upland.criteria.evidence import Running, summed
 from upland.criteria.steps import precise
 from upland.data.frames import as_rows
 from upland.data.steps import SequenceEncoder
 from upland.fitting import Member
+from upland.kinds import OF_STEPS, Series, windows_in
 from upland.models.recurrent import RecurrentEnergy, State
 
 
@@ -30,11 +32,13 @@ class Stream:
     Args:
         models: the members' models in float64.
         states: what each member knows of the steps so far.
+        running: each member's running vectors.
         steps: how many there were.
     """
 
     models: tuple[RecurrentEnergy, ...]
     states: tuple[State, ...]
+    running: tuple[Running, ...]
     steps: int
 
 
@@ -48,41 +52,48 @@ class NextScore(NamedTuple):
 
 def begin(members: Sequence[Member]) -> Stream:
     """Before the first step of a series."""
-    models = []
-    for member in members:
-        assert isinstance(member.model, RecurrentEnergy)
-        models.append(precise(member.model))
-    return Stream(tuple(models), tuple(model.start(1) for model in models), 0)
+    models = [precise(Series.model_of(member)) for member in members]
+    running = [
+        Running(model, list(windows_in(member)), 1) for model, member in zip(models, members, strict=True)
+    ]
+    return Stream(tuple(models), tuple(model.start(1) for model in models), tuple(running), 0)
 
 
 def advance(
-    stream: Stream, members: Sequence[Member], criterion: Criterion, known: Calibration, row: Any
+    stream: Stream, members: Sequence[Member], criterion: str, known: Calibration, row: Any
 ) -> NextScore:
     """Judge one more step.
 
     Args:
         stream: where the series stands.
         members: of the detector.
-        criterion: what a point is judged by.
+        criterion: what a step is judged by.
         known: the calibration of steps.
         row: a table of one row.
     """
-    scores, states = [], []
-    for member, model, state in zip(members, stream.models, stream.states, strict=True):
+    scores, states, tails = [], [], []
+    for member, model, state, before in zip(
+        members, stream.models, stream.states, stream.running, strict=True
+    ):
         assert isinstance(member.encoder, SequenceEncoder)
         device = next(model.parameters()).device
         x = torch.from_numpy(member.encoder.table.transform(row)).double()[None].to(device)
+        running = copy.copy(before)
         with torch.no_grad():
             points, context, after = model.advance(state, x)
-            value = float(criterion(model.given(context.flatten(0, 1)), points.flatten(0, 1), member.sigma))
-        if np.isnan(value):
+            if criterion == "score_test":
+                value = summed(running.advance(points, context), windows_in(member))
+            else:
+                value = OF_STEPS[criterion](model.given(context[0]), points[0], member.sigma)
+        if bool(torch.isnan(value).any()):
             raise FloatingPointError("the model gives no number (NaN) for this step")
-        scores.append(value)
+        scores.append(float(value))
         states.append(after)
+        tails.append(running)
     mean = float(np.mean(scores))
-    judged = np.array([scores if known.kind == "cross" else [mean]])
-    p = float(known.p_values(judged)[0])
-    return NextScore(mean, p, Stream(stream.models, tuple(states), stream.steps + 1))
+    p = known.p_values(np.array([scores if known.kind == "cross" else [mean]]))
+    after_all = Stream(stream.models, tuple(states), tuple(tails), stream.steps + 1)
+    return NextScore(mean, float(p[0]), after_all)
 
 
 def one_row(x: Any) -> Any:

@@ -1,6 +1,7 @@
 """Laws of the recurrent energy, in float64: its gradient, causality, padding, and reading step by step."""
 
 import copy
+import math
 
 import pytest
 import torch
@@ -259,3 +260,43 @@ def test_initial_weights_come_from_the_generator_alone():
 def test_an_unknown_cell_is_refused():
     with pytest.raises(ValueError, match="gru, lstm, rnn, got 'transformer'"):
         RecurrentEnergy(WIDTH, cell="transformer")
+
+
+# -- log Z ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("hidden", [(8,), (8, 6), (8, 6, 5)])
+@pytest.mark.parametrize("sigma", [0.3, 1.0])
+def test_log_partition_is_that_of_quadrature_in_one_dimension(hidden, sigma):
+    model = randomise(recurrent(frame=1, hidden=hidden, width=1), seed=2, scale=0.5)
+    context = normal(12, 5, seed=4)
+    grid = torch.linspace(-40, 40, 40_001, dtype=torch.float64)
+    with torch.no_grad():
+        each = [model.given(h.expand(grid.numel(), -1)).energy(grid[:, None]) for h in context.split(1)]
+    expected = torch.logsumexp(-torch.stack(each) / sigma**2, dim=1) + math.log(80 / 40_000)
+    estimate = model.given(context).log_partition(sigma)
+    torch.testing.assert_close(estimate, expected, rtol=0, atol=0.01)
+    assert estimate.std() > 0.01  # it does depend on the history
+
+
+def test_log_partition_is_exact_where_the_hidden_units_see_nothing():
+    """Without weights p(x | h) is N(b', sigma^2) in every dimension, times a constant."""
+    model = recurrent()
+    with torch.no_grad():
+        model.weights[0].zero_()
+    conditional = model.given(normal(6, 5, seed=4))
+    width, sigma = model.frame * WIDTH, 0.4
+    expected = (
+        0.5 * width * math.log(2 * math.pi * sigma**2) - conditional.energy(conditional.prior) / sigma**2
+    )
+    close(conditional.log_partition(sigma), expected.detach(), 1e-9)
+
+
+def test_log_partition_is_deterministic_and_of_each_context_alone():
+    model = recurrent()
+    context = normal(200, 5, seed=4)
+    state = torch.get_rng_state()
+    estimate = model.given(context).log_partition(0.5)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(estimate, model.given(context).log_partition(0.5))
+    close(model.given(context[150:160]).log_partition(0.5), estimate[150:160], 1e-9)

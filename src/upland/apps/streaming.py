@@ -8,26 +8,21 @@ list would give.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from upland.apps.console import writing
+from upland.apps.verdicts import ADDED, REASONS, Asked, Seen, check_clash, said, with_verdicts, writer
 
 if TYPE_CHECKING:
-    from upland.calibration import Control
     from upland.data.sources import Source
+    from upland.data.tables import TableEncoder
     from upland.detection import Detector
     from upland.explanation import Reason
-
-ADDED = ("anomaly_score", "p_value", "is_anomaly", "why")
 
 
 @dataclass(frozen=True)
@@ -115,29 +110,17 @@ class Strangest:
 def score_file(
     detector: Detector,
     source: Source,
-    target: Path | None = None,
+    asked: Asked | None = None,
     *,
-    alpha: float = 0.05,
-    control: Control = "false_alarm",
-    why: bool = False,
-    overwrite: bool = False,
-    replace_columns: bool = False,
-    top: int = 10,
     batch_size: int = 65_536,
-    seen: Callable[[int], None] = lambda rows: None,
+    seen: Seen = lambda rows: None,
 ) -> Outcome:
     """Score a file, and write its rows with their verdicts if there is a target.
 
     Args:
-        detector: A fitted detector.
+        detector: Fitted on a table.
         source: The opened file.
-        target: The file to write, CSV or Parquet by its suffix; None writes nothing.
-        alpha: The false-alarm or false-discovery rate.
-        control: `false_alarm` or `fdr`.
-        why: Whether the written rows say which columns are to blame.
-        overwrite: Whether an existing target may be replaced.
-        replace_columns: Whether columns named like the added ones may be replaced.
-        top: How many of the strangest rows to keep for the outcome.
+        asked: What is wanted.
         batch_size: Rows held in memory at a time.
         seen: Told the number of rows after each batch.
 
@@ -145,22 +128,21 @@ def score_file(
         ValueError: The file has no rows, lacks a column, or has columns named like the added ones.
         OutputError: The target exists or cannot be written.
     """
-    detector.check_alpha(alpha, control)
-    added = [name for name in ADDED if why or name != "why"]
-    if target is not None and not replace_columns:
-        _check_clash(source, added)
-    cut = alpha if control == "false_alarm" else _discovery_cut(detector, source, alpha, batch_size, seen)
-    strangest, rows, flagged = Strangest(top), 0, 0
+    asked = asked or Asked()
+    detector.check_alpha(asked.alpha, asked.control)
+    check_clash(source, asked)
+    fdr = asked.control == "fdr"
+    cut = _discovery_cut(detector, source, asked.alpha, batch_size, seen) if fdr else asked.alpha
+    encoder = _encoder(detector)
+    strangest, rows, flagged = Strangest(asked.top), 0, 0
     extra: list[str] = []
-    with _writer(target, overwrite) as write:
+    with writer(asked.target, asked.overwrite) as write:
         for batch in _judged(detector, source, batch_size):
             flags = batch.p_values <= cut
             if write is not None:
-                write(_with_verdicts(detector, batch, flags, why))
-            extra = extra or [
-                name for name in detector.encoder_.extra_columns(batch.table) if name not in ADDED
-            ]
-            strangest.see(batch, list(detector.encoder_.column_names))
+                write(_with_verdicts(detector, batch, flags, asked.why))
+            extra = extra or [name for name in encoder.extra_columns(batch.table) if name not in ADDED]
+            strangest.see(batch, list(encoder.column_names))
             rows, flagged = rows + len(flags), flagged + int(flags.sum())
             seen(len(flags))
         if rows == 0:
@@ -168,50 +150,26 @@ def score_file(
     return Outcome(rows, flagged, cut, extra, _strange_rows(detector, strangest, cut))
 
 
-def reason_text(reason: Reason) -> str:
-    """One reason in words: column, part of the whole, value seen and value expected."""
-    value, expected = cell_text(reason.value), cell_text(reason.expected)
-    return f"{reason.column} {reason.part:.0%} ({value}, expected {expected})"
+def _encoder(detector: Detector) -> TableEncoder:
+    from upland.data.tables import TableEncoder
 
-
-def cell_text(value: object) -> str:
-    """A cell in words: numbers to four digits, times to the second, a missing one by name."""
-    value = value.item() if isinstance(value, np.generic) else value
-    if value is None or value != value:  # NaN differs from itself
-        return "missing"
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return f"{value:.4g}"
-    if isinstance(value, datetime):
-        return value.isoformat(sep=" ", timespec="seconds")
-    return (
-        str(timedelta(seconds=round(value.total_seconds()))) if isinstance(value, timedelta) else str(value)
-    )
-
-
-def _check_clash(source: Source, added: list[str]) -> None:
-    clash = [name for name in source.names if name in added]
-    if clash:
-        raise ValueError(
-            f"{source.path} has columns with the names that scoring adds: {', '.join(clash)}; "
-            "rename them, or say --replace-columns"
-        )
+    assert isinstance(detector.encoder_, TableEncoder)
+    return detector.encoder_
 
 
 def _judged(detector: Detector, source: Source, batch_size: int) -> Iterator[Judged]:
     first = 0
-    for raw, table in source.pairs(detector.encoder_.schema_, batch_size):
+    for raw, table in source.pairs(_encoder(detector).schema_, batch_size):
         if table.num_rows:
             yield Judged(first, raw, table, *detector.assess(table))
             first += table.num_rows
 
 
-def _discovery_cut(
-    detector: Detector, source: Source, alpha: float, batch_size: int, seen: Callable[[int], None]
-) -> float:
+def _discovery_cut(detector: Detector, source: Source, alpha: float, batch_size: int, seen: Seen) -> float:
     """First pass: how often each rank (n + 1) p occurs, hence the largest p-value that is a discovery."""
     n = detector.calibration_.size
     counts = np.zeros(n + 2, dtype=np.int64)
-    for table in source.batches(detector.encoder_.schema_, batch_size):
+    for table in source.batches(_encoder(detector).schema_, batch_size):
         ranks = np.rint(detector.p_values(table) * (n + 1)).astype(np.int64)
         counts += np.bincount(ranks, minlength=n + 2)
         seen(table.num_rows)
@@ -219,21 +177,14 @@ def _discovery_cut(
 
 
 def _with_verdicts(detector: Detector, batch: Judged, flags: NDArray[np.bool_], why: bool) -> pa.Table:
-    table = batch.raw.select(
-        [name for name in batch.raw.column_names if name not in ADDED[: 4 if why else 3]]
-    )
-    for name, values in zip(ADDED, (batch.scores, batch.p_values, flags), strict=False):
-        table = table.append_column(name, pa.array(values))
-    if why:
-        reasons = ["; ".join(map(reason_text, row)) for row in _reasons(detector, batch.table)]
-        table = table.append_column("why", pa.array(reasons, type=pa.string()))
-    return table
+    reasons = said(_reasons(detector, batch.table)) if why else None
+    return with_verdicts(batch.raw, batch.scores, batch.p_values, flags, reasons)
 
 
 def _reasons(detector: Detector, table: pa.Table) -> list[list[Reason]]:
     from upland.explanation import explain
 
-    return explain(detector, table).top(3)
+    return explain(detector, table).top(REASONS)
 
 
 def _strange_rows(detector: Detector, strangest: Strangest, cut: float) -> list[Row]:
@@ -242,24 +193,3 @@ def _strange_rows(detector: Detector, strangest: Strangest, cut: float) -> list[
     return [
         Row(int(place) + 1, float(score), float(p), bool(p <= cut), why) for place, score, p, why in found
     ]
-
-
-@contextmanager
-def _writer(target: Path | None, overwrite: bool) -> Iterator[Callable[[pa.Table], None] | None]:
-    """A function that writes into the target, which appears whole at the end; None without a target."""
-    if target is None:
-        yield None
-        return
-    from upland.data.sources import TableWriter
-
-    with ExitStack() as stack:
-        with writing(target):
-            writer = stack.enter_context(TableWriter(target, overwrite=overwrite))
-
-        def write(table: pa.Table) -> None:
-            with writing(target):
-                writer.write(table)
-
-        yield write
-        with writing(target):
-            stack.close()

@@ -1,4 +1,4 @@
-r"""One number for every time step of sequences, from a model whose energy is a sum over steps.
+r"""Reading sequences with a model whose energy is a sum over steps, in bounded memory.
 
 The model reads a sequence once from its start, in stretches of bounded length, and carries its state from one
 to the next: memory does not grow with the length. It runs in float64, so that a step's number does not
@@ -7,6 +7,7 @@ depend on the stretches, on the sequences that are read beside it, or on whether
 
 import copy
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,11 +18,32 @@ from upland.models.base import EnergyModel
 from upland.models.recurrent import RecurrentEnergy, State
 from upland.models.threads import fitting_threads
 
-Lengths = NDArray[np.int64]
+Indices = NDArray[np.int64]
+Codes = Callable[[int, int], Tensor]
 
 STRETCH = 1_024  # steps of a sequence that are read at once
 TOGETHER = 8_192  # steps of all sequences that are read at once
 POINTS = 4_096  # points judged at once
+
+
+class Stretch(NamedTuple):
+    """Some steps of n sequences that were read together.
+
+    Args:
+        group: `(n,)` which sequences.
+        begin: how many steps of each were read before.
+        points: `(n, L, P D)` frames, one for each step.
+        context: `(n, L, S)` what conditions them.
+        valid: `(n, L)` whether there is such a step.
+        places: `(n, L)` where the steps stand among all steps.
+    """
+
+    group: Indices
+    begin: int
+    points: Tensor
+    context: Tensor
+    valid: Tensor
+    places: Tensor
 
 
 def precise(model: RecurrentEnergy) -> RecurrentEnergy:
@@ -29,11 +51,30 @@ def precise(model: RecurrentEnergy) -> RecurrentEnergy:
     return copy.deepcopy(model).double().eval()
 
 
+def stretches(model: RecurrentEnergy, codes: Codes, lengths: Indices) -> Iterator[Stretch]:
+    """Read sequences: all stretches of some, then of others.
+
+    Args:
+        model: in float64.
+        codes: encoded steps `(stop - start, D)` from start to stop; sequence stands after sequence.
+        lengths: `(N,)` steps of each sequence.
+    """
+    device = next(model.parameters()).device
+    starts = np.cumsum(lengths) - lengths
+    for group in _groups(lengths):
+        state: State = model.start(len(group))
+        for begin in range(0, int(lengths[group].max()), STRETCH):
+            x, valid, places = _codes_of(codes, starts[group], lengths[group], begin)
+            with torch.no_grad(), fitting_threads(model, STRETCH):
+                points, context, state = model.advance(state, x.double().to(device))
+            yield Stretch(group, begin, points, context, valid.to(device), places)
+
+
 def step_values(
     function: Callable[[EnergyModel, Tensor, float], Tensor],
     model: RecurrentEnergy,
-    codes: Callable[[int, int], Tensor],
-    lengths: Lengths,
+    codes: Codes,
+    lengths: Indices,
     sigma: float,
 ) -> Tensor:
     """A function of every step, given the steps before it: `(S,)` or `(S, ...)`, float64, on the CPU.
@@ -46,37 +87,17 @@ def step_values(
         sigma: scale of the noise that the model was trained with.
     """
     exact = precise(model)
-    device = next(exact.parameters()).device
-    parts: list[Tensor] = []
-    places: list[Tensor] = []
-    for group in _groups(lengths):
-        state: State | None = None
-        starts = (np.cumsum(lengths) - lengths)[group]
-        for begin in range(0, int(lengths[group].max()), STRETCH):
-            x, valid, where = _stretch(codes, starts, lengths[group], begin)
-            with torch.no_grad(), fitting_threads(exact, STRETCH):
-                state = exact.start(len(group)) if state is None else state
-                points, context, state = exact.advance(state, x.double().to(device))
-                parts.append(_judged(function, exact, points, context, valid.to(device), sigma))
-            places.append(where)
-    order = torch.argsort(torch.cat(places))
-    return torch.cat(parts)[order]
+    parts, places = [], []
+    for read in stretches(exact, codes, lengths):
+        points, context = read.points[read.valid], read.context[read.valid]
+        with torch.no_grad(), fitting_threads(exact, STRETCH):
+            for x, h in zip(points.split(POINTS), context.split(POINTS), strict=True):
+                parts.append(function(exact.given(h), x, sigma).cpu())
+        places.append(read.places[read.valid.cpu()])
+    return torch.cat(parts)[torch.argsort(torch.cat(places))]
 
 
-def _judged(
-    function: Callable[[EnergyModel, Tensor, float], Tensor],
-    model: RecurrentEnergy,
-    points: Tensor,
-    context: Tensor,
-    valid: Tensor,
-    sigma: float,
-) -> Tensor:
-    points, context = points[valid], context[valid]
-    pieces = zip(points.split(POINTS), context.split(POINTS), strict=True)
-    return torch.cat([function(model.given(h), x, sigma).cpu() for x, h in pieces])
-
-
-def _groups(lengths: Lengths) -> Iterator[Lengths]:
+def _groups(lengths: Indices) -> Iterator[Indices]:
     """Sequences of like length, as many at a time as memory allows."""
     order = np.argsort(lengths, kind="stable")
     start = 0
@@ -88,11 +109,9 @@ def _groups(lengths: Lengths) -> Iterator[Lengths]:
         start = stop
 
 
-def _stretch(
-    codes: Callable[[int, int], Tensor], starts: Lengths, lengths: Lengths, begin: int
-) -> tuple[Tensor, Tensor, Tensor]:
+def _codes_of(codes: Codes, starts: Indices, lengths: Indices, begin: int) -> tuple[Tensor, Tensor, Tensor]:
     """Steps `begin` to `begin + STRETCH` of some sequences: `(n, L, D)` with zeros behind their ends, which
-    are there `(n, L)`, and their places among all steps.
+    are there `(n, L)`, and their places among all steps `(n, L)`.
     """
     counts = np.clip(lengths - begin, 0, STRETCH)
     size = int(counts.max())
@@ -105,6 +124,5 @@ def _stretch(
     x = torch.zeros(len(counts), size, next(iter(rows.values())).shape[1])
     for place, row in rows.items():
         x[place, : row.shape[0]] = row
-    valid = torch.arange(size) < torch.from_numpy(counts)[:, None]
-    where = torch.arange(size) + torch.from_numpy(starts + begin)[:, None]
-    return x, valid, where[valid]
+    steps = torch.arange(size)
+    return x, steps < torch.from_numpy(counts)[:, None], steps + torch.from_numpy(firsts)[:, None]

@@ -31,6 +31,9 @@ WHOLE, USUAL, LEAST = 512, 128, 8
 ENOUGH = 5
 """Sequences that are enough to fit on without cutting them; as many windows and blocks as there should be."""
 
+FRAME = 16
+"""Steps of a long series that are judged together."""
+
 BLOCK = 10
 """A block of overlapping windows is at most so many windows long."""
 
@@ -97,6 +100,24 @@ class SequenceRows:
     def take(self, rows: NDArray[np.int64]) -> Sequences:
         """The windows of these numbers, as sequences."""
         return self.sequences.cut(*(part[rows] for part in self._pieces))
+
+    def steps_of(self, rows: NDArray[np.int64]) -> Indices:
+        """The steps of windows, among those of all sequences: sorted, each once."""
+        starts, lengths = self._pieces.starts[rows], self._pieces.lengths[rows]
+        return np.unique(np.repeat(starts, lengths) + _within(lengths))
+
+    def frame(self) -> int:
+        """Steps that are usefully judged together: a quarter of a whole sequence; of long series 16, or a
+        quarter of a window where that is less.
+        """
+        if self.window_ is None:
+            return max(1, -(-int(np.median(self.sequences.lengths)) // 4))
+        return max(1, min(FRAME, -(-self.window_ // 4)))
+
+    def positions(self, steps: Indices) -> Indices:
+        """How many steps come before each in its own sequence."""
+        starts = self.sequences.starts
+        return steps - starts[np.searchsorted(starts, steps, side="right") - 1]
 
     def shuffled(
         self, generator: np.random.Generator, skip: NDArray[np.int64], size: int

@@ -30,12 +30,13 @@ class EnergyModel(nn.Module, ABC):
         """The same as `energy`, so that the module can be called: `(N, ...) -> (N,)`."""
         return self.energy(x)
 
-    def factors(self, x: Tensor) -> tuple[Tensor, "EnergyModel"]:
+    def factors(self, x: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, "EnergyModel"]:
         """The points whose energies add up to that of x, and the energy of such a point.
 
         A density that is a product has an energy that is a sum. Here x is one point, `(N, ...)`; of a
         conditional energy, p(x) = product over t of p(x_t | x_<t), every x_t is one, `(M, ...)`, and its
-        energy holds the history fixed. Objectives perturb points only.
+        energy holds the history fixed. Objectives perturb points only. In training a model with very many of
+        them may draw some with the generator.
         """
         return x, self
 

@@ -35,6 +35,12 @@ Cell = Literal["gru", "lstm", "rnn"]
 CELLS: dict[str, type[nn.GRU | nn.LSTM | nn.RNN]] = {"gru": nn.GRU, "lstm": nn.LSTM, "rnn": nn.RNN}
 
 
+DRAWN = 512  # points of a training batch that count
+_TOGETHER = 128  # contexts whose log Z is estimated at once
+_DESCENT = 100  # steps towards the minimum of an energy
+_LEAST_CURVATURE = 0.05  # of the Gaussian that log Z is estimated with; that of 1/2 |x|^2 is 1
+
+
 class State(NamedTuple):
     """What a model knows of n sequences that it has read so far; never changed in place.
 
@@ -133,13 +139,20 @@ class RecurrentEnergy(EnergyModel):
         """The energy of points, each with its context: `(M, S)`."""
         return Conditional(self, context)
 
-    def factors(self, x: Tensor) -> tuple[Tensor, "Conditional"]:
+    def factors(self, x: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, "Conditional"]:
         """A point for each step there is, and their energy given the steps before: `(N, T, D) -> (M, P D)`.
+
+        In training, and with a generator, at most `DRAWN` of them, drawn at random.
 
         The points hold no gradient of x; the contexts do not depend on noise that is put on the points.
         """
         there = ~torch.isnan(x).any(2)
         points, context, _ = self.advance(self.start(x.shape[0]), torch.where(there[..., None], x, 0.0))
+        if self.training and generator is not None and int(there.sum()) > DRAWN:
+            places = there.nonzero()
+            order = torch.randperm(places.shape[0], generator=generator, device=places.device)
+            row, step = places[order[:DRAWN]].unbind(1)
+            return points[row, step], self.given(context[row, step])
         return points[there], self.given(context[there])
 
     def energy(self, x: Tensor) -> Tensor:
@@ -166,30 +179,116 @@ class Conditional(EnergyModel):
     def __init__(self, model: RecurrentEnergy, context: Tensor) -> None:
         super().__init__()
         self.train(model.training)
-        self.weights = list(model.weights)
+        self.weights: list[Tensor] = list(model.weights)
         sizes = [model.prior.shape[0], *(w.shape[0] for w in self.weights)]
         bias = torch.cat([model.prior, *model.biases])
-        self.prior, *self.biases = torch.addmm(bias, context, model.of_context.T).split(sizes, dim=1)
+        shifted: list[Tensor] = list(torch.addmm(bias, context, model.of_context.T).split(sizes, dim=1))
+        self.prior, self.biases = shifted[0], shifted[1:]
 
     def energy(self, x: Tensor) -> Tensor:
         """E(x | h): `(M, P D) -> (M,)`, summed in float64."""
         h = x
         for w, b in zip(self.weights, self.biases, strict=True):
-            h = functional.softplus(b + h @ w.T)
-        return 0.5 * (x - self.prior).square().sum(-1, dtype=torch.float64) - h.sum(-1, dtype=torch.float64)
+            h = functional.softplus(torch.addmm(b, h, w.T))
+        bowl: Tensor = 0.5 * (x - self.prior).square().sum(-1, dtype=torch.float64)
+        return bowl - h.sum(-1, dtype=torch.float64)
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """f(x | h) = x - grad E(x | h) through the tied weights: `(M, P D) -> (M, P D)`."""
-        h, gates = x, []
-        for i, (w, b) in enumerate(zip(self.weights, self.biases, strict=True)):
-            a = b + h @ w.T
-            gates.append(torch.sigmoid(a))
-            if i + 1 < len(self.weights):
-                h = functional.softplus(a)
-        u = gates.pop()
-        for w in reversed(self.weights[1:]):
-            u = gates.pop() * (u @ w)
-        return self.prior + u @ self.weights[0]
+        return torch.addmm(self.prior, self.slopes(x)[0], self.weights[0])
+
+    def slopes(self, x: Tensor) -> list[Tensor]:
+        """-dE/db_l at points, for every layer from the first: the units u_l of the tied decoder,
+        `(M, P D)` to L tensors `(M, units of the layer)`.
+        """
+        first = torch.addmm(self.biases[0], x, self.weights[0].T)
+        return _slopes(first, self.weights[1:], self.biases[1:])[0]
+
+    def log_partition(self, sigma: float, draws: int = 256) -> Tensor:
+        """An estimate of log Z(h), where p(x | h) = exp(-E(x | h) / sigma^2) / Z(h): `(M,)`, float64.
+
+        What the hidden units do not see of x is integrated exactly: it is Gaussian. In the rest, of as many
+        dimensions as the first layer has units at most, Z is the mean of importance weights under a Gaussian
+        at a minimum of E with the curvature there (Laplace's approximation, corrected), by draws that are
+        the same for every point and every call. It is exact for L = 0 and close where p(x | h) has one mode;
+        a mode far from that minimum is missed.
+
+        Args:
+            sigma: scale of the noise that the model was trained with.
+            draws: points at which E is computed, for each context.
+        """
+        with torch.no_grad():
+            rows = zip(self.prior.split(_TOGETHER), *(b.split(_TOGETHER) for b in self.biases), strict=True)
+            return torch.cat(
+                [_log_partition(self.weights, prior, biases, sigma, draws) for prior, *biases in rows]
+            )
+
+
+def _log_partition(
+    weights: Sequence[Tensor], prior: Tensor, biases: Sequence[Tensor], sigma: float, draws: int
+) -> Tensor:
+    """In coordinates y of x - b' along the rows of W_1: E = 1/2 |y|^2 - S(a + G y), S the sum of the top."""
+    first, *above = (w.double() for w in weights)
+    u, scale, _ = torch.linalg.svd(first, full_matrices=False)
+    rank = scale.numel()
+    inward, at_prior = u * scale, biases[0].double() + prior.double() @ first.T
+    upper = [b.double() for b in biases[1:]]
+    y = prior.new_zeros(len(prior), rank, dtype=torch.float64)
+    for _ in range(_DESCENT):
+        y = 0.5 * (y + _slopes(at_prior + y @ inward.T, above, upper)[0][0] @ inward)
+    bend = _bend(at_prior + y @ inward.T, above, upper)
+    curvature = torch.eye(rank, dtype=y.dtype, device=y.device) - inward.T @ bend @ inward
+    size, axes = torch.linalg.eigh(curvature)
+    size = size.clamp_min(_LEAST_CURVATURE)
+    normal = _normal_draws(draws, rank).to(y.device)
+    shift = (normal[None] * (sigma * size.rsqrt())[:, None]) @ axes.transpose(1, 2)
+    points = y[:, None] + shift
+    h: Tensor = at_prior[:, None] + points @ inward.T
+    for w, b in zip(above, upper, strict=True):
+        h = b[:, None] + functional.softplus(h) @ w.T
+    energy = 0.5 * points.square().sum(-1) - functional.softplus(h).sum(-1)
+    weight: Tensor = torch.logsumexp(0.5 * normal.square().sum(-1) - energy / sigma**2, dim=1) - math.log(
+        draws
+    )
+    volume: Tensor = prior.shape[1] * math.log(2 * math.pi * sigma**2) - size.log().sum(-1)
+    return weight + 0.5 * volume
+
+
+def _slopes(
+    a: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor]
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Gradient of the sum of the top layer's units in the activations of every layer, and their gates.
+
+    Args:
+        a: `(M, H_1)` activations of the first layer.
+        weights: of the layers above.
+        biases: likewise, one row a point.
+    """
+    gates = [torch.sigmoid(a)]
+    for w, b in zip(weights, biases, strict=True):
+        a = torch.addmm(b, functional.softplus(a), w.T)
+        gates.append(torch.sigmoid(a))
+    slopes = [gates[-1]]
+    for w, gate in zip(reversed(weights), reversed(gates[:-1]), strict=True):
+        slopes.append(gate * (slopes[-1] @ w))
+    return slopes[::-1], gates
+
+
+def _bend(a: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor]) -> Tensor:
+    """Hessian `(M, H_1, H_1)` of the sum of the top layer's units in the first layer's activations."""
+    slopes, gates = _slopes(a, weights, biases)
+    bend = torch.diag_embed(slopes[-1] * (1 - gates[-1]))
+    for w, gate, slope in zip(reversed(weights), reversed(gates[:-1]), reversed(slopes[:-1]), strict=True):
+        through = gate[:, :, None] * (w.T @ bend @ w) * gate[:, None]
+        bend = through + torch.diag_embed(slope * (1 - gate))
+    return bend
+
+
+def _normal_draws(draws: int, width: int) -> Tensor:
+    """Evenly spread standard normal points `(draws, width)`, always the same."""
+    uniform = torch.quasirandom.SobolEngine(width, scramble=True, seed=0).draw(draws, dtype=torch.float64)
+    normal: Tensor = torch.special.ndtri(uniform.clamp(1e-9, 1 - 1e-9))
+    return normal
 
 
 def _uniform(w: Tensor, generator: torch.Generator | None, fan: int | None = None) -> None:

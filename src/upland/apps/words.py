@@ -1,0 +1,80 @@
+"""Values, moments and reasons in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from upland.explanation import Reason
+
+
+def reason_text(reason: Reason) -> str:
+    """One reason in words: column, part of the whole, value seen and value expected."""
+    value, expected = cell_text(reason.value), cell_text(reason.expected)
+    return f"{reason.column} {reason.part:.0%} ({value}, expected {expected})"
+
+
+def reasons_text(reasons: Sequence[Reason]) -> str:
+    """Several reasons in one cell."""
+    return "; ".join(map(reason_text, reasons))
+
+
+def cell_text(value: object) -> str:
+    """A cell in words: numbers to four digits, times to the second, a missing one by name."""
+    value = plain_value(value)
+    if value is None or value != value:  # NaN differs from itself
+        return "missing"
+    if isinstance(value, tuple):
+        return f"({', '.join(map(cell_text, value))})"
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return f"{value:.4g}"
+    return label_text(value)
+
+
+def label_text(value: object) -> str:
+    """A name, a stamp or a number that stands for a place: whole numbers keep all their digits."""
+    value = plain_value(value)
+    if isinstance(value, datetime):
+        return value.isoformat(sep=" ", timespec="seconds")
+    if isinstance(value, timedelta):
+        return str(timedelta(seconds=round(value.total_seconds())))
+    return f"{value:.10g}" if isinstance(value, float) else str(value)
+
+
+def span_text(start: object, end: object) -> str:
+    """From one place to another: `3 to 8`, `2026-03-02 10:12 to 10:40`; a single place by itself."""
+    first, last = plain_value(start), plain_value(end)
+    if isinstance(first, datetime) and isinstance(last, datetime):
+        whole_minutes = not (first.second or last.second)
+        precision = "minutes" if whole_minutes else "seconds"
+        began, ended = (moment.isoformat(sep=" ", timespec=precision) for moment in (first, last))
+        if first.date() == last.date():
+            ended = ended.split(" ")[1]
+        return began if first == last else f"{began} to {ended}"
+    return label_text(first) if first == last else f"{label_text(first)} to {label_text(last)}"
+
+
+def plain_value(value: Any) -> Any:
+    """NumPy's numbers, dates and durations as Python's own; anything else as it is."""
+    if isinstance(value, np.datetime64 | np.timedelta64) and np.datetime_data(value.dtype)[0] in ("ns", "ps"):
+        value = value.astype("M8[us]" if isinstance(value, np.datetime64) else "m8[us]")
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def json_value(value: Any) -> str | float | list[Any] | None:
+    """A value for JSON: numbers and text as they are, a missing one as null, the rest as text."""
+    value = plain_value(value)
+    if value is None or value != value:  # NaN differs from itself
+        return None
+    if isinstance(value, tuple):
+        return [json_value(entry) for entry in value]
+    return value if isinstance(value, bool | str | int | float) else str(value)
+
+
+def counted(count: int, what: str) -> str:
+    """`1 image`, `2,000 images`."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
