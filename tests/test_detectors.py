@@ -531,7 +531,7 @@ BAD_ARGUMENTS = {
     "calibration": ["none", None],
     "contamination": [0.0, 0.7, -0.1, "some", None],
     "epochs": [0, -3, 1.5, "ten"],
-    "batch_size": [0, 2.5, None],
+    "batch_size": [0, 2.5, "all"],
     "learning_rate": [0.0, -1e-3, "fast", float("nan")],
     "patience": [0, 1.5],
     "categorical": [("absent",), "valve"],

@@ -147,8 +147,8 @@ class Tables:
         self, criterion: str, member: Member, rows: NormalRows, held_out: Indices, unit: Unit
     ) -> Floats:
         """The same of held-out rows."""
-        pieces = self.pieces(rows.take(held_out), member.encoder)
-        return np.concatenate([self.judge(criterion, member, piece, unit) for piece in pieces])
+        piece = rows.take(held_out)
+        return self.judge(criterion, member, piece, unit)
 
     def refer(self, member: Member, rows: NormalRows, seen: Indices) -> References:
         """Nothing: an energy and a reconstruction stand for themselves."""
@@ -206,8 +206,8 @@ class Pictures:
         self, criterion: str, member: Member, rows: NormalRows, held_out: Indices, unit: Unit
     ) -> Floats:
         """The same of held-out images."""
-        pieces = self.pieces(rows.take(held_out), member.encoder)
-        return np.concatenate([self.judge(criterion, member, piece, unit) for piece in pieces])
+        piece = rows.take(held_out)
+        return self.judge(criterion, member, piece, unit)
 
     def refer(self, member: Member, rows: NormalRows, seen: Indices) -> References:
         """Nothing: an energy and a reconstruction stand for themselves."""

@@ -67,9 +67,9 @@ def save(detector: Detector, path: str | Path, overwrite: bool = True) -> None:
         tensors |= {
             f"{number}/model/{k}": v.detach().cpu().numpy() for k, v in member.model.state_dict().items()
         }
-        for name, known in member.references.items():
-            tensors[f"{number}/reference/{name}/center"] = known.center.numpy()
-            tensors[f"{number}/reference/{name}/whitening"] = known.whitening.numpy()
+        for name, reference in member.references.items():
+            tensors[f"{number}/reference/{name}/center"] = reference.center.numpy()
+            tensors[f"{number}/reference/{name}/whitening"] = reference.whitening.numpy()
         members.append(
             {
                 "encoder": schema,

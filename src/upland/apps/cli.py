@@ -8,8 +8,6 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -29,8 +27,8 @@ from upland.apps.console import (
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from upland.apps.streaming import Outcome
-    from upland.data.sources import Source
+    from upland.apps.scoring import Scoring
+    from upland.apps.verdicts import Asked
     from upland.detection import Detector
 
 EXIT_CODES = """\
@@ -41,7 +39,7 @@ Exit codes: 0 done; 1 the data or the model file cannot be used; 2 the command l
 
 app = typer.Typer(
     name="upland",
-    help="Find the rows of a table that do not look like normal ones, and say why.",
+    help="Find the rows, moments or images that do not look like normal ones, and say why.",
     epilog=EXIT_CODES,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -51,12 +49,41 @@ app = typer.Typer(
 
 # -- the words of the command line ---------------------------------------------------------------------------
 
+FORMS = "CSV, TSV, Parquet or Arrow; an .npy or .npz array; an image or a folder of images."
+COLUMN = "COLUMN"
+
+
+def _size(text: str) -> tuple[int, int]:
+    height, times, width = text.casefold().partition("x")
+    if not (times and height.isdecimal() and width.isdecimal()):
+        raise typer.BadParameter(f"--size is HEIGHTxWIDTH in pixels, such as 28x28, not {text!r}")
+    return int(height), int(width)
+
+
 Model = Annotated[Path, typer.Argument(help="A model file that `upland fit` wrote.", show_default=False)]
-Normal = Annotated[Path, typer.Argument(help="Normal rows: CSV, TSV, Parquet or Arrow.", show_default=False)]
-Rows = Annotated[Path, typer.Argument(help="Rows to judge: CSV, TSV, Parquet or Arrow.", show_default=False)]
+Normal = Annotated[Path, typer.Argument(help=f"Normal data: {FORMS}", show_default=False)]
+Rows = Annotated[Path, typer.Argument(help="Data to judge, of the kind of the fit.", show_default=False)]
 NewModel = Annotated[Path, typer.Option("--output", "-o", help="Model file to write (.safetensors).")]
 Renewed = Annotated[Path | None, typer.Option("--output", "-o", help="Model file to write.")]
 Scored = Annotated[Path | None, typer.Option("--output", "-o", help="File to write: rows and verdicts.")]
+KindOf = Annotated[
+    Literal["auto", "table", "sequence", "image"],
+    typer.Option(help="What DATA is; auto looks: a time or id column or 3-d floats are sequences."),
+]
+Time = Annotated[
+    str | None, typer.Option(metavar=COLUMN, help="Orders the time steps of a long table of sequences.")
+]
+Id = Annotated[str | None, typer.Option(metavar=COLUMN, help="Tells the sequences of a long table apart.")]
+Window = Annotated[int | None, typer.Option(min=2, metavar="N", help="Steps of the windows to train on.")]
+Stride = Annotated[int | None, typer.Option(min=1, metavar="N", help="Steps from a window to the next.")]
+Per = Annotated[
+    Literal["sequence", "step"] | None,
+    typer.Option(help="What one score is of; by default a step of a long table, a sequence of an array."),
+]
+Size = Annotated[
+    tuple[int, int] | None, typer.Option(parser=_size, metavar="HxW", help="Bring images to this size.")
+]
+Mode = Annotated[Literal["grey", "rgb"] | None, typer.Option(help="Bring images to grey or colour.")]
 Criterion = Annotated[
     Literal["reconstruction", "energy"] | None, typer.Option(help="What counts as the anomaly score.")
 ]
@@ -64,11 +91,11 @@ Noise = Annotated[
     float | None, typer.Option(help="Standard deviation of the training noise (data scaled to 1).")
 ]
 Categorical = Annotated[
-    list[str] | None, typer.Option(metavar="COLUMN", help="Holds codes, not amounts; repeatable.")
+    list[str] | None, typer.Option(metavar=COLUMN, help="Holds codes, not amounts; repeatable.")
 ]
 Ignore = Annotated[
     list[str] | None,
-    typer.Option(metavar="COLUMN", help="Left out, such as a label; repeatable."),
+    typer.Option(metavar=COLUMN, help="Left out, such as a label; repeatable."),
 ]
 Procedure = Annotated[
     Literal["auto", "split", "cross"] | None,
@@ -85,17 +112,24 @@ Control = Annotated[
     Literal["false_alarm", "fdr"],
     typer.Option(help="Whose rate: normal rows that are flagged, or flagged rows that are normal."),
 ]
-Why = Annotated[bool, typer.Option("--why", help="Write a column naming the three columns to blame.")]
-Top = Annotated[int, typer.Option(min=1, metavar="N", help="How many of the strangest rows to show.")]
+Why = Annotated[
+    bool, typer.Option("--why", help="Write a column of what to blame: columns, moments, regions.")
+]
+Top = Annotated[int, typer.Option(min=1, metavar="N", help="How many of the strangest to show.")]
+MapsIn = Annotated[
+    Path | None,
+    typer.Option("--maps", metavar="DIR", help="Write heat maps of the flagged and strangest images."),
+]
+AllMaps = Annotated[bool, typer.Option("--all-maps", help="Write heat maps of all images.")]
 Replace = Annotated[
     bool, typer.Option("--replace-columns", help="Replace columns named like the added ones.")
 ]
-FailOn = Annotated[bool, typer.Option("--fail-on-anomaly", help="Exit with 10 if rows were flagged.")]
+FailOn = Annotated[bool, typer.Option("--fail-on-anomaly", help="Exit with 10 if anything was flagged.")]
 InPlace = Annotated[bool, typer.Option("--in-place", help="Replace the model file itself.")]
 Folder = Annotated[Path, typer.Option("--out", help="Folder to write into.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output file if it exists.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")]
 
 # -- commands ------------------------------------------------------------------------------------------------
 
@@ -130,13 +164,21 @@ def upland(
         bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Find the rows of a table that do not look like normal ones, and say why."""
+    """Find the rows, moments or images that do not look like normal ones, and say why."""
 
 
 @app.command(epilog=EXIT_CODES)
 def fit(
     data: Normal,
     output: NewModel,
+    kind: KindOf = "auto",
+    time: Time = None,
+    id: Id = None,
+    window: Window = None,
+    stride: Stride = None,
+    per: Per = None,
+    size: Size = None,
+    mode: Mode = None,
     criterion: Criterion = None,
     noise: Noise = None,
     categorical: Categorical = None,
@@ -150,25 +192,40 @@ def fit(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Learn what normal rows look like and write a model file."""
+    """Learn what normal data look like and write a model file.
+
+    A table has a row for each case. With --time or --id its rows are time steps of sequences, as they are in
+    an array of three dimensions; images come as a folder or an array.
+    """
+    chosen = {
+        "kind": kind,
+        "time": time,
+        "id": id,
+        "window": window,
+        "stride": stride,
+        "per": per,
+        "size": size,
+        "mode": mode,
+        "criterion": criterion,
+        "noise": noise,
+        "categorical": categorical,
+        "ignore": ignore,
+        "calibration": calibration,
+        "epochs": epochs,
+        "device": device,
+    }
+    given: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
     with reporting(as_json, quiet) as reporter:
         check_target(output, overwrite)
         _check_other(output, data)
+        from upland.apps.inputs import array_in, form_of, kind_in
         from upland.detectors import EnergyDetector
 
-        chosen = {
-            "criterion": criterion,
-            "noise": noise,
-            "categorical": categorical,
-            "ignore": ignore,
-            "calibration": calibration,
-            "epochs": epochs,
-            "device": device,
-        }
-        given: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
+        given["kind"] = kind_in(data, given)
+        an_array = given["kind"] == "sequence" and form_of(data) == "array"
         progress: Literal[False, "auto"] = False if quiet or as_json else "auto"
         detector = EnergyDetector(**given, random_state=seed, progress=progress)
-        detector.fit(data, checkpoint=checkpoint)
+        detector.fit(array_in(data) if an_array else data, checkpoint=checkpoint)
         _save(reporter, detector, output)
 
 
@@ -181,55 +238,46 @@ def score(
     control: Control = "false_alarm",
     why: Why = False,
     top: Top = 10,
+    maps: MapsIn = None,
+    all_maps: AllMaps = False,
     replace_columns: Replace = False,
     fail_on_anomaly: FailOn = False,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Score rows: adds anomaly_score, p_value, is_anomaly and, with --why, the columns to blame.
+    """Score data: adds anomaly_score, p_value, is_anomaly and, with --why, what to blame.
 
-    Without -o nothing is written and the strangest rows are shown.
+    Without -o nothing is written and the strangest are shown.
     """
     with reporting(as_json, quiet) as reporter:
         _check_alpha(alpha)
+        if all_maps and maps is None:
+            raise typer.BadParameter("--all-maps says which heat maps are written: say where with --maps DIR")
         if output is not None:
             _check_output(output, data, overwrite)
-        from upland.apps.streaming import score_file
-        from upland.data.sources import open_source
+        from upland.apps.scoring import score_path
+        from upland.apps.verdicts import Asked
         from upland.persistence import load
 
         detector = load(model)
-        source = open_source(data)
-        with _progress(source, 2 if control == "fdr" else 1, quiet or as_json) as seen:
-            outcome = score_file(
-                detector,
-                source,
-                output,
-                alpha=alpha,
-                control=control,
-                why=why,
-                overwrite=overwrite,
-                replace_columns=replace_columns,
-                top=top,
-                batch_size=8_192 if why else 65_536,
-                seen=seen,
-            )
-        if outcome.extra:
-            reporter.note(f"not used by the model, carried through: {', '.join(outcome.extra)}")
-        _tell(reporter, outcome, detector, alpha, control, output)
-    if fail_on_anomaly and outcome.flagged:
+        asked = Asked(output, alpha, control, why, top, overwrite, replace_columns)
+        result = score_path(detector, data, asked, maps, all_maps, quiet or as_json)
+        if result.extra:
+            reporter.note(f"not used by the model, carried through: {', '.join(result.extra)}")
+        _tell(reporter, result, asked, maps)
+    if fail_on_anomaly and result.flagged:
         raise typer.Exit(ANOMALY)
 
 
 @app.command(epilog=EXIT_CODES)
 def info(model: Model, as_json: Json = False) -> None:
-    """Print what a model file holds: columns, calibration, guarantee, training."""
+    """Print what a model file holds: kind of data, columns, calibration, guarantee, training."""
     with reporting(as_json) as reporter:
-        from upland.apps.views import info_lines
+        from upland.apps.views import info_lines, told_of
         from upland.persistence import load
 
-        told = load(model).info()
+        told = told_of(load(model))
         reporter.result(told, lambda screen: screen.print(info_lines(told)))
 
 
@@ -243,23 +291,26 @@ def calibrate(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Renew the calibration on fresh normal rows; the model itself is not fitted again."""
+    """Renew the calibration on fresh normal data; the model itself is not fitted again."""
     if (output is None) == (not in_place):
         raise typer.BadParameter("say where the renewed model goes: either -o FILE or --in-place")
     with reporting(as_json, quiet) as reporter:
         target = output or model
         check_target(target, overwrite or in_place)
         _check_other(target, data)
+        from upland.apps.scoring import normal_data
         from upland.persistence import load
 
         detector = load(model)
-        detector.calibrate(data)
+        detector.calibrate(normal_data(detector, data))
         _save(reporter, detector, target)
 
 
 @app.command(epilog=EXIT_CODES)
 def demo(out: Folder = Path("upland-demo")) -> None:
-    """Fit and score real data (breast cancer: benign is normal) and show what comes out."""
+    """Fit and score real data (biopsies, handwritten digits) and a series of pumps, and show what comes
+    out.
+    """
     with reporting():
         from upland.apps.demo import run
 
@@ -290,12 +341,12 @@ def _check_other(output: Path, data: Path) -> None:
 
 def _save(reporter: Reporter, detector: Detector, output: Path) -> None:
     """Write the model and tell what it is."""
-    from upland.apps.views import info_lines
+    from upland.apps.views import info_lines, told_of
     from upland.persistence import save
 
     with writing(output):
         save(detector, output)
-    told = detector.info()
+    told = told_of(detector)
 
     def show(screen: Console) -> None:
         screen.print(info_lines(told))
@@ -304,34 +355,18 @@ def _save(reporter: Reporter, detector: Detector, output: Path) -> None:
     reporter.result({"model": str(output), "info": told}, show)
 
 
-@contextmanager
-def _progress(source: Source, passes: int, quiet: bool) -> Iterator[Callable[[int], None]]:
-    """A bar on standard error while rows go by; nothing where no one looks."""
-    screen = console(sys.stderr)
-    if quiet or not screen.is_terminal:
-        yield lambda rows: None
-        return
-    from rich.progress import Progress
-
-    with Progress(console=screen, transient=True) as bar:
-        total = source.n_rows
-        task = bar.add_task("scoring", total=None if total is None else passes * total)
-        yield lambda rows: bar.advance(task, rows)
-
-
-def _tell(
-    reporter: Reporter, outcome: Outcome, detector: Detector, alpha: float, control: str, output: Path | None
-) -> None:
-    """The summary; without an output file also the strangest rows."""
-    from upland.apps.views import outcome_document, outcome_line, strangest_table
+def _tell(reporter: Reporter, result: Scoring, asked: Asked, maps: Path | None) -> None:
+    """The summary; without an output file also the strangest."""
 
     def show(screen: Console) -> None:
-        if output is None:
-            screen.print(strangest_table(outcome.strangest))
-            screen.print("* flagged; rows are counted from 1, without the header", style="dim")
-        screen.print(outcome_line(outcome, alpha, control))
-        if output is not None:
-            screen.print(f"wrote {output}", soft_wrap=True)
+        if asked.target is None:
+            screen.print(result.table)
+            screen.print(result.note, style="dim")
+        screen.print(result.line)
+        if asked.target is not None:
+            screen.print(f"wrote {asked.target}", soft_wrap=True)
+        if result.maps:
+            screen.print(f"wrote {result.maps} heat map(s) into {maps}/", soft_wrap=True)
 
-    document = outcome_document(outcome, detector.calibration_, alpha, control)
-    reporter.result({**document, "output": None if output is None else str(output)}, show)
+    output = None if asked.target is None else str(asked.target)
+    reporter.result({**result.document, "output": output}, show)

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from upland.apps.verdicts import ADDED, REASONS, Asked, Seen, check_clash, said, with_verdicts, writer
+from upland.apps.verdicts import ADDED, REASONS, Asked, Bools, Floats, Seen, Verdicts, check_clash, said, with_verdicts, writer
 
 if TYPE_CHECKING:
     from upland.data.sources import Source
@@ -78,8 +78,8 @@ class Judged:
     first: int
     raw: pa.Table
     table: pa.Table
-    scores: NDArray[np.float64]
-    p_values: NDArray[np.float64]
+    scores: Floats
+    p_values: Floats
 
 
 @dataclass
@@ -176,9 +176,9 @@ def _discovery_cut(detector: Detector, source: Source, alpha: float, batch_size:
     return detector.calibration_.discovery_cut(counts, alpha)
 
 
-def _with_verdicts(detector: Detector, batch: Judged, flags: NDArray[np.bool_], why: bool) -> pa.Table:
+def _with_verdicts(detector: Detector, batch: Judged, flags: Bools, why: bool) -> pa.Table:
     reasons = said(_reasons(detector, batch.table)) if why else None
-    return with_verdicts(batch.raw, batch.scores, batch.p_values, flags, reasons)
+    return with_verdicts(batch.raw, Verdicts(batch.scores, batch.p_values, flags), reasons)
 
 
 def _reasons(detector: Detector, table: pa.Table) -> list[list[Reason]]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -53,6 +53,18 @@ class Asked:
     top: int = 10
     overwrite: bool = False
     replace_columns: bool = False
+
+
+class Verdicts(NamedTuple):
+    """Scores, p-values and flags of the same things in the same order, `(N,)` each."""
+
+    scores: Floats
+    p_values: Floats
+    flags: Bools
+
+    def select(self, rows: Any) -> Verdicts:
+        """Those of some, by number or as a slice."""
+        return Verdicts(self.scores[rows], self.p_values[rows], self.flags[rows])
 
 
 @dataclass(frozen=True)
@@ -111,14 +123,12 @@ class Judgement:
     maps: int = 0
 
 
-def flags_of(p_values: Floats, alpha: float, control: Control) -> Bools:
-    """Which p-values are flagged, all of them judged together."""
+def verdicts_of(scores: Floats, p_values: Floats, asked: Asked) -> Verdicts:
+    """With the flags at the rate asked for, all of them judged together."""
     from upland.calibration import benjamini_hochberg
 
-    if control == "fdr":
-        return benjamini_hochberg(p_values, alpha)
-    flags: Bools = p_values <= alpha
-    return flags
+    fdr = asked.control == "fdr"
+    return Verdicts(scores, p_values, benjamini_hochberg(p_values, asked.alpha) if fdr else p_values <= asked.alpha)
 
 
 def worst_first(scores: Floats, count: int) -> NDArray[np.int64]:
@@ -127,13 +137,11 @@ def worst_first(scores: Floats, count: int) -> NDArray[np.int64]:
     return order
 
 
-def with_verdicts(
-    table: pa.Table, scores: Floats, p_values: Floats, flags: Bools, why: Sequence[str | None] | None
-) -> pa.Table:
+def with_verdicts(table: pa.Table, verdicts: Verdicts, why: Sequence[str] | None) -> pa.Table:
     """Rows with the added columns behind; columns of the same names give way."""
     added = ADDED if why is not None else ADDED[:3]
     table = table.select([name for name in table.column_names if name not in added])
-    for name, values in zip(ADDED, (scores, p_values, flags), strict=False):
+    for name, values in zip(ADDED, verdicts, strict=False):
         table = table.append_column(name, pa.array(values))
     return table if why is None else table.append_column("why", pa.array(why, type=pa.string()))
 
