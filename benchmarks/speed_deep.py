@@ -1,15 +1,17 @@
-"""Time and memory of the recurrent and the convolutional energy; one thread, one run.
+"""Time and memory of the detectors of sequences and of images; one thread, one run.
 
-    windows   training on 64 windows of 128 steps, 8 and 25 channels, and scoring windows
-    images    training on 128 images of 1 x 28 x 28 and of 3 x 32 x 32, and scoring images
+    windows   64 windows of 128 steps, 8 and 25 channels
+    images    128 images of 1 x 28 x 28 and of 3 x 32 x 32
     memory    peak memory of scoring one series of 1 and of 10 million steps from a mapped file
 
 *gradient*: the loss of the reconstruction and its derivatives by the weights, with upland's explicit gradient
-of the energy and by autograd, which has to differentiate twice; the states of the recurrent net are given. A
-*training step* is noise, recurrent net, loss, backward pass and optimiser; beside both gradients stands a
-step of a plain auto-encoder in PyTorch with as many weights: GRU to GRU for windows, convolutions for images.
-*Scoring* takes encoded data to scores; windows are scored in double precision, the auto-encoder in single.
-`over_upland` is the CPU time in units of ours.
+of the energy and by autograd, which has to differentiate twice; of a recurrent net the states are given, and
+the steps are all of the windows' or as many as a training step draws. *training step*: noise, recurrent net,
+loss, backward pass and optimiser, by either gradient, beside a step of a plain auto-encoder in PyTorch with
+as many weights: GRU to GRU for windows, convolutions for images. The recurrent energy reads all steps and
+takes its loss from those that it draws, the auto-encoder's loss is of all. *scoring*: raw arrays to anomaly
+scores by a detector of one member, beside the auto-encoder's squared error of encoded ones. Sequences are
+scored in double precision. `over_upland` is the CPU time in units of ours.
 
 Times are CPU seconds of this process, so that a busy machine changes them little: medians of interleaved
 turns.
@@ -18,6 +20,7 @@ turns.
 from __future__ import annotations
 
 import argparse
+import copy
 import math
 import sys
 import tempfile
@@ -32,11 +35,8 @@ from torch import Tensor, nn
 
 from benchmarks.records import Records, command
 from benchmarks.speed import KEYS, interleaved, measured_command, note
-from upland.criteria.points import in_blocks, reconstruction
-from upland.criteria.steps import step_values
 from upland.models.base import EnergyModel
-from upland.models.convolutional import ConvolutionalEnergy
-from upland.models.recurrent import RecurrentEnergy
+from upland.models.recurrent import DRAWN, RecurrentEnergy
 from upland.objectives import denoising
 from upland.training import Settings, Training
 
@@ -47,6 +47,11 @@ SIGMA = 0.5
 WINDOWS, STEPS, CHANNELS = 64, 128, (8, 25)
 BATCH, SHAPES = 128, ((1, 28, 28), (3, 32, 32))
 SCORED_WINDOWS, SCORED_IMAGES = 256, 1024
+SEQUENCES: dict[str, dict[str, Any]] = {  # settings of the detectors that are measured
+    "default": {},
+    "paper": {"frame": 1, "criterion": "reconstruction"},
+}
+IMAGES: dict[str, dict[str, Any]] = {"default": {}}
 SERIES_CHANNELS = 4
 CHILD = """
 import sys, numpy as np, upland
@@ -78,25 +83,25 @@ def main(argv: list[str] | None = None) -> int:
 
 def compare(
     records: Records,
-    part: str,
-    unit: str,
-    count: int,
-    models: dict[str, nn.Module],
-    tasks: dict[str, Callable[[], object]],
     repeats: int,
+    unit: str,
+    model: nn.Module,
+    peer: nn.Module,
+    part: str,
+    count: int,
+    tasks: dict[str, Callable[[], object]],
 ) -> None:
-    """Time the tasks of one part in turns, unless they stand there; the first is ours."""
+    """Time the tasks of one part in turns, unless they stand there."""
     if all(records.find(part=part, method=name) for name in tasks):
         return
     seconds = interleaved(tasks, repeats)
-    ours = seconds[next(iter(tasks))]
     for name, value in seconds.items():
         if records.find(part=part, method=name) is None:
             note(records, part, name, {
-                "weights": weights(models[name]),
+                "weights": weights(peer if name == "auto-encoder" else model),
                 "milliseconds": 1000 * value,
                 f"{unit}_per_second": count / value,
-                "over_upland": value / ours,
+                "over_upland": value / seconds["upland"],
             })  # fmt: skip
 
 
@@ -118,9 +123,9 @@ class ByAutograd(EnergyModel):
         """The model's."""
         return self.model.energy(x)
 
-    def factors(self, x: Tensor) -> tuple[Tensor, EnergyModel]:
+    def factors(self, x: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, EnergyModel]:
         """The model's points, and their energy by autograd."""
-        points, energy = self.model.factors(x)
+        points, energy = self.model.factors(x, generator)
         return points, self if energy is self.model else ByAutograd(energy).train(self.training)
 
 
@@ -144,13 +149,15 @@ def autoencoder_step(model: nn.Module, batch: Tensor) -> Callable[[], object]:
     return step
 
 
-def gradient_tasks(names: Sequence[str], model: EnergyModel, x: Tensor) -> dict[str, Callable[[], object]]:
+def gradient_tasks(
+    model: EnergyModel, x: Tensor, at_most: int | None = None
+) -> dict[str, Callable[[], object]]:
     """The loss and its derivatives by the weights, of points and histories that are given."""
     model.train()
     if isinstance(model, RecurrentEnergy):
         with torch.no_grad():
             points, context, _ = model.advance(model.start(len(x)), x)
-        points, context = points.flatten(0, 1), context.flatten(0, 1)
+        points, context = (part.flatten(0, 1)[:at_most] for part in (points, context))
         given: Callable[[], EnergyModel] = partial(model.given, context)
     else:
         points, given = x, lambda: model
@@ -162,12 +169,50 @@ def gradient_tasks(names: Sequence[str], model: EnergyModel, x: Tensor) -> dict[
     def automatic() -> None:
         (points - ByAutograd(given()).reconstruct(noisy)).square().sum().backward()
 
-    return dict(zip(names, (explicit, automatic), strict=False))
+    return {"upland": explicit, "autograd": automatic}
 
 
-def by_autograd(model: EnergyModel, x: Tensor, sigma: float) -> Tensor:
-    """The criterion `reconstruction` with the gradient by autograd."""
-    return reconstruction(ByAutograd(model).eval(), x, sigma)
+def training_tasks(model: EnergyModel, peer: nn.Module, batch: Tensor) -> dict[str, Callable[[], object]]:
+    """The step by either gradient, and the auto-encoder's."""
+    return {
+        "upland": energy_step(copy.deepcopy(model), batch),
+        "autograd": energy_step(ByAutograd(copy.deepcopy(model)), batch),
+        "auto-encoder": autoencoder_step(copy.deepcopy(peer), batch),
+    }
+
+
+def scoring_tasks(
+    detector: EnergyDetector, raw: Any, peer: nn.Module, encoded: Tensor, size: int
+) -> dict[str, Callable[[], object]]:
+    """Raw data to anomaly scores, and the auto-encoder on encoded data, `size` at a time."""
+    peer.eval()
+    return {
+        "upland": lambda: detector.anomaly_score(raw),
+        "auto-encoder": lambda: squared_error(peer, encoded, size),
+    }
+
+
+def squared_error(peer: nn.Module, x: Tensor, size: int) -> Tensor:
+    with torch.no_grad():
+        return torch.cat([(peer(part) - part).square().flatten(1).sum(1) for part in x.split(size)])
+
+
+def fitted(kind: str, rows: Any, **settings: Any) -> EnergyDetector:
+    """A detector of one member after one pass over some rows."""
+    from upland import EnergyDetector
+
+    plain = {"kind": kind, "calibration": "split", "epochs": 1, "random_state": 0, "progress": False}
+    return EnergyDetector(**plain, **settings).fit(rows)
+
+
+def like(build: Callable[[int], nn.Module], count: int) -> nn.Module:
+    """The auto-encoder of that kind whose number of weights is the nearest."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        size = 1
+        while weights(build(size + 1)) < count:
+            size += 1
+        return min((build(size), build(size + 1)), key=lambda model: abs(weights(model) - count))
 
 
 # -- windows -------------------------------------------------------------------------------------------------
@@ -190,46 +235,20 @@ class RecurrentAutoencoder(nn.Module):
 def windows(records: Records, options: argparse.Namespace) -> None:
     """The default recurrent energy and the paper's, for each number of channels."""
     for width in CHANNELS:
-        generator = torch.Generator().manual_seed(0)
-        size = f"{STEPS} x {width}"
-        for kind, model in recurrent_energies(width, generator).items():
+        rows = np.random.default_rng(0).normal(size=(SCORED_WINDOWS, STEPS, width))
+        for kind, settings in SEQUENCES.items():
+            detector = fitted("sequence", rows, **settings)
+            model = detector.members_[0].model
             peer = like(lambda state, d=width: RecurrentAutoencoder(d, state), weights(model))
-            names = ("upland", "autograd", "GRU auto-encoder")
-            models = dict(zip(names, (model, model, peer), strict=True))
-            batch = torch.randn(WINDOWS, STEPS, width, generator=generator)
-            part = f"gradient, {WINDOWS} windows {size}, {kind}"
-            tasks = gradient_tasks(names, model, batch)
-            compare(records, part, "windows", WINDOWS, models, tasks, options.repeats)
-            tasks = training_tasks(names, model, peer, batch)
-            part = f"training step, {WINDOWS} windows {size}, {kind}"
-            compare(records, part, "windows", WINDOWS, models, tasks, options.repeats)
-            x = torch.randn(SCORED_WINDOWS, STEPS, width, generator=generator)
-            part = f"scoring, windows {size}, {kind}"
-            tasks = window_scoring(names, model, peer.eval(), x)
-            compare(records, part, "windows", SCORED_WINDOWS, models, tasks, options.repeats)
-
-
-def recurrent_energies(width: int, generator: torch.Generator) -> dict[str, RecurrentEnergy]:
-    """The detector's own choice for so many channels, and one step a factor, as in the paper."""
-    from upland.data.steps import SequenceEncoder
-
-    rows = np.random.default_rng(0).normal(size=(4, STEPS, width))
-    made = detector("sequence").build_model(SequenceEncoder().fit(rows), generator)
-    paper = RecurrentEnergy(width, generator=generator)
-    return distinct(made, paper)
-
-
-def window_scoring(
-    names: Sequence[str], model: RecurrentEnergy, peer: nn.Module, x: Tensor
-) -> dict[str, Callable[[], object]]:
-    """A number for every step by either gradient; the peer's mean squared error of every window."""
-    flat, lengths = x.flatten(0, 1), np.full(len(x), x.shape[1])
-
-    def by(criterion: Any) -> Callable[[], object]:
-        return lambda: step_values(criterion, model, lambda a, b: flat[a:b], lengths, SIGMA)
-
-    tasks = (by(reconstruction), by(by_autograd), lambda: squared_error(peer, x, WINDOWS))
-    return dict(zip(names, tasks, strict=True))
+            encoded = torch.from_numpy(detector.members_[0].encoder.transform(rows))
+            batch, name = encoded[:WINDOWS], f"windows {STEPS} x {width}, {kind}"
+            measure = partial(compare, records, options.repeats, "windows", model, peer)
+            for steps in (WINDOWS * STEPS, DRAWN):
+                tasks = gradient_tasks(copy.deepcopy(model), batch, steps)
+                measure(f"gradient, {steps} steps of {name}", WINDOWS, tasks)
+            measure(f"training step, {WINDOWS} {name}", WINDOWS, training_tasks(model, peer, batch))
+            tasks = scoring_tasks(detector, rows, peer, encoded, WINDOWS)
+            measure(f"scoring, {name}", SCORED_WINDOWS, tasks)
 
 
 # -- images --------------------------------------------------------------------------------------------------
@@ -259,87 +278,22 @@ class ConvolutionalAutoencoder(nn.Module):
 
 
 def images(records: Records, options: argparse.Namespace) -> None:
-    """The default energy of images and the paper's, for each shape."""
+    """The default energy of images, for each shape."""
     for shape in SHAPES:
-        generator = torch.Generator().manual_seed(0)
-        size = " x ".join(map(str, shape))
-        for kind, model in image_energies(shape, generator).items():
+        channels, height, width = shape
+        size = (SCORED_IMAGES, height, width, channels)
+        pixels = np.random.default_rng(0).integers(0, 256, size=size, dtype=np.uint8)
+        for kind, settings in IMAGES.items():
+            detector = fitted("image", pixels, **settings)
+            model = detector.members_[0].model
             peer = like(lambda code, s=shape: ConvolutionalAutoencoder(s, code), weights(model))
-            names = ("upland", "autograd", "convolutional auto-encoder")
-            models = dict(zip(names, (model, model, peer), strict=True))
-            batch = torch.randn(BATCH, *shape, generator=generator)
-            part = f"gradient, {BATCH} images {size}, {kind}"
-            tasks = gradient_tasks(names, model, batch)
-            compare(records, part, "images", BATCH, models, tasks, options.repeats)
-            tasks = training_tasks(names, model, peer, batch)
-            part = f"training step, {BATCH} images {size}, {kind}"
-            compare(records, part, "images", BATCH, models, tasks, options.repeats)
-            x = torch.randn(SCORED_IMAGES, *shape, generator=generator)
-            part = f"scoring, images {size}, {kind}"
-            tasks = image_scoring(names, model.eval(), peer.eval(), x)
-            compare(records, part, "images", SCORED_IMAGES, models, tasks, options.repeats)
-
-
-def image_energies(shape: Sequence[int], generator: torch.Generator) -> dict[str, EnergyModel]:
-    """The detector's own choice for such images, and the paper's plain net."""
-    from upland.data.images import ImageEncoder
-
-    channels, height, width = shape
-    pixels = np.random.default_rng(0).integers(0, 256, size=(16, height, width, channels), dtype=np.uint8)
-    made = detector("image").build_model(ImageEncoder().fit(pixels), generator)
-    return distinct(made, ConvolutionalEnergy(shape, generator=generator))
-
-
-def image_scoring(
-    names: Sequence[str], model: EnergyModel, peer: nn.Module, x: Tensor
-) -> dict[str, Callable[[], object]]:
-    """The criterion of every image by either gradient, and the peer's squared error."""
-    tasks = (
-        lambda: in_blocks(reconstruction, model, x, SIGMA),
-        lambda: in_blocks(by_autograd, model, x, SIGMA),
-        lambda: squared_error(peer, x, 256),
-    )
-    return dict(zip(names, tasks, strict=True))
-
-
-# -- both ----------------------------------------------------------------------------------------------------
-
-
-def detector(kind: str, **settings: Any) -> EnergyDetector:
-    from upland import EnergyDetector
-
-    return EnergyDetector(kind=kind, random_state=0, progress=False, **settings)
-
-
-def distinct(default: Any, paper: Any) -> dict[str, Any]:
-    """Both, or the one that they are."""
-    same = type(default) is type(paper) and [tuple(w.shape) for w in default.parameters()] == [
-        tuple(w.shape) for w in paper.parameters()
-    ]
-    return {"default": default} if same else {"default": default, "paper": paper}
-
-
-def like(build: Callable[[int], nn.Module], count: int) -> nn.Module:
-    """The auto-encoder of that kind whose number of weights is the nearest."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        size = 1
-        while weights(build(size + 1)) < count:
-            size += 1
-        return min((build(size), build(size + 1)), key=lambda model: abs(weights(model) - count))
-
-
-def training_tasks(
-    names: Sequence[str], model: EnergyModel, peer: nn.Module, batch: Tensor
-) -> dict[str, Callable[[], object]]:
-    """The step by either gradient and the peer's, in the order of their names."""
-    steps = (energy_step(model, batch), energy_step(ByAutograd(model), batch), autoencoder_step(peer, batch))
-    return dict(zip(names, steps, strict=True))
-
-
-def squared_error(peer: nn.Module, x: Tensor, size: int) -> Tensor:
-    with torch.no_grad():
-        return torch.cat([(peer(part) - part).square().flatten(1).sum(1) for part in x.split(size)])
+            encoded = torch.from_numpy(detector.members_[0].encoder.transform(pixels))
+            batch, name = encoded[:BATCH], f"images {' x '.join(map(str, shape))}, {kind}"
+            measure = partial(compare, records, options.repeats, "images", model, peer)
+            measure(f"gradient, {BATCH} {name}", BATCH, gradient_tasks(copy.deepcopy(model), batch))
+            measure(f"training step, {BATCH} {name}", BATCH, training_tasks(model, peer, batch))
+            tasks = scoring_tasks(detector, pixels, peer, encoded, BATCH)
+            measure(f"scoring, {name}", SCORED_IMAGES, tasks)
 
 
 # -- memory --------------------------------------------------------------------------------------------------
@@ -372,7 +326,7 @@ def save_detector(path: Path) -> None:
 
     short = path.with_name("short.npy")
     write_series(short, 20_000)
-    upland.save(detector("sequence", epochs=1).fit(np.load(short)), path)
+    upland.save(fitted("sequence", np.load(short)), path)
 
 
 def write_series(path: Path, steps: int, piece: int = 100_000) -> None:

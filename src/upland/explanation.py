@@ -3,8 +3,9 @@ r"""Which columns, moments or pixels lift a score: the parts of |grad E|^2.
 The reconstruction f(x) = x - grad E(x) is where the energy's slope points, the normal row that the model
 would have expected in x's place. Column j's share of the anomaly is the sum over its encoded inputs i of
 (x_i - f_i(x))^2, so that the shares of a row sum to its reconstruction score exactly; a categorical column
-is one share. They explain the energy criterion too, as its gradient. Of a sequence's score each moment and
-channel has a share, of an image's each pixel.
+is one share. They explain the energy criterion too, as its gradient; the score test of sequences has shares
+of its own (`upland.criteria.shares`). Of a sequence's score each moment and channel has a share, of an
+image's each pixel.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from upland.criteria.points import in_blocks, residual
+from upland.criteria.shares import shares_of_sequences, shares_of_steps
 from upland.criteria.steps import step_values
 from upland.data.images import ImageEncoder
 from upland.data.sequences import Sequences
@@ -28,7 +30,7 @@ from upland.data.steps import SequenceEncoder
 from upland.data.tables import TableEncoder
 from upland.detection import Detector
 from upland.fitting import Member
-from upland.kinds import Pictures, Series, finite
+from upland.kinds import Pictures, Series, finite, windows_in
 from upland.models.base import EnergyModel
 
 
@@ -249,7 +251,8 @@ def _of_images(detector: Detector, X: Any) -> ImageExplanation:
         away = in_blocks(residual, member.model, x, member.sigma).numpy()
         shares.append(np.moveaxis(away**2, 1, 3))
         reached.append(x.numpy() - away)
-    return ImageExplanation(np.mean(shares, axis=0), encoder.values(images), encoder.decode(reached[0]))
+    expected = encoder.decode(reached[0], images)
+    return ImageExplanation(np.mean(shares, axis=0), encoder.values(images), expected)
 
 
 def _of_sequences(detector: Detector, kind: Series, piece: Sequences) -> Explanation | SequenceExplanation:
@@ -258,7 +261,7 @@ def _of_sequences(detector: Detector, kind: Series, piece: Sequences) -> Explana
     per_step = kind.unit(piece) == "step"
     shares, reached = [], []
     for member in detector.members_:
-        spread, there = _of_steps(kind, member, piece, folded=not per_step)
+        spread, there = _of_steps(kind, member, piece, not per_step, detector.criterion_)
         shares.append(spread)
         reached.append(there)
     mean, names = np.mean(shares, axis=0), encoder.column_names
@@ -268,7 +271,6 @@ def _of_sequences(detector: Detector, kind: Series, piece: Sequences) -> Explana
         order = np.argsort(piece.places)
         return Explanation(names, mean[order], values[order], wanted[order])
     cuts = np.cumsum(piece.lengths)[:-1]
-    mean = mean / np.repeat(piece.lengths, piece.lengths)[:, None]
     labels = [
         [piece.label(n, t)[1] for t in range(length)] for n, length in enumerate(piece.lengths.tolist())
     ]
@@ -278,7 +280,7 @@ def _of_sequences(detector: Detector, kind: Series, piece: Sequences) -> Explana
 
 
 def _of_steps(
-    kind: Series, member: Member, piece: Sequences, folded: bool
+    kind: Series, member: Member, piece: Sequences, folded: bool, criterion: str
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Shares of the columns `(S, C)` and the reconstruction of each step `(S, D)`.
 
@@ -300,6 +302,14 @@ def _of_steps(
     codes = kind.codes(member, piece)
     found = finite(step_values(parts, model, codes, piece.lengths, member.sigma).numpy())
     spread, expected = found[:, :-width], found[:, -width:]
+    if criterion == "score_test":
+        whole = member.references["sequence"]
+        tested = (
+            shares_of_sequences(model, codes, piece.lengths, whole)
+            if folded
+            else shares_of_steps(model, codes, piece.lengths, windows_in(member))
+        )
+        return _by_column(tested, encoder.slots, count), expected
     if not folded:
         return spread, expected
     shares = np.zeros((len(spread), count))
@@ -308,7 +318,7 @@ def _of_steps(
         where = np.maximum(np.arange(len(spread)) - lag, firsts)
         place = frame - 1 - lag
         np.add.at(shares, where, spread[:, place * count : (place + 1) * count])
-    return shares, expected
+    return shares / np.repeat(piece.lengths, piece.lengths)[:, None], expected
 
 
 def _by_column(squares: NDArray[np.float64], slots: NDArray[np.intp], count: int) -> NDArray[np.float64]:

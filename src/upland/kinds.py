@@ -178,7 +178,7 @@ class Pictures:
 
     def encoder(self) -> ImageEncoder:
         """One that has seen nothing yet."""
-        return ImageEncoder(size=self.size, mode=self.mode, owner=self.owner)
+        return ImageEncoder(size=self.size, mode=self.mode, scaling="contrast", owner=self.owner)
 
     def normal_rows(self, X: Any) -> NormalRows:
         """One row an image."""

@@ -54,7 +54,7 @@ def begin(members: Sequence[Member]) -> Stream:
     """Before the first step of a series."""
     models = [precise(Series.model_of(member)) for member in members]
     running = [
-        Running(model, list(windows_in(member)), 1) for model, member in zip(models, members, strict=True)
+        Running(model, windows_in(member), 1) for model, member in zip(models, members, strict=True)
     ]
     return Stream(tuple(models), tuple(model.start(1) for model in models), tuple(running), 0)
 

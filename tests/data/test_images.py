@@ -7,8 +7,8 @@ import PIL.Image
 import pytest
 
 from programs import run_python
+from upland.data import imagerows, pictures
 from upland.data import images as room
-from upland.data import pictures
 from upland.data.images import ImageEncoder, ImageRows, as_images, digest
 
 RNG = np.random.default_rng(0)
@@ -267,7 +267,7 @@ def test_what_is_no_state_is_refused(state, message):
 @pytest.fixture(params=["array", "folder", "folder on the disk"])
 def rows(request, tmp_path, monkeypatch):
     if request.param == "folder on the disk":
-        monkeypatch.setattr(room, "BYTES_IN_MEMORY", 9 * 90 * 4 - 1)
+        monkeypatch.setattr(imagerows, "BYTES_IN_MEMORY", 9 * 90 * 4 - 1)
     found = ImageRows(COLOUR if request.param == "array" else files_of(COLOUR, tmp_path)[0].parent)
     assert found.in_memory is (request.param != "folder on the disk")
     return found
@@ -294,7 +294,7 @@ def test_a_pass_has_each_image_once_in_an_order_of_its_generator(rows, size):
 
 
 def test_batches_of_a_pass_are_bounded_in_memory(monkeypatch):
-    monkeypatch.setattr(room, "BYTES_OF_BATCH", 4 * 90 * 2)
+    monkeypatch.setattr(imagerows, "BYTES_OF_BATCH", 4 * 90 * 2)
     parts = list(ImageRows(COLOUR).shuffled(np.random.default_rng(0), np.array([], dtype=np.int64), 8))
     assert [len(part) for part in parts] == [2, 2, 2, 2, 1]
 
@@ -302,10 +302,10 @@ def test_batches_of_a_pass_are_bounded_in_memory(monkeypatch):
 def test_files_are_read_once_if_they_fit_and_when_they_are_taken_if_not(tmp_path, monkeypatch):
     paths = files_of(COLOUR, tmp_path)
     held = ImageRows(tmp_path)
-    monkeypatch.setattr(room, "BYTES_IN_MEMORY", 0)
+    monkeypatch.setattr(imagerows, "BYTES_IN_MEMORY", 0)
     left = ImageRows(tmp_path)
     assert held.digest() == left.digest() == ImageRows(COLOUR).digest()
-    monkeypatch.setattr(room, "FILE_ROWS", 3)
+    monkeypatch.setattr(imagerows, "FILE_ROWS", 3)
     assert left.digest() == digest(as_images(COLOUR[[0, 4, 8]]))
     PIL.Image.fromarray(255 - COLOUR[4]).save(paths[4])
     np.testing.assert_array_equal(held.take(np.array([4])).take([0])[0], COLOUR[4])

@@ -85,7 +85,7 @@ Size = Annotated[
 ]
 Mode = Annotated[Literal["grey", "rgb"] | None, typer.Option(help="Bring images to grey or colour.")]
 Criterion = Annotated[
-    Literal["reconstruction", "energy"] | None, typer.Option(help="What counts as the anomaly score.")
+    Literal["reconstruction", "energy", "score_test"] | None, typer.Option(help="What counts as the anomaly score.")
 ]
 Noise = Annotated[
     float | None, typer.Option(help="Standard deviation of the training noise (data scaled to 1).")

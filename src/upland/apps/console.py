@@ -188,8 +188,12 @@ def reporting(as_json: bool = False, quiet: bool = False) -> Iterator[Reporter]:
 
 
 def in_shell(text: str) -> str:
-    """A message of the library with its arguments `ignore` and `categorical` as the options they are here."""
-    return re.sub(r"\b(ignore|categorical)=\['([^']*)'\]", r"--\1 '\2'", text)
+    """A message of the library with its arguments as the options they are here."""
+    text = re.sub(r"\w+\(((?:size|mode)=.*?\)?)\) (resizes|converts)", r"a fit with \1 \2", text)
+    text = re.sub(r"\bsize=\((\d+), (\d+)\)", r"--size \1x\2", text).replace("size=(H, W)", "--size HxW")
+    text = re.sub(r"\b(ignore|categorical)=\['([^']*)'\]", r"--\1 '\2'", text)
+    text = re.sub(r"\b(kind|time|id|mode)='([^']*)'", r"--\1 \2", text)
+    return re.sub(r"\b(window|stride)=(\d+)", r"--\1 \2", text)
 
 
 def fail(message: str, code: int, as_json: bool) -> typer.Exit:

@@ -29,8 +29,10 @@ NORMAL, HELD_OUT, OTHERS, STRUCK = 0, 40, 15, 10
 """The normal digit; how many of it are held out; how many of each other are judged; how many get a stroke."""
 
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-STROKES = ((3, 1), (1, 3), (2, 2))
+STROKES = ((3, 1), (2, 2))
 """Height and width of the strokes, in turn."""
+
+DARK = 64
 
 Pixels = NDArray[np.uint8]
 
@@ -54,7 +56,8 @@ class Digits:
     @property
     def struck(self) -> Bools:
         """`(M,)` which digits have a stroke."""
-        return self.strokes.any(axis=(1, 2))
+        struck: Bools = np.any(self.strokes, axis=(1, 2))
+        return struck
 
     @property
     def odd(self) -> Bools:
@@ -125,7 +128,7 @@ class Files:
             told[f"{self.maps.name}/"] = "heat maps of the flagged images, strangest first"
         return told | {
             f"{self.normal_rows.name}, {self.new_rows.name}": "the same as sequences of eight rows",
-            f"{self.rows_model.name}, {self.rows_scored.name}": "their detector; which digit, and at which row",
+            f"{self.rows_model.name}, {self.rows_scored.name}": "their detector; which, at which row",
         }
 
 
@@ -142,7 +145,7 @@ def digits(generator: np.random.Generator) -> Digits:
         for digit in range(10)
         if digit != NORMAL
     ]
-    struck, strokes = _struck(images[held_out[:STRUCK]], images[kept].mean(axis=0), generator)
+    struck, strokes = _struck(images[held_out[:STRUCK]], generator)
     rest = np.concatenate([held_out, *others])
     words = [WORDS[digit] for digit in data.target[rest]] + ["struck-zero"] * STRUCK
     numbers = [words[:place].count(word) for place, word in enumerate(words)]
@@ -154,8 +157,8 @@ def digits(generator: np.random.Generator) -> Digits:
     )
 
 
-def _struck(zeros: Pixels, usual: NDArray[np.float64], generator: np.random.Generator) -> tuple[Pixels, Bools]:
-    """Zeros with a white stroke each, at a random place where zeros are dark."""
+def _struck(zeros: Pixels, generator: np.random.Generator) -> tuple[Pixels, Bools]:
+    """Zeros with a white stroke each, at a random place where they are dark."""
     images, strokes = zeros.copy(), np.zeros(zeros.shape, dtype=bool)
     for number, image in enumerate(images):
         height, width = STROKES[number % len(STROKES)]
@@ -163,9 +166,146 @@ def _struck(zeros: Pixels, usual: NDArray[np.float64], generator: np.random.Gene
             (y, x)
             for y in range(9 - height)
             for x in range(9 - width)
-            if max(image[y : y + height, x : x + width].max(), usual[y : y + height, x : x + width].max()) < 64
+            if image[y : y + height, x : x + width].max() < DARK
         ]
         y, x = places[int(generator.integers(len(places)))]
         strokes[number, y : y + height, x : x + width] = True
     images[strokes] = 255
     return images, strokes
+
+
+# -- images --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Pictured:
+    """What came of the images.
+
+    Args:
+        others: Other digits against zeros held out.
+        struck: Zeros with a stroke against zeros held out.
+        located: In how many of the struck zeros the hottest pixel is in the stroke or beside it.
+        maps: Heat maps written.
+    """
+
+    others: Found
+    struck: Found
+    located: int
+    maps: int
+
+
+def show_images(files: Files, dealt: Digits, screen: Console, seed: int) -> Pictured:
+    """Fit on the zeros, judge the digits, show; write heat maps where Pillow is there.
+
+    Args:
+        files: Where to write.
+        dealt: The digits.
+        screen: Where to print.
+        seed: Seed of the fit.
+    """
+    from upland.detectors import EnergyDetector
+    from upland.persistence import save
+
+    _store(files.normal, dealt.normal, [f"zero-{number:03d}" for number in range(len(dealt.normal))])
+    _store(files.new, dealt.new, dealt.names)
+    start = time.perf_counter()
+    detector = EnergyDetector(kind="image", random_state=seed).fit(files.normal)
+    seconds = time.perf_counter() - start
+    save(detector, files.model)
+    asked = Asked(files.scored, alpha=ALPHA, why=True, overwrite=True, top=3)
+    maps = Maps(files.maps) if files.pictures else None
+    if maps is not None:
+        maps.folder.mkdir(exist_ok=True)
+        _clear(maps.folder)
+    judged = score_images(detector, open_images(detector, files.new), asked, maps)
+    others, struck = _findings(files, dealt)
+    found = Pictured(others, struck, _located(detector, dealt), judged.maps)
+    screen.print("Images: handwritten digits of 8 x 8 pixels; zeros are normal", style="bold")
+    screen.print(f"fitted on {len(dealt.normal)} zeros in {seconds:.1f} s")
+    lines = [
+        ("zeros, held out", False, others),
+        ("other digits", True, others),
+        ("zeros with a stroke added", True, struck),
+    ]
+    screen.print(found_table("images scored", lines))
+    screen.print(f"AUROC {others.auroc:.3f} (other digits), {struck.auroc:.3f} (strokes)")
+    screen.print(f"the hottest pixel is in the stroke or beside it in {found.located} of {STRUCK}\n")
+    screen.print("The three strangest images, and where in them", style="bold")
+    screen.print(findings_table(judged))
+    if not files.pictures:
+        screen.print("no heat maps: they need Pillow, pip install 'upland[images]'\n")
+    return found
+
+
+def _findings(files: Files, dealt: Digits) -> tuple[Found, Found]:
+    """Other digits, and struck zeros, against the zeros held out."""
+    table = csv.read_csv(files.scored)
+    if files.pictures:  # a folder is read in the order of its names
+        order = [dealt.names.index(Path(name).stem) for name in table["image"].to_pylist()]
+    else:
+        order = list(range(len(dealt.names)))
+    struck, odd = dealt.struck[order], dealt.odd[order]
+    return compared(files.scored, odd, ~struck), compared(files.scored, odd, ~odd | struck)
+
+
+def _located(detector: Any, dealt: Digits) -> int:
+    from upland.explanation import ImageExplanation, explain
+
+    explained = explain(detector, dealt.new[dealt.struck])
+    assert isinstance(explained, ImageExplanation)
+    hits = 0
+    for heat, stroke in zip(explained.heat(), dealt.strokes[dealt.struck], strict=True):
+        y, x = np.unravel_index(int(heat.argmax()), heat.shape)
+        hits += bool(stroke[max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2].any())
+    return hits
+
+
+def _store(place: Path, images: Pixels, names: list[str]) -> None:
+    """PNG files in a folder, or an array, by what the place is called."""
+    if place.suffix == ".npy":
+        np.save(place, images)
+        return
+    from upland.data.imagefiles import pillow
+
+    place.mkdir(exist_ok=True)
+    for image, name in zip(images, names, strict=True):
+        pillow().fromarray(image).save(place / f"{name}.png")
+
+
+def _clear(folder: Path) -> None:
+    """Leave no heat map of an earlier demonstration behind."""
+    for path in folder.glob("[0-9][0-9][0-9][0-9]_*.png"):
+        path.unlink()
+
+
+# -- the same as sequences -----------------------------------------------------------------------------------
+
+
+def show_rows(files: Files, dealt: Digits, screen: Console, seed: int) -> Found:
+    """The digits as sequences of their rows: fit, judge, show; those with a stroke are left out.
+
+    Args:
+        files: Where to write.
+        dealt: The digits.
+        screen: Where to print.
+        seed: Seed of the fit.
+    """
+    from upland.detectors import EnergyDetector
+    from upland.persistence import save
+
+    whole = ~dealt.struck
+    np.save(files.normal_rows, dealt.normal.astype(np.float32))
+    np.save(files.new_rows, dealt.new[whole].astype(np.float32))
+    start = time.perf_counter()
+    detector = EnergyDetector(kind="sequence", random_state=seed).fit(np.load(files.normal_rows))
+    seconds = time.perf_counter() - start
+    save(detector, files.rows_model)
+    asked = Asked(files.rows_scored, alpha=ALPHA, why=True, overwrite=True, top=3)
+    score_sequences(detector, open_series(detector, files.new_rows), asked)
+    found = compared(files.rows_scored, dealt.odd[whole])
+    screen.print("Sequences: the same digits, read row by row in eight steps", style="bold")
+    screen.print(f"fitted on {len(dealt.normal)} zeros in {seconds:.1f} s")
+    lines = [("zeros, held out", False, found), ("other digits", True, found)]
+    screen.print(found_table("sequences scored", lines))
+    screen.print(f"AUROC {found.auroc:.3f}\n")
+    return found

@@ -207,7 +207,7 @@ def _told(
     first, last, peak = episode
     sequence = int(owners[peak])
     began = int(sequences.starts[sequence])
-    labels = [sequences.label(sequence, step - began)[1] for step in episode]
+    start, end, worst = (sequences.label(sequence, step - began)[1] for step in episode)
     alone = sequences.ids is None and sequences.n_sequences == 1
     scores, p_values, flags = verdicts
     return Finding(
@@ -216,7 +216,9 @@ def _told(
         float(p_values[peak]),
         bool(flags[peak]),
         reasons,
-        *labels,
+        start,
+        end,
+        worst,
         steps=last - first + 1,
     )
 

@@ -38,16 +38,19 @@ class Found:
     auroc: float
 
 
-def compared(scored: Path, odd: Bools) -> Found:
+def compared(scored: Path, odd: Bools, judged: Bools | None = None) -> Found:
     """Hold the verdicts of a scored CSV file against the truth.
 
     Args:
         scored: A file that scoring wrote.
         odd: `(N,)` which of its rows are not normal.
+        judged: `(N,)` which of them are looked at; None for all.
     """
     from sklearn.metrics import roc_auc_score
 
     table = csv.read_csv(scored)
+    if judged is not None:
+        table, odd = table.filter(judged), odd[judged]
     flagged = table["is_anomaly"].to_numpy()
     return Found(
         normal=int((~odd).sum()),

@@ -16,7 +16,19 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from upland.apps.verdicts import ADDED, REASONS, Asked, Bools, Floats, Seen, Verdicts, check_clash, said, with_verdicts, writer
+from upland.apps.verdicts import (
+    ADDED,
+    REASONS,
+    Asked,
+    Bools,
+    Floats,
+    Seen,
+    Verdicts,
+    check_clash,
+    said,
+    with_verdicts,
+    writer,
+)
 
 if TYPE_CHECKING:
     from upland.data.sources import Source

@@ -128,7 +128,9 @@ def verdicts_of(scores: Floats, p_values: Floats, asked: Asked) -> Verdicts:
     from upland.calibration import benjamini_hochberg
 
     fdr = asked.control == "fdr"
-    return Verdicts(scores, p_values, benjamini_hochberg(p_values, asked.alpha) if fdr else p_values <= asked.alpha)
+    return Verdicts(
+        scores, p_values, benjamini_hochberg(p_values, asked.alpha) if fdr else p_values <= asked.alpha
+    )
 
 
 def worst_first(scores: Floats, count: int) -> NDArray[np.int64]:

@@ -23,6 +23,9 @@ SETTINGS = {
     "image": ("size", "mode"),
 }
 """Settings that are of one kind of data alone."""
+SHOWN = 2
+"""How many reasons of a moment, a sequence or an image a table has room for."""
+
 FITTED_ON = {"table": "rows", "sequence": "windows", "image": "images"}
 
 
@@ -109,17 +112,17 @@ def findings_table(judged: Judgement) -> RenderableType:
     episode.
     """
     names = [judged.called] if any(found.name is not None for found in judged.strangest) else []
-    steps = ["when", "steps"] if judged.episodes is not None else []
+    steps = ["when"] if judged.episodes is not None else []
     numbers = ["anomaly\nscore", "p-value"]
     lines = []
     for found in judged.strangest:
         cells = [label_text(found.name)] if names else []
         if steps:
-            cells += [span_text(found.start, found.end), str(found.steps)]
+            cells.append(span_text(found.start, found.end))
         cells[0] += _star(found)
-        reasons = "\n".join(map(reason_text, found.reasons))
+        reasons = "\n".join(map(reason_text, found.reasons[:SHOWN]))
         lines.append([*cells, f"{found.anomaly_score:.4g}", f"{found.p_value:.3g}", reasons])
-    return grid([*names, *steps, *numbers, "why"], lines, right=["steps", *numbers])
+    return grid([*names, *steps, *numbers, "why"], lines, right=numbers)
 
 
 def judged_note(judged: Judgement) -> str:

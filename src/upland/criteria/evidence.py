@@ -19,7 +19,7 @@ Of a whole sequence the means are over its steps; of a step in a long series the
 for several w, and the score is the sum over w of T in units of its median among the normal steps.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -54,6 +54,10 @@ class Reference(NamedTuple):
     center: Tensor
     whitening: Tensor
     unit: float
+
+    def usual(self, width: int) -> Tensor:
+        """The means `(K,)` whose vector is the center: what a step adds on which nothing is known."""
+        return torch.cat([self.center[:-width], self.center[-width:].exp() - LEAST_SQUARE])
 
     def test(self, vectors: Tensor) -> Tensor:
         """T of vectors `(..., K)`, in units of a usual one: `(...)`."""
@@ -101,14 +105,17 @@ def sequence_vectors(model: RecurrentEnergy, codes: Codes, lengths: Indices) -> 
 class Running:
     """Running vectors of steps as they are read; what they need of the past is a tail of bounded length.
 
+    Before the start all was as usual: a running mean near the start is filled up with what is.
+
     Args:
         model: in float64.
-        windows: steps of each running mean.
+        windows: steps of each running mean, and what is usual for it; without it a mean is over what there
+            is.
         n: sequences that are read together.
     """
 
-    def __init__(self, model: RecurrentEnergy, windows: Sequence[int], n: int) -> None:
-        self.model, self.windows = model, tuple(windows)
+    def __init__(self, model: RecurrentEnergy, windows: Mapping[int, Reference | None], n: int) -> None:
+        self.model, self.windows = model, dict(windows)
         self.n, self.seen = n, 0
         self.tail: Tensor | None = None
 
@@ -124,9 +131,15 @@ class Running:
         joined = torch.cat([self.tail, parts], dim=1)
         steps = torch.arange(self.seen + 1, self.seen + length + 1, device=parts.device)
         found = []
-        for window in self.windows:
+        for window, known in self.windows.items():
             sums = joined[:, most - window :].unfold(1, window, 1).sum(-1)
-            found.append(vector(sums / steps.clamp(max=window)[:, None], self.model.width))
+            there = steps.clamp(max=window)[:, None]
+            if known is None:
+                means = sums / there
+            else:
+                usual = known.usual(self.model.width).to(parts.device)
+                means = (sums + (window - there) * usual) / window
+            found.append(vector(means, self.model.width))
         self.tail, self.seen = joined[:, length:], self.seen + length
         return found
 
@@ -151,7 +164,7 @@ def running_vectors(
     running: Running | None = None
     for read in stretches(exact, codes, lengths):
         if running is None or read.begin == 0:
-            running = Running(exact, windows, len(read.group))
+            running = Running(exact, dict.fromkeys(windows), len(read.group))
         found = running.advance(read.points, read.context)
         there = read.valid.cpu()
         there[there.clone()] = kept[read.places[there]]
@@ -163,7 +176,7 @@ def running_vectors(
 
 
 def step_tests(
-    model: RecurrentEnergy, codes: Codes, lengths: Indices, references: dict[int, Reference]
+    model: RecurrentEnergy, codes: Codes, lengths: Indices, references: Mapping[int, Reference]
 ) -> Tensor:
     """The score of every step: `(S,)`, float64, on the CPU; arguments as `running_vectors`."""
     exact = precise(model)
@@ -171,14 +184,14 @@ def step_tests(
     running: Running | None = None
     for read in stretches(exact, codes, lengths):
         if running is None or read.begin == 0:
-            running = Running(exact, list(references), len(read.group))
+            running = Running(exact, references, len(read.group))
         scores = summed(running.advance(read.points, read.context), references)
         parts.append(scores[read.valid].cpu())
         places.append(read.places[read.valid.cpu()])
     return torch.cat(parts)[torch.argsort(torch.cat(places))]
 
 
-def summed(vectors: Sequence[Tensor], references: dict[int, Reference]) -> Tensor:
+def summed(vectors: Sequence[Tensor], references: Mapping[int, Reference]) -> Tensor:
     """The sum over the windows of T in units of a usual one."""
     tests = [known.test(v) for v, known in zip(vectors, references.values(), strict=True)]
     return torch.stack(tests).sum(0)

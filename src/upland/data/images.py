@@ -2,22 +2,24 @@
 
 What is learned from the normal images is their shape and depth, and the mean m and standard deviation s of
 each channel, or of each pixel (`upland.data.imagestatistics`). A pixel becomes (x - m) / s, bounded by `FAR`.
-An image's code depends on that image alone.
+With contrast scaling m and s are of the image itself, s with a floor c learned from the normal images, and in
+units that make the norm of a typical picture 5: (x - m) / ((s + c) u). An image's code depends on that image
+alone.
 """
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from upland.data.imagearrays import Channels
-from upland.data.imagestatistics import PixelSums
-from upland.data.memory import FILE_ROWS
+from upland.data.imagerows import ImageRows, channel_names, check_count
+from upland.data.imagestatistics import ContrastSums, PixelSums, brightness_and_contrast
 from upland.data.pictures import Images, as_images, digest, is_image_input
 from upland.data.pixels import Mode, Wish, rounded
 
@@ -27,15 +29,9 @@ FORMAT = 1
 FAR = 1e4
 """The greatest code, in standard deviations."""
 
-BYTES_IN_MEMORY = 800_000_000
-"""Files whose codes take more bytes than this are left on the disk and read when they are needed."""
-
-BYTES_OF_BATCH = 256_000_000
-"""Codes of a batch of a training pass take at most this many bytes."""
-
 _OTHER_SCALE = 16  # floats this many times the greatest of the fit are of another unit
 
-Scaling = Literal["channel", "pixel"]
+Scaling = Literal["contrast", "channel", "pixel"]
 _AXES: dict[str, tuple[int, ...]] = {
     "channel": (0, 1, 2),
     "pixel": (0,),
@@ -52,11 +48,13 @@ class ImageEncoder:
         size: (height, width) to bring images to; None takes them as they are and refuses other sizes.
         mode: "grey" or "rgb" to bring images to; None takes them as they are.
         channels: "first" or "last", for arrays whose shape can be read either way.
-        scaling: whether each channel or each pixel has a mean and standard deviation of its own.
+        scaling: "contrast" takes the mean and the contrast out of each image; "channel" or "pixel" scales
+            each channel, or each pixel, by its mean and standard deviation among the normal images.
         owner: who encodes, for messages.
 
     Attributes:
-        mean: `(C,)` or `(H, W, C)` of the normal images, in their own units.
+        mean: `(C,)` or `(H, W, C)` of the normal images, in their own units; with contrast scaling `(1,)`,
+            what is added to each image's contrast.
         scale: likewise, what counts as one.
 
     Example:
@@ -104,11 +102,11 @@ class ImageEncoder:
             ValueError: as `as_images`; fewer than two images; batches of several shapes or depths; numbers
                 too large to square.
         """
-        sums: PixelSums | None = None
+        sums: PixelSums | ContrastSums | None = None
         for batch in batches:
             images = self.images(batch)
             if sums is None:
-                sums = PixelSums(images.shape, images.dtype, _AXES[self.scaling])
+                sums = self._sums(images)
             self._check(images, sums.shape, sums.dtype)
             for _, pixels in images.chunks():
                 sums.add(pixels.astype(np.float64))
@@ -118,6 +116,11 @@ class ImageEncoder:
         mean, scale = sums.finish()
         self._settle(sums.shape, sums.dtype, sums.largest, mean, scale)
         return self
+
+    def _sums(self, images: Images) -> PixelSums | ContrastSums:
+        if self.scaling == "contrast":
+            return ContrastSums(images.shape, images.dtype)
+        return PixelSums(images.shape, images.dtype, _AXES[self.scaling])
 
     def _settle(
         self,
@@ -207,8 +210,9 @@ class ImageEncoder:
                 z = pixels.astype(np.float64)
                 if self._dtype.kind == "f":
                     largest = max(largest, float(np.abs(z).max()))
-                z -= self.mean
-                z /= self.scale
+                center, unit = self._center_and_unit(z)
+                z -= center
+                z /= unit
                 np.clip(z, -FAR, FAR, out=z)
                 codes[start : start + len(z)] = np.moveaxis(z, 3, 1)
         if largest > _OTHER_SCALE * self._largest > 0:
@@ -220,15 +224,41 @@ class ImageEncoder:
             )
         return codes
 
-    def decode(self, Z: NDArray[Any]) -> NDArray[Any]:
-        """Codes `(N, C, H, W)` as images `(N, H, W, C)` in the user's own dtype, within its range."""
+    def _center_and_unit(
+        self, pixels: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """What is taken from images `(n, H, W, C)`, and what they are then divided by."""
+        if self.scaling != "contrast":
+            return self.mean, self.scale
+        brightness, contrast = brightness_and_contrast(pixels)
+        return brightness[:, None, None, None], ((contrast + self.mean) * self.scale)[:, None, None, None]
+
+    def decode(self, Z: NDArray[Any], like: Any = None) -> NDArray[Any]:
+        """Codes `(N, C, H, W)` as images `(N, H, W, C)` in the user's own dtype, within its range.
+
+        Args:
+            Z: codes.
+            like: the images whose codes they are near; contrast scaling takes brightness and contrast from
+                them, and cannot do without.
+
+        Raises:
+            ValueError: another shape; no images to be like.
+        """
         height, width, channels = self._fitted
         Z = np.asarray(Z)
         if Z.shape[1:] != (channels, height, width):
             raise ValueError(f"codes must have the shape (N, {channels}, {height}, {width}), got {Z.shape}")
         images = np.empty((len(Z), height, width, channels), dtype=self._dtype)
+        if self.scaling == "contrast" and like is None:
+            raise ValueError(
+                "contrast scaling forgets brightness: say like=the images that these codes are of"
+            )
+        known = None if like is None else self.images(like)
         for number, z in enumerate(Z):
-            images[number] = rounded(np.moveaxis(z, 0, 2) * self.scale + self.mean, self._dtype)
+            pixels = images[:1] if known is None else known.take([number])
+            center, unit = self._center_and_unit(pixels.astype(np.float64))
+            shown = np.moveaxis(z, 0, 2)[None] * unit + center
+            images[number] = rounded(shown[0], self._dtype)
         return images
 
     def values(self, X: Any) -> NDArray[Any]:
@@ -270,8 +300,9 @@ class ImageEncoder:
             )
         encoder = cls(**{name: manifest[name] for name in arguments})
         shape, dtype, largest = _sound(manifest)
-        wanted = tuple(
-            length for axis, length in enumerate(shape, start=1) if axis not in _AXES[encoder.scaling]
+        axes = _AXES.get(encoder.scaling)
+        wanted = (
+            (1,) if axes is None else tuple(n for axis, n in enumerate(shape, start=1) if axis not in axes)
         )
         parts = [np.asarray(tensors[name]) for name in ("mean", "scale")]
         if any(part.shape != wanted or part.dtype != np.float64 for part in parts):
@@ -280,84 +311,6 @@ class ImageEncoder:
             raise ValueError("mean and scale of the image encoder must be finite, and scale positive")
         encoder._settle(shape, dtype, largest, parts[0].copy(), parts[1].copy())
         return encoder
-
-
-class ImageRows:
-    """Images as `NormalRows`: each is a row; parts of them are `Images`.
-
-    Args:
-        X: whatever `as_images` reads, at least two.
-        size: (height, width) to bring them to.
-        mode: "grey" or "rgb" to bring them to.
-        channels: which axis of an array the channels are, if it can be read either way.
-        owner: who asks, for messages.
-
-    Attributes:
-        n_rows: how many there are.
-        names: the channels.
-        in_memory: whether all are held; files are, up to 800 MB of codes.
-        images: all of them.
-
-    Raises:
-        ValueError: as `as_images`; fewer than two images.
-
-    Example:
-        >>> import numpy as np
-        >>> rows = ImageRows(np.zeros((5, 8, 8), dtype=np.uint8))
-        >>> rows.n_rows, rows.names, len(rows.take(np.array([1, 3])))
-        (5, ['grey'], 2)
-    """
-
-    def __init__(
-        self,
-        X: Any,
-        *,
-        size: tuple[int, int] | None = None,
-        mode: Mode | None = None,
-        channels: Channels | None = None,
-        owner: str = "ImageRows",
-    ) -> None:
-        images = as_images(X, size=size, mode=mode, channels=channels)
-        check_count(len(images), owner)
-        self._bytes = 4 * math.prod(images.shape)
-        fits = len(images) * self._bytes <= BYTES_IN_MEMORY
-        self.images = images.kept() if fits else images
-        self.in_memory = self.images.in_memory
-        self.n_rows = len(images)
-        self.names = list(channel_names(images.shape[2]))
-
-    def take(self, rows: NDArray[np.int64]) -> Images:
-        """The images of these numbers; files are read when the pixels are asked for."""
-        return self.images.select(rows)
-
-    def shuffled(
-        self, generator: np.random.Generator, skip: NDArray[np.int64], size: int
-    ) -> Iterator[Images]:
-        """Every image but the skipped ones once, in a new order, `size` at a time; half as many, or a quarter
-        and so on, where these would take much memory.
-        """
-        while size > 1 and size * self._bytes > BYTES_OF_BATCH:
-            size = (size + 1) // 2
-        order = generator.permutation(np.setdiff1d(np.arange(self.n_rows), skip))
-        for start in range(0, order.size, size):
-            yield self.take(order[start : start + size])
-
-    def digest(self) -> str:
-        """SHA-256 of every pixel, or of some thousands of images where they are beyond memory."""
-        least = self.n_rows if self.in_memory else min(self.n_rows, FILE_ROWS)
-        some = np.linspace(0, self.n_rows - 1, num=least).astype(np.int64)
-        return digest(self.take(np.unique(some)))
-
-
-def channel_names(channels: int) -> tuple[str, ...]:
-    """What channels are called: grey; red, green, blue; and alpha."""
-    return ("grey",) if channels == 1 else ("red", "green", "blue", "alpha")[:channels]
-
-
-def check_count(count: int, owner: str) -> None:
-    """Refuse fewer than two images; raises ValueError."""
-    if count < 2:
-        raise ValueError(f"there is only {count} image, while {owner} needs at least 2 to learn from")
 
 
 def _family(dtype: np.dtype[Any]) -> str:

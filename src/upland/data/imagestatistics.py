@@ -18,6 +18,56 @@ _LEVELS = 255  # steps of the range that count one each where nothing varied
 _NOTHING = 1e-6  # of the range: what varies less is rounding
 
 
+NORM = 5.0
+"""What the norm of a typical picture is made by contrast scaling."""
+
+_FLOOR = 0.15  # of the typical contrast, added to each picture's own
+
+
+class ContrastSums:
+    """What contrast scaling learns: the floor of the contrast, and the factor that makes norms `NORM`."""
+
+    def __init__(self, shape: tuple[int, int, int], dtype: np.dtype[Any]) -> None:
+        self.shape, self.dtype = shape, dtype
+        self.count, self.largest = 0, 0.0
+        self._contrasts: list[NDArray[np.float64]] = []
+
+    def add(self, x: NDArray[np.float64]) -> None:
+        """Images `(n, H, W, C)`."""
+        self.count += len(x)
+        self.largest = max(self.largest, float(np.abs(x).max()))
+        with np.errstate(over="ignore", invalid="ignore"):
+            self._contrasts.append(brightness_and_contrast(x)[1])
+
+    def finish(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The floor `(1,)` and the factor's inverse `(1,)`; raises ValueError for numbers too large."""
+        contrasts = np.concatenate(self._contrasts)
+        typical = float(np.median(contrasts))
+        if not np.isfinite(contrasts).all():
+            raise ValueError(
+                f"pixels as large as {self.largest:g} are too large: bring them to a smaller unit"
+            )
+        span = span_of(self.dtype, self.largest)
+        floor = _FLOOR * typical if typical > _NOTHING * span else span / _LEVELS
+        squares = math.prod(self.shape) * np.square(contrasts / (contrasts + floor))
+        norm = math.sqrt(float(squares.mean())) or 1.0
+        return np.array([floor]), np.array([norm / NORM])
+
+
+def brightness_and_contrast(x: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and standard deviation over all pixels and channels of each image, `(n, ...) -> (n,)` each."""
+    flat = x.reshape(len(x), -1)
+    mean = flat.mean(axis=1)
+    return mean, np.sqrt(np.square(flat - mean[:, None]).mean(axis=1))
+
+
+def span_of(dtype: np.dtype[Any], largest: float) -> float:
+    """The range that pixels of this dtype have."""
+    if dtype.kind == "u":
+        return float(np.iinfo(dtype).max)
+    return (largest or 1.0) if dtype.kind == "f" else 1.0
+
+
 class PixelSums:
     """Sums over images in float64, taken from the first image, so that constants stay exactly constant."""
 
@@ -50,8 +100,6 @@ class PixelSums:
             raise ValueError(
                 f"pixels as large as {self.largest:g} are too large: bring them to a smaller unit"
             )
-        span = float(np.iinfo(self.dtype).max) if self.dtype.kind == "u" else 1.0
-        if self.dtype.kind == "f":
-            span = self.largest or 1.0
+        span = span_of(self.dtype, self.largest)
         least = _LEAST_SHARE * typical if typical > _NOTHING * span else span / _LEVELS
         return self._zero + away, np.maximum(np.sqrt(variance), least)
