@@ -3,6 +3,7 @@
 import csv
 
 import numpy as np
+import pyarrow as pa
 
 HEADER = ["flow", "pressure", "valve", "running"]
 
@@ -26,3 +27,34 @@ def write_csv(path, rows, header=HEADER):
 def read_csv(path):
     with path.open(newline="") as stream:
         return list(csv.DictReader(stream))
+
+
+def pump_series(seed, broken=None, steps=80):
+    """A long table of three pumps, a row a minute; pressure follows flow, but for a pump and its minutes."""
+    generator = np.random.default_rng(seed)
+    minutes = np.arange(steps)
+    parts = []
+    for number, pump in enumerate("abc"):
+        flow = 10 + 3 * np.sin(minutes / 5 + number) + generator.normal(0, 0.3, steps)
+        pressure = 2 * flow + generator.normal(0, 0.3, steps)
+        if broken and broken[0] == pump:
+            pressure[list(broken[1])] += 12
+        stamps = np.datetime64("2026-03-02T08:00:00", "s") + minutes.astype("m8[m]")
+        columns = {"pump": [pump] * steps, "time": stamps, "flow": flow, "pressure": pressure}
+        parts.append(pa.table(columns))
+    return pa.concat_tables(parts)
+
+
+def waves(count, seed):
+    """Short sequences `(count, 12, 2)` of two waves."""
+    generator = np.random.default_rng(seed)
+    phase = generator.uniform(0, 6, (count, 1, 1))
+    time = np.arange(12)[None, :, None] + np.array([0.0, 2.0])
+    return np.sin(time / 2 + phase) + generator.normal(0, 0.1, (count, 12, 2))
+
+
+def ramps(count, seed):
+    """Grey pictures `(count, 12, 12)` that grow brighter from the left to the right."""
+    generator = np.random.default_rng(seed)
+    ramp = 10 * np.arange(12) + generator.uniform(0, 40, (count, 12, 1))
+    return np.rint(ramp + generator.normal(0, 4, (count, 12, 12))).clip(0, 255).astype(np.uint8)

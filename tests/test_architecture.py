@@ -26,7 +26,7 @@ FLOORS = [
         "adam",
     ],
     ["objectives", "progress", "training", "criteria.points", "criteria.steps", "calibration"],
-    ["criteria.evidence", "criteria.shares"],
+    ["criteria.evidence", "criteria.channels", "criteria.shares"],
     [
         *("arguments", "fitting", "checkpoints", "kinds", "holdout", "stream"),
         *("contract", "detection", "detectors"),

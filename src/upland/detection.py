@@ -33,7 +33,7 @@ from upland.data.encoder import Kind as KindName
 from upland.data.memory import NormalRows
 from upland.fitting import Member, Recipe, check_columns, fit_members, held_out_rows
 from upland.holdout import calibrated, calibration_of
-from upland.kinds import Kind, Unit, kind_of
+from upland.kinds import Kind, Series, Unit, kind_of
 from upland.models.base import EnergyModel
 from upland.progress import progress_bar
 from upland.stream import NextScore, Stream, advance, begin, one_row
@@ -111,7 +111,7 @@ class Detector(OutlierContract):
         fresh = int(check_random_state(self.random_state).randint(2**31 - 1))
         saved = Checkpoint(checkpoint, plan_of(rows, self._settings())) if checkpoint is not None else None
         recipe = self._recipe(saved.seed(fresh) if saved is not None else fresh, kind)
-        folds = held_out_rows(rows.n_rows, how, recipe.generator(0), kind.blocks(rows))
+        folds = held_out_rows(rows.n_rows, how, recipe.generator(0), *kind.blocks(rows))
         check_columns(rows, recipe)
         with progress_bar(self.progress, len(folds)) as show:
             members = fit_members(rows, folds, recipe, saved, show)
@@ -280,11 +280,12 @@ class Detector(OutlierContract):
             The step's anomaly score and p-value, and the state to give to the next call.
         """
         self._check_criterion()
-        if self.kind_ != "sequence":
+        kind = self.data_kind()
+        if not isinstance(kind, Series):
             raise TypeError(f"score_next is for sequences; this detector was fitted on kind={self.kind_!r}")
         known = self.calibrations_["step"]
-        stream = begin(self.members_) if state is None else state
-        return advance(stream, self.members_, self.criterion_, known, one_row(x_t))
+        stream = begin(self.members_, kind, self.criterion_) if state is None else state
+        return advance(stream, self.members_, known, one_row(x_t))
 
     def calibrate(self, X: Any) -> Self:
         """Renew the calibration on fresh normal rows that the fit has not seen, without fitting again.
@@ -382,9 +383,10 @@ class Detector(OutlierContract):
         return self._kind(self.kind_)
 
     def _criterion(self, kind: Kind) -> str:
-        """What data are judged by: what the user says, or the kind's first."""
+        """What data are judged by, as the user says it; "auto" where that differs by unit."""
         if self.criterion == "auto":
-            return kind.criteria[0]
+            found = {kind.by("auto", unit) for unit in kind.units}
+            return found.pop() if len(found) == 1 else "auto"
         if self.criterion not in kind.criteria:
             known = ", ".join(map(repr, kind.criteria))
             raise ValueError(f"criterion must be 'auto' or one of {known}, got {self.criterion!r}")
@@ -398,5 +400,5 @@ class Detector(OutlierContract):
         parts = []
         for piece in kind.pieces(X, self.encoder_):
             of = unit or kind.unit(piece)
-            parts.append(np.stack([kind.judge(by, member, piece, of) for member in self.members_], axis=1))
+            parts.append(np.stack([kind.judge(kind.by(by, of), m, piece, of) for m in self.members_], axis=1))
         return Scored(np.concatenate(parts), of, partial(kind.arrange, piece=piece, unit=of))

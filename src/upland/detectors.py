@@ -45,7 +45,9 @@ class EnergyDetector(Detector):
             to 1.
         objective: "denoising" or "sliced" score matching.
         criterion: "reconstruction", |x - f(x)|^2; "energy", E / sigma^2 in nats; for sequences "score_test",
-            how far they pull the model's biases; "auto" goes by the kind of data.
+            how far they pull the model's biases, and "worst_channel", the smoothed residual of the strangest
+            channel; "auto" is reconstruction for tables, energy for images, the score test for whole
+            sequences and the worst channel for steps.
         calibration: "split" holds out a fifth of the rows and gives exact p-values; "cross" fits five folds;
             "auto" splits from 500 rows.
         contamination: sets scikit-learn's `offset_`: "auto" from the calibration at alpha = 0.05, a number
@@ -64,6 +66,7 @@ class EnergyDetector(Detector):
         stride: steps from one window to the next; None is the window itself.
         per: what one score is of, "sequence" or "step"; "auto" is a sequence for arrays `(N, T, D)` and
             lists, a time step for long frames and one long series.
+        smoothing: steps, about, that the score of a step in a long series is smoothed over; 1 does not.
         frame: time steps that are judged together; 1 is the paper's recurrent model; "auto" is a quarter of a
             whole sequence, and 16 steps of a long series.
         cell: the recurrent net: "lstm", "gru" or "rnn".
@@ -102,7 +105,7 @@ class EnergyDetector(Detector):
         hidden: Sequence[int] | Literal["auto"] = "auto",
         noise: float | Literal["auto"] = "auto",
         objective: Literal["denoising", "sliced"] = "denoising",
-        criterion: Literal["auto", "reconstruction", "energy", "score_test"] = "auto",
+        criterion: Literal["auto", "reconstruction", "energy", "score_test", "worst_channel"] = "auto",
         calibration: Literal["auto", "split", "cross"] = "auto",
         contamination: float | Literal["auto"] = "auto",
         epochs: int | None = None,
@@ -117,6 +120,7 @@ class EnergyDetector(Detector):
         window: int | Literal["auto"] | None = "auto",
         stride: int | None = None,
         per: Per = "auto",
+        smoothing: int = 128,
         frame: int | Literal["auto"] = "auto",
         cell: Literal["lstm", "gru", "rnn"] = "lstm",
         size: tuple[int, int] | None = None,
@@ -144,6 +148,7 @@ class EnergyDetector(Detector):
         self.window = window
         self.stride = stride
         self.per = per
+        self.smoothing = smoothing
         self.frame = frame
         self.cell = cell
         self.size = size
@@ -164,6 +169,7 @@ class EnergyDetector(Detector):
                 self.window,
                 self.stride,
                 one_of({"auto": "auto", "sequence": "sequence", "step": "step"}, self.per, "per"),
+                int(self.smoothing),
                 self.categorical,
                 self.ignore,
                 owner,

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
+from upland.criteria.channels import channel_levels
 from upland.criteria.points import in_blocks, residual
 from upland.criteria.shares import shares_of_sequences, shares_of_steps
 from upland.criteria.steps import step_values
@@ -261,7 +262,8 @@ def _of_sequences(detector: Detector, kind: Series, piece: Sequences) -> Explana
     per_step = kind.unit(piece) == "step"
     shares, reached = [], []
     for member in detector.members_:
-        spread, there = _of_steps(kind, member, piece, not per_step, detector.criterion_)
+        by = kind.by(detector.criterion_, kind.unit(piece))
+        spread, there = _of_steps(kind, member, piece, not per_step, by)
         shares.append(spread)
         reached.append(there)
     mean, names = np.mean(shares, axis=0), encoder.column_names
@@ -302,6 +304,12 @@ def _of_steps(
     codes = kind.codes(member, piece)
     found = finite(step_values(parts, model, codes, piece.lengths, member.sigma).numpy())
     spread, expected = found[:, :-width], found[:, -width:]
+    if criterion == "worst_channel":
+        usual = member.references["channels"]
+        levels = channel_levels(model, codes, piece.lengths, usual, kind.smoothing).numpy()
+        worst = levels.max(axis=1, keepdims=True) / levels.sum(axis=1, keepdims=True)
+        by_channel = _by_column(levels * worst, encoder.slots, count)
+        return by_channel, expected
     if criterion == "score_test":
         whole = member.references["sequence"]
         tested = (

@@ -134,6 +134,7 @@ def held_out_rows(
     kind: Literal["auto", "split", "cross"],
     generator: np.random.Generator,
     blocks: Indices | None = None,
+    units: int | None = None,
 ) -> list[Indices]:
     """The rows that calibrate, for each member: sorted indices.
 
@@ -141,13 +142,14 @@ def held_out_rows(
         n: number of rows, at least 2.
         kind: one set (split), five folds (cross), or by the number of rows (auto).
         generator: decides who is held out.
+        units: how many scores the rows have, where a row is a window of steps; the number of rows if left out.
         blocks: `(n,)` numbers, from 0, of blocks that are held out whole; None where each row stands alone.
     """
     if blocks is not None and blocks[-1] + 1 < n:
-        whole = held_out_rows(int(blocks[-1]) + 1, kind, generator)
+        whole = held_out_rows(int(blocks[-1]) + 1, kind, generator, units=units)
         return [np.flatnonzero(np.isin(blocks, part)) for part in whole]
     order = generator.permutation(n)
-    if kind == "split" or (kind == "auto" and n >= SPLIT_FROM):
+    if kind == "split" or (kind == "auto" and (units or n) >= SPLIT_FROM):
         size = min(max(1, round(CALIBRATION_SHARE * n)), CALIBRATION_MOST)
         return [np.sort(order[:size])]
     return [np.sort(fold) for fold in np.array_split(order, min(FOLDS, n))]

@@ -37,7 +37,7 @@ def calibrated(
         warnings.filterwarnings("ignore", message="missing values")
         for member, held in zip(members, folds, strict=False):
             for unit, found in parts.items():
-                found.append(kind.judge_held_out(criterion, member, rows, held, unit))
+                found.append(kind.judge_held_out(kind.by(criterion, unit), member, rows, held, unit))
     return {unit: calibration_of(unit, scores, cross) for unit, scores in parts.items()}
 
 

@@ -7,6 +7,7 @@ one score is of: a row, an image, a sequence or a time step.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,14 +19,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from upland.criteria.channels import Channels, channel_reference, channel_tests
 from upland.criteria.evidence import (
     SAMPLES,
     WINDOWS,
     Reference,
+    Running,
     reference_of,
     running_vectors,
     sequence_vectors,
     step_tests,
+    summed,
 )
 from upland.criteria.points import CRITERIA, Criterion, energy, in_blocks, reconstruction
 from upland.criteria.steps import Codes, step_values
@@ -70,14 +74,19 @@ class Kind(Protocol):
     def criteria(self) -> tuple[str, ...]:
         """What can be judged by; the default first."""
 
+    def by(self, criterion: str, unit: Unit) -> str:
+        """What a unit is judged by: what the user says, or the default."""
+
     def encoder(self) -> Encoder:
         """One that has seen nothing yet."""
 
     def normal_rows(self, X: Any) -> NormalRows:
         """The user's normal data as rows that can be held out."""
 
-    def blocks(self, rows: NormalRows) -> Indices | None:
-        """`(n_rows,)` numbers of blocks that are held out whole; None where each row stands alone."""
+    def blocks(self, rows: Any) -> tuple[Indices | None, int]:
+        """`(n_rows,)` numbers of blocks that are held out whole, None where each row stands alone; and how
+        many units there are in all.
+        """
 
     def pieces(self, X: Any, encoder: Any) -> Iterator[Any]:
         """New data in pieces."""
@@ -117,6 +126,10 @@ class Tables:
     units: ClassVar[tuple[Unit, ...]] = ("row",)
     criteria: ClassVar[tuple[str, ...]] = ("reconstruction", "energy")
 
+    def by(self, criterion: str, unit: Unit) -> str:
+        """What the user says, or the first."""
+        return self.criteria[0] if criterion == "auto" else criterion
+
     def encoder(self) -> TableEncoder:
         """One that has seen nothing yet."""
         return TableEncoder(categorical=self.categorical, ignore=self.ignore, owner=self.owner)
@@ -125,8 +138,9 @@ class Tables:
         """The rows of a table or a file."""
         return normal_rows(X)
 
-    def blocks(self, rows: NormalRows) -> None:
+    def blocks(self, rows: NormalRows) -> tuple[None, int]:
         """Rows stand alone."""
+        return None, rows.n_rows
 
     def pieces(self, X: Any, encoder: TableEncoder) -> Iterator[Any]:
         """The table itself, or a file batch by batch."""
@@ -176,6 +190,10 @@ class Pictures:
     units: ClassVar[tuple[Unit, ...]] = ("image",)
     criteria: ClassVar[tuple[str, ...]] = ("energy", "reconstruction")
 
+    def by(self, criterion: str, unit: Unit) -> str:
+        """What the user says, or the first."""
+        return self.criteria[0] if criterion == "auto" else criterion
+
     def encoder(self) -> ImageEncoder:
         """One that has seen nothing yet."""
         return ImageEncoder(size=self.size, mode=self.mode, scaling="contrast", owner=self.owner)
@@ -184,8 +202,9 @@ class Pictures:
         """One row an image."""
         return ImageRows(X, size=self.size, mode=self.mode, owner=self.owner)
 
-    def blocks(self, rows: NormalRows) -> None:
+    def blocks(self, rows: NormalRows) -> tuple[None, int]:
         """Images stand alone."""
+        return None, rows.n_rows
 
     def pieces(self, X: Any, encoder: ImageEncoder) -> Iterator[Images]:
         """As many images at a time as memory allows."""
@@ -228,6 +247,7 @@ class Series:
         window: steps of a training window.
         stride: steps from one window to the next.
         per: what one score is of; "auto" goes by the data's layout.
+        smoothing: steps that the worst channel is smoothed over.
         categorical: columns that are categories whatever they hold.
         ignore: columns to leave out.
         owner: who asks, for messages.
@@ -238,12 +258,19 @@ class Series:
     window: int | Literal["auto"] | None
     stride: int | None
     per: Per
+    smoothing: int
     categorical: Sequence[str | int]
     ignore: Sequence[str | int]
     owner: str
     name: ClassVar[Literal["sequence"]] = "sequence"
     units: ClassVar[tuple[Unit, ...]] = ("step", "sequence")
-    criteria: ClassVar[tuple[str, ...]] = ("score_test", "reconstruction", "energy")
+    criteria: ClassVar[tuple[str, ...]] = ("score_test", "worst_channel", "reconstruction", "energy")
+
+    def by(self, criterion: str, unit: Unit) -> str:
+        """What the user says; else the score test for sequences, the worst channel for steps."""
+        if criterion == "auto":
+            return "score_test" if unit == "sequence" else "worst_channel"
+        return criterion
 
     def encoder(self) -> SequenceEncoder:
         """One that has seen nothing yet."""
@@ -257,10 +284,10 @@ class Series:
             X, id=self.id, time=self.time, window=self.window, stride=self.stride, owner=self.owner
         )
 
-    def blocks(self, rows: NormalRows) -> Indices | None:
+    def blocks(self, rows: SequenceRows) -> tuple[Indices, int]:
         """Windows that share steps are held out together."""
-        assert isinstance(rows, SequenceRows)
-        return rows.blocks
+        per_step = self.unit(rows.sequences) == "step"
+        return rows.blocks, rows.sequences.n_steps if per_step else rows.n_rows
 
     def pieces(self, X: Any, encoder: SequenceEncoder) -> Iterator[Sequences]:
         """All sequences at once: a score rests on the whole past of its sequence."""
@@ -287,6 +314,9 @@ class Series:
         model, codes = self.model_of(member), self.codes(member, piece)
         if criterion == "score_test":
             return finite(step_tests(model, codes, piece.lengths, windows_in(member)).numpy())
+        if criterion == "worst_channel":
+            known = member.references["channels"]
+            return finite(channel_tests(model, codes, piece.lengths, known, self.smoothing).numpy())
         return finite(step_values(OF_STEPS[criterion], model, codes, piece.lengths, member.sigma).numpy())
 
     def judge_held_out(
@@ -308,10 +338,30 @@ class Series:
         some = np.unique(settled[np.linspace(0, settled.size - 1, min(settled.size, SAMPLES)).astype(int)])
         codes = self.codes(member, rows.sequences)
         running = running_vectors(model, codes, rows.sequences.lengths, windows, some)
-        return {"sequence": reference_of(vectors, relative=False)} | {
+        whole = {
+            "sequence": reference_of(vectors, relative=False),
+            "channels": channel_reference(model, codes, rows.sequences.lengths, settled),
+        }
+        return whole | {
             f"step {window}": reference_of(found, relative=True)
             for window, found in zip(windows, running, strict=True)
         }
+
+    def reader(self, criterion: str, member: Member, model: RecurrentEnergy) -> Reader:
+        """What judges the steps of one sequence as they come.
+
+        Args:
+            criterion: what a step is judged by.
+            member: whose references count.
+            model: the member's, in float64.
+        """
+        by = self.by(criterion, "step")
+        if by == "worst_channel":
+            known = member.references["channels"]
+            return ChannelReader(Channels(model, known, self.smoothing, 1))
+        if by == "score_test":
+            return TestReader(Running(model, windows_in(member), 1))
+        return PointReader(OF_STEPS[by], model, member.sigma)
 
     @staticmethod
     def model_of(member: Member) -> RecurrentEnergy:
@@ -340,10 +390,57 @@ def surprise(model: EnergyModel, x: Tensor, sigma: float) -> Tensor:
 OF_STEPS: dict[str, Criterion] = {"reconstruction": reconstruction, "energy": surprise}
 
 
+class Reader(Protocol):
+    """Judges the next steps of one sequence: points `(1, L, P D)`, contexts `(1, L, S)` -> L numbers."""
+
+    def __call__(self, points: Tensor, context: Tensor) -> Tensor:
+        """The numbers of the steps."""
+
+
+@dataclass
+class ChannelReader:
+    """Judges by the worst channel; a copy goes its own way."""
+
+    channels: Channels
+
+    def __call__(self, points: Tensor, context: Tensor) -> Tensor:
+        """The worst channel of each step."""
+        self.channels = copy.copy(self.channels)
+        return self.channels.advance(points, context).amax(-1)[0]
+
+
+@dataclass
+class TestReader:
+    """Judges by running score tests; a copy goes its own way."""
+
+    running: Running
+
+    def __call__(self, points: Tensor, context: Tensor) -> Tensor:
+        """The test of each step."""
+        self.running = copy.copy(self.running)
+        return summed(self.running.advance(points, context), self.running.known())[0]
+
+
+@dataclass(frozen=True)
+class PointReader:
+    """Judges each step by itself."""
+
+    function: Criterion
+    model: RecurrentEnergy
+    sigma: float
+
+    def __call__(self, points: Tensor, context: Tensor) -> Tensor:
+        """The criterion of each step."""
+        return self.function(self.model.given(context[0]), points[0], self.sigma)
+
+
 def windows_in(member: Member) -> dict[int, Reference]:
     """What running vectors are compared with, by the steps of their window."""
-    found = {n.removeprefix("step "): known for n, known in member.references.items() if n != "sequence"}
-    return {int(window): known for window, known in found.items()}
+    return {
+        int(name.removeprefix("step ")): known
+        for name, known in member.references.items()
+        if name.startswith("step ")
+    }
 
 
 def judged_rows(criterion: Criterion, member: Member, piece: Any) -> Floats:

@@ -16,12 +16,11 @@ import pyarrow as pa
 import torch
 
 from upland.calibration import Calibration
-from upland.criteria.evidence import Running, summed
 from upland.criteria.steps import precise
 from upland.data.frames import as_rows
 from upland.data.steps import SequenceEncoder
 from upland.fitting import Member
-from upland.kinds import OF_STEPS, Series, windows_in
+from upland.kinds import Reader, Series
 from upland.models.recurrent import RecurrentEnergy, State
 
 
@@ -32,13 +31,13 @@ class Stream:
     Args:
         models: the members' models in float64.
         states: what each member knows of the steps so far.
-        running: each member's running vectors.
+        readers: what each member's criterion keeps of them.
         steps: how many there were.
     """
 
     models: tuple[RecurrentEnergy, ...]
     states: tuple[State, ...]
-    running: tuple[Running, ...]
+    readers: tuple[Reader, ...]
     steps: int
 
 
@@ -50,49 +49,46 @@ class NextScore(NamedTuple):
     state: Stream
 
 
-def begin(members: Sequence[Member]) -> Stream:
-    """Before the first step of a series."""
-    models = [precise(Series.model_of(member)) for member in members]
-    running = [
-        Running(model, windows_in(member), 1) for model, member in zip(models, members, strict=True)
-    ]
-    return Stream(tuple(models), tuple(model.start(1) for model in models), tuple(running), 0)
+def begin(members: Sequence[Member], kind: Series, criterion: str) -> Stream:
+    """Before the first step of a series.
+
+    Args:
+        members: of the detector.
+        kind: how the sequences are read.
+        criterion: what a step is judged by.
+    """
+    models = tuple(precise(kind.model_of(member)) for member in members)
+    readers = [kind.reader(criterion, member, model) for member, model in zip(members, models, strict=True)]
+    return Stream(models, tuple(model.start(1) for model in models), tuple(readers), 0)
 
 
-def advance(
-    stream: Stream, members: Sequence[Member], criterion: str, known: Calibration, row: Any
-) -> NextScore:
+def advance(stream: Stream, members: Sequence[Member], known: Calibration, row: Any) -> NextScore:
     """Judge one more step.
 
     Args:
         stream: where the series stands.
         members: of the detector.
-        criterion: what a step is judged by.
         known: the calibration of steps.
         row: a table of one row.
     """
-    scores, states, tails = [], [], []
-    for member, model, state, before in zip(
-        members, stream.models, stream.states, stream.running, strict=True
-    ):
+    scores, states, readers = [], [], []
+    together = zip(members, stream.models, stream.states, stream.readers, strict=True)
+    for member, model, state, before in together:
         assert isinstance(member.encoder, SequenceEncoder)
         device = next(model.parameters()).device
         x = torch.from_numpy(member.encoder.table.transform(row)).double()[None].to(device)
-        running = copy.copy(before)
+        reader = copy.copy(before)
         with torch.no_grad():
             points, context, after = model.advance(state, x)
-            if criterion == "score_test":
-                value = summed(running.advance(points, context), windows_in(member))
-            else:
-                value = OF_STEPS[criterion](model.given(context[0]), points[0], member.sigma)
+            value = reader(points, context)
         if bool(torch.isnan(value).any()):
             raise FloatingPointError("the model gives no number (NaN) for this step")
         scores.append(float(value))
         states.append(after)
-        tails.append(running)
+        readers.append(reader)
     mean = float(np.mean(scores))
     p = known.p_values(np.array([scores if known.kind == "cross" else [mean]]))
-    after_all = Stream(stream.models, tuple(states), tuple(tails), stream.steps + 1)
+    after_all = Stream(stream.models, tuple(states), tuple(readers), stream.steps + 1)
     return NextScore(mean, float(p[0]), after_all)
 
 

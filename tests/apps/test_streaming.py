@@ -5,7 +5,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import upland
-from upland.apps.streaming import ADDED, cell_text, score_file
+from upland.apps.streaming import score_file
+from upland.apps.verdicts import ADDED, Asked
 from upland.data.sources import open_source
 
 
@@ -20,8 +21,8 @@ def test_any_batch_size_gives_the_same_outcome(detector, plant, tmp_path, contro
     source = open_source(plant / "new.csv")
     told = []
     target = tmp_path / "scored.parquet"
-    options = {"control": control, "alpha": 0.1, "why": True, "batch_size": size, "top": 4}
-    outcome = score_file(detector, source, target, **options, seen=told.append)
+    asked = Asked(target, control=control, alpha=0.1, why=True, top=4, overwrite=True)
+    outcome = score_file(detector, source, asked, batch_size=size, seen=told.append)
     table = source.read()
     scores, flags = detector.anomaly_score(table), detector.flag(table, alpha=0.1, control=control)
     scored = pq.read_table(target)
@@ -36,28 +37,10 @@ def test_any_batch_size_gives_the_same_outcome(detector, plant, tmp_path, contro
 
 def test_reasons_are_those_of_explain(detector, plant):
     source = open_source(plant / "new.csv")
-    outcome = score_file(detector, source, top=2, batch_size=16)
+    outcome = score_file(detector, source, Asked(top=2), batch_size=16)
     table = source.read()
     places = [row.number - 1 for row in outcome.strangest]
     expected = upland.explain(detector, table.take(places)).top(3)
     assert [[r.column for r in row.reasons] for row in outcome.strangest] == [
         [r.column for r in e] for e in expected
     ]
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (None, "missing"),
-        (float("nan"), "missing"),
-        (np.datetime64("NaT"), "missing"),
-        (np.float32(1.23456), "1.235"),
-        (1234567, "1.235e+06"),
-        (np.bool_(True), "True"),
-        ("open", "open"),
-        (np.datetime64("2026-03-02T12:00:00.25", "us"), "2026-03-02 12:00:00"),
-        (np.timedelta64(90_500_000, "us"), "0:01:30"),
-    ],
-)
-def test_cells_in_words(value, text):
-    assert cell_text(value) == text

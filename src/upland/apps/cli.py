@@ -52,14 +52,6 @@ app = typer.Typer(
 FORMS = "CSV, TSV, Parquet or Arrow; an .npy or .npz array; an image or a folder of images."
 COLUMN = "COLUMN"
 
-
-def _size(text: str) -> tuple[int, int]:
-    height, times, width = text.casefold().partition("x")
-    if not (times and height.isdecimal() and width.isdecimal()):
-        raise typer.BadParameter(f"--size is HEIGHTxWIDTH in pixels, such as 28x28, not {text!r}")
-    return int(height), int(width)
-
-
 Model = Annotated[Path, typer.Argument(help="A model file that `upland fit` wrote.", show_default=False)]
 Normal = Annotated[Path, typer.Argument(help=f"Normal data: {FORMS}", show_default=False)]
 Rows = Annotated[Path, typer.Argument(help="Data to judge, of the kind of the fit.", show_default=False)]
@@ -80,12 +72,11 @@ Per = Annotated[
     Literal["sequence", "step"] | None,
     typer.Option(help="What one score is of; by default a step of a long table, a sequence of an array."),
 ]
-Size = Annotated[
-    tuple[int, int] | None, typer.Option(parser=_size, metavar="HxW", help="Bring images to this size.")
-]
+Size = Annotated[str | None, typer.Option(metavar="HxW", help="Bring images to this size, as in 28x28.")]
 Mode = Annotated[Literal["grey", "rgb"] | None, typer.Option(help="Bring images to grey or colour.")]
 Criterion = Annotated[
-    Literal["reconstruction", "energy", "score_test"] | None, typer.Option(help="What counts as the anomaly score.")
+    Literal["reconstruction", "energy", "score_test"] | None,
+    typer.Option(help="What counts as the anomaly score."),
 ]
 Noise = Annotated[
     float | None, typer.Option(help="Standard deviation of the training noise (data scaled to 1).")
@@ -204,7 +195,7 @@ def fit(
         "window": window,
         "stride": stride,
         "per": per,
-        "size": size,
+        "size": None if size is None else _size(size),
         "mode": mode,
         "criterion": criterion,
         "noise": noise,
@@ -315,6 +306,13 @@ def demo(out: Folder = Path("upland-demo")) -> None:
         from upland.apps.demo import run
 
         run(out, console(sys.stdout))
+
+
+def _size(text: str) -> tuple[int, int]:
+    height, times, width = text.casefold().partition("x")
+    if not (times and height.isdecimal() and width.isdecimal()):
+        raise typer.BadParameter(f"--size is HEIGHTxWIDTH in pixels, such as 28x28, not {text!r}")
+    return int(height), int(width)
 
 
 def _check_alpha(alpha: float) -> None:

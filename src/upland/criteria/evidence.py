@@ -119,6 +119,10 @@ class Running:
         self.n, self.seen = n, 0
         self.tail: Tensor | None = None
 
+    def known(self) -> dict[int, Reference]:
+        """What the running vectors are compared with."""
+        return {window: known for window, known in self.windows.items() if known is not None}
+
     def advance(self, points: Tensor, context: Tensor) -> list[Tensor]:
         """Read on: `(n, L, P D)`, `(n, L, S)` -> for each window the vectors `(n, L, K)`."""
         length = points.shape[1]
