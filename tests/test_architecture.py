@@ -32,7 +32,11 @@ FLOORS = [
         *("contract", "detection", "detectors"),
     ],
     ["explanation", "persistence", "pyod"],
-    ["apps.console", "apps.streaming", "apps.views"],
+    [
+        *("apps.console", "apps.words", "apps.verdicts", "apps.inputs", "apps.streaming"),
+        *("apps.episodes", "apps.series", "apps.gallery", "apps.views", "apps.scoring"),
+        *("apps.showing", "apps.biopsies", "apps.digits", "apps.pumps"),
+    ],
     ["apps.cli", "apps.demo"],
 ]
 SEPARATE = {3, 8}  # floors whose rooms do not import each other

@@ -57,7 +57,7 @@ def check_numbers(arguments: Mapping[str, Any]) -> None:
             raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
     positive: dict[str, Any] = {"learning_rate": arguments["learning_rate"], "noise": arguments["noise"]}
     for name, number in positive.items():
-        if name == "noise" and number == "auto":
+        if (name, number) in (("noise", "auto"), ("learning_rate", None)):
             continue
         if not isinstance(number, Real) or not 0 < float(number) < np.inf:
             raise ValueError(f"{name} must be a positive number, got {number!r}")

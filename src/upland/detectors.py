@@ -5,7 +5,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from functools import partial
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import nn
@@ -23,16 +24,32 @@ from upland.models.energies import DenseEnergy
 from upland.models.recurrent import RecurrentEnergy
 from upland.objectives import OBJECTIVES
 
-STEPS_OF_SEQUENCES = 250
+
+class Plan(NamedTuple):
+    """How long and how fast a kind of data is trained on where the user does not say.
+
+    Args:
+        steps: of the optimiser; 0 goes by the number of rows.
+        batch_size: rows, images or windows of a step.
+        learning_rate: of Adam at its highest.
+    """
+
+    steps: int
+    batch_size: int
+    learning_rate: float
 
 
-def length_of_sequences(rows: int, width: int, a_pass: int) -> int:
-    """Steps of a training on sequences whose length is not told."""
-    return STEPS_OF_SEQUENCES
+PLANS = {
+    "table": Plan(0, 128, 1e-3),
+    "sequence": Plan(250, 16, 1e-3),
+    "series": Plan(500, 16, 4e-3),
+    "image": Plan(500, 128, 2e-3),
+}
 
 
-BATCHES = {"table": 128, "sequence": 16, "image": 128}
-LENGTHS = {"table": length, "sequence": length_of_sequences, "image": length}
+def fixed_length(steps: int, rows: int, width: int, a_pass: int) -> int:
+    """So many steps, whatever the rows."""
+    return steps
 
 
 class EnergyDetector(Detector):
@@ -54,7 +71,7 @@ class EnergyDetector(Detector):
             as a quantile of the training scores.
         epochs: passes over the training rows; None chooses by their number.
         batch_size: rows, images or sequences of a training step at most; None is 128, of sequences 16.
-        learning_rate: of Adam at its highest.
+        learning_rate: of Adam at its highest; None goes by the kind of data, 0.001 for tables.
         patience: looks (20 in a training) at the held-out loss without improvement before it ends.
         categorical: columns that are categories whatever they hold.
         ignore: columns to leave out.
@@ -86,6 +103,7 @@ class EnergyDetector(Detector):
         criterion_: the criterion that `calibration_` and `offset_` are of.
         frame_: time steps that are judged together (sequences only).
         kind_: what the data were taken for.
+        window_: steps of the windows that long series were cut into (sequences only).
         n_samples_fit_: number of rows that the fit was given, those held out among them.
         offset_: scikit-learn's threshold: `decision_function = score_samples - offset_`.
         unit_: what one score is of: "row", "image", "sequence" or "step".
@@ -99,6 +117,7 @@ class EnergyDetector(Detector):
     """
 
     frame_: int
+    window_: int | None
 
     def __init__(
         self,
@@ -110,7 +129,7 @@ class EnergyDetector(Detector):
         contamination: float | Literal["auto"] = "auto",
         epochs: int | None = None,
         batch_size: int | None = None,
-        learning_rate: float = 1e-3,
+        learning_rate: float | None = None,
         patience: int = 5,
         categorical: Sequence[str | int] = (),
         ignore: Sequence[str | int] = (),
@@ -179,16 +198,17 @@ class EnergyDetector(Detector):
     def _recipe(self, seed: int, kind: Kind) -> Recipe:
         self._criterion(kind)
         check_numbers(self.get_params(deep=False))
+        plan = PLANS["series" if kind.name == "sequence" and self.window_ else kind.name]
         return Recipe(
             build=self.build_model,
             objective=one_of(OBJECTIVES, self.objective, "objective"),
             noise="auto" if isinstance(self.noise, str) else float(self.noise),
             encoder=kind.encoder(),
             refer=kind.refer,
-            length=LENGTHS[kind.name],
+            length=length if kind.name == "table" else partial(fixed_length, plan.steps),
             epochs=None if self.epochs is None else int(self.epochs),
-            batch_size=int(self.batch_size or BATCHES[kind.name]),
-            learning_rate=float(self.learning_rate),
+            batch_size=int(self.batch_size or plan.batch_size),
+            learning_rate=float(self.learning_rate or plan.learning_rate),
             patience=int(self.patience),
             device=device_of(self.device),
             seed=seed,
@@ -198,6 +218,7 @@ class EnergyDetector(Detector):
         """Choose the frame by the length of what is trained on."""
         if isinstance(rows, SequenceRows):
             self.frame_ = rows.frame() if isinstance(self.frame, str) else int(self.frame)
+            self.window_ = rows.window_
 
     def build_model(self, encoder: Encoder, generator: torch.Generator | None = None) -> EnergyModel:
         """A model for what an encoder makes of the data, with fresh weights.

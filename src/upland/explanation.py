@@ -305,7 +305,7 @@ def _of_steps(
     found = finite(step_values(parts, model, codes, piece.lengths, member.sigma).numpy())
     spread, expected = found[:, :-width], found[:, -width:]
     if criterion == "worst_channel":
-        usual = member.references["channels"]
+        usual = member.references["channels"].center
         levels = channel_levels(model, codes, piece.lengths, usual, kind.smoothing).numpy()
         worst = levels.max(axis=1, keepdims=True) / levels.sum(axis=1, keepdims=True)
         by_channel = _by_column(levels * worst, encoder.slots, count)

@@ -142,8 +142,8 @@ def held_out_rows(
         n: number of rows, at least 2.
         kind: one set (split), five folds (cross), or by the number of rows (auto).
         generator: decides who is held out.
-        units: how many scores the rows have, where a row is a window of steps; the number of rows if left out.
         blocks: `(n,)` numbers, from 0, of blocks that are held out whole; None where each row stands alone.
+        units: how many scores the rows have, where a row is a window of steps; n if left out.
     """
     if blocks is not None and blocks[-1] + 1 < n:
         whole = held_out_rows(int(blocks[-1]) + 1, kind, generator, units=units)

@@ -315,7 +315,7 @@ class Series:
         if criterion == "score_test":
             return finite(step_tests(model, codes, piece.lengths, windows_in(member)).numpy())
         if criterion == "worst_channel":
-            known = member.references["channels"]
+            known = member.references["channels"].center
             return finite(channel_tests(model, codes, piece.lengths, known, self.smoothing).numpy())
         return finite(step_values(OF_STEPS[criterion], model, codes, piece.lengths, member.sigma).numpy())
 
@@ -338,9 +338,10 @@ class Series:
         some = np.unique(settled[np.linspace(0, settled.size - 1, min(settled.size, SAMPLES)).astype(int)])
         codes = self.codes(member, rows.sequences)
         running = running_vectors(model, codes, rows.sequences.lengths, windows, some)
+        usual = channel_reference(model, codes, rows.sequences.lengths, settled)
         whole = {
             "sequence": reference_of(vectors, relative=False),
-            "channels": channel_reference(model, codes, rows.sequences.lengths, settled),
+            "channels": Reference(usual, torch.eye(0), 1.0),
         }
         return whole | {
             f"step {window}": reference_of(found, relative=True)
@@ -357,7 +358,7 @@ class Series:
         """
         by = self.by(criterion, "step")
         if by == "worst_channel":
-            known = member.references["channels"]
+            known = member.references["channels"].center
             return ChannelReader(Channels(model, known, self.smoothing, 1))
         if by == "score_test":
             return TestReader(Running(model, windows_in(member), 1))

@@ -68,6 +68,17 @@ def test_the_summary(pictures, upland):
     assert "1 of 1 image flagged" in one.words
 
 
+def test_names_are_shown_as_they_are(pictures, tmp_path, upland):
+    name = "[b] :cat: 7.png"
+    (tmp_path / name).write_bytes((pictures / "new" / "odd-8.png").read_bytes())
+    done = upland("score", pictures / "model.safetensors", tmp_path, "--maps", tmp_path / "h" / "i")
+    assert (done.code, "the folder of the images themselves" in done.words) == (3, True)
+    heat = tmp_path.parent / f"{tmp_path.name}-heat"
+    done = upland("score", pictures / "model.safetensors", tmp_path, "--maps", heat)
+    assert f"{name}*" in done.out
+    assert [path.name for path in heat.iterdir()] == ["0001_b_cat_7.png"]
+
+
 def test_maps_are_of_the_strangest_and_named_by_rank(pictures, tmp_path, upland):
     from PIL import Image
 

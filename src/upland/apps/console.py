@@ -85,11 +85,11 @@ class Reporter:
 
 
 def console(stream: TextIO) -> Console:
-    """A console on a stream: as wide as the terminal, 80 columns in a pipe."""
+    """A console on a stream, as wide as the terminal, 80 columns in a pipe; what it prints stays as it is."""
     from rich.console import Console
 
     width = None if stream.isatty() or "COLUMNS" in os.environ else 80
-    return Console(file=stream, highlight=False, width=width)
+    return Console(file=stream, highlight=False, width=width, markup=False, emoji=False)
 
 
 def say(text: str, style: str) -> None:

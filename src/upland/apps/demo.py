@@ -50,7 +50,7 @@ def run(folder: Path, screen: Console, seed: int = 0) -> Findings:
     Raises:
         OutputError: The folder cannot be made or written.
     """
-    pictures = digits.Files(folder, _has_pillow())
+    pictures = digits.Files(folder, has_pillow())
     try:
         folder.mkdir(parents=True, exist_ok=True)
         dealt = digits.digits(np.random.default_rng(seed))
@@ -93,7 +93,8 @@ def next_commands(folder: Path, pictures: digits.Files) -> list[str]:
     ]
 
 
-def _has_pillow() -> bool:
+def has_pillow() -> bool:
+    """Whether images can be written."""
     from upland.data.imagefiles import pillow
 
     try:

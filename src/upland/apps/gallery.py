@@ -290,7 +290,7 @@ class _Atlas:
 def _file_name(name: Any) -> str:
     """A name that any file system takes."""
     text = f"image_{name}" if isinstance(name, int) else str(Path(name).with_suffix(""))
-    return re.sub(r"[^\w.-]+", "_", text)[-100:]
+    return re.sub(r"[^\w.-]+", "_", text).strip("_")[-100:]
 
 
 def _is_map(path: Path) -> bool:

@@ -154,9 +154,9 @@ def _day(begin: datetime, generator: np.random.Generator, sick: bool) -> pa.Tabl
         "pump": np.tile([f"pump-{number + 1}" for number in range(PUMPS)], MINUTES),
         "time": np.datetime64(begin, "s") + np.repeat(minutes, PUMPS),
     }
-    values = {name: np.round(np.stack(parts).T.ravel(), 3) for name, parts in columns.items()}
+    measured = {name: np.round(np.stack(parts).T.ravel(), 3) for name, parts in columns.items()}
     truth = {"is_faulty": ill.T.ravel()} if sick else {}
-    return pa.table({**table, **values, **truth})
+    return pa.table({**table, **measured, **truth})
 
 
 def _lagged(values: Values, memory: float) -> Values:
