@@ -36,6 +36,7 @@ from torch import Tensor, nn
 from benchmarks.records import Records, command
 from benchmarks.speed import KEYS, interleaved, measured_command, note
 from upland.models.base import EnergyModel
+from upland.models.convolutional import ConvolutionalEnergy
 from upland.models.recurrent import DRAWN, RecurrentEnergy
 from upland.objectives import denoising
 from upland.training import Settings, Training
@@ -51,7 +52,7 @@ SEQUENCES: dict[str, dict[str, Any]] = {  # settings of the detectors that are m
     "default": {},
     "paper": {"frame": 1, "criterion": "reconstruction"},
 }
-IMAGES: dict[str, dict[str, Any]] = {"default": {}}
+IMAGES: dict[str, dict[str, Any]] = {"default": {}, "convolutions": {"model": lambda shape: plain(shape)}}
 SERIES_CHANNELS = 4
 CHILD = """
 import sys, numpy as np, upland
@@ -277,8 +278,13 @@ class ConvolutionalAutoencoder(nn.Module):
         return self.decoder(self.encoder(x))
 
 
+def plain(shape: Sequence[int]) -> ConvolutionalEnergy:
+    """The paper's kind of net: two convolutions, each with average pooling, and a dense layer."""
+    return ConvolutionalEnergy(shape, generator=torch.Generator().manual_seed(0))
+
+
 def images(records: Records, options: argparse.Namespace) -> None:
-    """The default energy of images, for each shape."""
+    """The default energy of images, which may be all dense, and a convolutional one, for each shape."""
     for shape in SHAPES:
         channels, height, width = shape
         size = (SCORED_IMAGES, height, width, channels)

@@ -254,6 +254,27 @@ def test_what_is_timed_is_ours_first_and_works():
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
+@pytest.mark.parametrize("name", speed_deep.IMAGES)
+def test_every_kind_of_image_net_is_scored_and_differentiated_both_ways(name):
+    pixels = np.random.default_rng(0).integers(0, 256, size=(120, 8, 9, 3), dtype=np.uint8)
+    detector = speed_deep.fitted("image", pixels, **speed_deep.IMAGES[name])
+    member = detector.members_[0]
+    x = torch.from_numpy(member.encoder.transform(pixels[:4]))
+    explicit, automatic = (
+        of_gradient(member.model, task) for task in speed_deep.gradient_tasks(member.model, x).values()
+    )
+    assert len(explicit) == len(automatic) >= 4
+    for ours, theirs in zip(explicit, automatic, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3)
+    peer = speed_deep.ConvolutionalAutoencoder(x.shape[1:], 2, (2, 3))
+    ours, theirs = (task() for task in speed_deep.scoring_tasks(detector, pixels[:4], peer, x, 2).values())
+    assert ours.shape == theirs.shape == (4,)
+
+
+def test_the_convolutional_net_has_convolutions():
+    assert any(w.ndim == 4 for w in speed_deep.plain((1, 28, 28)).parameters())
+
+
 @pytest.mark.parametrize("steps", [None, 7])
 def test_both_gradients_are_of_the_same_loss(steps):
     generator = torch.Generator().manual_seed(0)

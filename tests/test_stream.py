@@ -57,7 +57,7 @@ NEW = series(90, seed=1)
 
 def new(detector):
     """Steps beyond the longest memory of a criterion; few where each takes long."""
-    return NEW[:16] if detector.criterion == "energy" else NEW
+    return NEW[:13] if detector.criterion == "energy" else NEW
 
 
 # -- equal to the pass ---------------------------------------------------------------------------------------
@@ -77,10 +77,10 @@ def test_streaming_is_the_full_pass_at_every_frame(frame):
     np.testing.assert_allclose(streamed(detector, NEW[:40])[0], detector.anomaly_score(NEW[:40]), rtol=1e-9)
 
 
-@pytest.mark.parametrize("criterion", CRITERIA)
+@pytest.mark.parametrize("criterion", ["auto", "score_test"])
 def test_of_five_members_too(criterion):
     detector = fit(calibration="cross", criterion=criterion)
-    rows = new(detector)[:30]
+    rows = NEW[:30]
     whole, p_whole = detector.assess(rows)
     scores, p, _ = streamed(detector, rows)
     np.testing.assert_allclose(scores, whole, rtol=1e-9)
@@ -128,9 +128,9 @@ def test_the_past_is_remembered(fitted):
 def test_a_state_can_be_gone_on_from_twice(fitted):
     rows = new(fitted)
     _, _, state = streamed(fitted, rows[:10])
-    one = streamed(fitted, rows[10:16], state)[0]
+    one = streamed(fitted, rows[10:13], state)[0]
     streamed(fitted, 50 + rows[:3], state)
-    two = streamed(fitted, rows[10:16], state)[0]
+    two = streamed(fitted, rows[10:13], state)[0]
     np.testing.assert_array_equal(one, two)
 
 
@@ -138,8 +138,10 @@ def numbers_in(thing):
     """All tensors, arrays and whole numbers that a state holds, but for the models' weights."""
     if isinstance(thing, torch.nn.Module):
         return []
-    if isinstance(thing, torch.Tensor | np.ndarray | int):
-        return [np.array(thing)]
+    if isinstance(thing, torch.Tensor):
+        return [thing.detach().numpy()]
+    if isinstance(thing, np.ndarray | int):
+        return [np.asarray(thing)]
     if isinstance(thing, dict):
         thing = tuple(thing.values())
     parts = thing if isinstance(thing, tuple) else vars(thing).values() if "__dict__" in dir(thing) else ()

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple
@@ -20,9 +21,13 @@ from upland.detection import Detector
 from upland.fitting import Recipe, as_energy, length
 from upland.kinds import Kind, Per, Pictures, Series, Tables
 from upland.models.base import EnergyModel, ModuleEnergy
+from upland.models.convolutional import ConvolutionalEnergy
 from upland.models.energies import DenseEnergy
 from upland.models.recurrent import RecurrentEnergy
 from upland.objectives import OBJECTIVES
+
+SMALL_IMAGE = 4_096
+"""Values of an image up to which dense layers see its pixels without convolutions below."""
 
 
 class Plan(NamedTuple):
@@ -32,18 +37,20 @@ class Plan(NamedTuple):
         steps: of the optimiser; 0 goes by the number of rows.
         batch_size: rows, images or windows of a step.
         learning_rate: of Adam at its highest.
+        noise: sigma, or "auto" by the spacing of neighbours.
     """
 
     steps: int
     batch_size: int
     learning_rate: float
+    noise: float | Literal["auto"] = "auto"
 
 
 PLANS = {
     "table": Plan(0, 128, 1e-3),
     "sequence": Plan(250, 16, 1e-3),
     "series": Plan(500, 16, 4e-3),
-    "image": Plan(500, 128, 2e-3),
+    "image": Plan(600, 128, 2e-3, 1.0),
 }
 
 
@@ -59,7 +66,7 @@ class EnergyDetector(Detector):
         hidden: units of each dense softplus layer; "auto" goes by the kind of data.
         noise: sigma of the score matching, in standard deviations of a column; "auto" takes one and a half
             times the typical distance per dimension between neighbours among the training rows, within 0.1
-            to 1.
+            to 1; for images a fifth of the norm of a typical one.
         objective: "denoising" or "sliced" score matching.
         criterion: "reconstruction", |x - f(x)|^2; "energy", E / sigma^2 in nats; for sequences "score_test",
             how far they pull the model's biases, and "worst_channel", the smoothed residual of the strangest
@@ -87,6 +94,11 @@ class EnergyDetector(Detector):
         frame: time steps that are judged together; 1 is the paper's recurrent model; "auto" is a quarter of a
             whole sequence, and 16 steps of a long series.
         cell: the recurrent net: "lstm", "gru" or "rnn".
+        filters: of each convolution below the dense layers; "auto" is none up to 4,096 values an image, then
+            (16, 32).
+        kernel: side of a filter, an odd number.
+        pool: what follows a convolution, "average" or "max"; "none" moves two places at a time instead.
+        centres: centres of the first term of an image's energy; 1 is the paper's.
         size: (height, width) to bring images to; None refuses images of another size than the first.
         mode: "grey" or "rgb" to bring images to; None refuses a mixture.
         model: a module of your own from `(N, D)` encoded rows, or `(N, C, H, W)` images, to `(N,)` energies,
@@ -142,6 +154,10 @@ class EnergyDetector(Detector):
         smoothing: int = 128,
         frame: int | Literal["auto"] = "auto",
         cell: Literal["lstm", "gru", "rnn"] = "lstm",
+        filters: Sequence[int] | Literal["auto"] = "auto",
+        kernel: int = 5,
+        pool: Literal["average", "max", "none"] = "average",
+        centres: int = 1,
         size: tuple[int, int] | None = None,
         mode: Literal["grey", "rgb"] | None = None,
         model: nn.Module | Callable[[Any], nn.Module] | None = None,
@@ -170,6 +186,10 @@ class EnergyDetector(Detector):
         self.smoothing = smoothing
         self.frame = frame
         self.cell = cell
+        self.filters = filters
+        self.kernel = kernel
+        self.pool = pool
+        self.centres = centres
         self.size = size
         self.mode = mode
         self.model = model
@@ -202,7 +222,7 @@ class EnergyDetector(Detector):
         return Recipe(
             build=self.build_model,
             objective=one_of(OBJECTIVES, self.objective, "objective"),
-            noise="auto" if isinstance(self.noise, str) else float(self.noise),
+            noise=plan.noise if isinstance(self.noise, str) else float(self.noise),
             encoder=kind.encoder(),
             refer=kind.refer,
             length=length if kind.name == "table" else partial(fixed_length, plan.steps),
@@ -230,13 +250,25 @@ class EnergyDetector(Detector):
         if self.model is not None:
             return self._own_model(self.model, encoder)
         if encoder.kind == "image":
-            from upland.models.convolutional import ConvolutionalEnergy
-
-            return ConvolutionalEnergy(encoder.shape, generator=generator)
+            return self._convolutional(encoder, generator)
         if encoder.kind == "sequence":
             return self._recurrent(encoder, generator)
         hidden = (64, 64, 64) if isinstance(self.hidden, str) else tuple(self.hidden)
         return DenseEnergy(encoder.width, hidden, generator)
+
+    def _convolutional(self, encoder: Encoder, generator: torch.Generator | None) -> ConvolutionalEnergy:
+        small = math.prod(encoder.shape) <= SMALL_IMAGE
+        filters = (() if small else (16, 32)) if isinstance(self.filters, str) else tuple(self.filters)
+        hidden = (256, 256) if isinstance(self.hidden, str) else tuple(self.hidden)
+        return ConvolutionalEnergy(
+            encoder.shape,
+            filters,
+            int(self.kernel),
+            self.pool,
+            hidden,
+            centres=int(self.centres),
+            generator=generator,
+        )
 
     def _recurrent(self, encoder: Encoder, generator: torch.Generator | None) -> RecurrentEnergy:
         hidden = (64, 64) if isinstance(self.hidden, str) else tuple(self.hidden)

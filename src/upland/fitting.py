@@ -40,6 +40,7 @@ PASSES, STEPS_USUAL = 60, 1_500
 PASSES_OF_MANY, STEPS_MOST = 7, 10_000
 STEPS_LEAST, STEPS_LEAST_PER_RATIO = 300, 40
 LOOKS = 20
+PLACING_ROWS = 2_000  # rows that a model may start from
 SPACING_ROWS = 2_000  # rows whose nearest neighbours set the noise
 # The noise in units of their typical distance, and its bounds.
 SPACINGS, NOISE_LEAST, NOISE_MOST = 1.5, 0.1, 1.0
@@ -239,6 +240,7 @@ def fit_member(
         batches = _streamed(source, encoder, skip, batch, recipe.generator(number, 3))
     checking = validation if validation.size else training_rows
     model = recipe.build(encoder, weights).to(recipe.device)
+    model.place(_some(source, encoder, training_rows, recipe.generator(number, 6)).to(recipe.device), weights)
     sigma = _sigma(source, encoder, model, training_rows, recipe, number)
     start = {name: value.detach().clone() for name, value in model.named_parameters()}
     training = Training(
@@ -263,6 +265,12 @@ def _validation_rows(seen: Indices, generator: np.random.Generator) -> Indices:
         min(math.ceil(VALIDATION_SHARE * seen.size), VALIDATION_MOST) if seen.size >= VALIDATION_FROM else 0
     )
     return np.sort(generator.choice(seen, size, replace=False))
+
+
+def _some(source: NormalRows, encoder: Encoder, rows: Indices, generator: np.random.Generator) -> Tensor:
+    """Some training rows, encoded."""
+    some = generator.choice(rows, min(rows.size, PLACING_ROWS), replace=False)
+    return torch.from_numpy(encoder.transform(source.take(np.sort(some))))
 
 
 def _sigma(

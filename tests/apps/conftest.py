@@ -121,6 +121,8 @@ def pictures(tmp_path_factory):
             kind = "odd" if name == "new" and number >= 8 else "ramp"
             Image.fromarray(image).save(folder / name / f"{kind}-{number}.png")
     np.save(folder / "new.npy", new)
-    detector = EnergyDetector(calibration="split", epochs=40, random_state=0, progress=False)
+    detector = EnergyDetector(
+        calibration="split", criterion="reconstruction", epochs=40, random_state=0, progress=False
+    )
     save(detector.fit(folder / "normal"), folder / "model.safetensors")
     return folder

@@ -33,7 +33,7 @@ def test_fit_on_a_long_table(series, tmp_path, upland_json, upland):
     shown = upland("info", model)
     for words in ("kind sequence", "window 16", "scores are of steps", "judged together", "windows"):
         assert words in shown.words
-    assert "mode none" not in shown.words
+    assert "pool" not in shown.words
 
 
 def test_fit_on_arrays_goes_by_their_looks(windows, tmp_path, upland_json):

@@ -20,6 +20,8 @@ BODIES = {
     "three, deep top": {"filters": (2, 3, 2), "kernel": 3, "hidden": (5, 3)},
     "no top": {"filters": (3, 2), "kernel": 3, "hidden": ()},
     "no convolution": {"filters": (), "hidden": (5,)},
+    "centres": {"filters": (3,), "kernel": 3, "hidden": (4,), "centres": 3, "spread": 1.5},
+    "centres only": {"filters": (), "hidden": (), "centres": 20, "spread": 0.7},
     "points": {"filters": (4,), "kernel": 1, "hidden": (3,)},
 }
 
@@ -63,7 +65,7 @@ def test_the_formula_written_out():
         odd = (0, h.shape[3] % 2, 0, h.shape[2] % 2)
         h = functional.pad(h, odd).unfold(2, 2, 2).unfold(3, 2, 2).mean((4, 5))
     h = torch.log1p(torch.exp(h.flatten(1) @ model.weights[0].T + model.biases[2]))
-    expected = 0.5 * ((x - model.prior) ** 2).sum((1, 2, 3)) - h.sum(1)
+    expected = 0.5 * ((x - model.centres.reshape(2, 5, 7)) ** 2).sum((1, 2, 3)) - h.sum(1)
     torch.testing.assert_close(model.energy(x), expected, rtol=1e-12, atol=1e-12)
 
 
@@ -76,7 +78,7 @@ def test_equivariant_under_a_permutation_of_rows(pool):
     )
 
 
-@pytest.mark.parametrize("body", ["one", "two", "three, deep top", "no top"])
+@pytest.mark.parametrize("body", ["one", "two", "three, deep top", "no top", "centres"])
 @pytest.mark.parametrize("objective", [denoising, sliced])
 def test_every_weight_gets_a_gradient_and_moves(objective, pool, body):
     model, x = convolutional((2, 9, 6), pool, body), pictures((2, 9, 6))
@@ -137,7 +139,31 @@ def test_reconstruction_leaves_no_graph_behind_in_evaluation(pool):
         assert not model.reconstruct(pictures((2, 9, 6))).requires_grad
 
 
-@pytest.mark.parametrize("wrong", [{"kernel": 4}, {"kernel": 0}, {"pool": "mean"}])
+@pytest.mark.parametrize(
+    "wrong", [{"kernel": 4}, {"kernel": 0}, {"pool": "mean"}, {"centres": 0}, {"spread": 0.0}]
+)
 def test_wrong_arguments_are_refused_by_name(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         ConvolutionalEnergy((1, 8, 8), **wrong)
+
+
+def test_centres_on_all_pictures_are_a_kernel_density():
+    """Without other layers: -s^2 log of the mean Gaussian around the training pictures."""
+    model = ConvolutionalEnergy((1, 3, 4), (), hidden=(), centres=6, spread=1.3).double()
+    x = pictures((1, 3, 4), rows=6)
+    model.place(x, generator())
+    points = pictures((1, 3, 4), seed=2)
+    kernels = torch.exp(-(torch.cdist(points.flatten(1), x.flatten(1)) ** 2) / (2 * 1.3**2))
+    expected = -(1.3**2) * torch.log(kernels.mean(1))
+    torch.testing.assert_close(model.energy(points), expected, rtol=1e-10, atol=1e-10)
+
+
+def test_one_centre_stays_where_it_is_and_few_pictures_are_repeated():
+    plain = ConvolutionalEnergy((1, 3, 4), (2,), generator=generator())
+    before = copy.deepcopy(plain.state_dict())
+    plain.place(pictures((1, 3, 4)).float())
+    assert all(torch.equal(before[name], value) for name, value in plain.state_dict().items())
+    mixed = ConvolutionalEnergy((1, 3, 4), (2,), centres=10, generator=generator())
+    x = pictures((1, 3, 4)).float()
+    mixed.place(x, generator())
+    assert all((mixed.centres == row.flatten()).all(1).sum() in (2, 3) for row in x)

@@ -89,7 +89,7 @@ def next_commands(folder: Path, pictures: digits.Files) -> list[str]:
         f"{program} fit {table.normal} --criterion energy -o {more}.safetensors",
         f"{program} score {pictures.model} {pictures.new} --top 5{maps}",
         f"{program} score {series.model} {series.new} --top 5",
-        f"{program} fit {series.normal} --time time --id pump -o {more}-pumps.safetensors",
+        f"{program} fit {series.normal} --time time --id pump --window 60 -o {more}-pumps.safetensors",
     ]
 
 

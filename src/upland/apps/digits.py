@@ -209,7 +209,7 @@ def show_images(files: Files, dealt: Digits, screen: Console, seed: int) -> Pict
     _store(files.normal, dealt.normal, [f"zero-{number:03d}" for number in range(len(dealt.normal))])
     _store(files.new, dealt.new, dealt.names)
     start = time.perf_counter()
-    detector = EnergyDetector(kind="image", random_state=seed).fit(files.normal)
+    detector = EnergyDetector(kind="image", calibration="split", random_state=seed).fit(files.normal)
     seconds = time.perf_counter() - start
     save(detector, files.model)
     asked = Asked(files.scored, alpha=ALPHA, why=True, overwrite=True, top=3)
@@ -221,9 +221,10 @@ def show_images(files: Files, dealt: Digits, screen: Console, seed: int) -> Pict
     others, struck = _findings(files, dealt)
     found = Pictured(others, struck, _located(detector, dealt), judged.maps)
     screen.print("Images: handwritten digits of 8 x 8 pixels; zeros are normal", style="bold")
-    screen.print(f"fitted on {len(dealt.normal)} zeros in {seconds:.1f} s")
+    known = detector.calibration_.size
+    screen.print(f"fitted on {len(dealt.normal)} zeros in {seconds:.1f} s, {known} of them held out (split)")
     lines = [
-        ("zeros, held out", False, others),
+        ("other zeros", False, others),
         ("other digits", True, others),
         ("zeros with a stroke added", True, struck),
     ]
@@ -305,7 +306,7 @@ def show_rows(files: Files, dealt: Digits, screen: Console, seed: int) -> Found:
     found = compared(files.rows_scored, dealt.odd[whole])
     screen.print("Sequences: the same digits, read row by row in eight steps", style="bold")
     screen.print(f"fitted on {len(dealt.normal)} zeros in {seconds:.1f} s")
-    lines = [("zeros, held out", False, found), ("other digits", True, found)]
+    lines = [("other zeros", False, found), ("other digits", True, found)]
     screen.print(found_table("sequences scored", lines))
     screen.print(f"AUROC {found.auroc:.3f}\n")
     return found

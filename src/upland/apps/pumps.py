@@ -107,7 +107,7 @@ def run(folder: Path, screen: Console, seed: int) -> Watched:
     detector = EnergyDetector(
         time="time",
         id="pump",
-        criterion="reconstruction",  # of each step alone: it tells the moment
+        criterion="reconstruction",  # forgets at once, so that it tells the moment
         random_state=seed,
     ).fit(files.normal)
     seconds = time.perf_counter() - start

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 RATES = {"false_alarm": "false-alarm rate", "fdr": "false-discovery rate"}
 SETTINGS = {
-    "sequence": ("id", "time", "window", "stride", "per", "frame", "cell"),
-    "image": ("size", "mode"),
+    "sequence": ("id", "time", "window", "stride", "per", "frame", "cell", "smoothing"),
+    "image": ("size", "mode", "filters", "kernel", "pool"),
 }
 """Settings that are of one kind of data alone."""
 SHOWN = 2
@@ -46,14 +46,15 @@ def info_lines(told: Mapping[str, Any]) -> RenderableType:
     if kind == "image":
         foreign |= {"categorical", "ignore"}
     settings = {name: value for name, value in told["settings"].items() if name not in foreign}
-    entries: dict[str, Any] = {}
-    for name, value in (dict(told) | {"settings": settings}).items():
-        entries[FITTED_ON[kind] if name == "rows" else name] = value
-    if "frame" in entries:
-        entries["frame"] = f"{counted(entries['frame'], 'step')} judged together"
-    of = entries["calibration"]["of"]
-    known = {f"{of}s" if name == "rows" else name: value for name, value in entries["calibration"].items()}
-    entries |= {"scores are of": f"{of}s", "calibration": {k: v for k, v in known.items() if k != "of"}}
+    of = told["calibration"]["of"]
+    known = {f"{of}s" if name == "rows" else name: value for name, value in told["calibration"].items()}
+    entries: dict[str, Any] = {"detector": told["detector"], "kind": kind, "scores are of": f"{of}s"}
+    if "frame" in told:
+        entries["frame"] = f"{counted(told['frame'], 'step')} judged together"
+    for name, value in told.items():
+        entries.setdefault(FITTED_ON[kind] if name == "rows" else name, value)
+    entries["settings"] = settings
+    entries["calibration"] = {name: value for name, value in known.items() if name != "of"}
     words = {name.replace("_", " "): _in_words(value) for name, value in entries.items()}
     return pairs(words | {"columns": _columns(told["columns"])})
 

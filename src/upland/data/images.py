@@ -2,9 +2,9 @@
 
 What is learned from the normal images is their shape and depth, and the mean m and standard deviation s of
 each channel, or of each pixel (`upland.data.imagestatistics`). A pixel becomes (x - m) / s, bounded by `FAR`.
-With contrast scaling m and s are of the image itself, s with a floor c learned from the normal images, and in
-units that make the norm of a typical picture 5: (x - m) / ((s + c) u). An image's code depends on that image
-alone.
+With contrast scaling x is the square root of the pixel, m and s are of the image itself, s with a floor c
+learned from the normal images, in units that make the norm of a typical picture 5: (x - m) / ((s + c) u). An
+image's code depends on that image alone.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from upland.data.imagearrays import Channels
 from upland.data.imagerows import ImageRows, channel_names, check_count
-from upland.data.imagestatistics import ContrastSums, PixelSums, brightness_and_contrast
+from upland.data.imagestatistics import ContrastSums, PixelSums, brightness_and_contrast, rooted
 from upland.data.pictures import Images, as_images, digest, is_image_input
 from upland.data.pixels import Mode, Wish, rounded
 
@@ -210,6 +210,8 @@ class ImageEncoder:
                 z = pixels.astype(np.float64)
                 if self._dtype.kind == "f":
                     largest = max(largest, float(np.abs(z).max()))
+                if self.scaling == "contrast":
+                    z = rooted(z)
                 center, unit = self._center_and_unit(z)
                 z -= center
                 z /= unit
@@ -256,8 +258,12 @@ class ImageEncoder:
         known = None if like is None else self.images(like)
         for number, z in enumerate(Z):
             pixels = images[:1] if known is None else known.take([number])
-            center, unit = self._center_and_unit(pixels.astype(np.float64))
+            contrast = self.scaling == "contrast"
+            plain = pixels.astype(np.float64)
+            center, unit = self._center_and_unit(rooted(plain) if contrast else plain)
             shown = np.moveaxis(z, 0, 2)[None] * unit + center
+            if contrast:
+                shown = np.sign(shown) * np.square(shown)
             images[number] = rounded(shown[0], self._dtype)
         return images
 

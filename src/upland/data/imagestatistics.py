@@ -21,7 +21,7 @@ _NOTHING = 1e-6  # of the range: what varies less is rounding
 NORM = 5.0
 """What the norm of a typical picture is made by contrast scaling."""
 
-_FLOOR = 0.15  # of the typical contrast, added to each picture's own
+_FLOOR = 0.75  # of the typical contrast, added to each picture's own
 
 
 class ContrastSums:
@@ -37,7 +37,7 @@ class ContrastSums:
         self.count += len(x)
         self.largest = max(self.largest, float(np.abs(x).max()))
         with np.errstate(over="ignore", invalid="ignore"):
-            self._contrasts.append(brightness_and_contrast(x)[1])
+            self._contrasts.append(brightness_and_contrast(rooted(x))[1])
 
     def finish(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """The floor `(1,)` and the factor's inverse `(1,)`; raises ValueError for numbers too large."""
@@ -47,11 +47,16 @@ class ContrastSums:
             raise ValueError(
                 f"pixels as large as {self.largest:g} are too large: bring them to a smaller unit"
             )
-        span = span_of(self.dtype, self.largest)
+        span = math.sqrt(span_of(self.dtype, self.largest))
         floor = _FLOOR * typical if typical > _NOTHING * span else span / _LEVELS
         squares = math.prod(self.shape) * np.square(contrasts / (contrasts + floor))
         norm = math.sqrt(float(squares.mean())) or 1.0
         return np.array([floor]), np.array([norm / NORM])
+
+
+def rooted(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Square roots, with the sign of what is below zero: dark parts count as much as bright ones."""
+    return np.sign(x) * np.sqrt(np.abs(x))
 
 
 def brightness_and_contrast(x: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

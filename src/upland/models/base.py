@@ -40,6 +40,9 @@ class EnergyModel(nn.Module, ABC):
         """
         return x, self
 
+    def place(self, x: Tensor, generator: torch.Generator | None = None) -> None:
+        """Set what should start on data, from some encoded training rows `(N, ...)`; nothing by default."""
+
     def reconstruct(self, x: Tensor) -> Tensor:
         """The regularised auto-encoder f(x) = x - grad E(x): `(N, ...) -> (N, ...)`, differentiable in the
         weights.

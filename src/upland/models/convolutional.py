@@ -14,6 +14,15 @@ the one that was chosen. So the gradient is again a tied-weight decoder,
     u_L = 1,   u_{l-1} = W_l^T (sigmoid(a_l) P_l^T u_l),   f(x) = x - grad E(x) = b' + u_0,
 
 and training needs one backward pass.
+
+One centre b' says that normal pictures are scattered around a single one. With K of them the first term
+becomes that of a mixture of Gaussians as wide as the noise,
+
+    -s^2 log sum_k w_k exp(-|x - c_k|^2 / (2 s^2)),   with the gradient x - sum_k r_k(x) c_k,
+
+where r_k is the share of centre k in x: a hidden unit of K states, of which softplus is the case of two. It
+is the plain term where K = 1; where the centres are all the training pictures and there is no other layer it
+is, before any training, what denoising tends to without limits: the kernel density of that width.
 """
 
 import math
@@ -30,6 +39,8 @@ from upland.models.energies import LEAST_COLUMNS
 
 Pool = Literal["average", "max", "none"]
 POOLS = ("average", "max", "none")
+CORRECTION = 0.1
+"""What the first layer's weights are multiplied by where the centres lie on training pictures."""
 
 
 class ConvolutionalEnergy(EnergyModel):
@@ -44,10 +55,13 @@ class ConvolutionalEnergy(EnergyModel):
         kernel: side of a filter, an odd number.
         pool: "average", "max", or "none" for convolutions that move two places at a time instead.
         hidden: units of each dense layer above the convolutions; may be empty.
+        centres: number of centres of the first term, K; the paper's model has one. Of more than one, `place`
+            lays them on training pictures.
+        spread: width s of the Gaussian around each of several centres: the scale of the training noise.
         generator: source of the initial weights; None draws from torch's own.
 
     Raises:
-        ValueError: `kernel` is even or `pool` is none of these.
+        ValueError: `kernel` is even, `pool` is none of these, or there is no centre.
 
     Example:
         >>> import torch
@@ -63,6 +77,8 @@ class ConvolutionalEnergy(EnergyModel):
         kernel: int = 5,
         pool: Pool = "average",
         hidden: Sequence[int] = (128,),
+        centres: int = 1,
+        spread: float = 1.0,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
@@ -70,10 +86,13 @@ class ConvolutionalEnergy(EnergyModel):
             raise ValueError(f"kernel must be an odd number, got {kernel}")
         if pool not in POOLS:
             raise ValueError(f"pool must be one of {', '.join(POOLS)}, got {pool!r}")
-        self.shape, self.pool = tuple(shape), pool
+        if centres < 1 or spread <= 0:
+            raise ValueError(f"centres and spread must be positive, got {centres} and {spread}")
+        self.shape, self.pool, self.spread = tuple(shape), pool, spread
         self.stride = 2 if pool == "none" else 1
         channels, height, width = self.shape
-        self.prior = nn.Parameter(torch.zeros(self.shape))
+        self.centres = nn.Parameter(torch.zeros(centres, channels * height * width))
+        self.shares = nn.Parameter(torch.zeros(centres)) if centres > 1 else None
         self.kernels = nn.ParameterList(
             torch.empty(o, i, kernel, kernel) for i, o in pairwise([channels, *filters])
         )
@@ -86,16 +105,38 @@ class ConvolutionalEnergy(EnergyModel):
         for w in [*self.kernels, *self.weights]:
             bound = 1 / math.sqrt(w[0].numel())
             nn.init.uniform_(w, -bound, bound, generator=generator)
+        if centres > 1:
+            nn.init.normal_(self.centres, generator=generator)
+
+    @torch.no_grad()
+    def place(self, x: Tensor, generator: torch.Generator | None = None) -> None:
+        """Lay several centres on training pictures, drawn without repetition as far as there are enough, and
+        let the other layers begin as a small correction; a single centre stays.
+
+        Args:
+            x: `(N, C, H, W)`, at least one.
+            generator: source of the choice; None draws from torch's own.
+        """
+        if self.shares is None:
+            return
+        order = torch.randperm(x.shape[0], generator=generator).to(x.device)
+        chosen = order.repeat(-(-len(self.shares) // len(order)))[: len(self.shares)]
+        self.centres.copy_(x[chosen].flatten(1))
+        for w in list(self.kernels)[:1] or list(self.weights)[:1]:
+            w.mul_(CORRECTION)
 
     def energy(self, x: Tensor) -> Tensor:
         """E(x) in units of sigma^2 nats when trained by denoising: `(N, C, H, W) -> (N,)`, in float64."""
-        h, _ = self._upward(x)
-        prior = 0.5 * (x - self.prior).square().flatten(1).sum(1, dtype=torch.float64)
-        return prior - h.sum(1, dtype=torch.float64)
+        h, steps = self._upward(x)
+        first = self._prior(x.flatten(1))
+        return first - h.sum(1, dtype=torch.float64) if steps else first
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """f(x) = x - grad E(x) through the tied weights: `(N, C, H, W) -> (N, C, H, W)`."""
         h, steps = self._upward(x)
+        centre = self._centre(x.flatten(1)).reshape(-1, *self.shape)
+        if not steps:
+            return centre.expand(x.shape)
         u = torch.ones_like(h)
         for w in reversed(list(self.weights)):
             u = self._affine(steps.pop().slope * u, w, None)
@@ -104,7 +145,29 @@ class ConvolutionalEnergy(EnergyModel):
             step = steps.pop()
             u = step.slope * _unpooled(u, step, self.pool)
             u = self._back_to(step.below, u, w)
-        return self.prior + u
+        return centre + u.reshape(x.shape)
+
+    # -- the first term ----------------------------------------------------------------------------
+
+    def _prior(self, x: Tensor) -> Tensor:
+        """The first term of the energy: `(N, D) -> (N,)`, in float64."""
+        if self.shares is None:
+            return 0.5 * (x - self.centres).square().sum(1, dtype=torch.float64)
+        most = self.spread**2 * torch.logsumexp(self._closeness(x), 1).double()
+        return 0.5 * x.square().sum(1, dtype=torch.float64) - most
+
+    def _centre(self, x: Tensor) -> Tensor:
+        """The mean of the centres by their shares in x, or the only one: `(N, D) -> (N or 1, D)`."""
+        if self.shares is None:
+            return self.centres
+        return self._affine(torch.softmax(self._closeness(x), 1), self.centres, None)
+
+    def _closeness(self, x: Tensor) -> Tensor:
+        """How near each centre is, log (w_k exp((|x|^2 - |x - c_k|^2) / 2 s^2)): `(N, D) -> (N, K)`."""
+        assert self.shares is not None
+        scaled = self.centres / self.spread**2
+        offset = torch.log_softmax(self.shares, 0) - 0.5 * (scaled * self.centres).sum(1)
+        return self._affine(x, scaled.T, offset)
 
     # -- layers and their adjoints -----------------------------------------------------------------
 
