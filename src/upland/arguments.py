@@ -45,7 +45,9 @@ def check_numbers(arguments: Mapping[str, Any]) -> None:
         raise ValueError(
             f"model must be a torch module, or a function that makes one for a width, got {model!r}"
         )
-    whole: dict[str, Any] = {"patience": arguments["patience"], "smoothing": arguments["smoothing"]}
+    whole: dict[str, Any] = {"patience": arguments["patience"]}
+    if arguments["smoothing"] != "auto":
+        whole["smoothing"] = arguments["smoothing"]
     if arguments["batch_size"] is not None:
         whole["batch_size"] = arguments["batch_size"]
     if arguments["epochs"] is not None:

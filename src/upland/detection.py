@@ -108,6 +108,7 @@ class Detector(OutlierContract):
         kind = self._kind(name)
         rows = kind.normal_rows(X)
         self._settle(rows)
+        kind = self._kind(name)
         fresh = int(check_random_state(self.random_state).randint(2**31 - 1))
         saved = Checkpoint(checkpoint, plan_of(rows, self._settings())) if checkpoint is not None else None
         recipe = self._recipe(saved.seed(fresh) if saved is not None else fresh, kind)

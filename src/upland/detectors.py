@@ -50,7 +50,7 @@ PLANS = {
     "table": Plan(0, 128, 1e-3),
     "sequence": Plan(250, 16, 1e-3),
     "series": Plan(500, 16, 4e-3),
-    "image": Plan(600, 128, 2e-3, 1.0),
+    "image": Plan(300, 128, 1e-3, 1.0),
 }
 
 
@@ -66,7 +66,7 @@ class EnergyDetector(Detector):
         hidden: units of each dense softplus layer; "auto" goes by the kind of data.
         noise: sigma of the score matching, in standard deviations of a column; "auto" takes one and a half
             times the typical distance per dimension between neighbours among the training rows, within 0.1
-            to 1; for images a fifth of the norm of a typical one.
+            to 1; for images a share 1 / 6.5 of the norm of a typical one.
         objective: "denoising" or "sliced" score matching.
         criterion: "reconstruction", |x - f(x)|^2; "energy", E / sigma^2 in nats; for sequences "score_test",
             how far they pull the model's biases, and "worst_channel", the smoothed residual of the strangest
@@ -90,7 +90,8 @@ class EnergyDetector(Detector):
         stride: steps from one window to the next; None is the window itself.
         per: what one score is of, "sequence" or "step"; "auto" is a sequence for arrays `(N, T, D)` and
             lists, a time step for long frames and one long series.
-        smoothing: steps, about, that the score of a step in a long series is smoothed over; 1 does not.
+        smoothing: steps, about, that the score of a step in a long series is smoothed over; 1 does not, and the
+            score falls back at once after a fault; "auto" is a window of the training.
         frame: time steps that are judged together; 1 is the paper's recurrent model; "auto" is a quarter of a
             whole sequence, and 16 steps of a long series.
         cell: the recurrent net: "lstm", "gru" or "rnn".
@@ -115,6 +116,7 @@ class EnergyDetector(Detector):
         criterion_: the criterion that `calibration_` and `offset_` are of.
         frame_: time steps that are judged together (sequences only).
         kind_: what the data were taken for.
+        smoothing_: steps that the score of a step is smoothed over (sequences only).
         window_: steps of the windows that long series were cut into (sequences only).
         n_samples_fit_: number of rows that the fit was given, those held out among them.
         offset_: scikit-learn's threshold: `decision_function = score_samples - offset_`.
@@ -130,6 +132,7 @@ class EnergyDetector(Detector):
 
     frame_: int
     window_: int | None
+    smoothing_: int
 
     def __init__(
         self,
@@ -151,13 +154,13 @@ class EnergyDetector(Detector):
         window: int | Literal["auto"] | None = "auto",
         stride: int | None = None,
         per: Per = "auto",
-        smoothing: int = 128,
+        smoothing: int | Literal["auto"] = "auto",
         frame: int | Literal["auto"] = "auto",
         cell: Literal["lstm", "gru", "rnn"] = "lstm",
         filters: Sequence[int] | Literal["auto"] = "auto",
         kernel: int = 5,
         pool: Literal["average", "max", "none"] = "average",
-        centres: int = 1,
+        centres: int = 1_024,
         size: tuple[int, int] | None = None,
         mode: Literal["grey", "rgb"] | None = None,
         model: nn.Module | Callable[[Any], nn.Module] | None = None,
@@ -208,7 +211,7 @@ class EnergyDetector(Detector):
                 self.window,
                 self.stride,
                 one_of({"auto": "auto", "sequence": "sequence", "step": "step"}, self.per, "per"),
-                int(self.smoothing),
+                vars(self).get("smoothing_", 1),
                 self.categorical,
                 self.ignore,
                 owner,
@@ -239,6 +242,8 @@ class EnergyDetector(Detector):
         if isinstance(rows, SequenceRows):
             self.frame_ = rows.frame() if isinstance(self.frame, str) else int(self.frame)
             self.window_ = rows.window_
+            told = None if isinstance(self.smoothing, str) else int(self.smoothing)
+            self.smoothing_ = told or self.window_ or self.frame_
 
     def build_model(self, encoder: Encoder, generator: torch.Generator | None = None) -> EnergyModel:
         """A model for what an encoder makes of the data, with fresh weights.

@@ -35,6 +35,7 @@ ENCODERS: dict[str, type[Encoder]] = {
     "sequence": SequenceEncoder,
     "image": ImageEncoder,
 }
+_SETTLED = ("frame_", "window_", "smoothing_")
 _TUPLES = ("hidden", "categorical", "ignore", "filters", "size")
 
 
@@ -88,7 +89,7 @@ def save(detector: Detector, path: str | Path, overwrite: bool = True) -> None:
         "arguments": _plain_arguments(detector),
         "own_module": detector.get_params(deep=False).get("model") is not None,
         "data": detector.kind_,
-        "frame": vars(detector).get("frame_"),
+        "settled": {name: vars(detector)[name] for name in _SETTLED if name in vars(detector)},
         "unit": detector.unit_,
         "calibrated": sorted(detector.calibrations_),
         "members": members,
@@ -156,8 +157,8 @@ def load(path: str | Path, model: nn.Module | None = None) -> EnergyDetector:
             f"has arguments that this upland {__version__} does not know: {', '.join(unknown)}",
         )
     detector = DETECTORS[name](**arguments, model=model)
-    if manifest["frame"] is not None:
-        detector.frame_ = manifest["frame"]
+    for name, value in manifest["settled"].items():
+        setattr(detector, name, value)
     detector.restore(
         manifest["data"],
         manifest["unit"],

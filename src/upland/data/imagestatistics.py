@@ -18,10 +18,10 @@ _LEVELS = 255  # steps of the range that count one each where nothing varied
 _NOTHING = 1e-6  # of the range: what varies less is rounding
 
 
-NORM = 5.0
+NORM = 6.5
 """What the norm of a typical picture is made by contrast scaling."""
 
-_FLOOR = 0.75  # of the typical contrast, added to each picture's own
+_FLOOR = 0.4  # of the typical contrast, added to each picture's own
 
 
 class ContrastSums:
