@@ -28,7 +28,7 @@ FLOORS = [
     ["objectives", "progress", "training", "criteria.points", "criteria.steps", "calibration"],
     ["criteria.evidence", "criteria.channels", "criteria.shares"],
     [
-        *("arguments", "fitting", "checkpoints", "kinds", "holdout", "stream"),
+        *("arguments", "fitting", "checkpoints", "kinds", "sequencing", "holdout", "information", "stream"),
         *("contract", "detection", "detectors"),
     ],
     ["explanation", "persistence", "pyod"],

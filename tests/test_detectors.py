@@ -642,7 +642,7 @@ def test_a_second_fit_that_breaks_off_leaves_the_first(monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(type(detector), "_calibrated", interrupted)
+    monkeypatch.setattr("upland.detection.calibrated", interrupted)
     with pytest.raises(KeyboardInterrupt):
         detector.fit(numbers() * 2 + 1)
     assert np.array_equal(detector.p_values(numbers()), before)

@@ -9,7 +9,7 @@ import pytest
 
 import upland
 from normals import numbers, quick
-from upland.kinds import Series
+from upland.sequencing import Series
 
 pytestmark = pytest.mark.filterwarnings("ignore:p-values are coarse", "ignore:training did not move")
 CRITERIA = ["auto", *Series.criteria]

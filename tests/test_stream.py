@@ -13,7 +13,7 @@ from sklearn.exceptions import NotFittedError
 import upland
 from normals import numbers, quick
 from upland.criteria import steps
-from upland.kinds import Series
+from upland.sequencing import Series
 from upland.models.recurrent import RecurrentEnergy
 from upland.stream import one_row
 

@@ -28,8 +28,10 @@ GUARANTEES = {
     "split": "exact: a normal row's p-value is at most alpha with probability at most alpha",
     "cross": "at most 2 alpha guaranteed, about alpha measured",
 }
-OF_STEPS = "; for a step drawn at random from a new sequence like the held-out ones, as steps of one depend"
-"""What is added to a guarantee where the units are the steps of sequences."""
+OF_STEPS = (
+    "approximate: a step of a new series like the held-out windows; steps of one series depend on each other"
+)
+"""What stands for a guarantee where the units are the steps of sequences."""
 
 
 def _at_least(reference: Floats, values: Floats) -> NDArray[np.int64]:

@@ -13,7 +13,6 @@ import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from functools import partial
-from importlib.metadata import version
 from numbers import Real
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
@@ -23,9 +22,8 @@ from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from upland import __version__
 from upland.arguments import plain_argument
-from upland.calibration import GUARANTEES, OF_STEPS, Calibration, Control, Floats, benjamini_hochberg
+from upland.calibration import Calibration, Control, Floats, benjamini_hochberg
 from upland.checkpoints import Checkpoint, plan_of
 from upland.contract import OutlierContract
 from upland.data.encoder import Encoder
@@ -33,9 +31,11 @@ from upland.data.encoder import Kind as KindName
 from upland.data.memory import NormalRows
 from upland.fitting import Member, Recipe, check_columns, fit_members, held_out_rows
 from upland.holdout import calibrated, calibration_of
-from upland.kinds import Kind, Series, Unit, kind_of
+from upland.information import told
+from upland.kinds import Kind, Unit, kind_of
 from upland.models.base import EnergyModel
 from upland.progress import progress_bar
+from upland.sequencing import Series
 from upland.stream import NextScore, Stream, advance, begin, one_row
 
 ALPHA = 0.05  # the level that scikit-learn's offset_ and the warnings of coarse p-values refer to
@@ -107,17 +107,22 @@ class Detector(OutlierContract):
         name = kind_of(X, self.kind, self.time, self.id)
         kind = self._kind(name)
         rows = kind.normal_rows(X)
+        before = dict(vars(self))
         self._settle(rows)
         kind = self._kind(name)
         fresh = int(check_random_state(self.random_state).randint(2**31 - 1))
         saved = Checkpoint(checkpoint, plan_of(rows, self._settings())) if checkpoint is not None else None
         recipe = self._recipe(saved.seed(fresh) if saved is not None else fresh, kind)
         folds = held_out_rows(rows.n_rows, how, recipe.generator(0), *kind.blocks(rows))
-        check_columns(rows, recipe)
-        with progress_bar(self.progress, len(folds)) as show:
-            members = fit_members(rows, folds, recipe, saved, show)
-        by = self._criterion(kind)
-        known = calibrated(kind, by, members, rows, folds, self.calibration == "cross")
+        try:
+            check_columns(rows, recipe)
+            with progress_bar(self.progress, len(folds)) as show:
+                members = fit_members(rows, folds, recipe, saved, show)
+            by = self._criterion(kind)
+            known = calibrated(kind, by, members, rows, folds, self.calibration == "cross")
+        except BaseException:  # an earlier fit stays whole
+            self.__dict__ = before
+            raise
         self.kind_, self.members_, self.calibrations_, self.criterion_ = name, members, known, by
         self.unit_ = self._default_unit(kind, X)
         self._note_columns()
@@ -146,7 +151,11 @@ class Detector(OutlierContract):
             del self.feature_names_in_
 
     def _default_unit(self, kind: Kind, X: Any) -> Unit:
-        return kind.unit(next(kind.pieces(X, self.encoder_))) if len(kind.units) > 1 else kind.units[0]
+        if len(kind.units) == 1:
+            return kind.units[0]
+        with warnings.catch_warnings():  # the data are read, and spoken of, once more
+            warnings.simplefilter("ignore")
+            return kind.unit(next(kind.pieces(X, self.encoder_)))
 
     def _offset(self, X: Any) -> float:
         if self.contamination == "auto":
@@ -238,7 +247,7 @@ class Detector(OutlierContract):
         Raises:
             ValueError: alpha or control is none of these.
         """
-        self.check_alpha(alpha, control)
+        self.check_alpha(alpha, control, X)
         p = self.p_values(X)
         if control == "fdr":
             there = np.isfinite(p)  # behind the end of a sequence there is none
@@ -247,9 +256,9 @@ class Detector(OutlierContract):
             return flags
         return p <= alpha
 
-    def check_alpha(self, alpha: float, control: Control = "false_alarm") -> None:
-        """Refuse an alpha or control that makes no sense, and warn where the calibration rows cannot resolve
-        alpha.
+    def check_alpha(self, alpha: float, control: Control = "false_alarm", X: Any = None) -> None:
+        """Refuse an alpha or control that makes no sense, and warn where the calibration of such data cannot
+        resolve alpha.
         """
         check_is_fitted(self)
         level: Any = alpha
@@ -257,12 +266,13 @@ class Detector(OutlierContract):
             raise ValueError(f"alpha must be between 0 and 1, got {alpha!r}")
         if control not in ("false_alarm", "fdr"):
             raise ValueError(f"control must be 'false_alarm' or 'fdr', got {control!r}")
-        known = self.calibration_
+        unit = self.unit_ if X is None else self._default_unit(self.data_kind(), X)
+        known = self.calibrations_[unit]
         if known.smallest_p > alpha:
             warnings.warn(
-                f"{known.size} calibration {self.unit_}s cannot resolve alpha = {alpha:g}: "
+                f"{known.size} calibration {unit}s cannot resolve alpha = {alpha:g}: "
                 f"the smallest p-value is {known.smallest_p:.3g}, so nothing is flagged; "
-                f"calibrate on at least {int(np.ceil(1 / alpha)) - 1} {self.unit_}s",
+                f"calibrate on at least {int(np.ceil(1 / alpha)) - 1} {unit}s",
                 stacklevel=3,
             )
 
@@ -309,38 +319,14 @@ class Detector(OutlierContract):
     def info(self) -> dict[str, Any]:
         """What the detector is and what its p-values guarantee, as plain data."""
         self._check_criterion()
-        known = self.calibration_
-        return {
-            "detector": type(self).__name__,
-            "kind": self.kind_,
-            "criterion": self.criterion_,
-            "rows": self.n_samples_fit_,
-            "columns": self.encoder_.describe(),
-            "encoded_width": self.encoder_.width,
-            "settings": {
-                k: plain_argument(v)
-                for k, v in self.get_params(deep=False).items()
-                if k not in ("model", "device", "progress")
-            },
-            "noise": [member.sigma for member in self.members_],
-            "calibration": {
-                "kind": known.kind,
-                "rows": known.size,
-                "smallest_p": known.smallest_p,
-                "of": self.unit_,
-                "guarantee": GUARANTEES[known.kind] + (OF_STEPS if self.unit_ == "step" else ""),
-            },
-            "training": [
-                {k: h[k] for k in ("stopped", "best_step", "seconds")}
-                | {
-                    "held_out_loss": min(h["validation"], default=None),
-                    "steps": h["steps"][-1] if h["steps"] else 0,
-                }
-                for h in self.history_
-            ],
-            "versions": {"upland": __version__}
-            | {name: version(name) for name in ("torch", "numpy", "scikit-learn")},
-        }
+        return {"detector": type(self).__name__, "kind": self.kind_, "criterion": self.criterion_} | told(
+            self.get_params(deep=False),
+            self.members_,
+            self.history_,
+            self.calibration_,
+            self.unit_,
+            self.n_samples_fit_,
+        )
 
     def restore(
         self,

@@ -19,12 +19,13 @@ from upland.data.memory import NormalRows
 from upland.data.windows import SequenceRows
 from upland.detection import Detector
 from upland.fitting import Recipe, as_energy, length
-from upland.kinds import Kind, Per, Pictures, Series, Tables
+from upland.kinds import Kind, Per, Pictures, Tables
 from upland.models.base import EnergyModel, ModuleEnergy
 from upland.models.convolutional import ConvolutionalEnergy
 from upland.models.energies import DenseEnergy
 from upland.models.recurrent import RecurrentEnergy
 from upland.objectives import OBJECTIVES
+from upland.sequencing import Series
 
 SMALL_IMAGE = 4_096
 """Values of an image up to which dense layers see its pixels without convolutions below."""
@@ -90,8 +91,8 @@ class EnergyDetector(Detector):
         stride: steps from one window to the next; None is the window itself.
         per: what one score is of, "sequence" or "step"; "auto" is a sequence for arrays `(N, T, D)` and
             lists, a time step for long frames and one long series.
-        smoothing: steps, about, that the score of a step in a long series is smoothed over; 1 does not, and the
-            score falls back at once after a fault; "auto" is a window of the training.
+        smoothing: steps, about, that the score of a step in a long series is smoothed over; with 1 it falls
+            back at once after a fault; "auto" is a window of the training.
         frame: time steps that are judged together; 1 is the paper's recurrent model; "auto" is a quarter of a
             whole sequence, and 16 steps of a long series.
         cell: the recurrent net: "lstm", "gru" or "rnn".

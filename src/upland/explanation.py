@@ -31,8 +31,9 @@ from upland.data.steps import SequenceEncoder
 from upland.data.tables import TableEncoder
 from upland.detection import Detector
 from upland.fitting import Member
-from upland.kinds import Pictures, Series, finite, windows_in
+from upland.kinds import Pictures, finite
 from upland.models.base import EnergyModel
+from upland.sequencing import Series, windows_in
 
 
 class Reason(NamedTuple):
@@ -309,6 +310,8 @@ def _of_steps(
         levels = channel_levels(model, codes, piece.lengths, usual, kind.smoothing).numpy()
         worst = levels.max(axis=1, keepdims=True) / levels.sum(axis=1, keepdims=True)
         by_channel = _by_column(levels * worst, encoder.slots, count)
+        if folded:  # a sequence's score is the mean over its steps
+            by_channel /= np.repeat(piece.lengths, piece.lengths)[:, None]
         return by_channel, expected
     if criterion == "score_test":
         whole = member.references["sequence"]

@@ -313,7 +313,8 @@ def _warn_if_unmoved(model: nn.Module, start: dict[str, Tensor], history: Histor
     trained = [
         (name, value) for name, value in model.named_parameters() if value.requires_grad and value.numel() > 1
     ]
-    unmoved = [name for name, value in trained if torch.equal(value, start[name])]
+    alike = ("shares",)  # of centres that lie on one point it does not matter
+    unmoved = [name for name, value in trained if name not in alike and torch.equal(value, start[name])]
     if unmoved:
         warnings.warn(f"training did not move these weights: {', '.join(unmoved)}", stacklevel=2)
 

@@ -20,8 +20,8 @@ from upland.criteria.steps import precise
 from upland.data.frames import as_rows
 from upland.data.steps import SequenceEncoder
 from upland.fitting import Member
-from upland.kinds import Reader, Series
 from upland.models.recurrent import RecurrentEnergy, State
+from upland.sequencing import Reader, Series
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def one_row(x: Any) -> Any:
         ValueError: there is not exactly one step.
     """
     if isinstance(x, Mapping):
-        return pa.table({str(name): [value] for name, value in x.items()})
+        return pa.table({str(name): pa.array([value], from_pandas=True) for name, value in x.items()})
     plain = isinstance(x, np.ndarray | list | tuple | float | int)
     table = np.atleast_2d(np.asarray(x)) if plain else x
     rows = table.shape[0] if plain else as_rows(table).n_rows

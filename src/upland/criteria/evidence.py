@@ -4,10 +4,10 @@ The reconstruction error of a sequence is one-sided: a sequence that is calmer t
 reconstructed better than they are. Rao's score test (1948) is two-sided. Were the model to be fitted to these
 steps alone, its biases would move along the mean of the gradients
 
-    -dE/db_l = u_l   (the units of the tied decoder),        -dE/db' = x - f(x)  (the residual),
+    -dE/db_l = u_l   (the units of the tied decoder),
 
-so the vector V of these means, together with the logarithm of the mean squared residual of each channel, is
-compared with the same vector of the normal sequences: with mean m and covariance C,
+so the vector V of their means, together with the mean residual x - f(x) of each channel and the logarithm of
+its mean square, is compared with the same vector of the normal sequences: with mean m and covariance C,
 
     T(V) = (V - m)' C^-1 (V - m) / K,
 
@@ -68,7 +68,7 @@ class Reference(NamedTuple):
 def evidence(model: RecurrentEnergy, points: Tensor, context: Tensor) -> Tensor:
     """Each point's part of the vector: `(M, P D)`, `(M, S)` -> `(M, K)`; mean squares not yet logarithms."""
     given = model.given(context)
-    residual = (points - given.reconstruct(points)).reshape(len(points), model.frame, -1)
+    residual = (points - given.reconstruct(points)).reshape(len(points), model.frame, model.width)
     return torch.cat([*given.slopes(points), residual.mean(1), residual.square().mean(1)], dim=1)
 
 
@@ -217,7 +217,7 @@ def reference_of(vectors: Tensor, relative: bool) -> Reference:
     level = correlation.diagonal().mean().clamp_min(1e-6)
     correlation = (1 - shrunk) * correlation + shrunk * level * torch.eye(width, dtype=vectors.dtype)
     size, axes = torch.linalg.eigh(correlation)
-    whitening = axes * size.clamp_min(1e-9).rsqrt() / spread[:, None]
+    whitening = (axes * size.clamp_min(1e-9).rsqrt() / spread[:, None]).contiguous()
     known = Reference(center, whitening, 1.0)
     usual = float(known.test(vectors).median()) if relative else 1.0
     return known._replace(unit=max(usual, 1e-9))

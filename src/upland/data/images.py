@@ -3,8 +3,8 @@
 What is learned from the normal images is their shape and depth, and the mean m and standard deviation s of
 each channel, or of each pixel (`upland.data.imagestatistics`). A pixel becomes (x - m) / s, bounded by `FAR`.
 With contrast scaling x is the square root of the pixel, m and s are of the image itself, s with a floor c
-learned from the normal images, in units that make the norm of a typical picture 6.5: (x - m) / ((s + c) u). An
-image's code depends on that image alone.
+learned from the normal images, in units that make the norm of a typical picture 6.5: (x - m) / ((s + c) u).
+An image's code depends on that image alone.
 """
 
 from __future__ import annotations

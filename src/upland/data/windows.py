@@ -94,7 +94,7 @@ class SequenceRows:
         self.window_ = _resolved(window, stride, self.sequences)
         self._pieces, self.blocks = _windows(self.sequences, self.window_, stride)
         self.n_rows = int(self.blocks.size)
-        if self.n_rows < 2:
+        if self.n_rows < 2 or self.blocks[-1] < 1:
             raise ValueError(_too_few(self.sequences, self.window_))
 
     def take(self, rows: NDArray[np.int64]) -> Sequences:

@@ -1,0 +1,62 @@
+"""What a fitted detector tells about itself, as plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+from upland import __version__
+from upland.arguments import plain_argument
+from upland.calibration import GUARANTEES, OF_STEPS, Calibration
+from upland.fitting import Member
+from upland.kinds import Unit
+
+
+def told(
+    arguments: Mapping[str, Any],
+    members: Sequence[Member],
+    history: Sequence[Mapping[str, Any]],
+    known: Calibration,
+    unit: Unit,
+    rows: int,
+) -> dict[str, Any]:
+    """Data, settings, noise, calibration, training and versions.
+
+    Args:
+        arguments: of the constructor.
+        members: as fitted.
+        history: of their trainings.
+        known: the calibration.
+        unit: what one score is of.
+        rows: how many normal rows, images or windows there were.
+    """
+    encoder = members[0].encoder
+    return {
+        "rows": rows,
+        "columns": encoder.describe(),
+        "encoded_width": encoder.width,
+        "settings": {
+            name: plain_argument(value)
+            for name, value in arguments.items()
+            if name not in ("model", "device", "progress")
+        },
+        "noise": [member.sigma for member in members],
+        "calibration": {
+            "kind": known.kind,
+            "rows": known.size,
+            "smallest_p": known.smallest_p,
+            "of": unit,
+            "guarantee": OF_STEPS if unit == "step" else GUARANTEES[known.kind],
+        },
+        "training": [
+            {k: h[k] for k in ("stopped", "best_step", "seconds")}
+            | {
+                "held_out_loss": min(h["validation"], default=None),
+                "steps": h["steps"][-1] if h["steps"] else 0,
+            }
+            for h in history
+        ],
+        "versions": {"upland": __version__}
+        | {name: version(name) for name in ("torch", "numpy", "scikit-learn")},
+    }
