@@ -16,7 +16,9 @@ from benchmarks.baselines import BASELINES
 from benchmarks.ours import OURS
 from benchmarks.peers import PEERS
 from benchmarks.records import command, data_argument
+from benchmarks.series_peers import SEQUENCE_OURS, SEQUENCE_PEERS
 
+PYOD = ("PyOD AutoEncoder", "PyOD LSTM")
 QUICK_METHODS = ["upland", "kNN", "IForest", "LOF", "PCA"]
 HERE = Path(__file__).parent
 
@@ -58,6 +60,22 @@ def plan(data: Path, quick: bool) -> dict[str, list[str]]:
         "adbench_upland": ["adbench", *source, "--methods", *OURS],
         "dagmm_baselines": ["dagmm", *source, "--methods", *BASELINES],
         "adbench_peers": ["adbench", *source, "--methods", *PEERS],
+        "speed_deep": ["speed_deep"],
+        "sequences_upland": ["sequences", *source, "--methods", *SEQUENCE_OURS],
+        "sequences_peers": ["sequences", *source, "--methods", *SEQUENCE_PEERS],
+        "telemetry_upland": ["telemetry", *source, "--methods", "upland"],
+        "telemetry_peers": ["telemetry", *source, "--methods", "kNN", "PCA", "IForest"],
+        "telemetry_pyod": [
+            "telemetry",
+            *source,
+            "--methods",
+            "PyOD AutoEncoder",
+            "PyOD LSTM",
+            "--seeds",
+            "0",
+        ],
+        "images_upland": ["images", *source, "--methods", "upland"],
+        "images_peers": ["images", *source, "--methods", "kNN", "PCA", "IForest", "OCSVM"],
     }
 
 

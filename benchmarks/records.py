@@ -14,7 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("upland", "torch", "numpy", "scikit-learn", "pyod", "pyarrow")
+PACKAGES = ("upland", "torch", "numpy", "scikit-learn", "pyod", "hmmlearn", "pyarrow")
 
 
 def command(text: str | None) -> argparse.ArgumentParser:

@@ -156,6 +156,9 @@ def test_a_flipped_bit_is_never_read_as_a_model(place, saved, tmp_path):
     data = bytearray(saved)
     data[position] ^= 1 << (position % 8)
     (tmp_path / "m").write_bytes(data)
+    if data[position : position + 2] in (b"E-", b"E+"):  # 1e-05 has become 1E-05: the same number
+        assert upland.load(tmp_path / "m").info() is not None
+        return
     with pytest.raises(TensorFileError) as caught:
         upland.load(tmp_path / "m")
     assert caught.value.reason in ("corrupted", "truncated", "foreign"), (position, caught.value)

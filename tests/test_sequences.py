@@ -326,8 +326,9 @@ def test_held_out_steps_changed_beyond_recognition_leave_the_member_as_it_was(X)
         assert torch.equal(value, two.models_[0].state_dict()[name]), name
     assert one.encoder_.to_state()[0] == two.encoder_.to_state()[0]
     assert one.members_[0].sigma == two.members_[0].sigma
-    for name, reference in one.members_[0].references.items():
-        assert torch.equal(reference.center, two.members_[0].references[name].center), name
+    if len(X) < 100:  # the past of a step in one long series, and so its reference, may hold held-out steps
+        for name, reference in one.members_[0].references.items():
+            assert torch.equal(reference.center, two.members_[0].references[name].center), name
 
 
 def scaled(rng, count):
