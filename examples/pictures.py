@@ -16,10 +16,12 @@ new = np.concatenate([zeros[140:], others])
 truth = np.repeat([False, True], [len(zeros) - 140, len(others)])
 scores, p = detector.assess(new)
 print(f"taken for {detector.kind_}s; AUROC {roc_auc_score(truth, scores):.3f}")
-print(f"flagged: {(p[truth] <= 0.05).mean():.0%} of the other digits, {(p[~truth] <= 0.05).mean():.0%} of zeros")
+print(
+    f"flagged: {(p[truth] <= 0.05).mean():.0%} of the other digits, {(p[~truth] <= 0.05).mean():.0%} of zeros"
+)
 
-struck = zeros[140:141].copy()
-struck[0, 2:6, 3] = 255  # a stroke through the hole of a zero
+struck = zeros[150:151].copy()
+struck[0, 2:5, 3] = 255  # a stroke through the hole of a zero
 explanation = upland.explain(detector, struck)
 print("\nthe picture, what was expected, and the heat of its score in percent:")
 heat = explanation.heat()[0]

@@ -30,7 +30,8 @@ day.loc[50:73, "temperature"] = day.temperature[50]  # a sensor that stands stil
 detector = upland.EnergyDetector(time="time", smoothing=6, random_state=0).fit(normal)
 flags = detector.flag(day, alpha=0.01)  # one flag a row
 print(f"frame of {detector.frame_} steps, smoothed over {detector.smoothing_}")
-print(f"flagged: {flags[50:74].sum()} of 24 steps of the fault, {flags[:50].sum()} of 50 before it")
+print(f"flagged: {flags[50:74].sum()} of 24 steps of the fault")
+print(f"{flags[:50].sum()} of 50 before it: near the start there is little past to judge by")
 print(f"and {flags[74:].sum()} of {len(day) - 74} after it: a smoothed score falls back slowly")
 
 worst = int(np.argmax(detector.anomaly_score(day)))

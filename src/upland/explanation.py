@@ -109,7 +109,7 @@ class SequenceExplanation:
     Args:
         columns: names of the channels, C of them.
         shares: for each sequence `(T_i, C)`: the part of each moment and channel; they sum to the sequence's
-            reconstruction score.
+            score (of the energy criterion to its reconstruction score).
         values: for each sequence `(T_i, C)` objects: what it holds.
         expected: for each sequence `(T_i, C)` objects: what the (first member's) model would have put there.
         labels: for each sequence its steps' names: the user's time stamps, or numbers from 0.

@@ -75,7 +75,7 @@ Per = Annotated[
 Size = Annotated[str | None, typer.Option(metavar="HxW", help="Bring images to this size, as in 28x28.")]
 Mode = Annotated[Literal["grey", "rgb"] | None, typer.Option(help="Bring images to grey or colour.")]
 Criterion = Annotated[
-    Literal["reconstruction", "energy", "score_test"] | None,
+    Literal["reconstruction", "energy", "score_test", "worst_channel"] | None,
     typer.Option(help="What counts as the anomaly score."),
 ]
 Noise = Annotated[
