@@ -18,8 +18,8 @@ from upland.calibration import benjamini_hochberg
 from upland.checkpoints import Checkpoint
 from upland.data.windows import SequenceRows
 from upland.fitting import fit_member, held_out_rows
-from upland.sequencing import Series
 from upland.models.recurrent import RecurrentEnergy
+from upland.sequencing import Series
 
 pytestmark = pytest.mark.filterwarnings("ignore:p-values are coarse", "ignore:.*cannot resolve alpha")
 CRITERIA = ["auto", *Series.criteria]

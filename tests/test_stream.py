@@ -13,8 +13,8 @@ from sklearn.exceptions import NotFittedError
 import upland
 from normals import numbers, quick
 from upland.criteria import steps
-from upland.sequencing import Series
 from upland.models.recurrent import RecurrentEnergy
+from upland.sequencing import Series
 from upland.stream import one_row
 
 pytestmark = pytest.mark.filterwarnings("ignore:p-values are coarse")
