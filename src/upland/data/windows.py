@@ -173,6 +173,8 @@ def _resolved(window: int | Literal["auto"] | None, stride: int | None, sequence
                 )
             return None
         chosen = min(USUAL, max(longest // 10, LEAST))
+        if sequences.n_sequences == 1 and longest < 2 * chosen:
+            chosen = max(longest // 2, 2)
         if stride is not None and stride > chosen:
             raise ValueError(
                 f"stride={stride} exceeds the window of {chosen} that window='auto' chose: name a window"
