@@ -10,6 +10,7 @@ E(x) = 1/2 (x - mu)' P (x - mu) with P = S^-1, so that grad E(x) = P (x - mu).
 """
 
 from abc import ABC, abstractmethod
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -53,6 +54,38 @@ class EnergyModel(nn.Module, ABC):
                 self.energy(point).sum(), point, create_graph=self.training or x.requires_grad
             )
         return x - gradient
+
+
+class LikelihoodModel(EnergyModel):
+    """An energy whose Z is known: E(x) = -log p(x); abstract, one method to write."""
+
+    @abstractmethod
+    def log_prob(self, x: Tensor) -> Tensor:
+        """log p(x), in nats: `(N, ...) -> (N,)`."""
+
+    def energy(self, x: Tensor) -> Tensor:
+        """-log p(x), in nats: `(N, ...) -> (N,)`."""
+        return -self.log_prob(x)
+
+
+class Level(NamedTuple):
+    """The latents of some rows at one level of a model.
+
+    Args:
+        mean: `(N, D)` or `(N, C, H, W)`; under the model a draw of N(0, I), whatever the level.
+        variance: likewise, of what is left uncertain (an encoder's sigma^2); None where nothing is.
+    """
+
+    mean: Tensor
+    variance: Tensor | None = None
+
+
+class Latent(ABC):
+    """What has latents that are N(0, I) under the model: a flow, a VAE; abstract, one method to write."""
+
+    @abstractmethod
+    def latents(self, x: Tensor) -> list[Level]:
+        """The latents of each level, the one split off first (the finest) first: `(N, ...)`."""
 
 
 class ModuleEnergy(EnergyModel):
