@@ -16,7 +16,6 @@ from upland.checkpoints import Checkpoint
 from upland.data import imagerows
 from upland.data.imagerows import ImageRows
 from upland.fitting import fit_member, held_out_rows
-from upland.kinds import Pictures
 from upland.models.convolutional import ConvolutionalEnergy
 
 pytestmark = pytest.mark.filterwarnings("ignore:p-values are coarse", "ignore:.*cannot resolve alpha")
@@ -44,7 +43,7 @@ def folder_of(images, folder):
     return folder
 
 
-CASES = [("split", c) for c in ("auto", *Pictures.criteria)] + [("cross", "auto")]
+CASES = [("split", c) for c in ("auto", *("energy", "reconstruction"))] + [("cross", "auto")]
 
 
 @pytest.fixture(scope="module", params=CASES, ids="-".join)

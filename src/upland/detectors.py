@@ -19,7 +19,7 @@ from upland.data.memory import NormalRows
 from upland.data.windows import SequenceRows
 from upland.detection import Detector
 from upland.fitting import Recipe, as_energy, length
-from upland.kinds import Kind, Per, Pictures, Tables
+from upland.kinds import ENERGY, RECONSTRUCTION, Kind, Per, Pictures, Tables
 from upland.models.base import EnergyModel, ModuleEnergy
 from upland.models.convolutional import ConvolutionalEnergy
 from upland.models.energies import DenseEnergy
@@ -198,7 +198,7 @@ class EnergyDetector(Detector):
     def _kind(self, name: KindName) -> Kind:
         owner = type(self).__name__
         if name == "image":
-            return Pictures(self.size, self.mode, owner)
+            return Pictures({"energy": ENERGY, "reconstruction": RECONSTRUCTION}, owner, self.size, self.mode)
         if name == "sequence":
             return Series(
                 self.id,
@@ -211,7 +211,8 @@ class EnergyDetector(Detector):
                 self.ignore,
                 owner,
             )
-        return Tables(self.categorical, self.ignore, owner)
+        judges = {"reconstruction": RECONSTRUCTION, "energy": ENERGY}
+        return Tables(judges, owner, self.categorical, self.ignore)
 
     def _recipe(self, seed: int, kind: Kind) -> Recipe:
         self._criterion(kind)

@@ -9,7 +9,8 @@ one score is of: a row, an image, a sequence or a time step. Sequences have a pa
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from abc import ABC
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
@@ -17,11 +18,12 @@ from typing import Any, ClassVar, Literal, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from upland.criteria.points import CRITERIA, Criterion, in_blocks
 from upland.data.encoder import Encoder
 from upland.data.encoder import Kind as Name
-from upland.data.images import ImageEncoder, ImageRows
+from upland.data.images import ImageEncoder, ImageRows, Scaling
 from upland.data.memory import NormalRows, normal_rows
 from upland.data.pictures import Images, is_image_input
 from upland.data.pixels import Mode
@@ -91,26 +93,69 @@ class Kind(Protocol):
         """One number a unit in the user's own arrangement."""
 
 
+Judge = Callable[[Member, Tensor], Floats]
+"""A member's number for each of some encoded rows, higher = worse."""
+
+
 @dataclass(frozen=True)
-class Tables:
-    """Rows of a table.
+class Points(ABC):
+    """Rows or images: what is judged each by itself; abstract.
 
     Args:
-        categorical: columns that are categories whatever they hold.
-        ignore: columns to leave out.
+        judges: what they can be judged by, the default first.
         owner: who asks, for messages.
     """
 
-    categorical: Sequence[str | int]
-    ignore: Sequence[str | int]
+    judges: Mapping[str, Judge]
     owner: str
-    name: ClassVar[Literal["table"]] = "table"
-    units: ClassVar[tuple[Unit, ...]] = ("row",)
-    criteria: ClassVar[tuple[str, ...]] = ("reconstruction", "energy")
+
+    @property
+    def criteria(self) -> tuple[str, ...]:
+        """The names of the judges, the default first."""
+        return tuple(self.judges)
 
     def by(self, criterion: str, unit: Unit) -> str:
         """What the user says, or the first."""
         return self.criteria[0] if criterion == "auto" else criterion
+
+    def blocks(self, rows: NormalRows) -> tuple[None, int]:
+        """Each stands alone."""
+        return None, rows.n_rows
+
+    def judge(self, criterion: str, member: Member, piece: Any, unit: Unit) -> Floats:
+        """A number for each."""
+        return finite(self.judges[criterion](member, torch.from_numpy(member.encoder.transform(piece))))
+
+    def judge_held_out(
+        self, criterion: str, member: Member, rows: NormalRows, held_out: Indices, unit: Unit
+    ) -> Floats:
+        """The same of held-out ones."""
+        return self.judge(criterion, member, rows.take(held_out), unit)
+
+    def refer(self, member: Member, rows: NormalRows, seen: Indices) -> References:
+        """Nothing beyond what the member keeps."""
+        return {}
+
+    def arrange(self, values: Floats, piece: Any, unit: Unit) -> Floats:
+        """As they are."""
+        return values
+
+
+@dataclass(frozen=True)
+class Tables(Points):
+    """Rows of a table.
+
+    Args:
+        judges: what they can be judged by, the default first.
+        owner: who asks, for messages.
+        categorical: columns that are categories whatever they hold.
+        ignore: columns to leave out.
+    """
+
+    categorical: Sequence[str | int] = ()
+    ignore: Sequence[str | int] = ()
+    name: ClassVar[Literal["table"]] = "table"
+    units: ClassVar[tuple[Unit, ...]] = ("row",)
 
     def encoder(self) -> TableEncoder:
         """One that has seen nothing yet."""
@@ -119,10 +164,6 @@ class Tables:
     def normal_rows(self, X: Any) -> NormalRows:
         """The rows of a table or a file."""
         return normal_rows(X)
-
-    def blocks(self, rows: NormalRows) -> tuple[None, int]:
-        """Rows stand alone."""
-        return None, rows.n_rows
 
     def pieces(self, X: Any, encoder: TableEncoder) -> Iterator[Any]:
         """The table itself, or a file batch by batch."""
@@ -135,58 +176,32 @@ class Tables:
         """A row."""
         return "row"
 
-    def judge(self, criterion: str, member: Member, piece: Any, unit: Unit) -> Floats:
-        """A number for each row."""
-        return judged_rows(CRITERIA[criterion], member, piece)
-
-    def judge_held_out(
-        self, criterion: str, member: Member, rows: NormalRows, held_out: Indices, unit: Unit
-    ) -> Floats:
-        """The same of held-out rows."""
-        piece = rows.take(held_out)
-        return self.judge(criterion, member, piece, unit)
-
-    def refer(self, member: Member, rows: NormalRows, seen: Indices) -> References:
-        """Nothing: an energy and a reconstruction stand for themselves."""
-        return {}
-
-    def arrange(self, values: Floats, piece: Any, unit: Unit) -> Floats:
-        """As they are."""
-        return values
-
 
 @dataclass(frozen=True)
-class Pictures:
+class Pictures(Points):
     """Images: arrays, files, a folder.
 
     Args:
+        judges: what they can be judged by, the default first.
+        owner: who asks, for messages.
         size: (height, width) that images of other sizes are brought to.
         mode: "grey" or "rgb" that images are brought to.
-        owner: who asks, for messages.
+        scaling: how pixels become numbers, see `ImageEncoder`.
     """
 
-    size: tuple[int, int] | None
-    mode: Mode | None
-    owner: str
+    size: tuple[int, int] | None = None
+    mode: Mode | None = None
+    scaling: Scaling = "contrast"
     name: ClassVar[Literal["image"]] = "image"
     units: ClassVar[tuple[Unit, ...]] = ("image",)
-    criteria: ClassVar[tuple[str, ...]] = ("energy", "reconstruction")
-
-    def by(self, criterion: str, unit: Unit) -> str:
-        """What the user says, or the first."""
-        return self.criteria[0] if criterion == "auto" else criterion
 
     def encoder(self) -> ImageEncoder:
         """One that has seen nothing yet."""
-        return ImageEncoder(size=self.size, mode=self.mode, scaling="contrast", owner=self.owner)
+        return ImageEncoder(size=self.size, mode=self.mode, scaling=self.scaling, owner=self.owner)
 
     def normal_rows(self, X: Any) -> NormalRows:
         """One row an image."""
         return ImageRows(X, size=self.size, mode=self.mode, owner=self.owner)
-
-    def blocks(self, rows: NormalRows) -> tuple[None, int]:
-        """Images stand alone."""
-        return None, rows.n_rows
 
     def pieces(self, X: Any, encoder: ImageEncoder) -> Iterator[Images]:
         """As many images at a time as memory allows."""
@@ -199,30 +214,18 @@ class Pictures:
         """An image."""
         return "image"
 
-    def judge(self, criterion: str, member: Member, piece: Any, unit: Unit) -> Floats:
-        """A number for each image."""
-        return judged_rows(CRITERIA[criterion], member, piece)
 
-    def judge_held_out(
-        self, criterion: str, member: Member, rows: NormalRows, held_out: Indices, unit: Unit
-    ) -> Floats:
-        """The same of held-out images."""
-        piece = rows.take(held_out)
-        return self.judge(criterion, member, piece, unit)
+def plain_judge(criterion: Criterion) -> Judge:
+    """The judge by a criterion of the model alone."""
 
-    def refer(self, member: Member, rows: NormalRows, seen: Indices) -> References:
-        """Nothing: an energy and a reconstruction stand for themselves."""
-        return {}
+    def judge(member: Member, rows: Tensor) -> Floats:
+        found: Floats = in_blocks(criterion, member.model, rows, member.sigma).numpy()
+        return found
 
-    def arrange(self, values: Floats, piece: Any, unit: Unit) -> Floats:
-        """As they are."""
-        return values
+    return judge
 
 
-def judged_rows(criterion: Criterion, member: Member, piece: Any) -> Floats:
-    """A member's number for each row or image."""
-    rows = torch.from_numpy(member.encoder.transform(piece))
-    return finite(in_blocks(criterion, member.model, rows, member.sigma).numpy())
+RECONSTRUCTION, ENERGY = (plain_judge(CRITERIA[name]) for name in ("reconstruction", "energy"))
 
 
 def finite(judged: Floats) -> Floats:
