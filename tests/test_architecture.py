@@ -22,7 +22,8 @@ FLOORS = [
         "tensorfile",
     ],
     [
-        *("models.base", "models.bijections", "models.energies", "models.recurrent", "models.convolutional", "models.threads"),
+        *("models.base", "models.bijections", "models.energies", "models.recurrent", "models.convolutional"),
+        *("models.glow", "models.glowlevels", "models.threads"),
         "adam",
     ],
     ["objectives", "progress", "training", "criteria.points", "criteria.steps", "calibration"],
