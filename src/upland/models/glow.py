@@ -124,7 +124,7 @@ class Glow(LikelihoodModel, Latent):
         return [Level(part) for part in self.encode(x)[0]]
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """log p(x), in nats: `(N, C, H, W) -> (N,)`, in float64."""
+        """The log-density, in nats: `(N, C, H, W) -> (N,)`, in float64."""
         z, ladj = self.encode(x)
         squares = torch.stack([part.flatten(1).square().sum(1, dtype=torch.float64) for part in z]).sum(0)
         return ladj - 0.5 * (squares + math.prod(self.shape) * math.log(2 * math.pi))

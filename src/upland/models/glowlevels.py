@@ -9,8 +9,8 @@ one batched product. Its log-determinant is H W (sum l + sum d), one number a le
 
 *Coupling.* Of two halves the first stays, the second becomes x2 * exp(s(x1)) + t(x1), where (s, t) is a net
 of three convolutions, 3x3, 1x1 and 3x3, the last one zero at first and s bounded by a tanh. A split gives the
-second half away as a latent by such a map, of one convolution: in Glow's words, with a learned prior N(mu(x1),
-sigma(x1)^2), here standardised, so that the latent is N(0, I) at every level.
+second half away as a latent by such a map, of one convolution: in Glow's words with a learned prior,
+N(mu(x1), sigma(x1)^2), here standardised, so that the latent is N(0, I) at every level.
 
 *Edges.* An odd side cannot be halved: its last row or column is given away as a latent, standardised by
 a net that reads the rest.
@@ -134,18 +134,18 @@ class Coupling(nn.Module):
     """One half of the channels scaled and shifted by what the other half says.
 
     Args:
-        channels: of both halves together.
+        channels: of both halves together, an even number.
         hidden: filters of the conditioner's layers.
         generator: source of the initial weights; None draws from torch's own.
     """
 
     def __init__(self, channels: int, hidden: int, generator: torch.Generator | None = None) -> None:
         super().__init__()
-        self.conditioner = Conditioner(channels - channels // 2, channels // 2, hidden, generator)
+        self.conditioner = Conditioner(channels // 2, channels // 2, hidden, generator)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The half that stays, the other one mapped, and the log-determinants `(N,)`."""
-        kept, moved = x.tensor_split([x.shape[1] - x.shape[1] // 2], 1)
+        kept, moved = x.chunk(2, 1)
         scale, shift = self.conditioner(kept)
         return kept, moved * scale.exp() + shift, _row_sums(scale)
 
@@ -200,7 +200,7 @@ class Edges(nn.Module):
         edges = (z.reshape(scale.shape) - shift) * torch.exp(-scale)
         lacking = (0, self.width - inner.shape[3], 0, self.height - inner.shape[2])
         flat = functional.pad(inner, lacking).flatten(2)
-        return flat.index_copy(2, self.places, edges).unflatten(2, (self.height, self.width))
+        return flat.index_copy(2, self.places, edges).reshape(-1, self.channels, self.height, self.width)
 
     def place(self, x: Tensor) -> None:
         """Let the edges of `x (N, C, H, W)` begin with a mean of 0 and a variance of 1."""
@@ -270,9 +270,9 @@ class GlowLevel(nn.Module):
         latents = list(latents)
         if self.split is not None:
             x = self.split.inverse(x, latents.pop())
-        pairs = list(zip(self.channels.maps(), self.couplings, strict=True))
-        for affine, coupling in reversed(pairs):
-            x = affine.inverse()(coupling.inverse(*x.tensor_split([x.shape[1] - x.shape[1] // 2], 1)))
+        for affine, coupling in reversed(list(zip(self.channels.maps(), self.couplings, strict=True))):
+            assert isinstance(coupling, Coupling)
+            x = affine.inverse()(coupling.inverse(*x.chunk(2, 1)))
         x = functional.pixel_shuffle(x, 2)
         return x if self.edges is None else self.edges.inverse(x, latents.pop())
 
