@@ -22,15 +22,18 @@ FLOORS = [
         "tensorfile",
     ],
     [
-        *("models.base", "models.bijections", "models.energies", "models.recurrent"),
-        *("models.convolutional", "models.threads"),
-        "adam",
+        *("models.base", "models.energies", "models.recurrent", "models.convolutional"),
+        *("models.bijections", "models.glow", "models.glowlevels", "models.threads", "adam"),
     ],
-    ["objectives", "progress", "training", "criteria.points", "criteria.steps", "calibration"],
-    ["criteria.evidence", "criteria.channels", "criteria.shares"],
     [
-        *("arguments", "fitting", "checkpoints", "kinds", "sequencing", "holdout", "information", "stream"),
-        *("contract", "detection", "detectors"),
+        *("objectives", "progress", "training", "criteria.points", "criteria.steps", "calibration"),
+    ],
+    [
+        *("criteria.evidence", "criteria.channels", "criteria.shares"),
+    ],
+    [
+        *("arguments", "fitting", "checkpoints", "kinds", "sequencing", "holdout", "information"),
+        *("stream", "contract", "detection", "detectors"),
     ],
     ["explanation", "persistence", "pyod"],
     [

@@ -1,0 +1,157 @@
+r"""Glow: a multi-scale normalising flow for pictures (Kingma and Dhariwal, NeurIPS 2018, arXiv 1807.03039).
+
+A picture is mapped to latents z = f(x) by bijections, and its density is
+
+    log p(x) = log N(z; 0, I) + log |det df/dx|.
+
+At each of L levels two by two places become channels of one, K steps follow, each an affine map of the
+channels and an affine coupling (`upland.models.glowlevels`), and half of the channels are given away as
+latents; the last level keeps all. Every latent is N(0, I) under the model, whatever its level, and none is
+lost: (C, H, W) numbers go in and as many come out.
+
+Pixels are whole numbers, and a density of them is unbounded: it is fitted to pixels with uniform noise of the
+width of one step. For pixels of D dimensions that are b apart, -log p(x) + D log(1/b) is then a bound on the
+nats of the discrete picture (Theis, van den Oord, Bethge, ICLR 2016): `bits_per_dim`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from upland.models.base import Latent, Level, LikelihoodModel
+from upland.models.glowlevels import GlowLevel
+
+LEVELS = 3
+"""The most levels that are taken where their number is left open."""
+_LEAST_SIDE = 3  # of the last level where the number of levels is left open
+
+
+class Glow(LikelihoodModel, Latent):
+    """A Glow for pictures `(N, C, H, W)` of any size from 2 x 2 on.
+
+    Args:
+        shape: of one picture, (C, H, W).
+        levels: number of scales L, each of half the sides of the one before; None takes three, or as many as
+            leave a last one of 3 x 3 places.
+        depth: steps of each level, K.
+        hidden: filters of the couplings' layers.
+        generator: source of the initial weights; None draws from torch's own.
+
+    Attributes:
+        latent_shapes: of the latents of one picture in the order of `encode`: of each level first the edges
+            of odd sides, if there are, `(D,)`, then what its split gives away `(C, H, W)`; at last what the
+            last level keeps.
+
+    Raises:
+        ValueError: no level, no step or no filter, or more levels than the sides can be halved.
+
+    Example:
+        >>> import torch
+        >>> model = Glow((1, 28, 28), depth=2, hidden=8, generator=torch.Generator().manual_seed(0))
+        >>> z, ladj = model.encode(torch.zeros(5, 1, 28, 28))
+        >>> sum(part[0].numel() for part in z), ladj.shape
+        (784, torch.Size([5]))
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        levels: int | None = None,
+        depth: int = 8,
+        hidden: int = 64,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        channels, height, width = shape
+        self.shape = (channels, height, width)
+        side = min(height, width)
+        most = side.bit_length() - 1
+        if levels is None:
+            levels = max(1, min(LEVELS, (side // _LEAST_SIDE).bit_length() - 1))
+        if min(levels, depth, hidden) < 1:
+            raise ValueError(f"levels, depth and hidden must be positive, got {levels}, {depth} and {hidden}")
+        if levels > most:
+            raise ValueError(f"levels must be at most {most} for sides of {height} x {width}, got {levels}")
+        self.levels = nn.ModuleList()
+        self.latent_shapes: list[tuple[int, ...]] = []
+        inside = self.shape
+        for number in range(levels):
+            level = GlowLevel(inside, depth, hidden, number == levels - 1, generator)
+            self.levels.append(level)
+            self.latent_shapes += level.given
+            inside = level.out
+        self.latent_shapes.append(inside)
+
+    @torch.no_grad()
+    def place(self, x: Tensor, generator: torch.Generator | None = None) -> None:
+        """Let the channels of every step begin with a mean of 0 and a variance of 1.
+
+        Args:
+            x: `(N, C, H, W)`, training pictures.
+            generator: not used; the hook's other argument.
+        """
+        for level in self.levels:
+            assert isinstance(level, GlowLevel)
+            x = level.place(x)
+
+    def encode(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
+        """The latents in the order of `latent_shapes`, and the log-determinants: `(N, C, H, W)` -> list of
+        `(N, ...)`, `ladj (N,)` in nats, in float64.
+        """
+        z: list[Tensor] = []
+        ladj = torch.zeros(x.shape[0], dtype=torch.float64, device=x.device)
+        for level in self.levels:
+            x, given, part = level(x)
+            z += given
+            ladj = ladj + part
+        return [*z, x], ladj
+
+    def decode(self, z: Sequence[Tensor]) -> Tensor:
+        """The pictures of latents in the order of `latent_shapes`: list of `(N, ...)` -> `(N, C, H, W)`."""
+        *given, x = z
+        for level in reversed(self.levels):
+            assert isinstance(level, GlowLevel)
+            start = len(given) - len(level.given)
+            x, given = level.inverse(x, given[start:]), given[:start]
+        return x
+
+    def latents(self, x: Tensor) -> list[Level]:
+        """What `encode` gives, as levels: `(N, C, H, W)` -> list of `(N, D)` or `(N, C', H', W')`."""
+        return [Level(part) for part in self.encode(x)[0]]
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """The log-density, in nats: `(N, C, H, W) -> (N,)`, in float64."""
+        z, ladj = self.encode(x)
+        squares = torch.stack([part.flatten(1).square().sum(1, dtype=torch.float64) for part in z]).sum(0)
+        return ladj - 0.5 * (squares + math.prod(self.shape) * math.log(2 * math.pi))
+
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """Pictures drawn from the model: `(n, C, H, W)`.
+
+        Args:
+            n: number of pictures.
+            generator: source of the latents; None draws from torch's own.
+        """
+        like = next(self.parameters())
+        z = [
+            torch.randn(n, *shape, generator=generator, dtype=like.dtype, device=like.device)
+            for shape in self.latent_shapes
+        ]
+        with torch.no_grad():
+            return self.decode(z)
+
+
+def bits_per_dim(log_prob: Tensor, dims: int, bin: float) -> Tensor:
+    """Bits per dimension of discrete pictures under a density of their dequantised values.
+
+    Args:
+        log_prob: `(N,)`, log p of pixels with uniform noise of the width of one step, in nats.
+        dims: numbers of one picture, C H W.
+        bin: the step between two values of a pixel, in the units of the model's input: 1/256 for 8 bits
+            brought to an interval of length one.
+    """
+    return (-log_prob / dims - math.log(bin)) / math.log(2)

@@ -1,0 +1,299 @@
+r"""What a level of Glow is made of: affine maps of the channels, couplings, splits, and edges of odd length.
+
+All are of the form z = a * x + b where a and b come from another part of the input, or from none, so that
+the inverse and the log-determinant cost no more than the map itself.
+
+*Channels.* The actnorm and the 1x1 convolution of a step are one affine map y = W diag(e^l) x + b with
+W = P L U, P a fixed permutation, L of unit diagonal, U of diagonal sign * e^d, all steps of a level built by
+one batched product. Its log-determinant is H W (sum l + sum d), one number a level.
+
+*Coupling.* Of two halves the first stays, the second becomes x2 * exp(s(x1)) + t(x1), where (s, t) is a net
+of three convolutions, 3x3, 1x1 and 3x3, the last one zero at first and s bounded by a tanh. A split gives the
+second half away as a latent by such a map, of one convolution: in Glow's words with a learned prior,
+N(mu(x1), sigma(x1)^2), here standardised, so that the latent is N(0, I) at every level.
+
+*Edges.* An odd side cannot be halved: its last row or column is given away as a latent, standardised by
+a net that reads the rest.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+CAP = 2.0
+"""The bound of a coupling's log-scale."""
+LEAST_SPREAD = 1e-3
+"""A channel's standard deviation, in units of the largest one, below which it counts as constant."""
+
+
+class Affine(NamedTuple):
+    """A map x -> matrix x + bias of the channels of every place.
+
+    Args:
+        matrix: `(C, C)`.
+        bias: `(C,)`.
+    """
+
+    matrix: Tensor
+    bias: Tensor
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """`(N, C, H, W) -> (N, C, H, W)`."""
+        return functional.conv2d(x, self.matrix[:, :, None, None], self.bias)
+
+    def inverse(self) -> Affine:
+        """The map back, worked out in float64."""
+        back = torch.linalg.inv(self.matrix.double())
+        return Affine(back.to(self.matrix), -(back @ self.bias.double()).to(self.bias))
+
+
+class ChannelMaps(nn.Module):
+    """The affine maps of all steps of one level, as parameters.
+
+    Args:
+        depth: number of steps.
+        channels: C.
+        generator: source of the initial rotations; None draws from torch's own.
+    """
+
+    signs: Tensor
+    permutations: Tensor
+
+    def __init__(self, depth: int, channels: int, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        rotation = torch.linalg.qr(torch.randn(depth, channels, channels, generator=generator))[0]
+        permutations, lower, upper = torch.linalg.lu(rotation)
+        diagonal = upper.diagonal(dim1=1, dim2=2)
+        self.lower, self.upper = nn.Parameter(lower.contiguous()), nn.Parameter(upper.contiguous())
+        self.diagonal = nn.Parameter(diagonal.abs().log())
+        self.scale = nn.Parameter(torch.zeros(depth, channels))
+        self.bias = nn.Parameter(torch.zeros(depth, channels))
+        self.register_buffer("signs", diagonal.sign())
+        self.register_buffer("permutations", permutations)
+
+    def rotations(self) -> Tensor:
+        """W = P L U of every step: `(depth, C, C)`."""
+        one = torch.eye(self.signs.shape[1], dtype=self.signs.dtype, device=self.signs.device)
+        upper = self.upper.triu(1) + torch.diag_embed(self.signs * self.diagonal.exp())
+        return self.permutations @ (self.lower.tril(-1) + one) @ upper
+
+    def maps(self) -> list[Affine]:
+        """The map of every step."""
+        matrices = self.rotations() * self.scale.exp()[:, None, :]
+        return [Affine(*pair) for pair in zip(matrices.unbind(), self.bias.unbind(), strict=True)]
+
+    def ladj(self) -> Tensor:
+        """The log-determinant at one place of all steps: scalar."""
+        return self.scale.sum() + self.diagonal.sum()
+
+    def place(self, step: int, x: Tensor) -> Tensor:
+        """Let one step begin with channels of mean 0 and variance 1, and map `x (N, C, H, W)` by it."""
+        mean, spread = _moments(x.transpose(0, 1).flatten(1))
+        self.scale[step] = -spread.log()
+        self.bias[step] = -(self.rotations()[step] @ (mean / spread))
+        return self.maps()[step](x)
+
+
+class Conditioner(nn.Module):
+    """The net of a coupling: log-scale and shift of some channels by others.
+
+    Args:
+        given: channels read.
+        wanted: channels to be scaled and shifted.
+        hidden: filters of the two layers between; 0 for a single convolution.
+        generator: source of the initial weights; None draws from torch's own.
+    """
+
+    def __init__(
+        self, given: int, wanted: int, hidden: int, generator: torch.Generator | None = None
+    ) -> None:
+        super().__init__()
+        sizes = [(hidden, given, 3), (hidden, hidden, 1)] if hidden else []
+        self.kernels = nn.ParameterList(torch.empty(o, i, k, k) for o, i, k in sizes)
+        self.biases = nn.ParameterList(torch.zeros(o) for o, _, _ in sizes)
+        for w in self.kernels:
+            nn.init.normal_(w, std=math.sqrt(2 / w[0].numel()), generator=generator)
+        self.last = nn.Parameter(torch.zeros(2 * wanted, hidden or given, 3, 3))
+        self.offset = nn.Parameter(torch.zeros(2 * wanted))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-scale, within +-CAP, and shift: `(N, given, H, W)` -> twice `(N, wanted, H, W)`."""
+        h = x.contiguous(memory_format=torch.channels_last)
+        for w, b in zip(self.kernels, self.biases, strict=True):
+            h = functional.relu_(functional.conv2d(h, w, b, padding=w.shape[-1] // 2))
+        raw, shift = functional.conv2d(h, self.last, self.offset, padding=1).chunk(2, 1)
+        return CAP * torch.tanh(raw / CAP), shift
+
+
+class Coupling(nn.Module):
+    """One half of the channels scaled and shifted by what the other half says.
+
+    Args:
+        channels: of both halves together, an even number.
+        hidden: filters of the conditioner's layers.
+        generator: source of the initial weights; None draws from torch's own.
+    """
+
+    def __init__(self, channels: int, hidden: int, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        self.conditioner = Conditioner(channels // 2, channels // 2, hidden, generator)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The half that stays, the other one mapped, and the log-determinants `(N,)`."""
+        kept, moved = x.chunk(2, 1)
+        scale, shift = self.conditioner(kept)
+        return kept, moved * scale.exp() + shift, _row_sums(scale)
+
+    def inverse(self, kept: Tensor, moved: Tensor) -> Tensor:
+        """Both halves as they came."""
+        scale, shift = self.conditioner(kept)
+        return torch.cat([kept, (moved - shift) * torch.exp(-scale)], 1)
+
+
+class Edges(nn.Module):
+    """The last row and column of odd sides, given away.
+
+    Args:
+        channels: C.
+        height: rows; the last is given away if their number is odd.
+        width: columns, likewise.
+        hidden: filters of the conditioner's layers.
+        generator: source of the initial weights; None draws from torch's own.
+    """
+
+    places: Tensor
+
+    def __init__(
+        self, channels: int, height: int, width: int, hidden: int, generator: torch.Generator | None = None
+    ) -> None:
+        super().__init__()
+        self.channels, self.height, self.width = channels, height, width
+        self.conditioner = Conditioner(channels, channels, hidden, generator)
+        self.scale, self.bias = (nn.Parameter(torch.zeros(channels, 1)) for _ in range(2))
+        at = torch.arange(height * width).reshape(height, width)
+        inside = torch.zeros(height, width, dtype=torch.bool)
+        inside[: height // 2 * 2, : width // 2 * 2] = True
+        self.register_buffer("places", at[~inside], persistent=False)
+
+    def _map(self, inner: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-scale and shift of the edges by the even part: `(N, C, K)` each."""
+        lacking = (0, self.width - inner.shape[3], 0, self.height - inner.shape[2])
+        scale, shift = self.conditioner(functional.pad(inner, lacking))
+        scale, shift = (part.flatten(2)[:, :, self.places] for part in (scale, shift))
+        return scale + self.scale, shift + self.bias
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The even part, the edges as a latent `(N, C K)`, and the log-determinants `(N,)`."""
+        inner = x[:, :, : self.height // 2 * 2, : self.width // 2 * 2]
+        scale, shift = self._map(inner)
+        z = x.flatten(2)[:, :, self.places] * scale.exp() + shift
+        return inner, z.flatten(1), _row_sums(scale)
+
+    def inverse(self, inner: Tensor, z: Tensor) -> Tensor:
+        """The whole, `(N, C, H, W)`."""
+        scale, shift = self._map(inner)
+        edges = (z.reshape(scale.shape) - shift) * torch.exp(-scale)
+        lacking = (0, self.width - inner.shape[3], 0, self.height - inner.shape[2])
+        flat = functional.pad(inner, lacking).flatten(2)
+        return flat.index_copy(2, self.places, edges).reshape(-1, self.channels, self.height, self.width)
+
+    def place(self, x: Tensor) -> None:
+        """Let the edges of `x (N, C, H, W)` begin with a mean of 0 and a variance of 1."""
+        mean, spread = _moments(x.flatten(2)[:, :, self.places].transpose(0, 1).flatten(1))
+        self.scale.copy_(-spread.log()[:, None])
+        self.bias.copy_(-(mean / spread)[:, None])
+
+
+class GlowLevel(nn.Module):
+    """Edges of odd sides off, four places made one, steps of affine map and coupling, and half given away.
+
+    Args:
+        shape: (C, H, W) of what comes in.
+        depth: number of steps.
+        hidden: filters of the conditioners' layers.
+        last: nothing is given away at the end.
+        generator: source of the initial weights; None draws from torch's own.
+
+    Attributes:
+        out: (C, H, W) of what is passed on, or of the last latent.
+        given: shapes of the latents given away.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        depth: int,
+        hidden: int,
+        last: bool,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        channels, height, width = shape
+        odd = height % 2 or width % 2
+        self.edges = Edges(*shape, hidden, generator) if odd else None
+        self.channels = ChannelMaps(depth, 4 * channels, generator)
+        self.couplings = nn.ModuleList(Coupling(4 * channels, hidden, generator) for _ in range(depth))
+        self.split = None if last else Coupling(4 * channels, 0, generator)
+        self.out = ((4 if last else 2) * channels, height // 2, width // 2)
+        self.given: list[tuple[int, ...]] = []
+        if self.edges is not None:
+            self.given.append((channels * len(self.edges.places),))
+        if not last:
+            self.given.append(self.out)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor], Tensor]:
+        """What is passed on, the latents given away, and the log-determinants `(N,)`, in float64."""
+        latents = []
+        ladj = torch.zeros(x.shape[0], dtype=torch.float64, device=x.device)
+        if self.edges is not None:
+            x, z, part = self.edges(x)
+            latents.append(z)
+            ladj = ladj + part
+        x = functional.pixel_unshuffle(x, 2)
+        for affine, coupling in zip(self.channels.maps(), self.couplings, strict=True):
+            kept, moved, part = coupling(affine(x))
+            x, ladj = torch.cat([kept, moved], 1), ladj + part
+        ladj = ladj + self.channels.ladj() * (x.shape[2] * x.shape[3])
+        if self.split is not None:
+            x, z, part = self.split(x)
+            latents.append(z)
+            ladj = ladj + part
+        return x, latents, ladj
+
+    def inverse(self, x: Tensor, latents: list[Tensor]) -> Tensor:
+        """What came in."""
+        latents = list(latents)
+        if self.split is not None:
+            x = self.split.inverse(x, latents.pop())
+        for affine, coupling in reversed(list(zip(self.channels.maps(), self.couplings, strict=True))):
+            assert isinstance(coupling, Coupling)
+            x = affine.inverse()(coupling.inverse(*x.chunk(2, 1)))
+        x = functional.pixel_shuffle(x, 2)
+        return x if self.edges is None else self.edges.inverse(x, latents.pop())
+
+    def place(self, x: Tensor) -> Tensor:
+        """Set every step on data, and give what is passed on."""
+        if self.edges is not None:
+            self.edges.place(x)
+            x = self.edges(x)[0]
+        x = functional.pixel_unshuffle(x, 2)
+        for step, coupling in enumerate(self.couplings):
+            kept, moved, _ = coupling(self.channels.place(step, x))
+            x = torch.cat([kept, moved], 1)
+        return x if self.split is None else self.split(x)[0]
+
+
+def _row_sums(x: Tensor) -> Tensor:
+    return x.sum((1, 2, 3) if x.dim() == 4 else (1, 2), dtype=torch.float64)
+
+
+def _moments(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each channel `(C, M) -> (C,)`; that of a constant one counts as 1."""
+    mean, spread = values.mean(1), values.std(1, correction=0)
+    varies = spread > LEAST_SPREAD * spread.max()
+    return mean, torch.where(varies, spread, torch.ones_like(spread))
