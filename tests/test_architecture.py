@@ -22,7 +22,8 @@ FLOORS = [
         "tensorfile",
     ],
     [
-        *("models.base", "models.bijections", "models.energies", "models.recurrent", "models.convolutional", "models.threads"),
+        *("models.base", "models.nets", "models.energies", "models.recurrent", "models.convolutional"),
+        *("models.bijections", "models.splines", "models.couplings", "models.flow", "models.threads"),
         "adam",
     ],
     ["objectives", "progress", "training", "criteria.points", "criteria.steps", "calibration"],
