@@ -22,8 +22,9 @@ FLOORS = [
         "tensorfile",
     ],
     [
-        *("models.base", "models.energies", "models.recurrent", "models.convolutional"),
-        *("models.bijections", "models.glow", "models.glowlevels", "models.threads", "adam"),
+        *("models.base", "models.nets", "models.energies", "models.recurrent"),
+        *("models.convolutional", "models.bijections", "models.splines", "models.couplings"),
+        *("models.flow", "models.glow", "models.glowlevels", "models.threads", "adam"),
     ],
     [
         *("objectives", "progress", "training", "criteria.points", "criteria.steps", "calibration"),

@@ -1,7 +1,7 @@
 r"""What is minimised: functions `(model, x, sigma, generator) -> scalar`, the mean over the points of x: its
 rows, or the factors of a model whose density is a product (`EnergyModel.factors`).
 
-Both fit grad E to the gradient of a log density without sampling or a partition function. With f(x) = x -
+Two fit grad E to the gradient of a log density without sampling or a partition function. With f(x) = x -
 grad E(x) and the score s(x) = -grad E(x) / sigma^2, so that E / sigma^2 is in nats:
 
 * Denoising score matching (Vincent 2011; DSEBM eq. 6): E |x - f(x + eps)|^2, eps ~ N(0, sigma^2 I). By
@@ -11,6 +11,15 @@ grad E(x) and the score s(x) = -grad E(x) / sigma^2, so that E / sigma^2 is in n
   E [v' (grad_x v' s(x)) + 1/2 |s(x)|^2], v of independent signs, times sigma^2 to condition it. There is no
   noise on x: for N(mu, S) it is minimal at N(mu, S). It wants a density, hence continuous columns; sigma is
   then only the finest scale that the prior term 1/2 |x - b'|^2 can express.
+
+A model whose Z is known needs no score: it is fitted by its likelihood, in nats.
+
+* Likelihood: E -log p(x + eps), eps ~ N(0, sigma^2 I), fits the same smoothed density q_sigma as denoising
+  does; for N(mu, S) it is minimal at N(mu, S + sigma^2 I). Without noise it is minimal at S, but a density
+  of rows that lie on a surface has no bound.
+* Dequantised (Theis, van den Oord, Bethge, ICLR 2016, arXiv 1511.01844): E -log p(x + sigma u), u uniform in
+  [-1/2, 1/2)^D, for numbers that are sigma apart; minus D log sigma it bounds the nats of the discrete
+  distribution.
 
 The noise must bridge the gaps between neighbours and no more, as a kernel's bandwidth must:
 `neighbour_spacing` measures them on the training rows alone.
@@ -61,4 +70,17 @@ def neighbour_spacing(x: Tensor, least: float = 0.1, most: float = 1.0) -> float
     return float(min(max(spacing, least), most))
 
 
+def likelihood(model: EnergyModel, x: Tensor, sigma: float, generator: torch.Generator) -> Tensor:
+    """Mean of E(x + eps), eps ~ N(0, sigma^2 I), of an energy in nats: `x (N, ...)` -> scalar."""
+    noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+    return model.energy(x + sigma * noise).mean()
+
+
+def dequantised(model: EnergyModel, x: Tensor, sigma: float, generator: torch.Generator) -> Tensor:
+    """Mean of E(x + sigma u), u uniform in [-1/2, 1/2), of an energy in nats: `x (N, ...)` -> scalar."""
+    noise = torch.rand(x.shape, generator=generator, device=x.device, dtype=x.dtype) - 0.5
+    return model.energy(x + sigma * noise).mean()
+
+
 OBJECTIVES: dict[str, Objective] = {"denoising": denoising, "sliced": sliced}
+LIKELIHOODS: dict[str, Objective] = {"likelihood": likelihood, "dequantised": dequantised}

@@ -2,11 +2,20 @@ r"""Invertible maps whose log-determinant is cheap: what flows are made of.
 
 A bijection z = f(x) carries a density over, log p(x) = log p(z) + log |det df/dx|; the last term is called
 *ladj*, the log of the absolute determinant of the Jacobian.
+
+* `ActNorm` (Kingma and Dhariwal, NeurIPS 2018): z_c = (x_c - m_c) exp(s_c), channel by channel. Its first
+  values make the channels of some training rows of mean 0 and deviation 1; they are weights like any other
+  from then on, and nothing but `place` ever sets them by data.
+* `InvertibleLinear` (ibid., eq. 10): z = P L (U + diag(r)) x with a fixed permutation P and triangular L, U,
+  so that ladj = sum log |r| costs nothing; the signs of r are fixed. It starts as a random rotation.
 """
 
 from abc import ABC, abstractmethod
 
+import torch
 from torch import Tensor, nn
+
+from upland.models.nets import affine
 
 
 class Bijection(nn.Module, ABC):
@@ -19,3 +28,117 @@ class Bijection(nn.Module, ABC):
     @abstractmethod
     def inverse(self, z: Tensor) -> Tensor:
         """Back to the data: `z (N, ...)` -> `x (N, ...)`."""
+
+    def place(self, x: Tensor) -> None:
+        """Set what should start on data, from some of what comes in, `(N, ...)`; nothing by default."""
+
+
+class ActNorm(Bijection):
+    """A shift and a scale of each column or channel, whose first values come from data.
+
+    Args:
+        channels: columns of `(N, D)`, or channels of `(N, C, H, W)`.
+        least: deviations below it are taken for it: a constant channel is not blown up.
+
+    Example:
+        >>> import torch
+        >>> x = torch.randn(500, 3, generator=torch.Generator().manual_seed(0)) * 5 + 2
+        >>> norm = ActNorm(3)
+        >>> norm.place(x)
+        >>> norm(x)[0].std(0, correction=0)
+        tensor([1.0000, 1.0000, 1.0000], grad_fn=<StdBackward0>)
+    """
+
+    def __init__(self, channels: int, least: float = 0.1) -> None:
+        super().__init__()
+        self.mean = nn.Parameter(torch.zeros(channels))
+        self.log_scale = nn.Parameter(torch.zeros(channels))
+        self.least = least
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """`x (N, C, ...)` -> `z (N, C, ...)`, `ladj (N,)`."""
+        places = x[0, 0].numel()
+        z = (x - self._shaped(self.mean, x)) * self._shaped(self.log_scale.exp(), x)
+        return z, (places * self.log_scale.sum()).expand(x.shape[0])
+
+    def inverse(self, z: Tensor) -> Tensor:
+        """`z (N, C, ...)` -> `x (N, C, ...)`."""
+        return z * self._shaped((-self.log_scale).exp(), z) + self._shaped(self.mean, z)
+
+    @torch.no_grad()
+    def place(self, x: Tensor) -> None:
+        """Give the channels of these rows mean 0 and deviation 1."""
+        columns = x.transpose(0, 1).flatten(1).double()
+        self.mean.copy_(columns.mean(1))
+        self.log_scale.copy_(-columns.std(1, correction=0).clamp_min(self.least).log())
+
+    @staticmethod
+    def _shaped(value: Tensor, x: Tensor) -> Tensor:
+        return value.reshape(-1, *[1] * (x.ndim - 2))
+
+
+class InvertibleLinear(Bijection):
+    """A full invertible matrix in triangular factors, at first a random rotation.
+
+    Args:
+        width: columns D.
+        generator: source of the rotation; None draws from torch's own.
+    """
+
+    permutation: Tensor
+    signs: Tensor
+
+    def __init__(self, width: int, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        draw = torch.randn(width, width, generator=generator, dtype=torch.float64)
+        order, lower, upper = torch.linalg.lu(torch.linalg.qr(draw)[0])
+        diagonal = upper.diagonal()
+        dtype = torch.get_default_dtype()
+        self.lower = nn.Parameter(lower.tril(-1).to(dtype))
+        self.upper = nn.Parameter(upper.triu(1).to(dtype))
+        self.log_diagonal = nn.Parameter(diagonal.abs().log().to(dtype))
+        self.register_buffer("signs", diagonal.sign().to(dtype))
+        self.register_buffer("permutation", order.argmax(1))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """`x (N, D)` -> `z (N, D)`, `ladj (N,)`."""
+        lower, upper = self._factors()
+        steady = not self.training
+        zero = torch.zeros_like(self.log_diagonal)
+        h = affine(affine(x, upper.T, zero, steady), lower.T, zero, steady)
+        return h[:, self.permutation], self.log_diagonal.sum().expand(x.shape[0])
+
+    def inverse(self, z: Tensor) -> Tensor:
+        """`z (N, D)` -> `x (N, D)`, by two triangular solutions."""
+        lower, upper = self._factors()
+        h = z[:, self.permutation.argsort()].T
+        h = torch.linalg.solve_triangular(lower, h, upper=False, unitriangular=True)
+        return torch.linalg.solve_triangular(upper, h, upper=True).T
+
+    def _factors(self) -> tuple[Tensor, Tensor]:
+        """L with ones and U with r on the diagonal."""
+        lower = self.lower.tril(-1) + torch.diag(torch.ones_like(self.signs))
+        return lower, self.upper.triu(1) + torch.diag(self.signs * self.log_diagonal.exp())
+
+
+class Permutation(Bijection):
+    """The columns in another order, which stays as it was drawn.
+
+    Args:
+        width: columns D.
+        generator: source of the order; None draws from torch's own.
+    """
+
+    order: Tensor
+
+    def __init__(self, width: int, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        self.register_buffer("order", torch.randperm(width, generator=generator))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """`x (N, D)` -> `z (N, D)`, `ladj (N,)` of zeros."""
+        return x[:, self.order], x.new_zeros(x.shape[0])
+
+    def inverse(self, z: Tensor) -> Tensor:
+        """`z (N, D)` -> `x (N, D)`."""
+        return z[:, self.order.argsort()]

@@ -35,7 +35,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from upland.models.base import EnergyModel
-from upland.models.energies import LEAST_COLUMNS
+from upland.models.nets import LEAST_COLUMNS
 
 Pool = Literal["average", "max", "none"]
 POOLS = ("average", "max", "none")

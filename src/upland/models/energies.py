@@ -23,11 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from upland.models.base import EnergyModel
-
-LEAST_COLUMNS = 16
-"""Matrix products with fewer columns go through kernels that sum in an order of the row's place in the
-batch.
-"""
+from upland.models.nets import LEAST_COLUMNS, affine
 
 
 class DenseEnergy(EnergyModel):
@@ -78,10 +74,7 @@ class DenseEnergy(EnergyModel):
 
     def _affine(self, x: Tensor, w: Tensor, b: Tensor) -> Tensor:
         """`x @ w + b`; in evaluation a row's result does not depend on its place in the batch."""
-        lacking = LEAST_COLUMNS - w.shape[1]
-        if self.training or lacking <= 0:
-            return torch.addmm(b, x, w)
-        return torch.addmm(functional.pad(b, (0, lacking)), x, functional.pad(w, (0, lacking)))[:, :-lacking]
+        return affine(x, w, b, steady=not self.training)
 
     def _product(self, x: Tensor, w: Tensor) -> Tensor:
         """`x @ w`, likewise."""

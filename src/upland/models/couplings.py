@@ -1,0 +1,96 @@
+r"""Couplings: half of a row decides what is done to the other half (Dinh, Krueger, Bengio 2014; Dinh,
+Sohl-Dickstein, Bengio, ICLR 2017, arXiv 1605.08803).
+
+With x = (a, b) and a net that sees a alone,
+
+    z = (a, g(b; net(a))),   ladj = sum over the columns of b of log dg/db,
+
+which is inverted without inverting the net. g is affine, z_b = b exp(s) + t with s within c, or
+a rational-quadratic spline (`upland.models.splines`). Both nets are bounded, so far from the data |z|
+grows with |x| and the density falls as a Gaussian's does.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from upland.models.bijections import Bijection
+from upland.models.nets import Body
+from upland.models.splines import Spline
+
+STEEPEST = 2.0
+"""Bound c of the logarithm of an affine coupling's scale."""
+
+
+class AffineCoupling(Bijection):
+    """A shift and a scale of the one half by what a net makes of the other.
+
+    Args:
+        width: columns D; the first D // 2 decide.
+        hidden: units of the net's hidden layers.
+        generator: source of its initial weights; None draws from torch's own.
+    """
+
+    def __init__(
+        self, width: int, hidden: Sequence[int] = (64,), generator: torch.Generator | None = None
+    ) -> None:
+        super().__init__()
+        self.half = width // 2
+        self.net = Body(self.half, hidden, 2 * (width - self.half), generator)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """`x (N, D)` -> `z (N, D)`, `ladj (N,)`."""
+        a, b = x[:, : self.half], x[:, self.half :]
+        s, t = self._terms(a)
+        return torch.cat([a, b * s.exp() + t], 1), s.sum(1)
+
+    def inverse(self, z: Tensor) -> Tensor:
+        """`z (N, D)` -> `x (N, D)`."""
+        a, b = z[:, : self.half], z[:, self.half :]
+        s, t = self._terms(a)
+        return torch.cat([a, (b - t) * (-s).exp()], 1)
+
+    def _terms(self, a: Tensor) -> tuple[Tensor, Tensor]:
+        """Log scale and shift."""
+        s, t = self.net(a).chunk(2, 1)
+        return STEEPEST * torch.tanh(s / STEEPEST), t
+
+
+class SplineCoupling(Bijection):
+    """A spline of each column of the one half, its knots given by what a net makes of the other.
+
+    Args:
+        width: columns D; the first D // 2 decide.
+        hidden: units of the net's hidden layers.
+        bins: pieces of a spline, K.
+        bound: B; outside of [-B, B] the map is the identity.
+        generator: source of the net's initial weights; None draws from torch's own.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        hidden: Sequence[int] = (64,),
+        bins: int = 8,
+        bound: float = 5.0,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.half, self.bound = width // 2, bound
+        self.shape = (width - self.half, 3 * bins - 1)
+        self.net = Body(self.half, hidden, self.shape[0] * self.shape[1], generator)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """`x (N, D)` -> `z (N, D)`, `ladj (N,)`."""
+        a, b = x[:, : self.half], x[:, self.half :]
+        z, log_slope = self._spline(a).forward(b)
+        return torch.cat([a, z], 1), log_slope.sum(1)
+
+    def inverse(self, z: Tensor) -> Tensor:
+        """`z (N, D)` -> `x (N, D)`."""
+        a, b = z[:, : self.half], z[:, self.half :]
+        return torch.cat([a, self._spline(a).inverse(b)], 1)
+
+    def _spline(self, a: Tensor) -> Spline:
+        return Spline(self.net(a).unflatten(1, self.shape), self.bound)

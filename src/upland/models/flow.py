@@ -1,0 +1,113 @@
+r"""Normalising flows: a density by a change of variables (Tabak and Vanden-Eijnden 2010; Dinh et al., ICLR
+2017, arXiv 1605.08803).
+
+Bijections in a row carry x to z = f(x), and the base density is N(0, I):
+
+    log p(x) = -1/2 |z|^2 - D/2 log 2 pi + log |det df/dx|.
+
+The number is exact, and so are samples: x = f^-1(z) with z drawn from N(0, I).
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from upland.models.base import Latent, Level, LikelihoodModel
+from upland.models.bijections import ActNorm, Bijection, InvertibleLinear, Permutation
+from upland.models.couplings import AffineCoupling, SplineCoupling
+
+WIDEST = 256
+"""Columns up to which a table's flow mixes them by a full matrix."""
+
+
+class Flow(LikelihoodModel, Latent):
+    """Bijections in a row before N(0, I), for rows `(N, D)`.
+
+    Args:
+        bijections: from the data to the latent.
+        width: columns D.
+
+    Example:
+        >>> import torch
+        >>> model = table_flow(3, generator=torch.Generator().manual_seed(0))
+        >>> model.log_prob(torch.zeros(5, 3)).shape
+        torch.Size([5])
+    """
+
+    def __init__(self, bijections: Sequence[Bijection], width: int) -> None:
+        super().__init__()
+        self.bijections = nn.ModuleList(bijections)
+        self.width = width
+
+    def encode(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
+        """`x (N, D)` -> the one latent `[z (N, D)]` and `ladj (N,)` in nats, summed in float64."""
+        z, ladj = x, x.new_zeros(x.shape[0], dtype=torch.float64)
+        for bijection in self.bijections:
+            z, part = bijection(z)
+            ladj = ladj + part
+        return [z], ladj
+
+    @torch.no_grad()
+    def decode(self, z: Sequence[Tensor]) -> Tensor:
+        """`[z (N, D)]` -> `x (N, D)`."""
+        (x,) = z
+        for bijection in reversed(self._chain()):
+            x = bijection.inverse(x)
+        return x
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Log p(x) in nats: `(N, D) -> (N,)`, summed in float64."""
+        (z,), ladj = self.encode(x)
+        base = z.square().sum(1, dtype=torch.float64) + self.width * math.log(2 * math.pi)
+        return ladj - 0.5 * base
+
+    def latents(self, x: Tensor) -> list[Level]:
+        """The one level of `(N, D)`."""
+        return [Level(z) for z in self.encode(x)[0]]
+
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """Draws from the model: `(n, D)`."""
+        like = next(self.parameters())
+        z = torch.randn(n, self.width, generator=generator, device=like.device, dtype=like.dtype)
+        return self.decode([z])
+
+    @torch.no_grad()
+    def place(self, x: Tensor, generator: torch.Generator | None = None) -> None:
+        """Start every bijection on what the ones before it make of some training rows `(N, D)`."""
+        for bijection in self._chain():
+            bijection.place(x)
+            x, _ = bijection(x)
+
+    def _chain(self) -> list[Bijection]:
+        return [bijection for bijection in self.bijections if isinstance(bijection, Bijection)]
+
+
+def table_flow(
+    width: int,
+    depth: int = 4,
+    hidden: Sequence[int] = (64,),
+    coupling: Literal["affine", "spline"] = "affine",
+    generator: torch.Generator | None = None,
+) -> Flow:
+    """The flow for tables: `depth` times ActNorm, a mixing of the columns, and a coupling.
+
+    Args:
+        width: columns D.
+        depth: couplings.
+        hidden: units of the hidden layers of each coupling's net.
+        coupling: what a coupling does to its half.
+        generator: source of the initial weights; None draws from torch's own.
+    """
+    mixing = InvertibleLinear if width <= WIDEST else Permutation
+    made = AffineCoupling if coupling == "affine" else SplineCoupling
+    bijections: list[Bijection] = []
+    for _ in range(depth):
+        bijections += [
+            ActNorm(width),
+            mixing(width, generator),
+            made(width, hidden, generator=generator),
+        ]
+    return Flow([*bijections, ActNorm(width)], width)

@@ -1,0 +1,67 @@
+"""Small bodies that energies and couplings share, and matrix products that do not know their row's place."""
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+LEAST_COLUMNS = 16
+"""Matrix products with fewer columns go through kernels that sum in an order of the row's place in the
+batch.
+"""
+
+FAINT = 0.01
+"""What the last layer's first weights are multiplied by, so that a coupling starts near the identity."""
+
+
+def affine(x: Tensor, w: Tensor, b: Tensor, steady: bool) -> Tensor:
+    """`x @ w + b`.
+
+    Args:
+        x: `(N, I)`.
+        w: `(I, O)`.
+        b: `(O,)`.
+        steady: whether a row's result must not depend on its place in the batch.
+    """
+    lacking = LEAST_COLUMNS - w.shape[1]
+    if not steady or lacking <= 0:
+        return torch.addmm(b, x, w)
+    return torch.addmm(functional.pad(b, (0, lacking)), x, functional.pad(w, (0, lacking)))[:, :-lacking]
+
+
+class Body(nn.Module):
+    """A net of dense layers with tanh between them, which starts near zero.
+
+    Its hidden units are bounded, so its output is: what a coupling does to the one half of a row stays
+    bounded however far out the other half lies.
+
+    Args:
+        width: inputs; with none the output is the same for all rows.
+        hidden: units of each hidden layer.
+        outputs: numbers that it gives.
+        generator: source of the initial weights; None draws from torch's own.
+    """
+
+    def __init__(
+        self, width: int, hidden: Sequence[int], outputs: int, generator: torch.Generator | None = None
+    ) -> None:
+        super().__init__()
+        sizes = [width, *hidden, outputs]
+        self.weights = nn.ParameterList(torch.empty(i, o) for i, o in pairwise(sizes))
+        self.biases = nn.ParameterList(torch.zeros(o) for o in sizes[1:])
+        for w in self.weights:
+            bound = 1 / math.sqrt(max(1, w.shape[0]))
+            nn.init.uniform_(w, -bound, bound, generator=generator)
+        with torch.no_grad():
+            self.weights[-1].mul_(FAINT)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`(N, width) -> (N, outputs)`."""
+        h = x
+        *inner, last = zip(self.weights, self.biases, strict=True)
+        for w, b in inner:
+            h = torch.tanh(affine(h, w, b, not self.training))
+        return affine(h, *last, not self.training)
