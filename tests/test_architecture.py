@@ -22,7 +22,14 @@ FLOORS = [
         "tensorfile",
     ],
     [
-        *("models.base", "models.bijections", "models.energies", "models.recurrent", "models.convolutional", "models.threads"),
+        *(
+            "models.base",
+            "models.bijections",
+            "models.energies",
+            "models.recurrent",
+            "models.convolutional",
+            "models.threads",
+        ),
         "adam",
     ],
     ["objectives", "progress", "training", "criteria.points", "criteria.steps", "calibration"],
