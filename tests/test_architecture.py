@@ -27,10 +27,12 @@ FLOORS = [
         *("models.flow", "models.glow", "models.glowlevels", "models.threads", "adam"),
     ],
     [
-        *("objectives", "progress", "training", "criteria.points", "criteria.steps", "calibration"),
+        *("objectives", "progress", "training", "criteria.points", "criteria.steps"),
+        *("criteria.gaussians", "criteria.splits", "calibration", "nulls"),
     ],
     [
-        *("criteria.evidence", "criteria.channels", "criteria.shares"),
+        *("criteria.evidence", "criteria.channels", "criteria.shares", "criteria.groups"),
+        *("criteria.baselines", "criteria.combined"),
     ],
     [
         *("arguments", "fitting", "checkpoints", "kinds", "sequencing", "holdout", "information"),

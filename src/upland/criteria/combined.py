@@ -1,0 +1,238 @@
+r"""Several statistics of a group in one, standardised at the group's own size on held-out normal rows.
+
+For a statistic t (its logarithm, where it is positive) the median and the distances to the 16th and 84th
+percentile are taken over random groups of n held-out normal rows, on a ladder of sizes n; between the rungs
+they are interpolated in log n, beyond the last one they stay. With these,
+
+    u = (t - median) / (the spread on that side),
+
+so that |u| is about the number of standard deviations, on either side: a group may be too good as well, as
+constant or over-smooth ones are. The rules to combine components are the largest |u|, and the mean of u^2.
+
+It is a function of the group's means and size like any other, so its p-values are exact whatever the
+standardisation; that says only how components are weighed. For n = 1 it is a criterion of points.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from upland.criteria.baselines import Kernel, Likelihood, Projections, Stein, Typicality
+from upland.criteria.groups import WIDEST, Divergence, Isotropy, Rows, Sphericity, Statistic
+from upland.models.base import Level
+
+Rule = Literal["max", "squares"]
+RULES = ("max", "squares")
+
+STATISTICS: dict[str, type[Statistic]] = {
+    "divergence": Divergence,
+    "sphericity": Sphericity,
+    "isotropy": Isotropy,
+    "likelihood": Likelihood,
+    "typicality": Typicality,
+    "projections": Projections,
+    "kernel": Kernel,
+    "stein": Stein,
+}
+
+DRAWS = 400  # groups at each rung of the ladder
+LADDER = 1.5  # ratio of neighbouring sizes
+SEED = 2002_03328
+LEAST = 1e-12  # of a positive statistic, before its logarithm
+LEAST_SPREAD = 1e-9  # in units of 1 + |median|
+
+
+def described(statistic: Statistic) -> dict[str, Any]:
+    """What a statistic is, as plain data; `restored` makes it again.
+
+    Args:
+        statistic: one of `STATISTICS`.
+    """
+    names = {kind: name for name, kind in STATISTICS.items()}
+    return {"statistic": names[type(statistic)], "arguments": statistic.arguments}
+
+
+def restored(record: dict[str, Any]) -> Statistic:
+    """A statistic of the plain data that `described` gave, before `load`.
+
+    Args:
+        record: name and arguments.
+    """
+    return STATISTICS[record["statistic"]](**record["arguments"])
+
+
+@dataclass
+class Combined(Statistic):
+    """Components, standardised at the size of each group and put together.
+
+    Args:
+        components: the statistics; they are fitted on the first half of the rows that `fit` gets, and
+            standardised on the second.
+        rule: "max" for the largest |u|, "squares" for the mean of u^2.
+    """
+
+    components: Sequence[Statistic] = field(default_factory=list)
+    rule: Rule = "max"
+
+    def learn(self, rows: Rows) -> dict[str, Tensor]:
+        """Fit the components and standardise them.
+
+        Args:
+            rows: held-out normal ones, at least 4.
+
+        Raises:
+            ValueError: there are fewer than 4 rows, no components, or no such rule.
+        """
+        if len(rows.energy) < 4 or not self.components or self.rule not in RULES:
+            raise ValueError(
+                f"at least 4 rows, a component and a rule of {', '.join(RULES)} are needed, got "
+                f"{len(rows.energy)}, {len(self.components)} and {self.rule!r}"
+            )
+        half = len(rows.energy) // 2
+        first, second = rows.take(slice(None, half)), rows.take(slice(half, None))
+        for statistic in self.components:
+            statistic.fit(first)
+        widths = [statistic.features(first.take(slice(0, 1))).shape[1] for statistic in self.components]
+        self.known = {"widths": torch.tensor(widths)}
+        sizes = ladder(len(second.energy))
+        table = self._ladder_of(self.features(second), sizes)
+        return {**self.known, "sizes": sizes, "table": table}
+
+    def _ladder_of(self, features: Tensor, sizes: Tensor) -> Tensor:
+        """Median, lower and upper spread of every component at every size: `(L, C, 3)`."""
+        source = torch.Generator().manual_seed(SEED)
+        levels = torch.tensor([0.5, 0.16, 0.84], dtype=torch.float64)
+        rungs = []
+        for n in sizes.long().tolist():
+            drawn = [torch.randperm(len(features), generator=source)[:n] for _ in range(DRAWS)]
+            means = torch.stack([features[index].mean(0) for index in drawn])
+            t = self._logarithms(means, torch.full((DRAWS,), float(n), dtype=torch.float64))
+            middle, low, high = t.quantile(levels, 0)
+            least = LEAST_SPREAD * (1 + middle.abs())
+            below, above = (middle - low).maximum(least), (high - middle).maximum(least)
+            rungs.append(torch.stack([middle, below, above], 1))
+        return torch.stack(rungs)
+
+    def state(self) -> dict[str, Tensor]:
+        """What was learned, that of component i under `i/`."""
+        inner = {f"{i}/{k}": v for i, c in enumerate(self.components) for k, v in c.state().items()}
+        return {**self.known, **inner}
+
+    def load(self, state: dict[str, Tensor]) -> "Combined":
+        """Take what was learned before.
+
+        Args:
+            state: as `state` gave it.
+        """
+        self.known = {name: value for name, value in state.items() if "/" not in name}
+        for i, statistic in enumerate(self.components):
+            under = f"{i}/"
+            statistic.load({k.removeprefix(under): v for k, v in state.items() if k.startswith(under)})
+        return self
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What it was made with, plain data."""
+        return {"components": [described(c) for c in self.components], "rule": self.rule}
+
+    @classmethod
+    def restored(cls, arguments: dict[str, Any]) -> "Combined":
+        """The same before `load`, from its arguments.
+
+        Args:
+            arguments: as the property gave them.
+        """
+        return cls([restored(record) for record in arguments["components"]], arguments["rule"])
+
+    @property
+    def name(self) -> str:
+        """What it is called in a report."""
+        return "combined"
+
+    def features(self, rows: Rows) -> Tensor:
+        """Those of the components side by side: `(N, F)`."""
+        return torch.cat([statistic.features(rows) for statistic in self.components], 1)
+
+    def value(self, means: Tensor, sizes: Tensor) -> Tensor:
+        """The largest |u| or the mean of u^2: `(G, F)`, `(G,)` -> `(G,)`."""
+        u = self.standardised(means, sizes)
+        return u.abs().amax(1) if self.rule == "max" else u.square().mean(1)
+
+    def parts(self, means: Tensor, sizes: Tensor) -> dict[str, Tensor]:
+        """`components`, the u of each: `(G, C)`."""
+        return {"components": self.standardised(means, sizes)}
+
+    def standardised(self, means: Tensor, sizes: Tensor) -> Tensor:
+        """The components in standard deviations of normal groups of the same size: `(G, C)`.
+
+        Args:
+            means: `(G, F)` of features.
+            sizes: `(G,)`.
+        """
+        usual = self._usual(sizes.double())
+        away = self._logarithms(means, sizes) - usual[..., 0]
+        return away / torch.where(away < 0, usual[..., 1], usual[..., 2])
+
+    def _logarithms(self, means: Tensor, sizes: Tensor) -> Tensor:
+        """The components, of positive ones the logarithm: `(G, C)`."""
+        parts = means.split(self.known["widths"].tolist(), 1)
+        values = []
+        for statistic, part in zip(self.components, parts, strict=True):
+            value = statistic.value(part, sizes)
+            values.append(value.clamp(min=LEAST).log() if statistic.positive else value)
+        return torch.stack(values, 1)
+
+    def _usual(self, sizes: Tensor) -> Tensor:
+        """The table at these sizes, medians linear and spreads geometric in log n: `(G, C, 3)`."""
+        rungs, table = self.known["sizes"].log(), self.known["table"]
+        logs = sizes.log().clamp(rungs[0], rungs[-1])
+        after = torch.searchsorted(rungs, logs).clamp(1, max(len(rungs) - 1, 1))
+        before = after - 1
+        after = after.clamp(max=len(rungs) - 1)
+        gap = (rungs[after] - rungs[before]).clamp(min=1e-300)
+        share = ((logs - rungs[before]) / gap)[:, None, None]
+        middle = table[before][..., :1].lerp(table[after][..., :1], share)
+        spread = table[before][..., 1:].log().lerp(table[after][..., 1:].log(), share).exp()
+        return torch.cat([middle, spread], -1)
+
+
+def ladder(rows: int) -> Tensor:
+    """The sizes at which components are standardised: from 1 to half the rows, each half as large again.
+
+    Args:
+        rows: that groups are drawn from.
+    """
+    sizes, n = [], 1.0
+    while n <= max(rows // 2, 1):
+        sizes.append(round(n))
+        n = max(n * LADDER, n + 1)
+    return torch.tensor(sorted(set(sizes)), dtype=torch.float64)
+
+
+def default_statistics(rows: Rows) -> list[Statistic]:
+    """The components for rows like these: divergences of every level, and what needs no latent.
+
+    Args:
+        rows: some of the model's, for their shapes.
+    """
+    found = [
+        Divergence(split, number) for number, level in enumerate(rows.levels) for split in _splits(level)
+    ]
+    if found:
+        return [*found, Typicality()]
+    wide = rows.points[0].numel()
+    shifts = [Projections("points", min(2 * wide, 32))]
+    return [Typicality(), *shifts, *([Stein()] if rows.score is not None else [])]
+
+
+def _splits(level: Level) -> list[str]:
+    shape = level.mean.shape[1:]
+    if len(shape) == 3:
+        suitable = {"location": shape[0] <= WIDEST, "block": min(shape[1:]) > 1, "pair": max(shape[1:]) > 1}
+        return [name for name, suits in suitable.items() if suits]
+    width = shape.numel()
+    suitable = {"whole": width <= WIDEST, "coordinate": width > WIDEST, "pairs": width > WIDEST}
+    return [name for name, suits in suitable.items() if suits]

@@ -1,0 +1,200 @@
+r"""The p-value of a group at its own size, from R held-out normal rows that nothing fitted has seen.
+
+A statistic T of n rows is a function of means of features (`criteria.groups`). Two procedures, both exact for
+every T that is fixed before:
+
+* *disjoint groups*: one fixed random partition of the R rows into k = floor(R / n) groups of n. The group
+  judged is exchangeable with them if it is normal, so p = (1 + #{T_b >= T}) / (k + 1), as for single rows.
+* *permutation*, where 1 / (k + 1) does not resolve what is asked: pool the n rows with the R, draw n of the n +
+  R without replacement, B times: p = (1 + #{T_b >= T}) / (B + 1). If the group is normal, all R + n rows are
+  exchangeable, its own n are one more such draw, and P(p <= alpha) <= alpha at every n.
+
+The pool must hold the group itself, and draws must be without replacement. Drawing from the R rows alone or
+with replacement makes groups that the judged one is not exchangeable with: copies of rows make drawn groups
+differ from fresh ones, all the more the larger n is against R.
+
+Draws stop early (Besag and Clifford 1991): with the h-th draw that reaches T, at draw l, p = h / l, which is
+exact as well. Groups of one size share their draws; one that happens to hold none of the group's rows has the
+same T_b for all, so that a thousand groups cost little more than one.
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Value = Callable[[Tensor, Tensor], Tensor]
+
+SEED = 1991
+BLOCK = 256  # draws at a time
+ENOUGH_EXCEEDED = 20  # draws that reach T, after which there are no more
+LEAST_DRAWS, MOST_DRAWS = 999, 99_999
+MARGIN = 10  # draws are so many times those that would just resolve what is asked
+ROUNDING = 1e-9  # relative; what is nearer than this counts as reaching
+
+
+class GroupPValue(NamedTuple):
+    """What a group's statistic amounts to.
+
+    Args:
+        p: the p-value.
+        smallest: the least it could have been.
+        method: "disjoint groups" or "permutation".
+    """
+
+    p: float
+    smallest: float
+    method: str
+
+
+class Null:
+    """P-values of groups from held-out normal rows.
+
+    Args:
+        features: `(R, F)` of those rows.
+        value: the statistic of means `(G, F)` and sizes `(G,)`.
+        resolution: the p-value that must be reachable: alpha, or alpha over the number of groups where false
+            discoveries among these are controlled.
+        seed: of the partition and the draws; the same gives the same p-values.
+
+    Raises:
+        ValueError: there are no rows, or the resolution is not in (0, 1).
+    """
+
+    def __init__(self, features: Tensor, value: Value, resolution: float = 0.05, seed: int = SEED) -> None:
+        if not len(features):
+            raise ValueError("p-values of groups need held-out normal rows")
+        if not 0 < resolution < 1:
+            raise ValueError(f"resolution must be between 0 and 1, got {resolution!r}")
+        self.features, self.value, self.seed = features, value, seed
+        self.resolution = resolution
+        wanted = math.ceil(MARGIN / resolution) - 1
+        self.draws = min(max(wanted, LEAST_DRAWS), MOST_DRAWS)
+        self._disjoint: dict[int, Tensor] = {}
+        self._blocks: dict[tuple[int, int], _Block] = {}
+
+    def method(self, n: int) -> str:
+        """How a group of n rows is judged.
+
+        Args:
+            n: its size.
+        """
+        return (
+            "permutation"
+            if n > 1 and 1 / (len(self.features) // n + 1) > self.resolution
+            else "disjoint groups"
+        )
+
+    def smallest(self, n: int) -> float:
+        """The least p-value that a group of n rows can have.
+
+        Args:
+            n: its size.
+        """
+        if self.method(n) == "disjoint groups":
+            return 1 / (len(self.features) // n + 1)
+        return max(1 / (self.draws + 1), 1 / math.comb(len(self.features) + n, n))
+
+    def judge(self, group: Tensor) -> GroupPValue:
+        """The p-value of one group.
+
+        Args:
+            group: `(n, F)` features of its rows, n >= 1.
+        """
+        n = len(group)
+        method = self.method(n)
+        statistic = self._value(group.mean(0, keepdim=True), n)[0]
+        reached = statistic - ROUNDING * statistic.abs()
+        if method == "disjoint groups":
+            known = self._partition(n)
+            p = float((1 + (known >= reached).sum()) / (len(known) + 1))
+        else:
+            p = self._permuted(group, reached)
+        return GroupPValue(p, self.smallest(n), method)
+
+    def _value(self, means: Tensor, n: int) -> Tensor:
+        return self.value(means, torch.full((len(means),), float(n), dtype=torch.float64))
+
+    def _partition(self, n: int) -> Tensor:
+        """T of the disjoint groups of n rows."""
+        if n not in self._disjoint:
+            count = len(self.features) // n
+            order = np.random.default_rng([self.seed, 0]).permutation(len(self.features))[: count * n]
+            groups = self.features[torch.from_numpy(order)].reshape(count, n, -1)
+            self._disjoint[n] = self._value(groups.mean(1), n)
+        return self._disjoint[n]
+
+    def _permuted(self, group: Tensor, reached: Tensor) -> float:
+        """Draw until enough have reached T, or to the end."""
+        exceeded = drawn = 0
+        while drawn < self.draws:
+            values = self._draw(group, drawn // BLOCK)[: self.draws - drawn]
+            total = exceeded + torch.cumsum(values >= reached, 0)
+            if total[-1] >= ENOUGH_EXCEEDED:
+                last = drawn + 1 + int(torch.searchsorted(total, ENOUGH_EXCEEDED))
+                return ENOUGH_EXCEEDED / last
+            exceeded, drawn = int(total[-1]), drawn + len(values)
+        return (1 + exceeded) / (self.draws + 1)
+
+    def _draw(self, group: Tensor, number: int) -> Tensor:
+        """T of a block of draws from the pool of a group and the normal rows: `(BLOCK,)`."""
+        n = len(group)
+        if (n, number) not in self._blocks:
+            self._blocks[n, number] = self._prepared(n, number)
+        block = self._blocks[n, number]
+        values = block.values.clone()
+        if len(block.touched):
+            sums = block.sums.index_add(0, block.draw, group[block.member])
+            values[block.touched] = self._value(sums / n, n)
+        return values
+
+    def _prepared(self, n: int, number: int) -> "_Block":
+        """What all groups of n rows have in common in a block of draws."""
+        rows = len(self.features)
+        source = np.random.default_rng([self.seed, n, number])
+        chosen = np.stack([source.choice(rows + n, n, replace=False, shuffle=False) for _ in range(BLOCK)])
+        sums = _sums(self.features, chosen)
+        own = chosen >= rows
+        touched = np.flatnonzero(own.any(1))
+        draw, place = np.nonzero(own[touched])
+        return _Block(
+            self._value(sums / n, n),
+            torch.from_numpy(touched),
+            sums[torch.from_numpy(touched)],
+            torch.from_numpy(draw),
+            torch.from_numpy(chosen[touched][draw, place] - rows),
+        )
+
+
+class _Block(NamedTuple):
+    """Draws that groups of one size share.
+
+    Args:
+        values: T of each draw, right where it holds none of the group's rows.
+        touched: draws that hold some.
+        sums: of features over their normal rows.
+        draw: which of the touched draws each of the group's rows is in,
+        member: and which row it is.
+    """
+
+    values: Tensor
+    touched: Tensor
+    sums: Tensor
+    draw: Tensor
+    member: Tensor
+
+
+def _sums(features: Tensor, chosen: NDArray[np.int64]) -> Tensor:
+    """Sums of features over the rows of each draw that there are: `(B, n)` -> `(B, F)`."""
+    rows = len(features)
+    draw = np.repeat(np.arange(len(chosen)), chosen.shape[1])
+    place = chosen.ravel()
+    there = place < rows
+    where = torch.from_numpy(np.stack([draw[there], place[there]]))
+    ones = torch.ones(where.shape[1], dtype=features.dtype)
+    members = torch.sparse_coo_tensor(where, ones, (len(chosen), rows))
+    return torch.sparse.mm(members, features)
