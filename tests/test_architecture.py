@@ -24,7 +24,7 @@ FLOORS = [
     [
         *("models.base", "models.nets", "models.energies", "models.recurrent"),
         *("models.convolutional", "models.bijections", "models.splines", "models.couplings"),
-        *("models.flow", "models.glow", "models.glowlevels", "models.threads", "adam"),
+        *("models.flow", "models.glow", "models.glowlevels", "models.vae", "models.threads", "adam"),
     ],
     [
         *("objectives", "progress", "training", "criteria.points", "criteria.steps"),
@@ -35,8 +35,9 @@ FLOORS = [
         *("criteria.baselines", "criteria.combined"),
     ],
     [
-        *("arguments", "fitting", "checkpoints", "kinds", "sequencing", "holdout", "information"),
-        *("stream", "contract", "detection", "detectors"),
+        *("arguments", "fitting", "checkpoints", "kinds", "plans", "sequencing", "holdout"),
+        *("information", "stream", "judges", "groupreasons", "groupcontract", "contract"),
+        *("detection", "detectors", "latentdetectors"),
     ],
     ["explanation", "persistence", "pyod"],
     [

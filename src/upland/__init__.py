@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from upland.data.tables import TableEncoder
     from upland.detectors import EnergyDetector
     from upland.explanation import Explanation, ImageExplanation, SequenceExplanation, explain
+    from upland.groupcontract import GroupVerdicts
+    from upland.latentdetectors import FlowDetector, VAEDetector
     from upland.persistence import load, save
     from upland.pyod import as_pyod
 
@@ -28,11 +30,14 @@ __version__ = "0.1.0"
 __all__ = [
     "EnergyDetector",
     "Explanation",
+    "FlowDetector",
+    "GroupVerdicts",
     "ImageEncoder",
     "ImageExplanation",
     "SequenceEncoder",
     "SequenceExplanation",
     "TableEncoder",
+    "VAEDetector",
     "__version__",
     "as_pyod",
     "benjamini_hochberg",
@@ -45,11 +50,14 @@ __all__ = [
 _HOMES = {
     "EnergyDetector": "upland.detectors",
     "Explanation": "upland.explanation",
+    "FlowDetector": "upland.latentdetectors",
+    "GroupVerdicts": "upland.groupcontract",
     "ImageEncoder": "upland.data.images",
     "ImageExplanation": "upland.explanation",
     "SequenceEncoder": "upland.data.steps",
     "SequenceExplanation": "upland.explanation",
     "TableEncoder": "upland.data.tables",
+    "VAEDetector": "upland.latentdetectors",
     "as_pyod": "upland.pyod",
     "benjamini_hochberg": "upland.calibration",
     "conformal_p_values": "upland.calibration",

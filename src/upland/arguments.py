@@ -10,6 +10,9 @@ import numpy as np
 import torch
 from torch import nn
 
+WHOLE = ("patience", "smoothing", "batch_size", "epochs", "frame", "layers", "levels", "depth", "latent")
+"""Arguments that count something, where they are told."""
+
 
 def one_of(table: Mapping[str, Any], name: str, argument: str) -> Any:
     """The entry of this name; raises ValueError with the names there are."""
@@ -45,15 +48,9 @@ def check_numbers(arguments: Mapping[str, Any]) -> None:
         raise ValueError(
             f"model must be a torch module, or a function that makes one for a width, got {model!r}"
         )
-    whole: dict[str, Any] = {"patience": arguments["patience"]}
-    if arguments["smoothing"] != "auto":
-        whole["smoothing"] = arguments["smoothing"]
-    if arguments["batch_size"] is not None:
-        whole["batch_size"] = arguments["batch_size"]
-    if arguments["epochs"] is not None:
-        whole["epochs"] = arguments["epochs"]
-    if arguments["frame"] != "auto":
-        whole["frame"] = arguments["frame"]
+    whole = {
+        name: arguments[name] for name in WHOLE if name in arguments and arguments[name] not in (None, "auto")
+    }
     for name, value in whole.items():
         if not isinstance(value, Integral) or value < 1:
             raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")

@@ -18,19 +18,21 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from upland.arguments import plain_argument
-from upland.calibration import Calibration, Control, Floats, benjamini_hochberg
+from upland.calibration import Calibration, Control, Floats, benjamini_hochberg, check_rate
 from upland.checkpoints import Checkpoint, plan_of
 from upland.contract import OutlierContract
 from upland.data.encoder import Encoder
 from upland.data.encoder import Kind as KindName
 from upland.data.memory import NormalRows
 from upland.fitting import Member, Recipe, check_columns, fit_members, held_out_rows
-from upland.holdout import calibrated, calibration_of
+from upland.groupcontract import GroupContract
+from upland.holdout import calibrated, calibration_of, with_reserve
 from upland.information import told
 from upland.kinds import Kind, Unit, kind_of
 from upland.models.base import EnergyModel
@@ -56,7 +58,7 @@ class Scored(NamedTuple):
     arrange: Callable[[Floats], Floats]
 
 
-class Detector(OutlierContract):
+class Detector(OutlierContract, GroupContract):
     """What every detector does once it is known how a member is made: abstract."""
 
     random_state: Any
@@ -67,6 +69,7 @@ class Detector(OutlierContract):
     time: Any
     id: Any
     progress: bool | Literal["auto"]
+    keep_rows: int
     kind_: KindName
 
     @abstractmethod
@@ -76,6 +79,15 @@ class Detector(OutlierContract):
     @abstractmethod
     def _recipe(self, seed: int, kind: Kind) -> Recipe:
         """Check the constructor's arguments and say how members are made."""
+
+    @abstractmethod
+    def build_model(self, encoder: Encoder, generator: torch.Generator | None = None) -> EnergyModel:
+        """A model for what an encoder makes of the data, with fresh weights.
+
+        Args:
+            encoder: fitted.
+            generator: source of the weights of upland's own model.
+        """
 
     def _settle(self, rows: NormalRows) -> None:
         """Choose what goes by the normal rows as a whole, before any is held out; nothing by default."""
@@ -261,11 +273,7 @@ class Detector(OutlierContract):
         resolve alpha.
         """
         check_is_fitted(self)
-        level: Any = alpha
-        if not isinstance(level, Real) or not 0 < float(level) < 1:
-            raise ValueError(f"alpha must be between 0 and 1, got {alpha!r}")
-        if control not in ("false_alarm", "fdr"):
-            raise ValueError(f"control must be 'false_alarm' or 'fdr', got {control!r}")
+        check_rate(alpha, control)
         unit = self.unit_ if X is None else self._default_unit(self.data_kind(), X)
         known = self.calibrations_[unit]
         if known.smallest_p > alpha:
@@ -310,6 +318,7 @@ class Detector(OutlierContract):
         renewed: dict[Unit, Calibration] = {}
         for unit in self.calibrations_:
             renewed[unit] = calibration_of(unit, [self._scored(X, unit).values.mean(axis=1)], cross=False)
+        self.members_ = [with_reserve(kind, m, X, self.keep_rows) for m in self.members_]
         self.calibrations_, self.criterion_ = renewed, self._criterion(self.data_kind())
         if self.contamination == "auto":
             self.offset_ = self._offset(X)

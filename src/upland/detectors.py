@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -25,26 +25,11 @@ from upland.models.convolutional import ConvolutionalEnergy
 from upland.models.energies import DenseEnergy
 from upland.models.recurrent import RecurrentEnergy
 from upland.objectives import OBJECTIVES
+from upland.plans import Plan, fixed_length
 from upland.sequencing import Series
 
 SMALL_IMAGE = 4_096
 """Values of an image up to which dense layers see its pixels without convolutions below."""
-
-
-class Plan(NamedTuple):
-    """How long and how fast a kind of data is trained on where the user does not say.
-
-    Args:
-        steps: of the optimiser; 0 goes by the number of rows.
-        batch_size: rows, images or windows of a step.
-        learning_rate: of Adam at its highest.
-        noise: sigma, or "auto" by the spacing of neighbours.
-    """
-
-    steps: int
-    batch_size: int
-    learning_rate: float
-    noise: float | Literal["auto"] = "auto"
 
 
 PLANS = {
@@ -53,11 +38,6 @@ PLANS = {
     "series": Plan(500, 16, 4e-3),
     "image": Plan(300, 128, 1e-3, 1.0),
 }
-
-
-def fixed_length(steps: int, rows: int, width: int, a_pass: int) -> int:
-    """So many steps, whatever the rows."""
-    return steps
 
 
 class EnergyDetector(Detector):
@@ -103,6 +83,8 @@ class EnergyDetector(Detector):
         centres: centres of the first term of an image's energy; 1 is the paper's.
         size: (height, width) to bring images to; None refuses images of another size than the first.
         mode: "grey" or "rgb" to bring images to; None refuses a mixture.
+        keep_rows: held-out normal rows or images that are kept, encoded, with the model for verdicts on groups
+            (`score_groups`); 0 keeps none. Of sequences none are.
         model: a module of your own from `(N, D)` encoded rows, or `(N, C, H, W)` images, to `(N,)` energies,
             or a function that makes one for a width D, or shape (C, H, W); for sequences a RecurrentEnergy.
             None is upland's own energy for the kind of data.
@@ -164,6 +146,7 @@ class EnergyDetector(Detector):
         centres: int = 1_024,
         size: tuple[int, int] | None = None,
         mode: Literal["grey", "rgb"] | None = None,
+        keep_rows: int = 2_000,
         model: nn.Module | Callable[[Any], nn.Module] | None = None,
         device: str = "auto",
         progress: bool | Literal["auto"] = "auto",
@@ -190,6 +173,7 @@ class EnergyDetector(Detector):
         self.cell = cell
         self.filters, self.kernel, self.pool, self.centres = filters, kernel, pool, centres
         self.size, self.mode = size, mode
+        self.keep_rows = keep_rows
         self.model = model
         self.device = device
         self.progress = progress
@@ -224,6 +208,7 @@ class EnergyDetector(Detector):
             noise=plan.noise if isinstance(self.noise, str) else float(self.noise),
             encoder=kind.encoder(),
             refer=kind.refer,
+            keeps=int(self.keep_rows),
             length=length if kind.name == "table" else partial(fixed_length, plan.steps),
             epochs=None if self.epochs is None else int(self.epochs),
             batch_size=int(self.batch_size or plan.batch_size),

@@ -45,12 +45,13 @@ SPACING_ROWS = 2_000  # rows whose nearest neighbours set the noise
 # The noise in units of their typical distance, and its bounds.
 SPACINGS, NOISE_LEAST, NOISE_MOST = 1.5, 0.1, 1.0
 PIECE = 65_536  # rows of a piece of a streamed file
+KEPT_NUMBERS, KEPT_LEAST = 1 << 22, 256  # encoded numbers that are kept with a model; rows, however wide
 
 
 References = dict[str, Reference]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Member:
     """An encoder and the model trained on what it encodes, blind to the member's held-out rows.
 
@@ -60,6 +61,10 @@ class Member:
         sigma: scale of the noise.
         history: of the training.
         references: what a criterion compares with, by name.
+        standard: `(S, ...)` encoded rows that statistics of groups learn from; the model has not been trained
+            on them. None where none are kept.
+        reserve: `(R, ...)` encoded rows that groups are compared with: neither training nor `standard` has
+            seen them.
     """
 
     encoder: Encoder
@@ -67,6 +72,8 @@ class Member:
     sigma: float
     history: History
     references: References = field(default_factory=dict)
+    standard: Tensor | None = None
+    reserve: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -80,6 +87,7 @@ class Recipe:
         encoder: an encoder that has seen nothing yet; each member fits a copy.
         refer: `(member, rows, numbers of those seen) -> references`.
         length: `(training rows, encoded dimensions, steps of a pass) -> steps` where no epochs are told.
+        keeps: rows of each sort, at most, that a member keeps for groups and for its criterion.
         epochs: passes over the training rows; None chooses by their number.
         batch_size: rows of a step at most.
         learning_rate: of Adam.
@@ -94,6 +102,7 @@ class Recipe:
     encoder: Encoder
     refer: Callable[[Member, Any, Indices], References]
     length: Callable[[int, int, int], int]
+    keeps: int
     epochs: int | None
     batch_size: int
     learning_rate: float
@@ -253,7 +262,9 @@ def fit_member(
     held = torch.from_numpy(encoder.transform(source.take(checking)))
     history = training.run(batches, held, after_look=after_look, progress=progress)
     _warn_if_unmoved(model, start, history)
-    member = Member(encoder, model, sigma, history)
+    kept = kept_rows(encoder, source, held_out, recipe.keeps, recipe.generator(number, 7))
+    standard = None if kept is None else _some_of(held, len(kept), recipe.generator(number, 8))
+    member = Member(encoder, model, sigma, history, {}, standard, kept)
     return replace(member, references=recipe.refer(member, source, seen))
 
 
@@ -271,6 +282,30 @@ def _some(source: NormalRows, encoder: Encoder, rows: Indices, generator: np.ran
     """Some training rows, encoded."""
     some = generator.choice(rows, min(rows.size, PLACING_ROWS), replace=False)
     return torch.from_numpy(encoder.transform(source.take(np.sort(some))))
+
+
+def kept_rows(
+    encoder: Encoder, source: NormalRows, rows: Indices, most: int, generator: np.random.Generator
+) -> Tensor | None:
+    """Some rows, encoded, to be kept with a model; None where none are.
+
+    Args:
+        encoder: fitted.
+        source: normal rows.
+        rows: the numbers of those that may be kept, sorted.
+        most: how many at most; of wide rows fewer.
+        generator: chooses.
+    """
+    count = min(most, rows.size, max(KEPT_LEAST, KEPT_NUMBERS // encoder.width))
+    if encoder.kind == "sequence" or not count:
+        return None
+    some = np.sort(generator.choice(rows, count, replace=False))
+    return torch.from_numpy(encoder.transform(source.take(some)))
+
+
+def _some_of(rows: Tensor, most: int, generator: np.random.Generator) -> Tensor:
+    """At most so many of the rows; a copy."""
+    return rows[np.sort(generator.choice(len(rows), min(len(rows), most), replace=False))]
 
 
 def _sigma(

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from upland.calibration import Calibration, Floats
 from upland.data.memory import NormalRows
-from upland.fitting import CALIBRATION_MOST, Member
+from upland.fitting import CALIBRATION_MOST, Member, kept_rows
 from upland.kinds import Kind, Unit
 
 
@@ -55,6 +57,22 @@ def calibration_of(unit: Unit, scores: Sequence[Floats], cross: bool) -> Calibra
         return Calibration(scores[0])
     number = np.repeat(np.arange(len(scores)), [len(part) for part in scores])
     return Calibration(np.concatenate(scores), number)
+
+
+def with_reserve(kind: Kind, member: Member, X: Any, most: int) -> Member:
+    """The member with fresh normal data kept to compare groups with.
+
+    Args:
+        kind: how the data are read.
+        member: as fitted.
+        X: normal data that the fit has not seen.
+        most: rows that are kept at most.
+    """
+    if member.reserve is None:
+        return member
+    rows = kind.normal_rows(X)
+    kept = kept_rows(member.encoder, rows, np.arange(rows.n_rows), most, np.random.default_rng(0))
+    return replace(member, reserve=kept)
 
 
 def thinned(values: Floats, most: int) -> Floats:

@@ -21,6 +21,8 @@ A model whose Z is known needs no score: it is fitted by its likelihood, in nats
   [-1/2, 1/2)^D, for numbers that are sigma apart; minus D log sigma it bounds the nats of the discrete
   distribution.
 
+* Evidence: the same of a bound, -ELBO(x + eps), of a VAE (Kingma and Welling, ICLR 2014).
+
 The noise must bridge the gaps between neighbours and no more, as a kernel's bandwidth must:
 `neighbour_spacing` measures them on the training rows alone.
 """
@@ -30,7 +32,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from upland.models.base import EnergyModel
+from upland.models.base import EnergyModel, Variational
 
 Objective = Callable[[EnergyModel, Tensor, float, torch.Generator], Tensor]
 
@@ -82,5 +84,19 @@ def dequantised(model: EnergyModel, x: Tensor, sigma: float, generator: torch.Ge
     return model.energy(x + sigma * noise).mean()
 
 
+def evidence(model: EnergyModel, x: Tensor, sigma: float, generator: torch.Generator) -> Tensor:
+    """Mean of the bound E(x + eps) of a variational model, with one draw of the latent a row: `x (N, ...)` ->
+    scalar.
+    """
+    assert isinstance(model, Variational)
+    noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+    draws = torch.randn((1, x.shape[0], model.latent), generator=generator, device=x.device, dtype=x.dtype)
+    return model.bound(x + sigma * noise, draws).mean()
+
+
 OBJECTIVES: dict[str, Objective] = {"denoising": denoising, "sliced": sliced}
-LIKELIHOODS: dict[str, Objective] = {"likelihood": likelihood, "dequantised": dequantised}
+LIKELIHOODS: dict[str, Objective] = {
+    "likelihood": likelihood,
+    "dequantised": dequantised,
+    "evidence": evidence,
+}

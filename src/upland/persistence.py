@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from upland import __version__
 from upland.arguments import plain_argument
@@ -26,10 +26,13 @@ from upland.data.tables import TableEncoder
 from upland.detection import Detector
 from upland.detectors import EnergyDetector
 from upland.fitting import Member
+from upland.latentdetectors import FlowDetector, VAEDetector
 from upland.tensorfile import TensorFileError, read_tensors, write_tensors
 from upland.training import History
 
-DETECTORS: dict[str, type[EnergyDetector]] = {"EnergyDetector": EnergyDetector}
+DETECTORS: dict[str, type[Detector]] = {
+    detector.__name__: detector for detector in (EnergyDetector, FlowDetector, VAEDetector)
+}
 ENCODERS: dict[str, type[Encoder]] = {
     "table": TableEncoder,
     "sequence": SequenceEncoder,
@@ -71,6 +74,7 @@ def save(detector: Detector, path: str | Path, overwrite: bool = True) -> None:
         for name, reference in member.references.items():
             tensors[f"{number}/reference/{name}/center"] = reference.center.numpy()
             tensors[f"{number}/reference/{name}/whitening"] = reference.whitening.numpy()
+        tensors |= {f"{number}/kept/{name}": rows.numpy() for name, rows in _kept(member).items()}
         members.append(
             {
                 "encoder": schema,
@@ -100,6 +104,12 @@ def save(detector: Detector, path: str | Path, overwrite: bool = True) -> None:
     write_tensors(path, tensors, manifest, overwrite)
 
 
+def _kept(member: Member) -> dict[str, Tensor]:
+    """The rows that a member keeps, by name."""
+    kept = {"standard": member.standard, "reserve": member.reserve}
+    return {name: rows for name, rows in kept.items() if rows is not None}
+
+
 def _plain_arguments(detector: Detector) -> dict[str, Any]:
     arguments = {name: value for name, value in detector.get_params(deep=False).items() if name != "model"}
     seed = arguments["random_state"]
@@ -107,7 +117,7 @@ def _plain_arguments(detector: Detector) -> dict[str, Any]:
     return {name: plain_argument(value) for name, value in arguments.items()}
 
 
-def load(path: str | Path, model: nn.Module | None = None) -> EnergyDetector:
+def load(path: str | Path, model: nn.Module | None = None) -> Detector:
     """Read a detector that `save` wrote; its scores are bit-equal to those of the one that was saved.
 
     Args:
@@ -178,7 +188,7 @@ def _calibration(tensors: Mapping[str, Any], unit: str) -> Calibration:
 
 
 def _member(
-    detector: EnergyDetector,
+    detector: Detector,
     kind: type[Encoder],
     number: int,
     record: Mapping[str, Any],
@@ -200,7 +210,9 @@ def _member(
         )
         for name, unit in record["references"].items()
     }
-    return Member(encoder, module.eval(), record["sigma"], History(**record["history"]), references)
+    kept = {name: torch.from_numpy(rows) for name, rows in _under(tensors, f"{number}/kept/").items()}
+    history = History(**record["history"])
+    return Member(encoder, module.eval(), record["sigma"], history, references, **kept)
 
 
 def _under(tensors: Mapping[str, Any], prefix: str) -> dict[str, Any]:

@@ -49,6 +49,25 @@ def in_blocks(function: Criterion, model: EnergyModel, x: Tensor, sigma: float, 
         sigma: scale of the noise that the model was trained with.
         size: rows of a block.
     """
+    return blocks_of(lambda *given: [function(*given)], model, x, sigma, size)[0]
+
+
+def blocks_of(
+    function: Callable[[EnergyModel, Tensor, float], list[Tensor]],
+    model: EnergyModel,
+    x: Tensor,
+    sigma: float,
+    size: int = BLOCK,
+) -> list[Tensor]:
+    """The same for a function of several results.
+
+    Args:
+        function: `(model, rows, sigma) -> results, each one a row`.
+        model: an energy in evaluation mode.
+        x: `(N, ...)` inputs.
+        sigma: scale of the noise that the model was trained with.
+        size: rows of a block.
+    """
     device = next((p.device for p in model.parameters()), x.device)
     blocks = []
     for block in x.split(size):
@@ -56,5 +75,5 @@ def in_blocks(function: Criterion, model: EnergyModel, x: Tensor, sigma: float, 
         if rows < size:
             block = torch.cat([block, block.new_zeros((size - rows, *block.shape[1:]))])
         with torch.no_grad(), fitting_threads(model, size):
-            blocks.append(function(model, block.to(device), sigma)[:rows].cpu())
-    return torch.cat(blocks)
+            blocks.append([part[:rows].cpu() for part in function(model, block.to(device), sigma)])
+    return [torch.cat(parts) for parts in zip(*blocks, strict=True)]

@@ -61,7 +61,6 @@ class LikelihoodModel(EnergyModel):
 
     @abstractmethod
     def log_prob(self, x: Tensor) -> Tensor:
-        """The density's logarithm, log p(x), in nats: `(N, ...) -> (N,)`."""
         """Log p(x), in nats: `(N, ...) -> (N,)`."""
 
     def energy(self, x: Tensor) -> Tensor:
@@ -87,6 +86,27 @@ class Latent(ABC):
     @abstractmethod
     def latents(self, x: Tensor) -> list[Level]:
         """The latents of each level, the one split off first (the finest) first: `(N, ...)`."""
+
+
+class Variational(EnergyModel, Latent):
+    """An energy that bounds -log p(x) by a mean over draws of a latent: abstract, one method to write.
+
+    Args:
+        latent: numbers of a latent, K.
+    """
+
+    def __init__(self, latent: int) -> None:
+        super().__init__()
+        self.latent = latent
+
+    @abstractmethod
+    def bound(self, x: Tensor, noise: Tensor) -> Tensor:
+        """The energy with the mean taken over some draws, in nats: `(N, ...) -> (N,)`, float64.
+
+        Args:
+            x: `(N, ...)`.
+            noise: `(S, K)`, the same S draws of N(0, I) for every row, or `(S, N, K)`.
+        """
 
 
 class ModuleEnergy(EnergyModel):

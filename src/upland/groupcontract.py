@@ -1,0 +1,371 @@
+r"""Verdicts on whole groups: has this batch, shift, lot or site gone off?
+
+The statistic of a group is a function of its own rows and the fitted detector alone (`upland.judges`); its
+p-value compares it with groups of the same size made of normal rows that neither training nor the statistic
+has seen (`upland.nulls`), and flags keep the rate of false discoveries among the groups judged together. Only
+the first member of a cross-fitted detector judges groups, with the rows that were held out from it.
+
+What a group's verdict is made of is told in the user's own columns (`upland.groupreasons`).
+"""
+
+from __future__ import annotations
+
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import narwhals as nw
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
+
+from upland.calibration import Calibration, Control, Floats, benjamini_hochberg, check_rate
+from upland.criteria.groups import Rows, Statistic
+from upland.data.encoder import Encoder
+from upland.data.frames import as_rows
+from upland.fitting import Member
+from upland.groupreasons import Reasons
+from upland.judges import LEAST_STANDARD, OF_SCORES, STATISTICS, needs_score, readings, yardstick
+from upland.kinds import Kind
+from upland.nulls import GroupPValue, Null
+
+MOST_ROWS = 4_096
+"""Rows by which a larger group is judged, drawn from it with a fixed seed."""
+
+AT_ONCE = 16_384  # rows whose features are in memory at once
+
+
+class GroupVerdicts(NamedTuple):
+    """What is found of each group, in order of first appearance.
+
+    Args:
+        group: `(G,)` the groups' names.
+        size: `(G,)` rows of each.
+        statistic: `(G,)` higher = more anomalous, too good as well as too bad.
+        p_value: `(G,)` of the group at its own size.
+        flag: `(G,)` bool.
+        kind: `(G,)` "marginals" or "dependence": whether columns by themselves are off, or how they go
+            together.
+        columns: for each group the columns or regions that stand out most, first the strangest.
+        smallest_p: `(G,)` the least p-value that a group of this size could have had.
+        method: `(G,)` "disjoint groups" or "permutation", see `upland.nulls`.
+    """
+
+    group: NDArray[Any]
+    size: NDArray[np.int64]
+    statistic: Floats
+    p_value: Floats
+    flag: NDArray[np.bool_]
+    kind: NDArray[np.str_]
+    columns: list[tuple[str, ...]]
+    smallest_p: Floats
+    method: NDArray[np.str_]
+
+    def to_arrow(self) -> pa.Table:
+        """One row a group."""
+        parts = self._asdict() | {"columns": [", ".join(names) for names in self.columns]}
+        return pa.table({name: pa.array(list(values)) for name, values in parts.items()})
+
+    def to_frame(self) -> Any:
+        """The same as a pandas frame.
+
+        Raises:
+            ImportError: pandas is not installed; the message says what to install.
+        """
+        try:
+            import pandas as pd
+        except ImportError:
+            raise ImportError("to_frame needs pandas: pip install 'upland[pandas]'") from None
+        parts = self._asdict() | {"columns": [", ".join(names) for names in self.columns]}
+        return pd.DataFrame(parts)
+
+
+Read = Callable[[Tensor], Rows]
+
+
+def judge_groups(
+    member: Member,
+    x: Tensor,
+    labels: Any,
+    alpha: float,
+    control: Control,
+    statistic: str,
+    reasons: Reasons | None = None,
+) -> GroupVerdicts:
+    """A verdict on every group of encoded rows.
+
+    Args:
+        member: that judges.
+        x: `(N, ...)` the rows.
+        labels: `(N,)` the group of each.
+        alpha: the rate to keep.
+        control: whose rate.
+        statistic: a name of `upland.judges.STATISTICS`.
+        reasons: says what verdicts are made of; None where nobody asks.
+
+    Raises:
+        ValueError: too few normal rows are kept, labels and rows differ in number, or a row has no group.
+    """
+    score = needs_score(member, statistic)
+    known, reserve = yardstick(member, statistic), reserve_of(member)
+
+    def read(rows: Tensor) -> Rows:
+        return readings(member, rows, score)
+
+    return _verdicts(known, read, reserve, x, labels, alpha, control, reasons)
+
+
+def judge_scores(
+    normal: Floats, scores: Floats, labels: Any, alpha: float, control: Control, statistic: str
+) -> GroupVerdicts:
+    """A verdict on every group by anomaly scores alone.
+
+    Args:
+        normal: `(R,)` scores of held-out normal data; half of them teach the statistic.
+        scores: `(N,)`, NaN where there is none.
+        labels: `(N,)` the group of each.
+        alpha: the rate to keep.
+        control: whose rate.
+        statistic: a name of `upland.judges.OF_SCORES`.
+
+    Raises:
+        ValueError: there are too few normal scores, labels and scores differ in number or shape, or one has
+            no group.
+    """
+    if len(normal) < 2 * LEAST_STANDARD:
+        raise ValueError(f"{len(normal)} held-out scores are too few to judge groups: fit on more sequences")
+    mixed = torch.from_numpy(np.random.default_rng(0).permutation(normal))[:, None]
+    x = torch.from_numpy(scores)
+    if x.ndim != 1:
+        raise ValueError(
+            f"groups are of scores (N,), but these are {tuple(x.shape)}: fit with per='sequence'"
+        )
+
+    def read(rows: Tensor) -> Rows:
+        return Rows(rows, rows[:, 0], [])
+
+    half = len(mixed) // 2
+    rows = read(mixed[:half])
+    known = STATISTICS[statistic](rows).fit(rows)
+    return _verdicts(known, read, mixed[half:], x[:, None], labels, alpha, control, None)
+
+
+def _verdicts(
+    known: Statistic,
+    read: Read,
+    reserve: Tensor,
+    x: Tensor,
+    labels: Any,
+    alpha: float,
+    control: Control,
+    reasons: Reasons | None,
+) -> GroupVerdicts:
+    names, numbers = grouped(labels, len(x))
+    count = len(names)
+    null = Null(known.features(read(reserve)), known.value, alpha / count if control == "fdr" else alpha)
+    sizes = np.bincount(numbers, minlength=count)
+    order = np.argsort(numbers, kind="stable")
+    told: list[GroupPValue] = []
+    values: list[float] = []
+    why: list[tuple[str, tuple[str, ...]]] = []
+    for rows in _whole_groups(order, numbers, sizes):
+        seen, of = known.features(read(x[rows])), numbers[rows]
+        for number in np.unique(of):
+            mine = np.flatnonzero(of == number)
+            features = seen[mine]
+            n = torch.tensor([float(len(mine))], dtype=torch.float64)
+            told.append(null.judge(features))
+            values.append(float(known.value(features.mean(0, keepdim=True), n)[0]))
+            why.append(("", ()) if reasons is None else reasons.of(x[rows[mine]]))
+    p, smallest = np.array([v.p for v in told]), np.array([v.smallest for v in told])
+    _warn_of_resolution(smallest, sizes, alpha, control, len(reserve))
+    return GroupVerdicts(
+        group=names,
+        size=sizes,
+        statistic=np.array(values),
+        p_value=p,
+        flag=benjamini_hochberg(p, alpha) if control == "fdr" else p <= alpha,
+        kind=np.array([kind for kind, _ in why]),
+        columns=[columns for _, columns in why],
+        smallest_p=smallest,
+        method=np.array([v.method for v in told]),
+    )
+
+
+def reserve_of(member: Member) -> Tensor:
+    """The normal rows that groups are compared with; raises ValueError where none are kept."""
+    if member.reserve is None or not len(member.reserve):
+        raise ValueError("no normal rows are kept to compare groups with: fit with keep_rows above 0")
+    return member.reserve
+
+
+def grouped(labels: Any, rows: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """The groups in order of first appearance, and the number of each row's.
+
+    Args:
+        labels: `(N,)` of anything that can be told apart.
+        rows: N.
+
+    Raises:
+        ValueError: the numbers differ, there is none, or a row has no group.
+    """
+    found = labels.tolist() if isinstance(labels, np.ndarray) else list(labels)
+    if len(found) != rows:
+        raise ValueError(f"there are {rows} rows, but groups names {len(found)}")
+    if not found:
+        raise ValueError("there are no rows, and so no group to judge")
+    lost = [place for place, label in enumerate(found) if label is None or label != label]
+    if lost:
+        raise ValueError(f"{len(lost)} of {rows} rows have no group, the first is row {lost[0]}")
+    places: dict[Any, int] = {}
+    numbers = np.array([places.setdefault(label, len(places)) for label in found], dtype=np.int64)
+    names = np.empty(len(places), dtype=object)
+    names[:] = list(places)
+    return names, numbers
+
+
+def _whole_groups(
+    order: NDArray[np.int64], numbers: NDArray[np.int64], sizes: NDArray[np.int64]
+) -> Iterator[NDArray[np.int64]]:
+    """Rows of whole groups, some thousand at a time; of a very large group some."""
+    start, waiting = 0, []
+    for number, size in enumerate(sizes.tolist()):
+        mine = order[start : start + size]
+        start += size
+        if size > MOST_ROWS:
+            chosen = np.random.default_rng([size, number]).choice(mine, MOST_ROWS, replace=False)
+            mine = np.sort(chosen)
+        waiting.append(mine)
+        if sum(map(len, waiting)) >= AT_ONCE:
+            yield np.concatenate(waiting)
+            waiting = []
+    if waiting:
+        yield np.concatenate(waiting)
+
+
+def _warn_of_resolution(
+    smallest: Floats, sizes: NDArray[np.int64], alpha: float, control: Control, reserve: int
+) -> None:
+    """Say so where p-values are too coarse for a flag."""
+    coarse = smallest > alpha
+    if coarse.any():
+        warnings.warn(
+            f"{int(coarse.sum())} of {len(sizes)} groups cannot be flagged at alpha = {alpha:g}: with {reserve} "
+            f"normal rows kept to compare with, a group of {int(sizes[coarse][0])} has no p-value below "
+            f"{smallest[coarse][0]:.3g}; fit or calibrate on more rows",
+            stacklevel=4,
+        )
+    elif control == "fdr" and smallest.min() * len(sizes) > alpha:
+        least = int(np.ceil(smallest.min() * len(sizes) / alpha))
+        warnings.warn(
+            f"among {len(sizes)} groups at least {least} must be off before any can be flagged at a false "
+            f"discovery rate of {alpha:g}: the smallest p-value is {smallest.min():.3g}",
+            stacklevel=4,
+        )
+
+
+class GroupContract(ABC):
+    """The face for groups, for detectors: abstract."""
+
+    members_: list[Member]
+    unit_: str
+    encoder_: Encoder
+    calibrations_: Mapping[Any, Calibration]
+
+    @abstractmethod
+    def data_kind(self) -> Kind:
+        """How the data of the fit are read."""
+
+    @abstractmethod
+    def anomaly_score(self, X: Any) -> Floats:
+        """How anomalous the data are."""
+
+    def score_groups(
+        self,
+        X: Any,
+        groups: Any,
+        alpha: float = 0.05,
+        control: Control = "fdr",
+        statistic: str = "auto",
+    ) -> GroupVerdicts:
+        """Judge whole groups of rows, images or sequences.
+
+        Args:
+            X: data like those of the fit; or the path of a file or folder.
+            groups: `(N,)` the group of each, or the name of a column of X that is no feature.
+            alpha: the rate that is kept, in (0, 1).
+            control: "fdr" keeps the share of flagged groups that are normal; "false_alarm" the share of
+                normal groups that are flagged.
+            statistic: "auto" combines what fits the model; "divergence" (KL of latents), "geometric",
+                "typicality", "likelihood", "projections" (Kolmogorov-Smirnov), "kernel" (maximum mean
+                discrepancy), "stein" (the model's own score).
+
+        Returns:
+            A verdict for each group, in order of first appearance.
+
+        Raises:
+            TypeError: the statistic is of latents, and the model has none.
+            ValueError: an argument is none of these; the column is a feature or is missing; a row has no
+                group; too few normal rows were kept.
+        """
+        check_is_fitted(self)
+        check_rate(alpha, control)
+        kind, member = self.data_kind(), self.members_[0]
+        if kind.name == "sequence":
+            return self._sequences_in_groups(X, groups, alpha, control, statistic)
+        by = groups if isinstance(groups, str) else None
+        x, labels = [], []
+        for piece in kind.pieces(X, member.encoder):
+            if by is not None:
+                labels += labels_in(piece, by, member.encoder)
+            x.append(torch.from_numpy(member.encoder.transform(piece)))
+        return judge_groups(
+            member, torch.cat(x), groups if by is None else labels, alpha, control, statistic, Reasons(member)
+        )
+
+    def _sequences_in_groups(
+        self, X: Any, groups: Any, alpha: float, control: Control, statistic: str
+    ) -> GroupVerdicts:
+        """The same for sequences, by the distribution of their anomaly scores."""
+        if statistic not in OF_SCORES:
+            names = ", ".join(map(repr, OF_SCORES))
+            raise TypeError(f"groups of sequences are judged by their scores: statistic is one of {names}")
+        if isinstance(groups, str):
+            raise ValueError("name the group of each sequence in an array: groups=[...], one a sequence")
+        unit = self.unit_
+        scores = self.anomaly_score(X)
+        if unit == "step":
+            warnings.warn(
+                "time steps depend on each other, so the p-values of their groups are approximate",
+                stacklevel=3,
+            )
+        known = self.calibrations_[unit]
+        own = known.scores if known.folds is None else known.scores[known.folds == known.folds[0]]
+        return judge_scores(own, scores, groups, alpha, control, statistic)
+
+
+def labels_in(piece: Any, column: str, encoder: Encoder) -> list[Any]:
+    """The values of a column that names groups.
+
+    Args:
+        piece: a table.
+        column: its name.
+        encoder: of the detector.
+
+    Raises:
+        ValueError: it is a feature, or there is no such column.
+    """
+    if column in encoder.inputs:
+        raise ValueError(
+            f"column {column!r} is a feature of this detector: fit with ignore=[{column!r}] to name groups by it"
+        )
+    rows = as_rows(piece)
+    if rows.naming == "none" or column not in rows.names:
+        there = ", ".join(map(repr, rows.names[:8])) if rows.naming != "none" else "no names"
+        raise ValueError(f"there is no column {column!r} to name groups by; the table has {there}")
+    values: list[Any] = nw.from_native(piece, eager_only=True)[column].to_list()
+    return values

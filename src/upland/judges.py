@@ -1,0 +1,251 @@
+r"""What rows and groups of rows are judged by where a model has latents, or a likelihood.
+
+A member's yardsticks (statistics of groups, `upland.criteria.groups`) are learned from rows that it was not
+trained on and that do not calibrate. Of a single row, a group of one, they are criteria of points:
+
+* likelihood: the energy, -log p(x) or its bound, in nats;
+* typicality: |E(x) - mean E|, in nats (Nalisnick et al. 2019);
+* divergence: the KL of one latent's many small parts from those of normal rows (KLODS, arXiv 2002.03328), the
+  largest of its splits in standard deviations of normal rows;
+* complexity: the energy less the nats that a lossless compressor needs (Serrà et al., ICLR 2020);
+* combined: the largest of divergence, typicality and complexity, each in standard deviations.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import log
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from upland.criteria.baselines import Kernel, Likelihood, Projections, Stein, Typicality
+from upland.criteria.combined import Combined, default_statistics
+from upland.criteria.groups import Divergence, Rows, Sphericity, Statistic
+from upland.criteria.points import blocks_of
+from upland.data.images import ImageEncoder
+from upland.fitting import Member
+from upland.kinds import RECONSTRUCTION, Floats, Judge
+from upland.models.base import EnergyModel, Latent, Level
+
+LEAST_STANDARD = 8
+"""Rows that a yardstick is learned from, at least."""
+
+
+def readings(member: Member, x: Tensor, score: bool = False) -> Rows:
+    """What a member's model says of encoded rows, on the CPU.
+
+    Args:
+        member: as fitted.
+        x: `(N, ...)`.
+        score: whether the gradient of log p is wanted.
+    """
+    shapes: list[Level] = []
+
+    def read(model: EnergyModel, block: Tensor, sigma: float) -> list[Tensor]:
+        levels = model.latents(block) if isinstance(model, Latent) else []
+        unit = 1.0 if levels else sigma**2
+        found = [model.energy(block).double() / unit]
+        if score:
+            found.append((model.reconstruct(block) - block).double() / sigma**2)
+        shapes[:] = levels
+        return found + [part for level in levels for part in level if part is not None]
+
+    parts = blocks_of(read, member.model, x, member.sigma)
+    energy, rest = parts[0], parts[1 + score :]
+    levels = []
+    for level in shapes:
+        variance = rest[1] if level.variance is not None else None
+        levels.append(Level(rest[0], variance))
+        rest = rest[1 if variance is None else 2 :]
+    return Rows(x, energy, levels, parts[1] if score else None)
+
+
+@dataclass
+class Complexity(Statistic):
+    """The energy less the compressed length, in nats, of groups its mean; images of whole numbers only.
+
+    The length stands in `Rows.points`, one number a row.
+    """
+
+    positive = False
+
+    def features(self, rows: Rows) -> Tensor:
+        """Energy less length: `(N, 1)`."""
+        return (rows.energy - rows.points.double())[:, None]
+
+    def value(self, means: Tensor, sizes: Tensor) -> Tensor:
+        """The mean: `(G, 1)`, `(G,)` -> `(G,)`."""
+        return means[:, 0]
+
+
+def _auto(rows: Rows) -> Statistic:
+    return Combined(default_statistics(rows))
+
+
+def _divergence(rows: Rows) -> Statistic:
+    splits = [part for part in default_statistics(rows) if isinstance(part, Divergence)]
+    return Combined(splits)
+
+
+def _geometric(rows: Rows) -> Statistic:
+    splits = [part for part in default_statistics(rows) if isinstance(part, Divergence)]
+    return Combined([Sphericity(part.split, part.level) for part in splits])
+
+
+STATISTICS: Mapping[str, Callable[[Rows], Statistic]] = {
+    "auto": _auto,
+    "divergence": _divergence,
+    "geometric": _geometric,
+    "typicality": lambda rows: Typicality(),
+    "likelihood": lambda rows: Likelihood(),
+    "projections": lambda rows: Projections("latents" if rows.levels else "points"),
+    "kernel": lambda rows: Kernel("latents" if rows.levels else "points"),
+    "stein": lambda rows: Stein(),
+}
+"""Statistics of groups by the names that users give; "auto" is the combination that fits the model."""
+OF_LATENTS = ("divergence", "geometric")
+OF_SCORES = ("auto", "typicality", "likelihood", "projections")
+"""What needs no more than an anomaly score of each."""
+
+_known: WeakKeyDictionary[Member, dict[str, Statistic]] = WeakKeyDictionary()
+
+
+def yardstick(member: Member, name: str) -> Statistic:
+    """A statistic, learned from the rows that a member keeps for that; from then on remembered.
+
+    Args:
+        member: as fitted.
+        name: one of `STATISTICS`.
+
+    Raises:
+        ValueError: the member keeps too few rows, or there is no such statistic.
+        TypeError: it is of latents, and the model has none.
+    """
+    if name not in STATISTICS:
+        raise ValueError(f"statistic must be one of {', '.join(map(repr, STATISTICS))}, got {name!r}")
+    if name in OF_LATENTS and not isinstance(member.model, Latent):
+        raise TypeError(
+            f"{name!r} is of latents, and {type(member.model).__name__} has none: use a FlowDetector or a "
+            "VAEDetector, or statistic='auto', 'typicality', 'projections', 'kernel' or 'stein'"
+        )
+    remembered = _known.setdefault(member, {})
+    if name not in remembered:
+        rows = standard_readings(member, needs_score(member, name))
+        remembered[name] = STATISTICS[name](rows).fit(rows)
+    return remembered[name]
+
+
+def needs_score(member: Member, name: str) -> bool:
+    """Whether a statistic goes by the gradient of log p.
+
+    Args:
+        member: as fitted.
+        name: one of `STATISTICS`.
+    """
+    return name == "stein" or (name == "auto" and not isinstance(member.model, Latent))
+
+
+def standard_readings(member: Member, score: bool = False) -> Rows:
+    """What a member's model says of the rows kept to learn from.
+
+    Args:
+        member: as fitted.
+        score: as in `readings`.
+
+    Raises:
+        ValueError: there are too few.
+    """
+    if member.standard is None or len(member.standard) < LEAST_STANDARD:
+        kept = 0 if member.standard is None else len(member.standard)
+        raise ValueError(
+            f"{kept} normal rows are kept with the model, and it takes {LEAST_STANDARD}: fit with keep_rows "
+            "above that, and on more rows"
+        )
+    return readings(member, member.standard, score)
+
+
+def of_one(name: str) -> Judge:
+    """The criterion of points that a statistic of groups is for a group of one.
+
+    Args:
+        name: one of `STATISTICS`.
+    """
+
+    def judge(member: Member, x: Tensor) -> Floats:
+        statistic = yardstick(member, name)
+        return _each(statistic, readings(member, x))
+
+    return judge
+
+
+def likelihood(member: Member, x: Tensor) -> Floats:
+    """The energy in nats: `(N, ...)` -> `(N,)`."""
+    found: Floats = readings(member, x).energy.numpy()
+    return found
+
+
+def complexity(member: Member, x: Tensor) -> Floats:
+    """The energy less the compressed length in nats: `(N, C, H, W)` -> `(N,)`."""
+    return likelihood(member, x) - lengths(member, x)
+
+
+def combined(member: Member, x: Tensor) -> Floats:
+    """The largest of the divergences, typicality and complexity, each in standard deviations of normal rows:
+    `(N, C, H, W)` -> `(N,)`.
+    """
+    remembered = _known.setdefault(member, {})
+    if "complexity" not in remembered:
+        standard = standard_readings(member)
+        known = torch.from_numpy(lengths(member, standard.points))
+        remembered["complexity"] = Combined([Complexity()]).fit(standard._replace(points=known))
+    rows = readings(member, x)
+    parts = [_each(yardstick(member, "auto"), rows)]
+    parts.append(_each(remembered["complexity"], rows._replace(points=torch.from_numpy(lengths(member, x)))))
+    most: Floats = np.max(parts, axis=0)
+    return most
+
+
+def lengths(member: Member, x: Tensor) -> Floats:
+    """Nats that a lossless compressor (DEFLATE over differences of neighbours) needs for images: `(N,)`."""
+    encoder = member.encoder
+    assert isinstance(encoder, ImageEncoder)
+    pixels = encoder.decode(x.numpy())
+    return np.array([8 * log(2) * _compressed(image) for image in pixels], dtype=np.float64)
+
+
+def _compressed(image: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> int:
+    """Bytes; the shorter of the differences to the left and to the one above."""
+    raw = np.ascontiguousarray(image).view(np.uint8).reshape(*image.shape[:2], -1)
+    across, down = np.diff(raw, axis=1, prepend=0), np.diff(raw, axis=0, prepend=0)
+    return min(len(zlib.compress(part.tobytes(), 9)) for part in (raw, across, down))
+
+
+def _each(statistic: Statistic, rows: Rows) -> Floats:
+    """A statistic of every row by itself."""
+    found = [
+        statistic.value(part, torch.ones(len(part), dtype=torch.float64))
+        for part in statistic.features(rows).split(256)
+    ]
+    values: Floats = torch.cat(found).numpy()
+    return values
+
+
+FLOW_TABLES: Mapping[str, Judge] = {
+    "likelihood": likelihood,
+    "typicality": of_one("typicality"),
+    "divergence": of_one("divergence"),
+}
+FLOW_IMAGES: Mapping[str, Judge] = {
+    "combined": combined,
+    "divergence": of_one("divergence"),
+    "likelihood": likelihood,
+    "typicality": of_one("typicality"),
+    "complexity": complexity,
+}
+VAE_TABLES: Mapping[str, Judge] = {"reconstruction": RECONSTRUCTION, **FLOW_TABLES}
+VAE_IMAGES: Mapping[str, Judge] = {"reconstruction": RECONSTRUCTION, **FLOW_IMAGES}
