@@ -318,7 +318,7 @@ class Detector(OutlierContract, GroupContract):
         renewed: dict[Unit, Calibration] = {}
         for unit in self.calibrations_:
             renewed[unit] = calibration_of(unit, [self._scored(X, unit).values.mean(axis=1)], cross=False)
-        self.members_ = [with_reserve(kind, m, X, self.keep_rows) for m in self.members_]
+        self.members_ = [with_reserve(self.data_kind(), m, X, self.keep_rows) for m in self.members_]
         self.calibrations_, self.criterion_ = renewed, self._criterion(self.data_kind())
         if self.contamination == "auto":
             self.offset_ = self._offset(X)
