@@ -113,7 +113,8 @@ class InvertibleLinear(Bijection):
         lower, upper = self._factors()
         h = z[:, self.permutation.argsort()].T
         h = torch.linalg.solve_triangular(lower, h, upper=False, unitriangular=True)
-        return torch.linalg.solve_triangular(upper, h, upper=True).T
+        x: Tensor = torch.linalg.solve_triangular(upper, h, upper=True)
+        return x.T
 
     def _factors(self) -> tuple[Tensor, Tensor]:
         """L with ones and U with r on the diagonal."""

@@ -36,18 +36,18 @@ class AffineCoupling(Bijection):
         self, width: int, hidden: Sequence[int] = (64,), generator: torch.Generator | None = None
     ) -> None:
         super().__init__()
-        self.half = width // 2
-        self.net = Body(self.half, hidden, 2 * (width - self.half), generator)
+        self.kept = width // 2
+        self.net = Body(self.kept, hidden, 2 * (width - self.kept), generator)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """`x (N, D)` -> `z (N, D)`, `ladj (N,)`."""
-        a, b = x[:, : self.half], x[:, self.half :]
+        a, b = x[:, : self.kept], x[:, self.kept :]
         s, t = self._terms(a)
         return torch.cat([a, b * s.exp() + t], 1), s.sum(1)
 
     def inverse(self, z: Tensor) -> Tensor:
         """`z (N, D)` -> `x (N, D)`."""
-        a, b = z[:, : self.half], z[:, self.half :]
+        a, b = z[:, : self.kept], z[:, self.kept :]
         s, t = self._terms(a)
         return torch.cat([a, (b - t) * (-s).exp()], 1)
 
@@ -77,19 +77,19 @@ class SplineCoupling(Bijection):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        self.half, self.bound = width // 2, bound
-        self.shape = (width - self.half, 3 * bins - 1)
-        self.net = Body(self.half, hidden, self.shape[0] * self.shape[1], generator)
+        self.kept, self.bound = width // 2, bound
+        self.shape = (width - self.kept, 3 * bins - 1)
+        self.net = Body(self.kept, hidden, self.shape[0] * self.shape[1], generator)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """`x (N, D)` -> `z (N, D)`, `ladj (N,)`."""
-        a, b = x[:, : self.half], x[:, self.half :]
+        a, b = x[:, : self.kept], x[:, self.kept :]
         z, log_slope = self._spline(a).forward(b)
         return torch.cat([a, z], 1), log_slope.sum(1)
 
     def inverse(self, z: Tensor) -> Tensor:
         """`z (N, D)` -> `x (N, D)`."""
-        a, b = z[:, : self.half], z[:, self.half :]
+        a, b = z[:, : self.kept], z[:, self.kept :]
         return torch.cat([a, self._spline(a).inverse(b)], 1)
 
     def _spline(self, a: Tensor) -> Spline:
