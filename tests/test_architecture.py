@@ -32,8 +32,14 @@ FLOORS = [
         ),
         "adam",
     ],
-    ["objectives", "progress", "training", "criteria.points", "criteria.steps", "calibration"],
-    ["criteria.evidence", "criteria.channels", "criteria.shares"],
+    [
+        *("objectives", "progress", "training", "criteria.points", "criteria.steps"),
+        *("criteria.gaussians", "criteria.splits", "calibration", "nulls"),
+    ],
+    [
+        *("criteria.evidence", "criteria.channels", "criteria.shares"),
+        *("criteria.groups", "criteria.baselines", "criteria.combined"),
+    ],
     [
         *("arguments", "fitting", "checkpoints", "kinds", "sequencing", "holdout", "information", "stream"),
         *("contract", "detection", "detectors"),

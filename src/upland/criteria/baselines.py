@@ -186,7 +186,8 @@ class Kernel(Statistic):
 
     def value(self, means: Tensor, sizes: Tensor) -> Tensor:
         """|mean - reference mean|^2: `(G, 2 M)`, `(G,)` -> `(G,)`."""
-        return (means - self.known["mean"]).square().sum(-1)
+        away = means - self.known["mean"]
+        return away.square().sum(-1)
 
 
 @dataclass
