@@ -5,9 +5,9 @@ every T that is fixed before:
 
 * *disjoint groups*: one fixed random partition of the R rows into k = floor(R / n) groups of n. The group
   judged is exchangeable with them if it is normal, so p = (1 + #{T_b >= T}) / (k + 1), as for single rows.
-* *permutation*, where 1 / (k + 1) does not resolve what is asked: pool the n rows with the R, draw n of the n +
-  R without replacement, B times: p = (1 + #{T_b >= T}) / (B + 1). If the group is normal, all R + n rows are
-  exchangeable, its own n are one more such draw, and P(p <= alpha) <= alpha at every n.
+* *permutation*, where 1 / (k + 1) does not resolve what is asked: pool the n rows with the R, draw n of the n
+  + R without replacement, B times: p = (1 + #{T_b >= T}) / (B + 1). If the group is normal, all R + n rows
+  are exchangeable, its own n are one more such draw, and P(p <= alpha) <= alpha at every n.
 
 The pool must hold the group itself, and draws must be without replacement. Drawing from the R rows alone or
 with replacement makes groups that the judged one is not exchangeable with: copies of rows make drawn groups
@@ -25,6 +25,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 from torch import Tensor
 
 Value = Callable[[Tensor, Tensor], Tensor]
@@ -111,7 +112,7 @@ class Null:
         reached = statistic - ROUNDING * statistic.abs()
         if method == "disjoint groups":
             known = self._partition(n)
-            p = float((1 + (known >= reached).sum()) / (len(known) + 1))
+            p = (1 + int((known >= reached).sum())) / (len(known) + 1)
         else:
             p = self._permuted(group, reached)
         return GroupPValue(p, self.smallest(n), method)
@@ -194,7 +195,5 @@ def _sums(features: Tensor, chosen: NDArray[np.int64]) -> Tensor:
     draw = np.repeat(np.arange(len(chosen)), chosen.shape[1])
     place = chosen.ravel()
     there = place < rows
-    where = torch.from_numpy(np.stack([draw[there], place[there]]))
-    ones = torch.ones(where.shape[1], dtype=features.dtype)
-    members = torch.sparse_coo_tensor(where, ones, (len(chosen), rows))
-    return torch.sparse.mm(members, features)
+    members = csr_array((np.ones(there.sum()), (draw[there], place[there])), shape=(len(chosen), rows))
+    return torch.from_numpy(members @ features.numpy())

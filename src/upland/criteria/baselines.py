@@ -19,6 +19,7 @@ Each is a function of means over the group's rows, as `criteria.groups` has it.
   rows are told by projections of xi on a few orthogonal directions.
 """
 
+import math
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Literal
@@ -182,7 +183,7 @@ class Kernel(Statistic):
     def features(self, rows: Rows) -> Tensor:
         """Cosines and sines: `(N, 2 M)`."""
         angle = flat(rows, self.place) @ self.known["frequencies"]
-        return torch.cat([angle.cos(), angle.sin()], 1) / self.frequencies**0.5
+        return torch.cat([angle.cos(), angle.sin()], 1) / math.sqrt(self.frequencies)
 
     def value(self, means: Tensor, sizes: Tensor) -> Tensor:
         """|mean - reference mean|^2: `(G, 2 M)`, `(G,)` -> `(G,)`."""

@@ -27,41 +27,11 @@ from upland.models.base import Level
 Rule = Literal["max", "squares"]
 RULES = ("max", "squares")
 
-STATISTICS: dict[str, type[Statistic]] = {
-    "divergence": Divergence,
-    "sphericity": Sphericity,
-    "isotropy": Isotropy,
-    "likelihood": Likelihood,
-    "typicality": Typicality,
-    "projections": Projections,
-    "kernel": Kernel,
-    "stein": Stein,
-}
-
 DRAWS = 400  # groups at each rung of the ladder
 LADDER = 1.5  # ratio of neighbouring sizes
 SEED = 2002_03328
 LEAST = 1e-12  # of a positive statistic, before its logarithm
 LEAST_SPREAD = 1e-9  # in units of 1 + |median|
-
-
-def described(statistic: Statistic) -> dict[str, Any]:
-    """What a statistic is, as plain data; `restored` makes it again.
-
-    Args:
-        statistic: one of `STATISTICS`.
-    """
-    names = {kind: name for name, kind in STATISTICS.items()}
-    return {"statistic": names[type(statistic)], "arguments": statistic.arguments}
-
-
-def restored(record: dict[str, Any]) -> Statistic:
-    """A statistic of the plain data that `described` gave, before `load`.
-
-    Args:
-        record: name and arguments.
-    """
-    return STATISTICS[record["statistic"]](**record["arguments"])
 
 
 @dataclass
@@ -137,15 +107,6 @@ class Combined(Statistic):
     def arguments(self) -> dict[str, Any]:
         """What it was made with, plain data."""
         return {"components": [described(c) for c in self.components], "rule": self.rule}
-
-    @classmethod
-    def restored(cls, arguments: dict[str, Any]) -> "Combined":
-        """The same before `load`, from its arguments.
-
-        Args:
-            arguments: as the property gave them.
-        """
-        return cls([restored(record) for record in arguments["components"]], arguments["rule"])
 
     @property
     def name(self) -> str:
@@ -236,3 +197,38 @@ def _splits(level: Level) -> list[str]:
     width = shape.numel()
     suitable = {"whole": width <= WIDEST, "coordinate": width > WIDEST, "pairs": width > WIDEST}
     return [name for name, suits in suitable.items() if suits]
+
+
+STATISTICS: dict[str, type[Statistic]] = {
+    "divergence": Divergence,
+    "sphericity": Sphericity,
+    "isotropy": Isotropy,
+    "likelihood": Likelihood,
+    "typicality": Typicality,
+    "projections": Projections,
+    "kernel": Kernel,
+    "stein": Stein,
+    "combined": Combined,
+}
+
+
+def described(statistic: Statistic) -> dict[str, Any]:
+    """What a statistic is, as plain data; `restored` makes it again.
+
+    Args:
+        statistic: one of `STATISTICS`.
+    """
+    names = {kind: name for name, kind in STATISTICS.items()}
+    return {"statistic": names[type(statistic)], "arguments": statistic.arguments}
+
+
+def restored(record: dict[str, Any]) -> Statistic:
+    """A statistic of the plain data that `described` gave, before `load`.
+
+    Args:
+        record: name and arguments.
+    """
+    arguments = dict(record["arguments"])
+    if "components" in arguments:
+        arguments["components"] = [restored(part) for part in arguments["components"]]
+    return STATISTICS[record["statistic"]](**arguments)

@@ -138,7 +138,7 @@ class Statistic(ABC):
         """The statistic of groups from the means of features `(G, F)` and the sizes `(G,)`: `(G,)`."""
 
     def parts(self, means: Tensor, sizes: Tensor) -> dict[str, Tensor]:
-        """What the value is made of, by name: `(G,)` or `(G, K)` each; nothing, unless a statistic says so."""
+        """What the value is made of, by name: `(G,)` or `(G, K)` each; nothing by default."""
         return {}
 
 
@@ -166,12 +166,12 @@ class Moments(NamedTuple):
     Args:
         mean: `(G, K, d)`.
         covariance: `(G, K, d, d)`, shrunk.
-        count: `(G,)` vectors of each.
+        vectors: `(G,)` that each is from.
     """
 
     mean: Tensor
     covariance: Tensor
-    count: Tensor
+    vectors: Tensor
 
 
 @dataclass
@@ -292,12 +292,12 @@ class Divergence(OfVectors):
         each = marginals(moments.mean, moments.covariance)
         k, d = each.shape[1:]
         value = divergence_from_standard(moments.mean, moments.covariance).sum(-1)
-        enough = moments.count >= ENOUGH * d
+        enough = moments.vectors >= ENOUGH * d
         return {
             "dependence": total_correlation(moments.covariance).sum(-1),
             "marginals": each.sum((-1, -2)),
             "columns": each.flatten(1),
-            "excess": torch.where(enough, value - k * null_mean(moments.count, d), value),
+            "excess": torch.where(enough, value - k * null_mean(moments.vectors, d), value),
         }
 
 
