@@ -170,7 +170,7 @@ class Pictures:
     owner: str
     name: ClassVar[Literal["image"]] = "image"
     units: ClassVar[tuple[Unit, ...]] = ("image",)
-    criteria: ClassVar[tuple[str, ...]] = ("energy", "reconstruction")
+    criteria: ClassVar[tuple[str, ...]] = ("reconstruction", "energy")
 
     def by(self, criterion: str, unit: Unit) -> str:
         """What the user says, or the first."""
