@@ -73,8 +73,14 @@ class Kind(Protocol):
     def pieces(self, X: Any, encoder: Any) -> Iterator[Any]:
         """New data in pieces."""
 
+    def fresh(self, X: Any, encoder: Any, unit: Unit) -> Iterator[Any]:
+        """Normal data that calibrate such units, in pieces: cut as those that a fit holds out."""
+
     def unit(self, piece: Any) -> Unit:
         """What the user expects one score of."""
+
+    def unit_of_rows(self, rows: Any) -> Unit:
+        """The same of normal rows."""
 
     def judge(self, criterion: str, member: Member, piece: Any, unit: Unit) -> Floats:
         """A member's number for each unit: `(units,)`."""
@@ -131,7 +137,15 @@ class Tables:
         else:
             yield X
 
+    def fresh(self, X: Any, encoder: TableEncoder, unit: Unit) -> Iterator[Any]:
+        """As any other."""
+        return self.pieces(X, encoder)
+
     def unit(self, piece: Any) -> Unit:
+        """A row."""
+        return "row"
+
+    def unit_of_rows(self, rows: NormalRows) -> Unit:
         """A row."""
         return "row"
 
@@ -195,7 +209,15 @@ class Pictures:
         for start in range(0, len(images), at_once):
             yield images.select(np.arange(start, min(start + at_once, len(images))))
 
+    def fresh(self, X: Any, encoder: ImageEncoder, unit: Unit) -> Iterator[Any]:
+        """As any other."""
+        return self.pieces(X, encoder)
+
     def unit(self, piece: Any) -> Unit:
+        """An image."""
+        return "image"
+
+    def unit_of_rows(self, rows: NormalRows) -> Unit:
         """An image."""
         return "image"
 
