@@ -16,8 +16,7 @@ it does so in good approximation, without a proof. Both are multiples of 1 / (n 
 """
 
 from dataclasses import dataclass
-from numbers import Real
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -33,22 +32,6 @@ OF_STEPS = (
     "approximate: a step of a new series like the held-out windows; steps of one series depend on each other"
 )
 """What stands for a guarantee where the units are the steps of sequences."""
-
-
-def check_rate(alpha: Any, control: Any) -> None:
-    """Refuse a rate that makes no sense.
-
-    Args:
-        alpha: the rate to keep.
-        control: whose.
-
-    Raises:
-        ValueError: alpha is not between 0 and 1, or control is neither.
-    """
-    if not isinstance(alpha, Real) or not 0 < float(alpha) < 1:
-        raise ValueError(f"alpha must be between 0 and 1, got {alpha!r}")
-    if control not in ("false_alarm", "fdr"):
-        raise ValueError(f"control must be 'false_alarm' or 'fdr', got {control!r}")
 
 
 def _at_least(reference: Floats, values: Floats) -> NDArray[np.int64]:

@@ -20,16 +20,19 @@ class OutlierContract(OutlierMixin, BaseEstimator, ABC):
         """How anomalous data are, higher = worse."""
 
     @abstractmethod
-    def offset_of(self, X: Any) -> float:
-        """What `decision_function` subtracts for such data, in the units and the sign of `score_samples`."""
+    def scores_and_offset(self, X: Any) -> tuple[Floats, float]:
+        """The anomaly scores, and what `decision_function` subtracts for such data, in the units and the
+        sign of `score_samples`.
+        """
 
     def score_samples(self, X: Any) -> Floats:
         """The anomaly score with scikit-learn's sign, higher = more normal: `(N, M) -> (N,)`."""
-        return -self.anomaly_score(X)
+        return _higher_is_normal(self.anomaly_score(X))
 
     def decision_function(self, X: Any) -> Floats:
         """`score_samples - offset_`, negative for outliers: `(N, M) -> (N,)`."""
-        return self.score_samples(X) - self.offset_of(X)
+        scores, offset = self.scores_and_offset(X)
+        return _higher_is_normal(scores) - offset
 
     def predict(self, X: Any) -> NDArray[np.int64]:
         """+1 for inliers, -1 for outliers: `(N, M) -> (N,)`."""
@@ -44,3 +47,7 @@ class OutlierContract(OutlierMixin, BaseEstimator, ABC):
         tags.input_tags.categorical = True
         tags.input_tags.string = True
         return tags
+
+
+def _higher_is_normal(anomaly_score: Floats) -> Floats:
+    return -anomaly_score

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from upland.arguments import plain_argument
-from upland.calibration import Calibration, Control, Floats, benjamini_hochberg, check_rate
+from upland.arguments import check_rate, plain_argument
+from upland.calibration import Calibration, Control, Floats, benjamini_hochberg
 from upland.checkpoints import Checkpoint, plan_of
 from upland.contract import OutlierContract
 from upland.data.encoder import Encoder
@@ -32,7 +32,7 @@ from upland.data.encoder import Kind as KindName
 from upland.data.memory import NormalRows
 from upland.fitting import Member, Recipe, check_columns, fit_members, held_out_rows
 from upland.groupcontract import GroupContract
-from upland.holdout import calibrated, calibration_of, with_reserve
+from upland.holdout import calibrated, calibration_of, warn_of_weak, with_reserve
 from upland.information import told
 from upland.kinds import Kind, Unit, kind_of
 from upland.models.base import EnergyModel
@@ -41,6 +41,8 @@ from upland.sequencing import Series
 from upland.stream import NextScore, Stream, advance, begin, one_row
 
 ALPHA = 0.05  # the level that scikit-learn's offset_ and the warnings of coarse p-values refer to
+LIVE = ("criterion", "contamination", "per", "id", "time", "device", "progress")
+"""Arguments that hold as `set_params` leaves them; the others as the fit found them."""
 
 
 class Assessment(NamedTuple):
@@ -114,34 +116,36 @@ class Detector(OutlierContract, GroupContract):
             ValueError: an argument or a column is not as it must be; the message names it.
             FloatingPointError: the training diverged; the message says what to try.
         """
+        before = dict(vars(self))
+        try:
+            self._fit(X, checkpoint)
+            warn_of_weak(self.calibrations_, (self.unit_,), ALPHA)
+        except BaseException:  # an earlier fit stays whole
+            self.__dict__ = before
+            raise
+        return self
+
+    def _fit(self, X: Any, checkpoint: str | Path | None) -> None:
         self._check_contamination()
         how = self._calibration_kind()
         name = kind_of(X, self.kind, self.time, self.id)
-        kind = self._kind(name)
-        rows = kind.normal_rows(X)
-        before = dict(vars(self))
+        rows = self._kind(name).normal_rows(X)
         self._settle(rows)
         kind = self._kind(name)
         fresh = int(check_random_state(self.random_state).randint(2**31 - 1))
         saved = Checkpoint(checkpoint, plan_of(rows, self._settings())) if checkpoint is not None else None
         recipe = self._recipe(saved.seed(fresh) if saved is not None else fresh, kind)
         folds = held_out_rows(rows.n_rows, how, recipe.generator(0), *kind.blocks(rows))
-        try:
-            check_columns(rows, recipe)
-            with progress_bar(self.progress, len(folds)) as show:
-                members = fit_members(rows, folds, recipe, saved, show)
-            by = self._criterion(kind)
-            known = calibrated(kind, by, members, rows, folds, self.calibration == "cross")
-        except BaseException:  # an earlier fit stays whole
-            self.__dict__ = before
-            raise
+        check_columns(rows, recipe)
+        with progress_bar(self.progress, len(folds)) as show:
+            members = fit_members(rows, folds, recipe, saved, show)
+        by = self._criterion(kind)
+        known = calibrated(kind, by, members, rows, folds, self.calibration == "cross")
         self.kind_, self.members_, self.calibrations_, self.criterion_ = name, members, known, by
-        self.unit_ = self._default_unit(kind, X)
+        self.unit_, self.params_ = kind.unit_of_rows(rows), self.get_params(deep=False)
         self._note_columns()
         self.offset_ = self._offset(X)
         self.n_samples_fit_ = rows.n_rows
-        self._warn_of_weak_calibration()
-        return self
 
     def _calibration_kind(self) -> Literal["auto", "split", "cross"]:
         if self.calibration not in ("auto", "split", "cross"):
@@ -162,13 +166,6 @@ class Detector(OutlierContract, GroupContract):
         elif "feature_names_in_" in vars(self):
             del self.feature_names_in_
 
-    def _default_unit(self, kind: Kind, X: Any) -> Unit:
-        if len(kind.units) == 1:
-            return kind.units[0]
-        with warnings.catch_warnings():  # the data are read, and spoken of, once more
-            warnings.simplefilter("ignore")
-            return kind.unit(next(kind.pieces(X, self.encoder_)))
-
     def _offset(self, X: Any) -> float:
         if self.contamination == "auto":
             return -self.calibration_.threshold(ALPHA)
@@ -179,22 +176,6 @@ class Detector(OutlierContract, GroupContract):
         share: Any = self.contamination
         if share != "auto" and not (isinstance(share, Real) and 0 < float(share) <= 0.5):
             raise ValueError(f"contamination must be 'auto' or in (0, 0.5], got {share!r}")
-
-    def _warn_of_weak_calibration(self) -> None:
-        known = self.calibration_
-        if known.constant:
-            warnings.warn(
-                f"all {known.size} calibration {self.unit_}s have the same anomaly score "
-                f"({known.scores[0]:.6g}): the detector tells nothing apart; are all columns constant?",
-                stacklevel=3,
-            )
-        if known.smallest_p > ALPHA:
-            warnings.warn(
-                f"p-values are coarse: {known.size} calibration {self.unit_}s allow none below "
-                f"{known.smallest_p:.3g}, so that nothing can be flagged at alpha = {ALPHA}; "
-                f"it takes at least {round(1 / ALPHA) - 1}",
-                stacklevel=3,
-            )
 
     # -- upland's face -----------------------------------------------------------------------------
 
@@ -240,12 +221,15 @@ class Detector(OutlierContract, GroupContract):
 
     def assess(self, X: Any) -> Assessment:
         """Anomaly scores and p-values at the price of one."""
+        return self._assessed(X)[0]
+
+    def _assessed(self, X: Any) -> tuple[Assessment, Unit]:
         self._check_criterion()
         scored = self._scored(X)
         mean = scored.values.mean(axis=1)
         known = self.calibrations_[scored.unit]
         p = known.p_values(scored.values if known.kind == "cross" else mean[:, None])
-        return Assessment(scored.arrange(mean), scored.arrange(p))
+        return Assessment(scored.arrange(mean), scored.arrange(p)), scored.unit
 
     def flag(self, X: Any, alpha: float = ALPHA, control: Control = "false_alarm") -> NDArray[np.bool_]:
         """Which are anomalies: bool, arranged as the anomaly scores.
@@ -259,8 +243,10 @@ class Detector(OutlierContract, GroupContract):
         Raises:
             ValueError: alpha or control is none of these.
         """
-        self.check_alpha(alpha, control, X)
-        p = self.p_values(X)
+        check_is_fitted(self)
+        check_rate(alpha, control)
+        (_, p), unit = self._assessed(X)
+        self.check_alpha(alpha, control, unit)
         if control == "fdr":
             there = np.isfinite(p)  # behind the end of a sequence there is none
             flags = np.zeros(p.shape, dtype=bool)
@@ -268,13 +254,13 @@ class Detector(OutlierContract, GroupContract):
             return flags
         return p <= alpha
 
-    def check_alpha(self, alpha: float, control: Control = "false_alarm", X: Any = None) -> None:
-        """Refuse an alpha or control that makes no sense, and warn where the calibration of such data cannot
-        resolve alpha.
+    def check_alpha(self, alpha: float, control: Control = "false_alarm", unit: Unit | None = None) -> None:
+        """Refuse an alpha or control that makes no sense, and warn where the calibration of such units (the
+        fit's if left out) cannot resolve alpha.
         """
         check_is_fitted(self)
         check_rate(alpha, control)
-        unit = self.unit_ if X is None else self._default_unit(self.data_kind(), X)
+        unit = unit or self.unit_
         known = self.calibrations_[unit]
         if known.smallest_p > alpha:
             warnings.warn(
@@ -310,7 +296,8 @@ class Detector(OutlierContract, GroupContract):
         """Renew the calibration on fresh normal rows that the fit has not seen, without fitting again.
 
         The p-values are then exact (split) for a cross-fitted detector too. A numeric `contamination` keeps
-        its offset.
+        its offset. Where the fit cut series into windows, these are cut likewise, and the p-values of whole
+        sequences are by the windows.
         """
         check_is_fitted(self)
         if self.contamination != "auto":
@@ -319,17 +306,18 @@ class Detector(OutlierContract, GroupContract):
         for unit in self.calibrations_:
             renewed[unit] = calibration_of(unit, [self._scored(X, unit).values.mean(axis=1)], cross=False)
         self.members_ = [with_reserve(self.data_kind(), m, X, self.keep_rows) for m in self.members_]
+        fine = [u for u, known in self.calibrations_.items() if u != self.unit_ and known.smallest_p <= ALPHA]
         self.calibrations_, self.criterion_ = renewed, self._criterion(self.data_kind())
         if self.contamination == "auto":
             self.offset_ = self._offset(X)
-        self._warn_of_weak_calibration()
+        warn_of_weak(self.calibrations_, (self.unit_, *fine), ALPHA)
         return self
 
     def info(self) -> dict[str, Any]:
         """What the detector is and what its p-values guarantee, as plain data."""
         self._check_criterion()
         return {"detector": type(self).__name__, "kind": self.kind_, "criterion": self.criterion_} | told(
-            self.get_params(deep=False),
+            self.fitted_params(),
             self.members_,
             self.history_,
             self.calibration_,
@@ -350,17 +338,29 @@ class Detector(OutlierContract, GroupContract):
         self.kind_, self.unit_ = kind, unit
         self.members_, self.calibrations_, self.offset_ = members, dict(calibrations), offset
         self.criterion_, self.n_samples_fit_ = self._criterion(self._kind(kind)), n_rows
+        self.params_ = self.get_params(deep=False)
         self._note_columns()
 
-    def offset_of(self, X: Any) -> float:
-        """`offset_`, or the threshold of other units than the fit's (steps for sequences).
+    def fitted_params(self) -> dict[str, Any]:
+        """The constructor's arguments that hold: as the fit found them, but for those that may change later
+        (criterion, contamination, per, id, time, device, progress).
+        """
+        check_is_fitted(self)
+        now: dict[str, Any] = self.get_params(deep=False)
+        return {name: value if name in LIVE else self.params_[name] for name, value in now.items()}
+
+    def scores_and_offset(self, X: Any) -> tuple[Floats, float]:
+        """The anomaly scores, and `offset_`, or the threshold of other units than the fit's (steps for
+        sequences), which is that of the calibration at alpha = 0.05 whatever `contamination` is.
 
         Raises:
             ValueError: the criterion has changed since the calibration.
         """
         self._check_criterion()
-        unit = self._default_unit(self.data_kind(), X)
-        return self.offset_ if unit == self.unit_ else -self.calibrations_[unit].threshold(ALPHA)
+        scored = self._scored(X)
+        known = self.calibrations_[scored.unit]
+        offset = self.offset_ if scored.unit == self.unit_ else -known.threshold(ALPHA)
+        return scored.arrange(scored.values.mean(axis=1)), offset
 
     def _check_criterion(self) -> None:
         """p-values compare like with like: refuse them where `set_params` has changed the criterion since
@@ -373,6 +373,11 @@ class Detector(OutlierContract, GroupContract):
                 f"calibrated for criterion={self.criterion_!r}, but now criterion={now!r}: "
                 "fit again, or with contamination='auto' calibrate on fresh normal rows"
             )
+
+    def judged_by(self, unit: Unit) -> str:
+        """The criterion of such units' anomaly scores, as `set_params` has left it."""
+        kind = self.data_kind()
+        return kind.by(self._criterion(kind), unit)
 
     def data_kind(self) -> Kind:
         """How the data of the fit are read."""
@@ -389,12 +394,13 @@ class Detector(OutlierContract, GroupContract):
         return self.criterion
 
     def _scored(self, X: Any, unit: Unit | None = None) -> Scored:
-        """Each member's scores."""
+        """Each member's scores; of a unit that is named, data read as those that calibrate."""
         check_is_fitted(self)
         kind = self.data_kind()
         by = self._criterion(kind)
         parts = []
-        for piece in kind.pieces(X, self.encoder_):
+        read = kind.pieces(X, self.encoder_) if unit is None else kind.fresh(X, self.encoder_, unit)
+        for piece in read:
             of = unit or kind.unit(piece)
             parts.append(np.stack([kind.judge(kind.by(by, of), m, piece, of) for m in self.members_], axis=1))
         return Scored(np.concatenate(parts), of, partial(kind.arrange, piece=piece, unit=of))

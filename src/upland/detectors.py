@@ -51,12 +51,14 @@ class EnergyDetector(Detector):
         objective: "denoising" or "sliced" score matching.
         criterion: "reconstruction", |x - f(x)|^2; "energy", E / sigma^2 in nats; for sequences "score_test",
             how far they pull the model's biases, and "worst_channel", the smoothed residual of the strangest
-            channel; "auto" is reconstruction for tables, energy for images, the score test for whole
-            sequences and the worst channel for steps.
+            channel; "auto" is reconstruction for tables and images, the score test for whole sequences and
+            the worst channel for steps. All but the score test are one-sided: what is calmer than normal,
+            as a sensor that is stuck, passes.
         calibration: "split" holds out a fifth of the rows and gives exact p-values; "cross" fits five folds;
             "auto" splits from 500 rows.
         contamination: sets scikit-learn's `offset_`: "auto" from the calibration at alpha = 0.05, a number
-            as a quantile of the training scores.
+            as a quantile of the training scores. It is of the fit's unit: `predict` on the other one (steps
+            after a fit on sequences, or sequences after steps) goes by the calibration at alpha = 0.05.
         epochs: passes over the training rows; None chooses by their number.
         batch_size: rows, images or sequences of a training step at most; None is 128, of sequences 16.
         learning_rate: of Adam at its highest; None goes by the kind of data, 0.001 for tables.
@@ -83,8 +85,8 @@ class EnergyDetector(Detector):
         centres: centres of the first term of an image's energy; 1 is the paper's.
         size: (height, width) to bring images to; None refuses images of another size than the first.
         mode: "grey" or "rgb" to bring images to; None refuses a mixture.
-        keep_rows: held-out normal rows or images that are kept, encoded, with the model for verdicts on groups
-            (`score_groups`); 0 keeps none. Of sequences none are.
+        keep_rows: normal rows or images of each sort (to learn from, to compare with) that are kept, encoded,
+            with the model for verdicts on groups; 0 keeps none, nor does any model of sequences.
         model: a module of your own from `(N, D)` encoded rows, or `(N, C, H, W)` images, to `(N,)` energies,
             or a function that makes one for a width D, or shape (C, H, W); for sequences a RecurrentEnergy.
             None is upland's own energy for the kind of data.
@@ -103,6 +105,7 @@ class EnergyDetector(Detector):
         window_: steps of the windows that long series were cut into (sequences only).
         n_samples_fit_: number of rows that the fit was given, those held out among them.
         offset_: scikit-learn's threshold: `decision_function = score_samples - offset_`.
+        params_: the constructor's arguments as the fit found them; those that decide the model are saved.
         unit_: what one score is of: "row", "image", "sequence" or "step".
 
     Example:
@@ -181,8 +184,9 @@ class EnergyDetector(Detector):
 
     def _kind(self, name: KindName) -> Kind:
         owner = type(self).__name__
+        judges = {"reconstruction": RECONSTRUCTION, "energy": ENERGY}
         if name == "image":
-            return Pictures({"energy": ENERGY, "reconstruction": RECONSTRUCTION}, owner, self.size, self.mode)
+            return Pictures(judges, owner, self.size, self.mode)
         if name == "sequence":
             return Series(
                 self.id,
@@ -194,8 +198,8 @@ class EnergyDetector(Detector):
                 self.categorical,
                 self.ignore,
                 owner,
+                vars(self).get("window_"),
             )
-        judges = {"reconstruction": RECONSTRUCTION, "energy": ENERGY}
         return Tables(judges, owner, self.categorical, self.ignore)
 
     def _recipe(self, seed: int, kind: Kind) -> Recipe:
@@ -205,7 +209,7 @@ class EnergyDetector(Detector):
         return Recipe(
             build=self.build_model,
             objective=one_of(OBJECTIVES, self.objective, "objective"),
-            noise=plan.noise if isinstance(self.noise, str) else float(self.noise),
+            noise=self._noise(plan),
             encoder=kind.encoder(),
             refer=kind.refer,
             keeps=int(self.keep_rows),
@@ -218,8 +222,13 @@ class EnergyDetector(Detector):
             seed=seed,
         )
 
+    def _noise(self, plan: Plan) -> float | Literal["auto"]:
+        return plan.noise if isinstance(self.noise, str) else float(self.noise)
+
     def _settle(self, rows: NormalRows) -> None:
-        """Choose the frame by the length of what is trained on."""
+        """Choose the frame by the length of what is trained on; what an earlier fit chose goes."""
+        for name in ("frame_", "window_", "smoothing_"):
+            self.__dict__.pop(name, None)
         if isinstance(rows, SequenceRows):
             self.frame_ = rows.frame() if isinstance(self.frame, str) else int(self.frame)
             self.window_ = rows.window_
@@ -253,6 +262,7 @@ class EnergyDetector(Detector):
             self.pool,
             hidden,
             centres=int(self.centres),
+            spread=float(self._noise(PLANS["image"])),
             generator=generator,
         )
 

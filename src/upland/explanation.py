@@ -1,11 +1,14 @@
-r"""Which columns, moments or pixels lift a score: the parts of |grad E|^2.
+r"""Which columns, moments or pixels lift a score.
 
 The reconstruction f(x) = x - grad E(x) is where the energy's slope points, the normal row that the model
 would have expected in x's place. Column j's share of the anomaly is the sum over its encoded inputs i of
 (x_i - f_i(x))^2, so that the shares of a row sum to its reconstruction score exactly; a categorical column
-is one share. They explain the energy criterion too, as its gradient; the score test of sequences has shares
-of its own (`upland.criteria.shares`). Of a sequence's score each moment and channel has a share, of an
-image's each pixel.
+is one share. Of a sequence's score each moment and channel has a share, of an image's each pixel. The score
+test of sequences has shares of its own (`upland.criteria.shares`), and so has the worst channel: that score,
+divided among the channels by their levels.
+
+So shares sum to `anomaly_score` under every criterion but one: those of the energy, a height, are of its
+slope, and sum to the reconstruction score.
 """
 
 from __future__ import annotations
@@ -56,9 +59,12 @@ class Explanation:
 
     Args:
         columns: names of the columns, C of them.
-        shares: `(N, C)` each column's part of |grad E|^2; rows sum to the reconstruction score.
-        values: `(N, C)` objects: what the rows hold.
-        expected: `(N, C)` objects: what the (first member's) model would have put there.
+        shares: `(N, C)` each column's part; they sum to the row's anomaly score (of the energy criterion to
+            the reconstruction score). Of the steps of an array of sequences `(N, T, C)`, NaN behind the end.
+            Under the score test what the hidden units add is divided by how much each channel drives them in
+            the frame that ends with the step, though the score is of running means over up to 64 frames.
+        values: `(N, C)` objects: what the rows hold; shaped as the shares.
+        expected: `(N, C)` objects: what the (first member's) model would have put there; likewise.
 
     Example:
         >>> import numpy as np
@@ -74,12 +80,18 @@ class Explanation:
     values: NDArray[np.object_]
     expected: NDArray[np.object_]
 
-    def top(self, k: int = 3) -> list[list[Reason]]:
-        """For each row its k largest shares, largest first."""
+    def top(self, k: int = 3) -> list[list[Any]]:
+        """For each row its k largest shares as `Reason`, largest first; of steps in an array `(N, T)` a list
+        of such lists for each sequence, empty ones behind its end.
+        """
+        if self.shares.ndim > 2:
+            parts = zip(self.shares, self.values, self.expected, strict=True)
+            return [Explanation(self.columns, *part).top(k) for part in parts]
         order = np.argsort(-self.shares, axis=1, kind="stable")[:, :k]
         totals = np.maximum(self.shares.sum(axis=1), np.finfo(float).tiny)
         return [
-            [self._reason(row, int(c), totals[row]) for c in columns] for row, columns in enumerate(order)
+            [self._reason(row, int(c), totals[row]) for c in columns if not np.isnan(totals[row])]
+            for row, columns in enumerate(order)
         ]
 
     def _reason(self, row: int, column: int, total: float) -> Reason:
@@ -90,7 +102,7 @@ class Explanation:
         )
 
     def to_frame(self) -> Any:
-        """The shares as a pandas frame with the columns' names.
+        """The shares as a pandas frame with the columns' names; the steps of an array one after the other.
 
         Raises:
             ImportError: pandas is not installed; the message says what to install.
@@ -99,7 +111,7 @@ class Explanation:
             import pandas as pd
         except ImportError:
             raise ImportError("to_frame needs pandas: pip install 'upland[pandas]'") from None
-        return pd.DataFrame(self.shares, columns=list(self.columns))
+        return pd.DataFrame(self.shares.reshape(-1, len(self.columns)), columns=list(self.columns))
 
 
 @dataclass(frozen=True)
@@ -158,7 +170,8 @@ class ImageExplanation:
     """Where in images their anomaly lies.
 
     Args:
-        shares: `(N, H, W, C)` each pixel's part of |grad E|^2; an image's sum to its reconstruction score.
+        shares: `(N, H, W, C)` each pixel's part of |grad E|^2; an image's sum to its anomaly score, of the
+            energy criterion to its reconstruction score.
         values: `(N, H, W, C)` the pixels.
         expected: `(N, H, W, C)` what the (first member's) model would have put there, in the same unit.
 
@@ -263,7 +276,7 @@ def _of_sequences(detector: Detector, kind: Series, piece: Sequences) -> Explana
     per_step = kind.unit(piece) == "step"
     shares, reached = [], []
     for member in detector.members_:
-        by = kind.by(detector.criterion_, kind.unit(piece))
+        by = detector.judged_by(kind.unit(piece))
         spread, there = _of_steps(kind, member, piece, not per_step, by)
         shares.append(spread)
         reached.append(there)
@@ -271,8 +284,7 @@ def _of_sequences(detector: Detector, kind: Series, piece: Sequences) -> Explana
     values = _objects(encoder.values(piece), names)
     wanted = _objects(encoder.decode(reached[0]), names)
     if per_step:
-        order = np.argsort(piece.places)
-        return Explanation(names, mean[order], values[order], wanted[order])
+        return Explanation(names, *(_arranged(piece, part) for part in (mean, values, wanted)))
     cuts = np.cumsum(piece.lengths)[:-1]
     labels = [
         [piece.label(n, t)[1] for t in range(length)] for n, length in enumerate(piece.lengths.tolist())
@@ -280,6 +292,16 @@ def _of_sequences(detector: Detector, kind: Series, piece: Sequences) -> Explana
     return SequenceExplanation(
         names, np.split(mean, cuts), np.split(values, cuts), np.split(wanted, cuts), labels
     )
+
+
+def _arranged(piece: Sequences, steps: NDArray[Any]) -> NDArray[Any]:
+    """One row a step, `(S, C)`, arranged as the scores are; behind the end of a sequence NaN or None."""
+    places = piece.arrange(np.arange(piece.n_steps, dtype=np.float64))
+    there = np.isfinite(places)
+    nothing = None if steps.dtype == object else np.nan
+    found = np.full((*places.shape, steps.shape[1]), nothing, dtype=steps.dtype)
+    found[there] = steps[places[there].astype(np.int64)]
+    return found
 
 
 def _of_steps(

@@ -204,7 +204,7 @@ def fit_members(
         except KeyboardInterrupt:
             if not members:
                 raise
-            warnings.warn(f"interrupted: {number} of {len(folds)} members are kept", stacklevel=3)
+            warnings.warn(f"interrupted: {number} of {len(folds)} members are kept", stacklevel=4)
             break
         members.append(member)
         if member.history.stopped == "interrupted":

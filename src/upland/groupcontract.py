@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import narwhals as nw
@@ -23,14 +23,15 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from upland.calibration import Calibration, Control, Floats, benjamini_hochberg, check_rate
+from upland.arguments import check_rate
+from upland.calibration import Calibration, Control, Floats, benjamini_hochberg
 from upland.criteria.groups import Rows, Statistic
 from upland.data.encoder import Encoder
 from upland.data.frames import as_rows
 from upland.fitting import Member
 from upland.groupreasons import Reasons
 from upland.judges import LEAST_STANDARD, OF_SCORES, STATISTICS, needs_score, readings, yardstick
-from upland.kinds import Kind
+from upland.kinds import Kind, Unit
 from upland.nulls import GroupPValue, Null
 
 MOST_ROWS = 4_096
@@ -254,8 +255,8 @@ def _warn_of_resolution(
     coarse = smallest > alpha
     if coarse.any():
         warnings.warn(
-            f"{int(coarse.sum())} of {len(sizes)} groups cannot be flagged at alpha = {alpha:g}: with {reserve} "
-            f"normal rows kept to compare with, a group of {int(sizes[coarse][0])} has no p-value below "
+            f"{int(coarse.sum())} of {len(sizes)} groups cannot be flagged at alpha = {alpha:g}: with "
+            f"{reserve} normal rows kept to compare with, a group of {int(sizes[coarse][0])} has no p-value below "
             f"{smallest[coarse][0]:.3g}; fit or calibrate on more rows",
             stacklevel=4,
         )
@@ -272,9 +273,8 @@ class GroupContract(ABC):
     """The face for groups, for detectors: abstract."""
 
     members_: list[Member]
-    unit_: str
-    encoder_: Encoder
-    calibrations_: Mapping[Any, Calibration]
+    unit_: Unit
+    calibrations_: dict[Unit, Calibration]
 
     @abstractmethod
     def data_kind(self) -> Kind:
@@ -361,7 +361,8 @@ def labels_in(piece: Any, column: str, encoder: Encoder) -> list[Any]:
     """
     if column in encoder.inputs:
         raise ValueError(
-            f"column {column!r} is a feature of this detector: fit with ignore=[{column!r}] to name groups by it"
+            f"column {column!r} is a feature of this detector: fit with ignore=[{column!r}] to name groups "
+            "by it"
         )
     rows = as_rows(piece)
     if rows.naming == "none" or column not in rows.names:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -79,3 +79,28 @@ def thinned(values: Floats, most: int) -> Floats:
     """At most so many of the values, evenly spread."""
     places = np.unique(np.linspace(0, values.size - 1, num=min(values.size, max(most, 1))).astype(np.int64))
     return values[places]
+
+
+def warn_of_weak(calibrations: Mapping[Unit, Calibration], units: Sequence[Unit], alpha: float) -> None:
+    """Warn the caller's caller of what tells nothing apart, or cannot flag.
+
+    Args:
+        calibrations: by unit.
+        units: those that matter.
+        alpha: the level that they should reach.
+    """
+    for unit in units:
+        known = calibrations[unit]
+        if known.constant:
+            warnings.warn(
+                f"all {known.size} calibration {unit}s have the same anomaly score "
+                f"({known.scores[0]:.6g}): the detector tells nothing apart; are all columns constant?",
+                stacklevel=3,
+            )
+        if known.smallest_p > alpha:
+            warnings.warn(
+                f"p-values are coarse: {known.size} calibration {unit}s allow none below "
+                f"{known.smallest_p:.3g}, so that nothing can be flagged at alpha = {alpha}; "
+                f"it takes at least {round(1 / alpha) - 1}",
+                stacklevel=3,
+            )

@@ -75,8 +75,14 @@ class Kind(Protocol):
     def pieces(self, X: Any, encoder: Any) -> Iterator[Any]:
         """New data in pieces."""
 
+    def fresh(self, X: Any, encoder: Any, unit: Unit) -> Iterator[Any]:
+        """Normal data that calibrate such units, in pieces: cut as those that a fit holds out."""
+
     def unit(self, piece: Any) -> Unit:
         """What the user expects one score of."""
+
+    def unit_of_rows(self, rows: Any) -> Unit:
+        """The same of normal rows."""
 
     def judge(self, criterion: str, member: Member, piece: Any, unit: Unit) -> Floats:
         """A member's number for each unit: `(units,)`."""
@@ -172,7 +178,15 @@ class Tables(Points):
         else:
             yield X
 
+    def fresh(self, X: Any, encoder: TableEncoder, unit: Unit) -> Iterator[Any]:
+        """As any other."""
+        return self.pieces(X, encoder)
+
     def unit(self, piece: Any) -> Unit:
+        """A row."""
+        return "row"
+
+    def unit_of_rows(self, rows: NormalRows) -> Unit:
         """A row."""
         return "row"
 
@@ -210,7 +224,15 @@ class Pictures(Points):
         for start in range(0, len(images), at_once):
             yield images.select(np.arange(start, min(start + at_once, len(images))))
 
+    def fresh(self, X: Any, encoder: ImageEncoder, unit: Unit) -> Iterator[Any]:
+        """As any other."""
+        return self.pieces(X, encoder)
+
     def unit(self, piece: Any) -> Unit:
+        """An image."""
+        return "image"
+
+    def unit_of_rows(self, rows: NormalRows) -> Unit:
         """An image."""
         return "image"
 

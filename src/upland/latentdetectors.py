@@ -53,8 +53,8 @@ class LatentDetector(Detector):
         owner = type(self).__name__
         if name == "sequence":
             raise ValueError(
-                f"{owner} reads tables and images; for sequences use EnergyDetector, or give each window of a "
-                "series as one row of a table"
+                f"{owner} reads tables and images; for sequences use EnergyDetector, or give each window of "
+                "a series as one row of a table"
             )
         if name == "image":
             return Pictures(self.judges["image"], owner, self.size, self.mode, "levels")
@@ -119,7 +119,7 @@ class FlowDetector(LatentDetector):
             distance between neighbours, for images one step of their pixels.
         criterion: "likelihood", -log p(x) in nats; "typicality", its distance from the mean of normal data;
             "divergence", the KL of one latent's parts from normal ones; for images also "complexity", nats
-            beyond those of a compressor, and "combined"; "auto" is likelihood for tables, combined for images.
+            beyond those of a compressor, and "combined"; "auto" is likelihood for tables, for images combined.
         calibration: "split" holds out a fifth of the rows and gives exact p-values; "cross" fits five folds;
             "auto" splits from 500 rows.
         contamination: sets scikit-learn's `offset_`: "auto" from the calibration at alpha = 0.05, a number
@@ -215,12 +215,10 @@ class FlowDetector(LatentDetector):
         self.random_state = random_state
 
     def _own(self, encoder: Encoder, generator: torch.Generator | None) -> EnergyModel:
-        told = not isinstance(self.hidden, str)
+        hidden = _sizes(self.hidden, (64,))
         if isinstance(encoder, ImageEncoder):
-            filters = int(self.hidden[0]) if told else 64  # type: ignore[call-overload]
             levels = None if self.levels is None else int(self.levels)
-            return Glow(encoder.shape, levels, int(self.depth), filters, generator=generator)
-        hidden = tuple(self.hidden) if told else (64,)
+            return Glow(encoder.shape, levels, int(self.depth), hidden[0], generator=generator)
         return table_flow(encoder.width, int(self.layers), hidden, generator=generator)
 
 
@@ -328,10 +326,13 @@ class VAEDetector(LatentDetector):
         self.random_state = random_state
 
     def _own(self, encoder: Encoder, generator: torch.Generator | None) -> EnergyModel:
-        told = not isinstance(self.hidden, str)
         latent = None if isinstance(self.latent, str) else int(self.latent)
         if isinstance(encoder, ImageEncoder):
-            filters = tuple(self.hidden) if told else (32, 64)
-            return convolutional_vae(encoder.shape, filters, latent or 32, generator)
-        hidden = tuple(self.hidden) if told else (64, 64)
-        return dense_vae(encoder.width, hidden, latent or max(1, min(8, encoder.width // 2)), generator)
+            return convolutional_vae(encoder.shape, _sizes(self.hidden, (32, 64)), latent or 32, generator)
+        few = max(1, min(8, encoder.width // 2))
+        return dense_vae(encoder.width, _sizes(self.hidden, (64, 64)), latent or few, generator)
+
+
+def _sizes(told: Sequence[int] | str, usual: tuple[int, ...]) -> tuple[int, ...]:
+    """The sizes that are told, or the usual ones."""
+    return usual if isinstance(told, str) else tuple(int(size) for size in told)

@@ -45,6 +45,8 @@ _TUPLES = ("hidden", "categorical", "ignore", "filters", "size")
 def save(detector: Detector, path: str | Path, overwrite: bool = True) -> None:
     """Write a fitted detector to one file, whole or not at all.
 
+    Arguments that decided the fit are written as they were then, whatever `set_params` has said since.
+
     Args:
         detector: what `fit` returned.
         path: the file, by custom `*.safetensors`.
@@ -91,7 +93,7 @@ def save(detector: Detector, path: str | Path, overwrite: bool = True) -> None:
         "kind": "detector",
         "detector": type(detector).__name__,
         "arguments": _plain_arguments(detector),
-        "own_module": detector.get_params(deep=False).get("model") is not None,
+        "own_module": detector.fitted_params().get("model") is not None,
         "data": detector.kind_,
         "settled": {name: vars(detector)[name] for name in _SETTLED if name in vars(detector)},
         "unit": detector.unit_,
@@ -111,7 +113,7 @@ def _kept(member: Member) -> dict[str, Tensor]:
 
 
 def _plain_arguments(detector: Detector) -> dict[str, Any]:
-    arguments = {name: value for name, value in detector.get_params(deep=False).items() if name != "model"}
+    arguments = {name: value for name, value in detector.fitted_params().items() if name != "model"}
     seed = arguments["random_state"]
     arguments["random_state"] = int(seed) if isinstance(seed, int | np.integer) else None
     return {name: plain_argument(value) for name, value in arguments.items()}

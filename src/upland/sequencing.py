@@ -32,7 +32,7 @@ from upland.criteria.points import Criterion, energy, reconstruction
 from upland.criteria.steps import Codes, step_values
 from upland.data.sequences import Sequences, as_sequences
 from upland.data.steps import SequenceEncoder
-from upland.data.windows import SequenceRows
+from upland.data.windows import SequenceRows, windows_of
 from upland.fitting import Member, References
 from upland.kinds import Floats, Indices, Per, Unit, finite
 from upland.models.base import EnergyModel
@@ -53,6 +53,7 @@ class Series:
         categorical: columns that are categories whatever they hold.
         ignore: columns to leave out.
         owner: who asks, for messages.
+        window_: steps of the windows that the fit cut; None where it cut nothing.
     """
 
     id: str | int | None
@@ -64,6 +65,7 @@ class Series:
     categorical: Sequence[str | int]
     ignore: Sequence[str | int]
     owner: str
+    window_: int | None = None
     name: ClassVar[Literal["sequence"]] = "sequence"
     units: ClassVar[tuple[Unit, ...]] = ("step", "sequence")
     criteria: ClassVar[tuple[str, ...]] = ("score_test", "worst_channel", "reconstruction", "energy")
@@ -88,16 +90,26 @@ class Series:
 
     def blocks(self, rows: SequenceRows) -> tuple[Indices, int]:
         """Windows that share steps are held out together."""
-        per_step = self.unit(rows.sequences) == "step"
+        per_step = self.unit_of_rows(rows) == "step"
         return rows.blocks, rows.sequences.n_steps if per_step else rows.n_rows
 
     def pieces(self, X: Any, encoder: SequenceEncoder) -> Iterator[Sequences]:
         """All sequences at once: a score rests on the whole past of its sequence."""
         yield as_sequences(X, id=self.id, time=self.time, owner=self.owner)
 
+    def fresh(self, X: Any, encoder: SequenceEncoder, unit: Unit) -> Iterator[Sequences]:
+        """Whole for steps; for sequences the windows, where the fit cut any."""
+        for piece in self.pieces(X, encoder):
+            cut = unit == "sequence" and self.window_ is not None
+            yield windows_of(piece, self.window_, self.stride) if cut else piece
+
     def unit(self, piece: Sequences) -> Unit:
         """Sequences, or the steps of a long series, unless the user says which."""
         return piece.per if self.per == "auto" else self.per
+
+    def unit_of_rows(self, rows: SequenceRows) -> Unit:
+        """The same."""
+        return self.unit(rows.sequences)
 
     def judge(self, criterion: str, member: Member, piece: Sequences, unit: Unit) -> Floats:
         """A number for each step, or for each sequence: of its own, or the mean over its steps."""

@@ -261,7 +261,7 @@ def _explained_steps(detector: Detector, piece: Sequences) -> Explanation:
     """One row a step, in the order of the user's rows."""
     from upland.explanation import Explanation, explain
 
-    found = explain(detector, piece)
+    found = explain(detector, replace(piece, layout="ragged") if piece.layout == "array" else piece)
     assert isinstance(found, Explanation)
     return found
 

@@ -30,7 +30,7 @@ def shares_of_sequences(model: RecurrentEnergy, codes: Codes, lengths: Indices, 
         lengths: `(N,)` steps of each sequence.
         known: what whole sequences are compared with.
     """
-    exact = precise(model)
+    exact = precise(model).cpu()  # where the references are
     shares = np.zeros((int(lengths.sum()), exact.width))
     for start, length in zip(np.cumsum(lengths) - lengths, lengths, strict=True):
         points, context = _read(exact, codes, int(start), int(length))
@@ -45,7 +45,7 @@ def shares_of_steps(
     model: RecurrentEnergy, codes: Codes, lengths: Indices, references: dict[int, Reference]
 ) -> Floats:
     """Shares of each encoded channel in every step's score: `(S, D)`; arguments as `shares_of_sequences`."""
-    exact = precise(model)
+    exact = precise(model).cpu()  # where the references are
     width, shares = exact.width, np.zeros((int(lengths.sum()), exact.width))
     for start, length in zip(np.cumsum(lengths) - lengths, lengths, strict=True):
         points, context = _read(exact, codes, int(start), int(length))

@@ -208,6 +208,17 @@ def _windows(sequences: Sequences, window: int | None, stride: int | None) -> tu
     return pieces, blocks
 
 
+def windows_of(sequences: Sequences, window: int | None, stride: int | None) -> Sequences:
+    """All windows as sequences, cut as `SequenceRows` cuts them, however few.
+
+    Args:
+        sequences: to cut.
+        window: steps of a window; None cuts nothing.
+        stride: steps from one window to the next; None is the window itself.
+    """
+    return sequences.cut(*_windows(sequences, window, stride)[0])
+
+
 def _within(counts: Indices) -> Indices:
     """0, 1, ... for each count, one after the other."""
     starts = np.cumsum(counts) - counts

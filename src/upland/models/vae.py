@@ -109,7 +109,7 @@ class PictureDecoder(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """The mean of a picture."""
-        h = self.bottom(z).reshape(-1, *self.low)
+        h: Tensor = self.bottom(z).reshape(-1, *self.low)
         for (height, width), w, b in zip(self.sides, self.kernels, self.biases, strict=True):
             h = functional.interpolate(functional.silu(h), scale_factor=2, mode="nearest")
             h = functional.conv2d(h[..., :height, :width], w, b, 1, 1)
