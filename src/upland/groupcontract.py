@@ -256,8 +256,8 @@ def _warn_of_resolution(
     if coarse.any():
         warnings.warn(
             f"{int(coarse.sum())} of {len(sizes)} groups cannot be flagged at alpha = {alpha:g}: with "
-            f"{reserve} normal rows kept to compare with, a group of {int(sizes[coarse][0])} has no p-value below "
-            f"{smallest[coarse][0]:.3g}; fit or calibrate on more rows",
+            f"{reserve} normal rows kept to compare with, a group of {int(sizes[coarse][0])} has no p-value "
+            f"below {smallest[coarse][0]:.3g}; fit or calibrate on more rows",
             stacklevel=4,
         )
     elif control == "fdr" and smallest.min() * len(sizes) > alpha:

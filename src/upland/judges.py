@@ -25,7 +25,7 @@ from torch import Tensor
 
 from upland.criteria.baselines import Kernel, Likelihood, Projections, Stein, Typicality
 from upland.criteria.combined import Combined, default_statistics
-from upland.criteria.groups import Divergence, Rows, Sphericity, Statistic
+from upland.criteria.groups import INPUT, Divergence, Rows, Sphericity, Statistic
 from upland.criteria.points import blocks_of
 from upland.data.images import ImageEncoder
 from upland.fitting import Member
@@ -88,13 +88,16 @@ def _auto(rows: Rows) -> Statistic:
 
 
 def _divergence(rows: Rows) -> Statistic:
-    splits = [part for part in default_statistics(rows) if isinstance(part, Divergence)]
-    return Combined(splits)
+    return Combined(_of_latents(rows))
 
 
 def _geometric(rows: Rows) -> Statistic:
-    splits = [part for part in default_statistics(rows) if isinstance(part, Divergence)]
-    return Combined([Sphericity(part.split, part.level) for part in splits])
+    return Combined([Sphericity(part.split, part.level) for part in _of_latents(rows)])
+
+
+def _of_latents(rows: Rows) -> list[Divergence]:
+    found = [part for part in default_statistics(rows) if isinstance(part, Divergence)]
+    return [part for part in found if part.level != INPUT]
 
 
 STATISTICS: Mapping[str, Callable[[Rows], Statistic]] = {

@@ -119,7 +119,8 @@ class FlowDetector(LatentDetector):
             distance between neighbours, for images one step of their pixels.
         criterion: "likelihood", -log p(x) in nats; "typicality", its distance from the mean of normal data;
             "divergence", the KL of one latent's parts from normal ones; for images also "complexity", nats
-            beyond those of a compressor, and "combined"; "auto" is likelihood for tables, for images combined.
+            beyond those of a compressor, and "combined"; "auto" is likelihood for tables and combined for
+            images.
         calibration: "split" holds out a fifth of the rows and gives exact p-values; "cross" fits five folds;
             "auto" splits from 500 rows.
         contamination: sets scikit-learn's `offset_`: "auto" from the calibration at alpha = 0.05, a number

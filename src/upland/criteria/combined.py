@@ -21,8 +21,7 @@ import torch
 from torch import Tensor
 
 from upland.criteria.baselines import Kernel, Likelihood, Projections, Stein, Typicality
-from upland.criteria.groups import WIDEST, Divergence, Isotropy, Rows, Sphericity, Statistic
-from upland.models.base import Level
+from upland.criteria.groups import INPUT, WIDEST, Divergence, Isotropy, Rows, Sphericity, Statistic
 
 Rule = Literal["max", "squares"]
 RULES = ("max", "squares")
@@ -174,28 +173,30 @@ def ladder(rows: int) -> Tensor:
 
 
 def default_statistics(rows: Rows) -> list[Statistic]:
-    """The components for rows like these: divergences of every level, and what needs no latent.
+    """The components for rows like these: divergences of every level and of the rows themselves, and what
+    needs neither.
 
     Args:
         rows: some of the model's, for their shapes.
     """
+    inputs = [Divergence(split, INPUT) for split in _splits(rows.points)] if rows.points.ndim == 2 else []
     found = [
-        Divergence(split, number) for number, level in enumerate(rows.levels) for split in _splits(level)
+        Divergence(split, number) for number, level in enumerate(rows.levels) for split in _splits(level.mean)
     ]
     if found:
-        return [*found, Typicality()]
+        return [*found, *inputs, Typicality()]
     wide = rows.points[0].numel()
     shifts = [Projections("points", min(2 * wide, 32))]
-    return [Typicality(), *shifts, *([Stein()] if rows.score is not None else [])]
+    return [Typicality(), *inputs, *shifts, *([Stein()] if rows.score is not None else [])]
 
 
-def _splits(level: Level) -> list[str]:
-    shape = level.mean.shape[1:]
+def _splits(z: Tensor) -> list[str]:
+    shape = z.shape[1:]
     if len(shape) == 3:
         suitable = {"location": shape[0] <= WIDEST, "block": min(shape[1:]) > 1, "pair": max(shape[1:]) > 1}
         return [name for name, suits in suitable.items() if suits]
     width = shape.numel()
-    suitable = {"whole": width <= WIDEST, "coordinate": width > WIDEST, "pairs": width > WIDEST}
+    suitable = {"whole": width <= WIDEST, "coordinate": width > 1, "pairs": width > WIDEST}
     return [name for name, suits in suitable.items() if suits]
 
 

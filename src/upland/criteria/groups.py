@@ -50,6 +50,9 @@ WIDEST = 64
 
 LEAST_PRIOR = 1e-6  # part of the vectors that is always added as prior ones
 
+INPUT = -1
+"""The level that is the encoded rows themselves, flat, for models without latents and beside them."""
+
 Against = Literal["normal", "prior"]
 
 
@@ -180,7 +183,7 @@ class OfVectors(Statistic):
 
     Args:
         split: how, a name of `criteria.splits`.
-        level: which level's latents.
+        level: which level's latents, or `INPUT`.
         against: "normal" measures in units of held-out normal vectors, "prior" in those of N(0, I).
     """
 
@@ -229,7 +232,7 @@ class OfVectors(Statistic):
         return bounded(away.squeeze(-2)), whitening @ spread @ whitening
 
     def _cut(self, rows: Rows) -> tuple[Tensor, Tensor | None]:
-        level = rows.levels[self.level]
+        level = Level(rows.points.flatten(1)) if self.level == INPUT else rows.levels[self.level]
         return cut(level.mean, self.split), None if level.variance is None else cut(
             level.variance, self.split
         )
