@@ -54,6 +54,9 @@ def check_numbers(arguments: Mapping[str, Any]) -> None:
     for name, value in whole.items():
         if not isinstance(value, Integral) or value < 1:
             raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
+    kept: Any = arguments["keep_rows"]
+    if not isinstance(kept, Integral) or kept < 0:
+        raise ValueError(f"keep_rows must be a whole number of at least 0, got {kept!r}")
     positive: dict[str, Any] = {"learning_rate": arguments["learning_rate"], "noise": arguments["noise"]}
     for name, number in positive.items():
         if (name, number) in (("noise", "auto"), ("learning_rate", None)):

@@ -45,6 +45,7 @@ SPACING_ROWS = 2_000  # rows whose nearest neighbours set the noise
 # The noise in units of their typical distance, and its bounds.
 SPACINGS, NOISE_LEAST, NOISE_MOST = 1.5, 0.1, 1.0
 PIECE = 65_536  # rows of a piece of a streamed file
+STANDARD_LEAST = 32  # rows that training has not had, below which statistics learn from those it has
 KEPT_NUMBERS, KEPT_LEAST = 1 << 22, 256  # encoded numbers that are kept with a model; rows, however wide
 
 
@@ -61,8 +62,8 @@ class Member:
         sigma: scale of the noise.
         history: of the training.
         references: what a criterion compares with, by name.
-        standard: `(S, ...)` encoded rows that statistics of groups learn from; the model has not been trained
-            on them. None where none are kept.
+        standard: `(S, ...)` encoded rows that statistics of groups learn from; where there are enough, the
+            model has not been trained on them. None where none are kept.
         reserve: `(R, ...)` encoded rows that groups are compared with: neither training nor `standard` has
             seen them.
     """
@@ -263,7 +264,10 @@ def fit_member(
     history = training.run(batches, held, after_look=after_look, progress=progress)
     _warn_if_unmoved(model, start, history)
     kept = kept_rows(encoder, source, held_out, recipe.keeps, recipe.generator(number, 7))
-    standard = None if kept is None else _some_of(held, len(kept), recipe.generator(number, 8))
+    standard = None
+    if kept is not None:
+        learning = validation if validation.size >= STANDARD_LEAST else seen
+        standard = kept_rows(encoder, source, learning, recipe.keeps, recipe.generator(number, 8))
     member = Member(encoder, model, sigma, history, {}, standard, kept)
     return replace(member, references=recipe.refer(member, source, seen))
 
@@ -301,11 +305,6 @@ def kept_rows(
         return None
     some = np.sort(generator.choice(rows, count, replace=False))
     return torch.from_numpy(encoder.transform(source.take(some)))
-
-
-def _some_of(rows: Tensor, most: int, generator: np.random.Generator) -> Tensor:
-    """At most so many of the rows; a copy."""
-    return rows[np.sort(generator.choice(len(rows), min(len(rows), most), replace=False))]
 
 
 def _sigma(

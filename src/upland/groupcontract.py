@@ -317,6 +317,7 @@ class GroupContract(ABC):
         kind, member = self.data_kind(), self.members_[0]
         if kind.name == "sequence":
             return self._sequences_in_groups(X, groups, alpha, control, statistic)
+        yardstick(member, statistic), reserve_of(member)  # refuse before reading
         by = groups if isinstance(groups, str) else None
         x, labels = [], []
         for piece in kind.pieces(X, member.encoder):

@@ -163,8 +163,8 @@ def standard_readings(member: Member, score: bool = False) -> Rows:
     Raises:
         ValueError: there are too few.
     """
-    if member.standard is None or len(member.standard) < LEAST_STANDARD:
-        kept = 0 if member.standard is None else len(member.standard)
+    kept = 0 if member.standard is None else len(member.standard)
+    if member.standard is None or kept < LEAST_STANDARD:
         raise ValueError(
             f"{kept} normal rows are kept with the model, and it takes {LEAST_STANDARD}: fit with keep_rows "
             "above that, and on more rows"
