@@ -206,6 +206,59 @@ def test_what_an_encoder_tells_of_itself():
     assert ImageEncoder(channels="last").fit(np.zeros((2, 5, 5, 4))).inputs[3] == "alpha"
 
 
+# -- levels --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("dtype", "levels"), [(np.uint8, 256), (np.uint16, 65536), (bool, 2)], ids=["8 bits", "16 bits", "bool"]
+)
+def test_levels_divide_an_interval_of_length_one(dtype, levels):
+    X = (
+        np.arange(levels).reshape(2, -1, 2).astype(dtype)
+        if levels > 2
+        else np.array([[[0, 1]] * 2] * 2, dtype)
+    )
+    encoder = ImageEncoder(scaling="levels").fit(X)
+    codes = encoder.transform(X)
+    np.testing.assert_array_equal(codes[:, 0], (X.astype(np.float64) + 0.5) / levels - 0.5)
+    assert encoder.bin == 1 / levels
+    assert codes.max() == -codes.min() == 0.5 - encoder.bin / 2
+    np.testing.assert_array_equal(encoder.decode(codes)[..., 0], X)
+    noise = (RNG.random(codes.shape) - 0.5) * encoder.bin * 0.999
+    np.testing.assert_array_equal(encoder.decode(codes + noise)[..., 0], X)
+    other = ImageEncoder(scaling="levels").fit(X[:, :2] & 1)
+    np.testing.assert_array_equal((other.mean, other.scale), (encoder.mean, encoder.scale))
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (-1, 1), (0, 255)])
+def test_levels_of_floats_are_those_of_the_bytes_that_they_were(low, high):
+    X = np.random.default_rng(1).integers(0, 256, (9, 6, 5, 3), dtype=np.uint8)
+    expected = ImageEncoder(scaling="levels").fit(X).transform(X)
+    floats = X / 255 * (high - low) + low
+    encoder = ImageEncoder(scaling="levels").fit(floats)
+    np.testing.assert_allclose(encoder.transform(floats), expected, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(encoder.decode(encoder.transform(floats)), floats, rtol=0, atol=1e-4)
+    assert encoder.bin == 1 / 256
+
+
+def test_levels_of_floats_of_another_range_reach_from_the_least_to_the_greatest():
+    X = np.linspace(-30, 900, 90).reshape(3, 6, 5)
+    codes = (encoder := ImageEncoder(scaling="levels").fit(X)).transform(X)
+    np.testing.assert_allclose([codes.min(), codes.max()], [-0.5 + 1 / 512, 0.5 - 1 / 512], rtol=1e-5)
+    np.testing.assert_allclose(encoder.decode(codes)[..., 0], X, rtol=1e-4, atol=1e-3)
+    same = ImageEncoder(scaling="levels").fit(np.full((2, 4, 4), 700.0))
+    assert np.abs(same.transform(np.full((2, 4, 4), 700.0))).max() <= 0.5
+    with pytest.raises(ValueError, match="too large"):
+        ImageEncoder(scaling="levels").fit(np.array([[[-1.7e308, 1.7e308]] * 2] * 2))
+
+
+def test_a_step_has_a_width_with_levels_only():
+    with pytest.raises(ValueError, match="scaling='pixel': it has with 'levels'"):
+        _ = ImageEncoder(scaling="pixel").fit(GREY).bin
+    with pytest.raises(ValueError, match="not fitted yet"):
+        _ = ImageEncoder(scaling="levels").bin
+
+
 # -- persistence ---------------------------------------------------------------------------------------------
 
 
@@ -215,8 +268,10 @@ def test_what_an_encoder_tells_of_itself():
         ImageEncoder().fit(COLOUR),
         ImageEncoder(scaling="pixel", size=(4, 7), mode="grey", channels="last", owner="Eye").fit(COLOUR),
         ImageEncoder(scaling="pixel").fit(COLOUR / 3.0),
+        ImageEncoder(scaling="levels").fit(COLOUR),
+        ImageEncoder(scaling="levels").fit(COLOUR / 3.0),
     ],
-    ids=["plain", "full", "floats"],
+    ids=["plain", "full", "floats", "levels", "levels of floats"],
 )
 def test_state_round_trip_is_exact(encoder):
     manifest, tensors = encoder.to_state()

@@ -4,6 +4,8 @@ What is learned from the normal images is their shape and depth, and the mean m 
 each channel, or of each pixel (`upland.data.imagestatistics`). A pixel becomes (x - m) / s, bounded by `FAR`.
 With contrast scaling x is the square root of the pixel, m and s are of the image itself, s with a floor c
 learned from the normal images, in units that make the norm of a typical picture 6.5: (x - m) / ((s + c) u).
+With level scaling nothing is learned: 8 bits become (x + 1/2) / 256 - 1/2, so that a density of the codes, with
+even noise of the width `bin` of one step, is one of the pixels.
 An image's code depends on that image alone.
 """
 
@@ -19,7 +21,14 @@ from numpy.typing import NDArray
 
 from upland.data.imagearrays import Channels
 from upland.data.imagerows import ImageRows, channel_names, check_count
-from upland.data.imagestatistics import ContrastSums, PixelSums, brightness_and_contrast, rooted
+from upland.data.imagestatistics import (
+    ContrastSums,
+    LevelSums,
+    PixelSums,
+    brightness_and_contrast,
+    levels_of,
+    rooted,
+)
 from upland.data.pictures import Images, as_images, digest, is_image_input
 from upland.data.pixels import Mode, Wish, rounded
 
@@ -31,7 +40,8 @@ FAR = 1e4
 
 _OTHER_SCALE = 16  # floats this many times the greatest of the fit are of another unit
 
-Scaling = Literal["contrast", "channel", "pixel"]
+_Sums = PixelSums | ContrastSums | LevelSums
+Scaling = Literal["contrast", "channel", "pixel", "levels"]
 _AXES: dict[str, tuple[int, ...]] = {
     "channel": (0, 1, 2),
     "pixel": (0,),
@@ -49,12 +59,13 @@ class ImageEncoder:
         mode: "grey" or "rgb" to bring images to; None takes them as they are.
         channels: "first" or "last", for arrays whose shape can be read either way.
         scaling: "contrast" takes the mean and the contrast out of each image; "channel" or "pixel" scales
-            each channel, or each pixel, by its mean and standard deviation among the normal images.
+            each channel, or each pixel, by its mean and standard deviation among the normal images; "levels"
+            brings the whole range of a pixel to an interval of length one around zero.
         owner: who encodes, for messages.
 
     Attributes:
         mean: `(C,)` or `(H, W, C)` of the normal images, in their own units; with contrast scaling `(1,)`,
-            what is added to each image's contrast.
+            what is added to each image's contrast; with level scaling `(1,)`, the middle of the range.
         scale: likewise, what counts as one.
 
     Example:
@@ -102,7 +113,7 @@ class ImageEncoder:
             ValueError: as `as_images`; fewer than two images; batches of several shapes or depths; numbers
                 too large to square.
         """
-        sums: PixelSums | ContrastSums | None = None
+        sums: _Sums | None = None
         for batch in batches:
             images = self.images(batch)
             if sums is None:
@@ -117,9 +128,11 @@ class ImageEncoder:
         self._settle(sums.shape, sums.dtype, sums.largest, mean, scale)
         return self
 
-    def _sums(self, images: Images) -> PixelSums | ContrastSums:
+    def _sums(self, images: Images) -> _Sums:
         if self.scaling == "contrast":
             return ContrastSums(images.shape, images.dtype)
+        if self.scaling == "levels":
+            return LevelSums(images.shape, images.dtype)
         return PixelSums(images.shape, images.dtype, _AXES[self.scaling])
 
     def _settle(
@@ -168,6 +181,20 @@ class ImageEncoder:
         """The dtype of the normal images."""
         _ = self._fitted
         return self._dtype
+
+    @property
+    def bin(self) -> float:
+        """With level scaling, how far apart the codes of two neighbouring values of a pixel are: 1/256 for 8
+        bits and for floats, 1/65536 for 16 bits, 1/2 for booleans.
+
+        Raises:
+            ValueError: with another scaling, where it differs from place to place or from image to image.
+        """
+        if self.scaling != "levels":
+            raise ValueError(
+                f"one step of a pixel has no width of its own with scaling={self.scaling!r}: it has with 'levels'"
+            )
+        return 1.0 / levels_of(self.dtype)
 
     @property
     def inputs(self) -> tuple[str, ...]:

@@ -1,6 +1,10 @@
 """Mean and scale of pixels, in constant memory.
 
-The scale is the standard deviation, but no less than a tenth of the typical one, so that a pixel that was
+Level scaling takes them from the dtype: every step of a pixel's range gets a bin of its own of an interval of
+length one, (x + 1/2) / 256 - 1/2 for 8 bits. Floats count as 8 bits of the smallest usual range that holds
+them, 0 to 1, -1 to 1 or 0 to 255, and otherwise of the one from their least to their greatest value.
+
+Elsewhere the scale is the standard deviation, but no less than a tenth of the typical one, so that a pixel that was
 constant counts as strange when it moves, but not without bounds. Where all pixels of all images were equal, a
 step of 1/255 of the range counts one.
 """
@@ -18,10 +22,57 @@ _LEVELS = 255  # steps of the range that count one each where nothing varied
 _NOTHING = 1e-6  # of the range: what varies less is rounding
 
 
+_RANGES = ((0.0, 1.0), (-1.0, 1.0), (0.0, 255.0))
+
 NORM = 6.5
 """What the norm of a typical picture is made by contrast scaling."""
 
 _FLOOR = 0.4  # of the typical contrast, added to each picture's own
+
+
+class LevelSums:
+    """What level scaling learns: of whole numbers nothing, of floats the range that they are of."""
+
+    def __init__(self, shape: tuple[int, int, int], dtype: np.dtype[Any]) -> None:
+        self.shape, self.dtype = shape, dtype
+        self.count, self.largest = 0, 0.0
+        self._least, self._most = math.inf, -math.inf
+
+    def add(self, x: NDArray[np.float64]) -> None:
+        """Images `(n, H, W, C)`."""
+        self.count += len(x)
+        self._least, self._most = min(self._least, float(x.min())), max(self._most, float(x.max()))
+        self.largest = max(-self._least, self._most)
+
+    def finish(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The middle of the range `(1,)`, and the range with half a step more at both ends `(1,)`; raises
+        ValueError for numbers too large.
+        """
+        least, most = self._range()
+        steps = levels_of(self.dtype)
+        middle, whole = 0.5 * least + 0.5 * most, (most / (steps - 1) - least / (steps - 1)) * steps
+        if not math.isfinite(whole):
+            raise ValueError(
+                f"pixels as large as {self.largest:g} are too large: bring them to a smaller unit"
+            )
+        return np.array([middle]), np.array([whole])
+
+    def _range(self) -> tuple[float, float]:
+        if self.dtype.kind != "f":
+            return 0.0, levels_of(self.dtype) - 1.0
+        for least, most in _RANGES:
+            if least <= self._least and self._most <= most:
+                return least, most
+        if self._most - self._least > _NOTHING * self.largest:
+            return self._least, self._most
+        return self._least - 0.5, self._least + 0.5
+
+
+def levels_of(dtype: np.dtype[Any]) -> int:
+    """The number of values that a pixel of this dtype can have; of floats as many as of 8 bits."""
+    if dtype.kind == "u":
+        return int(np.iinfo(dtype).max) + 1
+    return 256 if dtype.kind == "f" else 2
 
 
 class ContrastSums:
