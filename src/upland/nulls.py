@@ -150,8 +150,7 @@ class Null:
         block = self._shared(n, number)
         values = block.values.clone()
         if len(block.touched):
-            sums = block.sums.index_add(0, block.draw, group[block.member])
-            values[block.touched] = self._value(sums / n, n)
+            values[block.touched] = self._value((block.sums + block.members @ group) / n, n)
         return values
 
     def _shared(self, n: int, number: int) -> "_Block":
@@ -161,7 +160,7 @@ class Null:
         if number in self._blocks:
             return self._blocks[number]
         block = self._prepared(n, number)
-        if (len(self._blocks) + 1) * BLOCK * self.features.shape[1] <= MEMORY:
+        if (len(self._blocks) + 1) * BLOCK * (self.features.shape[1] + n) <= MEMORY:
             self._blocks[number] = block
         return block
 
@@ -173,13 +172,14 @@ class Null:
         sums = _sums(self.features, chosen)
         own = chosen >= rows
         touched = np.flatnonzero(own.any(1))
+        members = np.zeros((len(touched), n))
         draw, place = np.nonzero(own[touched])
+        members[draw, chosen[touched][draw, place] - rows] = 1
         return _Block(
             self._value(sums / n, n),
             torch.from_numpy(touched),
             sums[torch.from_numpy(touched)],
-            torch.from_numpy(draw),
-            torch.from_numpy(chosen[touched][draw, place] - rows),
+            torch.from_numpy(members),
         )
 
 
@@ -190,15 +190,13 @@ class _Block(NamedTuple):
         values: T of each draw, right where it holds none of the group's rows.
         touched: draws that hold some.
         sums: of features over their normal rows.
-        draw: which of the touched draws each of the group's rows is in,
-        member: and which row it is.
+        members: `(touched, n)` which of the group's rows they hold, as 0 and 1.
     """
 
     values: Tensor
     touched: Tensor
     sums: Tensor
-    draw: Tensor
-    member: Tensor
+    members: Tensor
 
 
 def _sums(features: Tensor, chosen: NDArray[np.int64]) -> Tensor:
