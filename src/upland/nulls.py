@@ -31,10 +31,12 @@ from torch import Tensor
 Value = Callable[[Tensor, Tensor], Tensor]
 
 SEED = 1991
-BLOCK = 256  # draws at a time
+BLOCK = 128  # draws at a time
 ENOUGH_EXCEEDED = 20  # draws that reach T, after which there are no more
 LEAST_DRAWS, MOST_DRAWS = 999, 99_999
-MARGIN = 10  # draws are so many times those that would just resolve what is asked
+MARGIN = 2  # draws are so many times those that would just resolve what is asked
+MEMORY = 2**25  # numbers kept of draws that groups share
+DENSE = 20  # part of the rows in a draw, 1 in so many, from which a matrix product is quicker
 ROUNDING = 1e-9  # relative; what is nearer than this counts as reaching
 
 
@@ -76,7 +78,8 @@ class Null:
         wanted = math.ceil(MARGIN / resolution) - 1
         self.draws = min(max(wanted, LEAST_DRAWS), MOST_DRAWS)
         self._disjoint: dict[int, Tensor] = {}
-        self._blocks: dict[tuple[int, int], _Block] = {}
+        self._blocks: dict[int, _Block] = {}
+        self._size = 0
 
     def method(self, n: int) -> str:
         """How a group of n rows is judged.
@@ -98,7 +101,7 @@ class Null:
         """
         if self.method(n) == "disjoint groups":
             return 1 / (len(self.features) // n + 1)
-        return max(1 / (self.draws + 1), 1 / math.comb(len(self.features) + n, n))
+        return max(1 / (self.draws + 1), math.exp(-_log_choices(len(self.features) + n, n)))
 
     def judge(self, group: Tensor) -> GroupPValue:
         """The p-value of one group.
@@ -144,14 +147,22 @@ class Null:
     def _draw(self, group: Tensor, number: int) -> Tensor:
         """T of a block of draws from the pool of a group and the normal rows: `(BLOCK,)`."""
         n = len(group)
-        if (n, number) not in self._blocks:
-            self._blocks[n, number] = self._prepared(n, number)
-        block = self._blocks[n, number]
+        block = self._shared(n, number)
         values = block.values.clone()
         if len(block.touched):
-            sums = block.sums.index_add(0, block.draw, group[block.member])
-            values[block.touched] = self._value(sums / n, n)
+            values[block.touched] = self._value((block.sums + block.members @ group) / n, n)
         return values
+
+    def _shared(self, n: int, number: int) -> "_Block":
+        """A block of draws; those of the last size are kept as far as memory goes."""
+        if n != self._size:
+            self._blocks, self._size = {}, n
+        if number in self._blocks:
+            return self._blocks[number]
+        block = self._prepared(n, number)
+        if (len(self._blocks) + 1) * BLOCK * (self.features.shape[1] + n) <= MEMORY:
+            self._blocks[number] = block
+        return block
 
     def _prepared(self, n: int, number: int) -> "_Block":
         """What all groups of n rows have in common in a block of draws."""
@@ -161,13 +172,14 @@ class Null:
         sums = _sums(self.features, chosen)
         own = chosen >= rows
         touched = np.flatnonzero(own.any(1))
+        members = np.zeros((len(touched), n))
         draw, place = np.nonzero(own[touched])
+        members[draw, chosen[touched][draw, place] - rows] = 1
         return _Block(
             self._value(sums / n, n),
             torch.from_numpy(touched),
             sums[torch.from_numpy(touched)],
-            torch.from_numpy(draw),
-            torch.from_numpy(chosen[touched][draw, place] - rows),
+            torch.from_numpy(members),
         )
 
 
@@ -178,15 +190,13 @@ class _Block(NamedTuple):
         values: T of each draw, right where it holds none of the group's rows.
         touched: draws that hold some.
         sums: of features over their normal rows.
-        draw: which of the touched draws each of the group's rows is in,
-        member: and which row it is.
+        members: `(touched, n)` which of the group's rows they hold, as 0 and 1.
     """
 
     values: Tensor
     touched: Tensor
     sums: Tensor
-    draw: Tensor
-    member: Tensor
+    members: Tensor
 
 
 def _sums(features: Tensor, chosen: NDArray[np.int64]) -> Tensor:
@@ -195,5 +205,13 @@ def _sums(features: Tensor, chosen: NDArray[np.int64]) -> Tensor:
     draw = np.repeat(np.arange(len(chosen)), chosen.shape[1])
     place = chosen.ravel()
     there = place < rows
+    if chosen.shape[1] * DENSE > rows:
+        dense = np.zeros((len(chosen), rows))
+        dense[draw[there], place[there]] = 1
+        return torch.from_numpy(dense) @ features
     members = csr_array((np.ones(there.sum()), (draw[there], place[there])), shape=(len(chosen), rows))
     return torch.from_numpy(members @ features.numpy())
+
+
+def _log_choices(rows: int, n: int) -> float:
+    return math.lgamma(rows + 1) - math.lgamma(n + 1) - math.lgamma(rows - n + 1)
