@@ -49,5 +49,5 @@ def test_the_score_test_finds_a_stuck_sensor_that_the_worst_channel_passes(crite
     series[300:, 1] = 0.0
     p = detector.p_values(series)
     assert np.median(p[100:300]) > 0.05
-    assert (np.median(p[450:]) <= 0.05) is finds
+    assert (np.median(p[450:]) <= 0.05) == finds
     assert finds or np.median(p[450:]) > 0.3
