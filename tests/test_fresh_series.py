@@ -1,0 +1,53 @@
+"""Renewed calibrations of series, and what a fault that is calmer than normal looks like."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+from normals import quick
+
+SERIES = np.random.default_rng(0).normal(size=(1200, 2)).cumsum(axis=0) * 0.05
+SERIES = np.sin(SERIES) + 0.1 * np.random.default_rng(1).normal(size=SERIES.shape)
+
+
+@pytest.fixture
+def detector():
+    return quick(hidden=(8,), epochs=1, kind="sequence", window=20).fit(SERIES)
+
+
+def test_one_fresh_series_calibrates_sequences_by_its_windows(detector):
+    detector.calibrate(SERIES[:600])
+    assert detector.calibrations_["sequence"].size == 30
+    assert detector.calibrations_["step"].size == 600
+    cut = list(SERIES[:600].reshape(30, 20, 2))
+    known = detector.calibrations_["sequence"].scores
+    np.testing.assert_allclose(np.sort(known), np.sort(detector.anomaly_score(cut)), rtol=1e-7)
+
+
+def test_a_calibration_of_sequences_that_has_become_too_small_is_told(detector):
+    detector.calibrate(SERIES[:800])
+    with pytest.warns(UserWarning, match="p-values are coarse: 3 calibration sequences"):
+        detector.calibrate(SERIES[:60])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # it was too small before
+        detector.calibrate(SERIES[:80])
+
+
+def wandering(steps, seed):
+    """Three channels that wander about zero, each by itself."""
+    rng, x = np.random.default_rng(seed), np.zeros((steps, 3))
+    for t in range(1, steps):
+        x[t] = 0.8 * x[t - 1] + rng.normal(size=3)
+    return x
+
+
+@pytest.mark.parametrize(("criterion", "finds"), [("score_test", True), ("worst_channel", False)])
+def test_the_score_test_finds_a_stuck_sensor_that_the_worst_channel_passes(criterion, finds):
+    detector = quick(hidden=(16,), epochs=20, kind="sequence", criterion=criterion).fit(wandering(1500, 0))
+    series = wandering(600, 2)
+    series[300:, 1] = 0.0
+    p = detector.p_values(series)
+    assert np.median(p[100:300]) > 0.05
+    assert (np.median(p[450:]) <= 0.05) == finds
+    assert finds or np.median(p[450:]) > 0.3
