@@ -360,7 +360,7 @@ def labels_in(piece: Any, column: str, encoder: Encoder) -> list[Any]:
     Raises:
         ValueError: it is a feature, or there is no such column.
     """
-    if column in encoder.inputs:
+    if column in {used["name"] for used in encoder.describe()}:
         raise ValueError(
             f"column {column!r} is a feature of this detector: fit with ignore=[{column!r}] to name groups "
             "by it"
