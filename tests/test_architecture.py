@@ -36,8 +36,8 @@ FLOORS = [
     ],
     [
         *("arguments", "fitting", "checkpoints", "kinds", "plans", "sequencing", "holdout"),
-        *("information", "stream", "judges", "groupreasons", "groupcontract", "contract"),
-        *("detection", "detectors", "latentdetectors"),
+        *("information", "stream", "judges", "groupreasons", "groupcontract", "attribution"),
+        *("results", "contract", "detection", "detectors", "latentdetectors"),
     ],
     ["explanation", "persistence", "pyod"],
     [

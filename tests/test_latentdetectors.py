@@ -35,7 +35,7 @@ def quick(made=FlowDetector, **options):
     return made(**small | ({"layers": 2} if made is FlowDetector else {"latent": 2}) | options)
 
 
-def pictures(count=60, seed=0, shape=(8, 6)):
+def pictures(count=120, seed=0, shape=(8, 6)):
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[: shape[0], : shape[1]]
     centers = rng.uniform(2, 5, (count, 2))
@@ -127,6 +127,31 @@ def test_far_rows_are_flagged_and_have_reasons(kind):
     assert detector.flag(odd, alpha=0.05).tolist()[1]
     assert detector.anomaly_score(odd).argmax() == 1
     assert upland.explain(detector, odd).top(1)[1][0].column in ("flow", "pressure")
+
+
+def test_a_flows_reasons_are_what_another_value_would_save():
+    rows = mixed(400)
+    detector = quick(epochs=20).fit(rows)
+    odd = mixed(2, seed=5)
+    odd.loc[1, "flow"] = 90.0
+    reason = upland.explain(detector, odd).top(1)[1][0]
+    better = odd.copy()
+    better.loc[1, reason.column] = reason.expected
+    saved = detector.anomaly_score(odd)[1] - detector.anomaly_score(better)[1]
+    assert reason.share == pytest.approx(saved, rel=0.01)
+    assert saved > 0
+
+
+def test_heat_of_a_flow_lies_where_a_picture_is_damaged(seeing):
+    images = pictures(4, seed=1)
+    damaged = images.copy()
+    damaged[:, 6:, 4:] = 255 - damaged[:, 6:, 4:]
+    detector = seeing[FlowDetector]
+    more = upland.explain(detector, damaged).heat() - upland.explain(detector, images).heat()
+    assert (more.sum((1, 2)) > 0).all()
+    y, x = np.unravel_index(more.sum(0).argmax(), more.shape[1:])
+    assert y >= 4
+    assert x >= 3
 
 
 @pytest.mark.parametrize("kind", DETECTORS)

@@ -12,16 +12,22 @@ from sklearn.utils.estimator_checks import estimator_checks_generator
 
 from normals import mixed, numbers, quick
 from upland.detectors import EnergyDetector
+from upland.latentdetectors import FlowDetector, VAEDetector
 
 NEEDS_A_SWITCH = {"check_array_api_input"}
 """Checks that scikit-learn itself leaves out unless the environment says SCIPY_ARRAY_API."""
 
 
+DETECTORS = (EnergyDetector, FlowDetector, VAEDetector)
+
+
 def checks():
-    for number, (estimator, check) in enumerate(estimator_checks_generator(EnergyDetector())):
-        name = check.func.__name__
-        if name not in NEEDS_A_SWITCH:
-            yield pytest.param(estimator, check, id=f"{number}-{name.removeprefix('check_')}")
+    for kind in DETECTORS:
+        for number, (estimator, check) in enumerate(estimator_checks_generator(kind())):
+            name = check.func.__name__
+            if name not in NEEDS_A_SWITCH:
+                told = f"{kind.__name__}-{number}-{name.removeprefix('check_')}"
+                yield pytest.param(estimator, check, id=told)
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -30,8 +36,9 @@ def test_check_estimator(estimator, check):
     check(estimator)
 
 
-def test_no_check_is_expected_to_fail():
-    names = {check.func.__name__ for _, check in estimator_checks_generator(EnergyDetector())}
+@pytest.mark.parametrize("kind", DETECTORS)
+def test_no_check_is_expected_to_fail(kind):
+    names = {check.func.__name__ for _, check in estimator_checks_generator(kind())}
     assert {
         "check_outliers_train",
         "check_methods_subset_invariance",

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import warnings
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from numbers import Real
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -37,27 +37,13 @@ from upland.information import told
 from upland.kinds import Kind, Unit, kind_of
 from upland.models.base import EnergyModel
 from upland.progress import progress_bar
+from upland.results import Assessment, Scored
 from upland.sequencing import Series
 from upland.stream import NextScore, Stream, advance, begin, one_row
 
 ALPHA = 0.05  # the level that scikit-learn's offset_ and the warnings of coarse p-values refer to
 LIVE = ("criterion", "contamination", "per", "id", "time", "device", "progress")
 """Arguments that hold as `set_params` leaves them; the others as the fit found them."""
-
-
-class Assessment(NamedTuple):
-    """Anomaly scores and p-values of the same data, in the same arrangement, `(N,)` by custom."""
-
-    anomaly_score: Floats
-    p_value: Floats
-
-
-class Scored(NamedTuple):
-    """Scores `(N, K)` of K members, what each is of, and how one number each is given back to the user."""
-
-    values: Floats
-    unit: Unit
-    arrange: Callable[[Floats], Floats]
 
 
 class Detector(OutlierContract, GroupContract):

@@ -165,8 +165,7 @@ class EnergyDetector(Detector):
         self.batch_size = batch_size
         self.learning_rate = learning_rate
         self.patience = patience
-        self.categorical = categorical
-        self.ignore = ignore
+        self.categorical, self.ignore = categorical, ignore
         self.kind = kind
         self.id, self.time = id, time
         self.window, self.stride = window, stride

@@ -24,8 +24,9 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
+from upland.attribution import parts_of_images, parts_of_rows
 from upland.criteria.channels import channel_levels
-from upland.criteria.points import in_blocks, residual
+from upland.criteria.points import residual
 from upland.criteria.shares import shares_of_sequences, shares_of_steps
 from upland.criteria.steps import step_values
 from upland.data.images import ImageEncoder
@@ -248,9 +249,9 @@ def _of_rows(detector: Detector, X: Any) -> Explanation:
     shares, reached = [], []
     for member in detector.members_:
         rows = torch.from_numpy(member.encoder.transform(X))
-        away = in_blocks(residual, member.model, rows, member.sigma).numpy()
-        shares.append(_by_column(away**2, encoder.slots, encoder.n_columns))
-        reached.append(rows.numpy() - away)
+        mine, there = parts_of_rows(member, rows, encoder.slots, encoder.n_columns)
+        shares.append(mine)
+        reached.append(there)
     names = encoder.column_names
     values = _objects(encoder.values(X), names)
     return Explanation(names, np.mean(shares, axis=0), values, _objects(encoder.decode(reached[0]), names))
@@ -263,9 +264,9 @@ def _of_images(detector: Detector, X: Any) -> ImageExplanation:
     shares, reached = [], []
     for member in detector.members_:
         x = torch.from_numpy(member.encoder.transform(images))
-        away = in_blocks(residual, member.model, x, member.sigma).numpy()
-        shares.append(np.moveaxis(away**2, 1, 3))
-        reached.append(x.numpy() - away)
+        mine, there = parts_of_images(member, x)
+        shares.append(np.moveaxis(mine, 1, 3))
+        reached.append(there)
     expected = encoder.decode(reached[0], images)
     return ImageExplanation(np.mean(shares, axis=0), encoder.values(images), expected)
 

@@ -61,7 +61,7 @@ class LikelihoodModel(EnergyModel):
 
     @abstractmethod
     def log_prob(self, x: Tensor) -> Tensor:
-        """log p(x), in nats: `(N, ...) -> (N,)`."""
+        """Log p(x), in nats: `(N, ...) -> (N,)`."""
 
     def energy(self, x: Tensor) -> Tensor:
         """-log p(x), in nats: `(N, ...) -> (N,)`."""
