@@ -1,8 +1,8 @@
 """upland's flow for tables against zuko's coupling flows: time, and what equal training gives; one thread.
 
-    train     one training step (forward, backward, Adam) on a batch of 128 and of 1,024 rows
-    score     rows scored per second, in blocks of 4,096
-    fit       nats on held-out rows after equal training: steps, batches and learning rate are the same
+    flow-step      one training step (forward, backward, Adam) on a batch of 128 and of 1,024 rows
+    flow-scoring   rows scored per second, in blocks of 4,096
+    flow-nats      nats on held-out rows after equal training: steps, batches and learning rate are the same
 
 Both have as many couplings, hidden layers, units and bins, and their own ways beside: zuko alternates masks,
 upland mixes the columns by matrices and normalises them. zuko has no recipe of spline couplings; one is made
@@ -28,7 +28,7 @@ from benchmarks.records import Records, command, data_argument
 from benchmarks.speed import interleaved, note
 
 KEYS = ("part", "method")
-DEPTH, HIDDEN, BINS = 4, (64,), 8
+DEPTH, HIDDEN, BINS = 4, (128, 128), 8
 WIDTHS, BATCHES = (10, 30), (128, 1024)
 ROWS, BLOCK = 16_384, 4_096
 SETS, STEPS, BATCH, RATE = ("magic.gamma", "annthyroid"), 1_500, 128, 1e-3
@@ -129,26 +129,26 @@ def train(records: Records, options: argparse.Namespace) -> None:
         for width in WIDTHS:
             for size in BATCHES:
                 case = f"{coupling}, {width} columns, {size} rows"
-                if missing(records, "train", case):
+                if missing(records, "flow-step", case):
                     batch = torch.randn(size, width, generator=torch.Generator().manual_seed(1))
                     models = both(width, coupling)
                     seconds = interleaved({name: training_step(m, batch) for name, m in models.items()})
                     for name, value in seconds.items():
                         values = {"milliseconds": 1000 * value, "over_upland": value / seconds["upland"]}
-                        note(records, "train", f"{name} ({case})", values)
+                        note(records, "flow-step", f"{name} ({case})", values)
 
 
 def score(records: Records, options: argparse.Namespace) -> None:
     for coupling in COUPLINGS:
         for width in WIDTHS:
             case = f"{coupling}, {width} columns"
-            if missing(records, "score", case):
+            if missing(records, "flow-scoring", case):
                 x = torch.randn(ROWS, width, generator=torch.Generator().manual_seed(1))
                 models = {name: model.eval() for name, model in both(width, coupling).items()}
                 seconds = interleaved({name: scoring(m, x) for name, m in models.items()}, repeats=5)
                 for name, value in seconds.items():
                     values = {"rows_per_second": ROWS / value, "over_upland": value / seconds["upland"]}
-                    note(records, "score", f"{name} ({case})", values)
+                    note(records, "flow-scoring", f"{name} ({case})", values)
 
 
 def fit(records: Records, options: argparse.Namespace) -> None:
@@ -159,9 +159,9 @@ def fit(records: Records, options: argparse.Namespace) -> None:
         rows = torch.from_numpy(split.train[order].astype(np.float32))
         held, rows = rows[: len(rows) // 10], rows[len(rows) // 10 :]
         for coupling in COUPLINGS:
-            if missing(records, "fit", f"{coupling}, {name}"):
+            if missing(records, "flow-nats", f"{coupling}, {name}"):
                 for method, model in both(rows.shape[1], coupling).items():
-                    note(records, "fit", f"{method} ({coupling}, {name})", fitted(model, rows, held))
+                    note(records, "flow-nats", f"{method} ({coupling}, {name})", fitted(model, rows, held))
 
 
 def fitted(model: Any, rows: Tensor, held: Tensor) -> dict[str, float]:
@@ -195,7 +195,11 @@ class Wrapped(torch.nn.Module):
         return found
 
 
-PARTS: dict[str, Callable[[Records, argparse.Namespace], None]] = {"train": train, "score": score, "fit": fit}
+PARTS: dict[str, Callable[[Records, argparse.Namespace], None]] = {
+    "flow-step": train,
+    "flow-scoring": score,
+    "flow-nats": fit,
+}
 
 if __name__ == "__main__":
     sys.exit(main())
