@@ -88,7 +88,7 @@ class Flow(LikelihoodModel, Latent):
 def table_flow(
     width: int,
     depth: int = 4,
-    hidden: Sequence[int] = (64,),
+    hidden: Sequence[int] = (128, 128),
     coupling: Literal["affine", "spline"] = "affine",
     generator: torch.Generator | None = None,
 ) -> Flow:
