@@ -14,7 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("upland", "torch", "numpy", "scikit-learn", "pyod", "hmmlearn", "pyarrow")
+PACKAGES = ("upland", "torch", "numpy", "scikit-learn", "pyod", "hmmlearn", "pyarrow", "antsnormflows")
 
 
 def command(text: str | None) -> argparse.ArgumentParser:
