@@ -14,7 +14,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("upland", "torch", "numpy", "scikit-learn", "pyod", "hmmlearn", "pyarrow", "zuko")
+PACKAGES = (
+    *("upland", "torch", "numpy", "scikit-learn", "pyod", "hmmlearn", "pyarrow"),
+    *("antsnormflows", "zuko"),
+)
 
 
 def command(text: str | None) -> argparse.ArgumentParser:

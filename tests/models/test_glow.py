@@ -9,7 +9,7 @@ import torch
 from laws import generator, normal, randomise
 from upland.criteria.points import energy, in_blocks
 from upland.models.glow import Glow, bits_per_dim
-from upland.models.glowlevels import ChannelMaps, Coupling, Edges
+from upland.models.glowlevels import EVEN, ChannelMaps, Coupling, Edges, ToneCurve
 
 ROWS = 3
 SHAPES = {
@@ -24,9 +24,9 @@ SHAPES = {
 }
 
 
-def glow(shape, levels, depth=2, hidden=4, seed=0):
+def glow(shape, levels, depth=2, hidden=4, seed=0, tones=8):
     """A Glow whose weights have all left their beginnings, but not so far that it folds space."""
-    model = Glow(shape, levels, depth, hidden, generator=generator(seed)).double()
+    model = Glow(shape, levels, depth, hidden, tones, generator=generator(seed)).double()
     model.place(normal(50, *shape, seed=1))
     with torch.no_grad():
         for number, value in enumerate(model.parameters()):
@@ -81,7 +81,7 @@ def test_the_density_is_that_of_the_latents_times_the_determinant(case):
 
 def test_the_density_integrates_to_one():
     """Of a picture of four pixels, by importance sampling."""
-    model = glow((1, 2, 2), 1, depth=1, hidden=3)
+    model = glow((1, 2, 2), 1, depth=1, hidden=3, tones=3)
     with torch.no_grad():
         drawn = model.sample(20_000, generator()).flatten(1)
         proposal = torch.distributions.MultivariateNormal(drawn.mean(0), 1.5 * torch.cov(drawn.T))
@@ -98,6 +98,34 @@ def test_equivariant_under_a_permutation_of_rows(case):
 
 
 # -- parts ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 5, 256])
+def test_tones_are_the_distribution_function_between_the_ends(pieces):
+    curve = ToneCurve(pieces).double()
+    x = 0.2 * normal(400, 1, 3, 3, seed=5)
+    curve.place(x)
+    steps = torch.linspace(-0.5, 0.5, pieces + 1, dtype=torch.float64)
+    below = torch.stack([(x.clamp(-0.499, 0.499) < step).double().mean() for step in steps])
+    expected = (1 - EVEN) * (below - 0.5) + EVEN * steps
+    torch.testing.assert_close(curve.heights, expected, rtol=0, atol=1e-6)
+    at = steps.reshape(1, -1, 1, 1)
+    torch.testing.assert_close(curve(at)[0].flatten(), expected, rtol=0, atol=1e-6)
+    wide = 3 * x
+    torch.testing.assert_close(curve.inverse(curve(wide)[0]), wide)
+    outside = wide.abs() > 0.5
+    assert torch.equal(curve(wide)[0][outside], wide[outside])
+    point = x[:5].clone().requires_grad_()
+    z, ladj = curve(point)
+    (slope,) = torch.autograd.grad(z.sum(), point)
+    torch.testing.assert_close(slope.log().flatten(1).sum(1), ladj)
+
+
+def test_a_curve_of_one_piece_is_the_straight_line():
+    curve, x = ToneCurve(1).double(), normal(4, 1, 3, 3)
+    curve.place(x)
+    torch.testing.assert_close(curve(x)[0], x)
+    torch.testing.assert_close(curve(x)[1], torch.zeros(4, dtype=torch.float64))
 
 
 def test_the_map_of_a_step_is_actnorm_then_rotation():
@@ -178,7 +206,7 @@ def test_nothing_is_placed_again_by_a_batch_or_by_loading():
     model.train()
     model.log_prob(100 * normal(9, 1, 6, 5, seed=4) + 7)
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
-    again = Glow((1, 6, 5), 2, 2, 4, generator=generator(5)).double()
+    again = Glow((1, 6, 5), 2, 2, 4, 8, generator=generator(5)).double()
     again.load_state_dict(before)
     torch.testing.assert_close(again.train().log_prob(x), expected, rtol=0, atol=0)
     torch.testing.assert_close(again.eval().log_prob(x), expected, rtol=0, atol=0)
@@ -265,7 +293,9 @@ def test_levels_that_are_taken(shape, levels):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"levels": 0}, {"levels": 4}, {"depth": 0}, {"hidden": 0}], ids=lambda wrong: next(iter(wrong))
+    "wrong",
+    [{"levels": 0}, {"levels": 4}, {"depth": 0}, {"hidden": 0}, {"tones": 0}],
+    ids=lambda wrong: next(iter(wrong)),
 )
 def test_wrong_arguments_are_refused_by_name(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):

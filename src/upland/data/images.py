@@ -4,8 +4,9 @@ What is learned from the normal images is their shape and depth, and the mean m 
 each channel, or of each pixel (`upland.data.imagestatistics`). A pixel becomes (x - m) / s, bounded by `FAR`.
 With contrast scaling x is the square root of the pixel, m and s are of the image itself, s with a floor c
 learned from the normal images, in units that make the norm of a typical picture 6.5: (x - m) / ((s + c) u).
-With level scaling nothing is learned: 8 bits become (x + 1/2) / 256 - 1/2, so that a density of the codes,
-with even noise of the width `bin` of one step, is one of the pixels.
+With level scaling nothing is learned: 8 bits become (x + 1/2) / 256 - 1/2, so that a density of codes with
+even noise, of the width `bin` of one step, is one of the pixels.
+
 An image's code depends on that image alone.
 """
 
@@ -192,8 +193,7 @@ class ImageEncoder:
         """
         if self.scaling != "levels":
             raise ValueError(
-                f"one step of a pixel has no width of its own with scaling={self.scaling!r}: "
-                "it has with 'levels'"
+                f"with scaling={self.scaling!r} one step of a pixel has no width of its own; with 'levels' it has"
             )
         return 1.0 / levels_of(self.dtype)
 

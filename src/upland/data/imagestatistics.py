@@ -5,8 +5,8 @@ length one, (x + 1/2) / 256 - 1/2 for 8 bits. Floats count as 8 bits of the smal
 them, 0 to 1, -1 to 1 or 0 to 255, and otherwise of the one from their least to their greatest value.
 
 Elsewhere the scale is the standard deviation, but no less than a tenth of the typical one, so that a pixel
-that was constant counts as strange when it moves, but not without bounds. Where all pixels of all images were
-equal, a step of 1/255 of the range counts one.
+that was constant counts as strange when it moves, but not without bounds. Where all pixels of all images
+were equal, a step of 1/255 of the range counts one.
 """
 
 from __future__ import annotations

@@ -4,10 +4,10 @@ A picture is mapped to latents z = f(x) by bijections, and its density is
 
     log p(x) = log N(z; 0, I) + log |det df/dx|.
 
-At each of L levels two by two places become channels of one, K steps follow, each an affine map of the
-channels and an affine coupling (`upland.models.glowlevels`), and half of the channels are given away as
-latents; the last level keeps all. Every latent is N(0, I) under the model, whatever its level, and none is
-lost: (C, H, W) numbers go in and as many come out.
+Values first go through a curve of tones. At each of L levels two by two places then become channels of one, K
+steps follow, each an affine map of the channels and an affine coupling (`upland.models.glowlevels`), and half
+of the channels are given away as latents; the last level keeps all. Every latent is N(0, I) under the model,
+whatever its level, and none is lost: (C, H, W) numbers go in and as many come out.
 
 Pixels are whole numbers, and a density of them is unbounded: it is fitted to pixels with uniform noise of the
 width of one step. For pixels of D dimensions that are b apart, -log p(x) + D log(1/b) is then a bound on the
@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from upland.models.base import Latent, Level, LikelihoodModel
-from upland.models.glowlevels import GlowLevel
+from upland.models.glowlevels import GlowLevel, ToneCurve
 
 LEVELS = 3
 """The most levels that are taken where their number is left open."""
@@ -39,6 +39,9 @@ class Glow(LikelihoodModel, Latent):
             leave a last one of 3 x 3 places.
         depth: steps of each level, K.
         hidden: filters of the couplings' layers.
+        tones: pieces of the curve that values first go through, set by `place`: as many as a pixel has
+            values, where they are encoded to lie between -1/2 and 1/2, but no more than some hundreds; 1 for
+            no curve.
         generator: source of the initial weights; None draws from torch's own.
 
     Attributes:
@@ -47,7 +50,7 @@ class Glow(LikelihoodModel, Latent):
             last level keeps.
 
     Raises:
-        ValueError: no level, no step or no filter, or more levels than the sides can be halved.
+        ValueError: no level, no step, no filter or no piece, or more levels than the sides can be halved.
 
     Example:
         >>> import torch
@@ -62,7 +65,8 @@ class Glow(LikelihoodModel, Latent):
         shape: Sequence[int],
         levels: int | None = None,
         depth: int = 8,
-        hidden: int = 64,
+        hidden: int = 32,
+        tones: int = 256,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
@@ -72,10 +76,13 @@ class Glow(LikelihoodModel, Latent):
         most = side.bit_length() - 1
         if levels is None:
             levels = max(1, min(LEVELS, (side // _LEAST_SIDE).bit_length() - 1))
-        if min(levels, depth, hidden) < 1:
-            raise ValueError(f"levels, depth and hidden must be positive, got {levels}, {depth} and {hidden}")
+        counts = {"levels": levels, "depth": depth, "hidden": hidden, "tones": tones}
+        for name, count in counts.items():
+            if count < 1:
+                raise ValueError(f"{name} must be positive, got {count}")
         if levels > most:
             raise ValueError(f"levels must be at most {most} for sides of {height} x {width}, got {levels}")
+        self.tones = ToneCurve(tones)
         self.levels = nn.ModuleList()
         self.latent_shapes: list[tuple[int, ...]] = []
         inside = self.shape
@@ -88,12 +95,15 @@ class Glow(LikelihoodModel, Latent):
 
     @torch.no_grad()
     def place(self, x: Tensor, generator: torch.Generator | None = None) -> None:
-        """Let the channels of every step begin with a mean of 0 and a variance of 1.
+        """Let the curve be the distribution function of the values, and the channels of every step begin with
+        a mean of 0 and a variance of 1.
 
         Args:
             x: `(N, C, H, W)`, training pictures.
             generator: not used; the hook's other argument.
         """
+        self.tones.place(x)
+        x = self.tones(x)[0]
         for level in self.levels:
             assert isinstance(level, GlowLevel)
             x = level.place(x)
@@ -103,7 +113,7 @@ class Glow(LikelihoodModel, Latent):
         `(N, ...)`, `ladj (N,)` in nats, in float64.
         """
         z: list[Tensor] = []
-        ladj = torch.zeros(x.shape[0], dtype=torch.float64, device=x.device)
+        x, ladj = self.tones(x)
         for level in self.levels:
             x, given, part = level(x)
             z += given
@@ -117,7 +127,7 @@ class Glow(LikelihoodModel, Latent):
             assert isinstance(level, GlowLevel)
             start = len(given) - len(level.given)
             x, given = level.inverse(x, given[start:]), given[:start]
-        return x
+        return self.tones.inverse(x)
 
     def latents(self, x: Tensor) -> list[Level]:
         """What `encode` gives, as levels: `(N, C, H, W)` -> list of `(N, D)` or `(N, C', H', W')`."""

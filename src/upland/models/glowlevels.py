@@ -3,6 +3,10 @@ r"""What a level of Glow is made of: affine maps of the channels, couplings, spl
 All are of the form z = a * x + b where a and b come from another part of the input, or from none, so that
 the inverse and the log-determinant cost no more than the map itself.
 
+*Tones.* Before the first level every value goes through one rising curve of straight pieces, the distribution
+function of all the values of some training pictures: many pictures are half of one flat tone, and the nets
+would take very long to draw so sharp a border around it.
+
 *Channels.* The actnorm and the 1x1 convolution of a step are one affine map y = W diag(e^l) x + b with
 W = P L U, P a fixed permutation, L of unit diagonal, U of diagonal sign * e^d, all steps of a level built by
 one batched product. Its log-determinant is H W (sum l + sum d), one number a level.
@@ -29,6 +33,52 @@ CAP = 2.0
 """The bound of a coupling's log-scale."""
 LEAST_SPREAD = 1e-3
 """A channel's standard deviation, in units of the largest one, below which it counts as constant."""
+
+
+EVEN = 0.3
+"""The share of even tones that is mixed into those of the training pictures: the curve's least slope."""
+
+
+class ToneCurve(nn.Module):
+    """A rising curve of equally wide straight pieces from (-1/2, -1/2) to (1/2, 1/2), of slope one outside.
+
+    Args:
+        pieces: their number; the straight line where it is one.
+    """
+
+    heights: Tensor
+
+    def __init__(self, pieces: int) -> None:
+        super().__init__()
+        self.pieces = pieces
+        self.register_buffer("heights", torch.linspace(-0.5, 0.5, pieces + 1))
+
+    def _piece(self, x: Tensor) -> Tensor:
+        return ((x.detach() + 0.5) * self.pieces).floor().clamp(0, self.pieces - 1).long()
+
+    def _line(self, piece: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
+        """Slope and height at zero of the line through each value."""
+        slopes = self.heights.diff() * self.pieces
+        starts = self.heights[:-1] - slopes * (torch.arange(self.pieces).to(slopes) / self.pieces - 0.5)
+        slope = torch.where(inside, slopes[piece], torch.ones_like(slopes[piece]))
+        return slope, torch.where(inside, starts[piece], torch.zeros_like(slope))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The values on the curve, and the log-determinants: `(N, ...)` -> `(N, ...)`, `(N,)`."""
+        slope, start = self._line(self._piece(x), x.detach().abs() <= 0.5)
+        return x * slope + start, slope.log().flatten(1).sum(1, dtype=torch.float64)
+
+    def inverse(self, z: Tensor) -> Tensor:
+        """The values as they were."""
+        piece = torch.searchsorted(self.heights, z.detach().contiguous(), right=True) - 1
+        slope, start = self._line(piece.clamp(0, self.pieces - 1), z.detach().abs() <= 0.5)
+        return (z - start) / slope
+
+    def place(self, x: Tensor) -> None:
+        """Let the curve be the distribution function of the values of `x (N, ...)`."""
+        counts = torch.bincount(self._piece(x).flatten(), minlength=self.pieces).double()
+        shares = (1 - EVEN) * counts / counts.sum() + EVEN / self.pieces
+        self.heights[1:-1] = (shares.cumsum(0)[:-1] - 0.5).to(self.heights)
 
 
 class Affine(NamedTuple):
