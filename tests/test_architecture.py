@@ -28,7 +28,7 @@ FLOORS = [
     ],
     [
         *("objectives", "progress", "training", "criteria.points", "criteria.steps"),
-        *("criteria.gaussians", "criteria.splits", "calibration", "nulls"),
+        *("criteria.gaussians", "criteria.splits", "calibration", "nulls", "manipulations"),
     ],
     [
         *("criteria.evidence", "criteria.channels", "criteria.shares", "criteria.groups"),

@@ -9,9 +9,12 @@ import pytest
 import torch
 
 from laws import normal, standard_error
+from upland.criteria.combined import Combined, default_statistics
+from upland.criteria.groups import Rows
+from upland.models.base import Level
 from upland.nulls import BLOCK, ENOUGH_EXCEEDED, LEAST_DRAWS, Null
 
-REDRAWS = 400
+REDRAWS = 300
 
 
 def features(rows):
@@ -53,6 +56,23 @@ def test_p_values_of_normal_groups_are_super_uniform(n, rows, method):
         error = max(standard_error(hits), math.sqrt(alpha * (1 - alpha) / REDRAWS))
         assert np.mean(hits) <= alpha + 3 * error
         assert np.mean(hits) >= alpha - 4 * error - (0.05 if method == "disjoint groups" else 0)
+
+
+@pytest.mark.parametrize(("n", "rows"), [(5, 200), (5, 60), (25, 60)])
+def test_so_are_those_of_a_fitted_statistic(n, rows):
+    """The detector is fixed; the reference and the group are drawn again and again."""
+
+    def latent(z):
+        return Rows(z, 0.5 * z.square().sum(1), [Level(z)])
+
+    known = latent(normal(300, 3, seed=1))
+    statistic = Combined(default_statistics(known)).fit(known)
+    p = []
+    for draw in normal(200, rows + n, 3, seed=2):
+        phi = statistic.features(latent(draw))
+        p.append(Null(phi[n:], statistic.value).judge(phi[:n]).p)
+    for alpha in (0.05, 0.3):
+        assert np.mean([q <= alpha for q in p]) <= alpha + 3 * math.sqrt(alpha * (1 - alpha) / len(p))
 
 
 def test_with_replacement_it_would_not_hold():

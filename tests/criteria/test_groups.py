@@ -274,8 +274,8 @@ def test_components_by_the_shapes():
     assert "divergence location 0 normal" in found
     assert "divergence whole 1 normal" in found
     without = REFERENCE._replace(levels=[])
-    assert [type(s) for s in default_statistics(without)] == [Typicality, Projections, Stein]
-    assert [type(s) for s in default_statistics(without._replace(score=None))] == [Typicality, Projections]
+    assert [type(s) for s in default_statistics(without)] == [Likelihood, Projections, Stein]
+    assert [type(s) for s in default_statistics(without._replace(score=None))] == [Likelihood, Projections]
     for rows in (REFERENCE, without):
         assert math.isfinite(value(Combined(default_statistics(rows)).fit(rows), rows.take(slice(0, 3))))
 

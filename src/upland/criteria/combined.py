@@ -7,7 +7,8 @@ they are interpolated in log n, beyond the last one they stay. With these,
     u = (t - median) / (the spread on that side),
 
 so that |u| is about the number of standard deviations, on either side: a group may be too good as well, as
-constant or over-smooth ones are. The rules to combine components are the largest |u|, and the mean of u^2.
+constant or over-smooth ones are; of the mean energy the two sides together are a test of typicality. The
+rules to combine components are the largest |u|, and the mean of u^2.
 
 It is a function of the group's means and size like any other, so its p-values are exact whatever the
 standardisation; that says only how components are weighed. For n = 1 it is a criterion of points.
@@ -184,10 +185,10 @@ def default_statistics(rows: Rows) -> list[Statistic]:
         Divergence(split, number) for number, level in enumerate(rows.levels) for split in _splits(level.mean)
     ]
     if found:
-        return [*found, *inputs, Typicality()]
+        return [*found, *inputs, Likelihood()]
     wide = rows.points[0].numel()
     shifts = [Projections("points", min(2 * wide, 32))]
-    return [Typicality(), *inputs, *shifts, *([Stein()] if rows.score is not None else [])]
+    return [Likelihood(), *inputs, *shifts, *([Stein()] if rows.score is not None else [])]
 
 
 def _splits(z: Tensor) -> list[str]:

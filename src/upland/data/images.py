@@ -193,7 +193,8 @@ class ImageEncoder:
         """
         if self.scaling != "levels":
             raise ValueError(
-                f"with scaling={self.scaling!r} one step of a pixel has no width of its own; with 'levels' it has"
+                f"with scaling={self.scaling!r} one step of a pixel has no width of its own; "
+                "with 'levels' it has"
             )
         return 1.0 / levels_of(self.dtype)
 
