@@ -28,11 +28,11 @@ FLOORS = [
     ],
     [
         *("objectives", "progress", "training", "criteria.points", "criteria.steps"),
-        *("criteria.gaussians", "criteria.splits", "calibration", "nulls", "manipulations"),
+        *("criteria.gaussians", "criteria.splits", "calibration", "nulls"),
     ],
     [
         *("criteria.evidence", "criteria.channels", "criteria.shares", "criteria.groups"),
-        *("criteria.baselines", "criteria.combined"),
+        *("criteria.baselines", "criteria.combined", "manipulations"),
     ],
     [
         *("arguments", "fitting", "checkpoints", "kinds", "plans", "sequencing", "holdout"),
