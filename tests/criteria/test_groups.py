@@ -274,8 +274,10 @@ def test_components_by_the_shapes():
     assert "divergence location 0 normal" in found
     assert "divergence whole 1 normal" in found
     without = REFERENCE._replace(levels=[])
-    assert [type(s) for s in default_statistics(without)] == [Likelihood, Projections, Stein]
-    assert [type(s) for s in default_statistics(without._replace(score=None))] == [Likelihood, Projections]
+    of_rows = [Divergence] * 2 if REFERENCE.points.ndim == 2 else []
+    kinds = [type(s) for s in default_statistics(without)]
+    assert kinds == [Likelihood, *of_rows, Projections, Stein]
+    assert [type(s) for s in default_statistics(without._replace(score=None))] == kinds[:-1]
     for rows in (REFERENCE, without):
         assert math.isfinite(value(Combined(default_statistics(rows)).fit(rows), rows.take(slice(0, 3))))
 
