@@ -52,7 +52,7 @@ STATISTICS = {
     "kernel": Kernel,
     "stein": Stein,
     "combined": lambda: Combined([Divergence("pair", 0), Divergence("whole", 1), Typicality()]),
-    "squares": lambda: Combined([Divergence("pair", 0), Typicality(), Likelihood()], "squares"),
+    "max": lambda: Combined([Divergence("pair", 0), Typicality(), Likelihood()], "max"),
 }
 REFERENCE = image_rows(400, seed=100)
 

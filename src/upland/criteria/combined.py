@@ -24,8 +24,8 @@ from torch import Tensor
 from upland.criteria.baselines import Kernel, Likelihood, Projections, Stein, Typicality
 from upland.criteria.groups import INPUT, WIDEST, Divergence, Isotropy, Rows, Sphericity, Statistic
 
-Rule = Literal["max", "squares"]
-RULES = ("max", "squares")
+Rule = Literal["squares", "max"]
+RULES = ("squares", "max")
 
 DRAWS = 400  # groups at each rung of the ladder
 LADDER = 1.5  # ratio of neighbouring sizes
@@ -41,11 +41,11 @@ class Combined(Statistic):
     Args:
         components: the statistics; they are fitted on the first half of the rows that `fit` gets, and
             standardised on the second.
-        rule: "max" for the largest |u|, "squares" for the mean of u^2.
+        rule: "squares" for the mean of u^2, "max" for the largest |u|.
     """
 
     components: Sequence[Statistic] = field(default_factory=list)
-    rule: Rule = "max"
+    rule: Rule = "squares"
 
     def learn(self, rows: Rows) -> dict[str, Tensor]:
         """Fit the components and standardise them.
