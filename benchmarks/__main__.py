@@ -62,6 +62,7 @@ def plan(data: Path, quick: bool) -> dict[str, list[str]]:
         "adbench_peers": ["adbench", *source, "--methods", *PEERS],
         "speed_deep": ["speed_deep"],
         "speed_flows": ["speed_flows", *source],
+        "speed_glow": ["speed_glow"],
         "sequences_upland": ["sequences", *source, "--methods", *SEQUENCE_OURS],
         "sequences_peers": ["sequences", *source, "--methods", *SEQUENCE_PEERS],
         "telemetry_upland": ["telemetry", *source, "--methods", "upland"],

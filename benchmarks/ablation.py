@@ -18,6 +18,7 @@ from typing import Any
 
 from benchmarks import protocols
 from benchmarks.records import Records, command, data_argument
+from upland.plans import Plan
 
 KEYS = ("variant", "set", "seed")
 CRITERIA = ("reconstruction", "energy")
@@ -27,7 +28,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "default": ({}, {}),
     "noise 0.3": ({"noise": 0.3}, {}),
     "noise 1": ({"noise": 1.0}, {}),
-    "noise one spacing": ({}, {"upland.fitting.SPACINGS": 1.0}),
+    "noise one spacing": ({}, {"upland.detectors.PLANS": {"table": Plan(0, 128, 1e-3, spacings=1.0)}}),
     "squash from 5": ({}, {"upland.data.encodings.KNEE": 5.0}),
     "layers 256": ({"hidden": (256,)}, {}),
     "layers 128-256": ({"hidden": (128, 256)}, {}),

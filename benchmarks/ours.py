@@ -1,4 +1,4 @@
-"""upland's own detector behind the peers' face: its defaults, and each criterion by name."""
+"""upland's own detectors behind the peers' face: its defaults, and each criterion by name."""
 
 from __future__ import annotations
 
@@ -14,8 +14,24 @@ def energy_detector(train: Array, seed: int, **arguments: Any) -> Score:
     return EnergyDetector(random_state=seed, progress=False, **arguments).fit(train).anomaly_score
 
 
+def flow_detector(train: Array, seed: int, **arguments: Any) -> Score:
+    """The fitted flow's `anomaly_score`."""
+    from upland import FlowDetector
+
+    return FlowDetector(random_state=seed, progress=False, **arguments).fit(train).anomaly_score
+
+
+def vae_detector(train: Array, seed: int, **arguments: Any) -> Score:
+    """The fitted VAE's `anomaly_score`."""
+    from upland import VAEDetector
+
+    return VAEDetector(random_state=seed, progress=False, **arguments).fit(train).anomaly_score
+
+
 OURS: dict[str, Fit] = {
     "upland": energy_detector,
     "upland energy": lambda train, seed: energy_detector(train, seed, criterion="energy"),
     "upland reconstruction": lambda train, seed: energy_detector(train, seed, criterion="reconstruction"),
+    "upland flow": flow_detector,
+    "upland vae": vae_detector,
 }

@@ -31,7 +31,7 @@ KEYS = ("part", "method")
 DEPTH, HIDDEN, BINS = 4, (128, 128), 8
 WIDTHS, BATCHES = (10, 30), (128, 1024)
 ROWS, BLOCK = 16_384, 4_096
-SETS, STEPS, BATCH, RATE = ("magic.gamma", "annthyroid"), 1_500, 128, 1e-3
+SETS, STEPS, BATCH, RATE = ("magic.gamma", "annthyroid"), 1_000, 128, 1e-3
 COUPLINGS = ("affine", "spline")
 
 

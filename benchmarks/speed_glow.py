@@ -38,9 +38,9 @@ BIN = 1 / 256
 def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = command(__doc__)
     parser.add_argument("--parts", nargs="+", choices=SHAPES, default=list(SHAPES))
-    parser.add_argument("--depth", type=int, default=4, help="steps of a level")
+    parser.add_argument("--depth", type=int, default=8, help="steps of a level")
     parser.add_argument("--hidden", type=int, default=32, help="filters of the couplings' layers")
-    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--repeats", type=int, default=8, help="turns that the medians are of")
     parser.add_argument("--output", type=Path, required=True, help="JSON file, taken up if it exists")
     return parser.parse_args(argv)

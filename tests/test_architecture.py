@@ -41,7 +41,16 @@ FLOORS = [
     ],
     ["explanation", "persistence", "pyod"],
     [
-        *("apps.console", "apps.words", "apps.verdicts", "apps.inputs", "apps.streaming"),
+        *(
+            "apps.console",
+            "apps.options",
+            "apps.families",
+            "apps.lots",
+            "apps.words",
+            "apps.verdicts",
+            "apps.inputs",
+            "apps.streaming",
+        ),
         *("apps.episodes", "apps.series", "apps.gallery", "apps.views", "apps.scoring"),
         *("apps.showing", "apps.biopsies", "apps.digits", "apps.pumps"),
     ],

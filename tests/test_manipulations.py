@@ -121,6 +121,15 @@ def test_whitening_defeats_every_divergence():
         assert judged(divergence.fit(known), after) < 1.5 * judged(divergence, usual)
 
 
+def test_whitening_takes_on_the_moments_of_normal_rows():
+    """A flow that fits imperfectly, and the two-sample form."""
+    known = strange_rows(2_000, seed=4, scale=0.8)
+    divergence = Divergence("whole", 1).fit(FLOW.rows(known))
+    moved = (judged(divergence, FLOW.rows(whitening(FLOW, normal_rows(300), n))) for n in (None, known))
+    assert next(moved) > 0.3
+    assert next(moved) < 0.05
+
+
 def test_whitening_of_few_rows_is_finite():
     assert torch.isfinite(whitening(FLOW, strange_rows(5))).all()
 

@@ -209,6 +209,8 @@ class EnergyDetector(Detector):
             build=self.build_model,
             objective=one_of(OBJECTIVES, self.objective, "objective"),
             noise=self._noise(plan),
+            spacings=plan.spacings,
+            noise_least=plan.noise_least,
             encoder=kind.encoder(),
             refer=kind.refer,
             keeps=int(self.keep_rows),

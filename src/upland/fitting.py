@@ -42,8 +42,7 @@ STEPS_LEAST, STEPS_LEAST_PER_RATIO = 300, 40
 LOOKS = 20
 PLACING_ROWS = 2_000  # rows that a model may start from
 SPACING_ROWS = 2_000  # rows whose nearest neighbours set the noise
-# The noise in units of their typical distance, and its bounds.
-SPACINGS, NOISE_LEAST, NOISE_MOST = 1.5, 0.1, 1.0
+NOISE_MOST = 1.0
 PIECE = 65_536  # rows of a piece of a streamed file
 STANDARD_LEAST = 32  # rows that training has not had, below which statistics learn from those it has
 KEPT_NUMBERS, KEPT_LEAST = 1 << 22, 256  # encoded numbers that are kept with a model; rows, however wide
@@ -84,7 +83,9 @@ class Recipe:
     Args:
         build: `(fitted encoder, generator) -> model`.
         objective: `(model, batch, sigma, generator) -> scalar`.
-        noise: sigma, or "auto" for 1.5 times the spacing of neighbours among the member's training rows.
+        noise: sigma, or "auto" by the spacing of neighbours among the member's training rows.
+        spacings: the noise in units of that spacing.
+        noise_least: the least noise that is chosen so.
         encoder: an encoder that has seen nothing yet; each member fits a copy.
         refer: `(member, rows, numbers of those seen) -> references`.
         length: `(training rows, encoded dimensions, steps of a pass) -> steps` where no epochs are told.
@@ -100,6 +101,8 @@ class Recipe:
     build: Callable[[Encoder, torch.Generator], EnergyModel]
     objective: Objective
     noise: float | Literal["auto"]
+    spacings: float
+    noise_least: float
     encoder: Encoder
     refer: Callable[[Member, Any, Indices], References]
     length: Callable[[int, int, int], int]
@@ -315,7 +318,7 @@ def _sigma(
     recipe: Recipe,
     number: int,
 ) -> float:
-    """The noise that is told, or 1.5 times the spacing of neighbours among the points of some rows."""
+    """The noise that is told, or so many times the spacing of neighbours among the points of some rows."""
     if recipe.noise != "auto":
         return recipe.noise
     generator = recipe.generator(number, 5)
@@ -325,7 +328,8 @@ def _sigma(
         points = model.factors(near.to(recipe.device))[0].cpu().flatten(1)
     if points.shape[0] > SPACING_ROWS:
         points = points[generator.choice(points.shape[0], SPACING_ROWS, replace=False)]
-    return SPACINGS * neighbour_spacing(points, NOISE_LEAST / SPACINGS, NOISE_MOST / SPACINGS)
+    unit = recipe.spacings
+    return unit * neighbour_spacing(points, recipe.noise_least / unit, NOISE_MOST / unit)
 
 
 def _streamed(

@@ -23,9 +23,12 @@ from upland.models.flow import table_flow
 from upland.models.glow import Glow
 from upland.models.vae import convolutional_vae, dense_vae
 from upland.objectives import LIKELIHOODS
-from upland.plans import Plan, fixed_length
+from upland.plans import Plan, fixed_length, likelihood_length
 
-FLOW_PLANS = {"table": Plan(0, 128, 1e-3), "image": Plan(1_500, 64, 1e-3, 1 / 256)}
+FLOW_PLANS = {
+    "table": Plan(0, 128, 3e-3, "auto", 0.5, 0.05),
+    "image": Plan(3_000, 32, 2e-3, 1 / 256),
+}
 VAE_PLANS = {"table": Plan(0, 128, 1e-3), "image": Plan(2_000, 64, 1e-3, 1 / 256)}
 
 
@@ -68,10 +71,12 @@ class LatentDetector(Detector):
             build=self.build_model,
             objective=LIKELIHOODS[self.objectives[kind.name]],
             noise=plan.noise if isinstance(self.noise, str) else float(self.noise),
+            spacings=plan.spacings,
+            noise_least=plan.noise_least,
             encoder=kind.encoder(),
             refer=kind.refer,
             keeps=int(self.keep_rows),
-            length=partial(fixed_length, plan.steps) if plan.steps else length,
+            length=partial(fixed_length, plan.steps) if plan.steps else self._table_length,
             epochs=None if self.epochs is None else int(self.epochs),
             batch_size=int(self.batch_size or plan.batch_size),
             learning_rate=float(self.learning_rate or plan.learning_rate),
@@ -101,6 +106,10 @@ class LatentDetector(Detector):
             )
         return made
 
+    def _table_length(self, rows: int, width: int, a_pass: int) -> int:
+        """Steps of a training on a table."""
+        return length(rows, width, a_pass)
+
     @abstractmethod
     def _own(self, encoder: Encoder, generator: torch.Generator | None) -> EnergyModel:
         """Upland's own model for the kind of data."""
@@ -115,8 +124,8 @@ class FlowDetector(LatentDetector):
         depth: steps of each scale.
         hidden: units of a table's couplings, or filters of images' (one number); "auto" goes by the kind.
         noise: added to the encoded rows in training: for tables the standard deviation of a Gaussian in those
-            of a column, for images the width of uniform noise; "auto" is one and a half times the typical
-            distance between neighbours, for images one step of their pixels.
+            of a column, for images the width of uniform noise; "auto" is half the typical distance between
+            neighbours, within 0.05 to 1, for images one step of their pixels.
         criterion: "likelihood", -log p(x) in nats; "typicality", its distance from the mean of normal data;
             "divergence", the KL of one latent's parts from normal ones; for images also "complexity", nats
             beyond those of a compressor, and "combined"; "auto" is likelihood for tables and combined for
@@ -169,7 +178,7 @@ class FlowDetector(LatentDetector):
         self,
         layers: int = 4,
         levels: int | None = None,
-        depth: int = 4,
+        depth: int = 8,
         hidden: Sequence[int] | Literal["auto"] = "auto",
         noise: float | Literal["auto"] = "auto",
         criterion: Literal[
@@ -215,11 +224,15 @@ class FlowDetector(LatentDetector):
         self.progress = progress
         self.random_state = random_state
 
+    def _table_length(self, rows: int, width: int, a_pass: int) -> int:
+        return likelihood_length(rows, width, a_pass)
+
     def _own(self, encoder: Encoder, generator: torch.Generator | None) -> EnergyModel:
-        hidden = _sizes(self.hidden, (64,))
         if isinstance(encoder, ImageEncoder):
-            levels = None if self.levels is None else int(self.levels)
-            return Glow(encoder.shape, levels, int(self.depth), hidden[0], generator=generator)
+            levels, (filters, *_) = self.levels, _sizes(self.hidden, (32,))
+            scales = None if levels is None else int(levels)
+            return Glow(encoder.shape, scales, int(self.depth), filters, generator=generator)
+        hidden = _sizes(self.hidden, (128, 128))
         return table_flow(encoder.width, int(self.layers), hidden, generator=generator)
 
 

@@ -8,7 +8,8 @@ Each defeats some statistic of groups. With z = f(x) the latents of a row at all
 * shell: z' = z sqrt(D) / |z|, x' = f^-1(z'). Normal latents lie near the shell of radius sqrt(D); now |z|
   and log p(z) are typical of every row (Zhang et al., arXiv 2002.03328). Correlations of z stay.
 * mixture: some rows of the group are normal, or each picture is partly a normal one.
-* whitening: z' = S^(-1/2) (z - m), x' = f^-1(z'), with the moments m, S of the group itself. This defeats
+* whitening: z' = S^(-1/2) (z - m), x' = f^-1(z'), with the moments m, S of the group itself; against the
+  two-sample form z' = m0 + S0^(1/2) S^(-1/2) (z - m), m0, S0 those of normal latents. This defeats
   every divergence of Gaussians, whole or split, since nothing is left for it in the first two moments; only
   higher ones (`Projections`, `Kernel`) or a second model can tell. It needs as many rows as to know S.
 
@@ -95,18 +96,30 @@ def on_shell(z: list[Tensor]) -> list[Tensor]:
     return _parted(whole / radius * whole.shape[1] ** 0.5, z)
 
 
-def whitened(z: list[Tensor]) -> list[Tensor]:
-    """Latents with mean 0 and covariance I over these rows: S^(-1/2) (z - m), `(N, ...)` each.
+def whitened(z: list[Tensor], normal: list[Tensor] | None = None) -> list[Tensor]:
+    """Latents with mean 0 and covariance I over these rows, or with those of normal ones: `(N, ...)` each.
 
     Args:
         z: of each level. With no more rows than numbers a row, directions in which the rows do not differ
             stay so.
+        normal: latents of normal rows, whose mean and covariance are to be taken on; None for 0 and I.
     """
-    whole = _joined(z).double()
-    away = whole - whole.mean(0)
+    _, unit, _ = _moments(_joined(z).double())
+    if normal is not None:
+        mean, _, root = _moments(_joined(normal).double())
+        unit = mean + unit @ root
+    return _parted(unit.to(z[0].dtype), z)
+
+
+def _moments(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The mean, the rows whitened, and the symmetric root of the covariance: of `(N, D)`."""
+    mean = x.mean(0)
+    away = x - mean
     values, axes = torch.linalg.eigh(away.T @ away / len(away))
-    scale = torch.where(values > LEAST_EIGENVALUE, values.clamp(min=LEAST_EIGENVALUE).rsqrt(), 0.0)
-    return _parted((away @ (axes * scale) @ axes.T).to(z[0].dtype), z)
+    there = values > LEAST_EIGENVALUE
+    roots = values.clamp(min=LEAST_EIGENVALUE).sqrt()
+    inverse = torch.where(there, 1 / roots, 0.0)
+    return mean, away @ (axes * inverse) @ axes.T, (axes * torch.where(there, roots, 0.0)) @ axes.T
 
 
 def shell(coder: Coder, x: Tensor) -> Tensor:
@@ -119,15 +132,17 @@ def shell(coder: Coder, x: Tensor) -> Tensor:
     return coder.decode(on_shell(coder.encode(x)[0]))
 
 
-def whitening(coder: Coder, x: Tensor) -> Tensor:
+def whitening(coder: Coder, x: Tensor, normal: Tensor | None = None) -> Tensor:
     """Rows whose latents are whitened and brought back: `(N, ...)`, in the units of x. No divergence of
     Gaussians finds them.
 
     Args:
         coder: a flow.
         x: encoded rows, all that are to be whitened together.
+        normal: encoded normal rows, the moments of whose latents are taken on; None for those of N(0, I).
     """
-    return coder.decode(whitened(coder.encode(x)[0]))
+    known = None if normal is None else coder.encode(normal)[0]
+    return coder.decode(whitened(coder.encode(x)[0], known))
 
 
 def mixture(x: Tensor, normal: Tensor, share: float, generator: torch.Generator) -> Tensor:

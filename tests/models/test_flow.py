@@ -62,11 +62,12 @@ def test_integrates_to_one(make):
     drawn = model.sample(20_000, generator(3))
     low, high = drawn.min(0).values - 2, drawn.max(0).values + 2
     sides = [
-        torch.linspace(float(a), float(b), 1201, dtype=torch.float64) for a, b in zip(low, high, strict=True)
+        torch.linspace(float(a), float(b), 401, dtype=torch.float64) for a, b in zip(low, high, strict=True)
     ]
-    area = float(((high - low) / 1200).prod())
-    total = model.log_prob(torch.cartesian_prod(*sides)).exp().sum() * area
-    assert float(total.detach()) == pytest.approx(1, abs=2e-3)
+    area = float(((high - low) / 400).prod())
+    with torch.no_grad():
+        total = model.log_prob(torch.cartesian_prod(*sides)).exp().sum() * area
+    assert float(total) == pytest.approx(1, abs=2e-3)
 
 
 def test_the_gradient_is_the_finite_difference(make):
@@ -115,7 +116,7 @@ def test_training_finds_a_gaussian():
     rows = (normal(4000, 3) @ root.T + 2).float()
     model = table_flow(3, depth=2, hidden=(8,), generator=generator())
     model.place(rows[:2000])
-    training = Training(model, lambda m, x, g: likelihood(m, x, 0.3, g), Settings(600, 5, 5, 5e-3, 256, 0))
+    training = Training(model, lambda m, x, g: likelihood(m, x, 0.3, g), Settings(300, 3, 3, 1e-2, 256, 0))
     training.run(shuffled_batches(rows, 256, generator()), rows[:500])
     smooth = torch.distributions.MultivariateNormal(
         torch.full((3,), 2.0).double(), spread + 0.09 * torch.eye(3).double()
@@ -164,7 +165,7 @@ def test_wide_tables_are_permuted_instead_of_mixed():
 
 
 def test_placed_latents_have_mean_zero_and_deviation_one():
-    model = table_flow(4, generator=generator()).double()
+    model = table_flow(4, hidden=(8,), generator=generator()).double()
     x = normal(1000, 4) * torch.tensor([1.0, 5.0, 0.2, 3.0]).double() + 7
     model.place(x)
     z = model.latents(x)[0].mean

@@ -1,4 +1,4 @@
-"""The command line: `upland fit`, `score`, `info`, `calibrate`, `demo`.
+"""The command line: `upland fit`, `score`, `groups`, `info`, `calibrate`, `demo`.
 
 Everything heavy is imported inside the command that needs it, so that `--help` answers at once.
 """
@@ -23,6 +23,50 @@ from upland.apps.console import (
     reporting,
     writing,
 )
+from upland.apps.options import (
+    AllMaps,
+    Alpha,
+    By,
+    Categorical,
+    Checkpoint,
+    Control,
+    Criterion,
+    Device,
+    Epochs,
+    FailOn,
+    FailOnGroup,
+    Family,
+    Folder,
+    GroupControl,
+    Id,
+    Ignore,
+    InPlace,
+    Json,
+    KindOf,
+    MapsIn,
+    Mode,
+    Model,
+    NewModel,
+    Noise,
+    Normal,
+    Overwrite,
+    Per,
+    Procedure,
+    Quiet,
+    Renewed,
+    Replace,
+    Rows,
+    Scored,
+    Seed,
+    Size,
+    Statistic,
+    Stride,
+    Time,
+    Top,
+    Verdicts,
+    Why,
+    Window,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -45,82 +89,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-
-
-# -- the words of the command line ---------------------------------------------------------------------------
-
-FORMS = "CSV, TSV, Parquet or Arrow; an .npy or .npz array; an image or a folder of images."
-COLUMN = "COLUMN"
-
-Model = Annotated[Path, typer.Argument(help="A model file that `upland fit` wrote.", show_default=False)]
-Normal = Annotated[Path, typer.Argument(help=f"Normal data: {FORMS}", show_default=False)]
-Rows = Annotated[Path, typer.Argument(help="Data to judge, of the kind of the fit.", show_default=False)]
-NewModel = Annotated[Path, typer.Option("--output", "-o", help="Model file to write (.safetensors).")]
-Renewed = Annotated[Path | None, typer.Option("--output", "-o", help="Model file to write.")]
-Scored = Annotated[Path | None, typer.Option("--output", "-o", help="File to write: rows and verdicts.")]
-KindOf = Annotated[
-    Literal["auto", "table", "sequence", "image"],
-    typer.Option(help="What DATA is; auto looks: a time or id column or 3-d floats are sequences."),
-]
-Time = Annotated[
-    str | None, typer.Option(metavar=COLUMN, help="Orders the time steps of a long table of sequences.")
-]
-Id = Annotated[str | None, typer.Option(metavar=COLUMN, help="Tells the sequences of a long table apart.")]
-Window = Annotated[int | None, typer.Option(min=2, metavar="N", help="Steps of the windows to train on.")]
-Stride = Annotated[int | None, typer.Option(min=1, metavar="N", help="Steps from a window to the next.")]
-Per = Annotated[
-    Literal["sequence", "step"] | None,
-    typer.Option(help="What one score is of; by default a step of a long table, a sequence of an array."),
-]
-Size = Annotated[str | None, typer.Option(metavar="HxW", help="Bring images to this size, as in 28x28.")]
-Mode = Annotated[Literal["grey", "rgb"] | None, typer.Option(help="Bring images to grey or colour.")]
-Criterion = Annotated[
-    Literal["reconstruction", "energy", "score_test", "worst_channel"] | None,
-    typer.Option(help="What counts as the anomaly score."),
-]
-Noise = Annotated[
-    float | None, typer.Option(help="Standard deviation of the training noise (data scaled to 1).")
-]
-Categorical = Annotated[
-    list[str] | None, typer.Option(metavar=COLUMN, help="Holds codes, not amounts; repeatable.")
-]
-Ignore = Annotated[
-    list[str] | None,
-    typer.Option(metavar=COLUMN, help="Left out, such as a label; repeatable."),
-]
-Procedure = Annotated[
-    Literal["auto", "split", "cross"] | None,
-    typer.Option(
-        "--calibration", help="How held-out rows make p-values: split is exact, cross suits few rows."
-    ),
-]
-Epochs = Annotated[int | None, typer.Option(min=1, metavar="N", help="Passes over the rows at most.")]
-Seed = Annotated[int, typer.Option(min=0, metavar="N", help="Seed of all randomness.")]
-Checkpoint = Annotated[Path | None, typer.Option(help="File kept up to date while fitting, to resume from.")]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda, mps or auto.")]
-Alpha = Annotated[float, typer.Option(help="The rate to keep, between 0 and 1.")]
-Control = Annotated[
-    Literal["false_alarm", "fdr"],
-    typer.Option(help="Whose rate: normal rows that are flagged, or flagged rows that are normal."),
-]
-Why = Annotated[
-    bool, typer.Option("--why", help="Write a column of what to blame: columns, moments, regions.")
-]
-Top = Annotated[int, typer.Option(min=1, metavar="N", help="How many of the strangest to show.")]
-MapsIn = Annotated[
-    Path | None,
-    typer.Option("--maps", metavar="DIR", help="Write heat maps of the flagged and strangest images."),
-]
-AllMaps = Annotated[bool, typer.Option("--all-maps", help="Write heat maps of all images.")]
-Replace = Annotated[
-    bool, typer.Option("--replace-columns", help="Replace columns named like the added ones.")
-]
-FailOn = Annotated[bool, typer.Option("--fail-on-anomaly", help="Exit with 10 if anything was flagged.")]
-InPlace = Annotated[bool, typer.Option("--in-place", help="Replace the model file itself.")]
-Folder = Annotated[Path, typer.Option("--out", help="Folder to write into.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")]
 
 # -- commands ------------------------------------------------------------------------------------------------
 
@@ -162,6 +130,7 @@ def upland(
 def fit(
     data: Normal,
     output: NewModel,
+    model: Family = "energy",
     kind: KindOf = "auto",
     time: Time = None,
     id: Id = None,
@@ -209,13 +178,14 @@ def fit(
     with reporting(as_json, quiet) as reporter:
         check_target(output, overwrite)
         _check_other(output, data)
+        from upland.apps.families import check_family, family
         from upland.apps.inputs import array_in, form_of, kind_in
-        from upland.detectors import EnergyDetector
 
         given["kind"] = kind_in(data, given)
+        check_family(model, given)
         an_array = given["kind"] == "sequence" and form_of(data) == "array"
         progress: Literal[False, "auto"] = False if quiet or as_json else "auto"
-        detector = EnergyDetector(**given, random_state=seed, progress=progress)
+        detector = family(model)(**given, random_state=seed, progress=progress)
         detector.fit(array_in(data) if an_array else data, checkpoint=checkpoint)
         _save(reporter, detector, output)
 
@@ -258,6 +228,47 @@ def score(
             reporter.note(f"not used by the model, carried through: {', '.join(result.extra)}")
         _tell(reporter, result, asked, maps)
     if fail_on_anomaly and result.flagged:
+        raise typer.Exit(ANOMALY)
+
+
+@app.command(epilog=EXIT_CODES)
+def groups(
+    model: Model,
+    data: Rows,
+    by: By,
+    output: Verdicts = None,
+    alpha: Alpha = 0.05,
+    control: GroupControl = "fdr",
+    statistic: Statistic = "auto",
+    top: Top = 20,
+    fail_on_anomaly: FailOnGroup = False,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Judge whole groups: has this batch, shift, lot or site gone off, even if no single row has?
+
+    One line a group: size, statistic (higher is worse, too good counts as well), p-value, and what is off.
+    """
+    with reporting(as_json, quiet) as reporter:
+        _check_alpha(alpha)
+        if output is not None:
+            _check_output(output, data, overwrite)
+        from upland.apps.lots import document, judge_path, line, shown, write
+        from upland.persistence import load
+
+        found = judge_path(load(model), data, by, alpha, control, statistic)
+        if output is not None:
+            write(found, output)
+
+        def show(screen: Console) -> None:
+            screen.print(shown(found, by, top))
+            screen.print(line(found, by, alpha, control))
+            if output is not None:
+                screen.print(f"wrote {output}", soft_wrap=True)
+
+        reporter.result(document(found, alpha, control, statistic, output), show)
+    if fail_on_anomaly and found.flag.any():
         raise typer.Exit(ANOMALY)
 
 

@@ -61,7 +61,7 @@ class Flow(LikelihoodModel, Latent):
     def log_prob(self, x: Tensor) -> Tensor:
         """Log p(x) in nats: `(N, D) -> (N,)`, summed in float64."""
         (z,), ladj = self.encode(x)
-        base = z.square().sum(1, dtype=torch.float64) + self.width * math.log(2 * math.pi)
+        base = z.double().square().sum(1) + self.width * math.log(2 * math.pi)
         return ladj - 0.5 * base
 
     def latents(self, x: Tensor) -> list[Level]:
