@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from upland.checkpoints import Checkpoint
 from upland.criteria.evidence import Reference
 from upland.data.encoder import Encoder
+from upland.data.images import ImageEncoder
 from upland.data.memory import NormalRows
 from upland.models.base import EnergyModel
 from upland.objectives import Objective, neighbour_spacing
@@ -83,7 +84,8 @@ class Recipe:
     Args:
         build: `(fitted encoder, generator) -> model`.
         objective: `(model, batch, sigma, generator) -> scalar`.
-        noise: sigma, or "auto" by the spacing of neighbours among the member's training rows.
+        noise: sigma, "auto" by the spacing of neighbours among the member's training rows, or "bin" for one
+            step of the images' pixels.
         spacings: the noise in units of that spacing.
         noise_least: the least noise that is chosen so.
         encoder: an encoder that has seen nothing yet; each member fits a copy.
@@ -100,7 +102,7 @@ class Recipe:
 
     build: Callable[[Encoder, torch.Generator], EnergyModel]
     objective: Objective
-    noise: float | Literal["auto"]
+    noise: float | Literal["auto", "bin"]
     spacings: float
     noise_least: float
     encoder: Encoder
@@ -319,8 +321,10 @@ def _sigma(
     number: int,
 ) -> float:
     """The noise that is told, or so many times the spacing of neighbours among the points of some rows."""
-    if recipe.noise != "auto":
+    if not isinstance(recipe.noise, str):
         return recipe.noise
+    if isinstance(encoder, ImageEncoder) and recipe.noise == "bin":
+        return encoder.bin
     generator = recipe.generator(number, 5)
     some = generator.choice(rows, min(rows.size, SPACING_ROWS), replace=False)
     near = torch.from_numpy(encoder.transform(source.take(np.sort(some))))

@@ -205,8 +205,8 @@ def combined(member: Member, x: Tensor) -> Floats:
     remembered = _known.setdefault(member, {})
     if "complexity" not in remembered:
         standard = standard_readings(member)
-        known = torch.from_numpy(lengths(member, standard.points))
-        remembered["complexity"] = Combined([Complexity()]).fit(standard._replace(points=known))
+        nats = torch.from_numpy(lengths(member, standard.points))
+        remembered["complexity"] = Combined([Complexity()]).fit(standard._replace(points=nats))
     rows, known = readings(member, x), remembered["complexity"]
     assert isinstance(known, Combined)
     beyond = known.features(rows._replace(points=torch.from_numpy(lengths(member, x))))
