@@ -94,8 +94,8 @@ def p_values(null: Null, features: Tensor, groups: Groups, most: int = JUDGED) -
         return np.array([null.judge(features[torch.from_numpy(group)]).p for group in groups[:most]])
     known = null._partition(n).sort().values
     statistic = null._value(means(features, groups), n)
-    reached = known.shape[0] - torch.searchsorted(known, statistic - ROUNDING * statistic.abs())
-    return ((1 + reached) / (len(known) + 1)).numpy()
+    below = torch.searchsorted(known, statistic - ROUNDING * statistic.abs()).numpy()
+    return (1 + len(known) - below) / (len(known) + 1)
 
 
 @dataclass

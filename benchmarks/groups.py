@@ -7,13 +7,14 @@ there. What draws and measures are is told in `group_draws.py`.
 of Fashion-MNIST. Groups are drawn from at most 1,000 normal test images and as many of each outlying set.
 
 **Outlying groups.** The test images of other sets or other classes; the set's own with another contrast,
-m + c (x - m); groups of which half or a fifth are outlying; and images of the grey sets that are manipulated
-to look normal to the flow (`upland.manipulations`), clipped and rounded: contrast matched to the likelihood
-of normal images, latents moved to their shell, whitened. They stand in the folder of models with their flow,
-and are judged by all.
+m + c (x - m), clipped (which undoes most of a raised one where images are black and white); groups of which
+half or a fifth are outlying; and images of the grey sets that are manipulated to look normal to the flow
+(`upland.manipulations`), clipped and rounded: contrast matched to the likelihood of normal images, latents
+moved to their shell, whitened. They stand in the folder of models with their flow, and are judged by all.
 
 **Points** are groups of one: likelihood, typicality and divergence are the same there. Beside them what only
-single images are judged by: *combined*, *complexity*, *reconstruction*, *energy*, as the detector has them.
+single images are judged by: *combined*, *complexity*, *reconstruction*, *energy*, as the detector has them,
+where images are not manipulated.
 """
 
 from __future__ import annotations
@@ -370,7 +371,8 @@ class Field:
                     for size in sizes
                     if share == 1 or size > 1
                 ]
-        for criterion, scores in self.seen.points(images, self.criteria).items():
+        single_images = () if ", " in case else self.criteria
+        for criterion, scores in self.seen.points(images, single_images).items():
             area = auroc(self.points[criterion], scores)
             cells[case, POINTS + criterion] = [{"size": 1, "auroc": area, "auroc_sd": 0.0}]
         return cells

@@ -31,7 +31,8 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = command(__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--groups", type=int, default=1_000)
-    parser.add_argument("--train", type=int, default=TRAIN)
+    parser.add_argument("--train", type=int, default=TRAIN, help="rows of the fit")
+    parser.add_argument("--epochs", type=int, help="passes of the fit, fewer than usual")
     parser.add_argument("--statistics", nargs="+", default=["auto", "divergence", "typicality"])
     parser.add_argument("--profile", action="store_true", help="print where the time of each verdict goes")
     parser.add_argument("--output", type=Path, required=True, help="JSON file, taken up if it exists")
@@ -63,7 +64,7 @@ def prepared(options: argparse.Namespace) -> tuple[Any, np.ndarray, np.ndarray]:
 
     surface = Surface.make(COLUMNS, generator(0), latent=6)
     train = surface.draw(options.train, generator(1))
-    detector = FlowDetector(random_state=0, progress=False).fit(train)
+    detector = FlowDetector(epochs=options.epochs, random_state=0, progress=False).fit(train)
     x = surface.draw(options.rows, generator(2))
     labels = np.sort(generator(3).permutation(np.arange(options.rows) % options.groups))
     for group in range(0, options.groups, EVERY):
