@@ -139,8 +139,13 @@ def yardstick(member: Member, name: str) -> Statistic:
         )
     remembered = _known.setdefault(member, {})
     if name not in remembered:
-        rows = standard_readings(member, needs_score(member, name))
-        remembered[name] = STATISTICS[name](rows).fit(rows)
+        score = needs_score(member, name)
+        rows = standard_readings(member, score)
+        made = STATISTICS[name](rows)
+        if isinstance(made, Combined) and member.seen is not None and len(member.seen) >= len(rows.energy):
+            remembered[name] = made.fit(rows, readings(member, member.seen, score))
+        else:
+            remembered[name] = made.fit(rows)
     return remembered[name]
 
 
