@@ -1,4 +1,4 @@
-"""The command line: `upland fit`, `score`, `info`, `calibrate`, `demo`.
+"""The command line: `upland fit`, `score`, `groups`, `info`, `calibrate`, `demo`.
 
 Everything heavy is imported inside the command that needs it, so that `--help` answers at once.
 """
@@ -23,6 +23,51 @@ from upland.apps.console import (
     reporting,
     writing,
 )
+from upland.apps.options import (
+    AllMaps,
+    Alpha,
+    By,
+    Categorical,
+    Checkpoint,
+    Control,
+    Criterion,
+    Device,
+    Epochs,
+    FailOn,
+    Family,
+    Folder,
+    GroupControl,
+    GroupStatistic,
+    Id,
+    Ignore,
+    InPlace,
+    Json,
+    Judged,
+    Keep,
+    KindOf,
+    MapsIn,
+    Mode,
+    Model,
+    NewModel,
+    Noise,
+    Normal,
+    Overwrite,
+    Per,
+    Procedure,
+    Quiet,
+    Renewed,
+    Replace,
+    Rows,
+    Scored,
+    Seed,
+    Shown,
+    Size,
+    Stride,
+    Time,
+    Top,
+    Why,
+    Window,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -33,7 +78,7 @@ if TYPE_CHECKING:
 
 EXIT_CODES = """\
 Exit codes: 0 done; 1 the data or the model file cannot be used; 2 the command line is not understood;
-3 the output exists or cannot be written; 10 rows were flagged (with --fail-on-anomaly);
+3 the output exists or cannot be written; 10 rows or groups were flagged (with --fail-on-anomaly);
 70 an error inside upland; 130 interrupted. UPLAND_DEBUG=1 shows where an error arose.
 """.replace("\n", " ")
 
@@ -46,81 +91,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 
-
-# -- the words of the command line ---------------------------------------------------------------------------
-
-FORMS = "CSV, TSV, Parquet or Arrow; an .npy or .npz array; an image or a folder of images."
-COLUMN = "COLUMN"
-
-Model = Annotated[Path, typer.Argument(help="A model file that `upland fit` wrote.", show_default=False)]
-Normal = Annotated[Path, typer.Argument(help=f"Normal data: {FORMS}", show_default=False)]
-Rows = Annotated[Path, typer.Argument(help="Data to judge, of the kind of the fit.", show_default=False)]
-NewModel = Annotated[Path, typer.Option("--output", "-o", help="Model file to write (.safetensors).")]
-Renewed = Annotated[Path | None, typer.Option("--output", "-o", help="Model file to write.")]
-Scored = Annotated[Path | None, typer.Option("--output", "-o", help="File to write: rows and verdicts.")]
-KindOf = Annotated[
-    Literal["auto", "table", "sequence", "image"],
-    typer.Option(help="What DATA is; auto looks: a time or id column or 3-d floats are sequences."),
-]
-Time = Annotated[
-    str | None, typer.Option(metavar=COLUMN, help="Orders the time steps of a long table of sequences.")
-]
-Id = Annotated[str | None, typer.Option(metavar=COLUMN, help="Tells the sequences of a long table apart.")]
-Window = Annotated[int | None, typer.Option(min=2, metavar="N", help="Steps of the windows to train on.")]
-Stride = Annotated[int | None, typer.Option(min=1, metavar="N", help="Steps from a window to the next.")]
-Per = Annotated[
-    Literal["sequence", "step"] | None,
-    typer.Option(help="What one score is of; by default a step of a long table, a sequence of an array."),
-]
-Size = Annotated[str | None, typer.Option(metavar="HxW", help="Bring images to this size, as in 28x28.")]
-Mode = Annotated[Literal["grey", "rgb"] | None, typer.Option(help="Bring images to grey or colour.")]
-Criterion = Annotated[
-    Literal["reconstruction", "energy", "score_test", "worst_channel"] | None,
-    typer.Option(help="What counts as the anomaly score."),
-]
-Noise = Annotated[
-    float | None, typer.Option(help="Standard deviation of the training noise (data scaled to 1).")
-]
-Categorical = Annotated[
-    list[str] | None, typer.Option(metavar=COLUMN, help="Holds codes, not amounts; repeatable.")
-]
-Ignore = Annotated[
-    list[str] | None,
-    typer.Option(metavar=COLUMN, help="Left out, such as a label; repeatable."),
-]
-Procedure = Annotated[
-    Literal["auto", "split", "cross"] | None,
-    typer.Option(
-        "--calibration", help="How held-out rows make p-values: split is exact, cross suits few rows."
-    ),
-]
-Epochs = Annotated[int | None, typer.Option(min=1, metavar="N", help="Passes over the rows at most.")]
-Seed = Annotated[int, typer.Option(min=0, metavar="N", help="Seed of all randomness.")]
-Checkpoint = Annotated[Path | None, typer.Option(help="File kept up to date while fitting, to resume from.")]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda, mps or auto.")]
-Alpha = Annotated[float, typer.Option(help="The rate to keep, between 0 and 1.")]
-Control = Annotated[
-    Literal["false_alarm", "fdr"],
-    typer.Option(help="Whose rate: normal rows that are flagged, or flagged rows that are normal."),
-]
-Why = Annotated[
-    bool, typer.Option("--why", help="Write a column of what to blame: columns, moments, regions.")
-]
-Top = Annotated[int, typer.Option(min=1, metavar="N", help="How many of the strangest to show.")]
-MapsIn = Annotated[
-    Path | None,
-    typer.Option("--maps", metavar="DIR", help="Write heat maps of the flagged and strangest images."),
-]
-AllMaps = Annotated[bool, typer.Option("--all-maps", help="Write heat maps of all images.")]
-Replace = Annotated[
-    bool, typer.Option("--replace-columns", help="Replace columns named like the added ones.")
-]
-FailOn = Annotated[bool, typer.Option("--fail-on-anomaly", help="Exit with 10 if anything was flagged.")]
-InPlace = Annotated[bool, typer.Option("--in-place", help="Replace the model file itself.")]
-Folder = Annotated[Path, typer.Option("--out", help="Folder to write into.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")]
 
 # -- commands ------------------------------------------------------------------------------------------------
 
@@ -162,6 +132,7 @@ def upland(
 def fit(
     data: Normal,
     output: NewModel,
+    family: Family = "energy",
     kind: KindOf = "auto",
     time: Time = None,
     id: Id = None,
@@ -175,6 +146,7 @@ def fit(
     categorical: Categorical = None,
     ignore: Ignore = None,
     calibration: Procedure = None,
+    keep_rows: Keep = None,
     epochs: Epochs = None,
     seed: Seed = 0,
     checkpoint: Checkpoint = None,
@@ -186,7 +158,7 @@ def fit(
     """Learn what normal data look like and write a model file.
 
     A table has a row for each case. With --time or --id its rows are time steps of sequences, as they are in
-    an array of three dimensions; images come as a folder or an array.
+    an array of three dimensions; images come as a folder or an array. Flows and VAEs read tables and images.
     """
     chosen = {
         "kind": kind,
@@ -202,6 +174,7 @@ def fit(
         "categorical": categorical,
         "ignore": ignore,
         "calibration": calibration,
+        "keep_rows": keep_rows,
         "epochs": epochs,
         "device": device,
     }
@@ -209,13 +182,13 @@ def fit(
     with reporting(as_json, quiet) as reporter:
         check_target(output, overwrite)
         _check_other(output, data)
-        from upland.apps.inputs import array_in, form_of, kind_in
-        from upland.detectors import EnergyDetector
+        from upland.apps.inputs import array_in, check_family, detector_of, form_of, kind_in
 
         given["kind"] = kind_in(data, given)
+        check_family(family, data, given)
         an_array = given["kind"] == "sequence" and form_of(data) == "array"
         progress: Literal[False, "auto"] = False if quiet or as_json else "auto"
-        detector = EnergyDetector(**given, random_state=seed, progress=progress)
+        detector = detector_of(family)(**given, random_state=seed, progress=progress)
         detector.fit(array_in(data) if an_array else data, checkpoint=checkpoint)
         _save(reporter, detector, output)
 
@@ -262,6 +235,52 @@ def score(
 
 
 @app.command(epilog=EXIT_CODES)
+def groups(
+    model: Model,
+    data: Rows,
+    by: By,
+    output: Judged = None,
+    alpha: Alpha = 0.05,
+    control: GroupControl = "fdr",
+    statistic: GroupStatistic = "auto",
+    top: Shown = 20,
+    fail_on_anomaly: FailOn = False,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Judge whole groups of rows: has this batch, shift, lot or site gone off?
+
+    Each gets a p-value for all of its rows together, even where every single row looks normal.
+    """
+    with reporting(as_json, quiet) as reporter:
+        _check_alpha(alpha)
+        if output is not None:
+            _check_output(output, data, overwrite)
+        from upland.apps.groups import GroupsAsked, judge_path, write_groups
+        from upland.apps.groupviews import groups_document, groups_line, groups_note, groups_table
+        from upland.persistence import load
+
+        asked = GroupsAsked(by, alpha, control, statistic, top)
+        found = judge_path(load(model), data, asked)
+        if output is not None:
+            write_groups(found, output, overwrite)
+
+        def show(screen: Console) -> None:
+            if output is None:
+                screen.print(groups_table(found))
+                screen.print(groups_note(found), style="dim")
+            screen.print(groups_line(found))
+            if output is not None:
+                screen.print(f"wrote {output}", soft_wrap=True)
+
+        target = None if output is None else str(output)
+        reporter.result({**groups_document(found), "output": target}, show)
+    if fail_on_anomaly and found.verdicts.flag.any():
+        raise typer.Exit(ANOMALY)
+
+
+@app.command(epilog=EXIT_CODES)
 def info(model: Model, as_json: Json = False) -> None:
     """Print what a model file holds: kind of data, columns, calibration, guarantee, training."""
     with reporting(as_json) as reporter:
@@ -299,8 +318,8 @@ def calibrate(
 
 @app.command(epilog=EXIT_CODES)
 def demo(out: Folder = Path("upland-demo")) -> None:
-    """Fit and score real data (biopsies, handwritten digits) and a series of pumps, and show what comes
-    out.
+    """Fit and score real data (biopsies, patients of eight clinics, handwritten digits) and a series of
+    pumps, and show what comes out.
     """
     with reporting():
         from upland.apps.demo import run

@@ -1,0 +1,126 @@
+"""The words of the command line: every argument and option, said once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+FORMS = "CSV, TSV, Parquet or Arrow; an .npy or .npz array; an image or a folder of images."
+COLUMN = "COLUMN"
+
+Model = Annotated[Path, typer.Argument(help="A model file that `upland fit` wrote.", show_default=False)]
+Normal = Annotated[Path, typer.Argument(help=f"Normal data: {FORMS}", show_default=False)]
+Rows = Annotated[Path, typer.Argument(help="Data to judge, of the kind of the fit.", show_default=False)]
+NewModel = Annotated[Path, typer.Option("--output", "-o", help="Model file to write (.safetensors).")]
+Renewed = Annotated[Path | None, typer.Option("--output", "-o", help="Model file to write.")]
+Scored = Annotated[Path | None, typer.Option("--output", "-o", help="File to write: rows and verdicts.")]
+KindOf = Annotated[
+    Literal["auto", "table", "sequence", "image"],
+    typer.Option(help="What DATA is; auto looks: a time or id column or 3-d floats are sequences."),
+]
+Time = Annotated[
+    str | None, typer.Option(metavar=COLUMN, help="Orders the time steps of a long table of sequences.")
+]
+Id = Annotated[str | None, typer.Option(metavar=COLUMN, help="Tells the sequences of a long table apart.")]
+Window = Annotated[int | None, typer.Option(min=2, metavar="N", help="Steps of the windows to train on.")]
+Stride = Annotated[int | None, typer.Option(min=1, metavar="N", help="Steps from a window to the next.")]
+Per = Annotated[
+    Literal["sequence", "step"] | None,
+    typer.Option(help="What one score is of; by default a step of a long table, a sequence of an array."),
+]
+Size = Annotated[str | None, typer.Option(metavar="HxW", help="Bring images to this size, as in 28x28.")]
+Mode = Annotated[Literal["grey", "rgb"] | None, typer.Option(help="Bring images to grey or colour.")]
+Family = Annotated[
+    Literal["energy", "flow", "vae"],
+    typer.Option("--model", help="What learns: an energy, a normalising flow, a variational autoencoder."),
+]
+Criterion = Annotated[
+    Literal[
+        "reconstruction",
+        "energy",
+        "score_test",
+        "worst_channel",
+        "likelihood",
+        "typicality",
+        "divergence",
+        "complexity",
+        "combined",
+    ]
+    | None,
+    typer.Option(help="What counts as the anomaly score; which there are goes by --model and DATA."),
+]
+Noise = Annotated[
+    float | None, typer.Option(help="Standard deviation of the training noise (data scaled to 1).")
+]
+Categorical = Annotated[
+    list[str] | None, typer.Option(metavar=COLUMN, help="Holds codes, not amounts; repeatable.")
+]
+Ignore = Annotated[
+    list[str] | None,
+    typer.Option(metavar=COLUMN, help="Left out, such as a label; repeatable."),
+]
+Procedure = Annotated[
+    Literal["auto", "split", "cross"] | None,
+    typer.Option(
+        "--calibration", help="How held-out rows make p-values: split is exact, cross suits few rows."
+    ),
+]
+Keep = Annotated[
+    int | None,
+    typer.Option("--keep-rows", min=0, metavar="N", help="Normal rows kept with the model to judge groups."),
+]
+Epochs = Annotated[int | None, typer.Option(min=1, metavar="N", help="Passes over the rows at most.")]
+Seed = Annotated[int, typer.Option(min=0, metavar="N", help="Seed of all randomness.")]
+Checkpoint = Annotated[Path | None, typer.Option(help="File kept up to date while fitting, to resume from.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, mps or auto.")]
+Alpha = Annotated[float, typer.Option(help="The rate to keep, between 0 and 1.")]
+Control = Annotated[
+    Literal["false_alarm", "fdr"],
+    typer.Option(help="Whose rate: normal rows that are flagged, or flagged rows that are normal."),
+]
+By = Annotated[
+    str,
+    typer.Option(
+        metavar="COLUMN",
+        help="The column that names groups; 'folder' for images in sub-folders; a file of labels for arrays.",
+    ),
+]
+GroupControl = Annotated[
+    Literal["fdr", "false_alarm"],
+    typer.Option(help="Whose rate: flagged groups that are normal, or normal groups that are flagged."),
+]
+GroupStatistic = Annotated[
+    Literal[
+        "auto",
+        "divergence",
+        "geometric",
+        "typicality",
+        "likelihood",
+        "projections",
+        "kernel",
+        "stein",
+    ],
+    typer.Option(help="What is measured of a group; auto combines what fits the model."),
+]
+Judged = Annotated[Path | None, typer.Option("--output", "-o", help="File to write: a row for each group.")]
+Shown = Annotated[int, typer.Option("--top", min=1, metavar="N", help="Of more groups show the strangest.")]
+Why = Annotated[
+    bool, typer.Option("--why", help="Write a column of what to blame: columns, moments, regions.")
+]
+Top = Annotated[int, typer.Option(min=1, metavar="N", help="How many of the strangest to show.")]
+MapsIn = Annotated[
+    Path | None,
+    typer.Option("--maps", metavar="DIR", help="Write heat maps of the flagged and strangest images."),
+]
+AllMaps = Annotated[bool, typer.Option("--all-maps", help="Write heat maps of all images.")]
+Replace = Annotated[
+    bool, typer.Option("--replace-columns", help="Replace columns named like the added ones.")
+]
+FailOn = Annotated[bool, typer.Option("--fail-on-anomaly", help="Exit with 10 if anything was flagged.")]
+InPlace = Annotated[bool, typer.Option("--in-place", help="Replace the model file itself.")]
+Folder = Annotated[Path, typer.Option("--out", help="Folder to write into.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")]
