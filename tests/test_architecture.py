@@ -41,7 +41,15 @@ FLOORS = [
     ],
     ["explanation", "persistence", "pyod"],
     [
-        *("apps.console", "apps.options", "apps.words", "apps.verdicts", "apps.inputs", "apps.streaming"),
+        *(
+            "apps.console",
+            "apps.options",
+            "apps.families",
+            "apps.words",
+            "apps.verdicts",
+            "apps.inputs",
+            "apps.streaming",
+        ),
         *("apps.episodes", "apps.series", "apps.gallery", "apps.views", "apps.scoring"),
         *("apps.groups", "apps.groupviews"),
         *("apps.showing", "apps.biopsies", "apps.lots", "apps.digits", "apps.pumps"),

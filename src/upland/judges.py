@@ -6,9 +6,10 @@ trained on and that do not calibrate. Of a single row, a group of one, they are 
 * likelihood: the energy, -log p(x) or its bound, in nats;
 * typicality: |E(x) - mean E|, in nats (Nalisnick et al. 2019);
 * divergence: the KL of one latent's many small parts from those of normal rows (KLODS, arXiv 2002.03328), the
-  largest of its splits in standard deviations of normal rows;
+  mean over its splits of the squared number of standard deviations of normal rows;
 * complexity: the energy less the nats that a lossless compressor needs (Serrà et al., ICLR 2020);
-* combined: the largest of divergence, typicality and complexity, each in standard deviations.
+* combined: the mean of divergence and of the squared number of standard deviations by which the complexity is
+  too high.
 """
 
 from __future__ import annotations
@@ -198,19 +199,20 @@ def complexity(member: Member, x: Tensor) -> Floats:
 
 
 def combined(member: Member, x: Tensor) -> Floats:
-    """The largest of the divergences, typicality and complexity, each in standard deviations of normal rows:
-    `(N, C, H, W)` -> `(N,)`.
+    """The mean of divergence and squared complexity, in standard deviations of normal rows: `(N, C, H, W)` ->
+    `(N,)`.
     """
     remembered = _known.setdefault(member, {})
     if "complexity" not in remembered:
         standard = standard_readings(member)
         known = torch.from_numpy(lengths(member, standard.points))
         remembered["complexity"] = Combined([Complexity()]).fit(standard._replace(points=known))
-    rows = readings(member, x)
-    parts = [_each(yardstick(member, "auto"), rows)]
-    parts.append(_each(remembered["complexity"], rows._replace(points=torch.from_numpy(lengths(member, x)))))
-    most: Floats = np.max(parts, axis=0)
-    return most
+    rows, learned = readings(member, x), remembered["complexity"]
+    assert isinstance(learned, Combined)
+    beyond = learned.features(rows._replace(points=torch.from_numpy(lengths(member, x))))
+    too_high = learned.standardised(beyond, torch.ones(len(beyond), dtype=torch.float64))[:, 0].clamp(min=0)
+    both: Floats = 0.5 * (_each(yardstick(member, "divergence"), rows) + too_high.square().numpy())
+    return both
 
 
 def lengths(member: Member, x: Tensor) -> Floats:

@@ -27,7 +27,7 @@ from upland.plans import Plan, fixed_length, likelihood_length
 
 FLOW_PLANS = {
     "table": Plan(0, 128, 3e-3, "auto", 0.5, 0.05),
-    "image": Plan(2_000, 32, 2e-3, 1 / 256),
+    "image": Plan(3_000, 32, 2e-3, 1 / 256),
 }
 VAE_PLANS = {"table": Plan(0, 128, 1e-3), "image": Plan(2_000, 64, 1e-3, 1 / 256)}
 

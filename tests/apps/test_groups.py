@@ -10,8 +10,8 @@ import pytest
 
 import upland as library
 from plant import waves
+from upland.apps.families import CRITERIA, family
 from upland.apps.groupviews import plural
-from upland.apps.inputs import CRITERIA, detector_of
 
 SHIFTS = ["early", "late", "night", "broken"]
 
@@ -228,15 +228,15 @@ def test_folders_of_images_are_groups(pictures, tmp_path, upland, upland_json):
     assert "1 of 17 images lie in no sub-folder" in done.words
 
 
-@pytest.mark.parametrize("family", ["flow", "vae"])
-def test_every_command_takes_the_other_models(works, tmp_path, upland, upland_json, family):
+@pytest.mark.parametrize("name", ["flow", "vae"])
+def test_every_command_takes_the_other_models(works, tmp_path, upland, upland_json, name):
     model = tmp_path / "m.safetensors"
-    options = ("--model", family, "--criterion", "typicality", "--epochs", "2", "--keep-rows", "50")
+    options = ("--model", name, "--criterion", "typicality", "--epochs", "2", "--keep-rows", "50")
     told = upland_json("fit", works / "normal.csv", "-o", model, *options)["info"]
     assert (
         told["detector"]
         == type(library.load(model)).__name__
-        == f"{family.title()}Detector".replace("VaeD", "VAED")
+        == f"{name.title()}Detector".replace("VaeD", "VAED")
     )
     assert told["criterion"] == "typicality"
     assert told["kept_rows"] == {"to_learn_from": 40, "to_compare_with": 50}
@@ -274,11 +274,11 @@ def test_options_that_do_not_go_with_a_model(works, tmp_path, upland, options, w
     assert not (tmp_path / "m").exists()
 
 
-@pytest.mark.parametrize("family", list(CRITERIA))
-def test_the_criteria_are_the_library_s(family):
-    for kind, names in CRITERIA[family].items():
+@pytest.mark.parametrize("name", list(CRITERIA))
+def test_the_criteria_are_the_library_s(name):
+    for kind, names in CRITERIA[name].items():
         for criterion in names:
-            detector = detector_of(family)(criterion=criterion)
+            detector = family(name)(criterion=criterion)
             assert criterion in detector._kind(kind).criteria
         assert len(names) == len(detector._kind(kind).criteria)
 

@@ -7,7 +7,7 @@ import torch
 
 from laws import covariance, normal, points_with_moments
 from upland.criteria.baselines import Kernel, Likelihood, Projections, Stein, Typicality
-from upland.criteria.combined import Combined, default_statistics, described, ladder, restored
+from upland.criteria.combined import Combined, default_statistics, described, drawn, ladder, restored
 from upland.criteria.gaussians import divergence, null_mean
 from upland.criteria.groups import Divergence, Isotropy, Rows, Sphericity
 from upland.criteria.splits import SPLITS, cut
@@ -263,10 +263,32 @@ def test_components_of_normal_groups_are_of_one_size():
         assert float(u.abs().median()) > 0.3
 
 
+@pytest.mark.parametrize("n", [1, 7, 50, 51, 400])
+def test_groups_to_standardise_by_hold_as_many_rows_as_said(n):
+    counts = drawn(100, n, torch.Generator().manual_seed(0))
+    assert counts.sum(1).tolist() == [n] * len(counts)
+    assert counts.max() == 1 or n > 50
+    assert len(counts.unique(dim=0)) > 50
+
+
+def test_a_column_that_follows_from_others_does_not_drown_the_rest():
+    """One-hot columns add up to a constant; larger groups than half the rows are standardised as well."""
+
+    def rows(n, seed):
+        x = torch.randn(n, 3, generator=torch.Generator().manual_seed(seed))
+        x = torch.cat([x, 0.75 * (x[:, :1] > 0) - 0.4, 0.4 - 0.75 * (x[:, :1] > 0), 0 * x[:, :1]], 1).float()
+        return Rows(x, x.double().square().sum(1), [])
+
+    combined = Combined(default_statistics(rows(120, 1))).fit(rows(120, 1))
+    features = combined.features(rows(5_000, 2)).reshape(100, 50, -1)
+    u = combined.standardised(features.mean(1), torch.full((100,), 50.0))
+    assert u.abs().median(0).values.max() < 3
+
+
 def test_the_ladder():
     assert ladder(400).tolist()[:6] == [1, 2, 3, 4, 7, 10]
-    assert ladder(400)[-1] <= 200
-    assert ladder(2).tolist() == [1]
+    assert 200 < ladder(400)[-1] <= 400
+    assert ladder(1).tolist() == [1]
 
 
 def test_components_by_the_shapes():

@@ -132,7 +132,7 @@ def upland(
 def fit(
     data: Normal,
     output: NewModel,
-    family: Family = "energy",
+    model: Family = "energy",
     kind: KindOf = "auto",
     time: Time = None,
     id: Id = None,
@@ -182,13 +182,14 @@ def fit(
     with reporting(as_json, quiet) as reporter:
         check_target(output, overwrite)
         _check_other(output, data)
-        from upland.apps.inputs import array_in, check_family, detector_of, form_of, kind_in
+        from upland.apps.families import check_family, family
+        from upland.apps.inputs import array_in, form_of, kind_in
 
         given["kind"] = kind_in(data, given)
-        check_family(family, data, given)
+        check_family(model, data, given)
         an_array = given["kind"] == "sequence" and form_of(data) == "array"
         progress: Literal[False, "auto"] = False if quiet or as_json else "auto"
-        detector = detector_of(family)(**given, random_state=seed, progress=progress)
+        detector = family(model)(**given, random_state=seed, progress=progress)
         detector.fit(array_in(data) if an_array else data, checkpoint=checkpoint)
         _save(reporter, detector, output)
 

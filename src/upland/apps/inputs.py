@@ -18,10 +18,8 @@ from upland.data.imagefiles import is_picture_file
 
 if TYPE_CHECKING:
     from upland.data.encoder import Kind
-    from upland.detection import Detector
 
 Form = Literal["folder", "image", "array", "rows"]
-Family = Literal["energy", "flow", "vae"]
 
 FITTING: dict[Form, tuple[str, tuple[Kind, ...]]] = {
     "folder": ("a folder, which holds images", ("image",)),
@@ -30,22 +28,6 @@ FITTING: dict[Form, tuple[str, tuple[Kind, ...]]] = {
     "rows": ("a file of rows", ("table", "sequence")),
 }
 """What each form is called, and the kinds of data that it can be."""
-
-_LATENT_TABLES = ("likelihood", "typicality", "divergence")
-_LATENT_IMAGES = ("combined", "divergence", "likelihood", "typicality", "complexity")
-CRITERIA: dict[Family, dict[Kind, tuple[str, ...]]] = {
-    "energy": {
-        "table": ("reconstruction", "energy"),
-        "sequence": ("score_test", "worst_channel", "reconstruction", "energy"),
-        "image": ("reconstruction", "energy"),
-    },
-    "flow": {"table": _LATENT_TABLES, "image": _LATENT_IMAGES},
-    "vae": {
-        "table": ("reconstruction", *_LATENT_TABLES),
-        "image": ("reconstruction", *_LATENT_IMAGES),
-    },
-}
-"""What each model can judge each kind of data by; what it does not read is not there."""
 
 PLURAL: dict[Kind, str] = {"table": "tables", "sequence": "sequences", "image": "images"}
 OF_SEQUENCES = ("time", "id", "window", "stride", "per")
@@ -86,44 +68,6 @@ def kind_in(path: Path, given: Mapping[str, Any]) -> Kind:
     kind = _by_looks(path, form, given) if asked == "auto" else asked
     _check_options(path, form, kind, given)
     return kind
-
-
-def detector_of(family: Family) -> type[Detector]:
-    """The detector by the name of its model."""
-    from upland.detectors import EnergyDetector
-    from upland.latentdetectors import FlowDetector, VAEDetector
-
-    found: dict[Family, type[Detector]] = {"energy": EnergyDetector, "flow": FlowDetector, "vae": VAEDetector}
-    return found[family]
-
-
-def check_family(family: Family, path: Path, given: Mapping[str, Any]) -> None:
-    """Refuse a kind of data or a criterion that a model has no use for.
-
-    Args:
-        family: The model that is asked for.
-        path: DATA.
-        given: The options by their names, with the kind that `kind_in` found.
-
-    Raises:
-        typer.BadParameter: It says what would do.
-    """
-    kind: Kind = given["kind"]
-    known = CRITERIA[family]
-    if kind not in known:
-        raise typer.BadParameter(
-            f"--model {family} reads tables and images, but {path} is taken for {_taken_for(kind)}: "
-            "leave --model out, the default reads them"
-        )
-    criterion = given.get("criterion")
-    if criterion is not None and criterion not in known[kind]:
-        right = ", ".join(known[kind])
-        able = [name for name in CRITERIA if criterion in CRITERIA[name].get(kind, ())]
-        other = f", or take --model {' or '.join(able)}" if able else ""
-        raise typer.BadParameter(
-            f"--criterion {criterion} does not go with --model {family} on {PLURAL[kind]}: "
-            f"choose from {right}{other}"
-        )
 
 
 def array_in(path: Path) -> Any:

@@ -34,7 +34,7 @@ Size = Annotated[str | None, typer.Option(metavar="HxW", help="Bring images to t
 Mode = Annotated[Literal["grey", "rgb"] | None, typer.Option(help="Bring images to grey or colour.")]
 Family = Annotated[
     Literal["energy", "flow", "vae"],
-    typer.Option("--model", help="What learns: an energy, a normalising flow, a variational autoencoder."),
+    typer.Option(help="What learns: an energy, a normalising flow, a variational autoencoder."),
 ]
 Criterion = Annotated[
     Literal[

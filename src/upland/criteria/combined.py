@@ -28,6 +28,7 @@ Rule = Literal["squares", "max"]
 RULES = ("squares", "max")
 
 DRAWS = 400  # groups at each rung of the ladder
+LARGEST = 4_096  # rows of a group, beyond which the standardisation stays
 LADDER = 1.5  # ratio of neighbouring sizes
 SEED = 2002_03328
 LEAST = 1e-12  # of a positive statistic, before its logarithm
@@ -67,7 +68,7 @@ class Combined(Statistic):
             statistic.fit(first)
         widths = [statistic.features(first.take(slice(0, 1))).shape[1] for statistic in self.components]
         self.known = {"widths": torch.tensor(widths)}
-        sizes = ladder(len(second.energy))
+        sizes = ladder(LARGEST)
         table = self._ladder_of(self.features(second), sizes)
         return {**self.known, "sizes": sizes, "table": table}
 
@@ -77,8 +78,7 @@ class Combined(Statistic):
         levels = torch.tensor([0.5, 0.16, 0.84], dtype=torch.float64)
         rungs = []
         for n in sizes.long().tolist():
-            drawn = [torch.randperm(len(features), generator=source)[:n] for _ in range(DRAWS)]
-            means = torch.stack([features[index].mean(0) for index in drawn])
+            means = drawn(len(features), n, source) @ features / n
             t = self._logarithms(means, torch.full((DRAWS,), float(n), dtype=torch.float64))
             middle, low, high = t.quantile(levels, 0)
             least = LEAST_SPREAD * (1 + middle.abs())
@@ -160,14 +160,33 @@ class Combined(Statistic):
         return torch.cat([middle, spread], -1)
 
 
-def ladder(rows: int) -> Tensor:
-    """The sizes at which components are standardised: from 1 to half the rows, each half as large again.
+def drawn(rows: int, n: int, source: torch.Generator) -> Tensor:
+    """How often each row is in each of some random groups of n: `(400, rows)`, float64.
+
+    Where there are at least twice as many rows, none is drawn twice; for larger groups rows are drawn with
+    replacement, as well as few can stand for many.
 
     Args:
-        rows: that groups are drawn from.
+        rows: there are to draw from.
+        n: rows of a group.
+        source: of the draws.
+    """
+    if 2 * n <= rows:
+        chosen = torch.rand(DRAWS, rows, generator=source).topk(n, 1).indices
+    else:
+        chosen = torch.randint(0, rows, (DRAWS, n), generator=source)
+    ones = torch.ones(chosen.shape, dtype=torch.float64)
+    return torch.zeros(DRAWS, rows, dtype=torch.float64).scatter_add_(1, chosen, ones)
+
+
+def ladder(most: int) -> Tensor:
+    """The sizes at which components are standardised: from 1, each half as large again.
+
+    Args:
+        most: rows of a group.
     """
     sizes, n = [], 1.0
-    while n <= max(rows // 2, 1):
+    while n <= most:
         sizes.append(round(n))
         n = max(n * LADDER, n + 1)
     return torch.tensor(sorted(set(sizes)), dtype=torch.float64)

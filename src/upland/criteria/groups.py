@@ -48,6 +48,7 @@ LIMIT = 1e6
 WIDEST = 64
 """Coordinates of a vector up to which covariances are told."""
 
+THIN = 1e-4  # of the mean variance, below which a direction counts as having that much
 LEAST_PRIOR = 1e-6  # part of the vectors that is always added as prior ones
 
 INPUT = -1
@@ -218,7 +219,8 @@ class OfVectors(Statistic):
         target = size[:, None, None] * identity
         count = torch.full((k,), float(n * p), dtype=torch.float64)
         values, axes = torch.linalg.eigh(shrunk(covariance, count, target))
-        whitening = axes @ torch.diag_embed(values.clamp(min=LEAST_EIGENVALUE).rsqrt()) @ axes.mT
+        thin = values.maximum(THIN * values.mean(-1, keepdim=True)).clamp(min=LEAST_EIGENVALUE)
+        whitening = axes @ torch.diag_embed(thin.rsqrt()) @ axes.mT
         return {"center": center, "whitening": whitening, "pooled": pooled}
 
     def vectors(self, rows: Rows) -> tuple[Tensor, Tensor | None]:

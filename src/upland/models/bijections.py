@@ -103,10 +103,9 @@ class InvertibleLinear(Bijection):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """`x (N, D)` -> `z (N, D)`, `ladj (N,)`."""
         lower, upper = self._factors()
-        steady = not self.training
-        zero = torch.zeros_like(self.log_diagonal)
-        h = affine(affine(x, upper.T, zero, steady), lower.T, zero, steady)
-        return h[:, self.permutation], self.log_diagonal.sum().expand(x.shape[0])
+        matrix = (lower @ upper)[self.permutation]
+        z = affine(x, matrix.T, torch.zeros_like(self.log_diagonal), not self.training)
+        return z, self.log_diagonal.sum().expand(x.shape[0])
 
     def inverse(self, z: Tensor) -> Tensor:
         """`z (N, D)` -> `x (N, D)`, by two triangular solutions."""

@@ -1,0 +1,84 @@
+"""What shift of a batch is usually looked for with: Kolmogorov-Smirnov, PSI and MMD on rows as they are.
+
+All see the rows that a detector holds out, in the user's columns: the first part to learn from, the second
+to be compared with.
+
+* `ColumnTests`: the two-sample Kolmogorov-Smirnov test of each column against both parts together, at the
+  level 0.05 over the number of columns (Bonferroni). Distances are exact, p-values those of scipy's
+  `ks_2samp(method="asymp")`.
+* `StabilityIndex`: the population stability index, the mean over columns of sum_b (q_b - p_b) log(q_b / p_b)
+  over ten bins with a tenth of the rows each, half a row added to every bin. Its usual thresholds (0.1, 0.25)
+  are of large samples, so it is compared with normal groups of the same size, as upland's statistics are.
+* MMD is upland's `Kernel` on z-scored rows, compared in the same way.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.stats import distributions
+from torch import Tensor
+
+from upland.criteria.groups import Rows, Statistic
+
+Array = NDArray[np.float64]
+BINS = 10
+
+
+@dataclass
+class ColumnTests:
+    """Kolmogorov-Smirnov column by column, against `reference` `(M, D)`."""
+
+    reference: Array
+
+    def __post_init__(self) -> None:
+        self.columns = [np.sort(column) for column in self.reference.T]
+
+    def distances(self, groups: Array) -> Array:
+        """The distance of each group's columns: `(G, n, D)` -> `(G, D)`."""
+        return np.stack([distance(known, groups[:, :, d]) for d, known in enumerate(self.columns)], axis=1)
+
+    def p_values(self, distances: Array, n: int) -> Array:
+        """Bonferroni's over the columns: `(G, D)` -> `(G,)`."""
+        m = len(self.reference)
+        p = distributions.kstwo.sf(distances.max(axis=1), np.round(m * n / (m + n)))
+        return np.minimum(1.0, np.clip(p, 0, 1) * len(self.columns))
+
+
+def distance(known: Array, rows: Array) -> Array:
+    """max |F_rows - F_known| of each line of `rows` `(G, n)`, where both may jump at one value."""
+    rows = np.sort(rows, axis=1)
+    n, m = rows.shape[1], len(known)
+    below, upto = (np.searchsorted(known, rows, side=side) / m for side in ("left", "right"))
+    steps = np.arange(1, n + 1) / n
+    last = np.concatenate([rows[:, 1:] > rows[:, :-1], np.ones((len(rows), 1), dtype=bool)], axis=1)
+    first = np.concatenate([np.ones((len(rows), 1), dtype=bool), rows[:, 1:] > rows[:, :-1]], axis=1)
+    above = np.where(last, np.abs(steps - upto), 0.0).max(axis=1)
+    under = np.where(first, np.abs(below - (steps - 1 / n)), 0.0).max(axis=1)
+    return np.maximum(above, under)
+
+
+@dataclass
+class StabilityIndex(Statistic):
+    """The population stability index, mean over columns."""
+
+    def learn(self, rows: Rows) -> dict[str, Tensor]:
+        x = rows.points.double()
+        levels = torch.arange(1, BINS, dtype=torch.float64) / BINS
+        self.known = {"edges": torch.quantile(x, levels, dim=0).T.contiguous()}
+        share = self.features(rows).mean(0)
+        return {**self.known, "share": (share * len(x) + 0.5) / (len(x) + 0.5 * BINS)}
+
+    def features(self, rows: Rows) -> Tensor:
+        """Which bin each column is in: `(N, 10 D)` of 0 and 1."""
+        bins = torch.searchsorted(self.known["edges"], rows.points.double().T.contiguous())
+        return torch.nn.functional.one_hot(bins.T, BINS).double().flatten(1)
+
+    def value(self, means: Tensor, sizes: Tensor) -> Tensor:
+        n = sizes.double()[:, None]
+        found, usual = (means * n + 0.5) / (n + 0.5 * BINS), self.known["share"]
+        terms = (found - usual) * (found / usual).log()
+        return terms.reshape(len(means), -1, BINS).sum(-1).mean(-1)

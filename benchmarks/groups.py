@@ -1,0 +1,412 @@
+"""Groups of images: flow, VAE and energy, every statistic, pairs of sets, classes and manipulated images.
+
+Each model is trained once for a normal set and seed and kept in the folder of models; verdicts are run from
+there. What draws and measures are is told in `group_draws.py`.
+
+**Normal sets.** 18,000 training images of Fashion-MNIST and MNIST, 12,000 of CIFAR-10, and all of one class
+of Fashion-MNIST. Groups are drawn from at most 2,000 normal test images and as many of each outlying set.
+
+**Outlying groups.** The test images of other sets or other classes; the set's own with another contrast,
+m + c (x - m); and, for the flow alone, manipulated ones (`upland.manipulations`) of the grey sets, with as
+many normal images at hand as are needed: contrast matched to the likelihood of normal images, latents moved
+to their shell, whitened, and groups of which half or a fifth are outlying. All are clipped and rounded.
+
+**Points** are groups of one: likelihood, typicality and divergence are the same there. Beside them what only
+single images are judged by: *combined*, *complexity*, *reconstruction*, *energy*, as the detector has them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from benchmarks.group_draws import COUNT, DRAWS, Case, Contest, auroc, drawn, generator, mixed, single
+from benchmarks.images import SETS, load_images
+from benchmarks.records import Records, command, data_argument
+
+Images = NDArray[np.uint8]
+
+KEYS = ("set", "seed", "method", "case", "statistic")
+TRAIN = {"Fashion-MNIST": 18_000, "MNIST": 18_000, "CIFAR-10": 12_000}
+FASHION = "Fashion-MNIST"
+CLASSES = {f"{FASHION} {name}": name for name in SETS[FASHION][1]}
+DEFAULT_SETS = (*TRAIN, *(f"{FASHION} {name}" for name in ("T-shirt", "Trouser", "Pullover")))
+FAR = {
+    "Fashion-MNIST": ("MNIST", "notMNIST"),
+    "MNIST": ("Fashion-MNIST", "notMNIST"),
+    "CIFAR-10": ("CIFAR-100",),
+}
+OTHERS = {"notMNIST": "notmnist_test", "CIFAR-100": "cifar100_3k"}  # sets that are outlying only
+CONTRASTS = (0.25, 0.5, 1.5)
+SHARES = (0.5, 0.2)
+MOST, MANIPULATED = 2_000, 500  # images of a set, and those that a manipulation changes one by one
+SIZES = (1, 2, 5, 10, 25)
+COLOUR_SIZES = (*SIZES, 100)
+POINTS = "point "  # before the name of a criterion of single images
+
+
+def flow(seed: int, **arguments: Any) -> Any:
+    from upland import FlowDetector
+
+    return FlowDetector(kind="image", random_state=seed, progress=False, **arguments)
+
+
+def vae(seed: int, **arguments: Any) -> Any:
+    from upland import VAEDetector
+
+    return VAEDetector(kind="image", random_state=seed, progress=False, **arguments)
+
+
+def energy(seed: int, **arguments: Any) -> Any:
+    from upland import EnergyDetector
+
+    return EnergyDetector(kind="image", random_state=seed, progress=False, **arguments)
+
+
+METHODS: dict[str, Callable[..., Any]] = {"flow": flow, "vae": vae, "energy": energy}
+ONLY_POINTS = {  # criteria that no statistic of groups is
+    "flow": ("combined", "complexity"),
+    "vae": ("combined", "complexity", "reconstruction"),
+    "energy": ("energy", "reconstruction"),
+}
+
+
+# -- data ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Normal:
+    """Images to train on, to draw normal groups from, and more normal ones for mixtures and contrasts."""
+
+    train: Images
+    test: Images
+    spare: Images
+
+
+def some(images: Images, count: int, *key: int) -> Images:
+    """At most so many, drawn; in another order."""
+    return images[generator(*key).permutation(len(images))[:count]]
+
+
+def normal_images(data: Path, name: str, count: int | None = None) -> Normal:
+    """Of one of `DEFAULT_SETS`; `count` training images instead of the usual."""
+    whole = load_images(data, FASHION if name in CLASSES else name)
+    train, test = whole.train, whole.test
+    if name in CLASSES:
+        number = list(whole.names).index(CLASSES[name])
+        train, test = train[whole.train_classes == number], test[whole.test_classes == number]
+    test = some(test, len(test), 1)
+    return Normal(some(train, count or TRAIN.get(name, len(train)), 0), test[:MOST], test[MOST : 2 * MOST])
+
+
+def test_images(data: Path, name: str) -> Images:
+    """The test part of a set."""
+    if name not in OTHERS:
+        return load_images(data, name).test
+    path = data / "images" / f"{OTHERS[name]}.npz"
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is not there: benchmarks/README.md lists the sets")
+    with np.load(path) as stored:
+        return stored["x_test"]
+
+
+def changed_contrast(images: Images, factor: float) -> Images:
+    """m + c (x - m), m the mean of the image, as a file would hold it."""
+    axes = tuple(range(1, images.ndim))
+    mean = images.mean(axis=axes, keepdims=True)
+    return np.clip(np.rint(mean + factor * (images - mean)), 0, 255).astype(np.uint8)
+
+
+def outlying_sets(data: Path, name: str, normal: Normal) -> Iterator[tuple[str, Images]]:
+    """What the groups of a normal set are told from: names and images."""
+    if name in CLASSES:
+        whole = load_images(data, FASHION)
+        for number, other in enumerate(whole.names):
+            if other != CLASSES[name]:
+                yield other, some(whole.test[whole.test_classes == number], MOST, 2)
+        return
+    for other in FAR[name]:
+        yield other, some(test_images(data, other), MOST, 2)
+    if name != "CIFAR-10":
+        for factor in CONTRASTS:
+            yield f"contrast {factor:g}", changed_contrast(normal.spare, factor)
+
+
+# -- models --------------------------------------------------------------------------------------------------
+
+
+def fitted(folder: Path, name: str, method: str, seed: int, train: Images, arguments: dict[str, Any]) -> Any:
+    """The detector, from the folder or trained; and what training took."""
+    import upland
+
+    path = folder / f"{name.replace(' ', '_')}_{method}_{seed}.safetensors"
+    told = path.with_suffix(".json")
+    if path.exists() and told.exists():
+        return upland.load(path), json.loads(told.read_text())
+    folder.mkdir(parents=True, exist_ok=True)
+    start = time.process_time()
+    detector = METHODS[method](seed, **arguments).fit(train)
+    facts = {
+        "fit_seconds": time.process_time() - start,
+        "n_train": len(train),
+        "parameters": sum(weight.numel() for weight in detector.members_[0].model.parameters()),
+    }
+    upland.save(detector, path)
+    told.write_text(json.dumps(facts) + "\n")
+    print(f"{name}, {method}, seed {seed}: trained in {facts['fit_seconds']:.0f} s", flush=True)
+    return detector, facts
+
+
+class Seen:
+    """What a fitted detector makes of images: the readings, and the features of each statistic.
+
+    Args:
+        detector: fitted on images.
+        names: of statistics.
+    """
+
+    def __init__(self, detector: Any, names: Sequence[str]) -> None:
+        from upland.judges import needs_score, readings, yardstick
+
+        self.detector, self.member = detector, detector.members_[0]
+        self.score = any(needs_score(self.member, name) for name in names)
+        self.statistics = {name: yardstick(self.member, name) for name in names}
+        self._read = readings
+
+    def encoded(self, images: Images) -> Tensor:
+        return torch.from_numpy(self.member.encoder.transform(images))
+
+    def features(self, x: Tensor) -> dict[str, Tensor]:
+        """Of encoded images, by the name of the statistic."""
+        rows = self._read(self.member, x, self.score)
+        return {name: statistic.features(rows) for name, statistic in self.statistics.items()}
+
+    def energy(self, images: Images) -> Tensor:
+        return self._read(self.member, self.encoded(images)).energy
+
+    def points(self, images: Images, criteria: Sequence[str]) -> dict[str, NDArray[np.float64]]:
+        """The detector's own scores of single images."""
+        found = {}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for criterion in criteria:
+                found[criterion] = self.detector.set_params(criterion=criterion).anomaly_score(images)
+        return found
+
+
+def statistics_of(method: str) -> list[str]:
+    from upland.judges import OF_LATENTS, STATISTICS
+
+    leave = OF_LATENTS if method == "energy" else ("stein",)
+    return [name for name in STATISTICS if name not in leave]
+
+
+# -- manipulations -------------------------------------------------------------------------------------------
+
+
+def manipulated(seen: Seen, images: Images, normal: Tensor) -> Iterator[tuple[str, Images]]:
+    """Outlying images made to look normal to a flow: how, and the images.
+
+    Args:
+        seen: of the flow.
+        images: outlying ones.
+        normal: energies of normal images.
+    """
+    from upland import manipulations
+
+    def energy(pixels: Tensor) -> Tensor:
+        return seen.energy(pixels.to(torch.uint8).numpy())
+
+    some_images = images[:MANIPULATED]
+    matched, _ = manipulations.matched_contrast(torch.from_numpy(some_images).float(), energy, normal)
+    yield "contrast matched", matched.numpy()
+    model = seen.member.model
+    with torch.no_grad():
+        yield (
+            "shell",
+            _decoded(seen, in_blocks(lambda x: manipulations.shell(model, x), seen.encoded(some_images))),
+        )
+        yield "whitened", _decoded(seen, manipulations.whitening(model, seen.encoded(images)))
+
+
+def in_blocks(change: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    return torch.cat([change(block) for block in x.split(256)])
+
+
+def _decoded(seen: Seen, x: Tensor) -> Images:
+    """Codes as pixels, clipped and rounded; what is no number is black."""
+    images = seen.member.encoder.decode(torch.nan_to_num(x, nan=-1.0, posinf=1.0, neginf=-1.0).numpy())
+    return np.ascontiguousarray(images).reshape(len(x), *images.shape[1:]).astype(np.uint8)
+
+
+# -- runner --------------------------------------------------------------------------------------------------
+
+
+def arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = command(__doc__)
+    data_argument(parser)
+    parser.add_argument("--models", type=Path, required=True, help="folder of fitted detectors")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), metavar="METHOD")
+    names = [*TRAIN, *CLASSES]
+    parser.add_argument("--sets", nargs="+", choices=names, default=list(DEFAULT_SETS), metavar="SET")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="of the trainings")
+    parser.add_argument("--groups", type=int, default=COUNT, help="groups of each draw")
+    parser.add_argument("--draws", type=int, default=DRAWS)
+    parser.add_argument("--rows", type=int, help="training images, fewer than usual")
+    parser.add_argument("--epochs", type=int, help="passes, fewer than usual")
+    parser.add_argument("--train-only", action="store_true", help="fill the folder of models, no verdicts")
+    parser.add_argument("--no-manipulations", action="store_true", help="leave the manipulated images out")
+    parser.add_argument("--output", type=Path, help="JSON file of results, taken up if it exists")
+    options = parser.parse_args(argv)
+    if not (options.output or options.train_only):
+        parser.error("--output is needed, unless --train-only")
+    return options
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = arguments(argv)
+    torch.set_num_threads(1)
+    for seed in options.seeds:
+        for name in options.sets:
+            normal = normal_images(options.data, name, options.rows)
+            for method in options.methods:
+                fit = {"epochs": options.epochs} if options.epochs else {}
+                detector, facts = fitted(options.models, name, method, seed, normal.train, fit)
+                if not options.train_only:
+                    records = Records.open(options.output, KEYS)
+                    key = {"set": name, "seed": seed, "method": method}
+                    run_model(records, key, facts, detector, normal, options)
+    return 0
+
+
+def run_model(
+    records: Records,
+    key: Mapping[str, Any],
+    facts: dict[str, Any],
+    detector: Any,
+    normal: Normal,
+    options: Any,
+) -> None:
+    """Every case that has no rows yet, with one fitted detector."""
+    name, method = key["set"], key["method"]
+    names = statistics_of(method)
+    done = {row["case"] for row in records.rows if all(row[k] == v for k, v in key.items())}
+    seen, field = Seen(detector, names), None
+    for case, images, share in cases(options.data, seen, name, normal, manipulate(options, key)):
+        if case in done:
+            continue
+        field = field or Field(seen, ONLY_POINTS[method], normal, options.groups, options.draws)
+        start = time.process_time()
+        rows = field.measured(images(), share, COLOUR_SIZES if name == "CIFAR-10" else SIZES)
+        seconds = time.process_time() - start
+        for statistic, sizes in rows.items():
+            row = {"benchmark": "groups", **key, "case": case, "statistic": statistic, "sizes": sizes}
+            records.rows.append({**row, **facts, "verdict_seconds": seconds / len(rows)})
+        records.add(records.rows.pop())
+        tell(records.rows[-len(rows) :])
+
+
+def manipulate(options: Any, key: Mapping[str, Any]) -> bool:
+    grey = key["set"] in TRAIN and key["set"] != "CIFAR-10"
+    return key["method"] == "flow" and grey and not options.no_manipulations
+
+
+Delayed = Callable[[], Images]
+
+
+def cases(
+    data: Path, seen: Seen, name: str, normal: Normal, manipulate: bool
+) -> Iterator[tuple[str, Delayed, float]]:
+    """Name, images and share of outlying rows of every case; images are made when they are asked for."""
+    energies: list[Tensor] = []
+    for other, images in outlying_sets(data, name, normal):
+        yield other, lambda images=images: images, 1.0
+        if not manipulate or other not in FAR.get(name, ()):
+            continue
+        for share in SHARES:
+            yield f"{other}, {share:.0%} of each group", lambda images=images: images, share
+        if not energies:
+            energies.append(seen.energy(normal.spare))
+        made = Made(manipulated(seen, images, energies[0]))
+        for how in ("contrast matched", "shell", "whitened"):
+            yield f"{other}, {how}", lambda how=how, made=made: made[how], 1.0
+
+
+class Made:
+    """What an iterator of names and images yields, made no further than asked."""
+
+    def __init__(self, source: Iterator[tuple[str, Images]]) -> None:
+        self.source, self.found = source, {}
+
+    def __getitem__(self, name: str) -> Images:
+        while name not in self.found:
+            self.found.update([next(self.source)])
+        return self.found[name]
+
+
+class Field:
+    """The contests of one fitted detector, one a statistic, and its scores of single images."""
+
+    def __init__(
+        self, seen: Seen, criteria: Sequence[str], normal: Normal, count: int = COUNT, draws: int = DRAWS
+    ) -> None:
+        self.seen, self.criteria, self.count, self.draws = seen, criteria, count, draws
+        reserve = seen.features(seen.member.reserve)
+        own = seen.features(seen.encoded(normal.test))
+        self.spare = seen.features(seen.encoded(normal.spare)) if len(normal.spare) else {}
+        self.contests = {
+            name: Contest(statistic, reserve[name], own[name], count, draws)
+            for name, statistic in seen.statistics.items()
+        }
+        self.points = seen.points(normal.test, criteria)
+
+    def measured(self, images: Images, share: float, sizes: Sequence[int]) -> dict[str, list[dict[str, Any]]]:
+        """What is measured at each size, by statistic."""
+        features = self.seen.features(self.seen.encoded(images))
+        rows: dict[str, list[dict[str, Any]]] = {}
+        for name, contest in self.contests.items():
+            known = features[name]
+            if share < 1:
+                known = torch.cat([known, self.spare[name]])
+            rows[name] = [
+                contest.measured(size, Case(known, self._groups(len(images), share, size)))
+                for size in sizes
+                if share == 1 or size > 1
+            ]
+        if share == 1:
+            for criterion, scores in self.seen.points(images, self.criteria).items():
+                area = auroc(self.points[criterion], scores)
+                rows[POINTS + criterion] = [{"size": 1, "auroc": area, "auroc_sd": 0.0}]
+        return rows
+
+    def _groups(self, outlying: int, share: float, size: int) -> list[NDArray[np.int64]]:
+        if size == 1:
+            return [single(outlying)]
+        sources = [generator(draw, size, 2) for draw in range(self.draws)]
+        if share == 1:
+            return [drawn(outlying, size, self.count, source) for source in sources]
+        spare = len(next(iter(self.spare.values())))
+        return [mixed(outlying, spare, share, size, self.count, source) for source in sources]
+
+
+def tell(rows: Sequence[Mapping[str, Any]]) -> None:
+    for row in rows:
+        areas = "  ".join(f"{entry['size']}: {entry['auroc']:.3f}" for entry in row["sizes"])
+        head = f"{row['set']:22} {row['method']:6} {row['case']:32} {row['statistic']:20}"
+        print(f"{head} {areas}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
