@@ -223,7 +223,7 @@ class EnergyDetector(Detector):
             seed=seed,
         )
 
-    def _noise(self, plan: Plan) -> float | Literal["auto"]:
+    def _noise(self, plan: Plan) -> float | Literal["auto", "bin"]:
         return plan.noise if isinstance(self.noise, str) else float(self.noise)
 
     def _settle(self, rows: NormalRows) -> None:

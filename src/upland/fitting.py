@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from upland.checkpoints import Checkpoint
 from upland.criteria.evidence import Reference
 from upland.data.encoder import Encoder
+from upland.data.images import ImageEncoder
 from upland.data.memory import NormalRows
 from upland.models.base import EnergyModel
 from upland.objectives import Objective, neighbour_spacing
@@ -63,6 +64,7 @@ class Member:
         references: what a criterion compares with, by name.
         standard: `(S, ...)` encoded rows that statistics of groups learn from; where there are enough, the
             model has not been trained on them. None where none are kept.
+        seen: `(L, ...)` encoded rows that the model was trained on, for reference moments.
         reserve: `(R, ...)` encoded rows that groups are compared with: neither training nor `standard` has
             seen them.
     """
@@ -73,6 +75,7 @@ class Member:
     history: History
     references: References = field(default_factory=dict)
     standard: Tensor | None = None
+    seen: Tensor | None = None
     reserve: Tensor | None = None
 
 
@@ -83,7 +86,8 @@ class Recipe:
     Args:
         build: `(fitted encoder, generator) -> model`.
         objective: `(model, batch, sigma, generator) -> scalar`.
-        noise: sigma, or "auto" by the spacing of neighbours among the member's training rows.
+        noise: sigma, "auto" by the spacing of neighbours among the member's training rows, or "bin" for one
+            step of the images' pixels.
         spacings: the noise in units of that spacing.
         noise_least: the least noise that is chosen so.
         encoder: an encoder that has seen nothing yet; each member fits a copy.
@@ -100,7 +104,7 @@ class Recipe:
 
     build: Callable[[Encoder, torch.Generator], EnergyModel]
     objective: Objective
-    noise: float | Literal["auto"]
+    noise: float | Literal["auto", "bin"]
     spacings: float
     noise_least: float
     encoder: Encoder
@@ -267,11 +271,12 @@ def fit_member(
     history = training.run(batches, held, after_look=after_look, progress=progress)
     _warn_if_unmoved(model, start, history)
     kept = kept_rows(encoder, source, held_out, recipe.keeps, recipe.generator(number, 7))
-    standard = None
+    standard, known = None, None
     if kept is not None:
-        learning = validation if validation.size >= STANDARD_LEAST else seen
-        standard = kept_rows(encoder, source, learning, recipe.keeps, recipe.generator(number, 8))
-    member = Member(encoder, model, sigma, history, {}, standard, kept)
+        fresh = validation if validation.size >= STANDARD_LEAST else seen
+        standard = kept_rows(encoder, source, fresh, recipe.keeps, recipe.generator(number, 8))
+        known = kept_rows(encoder, source, training_rows, recipe.keeps, recipe.generator(number, 9))
+    member = Member(encoder, model, sigma, history, {}, standard, known, kept)
     return replace(member, references=recipe.refer(member, source, seen))
 
 
@@ -319,8 +324,10 @@ def _sigma(
     number: int,
 ) -> float:
     """The noise that is told, or so many times the spacing of neighbours among the points of some rows."""
-    if recipe.noise != "auto":
+    if not isinstance(recipe.noise, str):
         return recipe.noise
+    if isinstance(encoder, ImageEncoder) and recipe.noise == "bin":
+        return encoder.bin
     generator = recipe.generator(number, 5)
     some = generator.choice(rows, min(rows.size, SPACING_ROWS), replace=False)
     near = torch.from_numpy(encoder.transform(source.take(np.sort(some))))

@@ -139,8 +139,13 @@ def yardstick(member: Member, name: str) -> Statistic:
         )
     remembered = _known.setdefault(member, {})
     if name not in remembered:
-        rows = standard_readings(member, needs_score(member, name))
-        remembered[name] = STATISTICS[name](rows).fit(rows)
+        score = needs_score(member, name)
+        rows = standard_readings(member, score)
+        made = STATISTICS[name](rows)
+        if isinstance(made, Combined) and member.seen is not None and len(member.seen) >= len(rows.energy):
+            remembered[name] = made.fit(rows, readings(member, member.seen, score))
+        else:
+            remembered[name] = made.fit(rows)
     return remembered[name]
 
 
@@ -205,12 +210,12 @@ def combined(member: Member, x: Tensor) -> Floats:
     remembered = _known.setdefault(member, {})
     if "complexity" not in remembered:
         standard = standard_readings(member)
-        known = torch.from_numpy(lengths(member, standard.points))
-        remembered["complexity"] = Combined([Complexity()]).fit(standard._replace(points=known))
-    rows, learned = readings(member, x), remembered["complexity"]
-    assert isinstance(learned, Combined)
-    beyond = learned.features(rows._replace(points=torch.from_numpy(lengths(member, x))))
-    too_high = learned.standardised(beyond, torch.ones(len(beyond), dtype=torch.float64))[:, 0].clamp(min=0)
+        nats = torch.from_numpy(lengths(member, standard.points))
+        remembered["complexity"] = Combined([Complexity()]).fit(standard._replace(points=nats))
+    rows, known = readings(member, x), remembered["complexity"]
+    assert isinstance(known, Combined)
+    beyond = known.features(rows._replace(points=torch.from_numpy(lengths(member, x))))
+    too_high = known.standardised(beyond, torch.ones(len(beyond), dtype=torch.float64))[:, 0].clamp(min=0)
     both: Floats = 0.5 * (_each(yardstick(member, "divergence"), rows) + too_high.square().numpy())
     return both
 

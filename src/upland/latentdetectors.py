@@ -27,9 +27,9 @@ from upland.plans import Plan, fixed_length, likelihood_length
 
 FLOW_PLANS = {
     "table": Plan(0, 128, 3e-3, "auto", 0.5, 0.05),
-    "image": Plan(3_000, 32, 2e-3, 1 / 256),
+    "image": Plan(3_000, 32, 2e-3, "bin"),
 }
-VAE_PLANS = {"table": Plan(0, 128, 1e-3), "image": Plan(2_000, 64, 1e-3, 1 / 256)}
+VAE_PLANS = {"table": Plan(0, 128, 1e-3), "image": Plan(2_000, 64, 1e-3, "bin")}
 
 
 class LatentDetector(Detector):
@@ -230,8 +230,8 @@ class FlowDetector(LatentDetector):
     def _own(self, encoder: Encoder, generator: torch.Generator | None) -> EnergyModel:
         if isinstance(encoder, ImageEncoder):
             levels, (filters, *_) = self.levels, _sizes(self.hidden, (32,))
-            scales = None if levels is None else int(levels)
-            return Glow(encoder.shape, scales, int(self.depth), filters, generator=generator)
+            scales, tones = None if levels is None else int(levels), min(256, round(1 / encoder.bin))
+            return Glow(encoder.shape, scales, int(self.depth), filters, tones, generator)
         hidden = _sizes(self.hidden, (128, 128))
         return table_flow(encoder.width, int(self.layers), hidden, generator=generator)
 

@@ -12,7 +12,7 @@ class Plan(NamedTuple):
         steps: of the optimiser; 0 goes by the number of rows.
         batch_size: rows, images or windows of a step.
         learning_rate: of Adam at its highest.
-        noise: sigma, or "auto" by the spacing of neighbours.
+        noise: sigma, "auto" by the spacing of neighbours, or "bin" for one step of the pixels.
         spacings: the noise in units of that spacing.
         noise_least: the least noise that is chosen so.
     """
@@ -20,7 +20,7 @@ class Plan(NamedTuple):
     steps: int
     batch_size: int
     learning_rate: float
-    noise: float | Literal["auto"] = "auto"
+    noise: float | Literal["auto", "bin"] = "auto"
     spacings: float = 1.5
     noise_least: float = 0.1
 

@@ -2,7 +2,9 @@ r"""Several statistics of a group in one, standardised at the group's own size o
 
 For a statistic t (its logarithm, where it is positive) the median and the distances to the 16th and 84th
 percentile are taken over random groups of n held-out normal rows, on a ladder of sizes n; between the rungs
-they are interpolated in log n, beyond the last one they stay. With these,
+they are interpolated in log n. Where n is more than half the rows, groups would be too much alike: there
+medians are continued as a + b / n, as a smooth function of means goes, and spreads as n^-1/2, of logarithms
+as they are. With these,
 
     u = (t - median) / (the spread on that side),
 
@@ -14,9 +16,10 @@ It is a function of the group's means and size like any other, so its p-values a
 standardisation; that says only how components are weighed. For n = 1 it is a criterion of points.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor
@@ -28,6 +31,7 @@ Rule = Literal["squares", "max"]
 RULES = ("squares", "max")
 
 DRAWS = 400  # groups at each rung of the ladder
+FITTED = 4  # rungs that those beyond the rows are continued from
 LARGEST = 4_096  # rows of a group, beyond which the standardisation stays
 LADDER = 1.5  # ratio of neighbouring sizes
 SEED = 2002_03328
@@ -40,19 +44,20 @@ class Combined(Statistic):
     """Components, standardised at the size of each group and put together.
 
     Args:
-        components: the statistics; they are fitted on the first half of the rows that `fit` gets, and
-            standardised on the second.
+        components: the statistics; they are fitted on some rows, and standardised on others.
         rule: "squares" for the mean of u^2, "max" for the largest |u|.
     """
 
     components: Sequence[Statistic] = field(default_factory=list)
     rule: Rule = "squares"
 
-    def learn(self, rows: Rows) -> dict[str, Tensor]:
+    def fit(self, rows: Rows, learning: Rows | None = None) -> Self:
         """Fit the components and standardise them.
 
         Args:
-            rows: held-out normal ones, at least 4.
+            rows: held-out normal ones, at least 4, that components are standardised on.
+            learning: other normal ones that components are fitted on, which the model may have seen; None
+                fits them on the first half of `rows`, and leaves the second.
 
         Raises:
             ValueError: there are fewer than 4 rows, no components, or no such rule.
@@ -62,29 +67,46 @@ class Combined(Statistic):
                 f"at least 4 rows, a component and a rule of {', '.join(RULES)} are needed, got "
                 f"{len(rows.energy)}, {len(self.components)} and {self.rule!r}"
             )
-        half = len(rows.energy) // 2
-        first, second = rows.take(slice(None, half)), rows.take(slice(half, None))
+        half = 0 if learning is not None else len(rows.energy) // 2
+        first = rows.take(slice(None, half)) if learning is None else learning
         for statistic in self.components:
             statistic.fit(first)
         widths = [statistic.features(first.take(slice(0, 1))).shape[1] for statistic in self.components]
         self.known = {"widths": torch.tensor(widths)}
         sizes = ladder(LARGEST)
-        table = self._ladder_of(self.features(second), sizes)
-        return {**self.known, "sizes": sizes, "table": table}
+        table = self._ladder_of(self.features(rows.take(slice(half, None))), sizes)
+        self.known |= {"sizes": sizes, "table": table}
+        return self
 
     def _ladder_of(self, features: Tensor, sizes: Tensor) -> Tensor:
         """Median, lower and upper spread of every component at every size: `(L, C, 3)`."""
         source = torch.Generator().manual_seed(SEED)
-        levels = torch.tensor([0.5, 0.16, 0.84], dtype=torch.float64)
-        rungs = []
-        for n in sizes.long().tolist():
-            means = drawn(len(features), n, source) @ features / n
-            t = self._logarithms(means, torch.full((DRAWS,), float(n), dtype=torch.float64))
-            middle, low, high = t.quantile(levels, 0)
-            least = LEAST_SPREAD * (1 + middle.abs())
-            below, above = (middle - low).maximum(least), (high - middle).maximum(least)
-            rungs.append(torch.stack([middle, below, above], 1))
-        return torch.stack(rungs)
+        near = sizes[sizes <= max(len(features) // 2, 1)]
+        rungs = torch.stack([self._rung(features, n, source) for n in near.long().tolist()])
+        return torch.cat([rungs, self._beyond(rungs[-FITTED:], near[-FITTED:], sizes[len(near) :])])
+
+    def _rung(self, features: Tensor, n: int, source: torch.Generator) -> Tensor:
+        """The same at one size, `(C, 3)`: groups drawn from a finite stock vary less than fresh ones do."""
+        means = drawn(len(features), n, source) @ features / n
+        t = self._logarithms(means, torch.full((DRAWS,), float(n), dtype=torch.float64))
+        middle, low, high = t.quantile(torch.tensor([0.5, 0.16, 0.84], dtype=torch.float64), 0)
+        fresh = math.sqrt(1 - n / len(features)) if len(features) > n else 1.0
+        least = LEAST_SPREAD * (1 + middle.abs())
+        return torch.stack(
+            [middle, ((middle - low) / fresh).maximum(least), ((high - middle) / fresh).maximum(least)], 1
+        )
+
+    def _beyond(self, rungs: Tensor, near: Tensor, far: Tensor) -> Tensor:
+        """The same at sizes that there are too few rows for, `(L, C, 3)`."""
+        positive = torch.tensor([statistic.positive for statistic in self.components])
+        plain = torch.where(positive, rungs[..., 0].exp(), rungs[..., 0])
+        inputs = torch.stack([torch.ones_like(near), 1 / near], 1)
+        line = torch.linalg.pinv(inputs) @ plain
+        values = line[0] + line[1] / far[:, None]
+        ratio = (near[-1] / far)[:, None]
+        middle = torch.where(positive, values.maximum(plain[-1] * ratio).clamp(min=LEAST).log(), values)
+        shrinking = torch.where(positive, torch.ones_like(ratio), ratio.sqrt())[..., None]
+        return torch.cat([middle[..., None], rungs[-1, :, 1:] * shrinking], -1)
 
     def state(self) -> dict[str, Tensor]:
         """What was learned, that of component i under `i/`."""
@@ -161,22 +183,15 @@ class Combined(Statistic):
 
 
 def drawn(rows: int, n: int, source: torch.Generator) -> Tensor:
-    """How often each row is in each of some random groups of n: `(400, rows)`, float64.
-
-    Where there are at least twice as many rows, none is drawn twice; for larger groups rows are drawn with
-    replacement, as well as few can stand for many.
+    """Which rows are in each of some random groups of n, none twice: `(400, rows)` of 0 and 1, float64.
 
     Args:
         rows: there are to draw from.
         n: rows of a group.
         source: of the draws.
     """
-    if 2 * n <= rows:
-        chosen = torch.rand(DRAWS, rows, generator=source).topk(n, 1).indices
-    else:
-        chosen = torch.randint(0, rows, (DRAWS, n), generator=source)
-    ones = torch.ones(chosen.shape, dtype=torch.float64)
-    return torch.zeros(DRAWS, rows, dtype=torch.float64).scatter_add_(1, chosen, ones)
+    chosen = torch.rand(DRAWS, rows, generator=source).topk(n, 1).indices
+    return torch.zeros(DRAWS, rows, dtype=torch.float64).scatter_(1, chosen, 1.0)
 
 
 def ladder(most: int) -> Tensor:
