@@ -4,12 +4,13 @@ Each model is trained once for a normal set and seed and kept in the folder of m
 there. What draws and measures are is told in `group_draws.py`.
 
 **Normal sets.** 18,000 training images of Fashion-MNIST and MNIST, 12,000 of CIFAR-10, and all of one class
-of Fashion-MNIST. Groups are drawn from at most 2,000 normal test images and as many of each outlying set.
+of Fashion-MNIST. Groups are drawn from at most 1,000 normal test images and as many of each outlying set.
 
 **Outlying groups.** The test images of other sets or other classes; the set's own with another contrast,
-m + c (x - m); and, for the flow alone, manipulated ones (`upland.manipulations`) of the grey sets, with as
-many normal images at hand as are needed: contrast matched to the likelihood of normal images, latents moved
-to their shell, whitened, and groups of which half or a fifth are outlying. All are clipped and rounded.
+m + c (x - m); groups of which half or a fifth are outlying; and images of the grey sets that are manipulated
+to look normal to the flow (`upland.manipulations`), clipped and rounded: contrast matched to the likelihood
+of normal images, latents moved to their shell, whitened. They stand in the folder of models with their flow,
+and are judged by all.
 
 **Points** are groups of one: likelihood, typicality and divergence are the same there. Beside them what only
 single images are judged by: *combined*, *complexity*, *reconstruction*, *energy*, as the detector has them.
@@ -51,7 +52,7 @@ FAR = {
 OTHERS = {"notMNIST": "notmnist_test", "CIFAR-100": "cifar100_3k"}  # sets that are outlying only
 CONTRASTS = (0.25, 0.5, 1.5)
 SHARES = (0.5, 0.2)
-MOST, MANIPULATED = 2_000, 500  # images of a set, and those that a manipulation changes one by one
+MOST, MANIPULATED = 1_000, 300  # images of a set, and those that a manipulation changes one by one
 SIZES = (1, 2, 5, 10, 25)
 COLOUR_SIZES = (*SIZES, 100)
 POINTS = "point "  # before the name of a criterion of single images
@@ -129,27 +130,32 @@ def changed_contrast(images: Images, factor: float) -> Images:
     return np.clip(np.rint(mean + factor * (images - mean)), 0, 255).astype(np.uint8)
 
 
-def outlying_sets(data: Path, name: str, normal: Normal) -> Iterator[tuple[str, Images]]:
-    """What the groups of a normal set are told from: names and images."""
+def outlying_sets(data: Path, name: str, normal: Normal) -> Iterator[tuple[str, Images, tuple[float, ...]]]:
+    """What the groups of a normal set are told from: names, images, and the shares of mixed groups."""
     if name in CLASSES:
         whole = load_images(data, FASHION)
         for number, other in enumerate(whole.names):
             if other != CLASSES[name]:
-                yield other, some(whole.test[whole.test_classes == number], MOST, 2)
+                yield other, some(whole.test[whole.test_classes == number], MOST, 2), ()
         return
+    grey = name != "CIFAR-10"
     for other in FAR[name]:
-        yield other, some(test_images(data, other), MOST, 2)
-    if name != "CIFAR-10":
+        yield other, some(test_images(data, other), MOST, 2), SHARES if grey else ()
+    if grey:
         for factor in CONTRASTS:
-            yield f"contrast {factor:g}", changed_contrast(normal.spare, factor)
+            yield f"contrast {factor:g}", changed_contrast(normal.spare, factor), ()
 
 
 # -- models --------------------------------------------------------------------------------------------------
 
 
+def model_path(folder: Path, name: str, method: str, seed: int) -> Path:
+    return folder / f"{name.replace(' ', '_')}_{method}_{seed}.safetensors"
+
+
 def fitted(folder: Path, name: str, method: str, seed: int, train: Images, arguments: dict[str, Any]) -> Any:
     """The detector, from the folder or trained; and what training took."""
-    path = folder / f"{name.replace(' ', '_')}_{method}_{seed}.safetensors"
+    path = model_path(folder, name, method, seed)
     return remembered(path, lambda: METHODS[method](seed, **arguments), train)
 
 
@@ -200,8 +206,33 @@ def statistics_of(method: str) -> list[str]:
 # -- manipulations -------------------------------------------------------------------------------------------
 
 
-def manipulated(seen: Seen, images: Images, normal: Tensor) -> Iterator[tuple[str, Images]]:
-    """Outlying images made to look normal to a flow: how, and the images.
+def manipulated(folder: Path, data: Path, name: str, seed: int, normal: Normal) -> dict[str, Images]:
+    """Outlying images made to look normal to the flow of this set and seed, by name; kept with the models.
+
+    Empty where the set has no such cases, or its flow has not been trained.
+    """
+    path = model_path(folder, name, "flow", seed)
+    kept = path.with_suffix(".npz")
+    if kept.exists():
+        with np.load(kept) as stored:
+            return {case: stored[case] for case in stored.files}
+    if name == "CIFAR-10" or name in CLASSES or not path.exists():
+        return {}
+    import upland
+
+    seen = Seen(upland.load(path), [])
+    usual = seen.energy(normal.spare)
+    made = {
+        f"{other}, {how}": images
+        for other in FAR[name]
+        for how, images in disguises(seen, some(test_images(data, other), MOST, 2), usual)
+    }
+    np.savez_compressed(kept, **made)
+    return made
+
+
+def disguises(seen: Seen, images: Images, normal: Tensor) -> Iterator[tuple[str, Images]]:
+    """How images are made to look normal to a flow, and what they are then.
 
     Args:
         seen: of the flow.
@@ -213,26 +244,20 @@ def manipulated(seen: Seen, images: Images, normal: Tensor) -> Iterator[tuple[st
     def energy(pixels: Tensor) -> Tensor:
         return seen.energy(pixels.to(torch.uint8).numpy())
 
-    some_images = images[:MANIPULATED]
-    matched, _ = manipulations.matched_contrast(torch.from_numpy(some_images).float(), energy, normal)
-    yield "contrast matched", matched.numpy()
-    model = seen.member.model
+    few, model = images[:MANIPULATED], seen.member.model
+    yield (
+        "contrast matched",
+        manipulations.matched_contrast(torch.from_numpy(few).float(), energy, normal)[0].numpy(),
+    )
     with torch.no_grad():
-        yield (
-            "shell",
-            _decoded(seen, in_blocks(lambda x: manipulations.shell(model, x), seen.encoded(some_images))),
-        )
-        yield "whitened", _decoded(seen, manipulations.whitening(model, seen.encoded(images)))
+        moved = [manipulations.shell(model, block) for block in seen.encoded(few).split(100)]
+        yield "shell", decoded(seen, torch.cat(moved))
+        yield "whitened", decoded(seen, manipulations.whitening(model, seen.encoded(images)))
 
 
-def in_blocks(change: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    return torch.cat([change(block) for block in x.split(256)])
-
-
-def _decoded(seen: Seen, x: Tensor) -> Images:
+def decoded(seen: Seen, x: Tensor) -> Images:
     """Codes as pixels, clipped and rounded; what is no number is black."""
-    images = seen.member.encoder.decode(torch.nan_to_num(x, nan=-1.0, posinf=1.0, neginf=-1.0).numpy())
-    return np.ascontiguousarray(images).reshape(len(x), *images.shape[1:]).astype(np.uint8)
+    return seen.member.encoder.decode(torch.nan_to_num(x, nan=-1.0, posinf=1.0, neginf=-1.0).numpy())
 
 
 # -- runner --------------------------------------------------------------------------------------------------
@@ -281,115 +306,88 @@ def run_model(
     facts: dict[str, Any],
     detector: Any,
     normal: Normal,
-    options: Any,
+    options: argparse.Namespace,
 ) -> None:
     """Every case that has no rows yet, with one fitted detector."""
     name, method = key["set"], key["method"]
-    names = statistics_of(method)
     done = {row["case"] for row in records.rows if all(row[k] == v for k, v in key.items())}
-    seen, field = Seen(detector, names), None
-    for case, images, share in cases(options.data, seen, name, normal, manipulate(options, key)):
-        if case in done:
-            continue
-        field = field or Field(seen, ONLY_POINTS[method], normal, options.groups, options.draws)
-        start = time.process_time()
-        rows = field.measured(images(), share, COLOUR_SIZES if name == "CIFAR-10" else SIZES)
-        seconds = time.process_time() - start
-        for statistic, sizes in rows.items():
-            row = {"benchmark": "groups", **key, "case": case, "statistic": statistic, "sizes": sizes}
-            records.rows.append({**row, **facts, "verdict_seconds": seconds / len(rows)})
+    todo = [case for case in cases(options, key, normal) if case[0] not in done]
+    if not todo:
+        return
+    start = time.process_time()
+    field = Field(Seen(detector, statistics_of(method)), ONLY_POINTS[method], normal, options)
+    for case, images, shares in todo:
+        cells = field.measured(case, images, shares, COLOUR_SIZES if name == "CIFAR-10" else SIZES)
+        each = (time.process_time() - start) / len(cells)
+        for (called, statistic), sizes in cells.items():
+            row = {"benchmark": "groups", **key, "case": called, "statistic": statistic, "sizes": sizes}
+            records.rows.append({**row, **facts, "verdict_seconds": each})
+            tell(records.rows[-1])
         records.add(records.rows.pop())
-        tell(records.rows[-len(rows) :])
-
-
-def manipulate(options: Any, key: Mapping[str, Any]) -> bool:
-    grey = key["set"] in TRAIN and key["set"] != "CIFAR-10"
-    return key["method"] == "flow" and grey and not options.no_manipulations
-
-
-Delayed = Callable[[], Images]
+        start = time.process_time()
 
 
 def cases(
-    data: Path, seen: Seen, name: str, normal: Normal, manipulate: bool
-) -> Iterator[tuple[str, Delayed, float]]:
-    """Name, images and share of outlying rows of every case; images are made when they are asked for."""
-    energies: list[Tensor] = []
-    for other, images in outlying_sets(data, name, normal):
-        yield other, lambda images=images: images, 1.0
-        if not manipulate or other not in FAR.get(name, ()):
-            continue
-        for share in SHARES:
-            yield f"{other}, {share:.0%} of each group", lambda images=images: images, share
-        if not energies:
-            energies.append(seen.energy(normal.spare))
-        made = Made(manipulated(seen, images, energies[0]))
-        for how in ("contrast matched", "shell", "whitened"):
-            yield f"{other}, {how}", lambda how=how, made=made: made[how], 1.0
+    options: argparse.Namespace, key: Mapping[str, Any], normal: Normal
+) -> Iterator[tuple[str, Images, tuple[float, ...]]]:
+    """Name, images and shares of mixed groups of every case."""
+    yield from outlying_sets(options.data, key["set"], normal)
+    if not options.no_manipulations:
+        made = manipulated(options.models, options.data, key["set"], key["seed"], normal)
+        yield from ((case, images, ()) for case, images in made.items())
 
 
-class Made:
-    """What an iterator of names and images yields, made no further than asked."""
-
-    def __init__(self, source: Iterator[tuple[str, Images]]) -> None:
-        self.source, self.found = source, {}
-
-    def __getitem__(self, name: str) -> Images:
-        while name not in self.found:
-            self.found.update([next(self.source)])
-        return self.found[name]
+Cells = dict[tuple[str, str], list[dict[str, Any]]]
 
 
 class Field:
     """The contests of one fitted detector, one a statistic, and its scores of single images."""
 
     def __init__(
-        self, seen: Seen, criteria: Sequence[str], normal: Normal, count: int = COUNT, draws: int = DRAWS
+        self, seen: Seen, criteria: Sequence[str], normal: Normal, options: argparse.Namespace
     ) -> None:
-        self.seen, self.criteria, self.count, self.draws = seen, criteria, count, draws
+        self.seen, self.criteria = seen, criteria
+        self.count, self.draws = options.groups, options.draws
         reserve = seen.features(seen.member.reserve)
         own = seen.features(seen.encoded(normal.test))
         self.spare = seen.features(seen.encoded(normal.spare)) if len(normal.spare) else {}
         self.contests = {
-            name: Contest(statistic, reserve[name], own[name], count, draws)
+            name: Contest(statistic, reserve[name], own[name], self.count, self.draws)
             for name, statistic in seen.statistics.items()
         }
         self.points = seen.points(normal.test, criteria)
 
-    def measured(self, images: Images, share: float, sizes: Sequence[int]) -> dict[str, list[dict[str, Any]]]:
-        """What is measured at each size, by statistic."""
+    def measured(self, case: str, images: Images, shares: Sequence[float], sizes: Sequence[int]) -> Cells:
+        """What is measured at each size, by case and statistic; a share of mixed groups is a case."""
         features = self.seen.features(self.seen.encoded(images))
-        rows: dict[str, list[dict[str, Any]]] = {}
-        for name, contest in self.contests.items():
-            known = features[name]
-            if share < 1:
-                known = torch.cat([known, self.spare[name]])
-            rows[name] = [
-                contest.measured(size, Case(known, self._groups(len(images), share, size)))
-                for size in sizes
-                if share == 1 or size > 1
-            ]
-        if share == 1:
-            for criterion, scores in self.seen.points(images, self.criteria).items():
-                area = auroc(self.points[criterion], scores)
-                rows[POINTS + criterion] = [{"size": 1, "auroc": area, "auroc_sd": 0.0}]
-        return rows
+        cells: Cells = {}
+        for share in (1.0, *shares):
+            called = case if share == 1 else f"{case}, {100 * share:g} % of each group"
+            for name, contest in self.contests.items():
+                known = features[name] if share == 1 else torch.cat([features[name], self.spare[name]])
+                cells[called, name] = [
+                    contest.measured(size, Case(known, self._groups(len(images), len(known), share, size)))
+                    for size in sizes
+                    if share == 1 or size > 1
+                ]
+        for criterion, scores in self.seen.points(images, self.criteria).items():
+            area = auroc(self.points[criterion], scores)
+            cells[case, POINTS + criterion] = [{"size": 1, "auroc": area, "auroc_sd": 0.0}]
+        return cells
 
-    def _groups(self, outlying: int, share: float, size: int) -> list[NDArray[np.int64]]:
+    def _groups(self, outlying: int, rows: int, share: float, size: int) -> list[NDArray[np.int64]]:
         if size == 1:
             return [single(outlying)]
         sources = [generator(draw, size, 2) for draw in range(self.draws)]
         if share == 1:
             return [drawn(outlying, size, self.count, source) for source in sources]
-        spare = len(next(iter(self.spare.values())))
-        return [mixed(outlying, spare, share, size, self.count, source) for source in sources]
+        return [mixed(outlying, rows - outlying, share, size, self.count, source) for source in sources]
 
 
-def tell(rows: Sequence[Mapping[str, Any]]) -> None:
-    for row in rows:
-        areas = "  ".join(f"{entry['size']}: {entry['auroc']:.3f}" for entry in row["sizes"])
-        head = f"{row['set']:22} {row['method']:6} {row['case']:32} {row['statistic']:20}"
-        print(f"{head} {areas}", flush=True)
+def tell(row: Mapping[str, Any]) -> None:
+    areas = "  ".join(f"{entry['size']}: {entry['auroc']:.3f}" for entry in row["sizes"])
+    head = f"{row['set']:22} {row['method']:6} {row['case']:34} {row['statistic']:20}"
+    print(f"{head} {areas}", flush=True)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import report_images, report_series
+from benchmarks import report_groups, report_images, report_series
 from benchmarks.markdown import Row, grouped, methods, spread, table
 from benchmarks.records import command
 
@@ -268,6 +268,8 @@ SECTIONS: dict[str, Callable[[Sequence[Row]], str]] = {
     "sequences": report_series.sequences,
     "telemetry": report_series.telemetry,
     "images": report_images.images,
+    "groups": report_groups.groups,
+    "groups tables": report_groups.tables,
     "speed": speed,
     "calibration": calibration,
     "ablation": ablation,
