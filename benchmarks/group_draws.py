@@ -29,8 +29,8 @@ Groups = NDArray[np.int64]
 
 ALPHA = 0.05
 DRAWS = 5
-COUNT = 200  # groups of each draw
-JUDGED = 20  # of these, where a p-value takes permutations
+COUNT = 100  # groups of each draw
+JUDGED = 10  # of these, where a p-value takes permutations
 
 
 class Case(NamedTuple):

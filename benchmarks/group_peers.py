@@ -44,8 +44,9 @@ class ColumnTests:
     def p_values(self, distances: Array, n: int) -> Array:
         """Bonferroni's over the columns: `(G, D)` -> `(G,)`."""
         m = len(self.reference)
-        p = distributions.kstwo.sf(distances.max(axis=1), np.round(m * n / (m + n)))
-        return np.minimum(1.0, np.clip(p, 0, 1) * len(self.columns))
+        found, which = np.unique(distances.max(axis=1), return_inverse=True)
+        p = np.clip(distributions.kstwo.sf(found, np.round(m * n / (m + n))), 0, 1)
+        return np.minimum(1.0, p * len(self.columns))[which]
 
 
 def distance(known: Array, rows: Array) -> Array:

@@ -18,7 +18,6 @@ single images are judged by: *combined*, *complexity*, *reconstruction*, *energy
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 import warnings
@@ -32,6 +31,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from benchmarks.fitted import remembered
 from benchmarks.group_draws import COUNT, DRAWS, Case, Contest, auroc, drawn, generator, mixed, single
 from benchmarks.images import SETS, load_images
 from benchmarks.records import Records, command, data_argument
@@ -149,24 +149,8 @@ def outlying_sets(data: Path, name: str, normal: Normal) -> Iterator[tuple[str, 
 
 def fitted(folder: Path, name: str, method: str, seed: int, train: Images, arguments: dict[str, Any]) -> Any:
     """The detector, from the folder or trained; and what training took."""
-    import upland
-
     path = folder / f"{name.replace(' ', '_')}_{method}_{seed}.safetensors"
-    told = path.with_suffix(".json")
-    if path.exists() and told.exists():
-        return upland.load(path), json.loads(told.read_text())
-    folder.mkdir(parents=True, exist_ok=True)
-    start = time.process_time()
-    detector = METHODS[method](seed, **arguments).fit(train)
-    facts = {
-        "fit_seconds": time.process_time() - start,
-        "n_train": len(train),
-        "parameters": sum(weight.numel() for weight in detector.members_[0].model.parameters()),
-    }
-    upland.save(detector, path)
-    told.write_text(json.dumps(facts) + "\n")
-    print(f"{name}, {method}, seed {seed}: trained in {facts['fit_seconds']:.0f} s", flush=True)
-    return detector, facts
+    return remembered(path, lambda: METHODS[method](seed, **arguments), train)
 
 
 class Seen:

@@ -117,6 +117,7 @@ OF_SCORES = ("auto", "typicality", "likelihood", "projections")
 """What needs no more than an anomaly score of each."""
 
 _known: WeakKeyDictionary[Member, dict[str, Statistic]] = WeakKeyDictionary()
+_read: WeakKeyDictionary[Member, dict[bool, Rows]] = WeakKeyDictionary()
 
 
 def yardstick(member: Member, name: str) -> Statistic:
@@ -175,7 +176,10 @@ def standard_readings(member: Member, score: bool = False) -> Rows:
             f"{kept} normal rows are kept with the model, and it takes {LEAST_STANDARD}: fit with keep_rows "
             "above that, and on more rows"
         )
-    return readings(member, member.standard, score)
+    remembered = _read.setdefault(member, {})
+    if score not in remembered:
+        remembered[score] = readings(member, member.standard, score)
+    return remembered[score]
 
 
 def of_one(name: str) -> Judge:

@@ -3,8 +3,7 @@ r"""Several statistics of a group in one, standardised at the group's own size o
 For a statistic t (its logarithm, where it is positive) the median and the distances to the 16th and 84th
 percentile are taken over random groups of n held-out normal rows, on a ladder of sizes n; between the rungs
 they are interpolated in log n. Where n is more than half the rows, groups would be too much alike: there
-medians are continued as a + b / n, as a smooth function of means goes, and spreads as n^-1/2, of logarithms
-as they are. With these,
+means of features are drawn from a Gaussian of the rows' own mean and covariance. With these,
 
     u = (t - median) / (the spread on that side),
 
@@ -31,7 +30,6 @@ Rule = Literal["squares", "max"]
 RULES = ("squares", "max")
 
 DRAWS = 400  # groups at each rung of the ladder
-FITTED = 4  # rungs that those beyond the rows are continued from
 LARGEST = 4_096  # rows of a group, beyond which the standardisation stays
 LADDER = 1.5  # ratio of neighbouring sizes
 SEED = 2002_03328
@@ -83,7 +81,8 @@ class Combined(Statistic):
         source = torch.Generator().manual_seed(SEED)
         near = sizes[sizes <= max(len(features) // 2, 1)]
         rungs = torch.stack([self._rung(features, n, source) for n in near.long().tolist()])
-        return torch.cat([rungs, self._beyond(rungs[-FITTED:], near[-FITTED:], sizes[len(near) :])])
+        far = sizes[len(near) :].long().tolist()
+        return torch.cat([rungs, *(self._beyond(features, n, source)[None] for n in far)])
 
     def _rung(self, features: Tensor, n: int, source: torch.Generator) -> Tensor:
         """The same at one size, `(C, 3)`: groups drawn from a finite stock vary less than fresh ones do."""
@@ -96,17 +95,31 @@ class Combined(Statistic):
             [middle, ((middle - low) / fresh).maximum(least), ((high - middle) / fresh).maximum(least)], 1
         )
 
-    def _beyond(self, rungs: Tensor, near: Tensor, far: Tensor) -> Tensor:
-        """The same at sizes that there are too few rows for, `(L, C, 3)`."""
+    def _beyond(self, features: Tensor, n: int, source: torch.Generator) -> Tensor:
+        """The same at a size that there are too few rows for, `(C, 3)`: means of features are near Gaussian.
+
+        Around the rows' own mean, not around the true one, values are too high by what M rows are off, M
+        their number. That is the rise from the value of their mean to the median of groups of M.
+        """
+        count, center = len(features), features.mean(0)
+        weights = torch.randn(DRAWS, count, generator=source, dtype=torch.float64)
+        away = weights @ (features - center) / math.sqrt(count)
+        at_n, at_count = (self._plain(center + away / math.sqrt(size), n) for size in (n, count))
+        low, middle, high = at_n.quantile(torch.tensor([0.16, 0.5, 0.84], dtype=torch.float64), 0)
+        own = self._plain(center[None], n)[0]
+        risen = (at_count.median(0).values - own).clamp(min=0)
         positive = torch.tensor([statistic.positive for statistic in self.components])
-        plain = torch.where(positive, rungs[..., 0].exp(), rungs[..., 0])
-        inputs = torch.stack([torch.ones_like(near), 1 / near], 1)
-        line = torch.linalg.pinv(inputs) @ plain
-        values = line[0] + line[1] / far[:, None]
-        ratio = (near[-1] / far)[:, None]
-        middle = torch.where(positive, values.maximum(plain[-1] * ratio).clamp(min=LEAST).log(), values)
-        shrinking = torch.where(positive, torch.ones_like(ratio), ratio.sqrt())[..., None]
-        return torch.cat([middle[..., None], rungs[-1, :, 1:] * shrinking], -1)
+        true = torch.where(positive, (middle - risen).maximum(middle - own).clamp(min=LEAST), middle)
+        spread = (high - low) / 2
+        least = LEAST_SPREAD * (1 + true.abs())
+        spread = torch.where(positive, torch.log1p(spread / true), spread).maximum(least)
+        return torch.stack([torch.where(positive, true.log(), true), spread, spread], 1)
+
+    def _plain(self, means: Tensor, n: int) -> Tensor:
+        """The components themselves: `(G, F)` -> `(G, C)`."""
+        positive = torch.tensor([statistic.positive for statistic in self.components])
+        found = self._logarithms(means, torch.full((len(means),), float(n), dtype=torch.float64))
+        return torch.where(positive, found.exp(), found)
 
     def state(self) -> dict[str, Tensor]:
         """What was learned, that of component i under `i/`."""
