@@ -1,15 +1,16 @@
-"""Why some outliers are never sampled though they are likelier than normal data: table and figure of flows.md.
+"""Why some outliers are never sampled though they are likelier than normal data: the figure of flows.md.
 
     python docs/why_not_sampled.py
 
 A flow learns patches of two photographs that scikit-learn bundles. The same patches in fog (a tenth of their
 contrast) then get a higher likelihood; so they should be common among its samples. None of 10,000 comes near
-them: their latents have too short a norm and too large a divergence from N(0, I). Writes `why_not_sampled.svg`
-beside itself and prints the table; about a minute on one core. Needs Pillow.
+them: their latents have too short a norm and too large a divergence from N(0, I). Writes the figure beside
+itself and says what the page tells; about a minute on one core. Needs Pillow.
 """
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -90,9 +91,11 @@ def sentences(found: Found) -> str:
     likelier = roc_auc_score(truth, np.concatenate([normal[LIKELIHOOD], fog[LIKELIHOOD]]))
     short, far = fog[NORM] < samples[NORM].min(), fog[DIVERGENCE] > samples[DIVERGENCE].max()
     return (
-        f"A patch in fog is likelier than a normal one with probability {likelier:.3f}; no sample has a norm as "
-        f"short as {short.mean():.1%} of them, none a divergence as large as {far.mean():.1%}, "
-        f"and {(short | far).mean():.1%} lie beyond one bound or the other."
+        f"A patch in fog is likelier than a normal one with probability {likelier:.3f}; no sample has a norm "
+        f"as short as {short.mean():.1%} of them, none a divergence as large as {far.mean():.1%}, "
+        f"and {(short | far).mean():.1%} lie beyond one bound or the other. Of normal patches "
+        f"{(normal[NORM] < samples[NORM].min()).mean():.1%} and "
+        f"{(normal[DIVERGENCE] > samples[DIVERGENCE].max()).mean():.1%} do."
     )
 
 
@@ -146,5 +149,5 @@ def panel(found: Found, what: str, number: int) -> str:
 
 if __name__ == "__main__":
     outcome = experiment()
-    print(table(outcome), sentences(outcome), sep="\n\n")
+    sys.stdout.write(f"{table(outcome)}\n\n{sentences(outcome)}\n")
     Path(__file__).with_suffix(".svg").write_text(figure(outcome), encoding="utf-8")
