@@ -64,6 +64,7 @@ class Member:
         references: what a criterion compares with, by name.
         standard: `(S, ...)` encoded rows that statistics of groups learn from; where there are enough, the
             model has not been trained on them. None where none are kept.
+        seen: `(L, ...)` encoded rows that the model was trained on, for reference moments.
         reserve: `(R, ...)` encoded rows that groups are compared with: neither training nor `standard` has
             seen them.
     """
@@ -74,6 +75,7 @@ class Member:
     history: History
     references: References = field(default_factory=dict)
     standard: Tensor | None = None
+    seen: Tensor | None = None
     reserve: Tensor | None = None
 
 
@@ -269,11 +271,12 @@ def fit_member(
     history = training.run(batches, held, after_look=after_look, progress=progress)
     _warn_if_unmoved(model, start, history)
     kept = kept_rows(encoder, source, held_out, recipe.keeps, recipe.generator(number, 7))
-    standard = None
+    standard, known = None, None
     if kept is not None:
-        learning = validation if validation.size >= STANDARD_LEAST else seen
-        standard = kept_rows(encoder, source, learning, recipe.keeps, recipe.generator(number, 8))
-    member = Member(encoder, model, sigma, history, {}, standard, kept)
+        fresh = validation if validation.size >= STANDARD_LEAST else seen
+        standard = kept_rows(encoder, source, fresh, recipe.keeps, recipe.generator(number, 8))
+        known = kept_rows(encoder, source, training_rows, recipe.keeps, recipe.generator(number, 9))
+    member = Member(encoder, model, sigma, history, {}, standard, known, kept)
     return replace(member, references=recipe.refer(member, source, seen))
 
 

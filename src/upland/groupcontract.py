@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import narwhals as nw
@@ -26,7 +27,9 @@ from torch import Tensor
 from upland.arguments import check_rate
 from upland.calibration import Calibration, Control, Floats, benjamini_hochberg
 from upland.criteria.groups import Rows, Statistic
+from upland.data.csvfile import NULLS
 from upland.data.encoder import Encoder
+from upland.data.files import suffix_of
 from upland.data.frames import as_rows
 from upland.fitting import Member
 from upland.groupreasons import Reasons
@@ -37,6 +40,7 @@ from upland.nulls import GroupPValue, Null
 MOST_ROWS = 4_096
 """Rows by which a larger group is judged, drawn from it with a fixed seed."""
 
+TEXT = ("csv", "tsv")  # files in which a missing label is text
 AT_ONCE = 16_384  # rows whose features are in memory at once
 
 
@@ -319,10 +323,14 @@ class GroupContract(ABC):
             return self._sequences_in_groups(X, groups, alpha, control, statistic)
         yardstick(member, statistic), reserve_of(member)  # refuse before reading
         by = groups if isinstance(groups, str) else None
+        if by is not None and kind.name == "image":
+            raise ValueError(f"images have no column {by!r}: give groups an array with the group of each")
+        a_file = kind.name == "table" and isinstance(X, str | Path)
+        blanks = NULLS if a_file and suffix_of(Path(X)) in TEXT else ()
         x, labels = [], []
         for piece in kind.pieces(X, member.encoder):
             if by is not None:
-                labels += labels_in(piece, by, member.encoder)
+                labels += labels_in(piece, by, member.encoder, blanks)
             x.append(torch.from_numpy(member.encoder.transform(piece)))
         return judge_groups(
             member, torch.cat(x), groups if by is None else labels, alpha, control, statistic, Reasons(member)
@@ -349,13 +357,14 @@ class GroupContract(ABC):
         return judge_scores(own, scores, groups, alpha, control, statistic)
 
 
-def labels_in(piece: Any, column: str, encoder: Encoder) -> list[Any]:
+def labels_in(piece: Any, column: str, encoder: Encoder, blanks: Sequence[str] = ()) -> list[Any]:
     """The values of a column that names groups.
 
     Args:
         piece: a table.
         column: its name.
         encoder: of the detector.
+        blanks: text that stands for no label.
 
     Raises:
         ValueError: it is a feature, or there is no such column.
@@ -370,4 +379,4 @@ def labels_in(piece: Any, column: str, encoder: Encoder) -> list[Any]:
         there = ", ".join(map(repr, rows.names[:8])) if rows.naming != "none" else "no names"
         raise ValueError(f"there is no column {column!r} to name groups by; the table has {there}")
     values: list[Any] = nw.from_native(piece, eager_only=True)[column].to_list()
-    return values
+    return [None if value in blanks else value for value in values] if blanks else values

@@ -42,6 +42,10 @@ def told(
             if name not in ("model", "device", "progress")
         },
         "noise": [member.sigma for member in members],
+        "kept_rows": {
+            "to_learn_from": 0 if members[0].standard is None else len(members[0].standard),
+            "to_compare_with": 0 if members[0].reserve is None else len(members[0].reserve),
+        },
         "calibration": {
             "kind": known.kind,
             "rows": known.size,

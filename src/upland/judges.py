@@ -117,6 +117,7 @@ OF_SCORES = ("auto", "typicality", "likelihood", "projections")
 """What needs no more than an anomaly score of each."""
 
 _known: WeakKeyDictionary[Member, dict[str, Statistic]] = WeakKeyDictionary()
+_read: WeakKeyDictionary[Member, dict[bool, Rows]] = WeakKeyDictionary()
 
 
 def yardstick(member: Member, name: str) -> Statistic:
@@ -139,8 +140,13 @@ def yardstick(member: Member, name: str) -> Statistic:
         )
     remembered = _known.setdefault(member, {})
     if name not in remembered:
-        rows = standard_readings(member, needs_score(member, name))
-        remembered[name] = STATISTICS[name](rows).fit(rows)
+        score = needs_score(member, name)
+        rows = standard_readings(member, score)
+        made = STATISTICS[name](rows)
+        if isinstance(made, Combined) and member.seen is not None and len(member.seen) >= len(rows.energy):
+            remembered[name] = made.fit(rows, readings(member, member.seen, score))
+        else:
+            remembered[name] = made.fit(rows)
     return remembered[name]
 
 
@@ -170,7 +176,10 @@ def standard_readings(member: Member, score: bool = False) -> Rows:
             f"{kept} normal rows are kept with the model, and it takes {LEAST_STANDARD}: fit with keep_rows "
             "above that, and on more rows"
         )
-    return readings(member, member.standard, score)
+    remembered = _read.setdefault(member, {})
+    if score not in remembered:
+        remembered[score] = readings(member, member.standard, score)
+    return remembered[score]
 
 
 def of_one(name: str) -> Judge:

@@ -108,7 +108,7 @@ def save(detector: Detector, path: str | Path, overwrite: bool = True) -> None:
 
 def _kept(member: Member) -> dict[str, Tensor]:
     """The rows that a member keeps, by name."""
-    kept = {"standard": member.standard, "reserve": member.reserve}
+    kept = {"standard": member.standard, "seen": member.seen, "reserve": member.reserve}
     return {name: rows for name, rows in kept.items() if rows is not None}
 
 

@@ -9,11 +9,12 @@ import pyarrow.csv as csv
 import pytest
 
 import upland as library
-from upland.apps import biopsies, demo, digits
+from upland.apps import biopsies, demo, digits, lots
 
 PICTURES = ["digits", "heat", "zeros"]
 FILES = [
     *("model.safetensors", "new.csv", "normal.csv", "scored.csv"),
+    *("clinics.csv", "clinics-judged.csv", "clinics.safetensors", "patients.csv"),
     *("digits.csv", "zeros.safetensors"),
     *("digit-rows.csv", "digit-rows.npy", "zero-rows.npy", "zero-rows.safetensors"),
     *("pumps-normal.csv", "pumps-scored.csv", "pumps.csv", "pumps.safetensors"),
@@ -40,6 +41,33 @@ def test_what_it_finds_in_the_table(shown):
     assert found.auroc > 0.9
     assert found.alarms <= 15
     assert found.hits > 100
+
+
+def test_what_it_finds_in_groups(shown):
+    text, folder, findings = shown
+    verdicts = findings.groups.verdicts
+    assert verdicts.group[verdicts.flag].tolist() == [lots.MIXED_UP, lots.MISREAD]
+    found = dict(zip(verdicts.group, zip(verdicts.kind, verdicts.columns, strict=True), strict=True))
+    assert found[lots.MIXED_UP][0] == "dependence"
+    assert found[lots.MIXED_UP][1][0] == "hdl"
+    assert found[lots.MISREAD][0] == "marginals"
+    assert found[lots.MISREAD][1][0] == "blood_pressure"
+    assert findings.groups.rows.sum() <= 16
+    assert findings.groups.rows_of(lots.MIXED_UP) <= 3
+    assert "2 of 8 clinics have gone off (false discovery rate 5 %)" in text
+    assert csv.read_csv(folder / "clinics-judged.csv")["flag"].to_pylist() == verdicts.flag.tolist()
+
+
+def test_one_clinic_s_values_are_all_real_ones(shown):
+    _, folder, _ = shown
+    table = csv.read_csv(folder / "clinics.csv")
+    normal = csv.read_csv(folder / "patients.csv")
+    assert (table.num_rows, normal.num_rows) == (160, 282)
+    clinic = np.array(table["clinic"].to_pylist())
+    assert normal.column_names == table.column_names[1:] == lots.NAMES
+    hdl, ratio = (table[name].to_numpy()[clinic == lots.MIXED_UP] for name in ("hdl", "cholesterol_ratio"))
+    assert normal["hdl"].to_numpy().min() <= hdl.min() <= hdl.max() <= normal["hdl"].to_numpy().max()
+    assert np.corrcoef(hdl, ratio)[0, 1] > np.corrcoef(normal["hdl"], normal["cholesterol_ratio"])[0, 1] + 0.3
 
 
 def test_what_it_finds_in_images(shown):
@@ -95,7 +123,7 @@ def test_what_it_writes(shown):
 def test_the_next_commands_run(shown, monkeypatch, upland, tmp_path):
     text, folder, _ = shown
     commands = re.findall(rf"^  (?:\S*/)?upland (.* {re.escape(str(folder))}.*)$", text, re.MULTILINE)
-    assert len(commands) == len(demo.next_commands(folder, digits.Files(folder, True))) == 7
+    assert len(commands) == len(demo.next_commands(folder, digits.Files(folder, True))) == 9
     monkeypatch.chdir(tmp_path)
     for command in commands:
         if command.startswith("fit"):

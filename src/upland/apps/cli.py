@@ -34,14 +34,16 @@ from upland.apps.options import (
     Device,
     Epochs,
     FailOn,
-    FailOnGroup,
     Family,
     Folder,
     GroupControl,
+    GroupStatistic,
     Id,
     Ignore,
     InPlace,
     Json,
+    Judged,
+    Keep,
     KindOf,
     MapsIn,
     Mode,
@@ -58,12 +60,11 @@ from upland.apps.options import (
     Rows,
     Scored,
     Seed,
+    Shown,
     Size,
-    Statistic,
     Stride,
     Time,
     Top,
-    Verdicts,
     Why,
     Window,
 )
@@ -77,7 +78,7 @@ if TYPE_CHECKING:
 
 EXIT_CODES = """\
 Exit codes: 0 done; 1 the data or the model file cannot be used; 2 the command line is not understood;
-3 the output exists or cannot be written; 10 rows were flagged (with --fail-on-anomaly);
+3 the output exists or cannot be written; 10 rows or groups were flagged (with --fail-on-anomaly);
 70 an error inside upland; 130 interrupted. UPLAND_DEBUG=1 shows where an error arose.
 """.replace("\n", " ")
 
@@ -89,6 +90,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
+
 
 # -- commands ------------------------------------------------------------------------------------------------
 
@@ -144,6 +146,7 @@ def fit(
     categorical: Categorical = None,
     ignore: Ignore = None,
     calibration: Procedure = None,
+    keep_rows: Keep = None,
     epochs: Epochs = None,
     seed: Seed = 0,
     checkpoint: Checkpoint = None,
@@ -155,7 +158,7 @@ def fit(
     """Learn what normal data look like and write a model file.
 
     A table has a row for each case. With --time or --id its rows are time steps of sequences, as they are in
-    an array of three dimensions; images come as a folder or an array.
+    an array of three dimensions; images come as a folder or an array. Flows and VAEs read tables and images.
     """
     chosen = {
         "kind": kind,
@@ -171,6 +174,7 @@ def fit(
         "categorical": categorical,
         "ignore": ignore,
         "calibration": calibration,
+        "keep_rows": keep_rows,
         "epochs": epochs,
         "device": device,
     }
@@ -182,7 +186,7 @@ def fit(
         from upland.apps.inputs import array_in, form_of, kind_in
 
         given["kind"] = kind_in(data, given)
-        check_family(model, given)
+        check_family(model, data, given)
         an_array = given["kind"] == "sequence" and form_of(data) == "array"
         progress: Literal[False, "auto"] = False if quiet or as_json else "auto"
         detector = family(model)(**given, random_state=seed, progress=progress)
@@ -236,39 +240,44 @@ def groups(
     model: Model,
     data: Rows,
     by: By,
-    output: Verdicts = None,
+    output: Judged = None,
     alpha: Alpha = 0.05,
     control: GroupControl = "fdr",
-    statistic: Statistic = "auto",
-    top: Top = 20,
-    fail_on_anomaly: FailOnGroup = False,
+    statistic: GroupStatistic = "auto",
+    top: Shown = 20,
+    fail_on_anomaly: FailOn = False,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Judge whole groups: has this batch, shift, lot or site gone off, even if no single row has?
+    """Judge whole groups of rows: has this batch, shift, lot or site gone off?
 
-    One line a group: size, statistic (higher is worse, too good counts as well), p-value, and what is off.
+    Each gets a p-value for all of its rows together, even where every single row looks normal.
     """
     with reporting(as_json, quiet) as reporter:
         _check_alpha(alpha)
         if output is not None:
             _check_output(output, data, overwrite)
-        from upland.apps.lots import document, judge_path, line, shown, write
+        from upland.apps.groups import GroupsAsked, judge_path, write_groups
+        from upland.apps.groupviews import groups_document, groups_line, groups_note, groups_table
         from upland.persistence import load
 
-        found = judge_path(load(model), data, by, alpha, control, statistic)
+        asked = GroupsAsked(by, alpha, control, statistic, top)
+        found = judge_path(load(model), data, asked)
         if output is not None:
-            write(found, output)
+            write_groups(found, output, overwrite)
 
         def show(screen: Console) -> None:
-            screen.print(shown(found, by, top))
-            screen.print(line(found, by, alpha, control))
+            if output is None:
+                screen.print(groups_table(found))
+                screen.print(groups_note(found), style="dim")
+            screen.print(groups_line(found))
             if output is not None:
                 screen.print(f"wrote {output}", soft_wrap=True)
 
-        reporter.result(document(found, alpha, control, statistic, output), show)
-    if fail_on_anomaly and found.flag.any():
+        target = None if output is None else str(output)
+        reporter.result({**groups_document(found), "output": target}, show)
+    if fail_on_anomaly and found.verdicts.flag.any():
         raise typer.Exit(ANOMALY)
 
 
@@ -310,8 +319,8 @@ def calibrate(
 
 @app.command(epilog=EXIT_CODES)
 def demo(out: Folder = Path("upland-demo")) -> None:
-    """Fit and score real data (biopsies, handwritten digits) and a series of pumps, and show what comes
-    out.
+    """Fit and score real data (biopsies, patients of eight clinics, handwritten digits) and a series of
+    pumps, and show what comes out.
     """
     with reporting():
         from upland.apps.demo import run

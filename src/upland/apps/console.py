@@ -10,7 +10,7 @@ standard error. Nobody gets a traceback, unless `UPLAND_DEBUG=1` asks for it.
 | 1 | the data or the model file cannot be used as given |
 | 2 | the command line is not understood |
 | 3 | the output exists already or cannot be written |
-| 10 | done, and rows were flagged (with `--fail-on-anomaly` only) |
+| 10 | done, and rows or groups were flagged (with `--fail-on-anomaly` only) |
 | 70 | an error inside upland |
 | 130 | interrupted |
 """
@@ -193,6 +193,9 @@ def in_shell(text: str) -> str:
     text = re.sub(r"\bsize=\((\d+), (\d+)\)", r"--size \1x\2", text).replace("size=(H, W)", "--size HxW")
     text = re.sub(r"\b(ignore|categorical)=\['([^']*)'\]", r"--\1 '\2'", text)
     text = re.sub(r"\b(kind|time|id|mode)='([^']*)'", r"--\1 \2", text)
+    text = re.sub(r"\bwith keep_rows\b", "with --keep-rows", text)
+    text = re.sub(r"\bstatistic='([^']*)'", r"--statistic '\1'", text)
+    text = text.replace("use a FlowDetector or a VAEDetector", "fit with --model flow or vae")
     return re.sub(r"\b(window|stride)=(\d+)", r"--\1 \2", text)
 
 

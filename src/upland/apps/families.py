@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
+from upland.apps.inputs import PLURAL
+
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from upland.data.encoder import Kind
     from upland.detection import Detector
 
 Family = Literal["energy", "flow", "vae"]
 
-CALLED: dict[Family, str] = {"energy": "an energy", "flow": "a flow", "vae": "a VAE"}
-CRITERIA: dict[Family, dict[str, tuple[str, ...]]] = {
+CRITERIA: dict[Family, dict[Kind, tuple[str, ...]]] = {
     "energy": {
         "table": ("reconstruction", "energy"),
         "image": ("reconstruction", "energy"),
@@ -43,25 +47,29 @@ def family(name: Family) -> type[Detector]:
     return detectors[name]
 
 
-def check_family(name: Family, given: Mapping[str, Any]) -> None:
+def check_family(name: Family, path: Path, given: Mapping[str, Any]) -> None:
     """Refuse what does not go with a model.
 
     Args:
         name: What learns.
+        path: DATA.
         given: The options by their names, the kind of data among them.
 
     Raises:
         typer.BadParameter: A kind of data, or a criterion, that the model does not know.
     """
-    kind = given["kind"]
-    if kind not in CRITERIA[name]:
+    kind: Kind = given["kind"]
+    known = CRITERIA[name]
+    if kind not in known:
         raise typer.BadParameter(
-            f"--model {name} is for tables and images, but these are {kind}s: leave it out, "
-            "an energy reads them"
+            f"--model {name} reads tables and images, but {path} is taken for {PLURAL[kind]}: "
+            "leave --model out, an energy reads them"
         )
-    known = CRITERIA[name][kind]
-    if given.get("criterion") not in (None, *known):
+    criterion = given.get("criterion")
+    if criterion not in (None, *known[kind]):
+        able = [other for other in CRITERIA if criterion in CRITERIA[other].get(kind, ())]
+        instead = f", or take --model {' or '.join(able)}" if able else ""
         raise typer.BadParameter(
-            f"--criterion {given['criterion']} does not go with {CALLED[name]} of {kind}s: "
-            f"{', '.join(known)} do"
+            f"--criterion {criterion} does not go with --model {name} on {PLURAL[kind]}: "
+            f"choose from {', '.join(known[kind])}{instead}"
         )

@@ -1,130 +1,165 @@
-"""Whole groups on the command line: read, judged, shown, written."""
+"""The demonstration's groups: patients of eight clinics, two of which have gone off.
+
+The data are the 442 patients of scikit-learn's diabetes set (Efron, Hastie, Johnstone, Tibshirani 2004):
+age, sex, body mass index, blood pressure and six blood values. The detector learns from a part of them; the
+others are dealt into clinics. Then one clinic's HDL results are handed to the wrong patients of that clinic,
+so that each value is a real one and none belongs to its row; and another's blood pressure reads too high.
+"""
 
 from __future__ import annotations
 
+import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv as csv
+from numpy.typing import NDArray
 
-from upland.apps.console import grid, writing
-from upland.apps.gallery import open_images
-from upland.apps.inputs import check_new
+from upland.apps.groups import GroupsAsked, judge_path, write_groups
+from upland.apps.groupviews import groups_line, groups_note, groups_table
+from upland.apps.showing import ALPHA
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console
 
-    from upland.calibration import Control
     from upland.detection import Detector
     from upland.groupcontract import GroupVerdicts
 
-FOLDER = "folder"
-"""What images are grouped by."""
+CLINIC = "clinic"
+CLINICS, PATIENTS = 8, 20
+NAMES = [
+    *("age", "sex", "bmi", "blood_pressure", "cholesterol", "ldl", "hdl", "cholesterol_ratio"),
+    *("triglycerides", "glucose"),
+]
+MIXED_UP, MISREAD = "clinic-3", "clinic-7"
+"""Whose HDL results went to the wrong patients; whose blood pressure reads too high."""
 
-NAMED = 3  # columns that are told of
+TOO_HIGH = 12.0
+"""Millimetres of mercury; a standard deviation is 14."""
 
-
-def judge_path(
-    detector: Detector, data: Path, by: str, alpha: float, control: Control, statistic: str
-) -> GroupVerdicts:
-    """Judge the groups of what is at a path.
-
-    Args:
-        detector: Fitted on tables or images.
-        data: Of the kind of the fit.
-        by: The column that names groups; `folder` for images.
-        alpha: The rate to keep.
-        control: Whose.
-        statistic: What groups are judged by.
-
-    Raises:
-        ValueError: The data or the column cannot be used, or the detector judges no such groups.
-        FileNotFoundError: There is nothing at the path.
-    """
-    if detector.kind_ == "sequence":
-        raise ValueError(
-            "groups of sequences are judged in Python, by score_groups(X, groups): "
-            "here they are of rows or images"
-        )
-    if not data.exists():
-        raise FileNotFoundError(f"{data} does not exist")
-    check_new(data, detector.kind_)
-    if detector.kind_ == "table":
-        return detector.score_groups(data, by, alpha, control, statistic)
-    if by != FOLDER or not data.is_dir():
-        raise ValueError(
-            f"images are grouped by the folders they lie in: name a folder of folders, and --by {FOLDER}"
-        )
-    images = open_images(detector, data)
-    names = [str(Path(str(images.label(n))).parent) for n in range(len(images))]
-    return detector.score_groups(images, names, alpha, control, statistic)
+Values = NDArray[np.float64]
 
 
-def shown(found: GroupVerdicts, by: str, top: int) -> RenderableType:
-    """A line a group in order of first appearance; of many the strangest.
+@dataclass(frozen=True)
+class Files:
+    """What this part writes into its folder."""
 
-    Args:
-        found: The verdicts.
-        by: What names groups.
-        top: How many lines at most.
-    """
-    worst = np.lexsort((-found.statistic, found.p_value))[:top]
-    places = np.sort(worst) if len(found.group) <= top else worst
-    rows = [
-        [
-            ("* " if found.flag[i] else "  ") + str(found.group[i]),
-            str(found.size[i]),
-            f"{found.statistic[i]:.4g}",
-            f"{found.p_value[i]:.4f}",
-            f"{found.kind[i]}: {', '.join(found.columns[i][:NAMED])}" if found.columns[i] else "",
-        ]
-        for i in places.tolist()
-    ]
-    return grid(
-        [by, "size", "statistic", "p-value", "what stands out"], rows, ["size", "statistic", "p-value"]
-    )
+    folder: Path
+
+    @property
+    def normal(self) -> Path:
+        """Patients to fit on."""
+        return self.folder / "patients.csv"
+
+    @property
+    def new(self) -> Path:
+        """Patients of the clinics to judge."""
+        return self.folder / "clinics.csv"
+
+    @property
+    def model(self) -> Path:
+        """The detector."""
+        return self.folder / "clinics.safetensors"
+
+    @property
+    def judged(self) -> Path:
+        """A row for each clinic, with its verdict."""
+        return self.folder / "clinics-judged.csv"
+
+    def told(self) -> dict[str, str]:
+        """What is in them."""
+        return {
+            f"{self.normal.name}, {self.new.name}": "a row a patient: to fit on, to judge by clinic",
+            f"{self.model.name}, {self.judged.name}": "the detector; a row a clinic",
+        }
 
 
-def line(found: GroupVerdicts, by: str, alpha: float, control: Control) -> str:
-    """The whole in one line.
+@dataclass(frozen=True)
+class Judged:
+    """What came of the clinics.
 
     Args:
-        found: The verdicts.
-        by: What names groups.
-        alpha: The rate that is kept.
-        control: Whose.
+        verdicts: One for each.
+        rows: `(G,)` how many of the patients of each are flagged one by one.
     """
-    flagged, count = int(found.flag.sum()), len(found.group)
-    rate = "false discovery rate" if control == "fdr" else "false-alarm rate"
-    verb = "has" if flagged == 1 else "have"
-    return f"{flagged} of {count} groups by {by} {verb} gone off (* flagged; {rate} {alpha:.0%})"
+
+    verdicts: GroupVerdicts
+    rows: NDArray[np.int64]
+
+    def rows_of(self, clinic: str) -> int:
+        """How many patients of a clinic are flagged one by one."""
+        return int(self.rows[self.verdicts.group == clinic][0])
 
 
-def document(
-    found: GroupVerdicts, alpha: float, control: Control, statistic: str, output: Path | None
-) -> dict[str, Any]:
-    """The same for a program."""
-    rows = found.to_arrow().to_pylist()
-    plain = [{name: _plain(value) for name, value in row.items()} for row in rows]
-    return {
-        "groups": plain,
-        "flagged": int(found.flag.sum()),
-        "alpha": alpha,
-        "control": control,
-        "statistic": statistic,
-        "output": None if output is None else str(output),
-    }
+def run(folder: Path, screen: Console, seed: int) -> Judged:
+    """Fit, judge, show.
+
+    Args:
+        folder: Where to write.
+        screen: Where to print.
+        seed: Seed of the deal and of the fit.
+    """
+    from upland.detectors import EnergyDetector
+    from upland.persistence import save
+
+    files = Files(folder)
+    patients = _write_data(files, np.random.default_rng(seed))
+    start = time.perf_counter()
+    detector = EnergyDetector(calibration="split", random_state=seed).fit(files.normal)
+    seconds = time.perf_counter() - start
+    save(detector, files.model)
+    found = judge_path(detector, files.new, GroupsAsked(CLINIC, ALPHA))
+    write_groups(found, files.judged, overwrite=True)
+    judged = Judged(found.verdicts, _flagged_rows(detector, files))
+    screen.print(f"Groups: {CLINICS} clinics of {PATIENTS} patients, ten measurements each", style="bold")
+    screen.print(f"fitted on {patients} other patients in {seconds:.1f} s")
+    screen.print(f"{MIXED_UP}: its HDL results went to the wrong patients; each is a real one")
+    screen.print(f"{MISREAD}: its blood pressures read {TOO_HIGH:.0f} mmHg too high")
+    screen.print(groups_table(found))
+    screen.print(groups_note(found), style="dim")
+    screen.print(groups_line(found))
+    two = f"{judged.rows_of(MIXED_UP)} and {judged.rows_of(MISREAD)} of their {PATIENTS}"
+    others = f"{_others(judged)} of the other {(CLINICS - 2) * PATIENTS}"
+    screen.print(f"one by one, {two} patients are flagged, and {others}\n")
+    return judged
 
 
-def write(found: GroupVerdicts, output: Path) -> None:
-    """Write all groups, by the file's suffix; raises OutputError where that cannot be."""
-    from upland.data.sinks import TableWriter
-
-    table: pa.Table = found.to_arrow()
-    with writing(output), TableWriter(output, overwrite=True) as sink:
-        sink.write(table)
+def _others(judged: Judged) -> int:
+    return int(judged.rows.sum()) - judged.rows_of(MIXED_UP) - judged.rows_of(MISREAD)
 
 
-def _plain(value: Any) -> Any:
-    return value if value is None or isinstance(value, str | int | float | bool) else str(value)
+def _flagged_rows(detector: Detector, files: Files) -> NDArray[np.int64]:
+    flags = detector.flag(files.new, ALPHA)
+    counts: NDArray[np.int64] = flags.reshape(CLINICS, PATIENTS).sum(axis=1)
+    return counts
+
+
+def _write_data(files: Files, generator: np.random.Generator) -> int:
+    """Deal out the patients; how many there are to fit on."""
+    from sklearn.datasets import load_diabetes
+
+    values = load_diabetes(scaled=False).data
+    order = generator.permutation(len(values))
+    new, normal = order[: CLINICS * PATIENTS], np.sort(order[CLINICS * PATIENTS :])
+    clinics = [f"clinic-{number}" for number in range(1, CLINICS + 1)]
+    labels = np.repeat(clinics, PATIENTS)
+    csv.write_csv(_table(values[normal]), files.normal)
+    spoilt = _spoilt(values[new], labels, generator)
+    csv.write_csv(_table(spoilt).add_column(0, CLINIC, [labels.tolist()]), files.new)
+    return len(normal)
+
+
+def _spoilt(values: Values, labels: NDArray[np.str_], generator: np.random.Generator) -> Values:
+    """The same with two clinics gone off."""
+    spoilt, hdl, pressure = values.copy(), NAMES.index("hdl"), NAMES.index("blood_pressure")
+    mixed_up = labels == MIXED_UP
+    spoilt[mixed_up, hdl] = generator.permutation(spoilt[mixed_up, hdl])
+    spoilt[labels == MISREAD, pressure] += TOO_HIGH
+    return spoilt
+
+
+def _table(values: Values) -> pa.Table:
+    return pa.table({name: values[:, place] for place, name in enumerate(NAMES)})

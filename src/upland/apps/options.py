@@ -1,4 +1,4 @@
-"""The words of the command line: its arguments and options, and what each says of itself."""
+"""The words of the command line: every argument and option, said once."""
 
 from __future__ import annotations
 
@@ -34,9 +34,7 @@ Size = Annotated[str | None, typer.Option(metavar="HxW", help="Bring images to t
 Mode = Annotated[Literal["grey", "rgb"] | None, typer.Option(help="Bring images to grey or colour.")]
 Family = Annotated[
     Literal["energy", "flow", "vae"],
-    typer.Option(
-        help="What learns: an energy, a normalising flow or a VAE; these two for tables and images."
-    ),
+    typer.Option(help="What learns: an energy, a normalising flow, a variational autoencoder."),
 ]
 Criterion = Annotated[
     Literal[
@@ -51,35 +49,8 @@ Criterion = Annotated[
         "combined",
     ]
     | None,
-    typer.Option(help="What counts as the anomaly score; which there are goes by model and data."),
+    typer.Option(help="What counts as the anomaly score; which there are goes by --model and DATA."),
 ]
-By = Annotated[
-    str,
-    typer.Option(
-        metavar="COLUMN",
-        help="Names the group of each row; of images in a folder: folder.",
-        show_default=False,
-    ),
-]
-Statistic = Annotated[
-    Literal[
-        "auto",
-        "divergence",
-        "geometric",
-        "typicality",
-        "likelihood",
-        "projections",
-        "kernel",
-        "stein",
-    ],
-    typer.Option(help="What groups are judged by; auto combines what fits the model."),
-]
-GroupControl = Annotated[
-    Literal["fdr", "false_alarm"],
-    typer.Option(help="Whose rate: flagged groups that are normal, or normal groups that are flagged."),
-]
-Verdicts = Annotated[Path | None, typer.Option("--output", "-o", help="File to write: one row a group.")]
-FailOnGroup = Annotated[bool, typer.Option("--fail-on-anomaly", help="Exit with 10 if a group was flagged.")]
 Noise = Annotated[
     float | None, typer.Option(help="Standard deviation of the training noise (data scaled to 1).")
 ]
@@ -96,6 +67,10 @@ Procedure = Annotated[
         "--calibration", help="How held-out rows make p-values: split is exact, cross suits few rows."
     ),
 ]
+Keep = Annotated[
+    int | None,
+    typer.Option("--keep-rows", min=0, metavar="N", help="Normal rows kept with the model to judge groups."),
+]
 Epochs = Annotated[int | None, typer.Option(min=1, metavar="N", help="Passes over the rows at most.")]
 Seed = Annotated[int, typer.Option(min=0, metavar="N", help="Seed of all randomness.")]
 Checkpoint = Annotated[Path | None, typer.Option(help="File kept up to date while fitting, to resume from.")]
@@ -105,6 +80,32 @@ Control = Annotated[
     Literal["false_alarm", "fdr"],
     typer.Option(help="Whose rate: normal rows that are flagged, or flagged rows that are normal."),
 ]
+By = Annotated[
+    str,
+    typer.Option(
+        metavar="COLUMN",
+        help="The column that names groups; 'folder' for images in sub-folders; a file of labels for arrays.",
+    ),
+]
+GroupControl = Annotated[
+    Literal["fdr", "false_alarm"],
+    typer.Option(help="Whose rate: flagged groups that are normal, or normal groups that are flagged."),
+]
+GroupStatistic = Annotated[
+    Literal[
+        "auto",
+        "divergence",
+        "geometric",
+        "typicality",
+        "likelihood",
+        "projections",
+        "kernel",
+        "stein",
+    ],
+    typer.Option(help="What is measured of a group; auto combines what fits the model."),
+]
+Judged = Annotated[Path | None, typer.Option("--output", "-o", help="File to write: a row for each group.")]
+Shown = Annotated[int, typer.Option("--top", min=1, metavar="N", help="Of more groups show the strangest.")]
 Why = Annotated[
     bool, typer.Option("--why", help="Write a column of what to blame: columns, moments, regions.")
 ]

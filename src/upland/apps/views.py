@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
 RATES = {"false_alarm": "false-alarm rate", "fdr": "false-discovery rate"}
 SETTINGS = {
+    "table": ("layers",),
     "sequence": ("id", "time", "window", "stride", "per", "frame", "cell", "smoothing"),
-    "image": ("size", "mode", "filters", "kernel", "pool"),
+    "image": ("size", "mode", "filters", "kernel", "pool", "centres", "levels", "depth"),
 }
 """Settings that are of one kind of data alone."""
 SHOWN = 2
@@ -34,6 +35,8 @@ def told_of(detector: Detector) -> dict[str, Any]:
     from upland.models.recurrent import RecurrentEnergy
 
     told, model = detector.info(), detector.models_[0]
+    if detector.kind_ == "sequence":  # groups of them are compared by their scores
+        del told["kept_rows"]
     if isinstance(model, RecurrentEnergy):
         told["frame"] = model.frame
     return told

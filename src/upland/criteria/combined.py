@@ -2,7 +2,8 @@ r"""Several statistics of a group in one, standardised at the group's own size o
 
 For a statistic t (its logarithm, where it is positive) the median and the distances to the 16th and 84th
 percentile are taken over random groups of n held-out normal rows, on a ladder of sizes n; between the rungs
-they are interpolated in log n, beyond the last one they stay. With these,
+they are interpolated in log n. Where n is more than half the rows, groups would be too much alike: there
+means of features are drawn from a Gaussian of the rows' own mean and covariance. With these,
 
     u = (t - median) / (the spread on that side),
 
@@ -14,9 +15,10 @@ It is a function of the group's means and size like any other, so its p-values a
 standardisation; that says only how components are weighed. For n = 1 it is a criterion of points.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor
@@ -40,19 +42,20 @@ class Combined(Statistic):
     """Components, standardised at the size of each group and put together.
 
     Args:
-        components: the statistics; they are fitted on the first half of the rows that `fit` gets, and
-            standardised on the second.
+        components: the statistics; they are fitted on some rows, and standardised on others.
         rule: "squares" for the mean of u^2, "max" for the largest |u|.
     """
 
     components: Sequence[Statistic] = field(default_factory=list)
     rule: Rule = "squares"
 
-    def learn(self, rows: Rows) -> dict[str, Tensor]:
+    def fit(self, rows: Rows, learning: Rows | None = None) -> Self:
         """Fit the components and standardise them.
 
         Args:
-            rows: held-out normal ones, at least 4.
+            rows: held-out normal ones, at least 4, that components are standardised on.
+            learning: other normal ones that components are fitted on, which the model may have seen; None
+                fits them on the first half of `rows`, and leaves the second.
 
         Raises:
             ValueError: there are fewer than 4 rows, no components, or no such rule.
@@ -62,29 +65,61 @@ class Combined(Statistic):
                 f"at least 4 rows, a component and a rule of {', '.join(RULES)} are needed, got "
                 f"{len(rows.energy)}, {len(self.components)} and {self.rule!r}"
             )
-        half = len(rows.energy) // 2
-        first, second = rows.take(slice(None, half)), rows.take(slice(half, None))
+        half = 0 if learning is not None else len(rows.energy) // 2
+        first = rows.take(slice(None, half)) if learning is None else learning
         for statistic in self.components:
             statistic.fit(first)
         widths = [statistic.features(first.take(slice(0, 1))).shape[1] for statistic in self.components]
         self.known = {"widths": torch.tensor(widths)}
         sizes = ladder(LARGEST)
-        table = self._ladder_of(self.features(second), sizes)
-        return {**self.known, "sizes": sizes, "table": table}
+        table = self._ladder_of(self.features(rows.take(slice(half, None))), sizes)
+        self.known |= {"sizes": sizes, "table": table}
+        return self
 
     def _ladder_of(self, features: Tensor, sizes: Tensor) -> Tensor:
         """Median, lower and upper spread of every component at every size: `(L, C, 3)`."""
         source = torch.Generator().manual_seed(SEED)
-        levels = torch.tensor([0.5, 0.16, 0.84], dtype=torch.float64)
-        rungs = []
-        for n in sizes.long().tolist():
-            means = drawn(len(features), n, source) @ features / n
-            t = self._logarithms(means, torch.full((DRAWS,), float(n), dtype=torch.float64))
-            middle, low, high = t.quantile(levels, 0)
-            least = LEAST_SPREAD * (1 + middle.abs())
-            below, above = (middle - low).maximum(least), (high - middle).maximum(least)
-            rungs.append(torch.stack([middle, below, above], 1))
-        return torch.stack(rungs)
+        near = sizes[sizes <= max(len(features) // 2, 1)]
+        rungs = torch.stack([self._rung(features, n, source) for n in near.long().tolist()])
+        far = sizes[len(near) :].long().tolist()
+        return torch.cat([rungs, *(self._beyond(features, n, source)[None] for n in far)])
+
+    def _rung(self, features: Tensor, n: int, source: torch.Generator) -> Tensor:
+        """The same at one size, `(C, 3)`: groups drawn from a finite stock vary less than fresh ones do."""
+        means = drawn(len(features), n, source) @ features / n
+        t = self._logarithms(means, torch.full((DRAWS,), float(n), dtype=torch.float64))
+        middle, low, high = t.quantile(torch.tensor([0.5, 0.16, 0.84], dtype=torch.float64), 0)
+        fresh = math.sqrt(1 - n / len(features)) if len(features) > n else 1.0
+        least = LEAST_SPREAD * (1 + middle.abs())
+        return torch.stack(
+            [middle, ((middle - low) / fresh).maximum(least), ((high - middle) / fresh).maximum(least)], 1
+        )
+
+    def _beyond(self, features: Tensor, n: int, source: torch.Generator) -> Tensor:
+        """The same at a size that there are too few rows for, `(C, 3)`: means of features are near Gaussian.
+
+        Around the rows' own mean, not around the true one, values are too high by what M rows are off, M
+        their number. That is the rise from the value of their mean to the median of groups of M.
+        """
+        count, center = len(features), features.mean(0)
+        weights = torch.randn(DRAWS, count, generator=source, dtype=torch.float64)
+        away = weights @ (features - center) / math.sqrt(count)
+        at_n, at_count = (self._plain(center + away / math.sqrt(size), n) for size in (n, count))
+        low, middle, high = at_n.quantile(torch.tensor([0.16, 0.5, 0.84], dtype=torch.float64), 0)
+        own = self._plain(center[None], n)[0]
+        risen = (at_count.median(0).values - own).clamp(min=0)
+        positive = torch.tensor([statistic.positive for statistic in self.components])
+        true = torch.where(positive, (middle - risen).maximum(middle - own).clamp(min=LEAST), middle)
+        spread = (high - low) / 2
+        least = LEAST_SPREAD * (1 + true.abs())
+        spread = torch.where(positive, torch.log1p(spread / true), spread).maximum(least)
+        return torch.stack([torch.where(positive, true.log(), true), spread, spread], 1)
+
+    def _plain(self, means: Tensor, n: int) -> Tensor:
+        """The components themselves: `(G, F)` -> `(G, C)`."""
+        positive = torch.tensor([statistic.positive for statistic in self.components])
+        found = self._logarithms(means, torch.full((len(means),), float(n), dtype=torch.float64))
+        return torch.where(positive, found.exp(), found)
 
     def state(self) -> dict[str, Tensor]:
         """What was learned, that of component i under `i/`."""
@@ -161,22 +196,15 @@ class Combined(Statistic):
 
 
 def drawn(rows: int, n: int, source: torch.Generator) -> Tensor:
-    """How often each row is in each of some random groups of n: `(400, rows)`, float64.
-
-    Where there are at least twice as many rows, none is drawn twice; for larger groups rows are drawn with
-    replacement, as well as few can stand for many.
+    """Which rows are in each of some random groups of n, none twice: `(400, rows)` of 0 and 1, float64.
 
     Args:
         rows: there are to draw from.
         n: rows of a group.
         source: of the draws.
     """
-    if 2 * n <= rows:
-        chosen = torch.rand(DRAWS, rows, generator=source).topk(n, 1).indices
-    else:
-        chosen = torch.randint(0, rows, (DRAWS, n), generator=source)
-    ones = torch.ones(chosen.shape, dtype=torch.float64)
-    return torch.zeros(DRAWS, rows, dtype=torch.float64).scatter_add_(1, chosen, ones)
+    chosen = torch.rand(DRAWS, rows, generator=source).topk(n, 1).indices
+    return torch.zeros(DRAWS, rows, dtype=torch.float64).scatter_(1, chosen, 1.0)
 
 
 def ladder(most: int) -> Tensor:
