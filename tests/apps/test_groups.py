@@ -36,7 +36,7 @@ def shifts(each=40, seed=1):
 def works(tmp_path_factory):
     """A folder with normal.csv, new.csv and new.parquet of four shifts, and models; read only."""
     folder = tmp_path_factory.mktemp("works")
-    csv.write_csv(pa.table(rows(500, 0)), folder / "normal.csv")
+    csv.write_csv(pa.table(rows(1_000, 0)), folder / "normal.csv")
     csv.write_csv(shifts(), folder / "new.csv")
     pq.write_table(shifts(), folder / "new.parquet")
     plain = {"random_state": 0, "progress": False, "epochs": 25}
@@ -66,7 +66,7 @@ def test_the_broken_shift_is_found(works, tmp_path, upland, model):
 def test_a_flow_names_the_columns(works, upland_json):
     told = upland_json("groups", works / "flow.safetensors", works / "new.parquet", "--by", "shift")
     assert (told["groups"], told["flagged"], told["alpha"], told["control"]) == (4, 1, 0.05, "fdr")
-    assert told["kept_rows"] == 100
+    assert told["kept_rows"] == 200
     broken = told["verdicts"][3]
     assert [verdict["group"] for verdict in told["verdicts"]] == SHIFTS
     assert (broken["group"], broken["size"], broken["is_anomaly"]) == ("broken", 40, True)
@@ -239,9 +239,9 @@ def test_every_command_takes_the_other_models(works, tmp_path, upland, upland_js
         == f"{name.title()}Detector".replace("VaeD", "VAED")
     )
     assert told["criterion"] == "typicality"
-    assert told["kept_rows"] == {"to_learn_from": 40, "to_compare_with": 50}
+    assert told["kept_rows"] == {"to_learn_from": 50, "to_compare_with": 50}
     shown = upland("info", model).words
-    assert "kept rows to learn from 40, to compare with 50" in shown
+    assert "kept rows to learn from 50, to compare with 50" in shown
     assert "window" not in shown
     done = upland("score", model, works / "new.csv", "--why", "-o", tmp_path / "s.csv")
     assert done.code == 0, done.err
