@@ -78,6 +78,9 @@ def plan(data: Path, quick: bool) -> dict[str, list[str]]:
         ],
         "images_upland": ["images", *source, "--methods", "upland"],
         "images_peers": ["images", *source, "--methods", "kNN", "PCA", "IForest", "OCSVM"],
+        "speed_groups": ["speed_groups"],
+        "groups_tables": ["groups_tables", *source],
+        "groups": ["groups", *source, "--models", str(HERE / "models")],
     }
 
 
