@@ -52,6 +52,22 @@ def test_what_has_gone_off_is_flagged_and_named(fitted, dealt):
     assert set(np.argsort(found.statistic)[-2:]) == {2, 5}
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_shift_is_told_as_marginals_and_mixed_up_values_as_dependence(seed):
+    def correlated(count, number):
+        rng = np.random.default_rng([seed, number])
+        return rng.normal(size=(count, 1)) + 0.7 * rng.normal(size=(count, 6))
+
+    detector = quick(calibration="split").fit(correlated(800, 0))
+    shifted, mixed_up = correlated(30, 1), correlated(30, 2)
+    shifted[:, 3] += 1.5
+    mixed_up[:, 2] = np.random.default_rng(seed).permutation(mixed_up[:, 2])
+    found = detector.score_groups(np.concatenate([shifted, mixed_up]), np.repeat([0, 1], 30))
+    assert found.kind.tolist() == ["marginals", "dependence"]
+    assert found.columns[0][0] == "x3"
+    assert found.columns[1][0] == "x2"
+
+
 @pytest.mark.parametrize("statistic", STATISTICS)
 def test_every_statistic_judges_every_model_that_can(fitted, dealt, statistic):
     if statistic in ("divergence", "geometric") and isinstance(fitted, upland.EnergyDetector):

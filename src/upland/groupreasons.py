@@ -13,8 +13,6 @@ nine regions of a 3 x 3 grid, and there is no dependence part.
 
 from __future__ import annotations
 
-from functools import cached_property
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -46,24 +44,19 @@ class Reasons:
         self.names, self.slots = _columns(member)
         units = (normal - self.center) / self.scale
         self.usual_correlation = _correlation(units) if self.dependent else None
-        self._usual: dict[int, tuple[Tensor, Tensor]] = {}
+        self._usual: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
 
     @property
     def dependent(self) -> bool:
         """Whether dependence is told."""
         return len(self.center) <= WIDEST
 
-    @cached_property
-    def _source(self) -> torch.Generator:
-        return torch.Generator().manual_seed(0)
-
     def of(self, x: Tensor) -> tuple[str, tuple[str, ...]]:
         """What a group's rows `(n, ...)` are off in: "marginals" or "dependence", and the columns."""
         parts = self._parts(x.flatten(1).double())
-        usual, spread = self._usual_of(len(x))
+        usual, spread, total = self._usual_of(len(x))
         away = (parts - usual) / spread
-        totals = away.sum(1)
-        kind = int(totals.argmax())
+        kind = int((away.sum(1) / total).argmax())
         by_column = away[kind]
         order = by_column.argsort(descending=True, stable=True)[:NAMED].tolist()
         return ("marginals", "dependence")[kind], tuple(self.names[i] for i in order)
@@ -81,8 +74,10 @@ class Reasons:
         summed = stacked.new_zeros(len(found), len(self.names)).index_add_(1, self.slots, stacked)
         return (summed + 1e-9).log()
 
-    def _usual_of(self, n: int) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of the parts of random normal groups of about n rows."""
+    def _usual_of(self, n: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean and standard deviation of the parts of random normal groups of about n rows, and the standard
+        deviation of their sums: parts of a dependence go up and down together.
+        """
         size = min(_rounded(n), max(len(self.normal) // 2, 1))
         if size not in self._usual:
             source = torch.Generator().manual_seed(size)
@@ -91,7 +86,8 @@ class Reasons:
                 for _ in range(DRAWS)
             ]
             parts = torch.stack(drawn)
-            self._usual[size] = parts.mean(0), parts.std(0).clamp(min=1e-3)
+            mean, spread = parts.mean(0), parts.std(0).clamp(min=1e-3)
+            self._usual[size] = mean, spread, ((parts - mean) / spread).sum(2).std(0).clamp(min=1e-3)
         return self._usual[size]
 
 
