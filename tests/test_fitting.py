@@ -74,7 +74,7 @@ def test_a_member_never_asks_for_its_held_out_rows(count):
 
 def test_early_stopping_never_sees_training_rows():
     rows = Watched(numbers(200))
-    fit_member(rows, np.arange(40), recipe(), 0)
+    fit_member(rows, np.arange(40), recipe(keep_rows=0), 0)
     everything, training, validation = rows.asked[0], rows.asked[1], rows.asked[-1]
     assert np.intersect1d(training, validation).size == 0
     np.testing.assert_array_equal(np.union1d(training, validation), everything)

@@ -232,11 +232,11 @@ def test_a_newer_format(saved, tmp_path, monkeypatch):
 def test_a_detector_of_a_newer_upland(saved, tmp_path):
     (tmp_path / "m").write_bytes(saved)
     tensors, manifest = read_tensors(tmp_path / "m")
-    manifest["detector"] = "FlowDetector"
+    manifest["detector"] = "GraphDetector"
     manifest["versions"]["upland"] = "9.0"
     write_tensors(tmp_path / "m", tensors, manifest)
     refused(tmp_path / "m", "newer")
-    with pytest.raises(TensorFileError, match=r"FlowDetector of upland 9\.0"):
+    with pytest.raises(TensorFileError, match=r"GraphDetector of upland 9\.0"):
         upland.load(tmp_path / "m")
 
 

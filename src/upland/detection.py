@@ -30,7 +30,7 @@ from upland.contract import OutlierContract
 from upland.data.encoder import Encoder
 from upland.data.encoder import Kind as KindName
 from upland.data.memory import NormalRows
-from upland.fitting import Member, Recipe, check_columns, fit_members, held_out_rows
+from upland.fitting import Member, Recipe, check_columns, fit_members, held_out_rows, with_reserves
 from upland.groupcontract import GroupContract
 from upland.holdout import calibrated, calibration_of, warn_of_weak, with_reserve
 from upland.information import told
@@ -124,7 +124,7 @@ class Detector(OutlierContract, GroupContract):
         folds = held_out_rows(rows.n_rows, how, recipe.generator(0), *kind.blocks(rows))
         check_columns(rows, recipe)
         with progress_bar(self.progress, len(folds)) as show:
-            members = fit_members(rows, folds, recipe, saved, show)
+            members = with_reserves(fit_members(rows, folds, recipe, saved, show), rows, folds, recipe)
         by = self._criterion(kind)
         known = calibrated(kind, by, members, rows, folds, self.calibration == "cross")
         self.kind_, self.members_, self.calibrations_, self.criterion_ = name, members, known, by

@@ -220,6 +220,23 @@ def fit_members(
     return members
 
 
+def with_reserves(
+    members: Sequence[Member], source: NormalRows, folds: Sequence[Indices], recipe: Recipe
+) -> list[Member]:
+    """The members with some of their held-out rows kept, to compare groups with.
+
+    Args:
+        members: as fitted.
+        source: all normal rows.
+        folds: what each member has not seen; an interrupted fit has fewer members.
+        recipe: what they are made with.
+    """
+    return [
+        replace(m, reserve=kept_rows(m.encoder, source, held, recipe.keeps, recipe.generator(number, 7)))
+        for number, (m, held) in enumerate(zip(members, folds, strict=False))
+    ]
+
+
 def fit_member(
     source: NormalRows,
     held_out: Indices,
@@ -270,13 +287,10 @@ def fit_member(
     held = torch.from_numpy(encoder.transform(source.take(checking)))
     history = training.run(batches, held, after_look=after_look, progress=progress)
     _warn_if_unmoved(model, start, history)
-    kept = kept_rows(encoder, source, held_out, recipe.keeps, recipe.generator(number, 7))
-    standard, known = None, None
-    if kept is not None:
-        fresh = validation if validation.size >= STANDARD_LEAST else seen
-        standard = kept_rows(encoder, source, fresh, recipe.keeps, recipe.generator(number, 8))
-        known = kept_rows(encoder, source, training_rows, recipe.keeps, recipe.generator(number, 9))
-    member = Member(encoder, model, sigma, history, {}, standard, known, kept)
+    fresh = validation if validation.size >= STANDARD_LEAST else seen
+    standard = kept_rows(encoder, source, fresh, recipe.keeps, recipe.generator(number, 8))
+    known = kept_rows(encoder, source, training_rows, recipe.keeps, recipe.generator(number, 9))
+    member = Member(encoder, model, sigma, history, {}, standard, known)
     return replace(member, references=recipe.refer(member, source, seen))
 
 

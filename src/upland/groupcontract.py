@@ -58,6 +58,15 @@ class GroupVerdicts(NamedTuple):
         columns: for each group the columns or regions that stand out most, first the strangest.
         smallest_p: `(G,)` the least p-value that a group of this size could have had.
         method: `(G,)` "disjoint groups" or "permutation", see `upland.nulls`.
+
+    Example:
+        >>> import numpy as np, upland
+        >>> rng = np.random.default_rng(0)
+        >>> detector = upland.EnergyDetector(random_state=0, epochs=5).fit(rng.normal(size=(600, 3)))
+        >>> lots = np.repeat(["a", "b"], 30)
+        >>> found = detector.score_groups(rng.normal(size=(60, 3)) + 2 * (lots == "b")[:, None], lots)
+        >>> found.flag.tolist()
+        [False, True]
     """
 
     group: NDArray[Any]

@@ -201,7 +201,7 @@ def test_what_is_no_image_is_refused_in_fit_and_transform(X, kind, message):
         ({"size": (8.0, 8)}, "size must be"),
         ({"mode": "L"}, "mode must be 'grey', 'rgb' or None, got 'L'"),
         ({"channels": "middle"}, "channels must be 'first', 'last' or None"),
-        ({"scaling": "none"}, "scaling must be one of contrast, channel, pixel, got 'none'"),
+        ({"scaling": "none"}, "scaling must be one of contrast, channel, pixel, levels, got 'none'"),
     ],
 )
 def test_wrong_arguments_are_refused(arguments, message):
