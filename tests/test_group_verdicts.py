@@ -4,12 +4,15 @@ import warnings
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
+import torch
 
 import upland
 from normals import mixed, numbers, quick
 from test_latentdetectors import pictures
 from test_latentdetectors import quick as latent
+from upland.groupcontract import judge_scores
 from upland.judges import STATISTICS
 from upland.latentdetectors import FlowDetector, VAEDetector
 
@@ -225,3 +228,68 @@ def test_a_large_group_is_judged_by_some_of_its_rows():
     assert 0 < found.p_value[0] <= 1
     shifted = pd.DataFrame(related(9_000, 1) + 1)
     assert detector.score_groups(shifted.to_numpy(), np.zeros(9_000), control="false_alarm").flag[0]
+
+
+def test_a_large_groups_verdict_does_not_depend_on_its_place_in_the_call():
+    detector = quick(calibration="split", epochs=1).fit(related(500, 0))
+    large, small = related(5_000, 1), related(40, 2)
+    alone = detector.score_groups(large, np.zeros(5_000), control="false_alarm")
+    behind = detector.score_groups(
+        np.concatenate([small, large]), np.repeat([0, 1], [40, 5_000]), control="false_alarm"
+    )
+    assert behind.group.tolist() == [0, 1]
+    assert behind.statistic[1] == pytest.approx(alone.statistic[0], rel=1e-9)
+    assert behind.p_value[1] == alone.p_value[0]
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        torch.tensor,
+        pa.array,
+        lambda labels: pa.chunked_array([labels]),
+        lambda labels: pd.Series(labels, dtype="Int64"),
+        np.array,
+        tuple,
+    ],
+    ids=["torch", "arrow", "chunked", "pandas", "numpy", "tuple"],
+)
+def test_labels_may_be_in_anything(kept):
+    detector = quick(calibration="split", epochs=1).fit(numbers(200))
+    found = detector.score_groups(numbers(40), kept([3] * 20 + [1] * 20))
+    assert found.group.tolist() == [3, 1]
+    assert found.size.tolist() == [20, 20]
+
+
+@pytest.mark.parametrize("lost", [pa.array([None] + [1] * 39), pd.Series([pd.NA] + [1] * 39, dtype="Int64")])
+def test_labels_that_are_missing_are_refused_in_anything(lost):
+    detector = quick(calibration="split", epochs=1).fit(numbers(200))
+    with pytest.raises(ValueError, match="1 of 40 rows have no group"):
+        detector.score_groups(numbers(40), lost)
+    with pytest.raises(ValueError, match="one label for each row"):
+        detector.score_groups(numbers(40), np.zeros((40, 1)))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_cross_fitted_sequences_are_judged_by_the_first_member_and_what_it_has_not_seen():
+    rng = np.random.default_rng(0)
+    normal, new = rng.normal(size=(90, 8, 2)), rng.normal(size=(20, 8, 2))
+    detector = upland.EnergyDetector(
+        hidden=(8,), epochs=2, frame=4, calibration="cross", random_state=0, progress=False
+    ).fit(normal)
+    own = detector.calibration_.scores[detector.calibration_.folds == 0]
+    scores = detector._scored(new, "sequence").values[:, 0]
+    lots = np.arange(20) // 10
+    there = judge_scores(own, scores, lots, 0.05, "fdr", "auto")
+    assert detector.score_groups(new, lots).p_value.tolist() == there.p_value.tolist()
+
+
+def test_one_column_cannot_depend():
+    detector = quick(calibration="split", epochs=1).fit(numbers(300, 1))
+    assert set(detector.score_groups(numbers(80, 1), np.arange(80) // 20).kind) == {"marginals"}
+
+
+def test_renewal_keeps_as_many_rows_as_the_fit():
+    detector = quick(calibration="split", epochs=1).fit(numbers(300)).set_params(keep_rows=0)
+    detector.calibrate(numbers(100, seed=2))
+    assert len(detector.members_[0].reserve) == 100

@@ -11,6 +11,7 @@ from torch import nn
 import upland
 from normals import CONTAINERS, mixed, numbers
 from programs import run_python
+from upland.judges import lengths
 from upland.latentdetectors import FlowDetector, VAEDetector
 from upland.models.flow import table_flow
 from upland.models.vae import dense_vae
@@ -243,3 +244,20 @@ def test_no_generator_of_torchs_own_is_touched():
     quick().fit(numbers())
     quick(VAEDetector).fit(pd.DataFrame(numbers()))
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(("options", "count"), [({"keep_rows": 0}, 40), ({}, 9)])
+def test_a_criterion_without_rows_to_compare_with_is_refused_before_training(options, count, monkeypatch):
+    monkeypatch.setattr("upland.detection.fit_members", None)
+    with pytest.raises(ValueError, match=r"combined.*keep_rows.*12 normal images"):
+        quick(kind="image", **options).fit(pictures(count))
+
+
+def test_pixels_of_floats_are_as_complex_as_their_levels():
+    images = pictures()
+    plain = quick(kind="image", depth=1, criterion="complexity", hidden=(4,)).fit(images)
+    floats = quick(kind="image", depth=1, criterion="complexity", hidden=(4,)).fit(images / np.float32(255))
+    new = pictures(10, seed=1)
+    of_levels = lengths(plain.members_[0], torch.from_numpy(plain.encoder_.transform(new)))
+    fractions = torch.from_numpy(floats.encoder_.transform(new / np.float32(255)))
+    np.testing.assert_allclose(lengths(floats.members_[0], fractions), of_levels, rtol=0.1)

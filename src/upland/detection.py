@@ -291,7 +291,9 @@ class Detector(OutlierContract, GroupContract):
         renewed: dict[Unit, Calibration] = {}
         for unit in self.calibrations_:
             renewed[unit] = calibration_of(unit, [self._scored(X, unit).values.mean(axis=1)], cross=False)
-        self.members_ = [with_reserve(self.data_kind(), m, X, self.keep_rows) for m in self.members_]
+        self.members_ = [
+            with_reserve(self.data_kind(), m, X, self.fitted_params()["keep_rows"]) for m in self.members_
+        ]
         fine = [u for u, known in self.calibrations_.items() if u != self.unit_ and known.smallest_p <= ALPHA]
         self.calibrations_, self.criterion_ = renewed, self._criterion(self.data_kind())
         if self.contamination == "auto":

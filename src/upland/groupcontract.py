@@ -36,6 +36,7 @@ from upland.groupreasons import Reasons
 from upland.judges import LEAST_STANDARD, OF_SCORES, STATISTICS, needs_score, readings, yardstick
 from upland.kinds import Kind, Unit
 from upland.nulls import GroupPValue, Null
+from upland.results import Scored
 
 MOST_ROWS = 4_096
 """Rows by which a larger group is judged, drawn from it with a fixed seed."""
@@ -182,11 +183,14 @@ def _verdicts(
     count = len(names)
     null = Null(known.features(read(reserve)), known.value, alpha / count if control == "fdr" else alpha)
     sizes = np.bincount(numbers, minlength=count)
+    by_size = np.argsort(sizes, kind="stable")  # groups of one size share their draws
+    back = np.argsort(by_size)
+    numbers, ordered = back[numbers], sizes[by_size]
     order = np.argsort(numbers, kind="stable")
     told: list[GroupPValue] = []
     values: list[float] = []
     why: list[tuple[str, tuple[str, ...]]] = []
-    for rows in _whole_groups(order, numbers, sizes):
+    for rows in _whole_groups(order, ordered):
         seen, of = known.features(read(x[rows])), numbers[rows]
         for number in np.unique(of):
             mine = np.flatnonzero(of == number)
@@ -195,6 +199,7 @@ def _verdicts(
             told.append(null.judge(features))
             values.append(float(known.value(features.mean(0, keepdim=True), n)[0]))
             why.append(("", ()) if reasons is None else reasons.of(x[rows[mine]]))
+    told, values, why = ([part[place] for place in back] for part in (told, values, why))
     p, smallest = np.array([v.p for v in told]), np.array([v.smallest for v in told])
     _warn_of_resolution(smallest, sizes, alpha, control, len(reserve))
     return GroupVerdicts(
@@ -217,6 +222,33 @@ def reserve_of(member: Member) -> Tensor:
     return member.reserve
 
 
+def listed(labels: Any) -> list[Any]:
+    """Labels as plain values, whatever holds them: a list, an array, a tensor, a column of a frame.
+
+    Args:
+        labels: `(N,)`.
+
+    Raises:
+        ValueError: they are not one for each row.
+    """
+    for way in ("to_pylist", "to_list", "tolist"):
+        if callable(getattr(labels, way, None)):
+            found = getattr(labels, way)()
+            break
+    else:
+        found = list(labels)
+    if not isinstance(found, list) or any(isinstance(label, list | dict | np.ndarray) for label in found[:1]):
+        raise ValueError("groups must be one label for each row, (N,), or the name of a column")
+    return found
+
+
+def _is_missing(label: Any) -> bool:
+    """None, NaN, NaT, or pandas' NA."""
+    if label is None or type(label).__name__ in ("NAType", "NaTType"):
+        return True
+    return bool(label != label)
+
+
 def grouped(labels: Any, rows: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
     """The groups in order of first appearance, and the number of each row's.
 
@@ -227,12 +259,12 @@ def grouped(labels: Any, rows: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
     Raises:
         ValueError: the numbers differ, there is none, or a row has no group.
     """
-    found = labels.tolist() if isinstance(labels, np.ndarray) else list(labels)
+    found = listed(labels)
     if len(found) != rows:
         raise ValueError(f"there are {rows} rows, but groups names {len(found)}")
     if not found:
         raise ValueError("there are no rows, and so no group to judge")
-    lost = [place for place, label in enumerate(found) if label is None or label != label]
+    lost = [place for place, label in enumerate(found) if _is_missing(label)]
     if lost:
         raise ValueError(f"{len(lost)} of {rows} rows have no group, the first is row {lost[0]}")
     places: dict[Any, int] = {}
@@ -242,16 +274,14 @@ def grouped(labels: Any, rows: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
     return names, numbers
 
 
-def _whole_groups(
-    order: NDArray[np.int64], numbers: NDArray[np.int64], sizes: NDArray[np.int64]
-) -> Iterator[NDArray[np.int64]]:
+def _whole_groups(order: NDArray[np.int64], sizes: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
     """Rows of whole groups, some thousand at a time; of a very large group some."""
     start, waiting = 0, []
-    for number, size in enumerate(sizes.tolist()):
+    for size in sizes.tolist():
         mine = order[start : start + size]
         start += size
         if size > MOST_ROWS:
-            chosen = np.random.default_rng([size, number]).choice(mine, MOST_ROWS, replace=False)
+            chosen = np.random.default_rng(size).choice(mine, MOST_ROWS, replace=False)
             mine = np.sort(chosen)
         waiting.append(mine)
         if sum(map(len, waiting)) >= AT_ONCE:
@@ -292,6 +322,10 @@ class GroupContract(ABC):
     @abstractmethod
     def data_kind(self) -> Kind:
         """How the data of the fit are read."""
+
+    @abstractmethod
+    def _scored(self, X: Any, unit: Unit | None = None) -> Scored:
+        """Each member's scores."""
 
     @abstractmethod
     def anomaly_score(self, X: Any) -> Floats:
@@ -355,14 +389,17 @@ class GroupContract(ABC):
         if isinstance(groups, str):
             raise ValueError("name the group of each sequence in an array: groups=[...], one a sequence")
         unit = self.unit_
-        scores = self.anomaly_score(X)
+        known = self.calibrations_[unit]
+        if known.folds is None:
+            own, scores = known.scores, self.anomaly_score(X)
+        else:  # the first member alone, and what it has not seen
+            own, scored = known.scores[known.folds == 0], self._scored(X, unit)
+            scores = scored.arrange(scored.values[:, 0])
         if unit == "step":
             warnings.warn(
                 "time steps depend on each other, so the p-values of their groups are approximate",
                 stacklevel=3,
             )
-        known = self.calibrations_[unit]
-        own = known.scores if known.folds is None else known.scores[known.folds == known.folds[0]]
         return judge_scores(own, scores, groups, alpha, control, statistic)
 
 

@@ -49,7 +49,7 @@ class Reasons:
     @property
     def dependent(self) -> bool:
         """Whether dependence is told."""
-        return len(self.center) <= WIDEST
+        return len(self.center) <= WIDEST and len(self.names) > 1
 
     def of(self, x: Tensor) -> tuple[str, tuple[str, ...]]:
         """What a group's rows `(n, ...)` are off in: "marginals" or "dependence", and the columns."""

@@ -1,13 +1,15 @@
 r"""What rows and groups of rows are judged by where a model has latents, or a likelihood.
 
-A member's yardsticks (statistics of groups, `upland.criteria.groups`) are learned from rows that it was not
-trained on and that do not calibrate. Of a single row, a group of one, they are criteria of points:
+A member's yardsticks (statistics of groups, `upland.criteria.groups`) are learned from rows that do not
+calibrate: reference moments from training rows, what is usual from others, where there are enough (of fewer
+than some four hundred rows from training rows too). Of a single row, a group of one, they are criteria:
 
 * likelihood: the energy, -log p(x) or its bound, in nats;
 * typicality: |E(x) - mean E|, in nats (Nalisnick et al. 2019);
 * divergence: the KL of one latent's many small parts from those of normal rows (KLODS, arXiv 2002.03328), the
   mean over its splits of the squared number of standard deviations of normal rows;
-* complexity: the energy less the nats that a lossless compressor needs (Serrà et al., ICLR 2020);
+* complexity: the nats of the discrete image less those that a lossless compressor needs (Serrà et al., ICLR
+  2020);
 * combined: the mean of divergence and of the squared number of standard deviations by which the complexity is
   too high.
 """
@@ -22,6 +24,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from upland.criteria.baselines import Kernel, Likelihood, Projections, Stein, Typicality
@@ -112,6 +115,9 @@ STATISTICS: Mapping[str, Callable[[Rows], Statistic]] = {
     "stein": lambda rows: Stein(),
 }
 """Statistics of groups by the names that users give; "auto" is the combination that fits the model."""
+NEED_ROWS = ("typicality", "divergence", "combined")
+"""Criteria that compare with rows kept with the model."""
+
 OF_LATENTS = ("divergence", "geometric")
 OF_SCORES = ("auto", "typicality", "likelihood", "projections")
 """What needs no more than an anomaly score of each."""
@@ -203,8 +209,10 @@ def likelihood(member: Member, x: Tensor) -> Floats:
 
 
 def complexity(member: Member, x: Tensor) -> Floats:
-    """The energy less the compressed length in nats: `(N, C, H, W)` -> `(N,)`."""
-    return likelihood(member, x) - lengths(member, x)
+    """Nats of the discrete image beyond the compressed length: `(N, C, H, W)` -> `(N,)`."""
+    encoder = member.encoder
+    assert isinstance(encoder, ImageEncoder)
+    return likelihood(member, x) - encoder.width * log(encoder.bin) - lengths(member, x)
 
 
 def combined(member: Member, x: Tensor) -> Floats:
@@ -225,18 +233,23 @@ def combined(member: Member, x: Tensor) -> Floats:
 
 
 def lengths(member: Member, x: Tensor) -> Floats:
-    """Nats that a lossless compressor (DEFLATE over differences of neighbours) needs for images: `(N,)`."""
+    """Nats that a lossless compressor (DEFLATE over differences of neighbours) needs: `(N, ...)` -> `(N,)`."""
+    return np.array([8 * log(2) * _compressed(image) for image in _levels(member, x)], dtype=np.float64)
+
+
+def _levels(member: Member, x: Tensor) -> NDArray[np.uint8 | np.uint16]:
+    """The whole numbers that codes between -1/2 and 1/2 stand for: `(N, H, W, C)`."""
     encoder = member.encoder
     assert isinstance(encoder, ImageEncoder)
-    pixels = encoder.decode(x.numpy())
-    return np.array([8 * log(2) * _compressed(image) for image in pixels], dtype=np.float64)
+    most = round(1 / encoder.bin) - 1
+    levels = np.clip(np.rint((x.numpy() + 0.5) / encoder.bin - 0.5), 0, most)
+    return np.moveaxis(levels, 1, 3).astype(np.uint8 if most < 256 else np.uint16)
 
 
-def _compressed(image: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> int:
-    """Bytes; the shorter of the differences to the left and to the one above."""
-    raw = np.ascontiguousarray(image).view(np.uint8).reshape(*image.shape[:2], -1)
-    across, down = np.diff(raw, axis=1, prepend=0), np.diff(raw, axis=0, prepend=0)
-    return min(len(zlib.compress(part.tobytes(), 9)) for part in (raw, across, down))
+def _compressed(image: NDArray[np.uint8 | np.uint16]) -> int:
+    """Bytes; the shortest of the image and its differences to the left and to the one above."""
+    across, down = np.diff(image, axis=1, prepend=0), np.diff(image, axis=0, prepend=0)
+    return min(len(zlib.compress(part.astype(image.dtype).tobytes(), 9)) for part in (image, across, down))
 
 
 def _each(statistic: Statistic, rows: Rows) -> Floats:

@@ -13,10 +13,18 @@ from torch import nn
 from upland.arguments import check_numbers, device_of
 from upland.data.encoder import Encoder
 from upland.data.encoder import Kind as KindName
-from upland.data.images import ImageEncoder
+from upland.data.images import ImageEncoder, ImageRows
+from upland.data.memory import NormalRows
 from upland.detection import Detector
 from upland.fitting import Recipe, as_energy, length
-from upland.judges import FLOW_IMAGES, FLOW_TABLES, VAE_IMAGES, VAE_TABLES
+from upland.judges import (
+    FLOW_IMAGES,
+    FLOW_TABLES,
+    LEAST_STANDARD,
+    NEED_ROWS,
+    VAE_IMAGES,
+    VAE_TABLES,
+)
 from upland.kinds import Judge, Kind, Pictures, Tables
 from upland.models.base import EnergyModel, Latent
 from upland.models.flow import table_flow
@@ -30,6 +38,10 @@ FLOW_PLANS = {
     "image": Plan(3_000, 32, 2e-3, "bin"),
 }
 VAE_PLANS = {"table": Plan(0, 128, 1e-3), "image": Plan(2_000, 64, 1e-3, "bin")}
+
+
+LEAST_ROWS = 12
+"""Normal rows or images from which criteria that compare with kept ones have enough of them."""
 
 
 class LatentDetector(Detector):
@@ -62,6 +74,18 @@ class LatentDetector(Detector):
         if name == "image":
             return Pictures(self.judges["image"], owner, self.size, self.mode, "levels")
         return Tables(self.judges["table"], owner, self.categorical, self.ignore)
+
+    def _settle(self, rows: NormalRows) -> None:
+        """Refuse, before any training, a criterion that too few rows are kept for."""
+        kind = self._kind("image" if isinstance(rows, ImageRows) else "table")
+        by = kind.by(self._criterion(kind), kind.units[0])
+        check_numbers(self.get_params(deep=False))
+        if by in NEED_ROWS and (int(self.keep_rows) < LEAST_STANDARD or rows.n_rows < LEAST_ROWS):
+            raise ValueError(
+                f"criterion {by!r} compares with normal {kind.units[0]}s kept with the model, and it takes "
+                f"keep_rows of at least {LEAST_STANDARD} and {LEAST_ROWS} normal {kind.units[0]}s: "
+                "say criterion='likelihood' to do without"
+            )
 
     def _recipe(self, seed: int, kind: Kind) -> Recipe:
         self._criterion(kind)

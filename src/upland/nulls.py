@@ -35,6 +35,7 @@ BLOCK = 128  # draws at a time
 ENOUGH_EXCEEDED = 20  # draws that reach T, after which there are no more
 LEAST_DRAWS, MOST_DRAWS = 999, 99_999
 MARGIN = 2  # draws are so many times those that would just resolve what is asked
+WORK = 2.5e9  # numbers that the draws of one group go through at most, beyond the least number of draws
 MEMORY = 2**25  # numbers kept of draws that groups share
 DENSE = 20  # part of the rows in a draw, 1 in so many, from which a matrix product is quicker
 ROUNDING = 1e-9  # relative; what is nearer than this counts as reaching
@@ -93,6 +94,15 @@ class Null:
             else "disjoint groups"
         )
 
+    def draws_of(self, n: int) -> int:
+        """How many draws a group of n rows gets at most: of large groups fewer, as each costs more.
+
+        Args:
+            n: its size.
+        """
+        affordable = int(WORK // (n * self.features.shape[1]))
+        return max(min(self.draws, affordable), min(self.draws, LEAST_DRAWS))
+
     def smallest(self, n: int) -> float:
         """The least p-value that a group of n rows can have.
 
@@ -101,7 +111,7 @@ class Null:
         """
         if self.method(n) == "disjoint groups":
             return 1 / (len(self.features) // n + 1)
-        return max(1 / (self.draws + 1), math.exp(-_log_choices(len(self.features) + n, n)))
+        return max(1 / (self.draws_of(n) + 1), math.exp(-_log_choices(len(self.features) + n, n)))
 
     def judge(self, group: Tensor) -> GroupPValue:
         """The p-value of one group.
@@ -134,15 +144,15 @@ class Null:
 
     def _permuted(self, group: Tensor, reached: Tensor) -> float:
         """Draw until enough have reached T, or to the end."""
-        exceeded = drawn = 0
-        while drawn < self.draws:
-            values = self._draw(group, drawn // BLOCK)[: self.draws - drawn]
+        exceeded, drawn, most = 0, 0, self.draws_of(len(group))
+        while drawn < most:
+            values = self._draw(group, drawn // BLOCK)[: most - drawn]
             total = exceeded + torch.cumsum(values >= reached, 0)
             if total[-1] >= ENOUGH_EXCEEDED:
                 last = drawn + 1 + int(torch.searchsorted(total, ENOUGH_EXCEEDED))
                 return ENOUGH_EXCEEDED / last
             exceeded, drawn = int(total[-1]), drawn + len(values)
-        return (1 + exceeded) / (self.draws + 1)
+        return (1 + exceeded) / (most + 1)
 
     def _draw(self, group: Tensor, number: int) -> Tensor:
         """T of a block of draws from the pool of a group and the normal rows: `(BLOCK,)`."""

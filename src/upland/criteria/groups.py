@@ -9,7 +9,7 @@ in float64. So it depends on its own group and on what was fitted, a million row
 pass, and a permutation of rows among groups is another average of the same matrix. Higher is more anomalous.
 
 The divergence of a group: its latents are cut into vectors v (`criteria.splits`), these are written in the
-coordinates in which held-out normal vectors have mean 0 and covariance I, and
+coordinates in which normal vectors have mean 0 and covariance I (those that `fit` gets), and
 
     KL(N(m, S) || N(0, I)),   m = mean v,   S = mean v v' - m m' + mean diag variance,
 
@@ -89,7 +89,7 @@ class Rows(NamedTuple):
 class Statistic(ABC):
     """A number for a group of rows: abstract, two methods to write beside `learn`.
 
-    What is learned from held-out normal rows lies in `known`, tensors by name, which together with the
+    What is learned from normal rows lies in `known`, tensors by name, which together with the
     arguments is all there is to store: `kind(**arguments).load(known)`.
     """
 
@@ -97,7 +97,7 @@ class Statistic(ABC):
     positive = True  # whether values are at least 0 and told apart by their ratios
 
     def fit(self, rows: Rows) -> Self:
-        """Learn from held-out normal rows.
+        """Learn from normal rows.
 
         Args:
             rows: that the model has not been trained on.
@@ -185,7 +185,7 @@ class OfVectors(Statistic):
     Args:
         split: how, a name of `criteria.splits`.
         level: which level's latents, or `INPUT`.
-        against: "normal" measures in units of held-out normal vectors, "prior" in those of N(0, I).
+        against: "normal" measures in units of normal vectors, "prior" in those of N(0, I).
     """
 
     split: str = "location"
