@@ -233,7 +233,7 @@ def combined(member: Member, x: Tensor) -> Floats:
 
 
 def lengths(member: Member, x: Tensor) -> Floats:
-    """Nats that a lossless compressor (DEFLATE over differences of neighbours) needs: `(N, ...)` -> `(N,)`."""
+    """Nats that a lossless compressor (DEFLATE, differences of neighbours) needs: `(N, ...)` -> `(N,)`."""
     return np.array([8 * log(2) * _compressed(image) for image in _levels(member, x)], dtype=np.float64)
 
 
