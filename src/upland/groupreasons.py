@@ -7,7 +7,7 @@ mean m and variance v of a column in a group of n rows, in units of normal ones,
 
 and its part of the *dependence* is the sum over other columns of the squared difference between their
 correlation in the group and among normal rows. Both are compared with those of random normal groups of the
-same size: the verdict is the one that is further out, in standard deviations. Of images the columns are the
+same size: the verdict is the one whose strangest column is further out. Of images the columns are the
 nine regions of a 3 x 3 grid, and there is no dependence part.
 """
 
@@ -54,9 +54,9 @@ class Reasons:
     def of(self, x: Tensor) -> tuple[str, tuple[str, ...]]:
         """What a group's rows `(n, ...)` are off in: "marginals" or "dependence", and the columns."""
         parts = self._parts(x.flatten(1).double())
-        usual, spread, total = self._usual_of(len(x))
+        usual, spread, most = self._usual_of(len(x))
         away = (parts - usual) / spread
-        kind = int((away.sum(1) / total).argmax())
+        kind = int((away.amax(1) - most).argmax())
         by_column = away[kind]
         order = by_column.argsort(descending=True, stable=True)[:NAMED].tolist()
         return ("marginals", "dependence")[kind], tuple(self.names[i] for i in order)
@@ -75,8 +75,8 @@ class Reasons:
         return (summed + 1e-9).log()
 
     def _usual_of(self, n: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Mean and standard deviation of the parts of random normal groups of about n rows, and the standard
-        deviation of their sums: parts of a dependence go up and down together.
+        """Mean and standard deviation of the parts of random normal groups of about n rows, and how far out
+        the strangest column usually is: one of many is further than one of few.
         """
         size = min(_rounded(n), max(len(self.normal) // 2, 1))
         if size not in self._usual:
@@ -87,7 +87,7 @@ class Reasons:
             ]
             parts = torch.stack(drawn)
             mean, spread = parts.mean(0), parts.std(0).clamp(min=1e-3)
-            self._usual[size] = mean, spread, ((parts - mean) / spread).sum(2).std(0).clamp(min=1e-3)
+            self._usual[size] = mean, spread, ((parts - mean) / spread).amax(2).mean(0)
         return self._usual[size]
 
 
