@@ -36,7 +36,7 @@ FLOORS = [
     ],
     [
         *("arguments", "fitting", "checkpoints", "kinds", "plans", "sequencing", "holdout"),
-        *("information", "stream", "judges", "groupreasons", "groupcontract", "attribution"),
+        *("information", "stream", "judges", "groupreasons", "grouplabels", "groupcontract", "attribution"),
         *("results", "contract", "detection", "detectors", "latentdetectors"),
     ],
     ["explanation", "persistence", "pyod"],
