@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from benchmarks import group_draws, groups, groups_tables, report, report_groups, speed_groups
+from benchmarks import group_draws, group_rows, groups, groups_tables, report, report_groups, speed_groups
 from benchmarks.group_draws import Case, Contest, drawn, false_alarms, mixed, outlying_rows, p_values, single
 from benchmarks.group_peers import ColumnTests, StabilityIndex, distance
 from scipy.stats import ks_2samp
@@ -157,7 +157,7 @@ def related(rows, seed=0):
 
 def test_the_best_predicted_column_is_found():
     x = np.column_stack([source(1).normal(size=600), related(600)[:, [0, 1, 2]], np.ones(600)])
-    place, share = groups_tables.best_predicted(x, 0)
+    place, share = group_rows.best_predicted(x, 0)
     assert place == 3
     assert share > 0.8
 
@@ -165,7 +165,7 @@ def test_the_best_predicted_column_is_found():
 def test_a_permuted_column_keeps_its_values_in_the_group():
     rows = related(30)
     chosen = drawn(30, 5, 6, source())
-    found = groups_tables.permuted(rows, chosen, 1, source(1)).reshape(6, 5, 3)
+    found = group_rows.permuted(rows, chosen, 1, source(1)).reshape(6, 5, 3)
     before = rows[chosen]
     np.testing.assert_array_equal(found[:, :, [0, 2]], before[:, :, [0, 2]])
     np.testing.assert_array_equal(np.sort(found[:, :, 1], axis=1), np.sort(before[:, :, 1], axis=1))
@@ -174,7 +174,7 @@ def test_a_permuted_column_keeps_its_values_in_the_group():
 
 def test_a_split_shares_no_rows():
     x, y = np.arange(100.0)[:, None], (np.arange(100) >= 80).astype(np.int64)
-    part = groups_tables.split(x, y, 0)
+    part = group_rows.split(x, y, 0)
     assert [len(rows) for rows in (part.train, part.normal, part.spare, part.anomalies)] == [40, 20, 20, 20]
     everything = np.concatenate([part.train, part.normal, part.spare, part.anomalies]).ravel()
     assert sorted(everything) == list(range(100))
