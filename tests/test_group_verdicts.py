@@ -12,6 +12,7 @@ import upland
 from normals import mixed, numbers, quick
 from test_latentdetectors import pictures
 from test_latentdetectors import quick as latent
+from upland import groupcontract
 from upland.groupcontract import judge_scores
 from upland.judges import STATISTICS
 from upland.latentdetectors import FlowDetector, VAEDetector
@@ -293,3 +294,18 @@ def test_renewal_keeps_as_many_rows_as_the_fit():
     detector = quick(calibration="split", epochs=1).fit(numbers(300)).set_params(keep_rows=0)
     detector.calibrate(numbers(100, seed=2))
     assert len(detector.members_[0].reserve) == 100
+
+
+def test_verdicts_are_the_same_whatever_fits_into_memory(monkeypatch):
+    detector = latent(calibration="split", epochs=1).fit(numbers(700))
+    rows, lots = numbers(1_400, seed=2), np.arange(1_400) // 700
+    whole = detector.score_groups(rows, lots)
+    monkeypatch.setattr(groupcontract, "NUMBERS_AT_ONCE", 1)
+    pieces = detector.score_groups(rows, lots)
+    assert pieces.statistic.tolist() == whole.statistic.tolist()
+    assert pieces.p_value.tolist() == whole.p_value.tolist()
+
+
+def test_scores_that_are_no_numbers_are_refused():
+    with pytest.raises(ValueError, match="1 of 3 have no score"):
+        judge_scores(np.arange(40.0), np.array([1.0, np.nan, 2.0]), [0, 0, 1], 0.05, "fdr", "auto")

@@ -27,6 +27,7 @@ from torch import Tensor
 from upland.arguments import check_rate
 from upland.calibration import Calibration, Control, Floats, benjamini_hochberg
 from upland.criteria.groups import Rows, Statistic
+from upland.criteria.points import BLOCK
 from upland.data.csvfile import NULLS
 from upland.data.encoder import Encoder
 from upland.data.files import suffix_of
@@ -44,6 +45,7 @@ MOST_ROWS = 4_096
 
 TEXT = ("csv", "tsv")  # files in which a missing label is text
 AT_ONCE = 16_384  # rows whose features are in memory at once
+NUMBERS_AT_ONCE = 1 << 22  # encoded numbers that a model is asked about at once
 
 
 class GroupVerdicts(NamedTuple):
@@ -142,15 +144,15 @@ def judge_scores(
 
     Args:
         normal: `(R,)` scores of held-out normal data; half of them teach the statistic.
-        scores: `(N,)`, NaN where there is none.
+        scores: `(N,)`.
         labels: `(N,)` the group of each.
         alpha: the rate to keep.
         control: whose rate.
         statistic: a name of `upland.judges.OF_SCORES`.
 
     Raises:
-        ValueError: there are too few normal scores, labels and scores differ in number or shape, or one has
-            no group.
+        ValueError: there are too few normal scores, labels and scores differ in number or shape, one has no
+            group, or a score is no number.
     """
     if len(normal) < 2 * LEAST_STANDARD:
         raise ValueError(f"{len(normal)} held-out scores are too few to judge groups: fit on more sequences")
@@ -164,6 +166,8 @@ def judge_scores(
     def read(rows: Tensor) -> Rows:
         return Rows(rows, rows[:, 0], [])
 
+    if lost := int(np.isnan(scores).sum()):
+        raise ValueError(f"{lost} of {len(scores)} have no score, and so no group to be judged in")
     half = len(mixed) // 2
     rows = read(mixed[:half])
     known = STATISTICS[statistic](rows).fit(rows)
@@ -182,7 +186,7 @@ def _verdicts(
 ) -> GroupVerdicts:
     names, numbers = grouped(labels, len(x))
     count = len(names)
-    null = Null(known.features(read(reserve)), known.value, alpha / count if control == "fdr" else alpha)
+    null = Null(_features(known, read, reserve), known.value, alpha / count if control == "fdr" else alpha)
     sizes = np.bincount(numbers, minlength=count)
     by_size = np.argsort(sizes, kind="stable")  # groups of one size share their draws
     back = np.argsort(by_size)
@@ -192,7 +196,7 @@ def _verdicts(
     values: list[float] = []
     why: list[tuple[str, tuple[str, ...]]] = []
     for rows in _whole_groups(order, ordered):
-        seen, of = known.features(read(x[rows])), numbers[rows]
+        seen, of = _features(known, read, x[rows]), numbers[rows]
         for number in np.unique(of):
             mine = np.flatnonzero(of == number)
             features = seen[mine]
@@ -214,6 +218,12 @@ def _verdicts(
         smallest_p=smallest,
         method=np.array([v.method for v in told]),
     )
+
+
+def _features(known: Statistic, read: Read, x: Tensor) -> Tensor:
+    """The features of rows, so many at a time that large images do not fill the memory: `(N, F)`."""
+    blocks = max(1, NUMBERS_AT_ONCE // (x[0].numel() * BLOCK))
+    return torch.cat([known.features(read(part)) for part in x.split(blocks * BLOCK)])
 
 
 def reserve_of(member: Member) -> Tensor:
