@@ -18,13 +18,13 @@ standardisation; that says only how components are weighed. For n = 1 it is a cr
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import torch
 from torch import Tensor
 
-from upland.criteria.baselines import Kernel, Likelihood, Projections, Stein, Typicality
-from upland.criteria.groups import INPUT, WIDEST, Divergence, Isotropy, Rows, Sphericity, Statistic
+from upland.criteria.baselines import Likelihood, Projections, Stein
+from upland.criteria.groups import INPUT, WIDEST, Divergence, Rows, Statistic
 
 Rule = Literal["squares", "max"]
 RULES = ("squares", "max")
@@ -120,28 +120,6 @@ class Combined(Statistic):
         positive = torch.tensor([statistic.positive for statistic in self.components])
         found = self._logarithms(means, torch.full((len(means),), float(n), dtype=torch.float64))
         return torch.where(positive, found.exp(), found)
-
-    def state(self) -> dict[str, Tensor]:
-        """What was learned, that of component i under `i/`."""
-        inner = {f"{i}/{k}": v for i, c in enumerate(self.components) for k, v in c.state().items()}
-        return {**self.known, **inner}
-
-    def load(self, state: dict[str, Tensor]) -> "Combined":
-        """Take what was learned before.
-
-        Args:
-            state: as `state` gave it.
-        """
-        self.known = {name: value for name, value in state.items() if "/" not in name}
-        for i, statistic in enumerate(self.components):
-            under = f"{i}/"
-            statistic.load({k.removeprefix(under): v for k, v in state.items() if k.startswith(under)})
-        return self
-
-    @property
-    def arguments(self) -> dict[str, Any]:
-        """What it was made with, plain data."""
-        return {"components": [described(c) for c in self.components], "rule": self.rule}
 
     @property
     def name(self) -> str:
@@ -246,38 +224,3 @@ def _splits(z: Tensor) -> list[str]:
     width = shape.numel()
     suitable = {"whole": width <= WIDEST, "coordinate": width > 1, "pairs": width > WIDEST}
     return [name for name, suits in suitable.items() if suits]
-
-
-STATISTICS: dict[str, type[Statistic]] = {
-    "divergence": Divergence,
-    "sphericity": Sphericity,
-    "isotropy": Isotropy,
-    "likelihood": Likelihood,
-    "typicality": Typicality,
-    "projections": Projections,
-    "kernel": Kernel,
-    "stein": Stein,
-    "combined": Combined,
-}
-
-
-def described(statistic: Statistic) -> dict[str, Any]:
-    """What a statistic is, as plain data; `restored` makes it again.
-
-    Args:
-        statistic: one of `STATISTICS`.
-    """
-    names = {kind: name for name, kind in STATISTICS.items()}
-    return {"statistic": names[type(statistic)], "arguments": statistic.arguments}
-
-
-def restored(record: dict[str, Any]) -> Statistic:
-    """A statistic of the plain data that `described` gave, before `load`.
-
-    Args:
-        record: name and arguments.
-    """
-    arguments = dict(record["arguments"])
-    if "components" in arguments:
-        arguments["components"] = [restored(part) for part in arguments["components"]]
-    return STATISTICS[record["statistic"]](**arguments)

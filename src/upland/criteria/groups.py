@@ -24,7 +24,7 @@ P vectors a row, so that every group has a finite value, one row or constant lat
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, Self
+from typing import Literal, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -89,8 +89,8 @@ class Rows(NamedTuple):
 class Statistic(ABC):
     """A number for a group of rows: abstract, two methods to write beside `learn`.
 
-    What is learned from normal rows lies in `known`, tensors by name, which together with the
-    arguments is all there is to store: `kind(**arguments).load(known)`.
+    What is learned from normal rows lies in `known`, tensors by name, and is a function of these rows: fitted
+    on the same ones again, a statistic gives the same bits.
     """
 
     known: dict[str, Tensor] = field(init=False, repr=False, compare=False, default_factory=dict)
@@ -109,28 +109,10 @@ class Statistic(ABC):
         """What there is to know of normal rows: nothing, unless a statistic says so."""
         return {}
 
-    def state(self) -> dict[str, Tensor]:
-        """What was learned, tensors by name."""
-        return dict(self.known)
-
-    def load(self, state: dict[str, Tensor]) -> Self:
-        """Take what was learned before.
-
-        Args:
-            state: as `state` gave it.
-        """
-        self.known = dict(state)
-        return self
-
-    @property
-    def arguments(self) -> dict[str, Any]:
-        """What it was made with, plain data."""
-        return {name: value for name, value in vars(self).items() if name != "known"}
-
     @property
     def name(self) -> str:
         """What it is called in a report."""
-        chosen = [str(value) for value in self.arguments.values()]
+        chosen = [str(value) for key, value in vars(self).items() if key != "known"]
         return " ".join([type(self).__name__.lower(), *chosen])
 
     @abstractmethod
