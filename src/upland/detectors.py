@@ -85,8 +85,8 @@ class EnergyDetector(Detector):
         centres: centres of the first term of an image's energy; 1 is the paper's.
         size: (height, width) to bring images to; None refuses images of another size than the first.
         mode: "grey" or "rgb" to bring images to; None refuses a mixture.
-        keep_rows: normal rows or images of each of three sorts (two to learn from, one to compare with) that are
-            kept with the model for verdicts on groups; 0 keeps none, nor does any model of sequences.
+        keep_rows: normal rows or images of each of three sorts (two to learn from, one to compare with) that
+            are kept with the model for verdicts on groups; 0 keeps none, nor does any model of sequences.
         model: a module of your own from `(N, D)` encoded rows, or `(N, C, H, W)` images, to `(N,)` energies,
             or a function that makes one for a width D, or shape (C, H, W); for sequences a RecurrentEnergy.
             None is upland's own energy for the kind of data.

@@ -169,8 +169,8 @@ class FlowDetector(LatentDetector):
         time: no use here: for sequences there is EnergyDetector.
         size: (height, width) to bring images to; None refuses images of another size than the first.
         mode: "grey" or "rgb" to bring images to; None refuses a mixture.
-        keep_rows: normal rows or images of each of three sorts (two to learn from, one to compare with) that are
-            kept with the model for verdicts on groups and for criteria that need them; 0 keeps none.
+        keep_rows: normal rows or images of each of three sorts (two to learn from, one to compare with) that
+            are kept with the model for verdicts on groups and for criteria that need them; 0 keeps none.
         model: a module of your own, a `LikelihoodModel` with `Latent` of `upland.models.base`, or a function
             that makes one for a width D, or shape (C, H, W). None is upland's own flow.
         device: "auto", "cpu", "cuda" or any torch device.
@@ -287,8 +287,8 @@ class VAEDetector(LatentDetector):
         time: no use here: for sequences there is EnergyDetector.
         size: (height, width) to bring images to; None refuses images of another size than the first.
         mode: "grey" or "rgb" to bring images to; None refuses a mixture.
-        keep_rows: normal rows or images of each of three sorts (two to learn from, one to compare with) that are
-            kept with the model for verdicts on groups and for criteria that need them; 0 keeps none.
+        keep_rows: normal rows or images of each of three sorts (two to learn from, one to compare with) that
+            are kept with the model for verdicts on groups and for criteria that need them; 0 keeps none.
         model: a module of your own, a `Variational` of `upland.models.base`, or a function that makes one for
             a width D, or shape (C, H, W). None is upland's own VAE.
         device: "auto", "cpu", "cuda" or any torch device.
