@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from upland.criteria.points import in_blocks, residual
+from upland.criteria.points import blocks_of, in_blocks, residual
 from upland.fitting import Member
 from upland.judges import likelihood, readings
-from upland.models.base import LikelihoodModel
+from upland.models.base import EnergyModel, LikelihoodModel, NoiseConditional
 
 Floats = NDArray[np.float64]
 
@@ -30,7 +30,7 @@ VALUES = 9
 
 
 def parts_of_rows(
-    member: Member, rows: Tensor, slots: NDArray[np.intp], count: int
+    member: Member, rows: Tensor, slots: NDArray[np.intp], count: int, criterion: str
 ) -> tuple[Floats, NDArray[np.float32]]:
     """Shares of the columns `(N, C)`, and what was expected, encoded `(N, D)`.
 
@@ -39,13 +39,25 @@ def parts_of_rows(
         rows: `(N, D)` encoded.
         slots: `(D,)` the column of each encoded input.
         count: C.
+        criterion: what rows are judged by.
     """
+    if criterion == "combined":
+        added, away = blocks_of(_combined, member.model, rows, member.sigma)
+        shares = np.zeros((len(rows), count))
+        np.add.at(shares.T, slots, added.numpy().T)
+        return shares, rows.numpy() - away.numpy()
     if not isinstance(member.model, LikelihoodModel):
         away = in_blocks(residual, member.model, rows, member.sigma).numpy()
         shares = np.zeros((len(rows), count))
         np.add.at(shares.T, slots, (away**2).T)
         return shares, rows.numpy() - away
     return _saved(member, rows, slots, count)
+
+
+def _combined(model: EnergyModel, x: Tensor, sigma: float) -> list[Tensor]:
+    """Shares of the inputs, and the residual."""
+    assert isinstance(model, NoiseConditional)
+    return [model.shares(x), residual(model, x, sigma)]
 
 
 def _saved(

@@ -373,7 +373,7 @@ class Detector(OutlierContract, GroupContract):
 
     def _criterion(self, kind: Kind) -> str:
         """What data are judged by, as the user says it; "auto" where that differs by unit."""
-        if self.criterion == "auto":
+        if self.criterion in (None, "auto"):
             found = {kind.by("auto", unit) for unit in kind.units}
             return found.pop() if len(found) == 1 else "auto"
         if self.criterion not in kind.criteria:

@@ -15,25 +15,30 @@ from torch import nn
 from upland.arguments import check_numbers, device_of, one_of
 from upland.data.encoder import Encoder
 from upland.data.encoder import Kind as KindName
+from upland.data.images import ImageRows
 from upland.data.memory import NormalRows
 from upland.data.windows import SequenceRows
 from upland.detection import Detector
-from upland.fitting import Recipe, as_energy, length
-from upland.kinds import ENERGY, RECONSTRUCTION, Kind, Per, Pictures, Tables
+from upland.fitting import SPLIT_FROM, Recipe, as_energy, length
+from upland.kinds import COMBINED, ENERGY, RECONSTRUCTION, Kind, Per, Pictures, Tables
 from upland.models.base import EnergyModel, ModuleEnergy
 from upland.models.convolutional import ConvolutionalEnergy
 from upland.models.energies import DenseEnergy
+from upland.models.multiscale import PRIORS, SCALES, MultiscaleEnergy
 from upland.models.recurrent import RecurrentEnergy
-from upland.objectives import OBJECTIVES
-from upland.plans import Plan, fixed_length
+from upland.objectives import OBJECTIVES, conditional
+from upland.plans import Plan, few_places, fixed_length, kernel_places, multiscale_length
 from upland.sequencing import Series
 
+NETS = 2
+"""Nets of a table's ensemble where one member calibrates."""
 SMALL_IMAGE = 4_096
 """Values of an image up to which dense layers see its pixels without convolutions below."""
 
 
 PLANS = {
     "table": Plan(0, 128, 1e-3),
+    "scales": Plan(0, 128, 2e-3, 1.0),
     "sequence": Plan(250, 16, 1e-3),
     "series": Plan(500, 16, 4e-3),
     "image": Plan(300, 128, 1e-3, 1.0),
@@ -45,13 +50,22 @@ class EnergyDetector(Detector):
 
     Args:
         hidden: units of each dense softplus layer; "auto" goes by the kind of data.
-        noise: sigma of the score matching, in standard deviations of a column; "auto" takes one and a half
-            times the typical distance per dimension between neighbours among the training rows, within 0.1
-            to 1; for images a share 1 / 6.5 of the norm of a typical one.
+        noise: sigma of the score matching, in standard deviations of a column; "auto" trains tables at all
+            scales from 0.05 to 1.5 at once and scores at five of them; where there is one scale only
+            (sequences, sliced score matching, a model of your own) it is one and a half times the typical
+            distance per dimension between neighbours among the training rows, within 0.1 to 1; for images a
+            share 1 / 6.5 of the norm of a typical one.
+        prior: what the energy of a table stands on: "kernel", training rows, which stay in the model (some
+            thousands at most); "mixture", the means of 64 clusters of them; "centre", the paper's single
+            centre; "auto" is the kernel where there are several scales or members.
+        members: nets of a table's energy that are trained together; "auto" is two, one in each fold of a
+            cross calibration. `EnergyDetector(noise=0.5, prior="centre", members=1)` is the paper's model.
         objective: "denoising" or "sliced" score matching.
-        criterion: "reconstruction", |x - f(x)|^2; "energy", E / sigma^2 in nats; for sequences "score_test",
+        criterion: "combined" (tables), the mean over scales of noise, and over views of the prior, of a row's
+            distance from where it is denoised to, in standard deviations of normal rows;
+            "reconstruction", |x - f(x)|^2; "energy", E / sigma^2 in nats; for sequences "score_test",
             how far they pull the model's biases, and "worst_channel", the smoothed residual of the strangest
-            channel; "auto" is reconstruction for tables and images, the score test for whole sequences and
+            channel; "auto" or None is combined for tables, reconstruction for images and the paper's model, the score test for whole sequences and
             the worst channel for steps. All but the score test are one-sided: what is calmer than normal,
             as a sensor that is stuck, passes.
         calibration: "split" holds out a fifth of the rows and gives exact p-values; "cross" fits five folds;
@@ -101,6 +115,7 @@ class EnergyDetector(Detector):
         criterion_: the criterion that `calibration_` and `offset_` are of.
         frame_: time steps that are judged together (sequences only).
         kind_: what the data were taken for.
+        nets_: nets in each member of a multi-scale energy of a table; 0 for every other model.
         smoothing_: steps that the score of a step is smoothed over (sequences only).
         window_: steps of the windows that long series were cut into (sequences only).
         n_samples_fit_: number of rows that the fit was given, those held out among them.
@@ -116,6 +131,7 @@ class EnergyDetector(Detector):
         [False, True]
     """
 
+    nets_: int
     frame_: int
     window_: int | None
     smoothing_: int
@@ -124,8 +140,11 @@ class EnergyDetector(Detector):
         self,
         hidden: Sequence[int] | Literal["auto"] = "auto",
         noise: float | Literal["auto"] = "auto",
+        prior: Literal["auto", "kernel", "mixture", "centre"] = "auto",
+        members: int | Literal["auto"] = "auto",
         objective: Literal["denoising", "sliced"] = "denoising",
-        criterion: Literal["auto", "reconstruction", "energy", "score_test", "worst_channel"] = "auto",
+        criterion: Literal["auto", "combined", "reconstruction", "energy", "score_test", "worst_channel"]
+        | None = "auto",
         calibration: Literal["auto", "split", "cross"] = "auto",
         contamination: float | Literal["auto"] = "auto",
         epochs: int | None = None,
@@ -157,6 +176,7 @@ class EnergyDetector(Detector):
     ) -> None:
         self.hidden = hidden
         self.noise = noise
+        self.prior, self.members = prior, members
         self.objective = objective
         self.criterion = criterion
         self.calibration = calibration
@@ -184,6 +204,8 @@ class EnergyDetector(Detector):
     def _kind(self, name: KindName) -> Kind:
         owner = type(self).__name__
         judges = {"reconstruction": RECONSTRUCTION, "energy": ENERGY}
+        if name == "table" and vars(self).get("nets_", self._is_multiscale()):
+            judges = {"combined": COMBINED, **judges}
         if name == "image":
             return Pictures(judges, owner, self.size, self.mode)
         if name == "sequence":
@@ -204,17 +226,19 @@ class EnergyDetector(Detector):
     def _recipe(self, seed: int, kind: Kind) -> Recipe:
         self._criterion(kind)
         check_numbers(self.get_params(deep=False))
-        plan = PLANS["series" if kind.name == "sequence" and self.window_ else kind.name]
+        scales = kind.name == "table" and self.nets_ > 0
+        plan = PLANS["series" if kind.name == "sequence" and self.window_ else "scales" if scales else kind.name]
         return Recipe(
             build=self.build_model,
-            objective=one_of(OBJECTIVES, self.objective, "objective"),
-            noise=self._noise(plan),
+            objective=conditional if scales else one_of(OBJECTIVES, self.objective, "objective"),
+            noise=1.0 if scales else self._noise(plan),
             spacings=plan.spacings,
             noise_least=plan.noise_least,
             encoder=kind.encoder(),
             refer=kind.refer,
             keeps=int(self.keep_rows),
-            length=length if kind.name == "table" else partial(fixed_length, plan.steps),
+            places=kernel_places if scales else few_places,
+            length=self._length(kind, plan),
             epochs=None if self.epochs is None else int(self.epochs),
             batch_size=int(self.batch_size or plan.batch_size),
             learning_rate=float(self.learning_rate or plan.learning_rate),
@@ -223,13 +247,44 @@ class EnergyDetector(Detector):
             seed=seed,
         )
 
+    def _length(self, kind: Kind, plan: Plan) -> Callable[[int, int, int], int]:
+        if kind.name != "table":
+            return partial(fixed_length, plan.steps)
+        return multiscale_length if self.nets_ else length
+
+    def _is_multiscale(self) -> bool:
+        """Whether a table's model is the multi-scale energy: not with another objective or model, nor where
+        it is the paper's.
+        """
+        paper = not isinstance(self.noise, str) and self.prior == "centre" and self.members == 1
+        return self.model is None and self.objective == "denoising" and not paper
+
+    def _check_ensemble(self, kind: KindName) -> None:
+        """Refuse a prior or members that the model has none of."""
+        one_of(dict.fromkeys(("auto", *PRIORS)), self.prior, "prior")
+        told = {"prior": self.prior not in ("auto", "centre"), "members": self.members not in ("auto", 1)}
+        if kind == "table" and self._is_multiscale():
+            return
+        if wrong := [name for name, is_told in told.items() if is_told]:
+            raise ValueError(
+                f"{wrong[0]}={getattr(self, wrong[0])!r} is for tables, with objective='denoising' and "
+                "upland's own model: leave it 'auto'"
+            )
+
     def _noise(self, plan: Plan) -> float | Literal["auto", "bin"]:
         return plan.noise if isinstance(self.noise, str) else float(self.noise)
 
     def _settle(self, rows: NormalRows) -> None:
-        """Choose the frame by the length of what is trained on; what an earlier fit chose goes."""
-        for name in ("frame_", "window_", "smoothing_"):
+        """Choose the model of a table, and the frame by the length of what is trained on; what an earlier fit
+        chose goes.
+        """
+        for name in ("frame_", "window_", "smoothing_", "nets_"):
             self.__dict__.pop(name, None)
+        name = "sequence" if isinstance(rows, SequenceRows) else "image" if isinstance(rows, ImageRows) else "table"
+        self._check_ensemble(name)
+        folds = self.calibration == "cross" or (self.calibration == "auto" and rows.n_rows < SPLIT_FROM)
+        nets = (1 if folds else NETS) if isinstance(self.members, str) else int(self.members)
+        self.nets_ = nets if name == "table" and self._is_multiscale() else 0
         if isinstance(rows, SequenceRows):
             self.frame_ = rows.frame() if isinstance(self.frame, str) else int(self.frame)
             self.window_ = rows.window_
@@ -249,8 +304,20 @@ class EnergyDetector(Detector):
             return self._convolutional(encoder, generator)
         if encoder.kind == "sequence":
             return self._recurrent(encoder, generator)
+        if self.nets_:
+            return self._multiscale(encoder, generator)
         hidden = (64, 64, 64) if isinstance(self.hidden, str) else tuple(self.hidden)
         return DenseEnergy(encoder.width, hidden, generator)
+
+    def _multiscale(self, encoder: Encoder, generator: torch.Generator | None) -> MultiscaleEnergy:
+        return MultiscaleEnergy(
+            encoder.width,
+            (128, 128) if isinstance(self.hidden, str) else tuple(self.hidden),
+            self.nets_,
+            SCALES if isinstance(self.noise, str) else (float(self.noise),),
+            "kernel" if self.prior == "auto" else self.prior,
+            generator,
+        )
 
     def _convolutional(self, encoder: Encoder, generator: torch.Generator | None) -> ConvolutionalEnergy:
         small = math.prod(encoder.shape) <= SMALL_IMAGE

@@ -249,7 +249,8 @@ def _of_rows(detector: Detector, X: Any) -> Explanation:
     shares, reached = [], []
     for member in detector.members_:
         rows = torch.from_numpy(member.encoder.transform(X))
-        mine, there = parts_of_rows(member, rows, encoder.slots, encoder.n_columns)
+        by = detector.judged_by("row")
+        mine, there = parts_of_rows(member, rows, encoder.slots, encoder.n_columns, by)
         shares.append(mine)
         reached.append(there)
     names = encoder.column_names

@@ -41,10 +41,10 @@ PASSES, STEPS_USUAL = 60, 1_500
 PASSES_OF_MANY, STEPS_MOST = 7, 10_000
 STEPS_LEAST, STEPS_LEAST_PER_RATIO = 300, 40
 LOOKS = 20
-PLACING_ROWS = 2_000  # rows that a model may start from
 SPACING_ROWS = 2_000  # rows whose nearest neighbours set the noise
 NOISE_MOST = 1.0
 PIECE = 65_536  # rows of a piece of a streamed file
+SETTLE_LEAST, SETTLE_MOST = 16, 4_096  # held-out rows, below which training rows tell what is usual
 STANDARD_LEAST = 32  # rows that training has not had, below which statistics learn from those it has
 KEPT_NUMBERS, KEPT_LEAST = 1 << 22, 256  # encoded numbers that are kept with a model; rows, however wide
 
@@ -94,6 +94,7 @@ class Recipe:
         refer: `(member, rows, numbers of those seen) -> references`.
         length: `(training rows, encoded dimensions, steps of a pass) -> steps` where no epochs are told.
         keeps: rows of each sort, at most, that a member keeps for groups and for its criterion.
+        places: training rows that a model may start from, by its encoded dimensions.
         epochs: passes over the training rows; None chooses by their number.
         batch_size: rows of a step at most.
         learning_rate: of Adam.
@@ -111,6 +112,7 @@ class Recipe:
     refer: Callable[[Member, Any, Indices], References]
     length: Callable[[int, int, int], int]
     keeps: int
+    places: Callable[[int], int]
     epochs: int | None
     batch_size: int
     learning_rate: float
@@ -274,7 +276,9 @@ def fit_member(
         batches = _streamed(source, encoder, skip, batch, recipe.generator(number, 3))
     checking = validation if validation.size else training_rows
     model = recipe.build(encoder, weights).to(recipe.device)
-    model.place(_some(source, encoder, training_rows, recipe.generator(number, 6)).to(recipe.device), weights)
+    most = recipe.places(encoder.width)
+    start_from = _some(source, encoder, training_rows, most, recipe.generator(number, 6))
+    model.place(start_from.to(recipe.device), weights)
     sigma = _sigma(source, encoder, model, training_rows, recipe, number)
     start = {name: value.detach().clone() for name, value in model.named_parameters()}
     training = Training(
@@ -287,6 +291,7 @@ def fit_member(
     held = torch.from_numpy(encoder.transform(source.take(checking)))
     history = training.run(batches, held, after_look=after_look, progress=progress)
     _warn_if_unmoved(model, start, history)
+    model.settle((held if validation.size >= SETTLE_LEAST else start_from)[:SETTLE_MOST].to(recipe.device))
     fresh = validation if validation.size >= STANDARD_LEAST else seen
     standard = kept_rows(encoder, source, fresh, recipe.keeps, recipe.generator(number, 8))
     known = kept_rows(encoder, source, training_rows, recipe.keeps, recipe.generator(number, 9))
@@ -304,9 +309,11 @@ def _validation_rows(seen: Indices, generator: np.random.Generator) -> Indices:
     return np.sort(generator.choice(seen, size, replace=False))
 
 
-def _some(source: NormalRows, encoder: Encoder, rows: Indices, generator: np.random.Generator) -> Tensor:
+def _some(
+    source: NormalRows, encoder: Encoder, rows: Indices, most: int, generator: np.random.Generator
+) -> Tensor:
     """Some training rows, encoded."""
-    some = generator.choice(rows, min(rows.size, PLACING_ROWS), replace=False)
+    some = generator.choice(rows, min(rows.size, most), replace=False)
     return torch.from_numpy(encoder.transform(source.take(np.sort(some))))
 
 

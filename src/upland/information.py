@@ -11,6 +11,24 @@ from upland.arguments import plain_argument
 from upland.calibration import GUARANTEES, OF_STEPS, Calibration
 from upland.fitting import Member
 from upland.kinds import Unit
+from upland.models.base import NoiseConditional
+from upland.models.multiscale import MultiscaleEnergy
+
+
+def _noise(member: Member) -> float | list[float]:
+    """Sigma, or all the scales that score."""
+    model = member.model
+    return list(model.scales) if isinstance(model, NoiseConditional) else member.sigma
+
+
+def _prior(member: Member) -> dict[str, Any]:
+    """What a multi-scale energy stands on, and how many training rows of each member that keeps."""
+    model = member.model
+    if not isinstance(model, MultiscaleEnergy) or model.kernel is None:
+        return {"kind": "centre", "training_rows": 0}
+    if model.kernel.clusters:
+        return {"kind": "mixture", "training_rows": 0, "clusters": len(model.kernel.centres)}
+    return {"kind": "kernel", "training_rows": len(model.kernel.centres)}
 
 
 def told(
@@ -41,7 +59,8 @@ def told(
             for name, value in arguments.items()
             if name not in ("model", "device", "progress")
         },
-        "noise": [member.sigma for member in members],
+        "noise": [_noise(member) for member in members],
+        "prior": _prior(members[0]),
         "kept_rows": {
             "to_learn_from": 0 if members[0].standard is None else len(members[0].standard),
             "to_compare_with": 0 if members[0].reserve is None else len(members[0].reserve),

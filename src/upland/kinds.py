@@ -31,6 +31,7 @@ from upland.data.sequences import is_sequence_input
 from upland.data.sources import open_source
 from upland.data.tables import TableEncoder
 from upland.fitting import Member, References
+from upland.models.base import EnergyModel, NoiseConditional
 
 PIXELS_AT_ONCE = 1 << 23  # pixel values of a piece of new images
 
@@ -247,6 +248,12 @@ def plain_judge(criterion: Criterion) -> Judge:
     return judge
 
 
+def _combined(model: EnergyModel, x: Tensor, sigma: float) -> Tensor:
+    assert isinstance(model, NoiseConditional)
+    return model.combined(x)
+
+
+COMBINED = plain_judge(_combined)
 RECONSTRUCTION, ENERGY = (plain_judge(CRITERIA[name]) for name in ("reconstruction", "energy"))
 
 

@@ -31,7 +31,7 @@ from upland.models.flow import table_flow
 from upland.models.glow import Glow
 from upland.models.vae import convolutional_vae, dense_vae
 from upland.objectives import LIKELIHOODS
-from upland.plans import Plan, fixed_length, likelihood_length
+from upland.plans import Plan, few_places, fixed_length, likelihood_length
 
 FLOW_PLANS = {
     "table": Plan(0, 128, 3e-3, "auto", 0.5, 0.05),
@@ -100,6 +100,7 @@ class LatentDetector(Detector):
             encoder=kind.encoder(),
             refer=kind.refer,
             keeps=int(self.keep_rows),
+            places=few_places,
             length=partial(fixed_length, plan.steps) if plan.steps else self._table_length,
             epochs=None if self.epochs is None else int(self.epochs),
             batch_size=int(self.batch_size or plan.batch_size),

@@ -12,6 +12,10 @@ grad E(x) and the score s(x) = -grad E(x) / sigma^2, so that E / sigma^2 is in n
   noise on x: for N(mu, S) it is minimal at N(mu, S). It wants a density, hence continuous columns; sigma is
   then only the finest scale that the prior term 1/2 |x - b'|^2 can express.
 
+* Conditional: denoising at every scale between two, sigma^2-weighted, so that scales count alike (Song and
+  Ermon 2019; Karras et al. 2022): (1 + sigma^2) / sigma^2 is what makes the error of the best constant or
+  identity denoiser about one at any scale.
+
 A model whose Z is known needs no score: it is fitted by its likelihood, in nats.
 
 * Likelihood: E -log p(x + eps), eps ~ N(0, sigma^2 I), fits the same smoothed density q_sigma as denoising
@@ -27,12 +31,13 @@ The noise must bridge the gaps between neighbours and no more, as a kernel's ban
 `neighbour_spacing` measures them on the training rows alone.
 """
 
+import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from upland.models.base import EnergyModel, Variational
+from upland.models.base import EnergyModel, NoiseConditional, Variational
 
 Objective = Callable[[EnergyModel, Tensor, float, torch.Generator], Tensor]
 
@@ -92,6 +97,20 @@ def evidence(model: EnergyModel, x: Tensor, sigma: float, generator: torch.Gener
     noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
     draws = torch.randn((1, x.shape[0], model.latent), generator=generator, device=x.device, dtype=x.dtype)
     return model.bound(x + sigma * noise, draws).mean()
+
+
+def conditional(model: EnergyModel, x: Tensor, sigma: float, generator: torch.Generator) -> Tensor:
+    """Denoising at scales drawn evenly in log sigma, weighted by (1 + sigma^2) / sigma^2, for each member of
+    a noise-conditional energy: `x (N, D)` -> scalar, the sum over the members; `sigma` is not used.
+    """
+    assert isinstance(model, NoiseConditional)
+    shape = (model.members, *x.shape)
+    first, last = math.log(model.scales[0]), math.log(model.scales[-1])
+    even = torch.rand((*shape[:2], 1), generator=generator, device=x.device, dtype=x.dtype)
+    scale = torch.exp(first + (last - first) * even)
+    noise = torch.randn(shape, generator=generator, device=x.device, dtype=x.dtype)
+    residual = (x - model.denoise(x + scale * noise, scale)) * ((1 + scale.square()).sqrt() / scale)
+    return residual.square().sum(-1).mean(1).sum()
 
 
 OBJECTIVES: dict[str, Objective] = {"denoising": denoising, "sliced": sliced}

@@ -38,7 +38,7 @@ ENCODERS: dict[str, type[Encoder]] = {
     "sequence": SequenceEncoder,
     "image": ImageEncoder,
 }
-_SETTLED = ("frame_", "window_", "smoothing_")
+_SETTLED = ("frame_", "window_", "smoothing_", "nets_")
 _TUPLES = ("hidden", "categorical", "ignore", "filters", "size")
 
 
@@ -162,6 +162,8 @@ def load(path: str | Path, model: nn.Module | None = None) -> Detector:
     arguments: dict[str, Any] = {
         k: tuple(v) if k in _TUPLES and isinstance(v, list) else v for k, v in manifest["arguments"].items()
     }
+    if name == EnergyDetector.__name__ and "members" not in arguments:
+        arguments |= _of_one_scale(manifest)
     if unknown := sorted(arguments.keys() - DETECTORS[name]().get_params()):
         raise TensorFileError(
             Path(path),
@@ -183,6 +185,13 @@ def load(path: str | Path, model: nn.Module | None = None) -> Detector:
         manifest["rows"],
     )
     return detector
+
+
+def _of_one_scale(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What the arguments of a file from before the multi-scale energy stand for."""
+    if manifest["data"] != "table" or manifest["own_module"]:
+        return {}
+    return {"noise": manifest["members"][0]["sigma"], "prior": "centre", "members": 1}
 
 
 def _calibration(tensors: Mapping[str, Any], unit: str) -> Calibration:

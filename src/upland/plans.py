@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
+PLACING_ROWS = 2_000
+KERNEL_ROWS_LEAST, KERNEL_ROWS, KERNEL_ROWS_MOST = 256, 4_096, 20_000
+KERNEL_NUMBERS, KERNEL_NUMBERS_MOST = 1 << 18, 1 << 22
+
 
 class Plan(NamedTuple):
     """How long and how fast a kind of data is trained on where the user does not say.
@@ -28,6 +32,35 @@ class Plan(NamedTuple):
 def fixed_length(steps: int, rows: int, width: int, a_pass: int) -> int:
     """So many steps, whatever the rows."""
     return steps
+
+
+def few_places(width: int) -> int:
+    """Training rows that a model may start from."""
+    return PLACING_ROWS
+
+
+def kernel_places(width: int) -> int:
+    """Training rows that a kernel prior may stand on: as many as make a quarter of a million numbers, within
+    4,096 to 20,000, and of very wide rows fewer.
+
+    Args:
+        width: encoded dimensions.
+    """
+    most = max(KERNEL_ROWS, min(KERNEL_NUMBERS // width, KERNEL_ROWS_MOST))
+    return max(KERNEL_ROWS_LEAST, min(most, KERNEL_NUMBERS_MOST // width))
+
+
+def multiscale_length(rows: int, width: int, a_pass: int) -> int:
+    """Steps of the training of a multi-scale energy: three a row, within 300 to 2,000; for many rows seven
+    passes within 10,000, and in any case one pass.
+
+    Args:
+        rows: training rows.
+        width: encoded dimensions.
+        a_pass: steps of a pass.
+    """
+    usual = min(max(3 * rows, 300), 2_000)
+    return max(a_pass, usual, min(7 * a_pass, 10_000))
 
 
 def likelihood_length(rows: int, width: int, a_pass: int) -> int:

@@ -19,7 +19,7 @@ Family = Literal["energy", "flow", "vae"]
 
 CRITERIA: dict[Family, dict[Kind, tuple[str, ...]]] = {
     "energy": {
-        "table": ("reconstruction", "energy"),
+        "table": ("combined", "reconstruction", "energy"),
         "image": ("reconstruction", "energy"),
         "sequence": ("reconstruction", "energy", "score_test", "worst_channel"),
     },

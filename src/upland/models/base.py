@@ -44,6 +44,11 @@ class EnergyModel(nn.Module, ABC):
     def place(self, x: Tensor, generator: torch.Generator | None = None) -> None:
         """Set what should start on data, from some encoded training rows `(N, ...)`; nothing by default."""
 
+    def settle(self, x: Tensor) -> None:
+        """Learn what is usual, after training, from normal rows `(N, ...)` that it has not been trained on
+        where there are enough; nothing by default.
+        """
+
     def reconstruct(self, x: Tensor) -> Tensor:
         """The regularised auto-encoder f(x) = x - grad E(x): `(N, ...) -> (N, ...)`, differentiable in the
         weights.
@@ -86,6 +91,33 @@ class Latent(ABC):
     @abstractmethod
     def latents(self, x: Tensor) -> list[Level]:
         """The latents of each level, the one split off first (the finest) first: `(N, ...)`."""
+
+
+class NoiseConditional(EnergyModel):
+    """An ensemble of energies to which the scale of the noise is an input: abstract.
+
+    Args:
+        scales: that score, ascending; training draws between the first and the last.
+        members: of the ensemble, M.
+    """
+
+    def __init__(self, scales: tuple[float, ...], members: int) -> None:
+        super().__init__()
+        self.scales, self.members = scales, members
+
+    @abstractmethod
+    def denoise(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """Each member's x - grad E(x, sigma), E in units of sigma^2 nats: `(M, B, D)`, `(M, B, 1)` ->
+        `(M, B, D)`.
+        """
+
+    @abstractmethod
+    def combined(self, x: Tensor) -> Tensor:
+        """The anomaly over all scales, in standard deviations of normal rows: `(N, D) -> (N,)`."""
+
+    @abstractmethod
+    def shares(self, x: Tensor) -> Tensor:
+        """What each input adds to `combined`: `(N, D) -> (N, D)`."""
 
 
 class Variational(EnergyModel, Latent):

@@ -1,0 +1,222 @@
+r"""Kernel and mixture priors: the energy of a density that stands on training rows.
+
+With centres c_i, weights w_i and a bandwidth s, seen in a view phi (`upland.models.views`),
+
+    E(x) = -s^2 log mean_C exp(-m_C(x) / (2 s^2)),   m_C(x) = min over i in chunk C of
+                                                     |phi(x) - phi(c_i)|^2 - 2 s^2 log(w_i / max w),
+
+in units of s^2 nats, never negative. With every centre a chunk of its own this is the kernel density estimate
+(Parzen 1962): the optimum of denoising score matching on the rows at hand (Vincent 2011), hence what a net
+must not forget. Of a chunk of centres in random order only the nearest counts, which changes little where s
+is the distance between neighbours, and saves all exponentials but a few.
+
+* kernel: the centres are training rows, some thousands at most, all of one weight: the rows stay in the model.
+* mixture: the centres are the means of a few clusters (Lloyd 1957), the bandwidth their inner spread: no row
+  stays, though a cluster of one row is that row.
+
+The energy is a sum over views. Its gradient is explicit: with the soft shares r_C of the chunks' nearest
+centres, grad E = phi'(x) (phi(x) - sum_C r_C phi(c_C)).
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from upland.models.views import Ranks, bent
+
+WIDE, NARROW = 4.0, 1.0
+"""Knees of the view that keeps far values far, and of the one that draws them in."""
+
+VIEWS = 3
+CHUNK = 64
+AT_ONCE = 1_024  # centres
+SOME = 2_000  # rows that spacing and spread are measured on
+SPACINGS = 1.0
+LEAST_SPACING = 0.02
+CLUSTERS, ROUNDS = 64, 20
+LEAST_SPREAD = 0.02
+
+
+class Near(NamedTuple):
+    """What a view says of some rows.
+
+    Args:
+        energy: `(N,)`, in units of s^2 nats.
+        pull: `(N, D)` phi(x) less the soft mean of the nearest centres.
+        slope: `(N, D)` of the view.
+        squares: `(N, D)` soft mean of the squared differences from the nearest centres.
+    """
+
+    energy: Tensor
+    pull: Tensor
+    slope: Tensor
+    squares: Tensor
+
+
+class Kernel(nn.Module):
+    """The energy of a kernel density, or of a mixture of clusters, over three views of the rows.
+
+    Args:
+        width: number of inputs, D.
+        clusters: number of clusters; 0 stands for a kernel on every row.
+    """
+
+    centres: Tensor
+    penalties: Tensor
+    bandwidths: Tensor
+    spreads: Tensor
+    seen: Tensor
+    offsets: Tensor
+
+    def __init__(self, width: int, clusters: int = 0) -> None:
+        super().__init__()
+        self.clusters = clusters
+        self.ranks = Ranks(width)
+        self.register_buffer("centres", torch.zeros(1, width))
+        self.register_buffer("penalties", torch.zeros(1))
+        self.register_buffer("bandwidths", torch.ones(VIEWS))
+        self.register_buffer("spreads", torch.ones(VIEWS))
+        self.register_buffer("seen", torch.zeros(VIEWS, 1, width), persistent=False)
+        self.register_buffer("offsets", torch.zeros(VIEWS, 1), persistent=False)
+        self._look()
+
+    def place(self, x: Tensor, generator: torch.Generator | None = None) -> None:
+        """Stand on training rows `x (N, D)`."""
+        order = torch.randperm(len(x), generator=generator).to(x.device)
+        x = x[order]
+        self.ranks.fit(x)
+        owner = None
+        if self.clusters:
+            self.centres, owner, share = _clusters(x, min(self.clusters, len(x)))
+            self.penalties = -2 * (share / share.max()).log()
+        else:
+            self.centres, self.penalties = x, x.new_zeros(len(x))
+        some = x[:SOME]
+        bandwidths = []
+        for view in range(VIEWS):
+            rows = self.view(some, view)[0]
+            if owner is None:
+                bandwidths.append(SPACINGS * _spacing(rows))
+            else:
+                away = rows - self.view(self.centres, view)[0][owner[:SOME]]
+                bandwidths.append(max(float(away.square().mean().sqrt()), SPACINGS * _spacing(rows)))
+        self.bandwidths = x.new_tensor(bandwidths)
+        self._look()
+        roots = torch.stack([(2 * part).sqrt() for part in self._energies(some, alone=not self.clusters)])
+        least = LEAST_SPREAD * self.bandwidths.double() * math.sqrt(x.shape[1])
+        spread = roots.std(1, correction=0) if len(some) > 1 else torch.zeros_like(least)
+        self.spreads = torch.maximum(spread, least).to(x.dtype)
+
+    def view(self, x: Tensor, number: int) -> tuple[Tensor, Tensor]:
+        """A view of rows and its slopes: `x (N, D)` -> `(N, D)` twice."""
+        if number == VIEWS - 1:
+            ranked: tuple[Tensor, Tensor] = self.ranks(x)
+            return ranked
+        return bent(x, (WIDE, NARROW)[number])
+
+    def energies(self, x: Tensor) -> list[Tensor]:
+        """The energy in each view, in units of its s^2 nats: `x (N, D)` -> `(N,)`, float64."""
+        return self._energies(x, alone=False)
+
+    def roots(self, x: Tensor) -> Tensor:
+        """Distances sqrt(2 E) in standard deviations of those of training rows: `x (N, D)` -> `(V, N)`."""
+        found = torch.stack([(2 * part).sqrt() for part in self.energies(x)])
+        return found / self.spreads.double()[:, None]
+
+    def near(self, x: Tensor, number: int) -> Near:
+        """Energy, gradient and differences in one view: `x (N, D)`."""
+        rows, slope = self.view(x, number)
+        scale = 2 * self.bandwidths[number] ** 2
+        gaps, at = torch.cat(list(self._gaps(rows, number)), 1).min(2)
+        gaps = (gaps + rows.square().sum(1, keepdim=True)).clamp(min=0)
+        share = torch.softmax(-gaps / scale, 1)
+        starts = CHUNK * torch.arange(gaps.shape[1], device=x.device)
+        chosen = self.seen[number][at + starts]
+        away = rows[:, None] - chosen
+        pull = (share[:, :, None] * away).sum(1)
+        squares = (share[:, :, None] * away.square()).sum(1)
+        return Near(self._soft(gaps, number), pull, slope, squares)
+
+    def _look(self) -> None:
+        """Compute what depends on the centres alone: their views, and |c|^2 with the weights."""
+        kept = self.centres
+        lacking = (-len(kept)) % CHUNK
+        self.seen = torch.stack([self.view(kept, number)[0] for number in range(VIEWS)])
+        offsets = self.seen.square().sum(2) + self.penalties * self.bandwidths[:, None] ** 2
+        self.offsets = nn.functional.pad(offsets, (0, lacking), value=math.inf)
+        self.seen = nn.functional.pad(self.seen, (0, 0, 0, lacking))
+
+    def _gaps(self, rows: Tensor, number: int) -> Iterator[Tensor]:
+        """|c|^2 - 2 x.c of the centres, in their chunks: `rows (N, D)` -> parts `(N, C, CHUNK)`, small enough
+        for the processor's cache.
+        """
+        parts = zip(self.offsets[number].split(AT_ONCE), self.seen[number].split(AT_ONCE), strict=True)
+        for offsets, centres in parts:
+            yield torch.addmm(offsets, rows, centres.T, alpha=-2).view(len(rows), -1, CHUNK)
+
+    def _energies(self, x: Tensor, alone: bool) -> list[Tensor]:
+        """The energies; `alone` are those of the first centres without themselves."""
+        found = []
+        for number in range(VIEWS):
+            rows = self.view(x, number)[0]
+            if alone and len(x) > 1:
+                gaps = torch.cat(list(self._gaps(rows, number)), 1)
+                gaps.view(len(x), -1).fill_diagonal_(math.inf)
+                nearest = gaps.amin(2)
+            else:
+                nearest = torch.cat([part.amin(2) for part in self._gaps(rows, number)], 1)
+            least = nearest + rows.square().sum(1, keepdim=True)
+            found.append(self._soft(least.clamp(min=0), number))
+        return found
+
+    def _soft(self, gaps: Tensor, number: int) -> Tensor:
+        """-s^2 log mean exp(-m / 2 s^2) over the chunks: `(N, C)` -> `(N,)`, float64."""
+        scale = 2 * self.bandwidths[number] ** 2
+        least = gaps.amin(1, keepdim=True)
+        mass = torch.exp((least - gaps) / scale).mean(1)
+        soft: Tensor = 0.5 * (least[:, 0].double() - scale.double() * mass.double().log())
+        return soft
+
+    def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *rest: Any) -> None:
+        """Take the sizes that the file has, and compute the views again."""
+        for module, inner in ((self, prefix), (self.ranks, prefix + "ranks.")):
+            for name, buffer in list(module._buffers.items()):
+                stored = state.get(inner + name)
+                if buffer is not None and stored is not None and stored.shape != buffer.shape:
+                    setattr(module, name, buffer.new_zeros(stored.shape))
+        super()._load_from_state_dict(state, prefix, *rest)
+        for name, buffer in list(self.ranks._buffers.items()):
+            stored = state.get(f"{prefix}ranks.{name}")
+            if buffer is not None and stored is not None:
+                buffer.copy_(stored)
+        self._look()
+
+
+def _spacing(x: Tensor) -> float:
+    """The median distance per dimension from a row to the nearest other one: `x (N, D)`; copies count
+    once.
+    """
+    rows = torch.unique(x, dim=0)
+    if len(rows) < 2:
+        return LEAST_SPACING
+    gaps = torch.cdist(rows, rows).fill_diagonal_(math.inf).amin(1)
+    return max(float(gaps.median()) / math.sqrt(x.shape[1]), LEAST_SPACING)
+
+
+def _clusters(x: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Means of clusters, each row's cluster, and their shares: `x (N, D)` -> `(K, D)`, `(N,)`, `(K,)`."""
+    centres = x[:count].clone()
+    for _ in range(ROUNDS):
+        owner = torch.cdist(x, centres).argmin(1)
+        sums = torch.zeros_like(centres).index_add_(0, owner, x)
+        counts = torch.bincount(owner, minlength=count)
+        there = counts > 0
+        centres[there] = sums[there] / counts[there, None]
+    owner = torch.cdist(x, centres).argmin(1)
+    counts = torch.bincount(owner, minlength=count)
+    kept = counts > 0
+    number = kept.cumsum(0) - 1
+    return centres[kept], number[owner], (counts[kept] / len(x)).to(x.dtype)

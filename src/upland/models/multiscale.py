@@ -1,0 +1,238 @@
+r"""The energy at every scale of noise: an ensemble of deep structured energies that share no weights.
+
+A DSEBM (Zhai et al. 2016) learns the density of its rows smoothed by one noise. Here the scale is an input
+(noise-conditional score networks, Song and Ermon 2019; as a scalar energy MULDE, Micorek et al. 2024). Of
+member m, in units of sigma^2 nats,
+
+    E_m(x, sigma) = sigma^2 |x - b'|^2 / (2 (1 + sigma^2)) - sigma sum_k v_k h_{L,k},
+    h_0 = x / sqrt(1 + sigma^2),   h_l = softplus(W_l' h_{l-1} + b_l + U_l' phi(sigma)),
+
+phi(sigma) being log sigma and some waves of it. The first term is the paper's, smoothed: that of a centre
+with unit variance, which encoded columns have. The v_k, absent from the paper, let a unit raise the energy
+as well as lower it. The gradient is again a decoder with the encoder's own weights,
+
+    f_m(x, sigma) = x - grad E_m = (x + sigma^2 b') / (1 + sigma^2) + sigma / sqrt(1 + sigma^2) W_1 u_1,
+    u_L = v sigmoid(a_L),   u_{l-1} = sigmoid(a_{l-1}) (W_l u_l),
+
+so that one backward pass trains it. All members go through one batched product.
+
+**The energy of the whole** is the mean over members and scales, and, with a kernel or mixture prior
+(`upland.models.kernels`), the mean of that and of the prior's over its views: a product of experts.
+
+**The combined score** is made of distances, each in standard deviations of normal rows:
+
+    A(x) = (1 - w) mean_k root_k(x) / s_k + w mean_v sqrt(2 E_v(x)) / s_v,   root_k = mean_m |x - f_m(x, sigma_k)|.
+
+For a Gaussian with variances l_i the residual at scale sigma is sum_i z_i^2 l_i (sigma^2 / (l_i + sigma^2))^2:
+a band-pass that looks at directions of variance near sigma^2, where the energy, sum_i z_i^2 sigma^2 /
+(2 (l_i + sigma^2)), counts every direction wider than that in full. So residuals of several scales tell apart
+what one energy adds up; that is why a plain energy lags behind.
+"""
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from upland.models.base import NoiseConditional
+from upland.models.kernels import CLUSTERS, VIEWS, Kernel
+from upland.models.nets import LEAST_COLUMNS
+
+Prior = Literal["kernel", "mixture", "centre"]
+PRIORS = ("kernel", "mixture", "centre")
+
+SCALES = (0.05, 0.117, 0.274, 0.641, 1.5)
+"""Noise scales that score, in standard deviations of a column; training draws between the ends."""
+
+WAVES = 4
+KERNEL_SHARE = 0.6
+LEAST_SPREAD = 0.02
+
+
+class MultiscaleEnergy(NoiseConditional):
+    """An ensemble of dense energies of tables at several noise scales, on a pluggable prior.
+
+    Args:
+        width: number of inputs, D.
+        hidden: units of each layer; its length is the depth L.
+        members: number of nets, M.
+        scales: noise scales, K of them, ascending.
+        prior: "kernel" stands on training rows, "mixture" on means of clusters of them, "centre" is the
+            paper's b' alone.
+        generator: source of the initial weights; None draws from torch's own.
+
+    Example:
+        >>> import torch
+        >>> model = MultiscaleEnergy(3, (16, 16), generator=torch.Generator().manual_seed(0))
+        >>> model.energy(torch.zeros(5, 3)).shape
+        torch.Size([5])
+    """
+
+    usual: Tensor
+
+    def __init__(
+        self,
+        width: int,
+        hidden: Sequence[int] = (128, 128),
+        members: int = 2,
+        scales: Sequence[float] = SCALES,
+        prior: Prior = "kernel",
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__(tuple(float(scale) for scale in scales), members)
+        sizes = [width, *hidden]
+        self.centre = nn.Parameter(torch.zeros(members, 1, width))
+        self.weights = nn.ParameterList(torch.empty(members, i, o) for i, o in pairwise(sizes))
+        self.biases = nn.ParameterList(torch.zeros(members, 1, o) for o in sizes[1:])
+        self.bends = nn.ParameterList(
+            0.1 * torch.randn(members, WAVES, o, generator=generator) for o in sizes[1:]
+        )
+        for w in self.weights:
+            nn.init.uniform_(w, -1 / math.sqrt(w.shape[1]), 1 / math.sqrt(w.shape[1]), generator=generator)
+        signs = 1.0 - 2.0 * (torch.arange(sizes[-1]) % 2)
+        self.gains = nn.Parameter(signs.expand(members, 1, -1).clone())
+        self.register_buffer("usual", torch.ones(len(self.scales)))
+        self.kernel = None if prior == "centre" else Kernel(width, CLUSTERS if prior == "mixture" else 0)
+
+    # -- the energy, and its gradient ------------------------------------------------------------------------
+
+    def energy(self, x: Tensor) -> Tensor:
+        """Mean over members and scales, halved with the prior's mean: `(N, D) -> (N,)`, float64."""
+        total = torch.stack([self._energy(x, sigma) for sigma in self.scales]).mean(0)
+        if self.kernel is None:
+            return total
+        return 0.5 * (total + torch.stack(self.kernel.energies(x)).mean(0))
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """f(x) = x - grad E(x), the mean of the denoised rows: `(N, D) -> (N, D)`."""
+        whole = torch.stack([self.denoised(x, sigma).mean(0) for sigma in self.scales]).mean(0)
+        if self.kernel is None:
+            return whole
+        pulls = []
+        for view in range(VIEWS):
+            near = self.kernel.near(x, view)
+            pulls.append(near.slope * near.pull)
+        return 0.5 * (whole + x - torch.stack(pulls).mean(0))
+
+    def denoise(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """f_m(x, sigma) of each member: `(M, B, D)`, `(M, B, 1)` -> `(M, B, D)`."""
+        one = 1 + sigma.square()
+        h, waves, gates = x * one.rsqrt(), _waves(sigma), []
+        last = len(self.weights) - 1
+        for i, (w, b, bend) in enumerate(zip(self.weights, self.biases, self.bends, strict=True)):
+            a = torch.baddbmm(torch.baddbmm(b, waves, bend), h, w)
+            gates.append(torch.sigmoid(a))
+            h = functional.softplus(a) if i < last else a
+        u = gates.pop() * self.gains
+        for w in reversed(list(self.weights)[1:]):
+            u = gates.pop() * torch.bmm(u, w.transpose(1, 2))
+        u = torch.bmm(u, self.weights[0].transpose(1, 2))
+        return (x + sigma.square() * self.centre) / one + sigma * one.rsqrt() * u
+
+    def denoised(self, x: Tensor, sigma: float) -> Tensor:
+        """The same for one scale, whatever a row's place in the batch: `(N, D) -> (M, N, D)`."""
+        one = 1 + sigma**2
+        h, gates = (x / math.sqrt(one)).expand(self.members, -1, -1), []
+        last = len(self.weights) - 1
+        for i in range(last + 1):
+            a = self._layer(h, i, sigma)
+            gates.append(torch.sigmoid(a))
+            h = functional.softplus(a) if i < last else a
+        u = gates.pop() * self.gains
+        for w in reversed(list(self.weights)[1:]):
+            u = gates.pop() * _product(u, w)
+        u = _product(u, self.weights[0])
+        return torch.add((x + sigma**2 * self.centre) / one, u, alpha=sigma / math.sqrt(one))
+
+    def _energy(self, x: Tensor, sigma: float) -> Tensor:
+        """Mean over the members at one scale: `(N, D) -> (N,)`, float64."""
+        one = 1 + sigma**2
+        h = (x / math.sqrt(one)).expand(self.members, -1, -1)
+        for i in range(len(self.weights)):
+            h = functional.softplus(self._layer(h, i, sigma))
+        bowl = (x - self.centre).square().sum(-1, dtype=torch.float64) * (0.5 * sigma**2 / one)
+        return (bowl - sigma * (self.gains * h).sum(-1, dtype=torch.float64)).mean(0)
+
+    def _bias(self, layer: int, sigma: float) -> Tensor:
+        """What a layer adds at one scale: `(M, 1, O)`."""
+        bend = self.bends[layer]
+        waves = _waves(bend.new_full((self.members, 1, 1), sigma))
+        return torch.baddbmm(self.biases[layer], waves, bend)
+
+    def _layer(self, h: Tensor, layer: int, sigma: float) -> Tensor:
+        """A layer before its softplus; few units are padded, so that sums keep their order."""
+        w, b = self.weights[layer], self._bias(layer, sigma)
+        lacking = max(0, LEAST_COLUMNS - w.shape[2])
+        a = torch.baddbmm(functional.pad(b, (0, lacking)), h, functional.pad(w, (0, lacking)))
+        return a[..., : w.shape[2]]
+
+    # -- the combined score ----------------------------------------------------------------------------------
+
+    def place(self, x: Tensor, generator: torch.Generator | None = None) -> None:
+        """Stand the prior on training rows `(N, D)`."""
+        if self.kernel is not None:
+            self.kernel.place(x, generator)
+
+    def settle(self, x: Tensor) -> None:
+        """Learn how far normal rows `(N, D)` usually are, after training."""
+        with torch.no_grad():
+            roots = self._roots(x).mean(1)
+        least = LEAST_SPREAD * math.sqrt(x.shape[1]) * roots.new_tensor(self.scales)
+        spread = roots.std(1, correction=0) if len(x) > 1 else torch.zeros_like(least)
+        self.usual = torch.maximum(spread, least).to(self.usual)
+
+    def _roots(self, x: Tensor) -> Tensor:
+        """|x - f_m(x, sigma_k)|: `(N, D) -> (K, M, N)`, float64."""
+        away = [(x - self.denoised(x, sigma)).square().sum(-1, dtype=torch.float64) for sigma in self.scales]
+        return torch.stack(away).sqrt()
+
+    @property
+    def kernel_share(self) -> float:
+        """The prior's weight w in the combined score."""
+        return 0.0 if self.kernel is None else KERNEL_SHARE
+
+    def combined(self, x: Tensor) -> Tensor:
+        """The combined score, in standard deviations of normal rows: `(N, D) -> (N,)`, float64."""
+        nets = (self._roots(x).mean(1) / self.usual.double()[:, None]).mean(0)
+        if self.kernel is None:
+            return nets
+        return (1 - KERNEL_SHARE) * nets + KERNEL_SHARE * self.kernel.roots(x).mean(0)
+
+    def shares(self, x: Tensor) -> Tensor:
+        """What each input adds to the combined score: `(N, D) -> (N, D)`, float64, summing to it."""
+        total = torch.zeros(x.shape, dtype=torch.float64, device=x.device)
+        weight = (1 - self.kernel_share) / len(self.scales)
+        for sigma, usual in zip(self.scales, self.usual.double(), strict=True):
+            squares = (x - self.denoised(x, sigma)).double().square()
+            total += weight / usual * _split(squares, squares.sum(-1).sqrt()).mean(0)
+        if self.kernel is not None:
+            roots = self.kernel.roots(x)
+            for view in range(VIEWS):
+                squares = self.kernel.near(x, view).squares.double()
+                total += KERNEL_SHARE / VIEWS * _split(squares, roots[view])
+        return total
+
+
+def _waves(sigma: Tensor) -> Tensor:
+    """What the nets know of a scale: `(..., 1) -> (..., 4)`."""
+    log = sigma.log()
+    return torch.cat([log, log.sin(), log.cos(), (2 * log).sin()], -1)
+
+
+def _product(u: Tensor, w: Tensor) -> Tensor:
+    """`u @ w'` for each member; few columns are padded, so that sums keep their order."""
+    lacking = LEAST_COLUMNS - w.shape[1]
+    if lacking <= 0:
+        return torch.bmm(u, w.transpose(1, 2))
+    return torch.bmm(u, functional.pad(w, (0, 0, 0, lacking)).transpose(1, 2))[..., :-lacking]
+
+
+def _split(squares: Tensor, root: Tensor) -> Tensor:
+    """A root divided by the squares that it is of; evenly where they are all zero: `(..., D)`, `(...)`."""
+    whole = squares.sum(-1, keepdim=True)
+    even = torch.full_like(squares, 1 / squares.shape[-1])
+    return root[..., None] * torch.where(whole > 0, squares / whole.clamp(min=1e-300), even)

@@ -1,0 +1,95 @@
+r"""Monotone views of encoded columns: the same row seen with its tails cut short, drawn out, or by rank.
+
+Distances depend on how a column is scaled, and no scaling is right for every table: a column with a heavy
+tail is best compared after a logarithm, a far excursion of a compact one as it is, and a skewed one by the
+rank of its values. A view is an increasing function of each encoded column by itself, given with its slope,
+so that what is measured in a view has a gradient in x.
+
+The encoder's codes are z-scores, cut to a logarithm beyond two standard deviations (`upland.data.encodings`).
+`bent` undoes that and bends at another knee; `Ranks` maps a value to the normal score of its rank among
+training rows (van der Waerden scores), linear between knots, with slope one beyond the ends.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+CODES_KNEE = 2.0
+"""Where the encoder's codes begin to grow like a logarithm."""
+
+MOST = 60.0  # codes further out than that are not drawn out again, only followed
+KNOTS = 128
+
+
+def bent(x: Tensor, knee: float) -> tuple[Tensor, Tensor]:
+    """Codes as if the logarithm began at another knee: `x (N, D)` -> values and slopes `(N, D)`.
+
+    Args:
+        x: encoded rows.
+        knee: in standard deviations.
+    """
+    size = x.abs()
+    out = (size - CODES_KNEE).clamp(0.0, MOST)
+    grown = torch.expm1(out)
+    z = size.clamp(max=CODES_KNEE) + grown
+    beyond = (z - knee).clamp(min=0.0)
+    value = z.clamp(max=knee) + torch.log1p(beyond) + (size - CODES_KNEE - MOST).clamp(min=0.0)
+    slope = torch.where(size > CODES_KNEE + MOST, torch.ones_like(x), (1 + grown) / (1 + beyond))
+    return torch.copysign(value, x), slope
+
+
+class Ranks(nn.Module):
+    """Normal scores of the ranks of training values, of unit variance in each column.
+
+    Args:
+        width: number of columns, D.
+    """
+
+    knots: Tensor
+    heights: Tensor
+    slopes: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.register_buffer("knots", torch.zeros(width, 1))
+        self.register_buffer("heights", torch.zeros(width, 1))
+        self.register_buffer("slopes", torch.ones(width, 2))
+
+    def fit(self, x: Tensor) -> None:
+        """Learn the ranks of training rows: `x (N, D)`."""
+        columns = [_scores(column) for column in x.T]
+        most = max(len(knots) for knots, _ in columns)
+        knots = x.new_full((x.shape[1], most), math.inf)
+        heights, slopes = x.new_zeros(x.shape[1], most), x.new_ones(x.shape[1], most + 1)
+        for j, (places, values) in enumerate(columns):
+            n = len(places)
+            knots[j, :n], heights[j, :n] = places, values
+            slopes[j, 1:n] = values.diff() / places.diff()
+        self.knots, self.heights, self.slopes = knots, heights, slopes
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Values and slopes: `x (N, D)` -> `(N, D)` twice."""
+        at = torch.searchsorted(self.knots, x.detach().T.contiguous(), right=True)
+        slope = self.slopes.gather(1, at).T
+        base = (at - 1).clamp(min=0)
+        value = self.heights.gather(1, base).T + slope * (x - self.knots.gather(1, base).T)
+        return value, slope
+
+
+def _scores(column: Tensor) -> tuple[Tensor, Tensor]:
+    """Knots and the normal scores there, of one column `(N,)`."""
+    n = len(column)
+    values, counts = column.unique(return_counts=True)
+    middle = counts.cumsum(0).double() - 0.5 * counts
+    score = torch.special.ndtri((middle / n).clamp(0.5 / n, 1 - 0.5 / n))
+    share = counts.double() / n
+    mean = (share * score).sum()
+    spread = float((share * (score - mean).square()).sum().sqrt())
+    score = score / spread if spread > 1e-3 else score
+    if len(values) > KNOTS:
+        at = torch.linspace(0, n - 1, KNOTS, dtype=torch.float64, device=column.device)
+        kept = torch.searchsorted(counts.cumsum(0).double(), at, right=True).clamp(max=len(values) - 1)
+        kept = torch.cat([kept.new_zeros(1), kept, kept.new_full((1,), len(values) - 1)]).unique()
+        values, score = values[kept], score[kept]
+    return values, score.to(column.dtype)
