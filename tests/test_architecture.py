@@ -23,6 +23,7 @@ FLOORS = [
     ],
     [
         *("models.base", "models.nets", "models.energies", "models.recurrent"),
+        *("models.views", "models.kernels", "models.multiscale"),
         *("models.convolutional", "models.bijections", "models.splines", "models.couplings"),
         *("models.flow", "models.glow", "models.glowlevels", "models.vae", "models.threads", "adam"),
     ],

@@ -12,7 +12,7 @@ from normals import as_parquet, mixed, numbers, quick
 from upland.calibration import benjamini_hochberg
 
 KINDS = ["split", "cross"]
-CRITERIA = ["reconstruction", "energy"]
+CRITERIA = ["combined", "reconstruction", "energy"]
 
 
 @pytest.fixture(scope="module", params=[(k, c) for k in KINDS for c in CRITERIA], ids="-".join)

@@ -10,7 +10,18 @@ import numpy as np
 import torch
 from torch import nn
 
-WHOLE = ("patience", "smoothing", "batch_size", "epochs", "frame", "layers", "levels", "depth", "latent", "members")
+WHOLE = (
+    "patience",
+    "smoothing",
+    "batch_size",
+    "epochs",
+    "frame",
+    "layers",
+    "levels",
+    "depth",
+    "latent",
+    "members",
+)
 """Arguments that count something, where they are told."""
 
 

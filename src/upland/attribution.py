@@ -42,10 +42,10 @@ def parts_of_rows(
         criterion: what rows are judged by.
     """
     if criterion == "combined":
-        added, away = blocks_of(_combined, member.model, rows, member.sigma)
+        added, off = (part.numpy() for part in blocks_of(_combined, member.model, rows, member.sigma))
         shares = np.zeros((len(rows), count))
-        np.add.at(shares.T, slots, added.numpy().T)
-        return shares, rows.numpy() - away.numpy()
+        np.add.at(shares.T, slots, added.T)
+        return shares, rows.numpy() - off
     if not isinstance(member.model, LikelihoodModel):
         away = in_blocks(residual, member.model, rows, member.sigma).numpy()
         shares = np.zeros((len(rows), count))

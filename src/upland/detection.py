@@ -52,7 +52,7 @@ class Detector(OutlierContract, GroupContract):
     random_state: Any
     contamination: float | Literal["auto"]
     calibration: Literal["auto", "split", "cross"]
-    criterion: str
+    criterion: str | None
     kind: str
     time: Any
     id: Any

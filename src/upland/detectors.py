@@ -30,6 +30,8 @@ from upland.objectives import OBJECTIVES, conditional
 from upland.plans import Plan, few_places, fixed_length, kernel_places, multiscale_length
 from upland.sequencing import Series
 
+CriterionName = Literal["auto", "combined", "reconstruction", "energy", "score_test", "worst_channel"] | None
+
 NETS = 2
 """Nets of a table's ensemble where one member calibrates."""
 SMALL_IMAGE = 4_096
@@ -62,12 +64,13 @@ class EnergyDetector(Detector):
             cross calibration. `EnergyDetector(noise=0.5, prior="centre", members=1)` is the paper's model.
         objective: "denoising" or "sliced" score matching.
         criterion: "combined" (tables), the mean over scales of noise, and over views of the prior, of a row's
-            distance from where it is denoised to, in standard deviations of normal rows;
-            "reconstruction", |x - f(x)|^2; "energy", E / sigma^2 in nats; for sequences "score_test",
-            how far they pull the model's biases, and "worst_channel", the smoothed residual of the strangest
-            channel; "auto" or None is combined for tables, reconstruction for images and the paper's model, the score test for whole sequences and
-            the worst channel for steps. All but the score test are one-sided: what is calmer than normal,
-            as a sensor that is stuck, passes.
+            distance from where it is denoised to, in standard deviations of normal rows; "reconstruction",
+            |x - f(x)|^2; "energy", E / sigma^2 in nats (over several scales the mean of E, in sigma^2 nats);
+            for sequences "score_test", how far they pull the model's biases, and "worst_channel", the
+            smoothed residual of the strangest channel; "auto" or None is combined for tables, reconstruction
+            for images and the paper's model, the score test for whole sequences and the worst channel for
+            steps. All but the score test are one-sided: what is calmer than normal, as a sensor that is
+            stuck, passes.
         calibration: "split" holds out a fifth of the rows and gives exact p-values; "cross" fits five folds;
             "auto" splits from 500 rows.
         contamination: sets scikit-learn's `offset_`: "auto" from the calibration at alpha = 0.05, a number
@@ -131,7 +134,7 @@ class EnergyDetector(Detector):
         [False, True]
     """
 
-    nets_: int
+    nets_: int = 0
     frame_: int
     window_: int | None
     smoothing_: int
@@ -143,8 +146,7 @@ class EnergyDetector(Detector):
         prior: Literal["auto", "kernel", "mixture", "centre"] = "auto",
         members: int | Literal["auto"] = "auto",
         objective: Literal["denoising", "sliced"] = "denoising",
-        criterion: Literal["auto", "combined", "reconstruction", "energy", "score_test", "worst_channel"]
-        | None = "auto",
+        criterion: CriterionName = "auto",
         calibration: Literal["auto", "split", "cross"] = "auto",
         contamination: float | Literal["auto"] = "auto",
         epochs: int | None = None,
@@ -174,15 +176,13 @@ class EnergyDetector(Detector):
         progress: bool | Literal["auto"] = "auto",
         random_state: Any = None,
     ) -> None:
-        self.hidden = hidden
-        self.noise = noise
+        self.hidden, self.noise = hidden, noise
         self.prior, self.members = prior, members
         self.objective = objective
         self.criterion = criterion
         self.calibration = calibration
         self.contamination = contamination
-        self.epochs = epochs
-        self.batch_size = batch_size
+        self.epochs, self.batch_size = epochs, batch_size
         self.learning_rate = learning_rate
         self.patience = patience
         self.categorical, self.ignore = categorical, ignore
@@ -197,8 +197,7 @@ class EnergyDetector(Detector):
         self.size, self.mode = size, mode
         self.keep_rows = keep_rows
         self.model = model
-        self.device = device
-        self.progress = progress
+        self.device, self.progress = device, progress
         self.random_state = random_state
 
     def _kind(self, name: KindName) -> Kind:
@@ -227,7 +226,9 @@ class EnergyDetector(Detector):
         self._criterion(kind)
         check_numbers(self.get_params(deep=False))
         scales = kind.name == "table" and self.nets_ > 0
-        plan = PLANS["series" if kind.name == "sequence" and self.window_ else "scales" if scales else kind.name]
+        plan = PLANS[
+            "series" if kind.name == "sequence" and self.window_ else "scales" if scales else kind.name
+        ]
         return Recipe(
             build=self.build_model,
             objective=conditional if scales else one_of(OBJECTIVES, self.objective, "objective"),
@@ -278,9 +279,10 @@ class EnergyDetector(Detector):
         """Choose the model of a table, and the frame by the length of what is trained on; what an earlier fit
         chose goes.
         """
-        for name in ("frame_", "window_", "smoothing_", "nets_"):
-            self.__dict__.pop(name, None)
-        name = "sequence" if isinstance(rows, SequenceRows) else "image" if isinstance(rows, ImageRows) else "table"
+        for chosen in ("frame_", "window_", "smoothing_", "nets_"):
+            self.__dict__.pop(chosen, None)
+        images = isinstance(rows, ImageRows)
+        name: KindName = "sequence" if isinstance(rows, SequenceRows) else "image" if images else "table"
         self._check_ensemble(name)
         folds = self.calibration == "cross" or (self.calibration == "auto" and rows.n_rows < SPLIT_FROM)
         nets = (1 if folds else NETS) if isinstance(self.members, str) else int(self.members)

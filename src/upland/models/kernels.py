@@ -10,7 +10,7 @@ in units of s^2 nats, never negative. With every centre a chunk of its own this 
 must not forget. Of a chunk of centres in random order only the nearest counts, which changes little where s
 is the distance between neighbours, and saves all exponentials but a few.
 
-* kernel: the centres are training rows, some thousands at most, all of one weight: the rows stay in the model.
+* kernel: the centres are training rows, some thousands at most, of one weight: the rows stay in the model.
 * mixture: the centres are the means of a few clusters (Lloyd 1957), the bandwidth their inner spread: no row
   stays, though a cluster of one row is that row.
 
@@ -32,7 +32,7 @@ WIDE, NARROW = 4.0, 1.0
 
 VIEWS = 3
 CHUNK = 64
-AT_ONCE = 1_024  # centres
+AT_ONCE = 256  # centres
 SOME = 2_000  # rows that spacing and spread are measured on
 SPACINGS = 1.0
 LEAST_SPACING = 0.02
@@ -130,7 +130,8 @@ class Kernel(nn.Module):
         """Energy, gradient and differences in one view: `x (N, D)`."""
         rows, slope = self.view(x, number)
         scale = 2 * self.bandwidths[number] ** 2
-        gaps, at = torch.cat(list(self._gaps(rows, number)), 1).min(2)
+        least, places = torch.cat(list(self._gaps(rows, number))).min(1)
+        gaps, at = least.T, places.T
         gaps = (gaps + rows.square().sum(1, keepdim=True)).clamp(min=0)
         share = torch.softmax(-gaps / scale, 1)
         starts = CHUNK * torch.arange(gaps.shape[1], device=x.device)
@@ -150,12 +151,12 @@ class Kernel(nn.Module):
         self.seen = nn.functional.pad(self.seen, (0, 0, 0, lacking))
 
     def _gaps(self, rows: Tensor, number: int) -> Iterator[Tensor]:
-        """|c|^2 - 2 x.c of the centres, in their chunks: `rows (N, D)` -> parts `(N, C, CHUNK)`, small enough
+        """|c|^2 - 2 x.c of the centres, in their chunks: `rows (N, D)` -> parts `(C, CHUNK, N)`, small enough
         for the processor's cache.
         """
         parts = zip(self.offsets[number].split(AT_ONCE), self.seen[number].split(AT_ONCE), strict=True)
         for offsets, centres in parts:
-            yield torch.addmm(offsets, rows, centres.T, alpha=-2).view(len(rows), -1, CHUNK)
+            yield torch.addmm(offsets[:, None], centres, rows.T, alpha=-2).view(-1, CHUNK, len(rows))
 
     def _energies(self, x: Tensor, alone: bool) -> list[Tensor]:
         """The energies; `alone` are those of the first centres without themselves."""
@@ -163,12 +164,12 @@ class Kernel(nn.Module):
         for number in range(VIEWS):
             rows = self.view(x, number)[0]
             if alone and len(x) > 1:
-                gaps = torch.cat(list(self._gaps(rows, number)), 1)
-                gaps.view(len(x), -1).fill_diagonal_(math.inf)
-                nearest = gaps.amin(2)
+                gaps = torch.cat(list(self._gaps(rows, number)))
+                gaps.view(-1, len(x)).fill_diagonal_(math.inf)
+                nearest = gaps.amin(1)
             else:
-                nearest = torch.cat([part.amin(2) for part in self._gaps(rows, number)], 1)
-            least = nearest + rows.square().sum(1, keepdim=True)
+                nearest = torch.cat([part.amin(1) for part in self._gaps(rows, number)])
+            least = nearest.T + rows.square().sum(1, keepdim=True)
             found.append(self._soft(least.clamp(min=0), number))
         return found
 

@@ -21,12 +21,12 @@ so that one backward pass trains it. All members go through one batched product.
 
 **The combined score** is made of distances, each in standard deviations of normal rows:
 
-    A(x) = (1 - w) mean_k root_k(x) / s_k + w mean_v sqrt(2 E_v(x)) / s_v,   root_k = mean_m |x - f_m(x, sigma_k)|.
+    A(x) = (1 - w) mean_k r_k(x) / s_k + w mean_v sqrt(2 E_v(x)) / s_v,   r_k = mean_m |x - f_m(x, sigma_k)|.
 
-For a Gaussian with variances l_i the residual at scale sigma is sum_i z_i^2 l_i (sigma^2 / (l_i + sigma^2))^2:
-a band-pass that looks at directions of variance near sigma^2, where the energy, sum_i z_i^2 sigma^2 /
-(2 (l_i + sigma^2)), counts every direction wider than that in full. So residuals of several scales tell apart
-what one energy adds up; that is why a plain energy lags behind.
+For a Gaussian with variances l_i and standardised coordinates z_i the squared residual at scale sigma is
+sum_i z_i^2 l_i (sigma^2 / (l_i + sigma^2))^2: a band-pass that looks at directions of variance near sigma^2,
+where the energy, sum_i z_i^2 l_i sigma^2 / (2 (l_i + sigma^2)), counts every direction wider than that nearly
+in full. So residuals of several scales tell apart what one energy adds up: that is why a plain energy lags.
 """
 
 import math
@@ -187,7 +187,7 @@ class MultiscaleEnergy(NoiseConditional):
 
     def _roots(self, x: Tensor) -> Tensor:
         """|x - f_m(x, sigma_k)|: `(N, D) -> (K, M, N)`, float64."""
-        away = [(x - self.denoised(x, sigma)).square().sum(-1, dtype=torch.float64) for sigma in self.scales]
+        away = [(x - self.denoised(x, sigma)).double().square().sum(-1) for sigma in self.scales]
         return torch.stack(away).sqrt()
 
     @property

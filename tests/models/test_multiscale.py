@@ -1,0 +1,269 @@
+"""Laws of the multi-scale energy, its priors and its views, in float64."""
+
+import copy
+import math
+
+import pytest
+import torch
+
+from laws import autograd_gradient, finite_difference, generator, normal, randomise
+from upland.models.energies import DenseEnergy
+from upland.models.kernels import CHUNK, Kernel
+from upland.models.multiscale import PRIORS, MultiscaleEnergy
+from upland.models.views import KNOTS, Ranks, bent
+from upland.objectives import conditional
+
+WIDTH, ROWS = 5, 9
+TRAINING = normal(300, WIDTH, seed=4)
+X = normal(ROWS, WIDTH, seed=1) * 2.3
+
+
+def made(prior="kernel", hidden=(16, 24), members=2, scales=(0.1, 0.4, 1.5)):
+    model = MultiscaleEnergy(WIDTH, hidden, members, scales, prior, generator()).double()
+    model = randomise(model, scale=0.4)
+    model.place(TRAINING, generator(1))
+    model.settle(TRAINING)
+    return model.eval()
+
+
+MODELS = {
+    **{prior: lambda prior=prior: made(prior) for prior in PRIORS},
+    "few units": lambda: made(hidden=(3,)),
+    "three layers": lambda: made(hidden=(6, 7, 8), members=3),
+    "one scale": lambda: made(scales=(0.5,), members=1),
+}
+
+
+@pytest.fixture(params=MODELS)
+def model(request):
+    return MODELS[request.param]()
+
+
+def test_reconstruction_is_x_minus_the_gradient(model):
+    expected = X - autograd_gradient(model, X)
+    torch.testing.assert_close(model.reconstruct(X), expected, rtol=1e-10, atol=1e-10)
+
+
+def test_gradient_is_the_finite_difference(model):
+    slope = finite_difference(model.energy, X)
+    torch.testing.assert_close(X - model.reconstruct(X).detach(), slope, rtol=1e-5, atol=1e-6)
+
+
+def test_far_out_the_gradient_still_holds(model):
+    far = X + 40
+    torch.testing.assert_close(
+        model.reconstruct(far), far - autograd_gradient(model, far), rtol=1e-7, atol=1e-6
+    )
+
+
+def test_each_scale_is_denoised_by_its_own_gradient():
+    model = made("centre", members=1)
+    for sigma in model.scales:
+        x = X.clone().requires_grad_()
+        (slope,) = torch.autograd.grad(model._energy(x, sigma).sum(), x)
+        torch.testing.assert_close(model.denoised(X, sigma)[0], X - slope, rtol=1e-10, atol=1e-10)
+
+
+def test_training_and_scoring_denoise_alike(model):
+    for sigma in model.scales:
+        wide = X.expand(model.members, -1, -1)
+        trained = model.denoise(wide, torch.full((model.members, ROWS, 1), sigma, dtype=X.dtype))
+        torch.testing.assert_close(model.denoised(X, sigma), trained, rtol=1e-12, atol=1e-12)
+
+
+def test_members_share_nothing():
+    model = made("centre")
+    before = model.denoised(X, 0.4)
+    with torch.no_grad():
+        for value in model.parameters():
+            value[1] += 0.1
+    after = model.denoised(X, 0.4)
+    torch.testing.assert_close(after[0], before[0], rtol=0, atol=0)
+    assert not torch.allclose(after[1], before[1])
+
+
+def test_shares_are_positive_and_sum_to_the_combined_score(model):
+    shares = model.shares(X)
+    assert (shares >= 0).all()
+    torch.testing.assert_close(shares.sum(1), model.combined(X), rtol=1e-12, atol=1e-12)
+
+
+def test_a_planted_column_has_the_largest_share(model):
+    x = torch.zeros(WIDTH, WIDTH, dtype=torch.float64)
+    x.fill_diagonal_(30.0)
+    assert torch.equal(model.shares(x).argmax(1), torch.arange(WIDTH))
+
+
+def test_a_row_alone_is_the_row_in_a_batch(model):
+    for function in (model.energy, model.combined, model.reconstruct, model.shares):
+        alone = torch.cat([function(row[None]) for row in X])
+        torch.testing.assert_close(alone, function(X), rtol=1e-10, atol=1e-10)
+
+
+def test_a_far_row_outranks_a_near_one(model):
+    x = torch.zeros(1, WIDTH, dtype=torch.float64)
+    distances = torch.tensor([0.0, 4.0, 8.0, 30.0, 300.0, 700.0], dtype=torch.float64)
+    scores = model.combined(x + distances[:, None])
+    assert (scores.diff() > 0).all(), scores
+    assert torch.isfinite(scores).all()
+
+
+def test_every_weight_gets_a_gradient_and_moves():
+    model = made()
+    before = copy.deepcopy(dict(model.named_parameters()))
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    for step in range(2):
+        optimizer.zero_grad()
+        conditional(model, X, 1.0, generator(step)).backward()
+        for name, value in model.named_parameters():
+            assert value.grad is not None, name
+            assert value.grad.abs().max() > 0, name
+        optimizer.step()
+    for name, value in model.named_parameters():
+        assert not torch.equal(value, before[name]), name
+
+
+def test_the_objective_is_minimal_where_theory_says():
+    """Of N(0, v I) the best denoiser shrinks by v / (v + sigma^2); so does the centre's term where v = 1."""
+    model = MultiscaleEnergy(2, (4,), 1, (0.1, 1.0), "centre", generator()).double()
+    with torch.no_grad():
+        model.gains.zero_()
+    draws = generator(5)
+    rows = torch.randn(40_000, 2, generator=draws, dtype=torch.float64)
+    best = float(conditional(model, rows, 1.0, generator(7)).detach())
+    assert best == pytest.approx(2.0, abs=0.05)  # (1 + s^2) / s^2 * D * s^2 / (1 + s^2)
+    for shift in (0.4, -0.4):
+        with torch.no_grad():
+            model.centre.fill_(shift)
+        assert float(conditional(model, rows, 1.0, generator(7)).detach()) > best + 0.01
+
+
+def test_settled_units_are_the_spread_of_normal_rows():
+    model = made()
+    roots = model._roots(TRAINING).mean(1)
+    torch.testing.assert_close(model.usual, roots.std(1, correction=0), rtol=1e-9, atol=1e-9)
+
+
+def test_state_survives_whatever_the_number_of_rows(model):
+    prior = "centre" if model.kernel is None else "mixture" if model.kernel.clusters else "kernel"
+    hidden = tuple(w.shape[2] for w in model.weights)
+    fresh = MultiscaleEnergy(WIDTH, hidden, model.members, model.scales, prior).double().eval()
+    fresh.load_state_dict(model.state_dict())
+    for function in ("energy", "combined", "shares", "reconstruct"):
+        assert torch.equal(getattr(fresh, function)(X), getattr(model, function)(X)), function
+
+
+def test_the_papers_model_is_untouched():
+    model = DenseEnergy(WIDTH, (4,), generator()).double()
+    h = torch.log1p(torch.exp(X @ model.weights[0].T + model.biases[0]))
+    expected = 0.5 * (X - model.prior).square().sum(1) - h.sum(1)
+    torch.testing.assert_close(model.energy(X), expected, rtol=1e-12, atol=1e-12)
+
+
+# -- priors --------------------------------------------------------------------------------------------------
+
+
+def test_a_kernel_of_few_rows_is_the_density_estimate():
+    """With one chunk a row (all others at infinity) nothing is left out of the sum."""
+    kernel = Kernel(2).double()
+    kernel.place(normal(5, 2, seed=2), generator())
+    rows = kernel.centres
+    for number in range(3):
+        seen, points = kernel.view(rows, number)[0], kernel.view(X[:, :2], number)[0]
+        gaps = torch.cdist(points, seen).square()
+        torch.testing.assert_close(kernel.energies(X[:, :2])[number], 0.5 * gaps.amin(1))
+
+
+def test_a_kernel_sums_over_its_chunks():
+    kernel = Kernel(WIDTH).double()
+    kernel.place(TRAINING, generator())
+    for number in range(3):
+        seen, points = kernel.view(kernel.centres, number)[0], kernel.view(X, number)[0]
+        least = [torch.cdist(points, part).square().amin(1) for part in seen.split(CHUNK)]
+        scale = 2 * float(kernel.bandwidths[number]) ** 2
+        expected = -scale / 2 * torch.stack([torch.exp(-part / scale) for part in least]).mean(0).log()
+        torch.testing.assert_close(kernel.energies(X)[number], expected, rtol=1e-7, atol=1e-7)
+
+
+def test_a_copy_of_a_training_row_is_no_special_case():
+    """Next to a training row the score is next to that row's own."""
+    model = made()
+    copies = TRAINING[:20]
+    there, beside = model.combined(copies), model.combined(copies + 1e-5)
+    torch.testing.assert_close(there, beside, rtol=1e-2, atol=1e-2)
+
+
+def test_a_mixture_keeps_means_and_no_rows():
+    model = made("mixture")
+    gaps = torch.cdist(model.kernel.centres, TRAINING).amin(1)
+    assert len(model.kernel.centres) <= 64
+    assert (gaps > 1e-9).double().mean() > 0.7  # a cluster of one row is that row
+    assert not any(len(value) == len(TRAINING) for value in model.state_dict().values() if value.ndim)
+
+
+def test_columns_without_spread_do_no_harm():
+    rows = torch.zeros(50, 3, dtype=torch.float64)
+    rows[:, 0] = normal(50, seed=3)
+    model = MultiscaleEnergy(3, (8,), 1, (0.1, 1.0), "kernel", generator()).double().eval()
+    model.place(rows, generator())
+    model.settle(rows)
+    scores = model.combined(torch.cat([rows, rows + torch.tensor([0.0, 5.0, 0.0])]))
+    assert torch.isfinite(scores).all()
+    assert scores[50:].min() > scores[:50].max()
+
+
+def test_identical_rows_do_no_harm():
+    rows = torch.ones(40, 3, dtype=torch.float64)
+    for prior in PRIORS:
+        model = MultiscaleEnergy(3, (8,), 1, (0.1, 1.0), prior, generator()).double().eval()
+        model.place(rows, generator())
+        model.settle(rows)
+        scores = model.combined(torch.stack([rows[0], rows[0] + 3]))
+        assert torch.isfinite(scores).all()
+        assert scores[1] > scores[0]
+
+
+# -- views ---------------------------------------------------------------------------------------------------
+
+
+def every_view():
+    ranks = Ranks(1).double()
+    ranks.fit(normal(500, 1, seed=6))
+    return {"wide": lambda x: bent(x, 4.0), "narrow": lambda x: bent(x, 1.0), "ranks": ranks}
+
+
+@pytest.mark.parametrize("name", ["wide", "narrow", "ranks"])
+def test_a_view_grows_and_its_slope_is_its_derivative(name):
+    view = every_view()[name]
+    x = torch.linspace(-70, 70, 4001, dtype=torch.float64)[:, None] + 1e-3
+    value, slope = view(x)
+    assert (value.diff(dim=0) > 0).all()
+    step = 1e-7
+    measured = (view(x + step)[0] - view(x - step)[0]) / (2 * step)
+    close = torch.isclose(slope, measured, rtol=1e-4, atol=1e-4)
+    assert close.double().mean() > 0.98  # at a knee or knot the slope jumps
+
+
+def test_the_wide_view_undoes_the_encoders_knee():
+    z = torch.tensor([[0.5, 1.9, 3.0, 4.0]], dtype=torch.float64)
+    codes = torch.where(z <= 2, z, 2 + torch.log1p(z - 2))
+    torch.testing.assert_close(bent(codes, 4.0)[0], z)
+    expected = torch.where(z <= 1, z, 1 + torch.log1p((z - 1).clamp(min=0)))
+    torch.testing.assert_close(bent(codes, 1.0)[0], expected)
+
+
+def test_ranks_of_training_values_are_normal_scores():
+    values = normal(KNOTS, 1, seed=8).exp()
+    ranks = Ranks(1).double()
+    ranks.fit(values)
+    found = ranks(values.sort(0).values)[0][:, 0]
+    middle = (torch.arange(KNOTS, dtype=torch.float64) + 0.5) / KNOTS
+    expected = torch.special.ndtri(middle)
+    torch.testing.assert_close(found, expected / expected.std(correction=0), rtol=1e-9, atol=1e-9)
+
+
+def test_ranks_beyond_the_ends_follow_the_codes():
+    ranks = Ranks(1).double()
+    ranks.fit(torch.linspace(0, 1, 50, dtype=torch.float64)[:, None])
+    inside, outside = ranks(torch.tensor([[1.0], [4.0]], dtype=torch.float64))[0]
+    assert math.isclose(float(outside - inside), 3.0)
