@@ -59,7 +59,7 @@ def readings(member: Member, x: Tensor, score: bool = False) -> Rows:
         shapes[:] = levels
         return found + [part for level in levels for part in level if part is not None]
 
-    parts = blocks_of(read, member.model, x, member.sigma)
+    parts = blocks_of(read, member.model.of_nets(), x, member.sigma)
     energy, rest = parts[0], parts[1 + score :]
     levels = []
     for level in shapes:

@@ -138,6 +138,15 @@ def test_the_objective_is_minimal_where_theory_says():
         assert float(conditional(model, rows, 1.0, generator(7)).detach()) > best + 0.01
 
 
+def test_without_its_prior_it_is_the_ensemble_alone(model):
+    bare = model.of_nets()
+    mean = torch.stack([model._energy(X, sigma) for sigma in model.scales]).mean(0)
+    torch.testing.assert_close(bare.energy(X), mean, rtol=1e-12, atol=1e-12)
+    before = X - autograd_gradient(bare, X)
+    torch.testing.assert_close(bare.reconstruct(X), before, rtol=1e-10, atol=1e-10)
+    assert (model.kernel is None) == (bare is model)
+
+
 def test_settled_units_are_the_spread_of_normal_rows():
     model = made()
     roots = model._roots(TRAINING).mean(1)

@@ -49,6 +49,12 @@ class EnergyModel(nn.Module, ABC):
         where there are enough; nothing by default.
         """
 
+    def of_nets(self) -> "EnergyModel":
+        """The energy without what stands on single training rows, for statistics that compare such rows with
+        others: itself by default.
+        """
+        return self
+
     def reconstruct(self, x: Tensor) -> Tensor:
         """The regularised auto-encoder f(x) = x - grad E(x): `(N, ...) -> (N, ...)`, differentiable in the
         weights.

@@ -29,6 +29,7 @@ where the energy, sum_i z_i^2 l_i sigma^2 / (2 (l_i + sigma^2)), counts every di
 in full. So residuals of several scales tell apart what one energy adds up: that is why a plain energy lags.
 """
 
+import copy
 import math
 from collections.abc import Sequence
 from itertools import pairwise
@@ -169,6 +170,14 @@ class MultiscaleEnergy(NoiseConditional):
         lacking = max(0, LEAST_COLUMNS - w.shape[2])
         a = torch.baddbmm(functional.pad(b, (0, lacking)), h, functional.pad(w, (0, lacking)))
         return a[..., : w.shape[2]]
+
+    def of_nets(self) -> "MultiscaleEnergy":
+        """The ensemble without its prior; weights are shared."""
+        if self.kernel is None:
+            return self
+        bare = copy.copy(self)
+        bare._modules = {**self._modules, "kernel": None}
+        return bare
 
     # -- the combined score ----------------------------------------------------------------------------------
 
