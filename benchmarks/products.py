@@ -14,6 +14,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from upland.models.kernels import AT_ONCE
+from upland.models.multiscale import MultiscaleEnergy
+
 Products = Callable[[], None]
 Triple = tuple[Tensor, Tensor, Tensor]  # left, right, out
 
@@ -44,9 +47,37 @@ def training_products(rows: int, sizes: Sequence[int]) -> Products:
     return _multiply(triples)
 
 
+def batched_products(rows: int, sizes: Sequence[int], members: int) -> Products:
+    """The same of a training step of several nets at once, each on rows of its own."""
+    triples: list[Triple] = []
+    for layer, (inner, outer) in enumerate(pairwise(sizes)):
+        x, w, u = (torch.randn(members, *shape) for shape in ((rows, inner), (inner, outer), (rows, outer)))
+        to_inner, to_outer, to_weight = torch.empty_like(x), torch.empty_like(u), torch.empty_like(w)
+        there, back, weight = (x, w, to_outer), (u, w.mT, to_inner), (x.mT, u, to_weight)
+        triples += [there, back, there, weight, weight, *([back] if layer > 0 else [])]
+    return _multiply(triples)
+
+
+def multiscale_products(rows: int, model: MultiscaleEnergy) -> Products:
+    """What scoring a block of rows by a multi-scale energy needs: every net's layers there and back at every
+    scale, and the distances to the prior's centres in every view.
+    """
+    triples: list[Triple] = []
+    for w in model.weights:
+        members, inner, outer = w.shape
+        x, u = torch.randn(members, rows, inner), torch.randn(members, rows, outer)
+        pair = [(x, w.detach(), torch.empty_like(u)), (u, w.detach().mT, torch.empty_like(x))]
+        triples += pair * len(model.scales)
+    if model.kernel is not None:
+        x = torch.randn(rows, model.kernel.seen.shape[2])
+        for seen in model.kernel.seen:
+            triples += [(part, x.T, torch.empty(len(part), rows)) for part in seen.split(AT_ONCE)]
+    return _multiply(triples)
+
+
 def _multiply(triples: Sequence[Triple]) -> Products:
     def products() -> None:
         for left, right, out in triples:
-            torch.mm(left, right, out=out)
+            torch.matmul(left, right, out=out)
 
     return products

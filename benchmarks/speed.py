@@ -29,9 +29,17 @@ from sklearn.metrics import roc_auc_score
 
 from benchmarks import peers
 from benchmarks.ours import OURS
-from benchmarks.products import scoring_products, training_products
+from benchmarks.products import (
+    Products,
+    batched_products,
+    multiscale_products,
+    scoring_products,
+    training_products,
+)
 from benchmarks.records import Records, command
 from benchmarks.synthetic import planted_table
+from upland.criteria.points import BLOCK
+from upland.models.multiscale import MultiscaleEnergy
 
 KEYS = ("part", "method")
 TABLE = {"upland": OURS["upland"], "IForest": peers.isolation_forest, "PyOD AutoEncoder": peers.autoencoder}
@@ -117,11 +125,30 @@ def step(records: Records, options: argparse.Namespace) -> None:
         "upland": training_step(explicit=True),
         "autograd double backward": training_step(explicit=False),
     }
-    seconds = interleaved(tasks)
-    bound = seconds["matrix products alone"]
-    for name, value in seconds.items():
-        if records.find(part="step", method=name) is None:
-            note(records, "step", name, {"milliseconds": 1000 * value, "over_bound": value / bound})
+    several = {
+        "matrix products alone, two nets": batched_products(STEP_BATCH, sizes, 2),
+        "upland, two nets at all scales": multiscale_step(),
+    }
+    for part in (tasks, several):
+        seconds = interleaved(part)
+        bound = next(iter(seconds.values()))
+        for name, value in seconds.items():
+            if records.find(part="step", method=name) is None:
+                note(records, "step", name, {"milliseconds": 1000 * value, "over_bound": value / bound})
+
+
+def multiscale_step() -> Callable[[], object]:
+    """A step of the training of two nets at all scales, on a fixed batch."""
+    from upland.models.multiscale import MultiscaleEnergy
+    from upland.objectives import conditional
+    from upland.training import Settings, Training
+
+    generator = torch.Generator().manual_seed(0)
+    model = MultiscaleEnergy(STEP_WIDTH, STEP_HIDDEN, prior="centre", generator=generator)
+    settings = Settings(steps=1000, looks=1, patience=1, learning_rate=1e-3, batch=STEP_BATCH, seed=0)
+    training = Training(model, lambda m, x, noise: conditional(m, x, 1.0, noise), settings)
+    batch = torch.randn(STEP_BATCH, STEP_WIDTH, generator=generator)
+    return lambda: training._update(batch, generator)
 
 
 def training_step(explicit: bool) -> Callable[[], object]:
@@ -150,11 +177,13 @@ def scoring(records: Records, options: argparse.Namespace) -> None:
     """The whole way from a row of numbers to its score, over the products of every net that it passes.
 
     Once with the net of the training step, once with the default detector, whose products are so small
-    that the softplus between them and the encoding take most of the time.
+    that the softplus between them and the encoding count for more.
     """
     wide, _ = planted_table(options.rows // 5, STEP_WIDTH, 0.02, seed=0)
     narrow, _ = planted_table(options.rows, 30, 0.02, seed=0)
-    score_over_products(records, "120 inputs, 512-512", wide, hidden=STEP_HIDDEN)
+    paper = {"noise": 0.5, "prior": "centre", "members": 1}
+    score_over_products(records, "120 inputs, 512-512, the paper's model", wide, hidden=STEP_HIDDEN, **paper)
+    score_over_products(records, "120 inputs, 512-512, all scales", wide, hidden=STEP_HIDDEN)
     score_over_products(records, "30 inputs, default", narrow)
 
 
@@ -162,15 +191,21 @@ def score_over_products(records: Records, name: str, x: Any, **settings: Any) ->
     from upland import EnergyDetector
 
     detector = EnergyDetector(random_state=0, progress=False, epochs=1, **settings).fit(x)
-    nets = [layer_sizes(model) for model in detector.models_]
-    blocks = [scoring_products(4096, sizes, detector.criterion == "reconstruction") for sizes in nets]
+    blocks = [products_of(model) for model in detector.models_]
     once = interleaved({"products": lambda: [products() for products in blocks]})["products"]
-    bound = once * len(x) / 4096
+    bound = once * len(x) / BLOCK
     whole = interleaved({"whole": lambda: detector.anomaly_score(x)}, repeats=5)["whole"]
     for method, seconds in {"matrix products alone": bound, "upland": whole}.items():
         if records.find(part="scoring", method=f"{method} ({name})") is None:
             share = {"rows_per_second": len(x) / seconds, "share_of_bound": bound / seconds}
             note(records, "scoring", f"{method} ({name})", share)
+
+
+def products_of(model: Any) -> Products:
+    """The products of scoring a block of rows."""
+    if isinstance(model, MultiscaleEnergy):
+        return multiscale_products(BLOCK, model)
+    return scoring_products(BLOCK, layer_sizes(model), decode=True)
 
 
 def layer_sizes(model: Any) -> tuple[int, ...]:
