@@ -56,6 +56,7 @@ def plan(data: Path, quick: bool) -> dict[str, list[str]]:
         "speed": ["speed"],
         "calibration": ["calibration"],
         "ablation": ["ablation", *source],
+        "contaminated": ["contaminated", *source],
         "dagmm_upland": ["dagmm", *source, "--methods", *OURS],
         "adbench_upland": ["adbench", *source, "--methods", *OURS],
         "dagmm_baselines": ["dagmm", *source, "--methods", *BASELINES],

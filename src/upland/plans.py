@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 PLACING_ROWS = 2_000
 KERNEL_ROWS_LEAST, KERNEL_ROWS, KERNEL_ROWS_MOST = 256, 4_096, 20_000
-KERNEL_NUMBERS, KERNEL_NUMBERS_MOST = 1 << 18, 1 << 22
+KERNEL_NUMBERS, KERNEL_NUMBERS_MOST = 200_000, 1 << 22
 
 
 class Plan(NamedTuple):
@@ -40,7 +40,7 @@ def few_places(width: int) -> int:
 
 
 def kernel_places(width: int) -> int:
-    """Training rows that a kernel prior may stand on: as many as make a quarter of a million numbers, within
+    """Training rows that a kernel prior may stand on: as many as make 200,000 numbers, within
     4,096 to 20,000, and of very wide rows fewer.
 
     Args:

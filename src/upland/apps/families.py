@@ -65,6 +65,8 @@ def check_family(name: Family, path: Path, given: Mapping[str, Any]) -> None:
             f"--model {name} reads tables and images, but {path} is taken for {PLURAL[kind]}: "
             "leave --model out, an energy reads them"
         )
+    if others := sorted({"prior", "members"} & given.keys()) if name != "energy" else []:
+        raise typer.BadParameter(f"--{others[0]} is of an energy, not of --model {name}: leave it out")
     criterion = given.get("criterion")
     if criterion not in (None, *known[kind]):
         able = [other for other in CRITERIA if criterion in CRITERIA[other].get(kind, ())]

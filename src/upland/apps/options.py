@@ -54,6 +54,11 @@ Criterion = Annotated[
 Noise = Annotated[
     float | None, typer.Option(help="Standard deviation of the training noise (data scaled to 1).")
 ]
+Prior = Annotated[
+    Literal["auto", "kernel", "mixture", "centre"] | None,
+    typer.Option(help="What a table's energy stands on: training rows, means of clusters, one centre."),
+]
+Members = Annotated[int | None, typer.Option(min=1, metavar="N", help="Nets of a table's energy.")]
 Categorical = Annotated[
     list[str] | None, typer.Option(metavar=COLUMN, help="Holds codes, not amounts; repeatable.")
 ]
