@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 PLACING_ROWS = 2_000
 KERNEL_ROWS_LEAST, KERNEL_ROWS, KERNEL_ROWS_MOST = 256, 4_096, 20_000
-KERNEL_NUMBERS, KERNEL_NUMBERS_MOST = 200_000, 1 << 22
+KERNEL_SQUARES, KERNEL_NUMBERS_MOST = 2_000_000, 1 << 22
 
 
 class Plan(NamedTuple):
@@ -40,13 +40,14 @@ def few_places(width: int) -> int:
 
 
 def kernel_places(width: int) -> int:
-    """Training rows that a kernel prior may stand on: as many as make 200,000 numbers, within
-    4,096 to 20,000, and of very wide rows fewer.
+    """Training rows that a kernel prior may stand on: 2,000,000 / D^2 within 4,096 to 20,000, and of very
+    wide rows fewer. The distance to the nearest of N rows falls as N^(-1/D): where there are few columns more
+    rows tell more, where there are many they hardly do.
 
     Args:
         width: encoded dimensions.
     """
-    most = max(KERNEL_ROWS, min(KERNEL_NUMBERS // width, KERNEL_ROWS_MOST))
+    most = max(KERNEL_ROWS, min(KERNEL_SQUARES // width**2, KERNEL_ROWS_MOST))
     return max(KERNEL_ROWS_LEAST, min(most, KERNEL_NUMBERS_MOST // width))
 
 

@@ -134,13 +134,23 @@ class MultiscaleEnergy(NoiseConditional):
         u = torch.bmm(u, self.weights[0].transpose(1, 2))
         return (x + sigma.square() * self.centre) / one + sigma * one.rsqrt() * u
 
-    def denoised(self, x: Tensor, sigma: float) -> Tensor:
-        """The same for one scale, whatever a row's place in the batch: `(N, D) -> (M, N, D)`."""
+    def denoised(self, x: Tensor, sigma: float, first: Tensor | None = None) -> Tensor:
+        """The same for one scale, whatever a row's place in the batch: `(N, D) -> (M, N, D)`.
+
+        Args:
+            x: encoded rows.
+            sigma: the scale.
+            first: `first_products(x)`, which serve every scale.
+        """
         one = 1 + sigma**2
-        h, gates = (x / math.sqrt(one)).expand(self.members, -1, -1), []
+        h, gates = self.first_products(x) if first is None else first, []
         last = len(self.weights) - 1
         for i in range(last + 1):
-            a = self._layer(h, i, sigma)
+            a = (
+                self._layer(h, i, sigma)
+                if i
+                else torch.add(self._bias(0, sigma), h, alpha=1 / math.sqrt(one))
+            )
             gates.append(torch.sigmoid(a))
             h = functional.softplus(a) if i < last else a
         u = gates.pop() * self.gains
@@ -148,6 +158,13 @@ class MultiscaleEnergy(NoiseConditional):
             u = gates.pop() * _product(u, w)
         u = _product(u, self.weights[0])
         return torch.add((x + sigma**2 * self.centre) / one, u, alpha=sigma / math.sqrt(one))
+
+    def first_products(self, x: Tensor) -> Tensor:
+        """X W_1 of each member: `(N, D) -> (M, N, H)`."""
+        w = self.weights[0]
+        lacking = max(0, LEAST_COLUMNS - w.shape[2])
+        padded = functional.pad(w, (0, lacking))
+        return torch.matmul(x, padded)[..., : w.shape[2]]
 
     def _energy(self, x: Tensor, sigma: float) -> Tensor:
         """Mean over the members at one scale: `(N, D) -> (N,)`, float64."""
@@ -196,7 +213,8 @@ class MultiscaleEnergy(NoiseConditional):
 
     def _roots(self, x: Tensor) -> Tensor:
         """|x - f_m(x, sigma_k)|: `(N, D) -> (K, M, N)`, float64."""
-        away = [(x - self.denoised(x, sigma)).double().square().sum(-1) for sigma in self.scales]
+        first = self.first_products(x)
+        away = [(x - self.denoised(x, sigma, first)).double().square().sum(-1) for sigma in self.scales]
         return torch.stack(away).sqrt()
 
     @property
