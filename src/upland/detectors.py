@@ -73,8 +73,9 @@ class EnergyDetector(Detector):
             stuck, passes.
         calibration: "split" holds out a fifth of the rows and gives exact p-values; "cross" fits five folds;
             "auto" splits from 500 rows.
-        contamination: sets scikit-learn's `offset_`: "auto" from the calibration at alpha = 0.05, a number
-            as a quantile of the training scores. It is of the fit's unit: `predict` on the other one (steps
+        contamination: sets scikit-learn's `offset_`: "auto" from the calibration at alpha = 0.05 (of a
+            cross-fitted combined score at most the highest score of the fit's own rows), a number as a
+            quantile of the training scores. It is of the fit's unit: `predict` on the other one (steps
             after a fit on sequences, or sequences after steps) goes by the calibration at alpha = 0.05.
         epochs: passes over the training rows; None chooses by their number.
         batch_size: rows, images or sequences of a training step at most; None is 128, of sequences 16.
