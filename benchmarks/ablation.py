@@ -12,20 +12,55 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor, nn
+
 from benchmarks import protocols
+from benchmarks.ours import PAPER
 from benchmarks.records import Records, command, data_argument
+from upland.models.kernels import NARROW, WIDE
+from upland.models.views import bent
 
 KEYS = ("variant", "set", "seed")
-PAPER = {"noise": 0.5, "prior": "centre", "members": 1}
 SHARE, LENGTH = "upland.models.multiscale.KERNEL_SHARE", "upland.detectors.multiscale_length"
 
 
 def steps(most: int) -> Any:
-    """A length of training: three steps a row, at most so many."""
+    """A length of training: three steps a row, at most so many; for many rows seven passes, as by default."""
     return lambda rows, width, a_pass: max(a_pass, min(max(3 * rows, 300), most), min(7 * a_pass, 10_000))
+
+
+class Bent(nn.Module):
+    """A bent view in the place of the last one, that of the ranks.
+
+    Args:
+        knee: of the view.
+        width: number of columns.
+    """
+
+    def __init__(self, knee: float, width: int) -> None:
+        super().__init__()
+        self.knee = knee
+
+    def fit(self, x: Tensor) -> None:
+        """There is nothing to learn."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return bent(x, self.knee)
+
+
+def views(*knees: float | None) -> dict[str, Any]:
+    """The constants that leave one view, or two, of these knees; None stands for the ranks and comes last."""
+    first, last = knees[0], knees[-1]
+    constants = {f"upland.models.{module}.VIEWS": len(knees) for module in ("kernels", "multiscale")}
+    if last is not None:
+        constants["upland.models.kernels.Ranks"] = partial(Bent, last)
+    if len(knees) == 2:
+        constants["upland.models.kernels.WIDE"] = first
+    return constants
 
 
 # Name -> the detector's arguments, and module constants that are no argument.
@@ -35,12 +70,19 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "kernel alone": ({}, {SHARE: 1.0}),
     "kernel share 0.5": ({}, {SHARE: 0.5}),
     "prior mixture": ({"prior": "mixture"}, {}),
+    "no rank view": ({}, views(WIDE, NARROW)),
+    "no narrow view": ({}, views(WIDE, None)),
+    "no wide view": ({}, views(NARROW, None)),
+    "wide view alone": ({}, views(WIDE)),
+    "narrow view alone": ({}, views(NARROW)),
+    "rank view alone": ({}, views(None)),
     "one scale, 0.3": ({"noise": 0.3}, {}),
     "one scale, 1": ({"noise": 1.0}, {}),
     "one net": ({"members": 1}, {}),
     "four nets": ({"members": 4}, {}),
     "at most 1,000 steps": ({}, {LENGTH: steps(1_000)}),
     "at most 4,000 steps": ({}, {LENGTH: steps(4_000)}),
+    "at most 6,000 steps": ({}, {LENGTH: steps(6_000)}),
     "ensemble, reconstruction": ({"criterion": "reconstruction", "prior": "centre"}, {}),
     "ensemble, energy": ({"criterion": "energy", "prior": "centre"}, {}),
     "paper's model, reconstruction": ({**PAPER, "criterion": "reconstruction"}, {}),

@@ -1,4 +1,4 @@
-"""upland's own detectors behind the peers' face: its defaults, and each criterion by name."""
+"""upland's own detectors behind the peers' face: its defaults, each criterion by name, the paper's model."""
 
 from __future__ import annotations
 
@@ -28,10 +28,17 @@ def vae_detector(train: Array, seed: int, **arguments: Any) -> Score:
     return VAEDetector(random_state=seed, progress=False, **arguments).fit(train).anomaly_score
 
 
+PAPER: dict[str, Any] = {"noise": 0.5, "prior": "centre", "members": 1}
+"""Arguments that make it the model of Zhai et al. (2016): one net, one scale, one centre."""
+
 OURS: dict[str, Fit] = {
     "upland": energy_detector,
     "upland energy": lambda train, seed: energy_detector(train, seed, criterion="energy"),
     "upland reconstruction": lambda train, seed: energy_detector(train, seed, criterion="reconstruction"),
+    "upland paper": lambda train, seed: energy_detector(train, seed, **PAPER, criterion="energy"),
+    "upland paper reconstruction": lambda train, seed: energy_detector(
+        train, seed, **PAPER, criterion="reconstruction"
+    ),
     "upland flow": flow_detector,
     "upland vae": vae_detector,
 }

@@ -230,17 +230,19 @@ def ablation(rows: Sequence[Row]) -> str:
     """One line for each variant: the plain sets, all sets, the two small ones by F1, seconds."""
     head = ("variant", "plain AUROC", "AUPRC", "all AUROC", "AUPRC", *(f"{name} F1" for name in F1_SETS), "s")
     every = {row["set"] for row in rows} - set(F1_SETS)
-    body = []
+    body, lacking = [], []
     for (variant,), group in grouped(rows, "variant").items():
         whole = [row for row in group if row["set"] not in F1_SETS]
-        if {row["set"] for row in whole} != every:
-            continue  # still running
+        if missing := every - {row["set"] for row in whole}:
+            lacking.append(f"{variant} ({', '.join(sorted(missing))})")
+            continue
         plain = [row for row in whole if row["set"] not in BOOTSTRAPPED]
         cells = [_mean(part, key, 100.0, 2) for part in (plain, whole) for key in ("auroc", "auprc")]
         cells += [_mean([row for row in group if row["set"] == name], "f1", 1.0, 3) for name in F1_SETS]
-        body.append([variant, *cells, f"{np.mean([row['fit_seconds'] for row in whole]):.1f}"])
+        body.append([variant, *cells, _mean(whole, "fit_seconds", 1.0, 1)])
     note = "One change at a time, one seed of every set; s: mean CPU seconds of a fit.\n\n"
-    return "## Ablation of the multi-scale energy\n\n" + note + table(head, body)
+    left_out = f"\nNot every set has a row of: {'; '.join(lacking)}.\n" if lacking else ""
+    return "## Ablation of the multi-scale energy\n\n" + note + table(head, body) + left_out
 
 
 F1_SETS = ("thyroid", "arrhythmia")
@@ -252,18 +254,20 @@ def _mean(rows: Sequence[Row], measure: str, scale: float, digits: int) -> str:
 
 
 def contaminated(rows: Sequence[Row]) -> str:
-    """Methods by their means over the sets that all of them have."""
-    methods = sorted({row["method"] for row in rows})
-    have = {name: {row["method"] for row in rows if row["set"] == name} for name in {r["set"] for r in rows}}
-    whole = [row for row in rows if len(have[row["set"]]) == len(methods)]
+    """Methods by their means over the sets and seeds that all of them have."""
+    names = methods(rows)
+    cases = {key for key, group in grouped(rows, "set", "seed").items() if len(group) == len(names)}
+    whole = [row for row in rows if (row["set"], row["seed"]) in cases]
     body = []
-    for method in methods:
-        mine = [row for row in whole if row["method"] == method]
-        cells = [_mean(mine, key, 100.0, 2) for key in ("auroc", "auprc")]
-        body.append([method, *cells, f"{np.mean([row['fit_seconds'] for row in mine]):.1f}"])
+    for (method,), group in grouped(whole, "method").items():
+        cells = [_mean(group, key, 100.0, 2) for key in ("auroc", "auprc")]
+        body.append([method, *cells, _mean(group, "fit_seconds", 1.0, 1)])
     body.sort(key=lambda line: -float(line[1]))
-    sets = len({row["set"] for row in whole})
-    note = f"Anomalies left among the training rows, which are judged; {sets} sets.\n\n"
+    sets, seeds = ({case[place] for case in cases} for place in (0, 1))
+    note = (
+        "Anomalies are left among the training rows, and these rows are judged. "
+        f"Sets: {len(sets)}; seeds: {len(seeds)}; s: mean CPU seconds of a fit.\n\n"
+    )
     return "## Dirty training data\n\n" + note + table(("method", "AUROC", "AUPRC", "s"), body)
 
 

@@ -1,7 +1,7 @@
 """Time and memory against peers and against the hardware's own bound; one thread, one run.
 
-    step      one training step (120 inputs, 512-512, batch 1024) over its own matrix products, and by
-              autograd's double backward
+    step      one training step (120 inputs, 512-512, batch 1024) over its own matrix products: of the
+              paper's model, also by autograd's double backward, and of two nets at all scales
     help      seconds until `upland --help` is back
     scoring   rows scored per CPU second over the products of scoring
     memory    peak memory of `upland score` on a Parquet file of 1 and of 10 million rows
@@ -43,7 +43,7 @@ from upland.models.multiscale import MultiscaleEnergy
 
 KEYS = ("part", "method")
 TABLE = {"upland": OURS["upland"], "IForest": peers.isolation_forest, "PyOD AutoEncoder": peers.autoencoder}
-STEP_WIDTH, STEP_HIDDEN, STEP_BATCH = 120, (512, 512), 1024
+STEP_WIDTH, STEP_HIDDEN, STEP_BATCH, STEP_MEMBERS = 120, (512, 512), 1024, 2
 # A new process inherits the peak of the one it was forked from: so a small one, not this, starts the command.
 WATCH = """
 import os, sys
@@ -126,7 +126,7 @@ def step(records: Records, options: argparse.Namespace) -> None:
         "autograd double backward": training_step(explicit=False),
     }
     several = {
-        "matrix products alone, two nets": batched_products(STEP_BATCH, sizes, 2),
+        "matrix products alone, two nets": batched_products(STEP_BATCH, sizes, STEP_MEMBERS),
         "upland, two nets at all scales": multiscale_step(),
     }
     for part in (tasks, several):
@@ -139,12 +139,13 @@ def step(records: Records, options: argparse.Namespace) -> None:
 
 def multiscale_step() -> Callable[[], object]:
     """A step of the training of two nets at all scales, on a fixed batch."""
-    from upland.models.multiscale import MultiscaleEnergy
     from upland.objectives import conditional
     from upland.training import Settings, Training
 
     generator = torch.Generator().manual_seed(0)
-    model = MultiscaleEnergy(STEP_WIDTH, STEP_HIDDEN, prior="centre", generator=generator)
+    model = MultiscaleEnergy(
+        STEP_WIDTH, STEP_HIDDEN, members=STEP_MEMBERS, prior="centre", generator=generator
+    )
     settings = Settings(steps=1000, looks=1, patience=1, learning_rate=1e-3, batch=STEP_BATCH, seed=0)
     training = Training(model, lambda m, x, noise: conditional(m, x, 1.0, noise), settings)
     batch = torch.randn(STEP_BATCH, STEP_WIDTH, generator=generator)
@@ -209,9 +210,10 @@ def products_of(model: Any) -> Products:
 
 
 def layer_sizes(model: Any) -> tuple[int, ...]:
-    """(inputs, units of each layer) of a `DenseEnergy`."""
+    """(inputs, units of each layer) of a `DenseEnergy` or, of one net of it, a `MultiscaleEnergy`."""
+    inner, outer = (1, 2) if isinstance(model, MultiscaleEnergy) else (1, 0)
     weights = list(model.weights)
-    return (weights[0].shape[1], *(w.shape[0] for w in weights))
+    return (weights[0].shape[inner], *(w.shape[outer] for w in weights))
 
 
 # -- memory, help --------------------------------------------------------------------------------------------
