@@ -398,3 +398,8 @@ def test_single_rows_are_quick_and_many_rows_too():
     whole = time.perf_counter() - start
     assert single < 2e-3
     assert whole < 2.0
+
+
+def test_numbers_at_both_ends_of_the_doubles_raise_no_warning():
+    rows = np.array([[1.79769313e308], [-9.97920155e291]])
+    assert np.isfinite(TableEncoder().fit(rows).transform(rows)).all()
