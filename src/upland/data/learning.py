@@ -175,7 +175,7 @@ class ColumnLearner:
         """Whether whole numbers rise from row to row; gaps are where rows were held out."""
         if self._last is not None and x[0] <= self._last:
             return False
-        return bool(np.all(x[1:50] > x[:49]) and np.all(x[1:] > x[:-1]) and np.all(x == np.rint(x)))
+        return bool(np.all(x[1:50] > x[:-1][:49]) and np.all(x[1:] > x[:-1]) and np.all(x == np.rint(x)))
 
     def _update_levels(self, values: Values) -> None:
         keys, codes = levels(values)
