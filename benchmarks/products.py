@@ -60,17 +60,18 @@ def batched_products(rows: int, sizes: Sequence[int], members: int) -> Products:
 
 def multiscale_products(rows: int, model: MultiscaleEnergy) -> Products:
     """What scoring a block of rows by a multi-scale energy needs: every net's layers there and back at every
-    scale, and the distances to the prior's centres in every view.
+    scale, but the first layer there, which serves every scale, once; and the distances to the prior's centres
+    in every view.
     """
     triples: list[Triple] = []
-    for w in model.weights:
+    for layer, w in enumerate(model.weights):
         members, inner, outer = w.shape
         x, u = torch.randn(members, rows, inner), torch.randn(members, rows, outer)
-        pair = [(x, w.detach(), torch.empty_like(u)), (u, w.detach().mT, torch.empty_like(x))]
-        triples += pair * len(model.scales)
+        there, back = (x, w.detach(), torch.empty_like(u)), (u, w.detach().mT, torch.empty_like(x))
+        triples += [there] * (len(model.scales) if layer else 1) + [back] * len(model.scales)
     if model.kernel is not None:
-        x = torch.randn(rows, model.kernel.seen.shape[2])
-        for seen in model.kernel.seen:
+        x = torch.randn(rows, model.kernel.centres.shape[1])
+        for seen in model.kernel.seen[:, :, :-1].contiguous():
             triples += [(part, x.T, torch.empty(len(part), rows)) for part in seen.split(AT_ONCE)]
     return _multiply(triples)
 

@@ -38,7 +38,6 @@ from benchmarks.products import (
 )
 from benchmarks.records import Records, command
 from benchmarks.synthetic import planted_table
-from upland.criteria.points import BLOCK
 from upland.models.multiscale import MultiscaleEnergy
 
 KEYS = ("part", "method")
@@ -194,7 +193,7 @@ def score_over_products(records: Records, name: str, x: Any, **settings: Any) ->
     detector = EnergyDetector(random_state=0, progress=False, epochs=1, **settings).fit(x)
     blocks = [products_of(model) for model in detector.models_]
     once = interleaved({"products": lambda: [products() for products in blocks]})["products"]
-    bound = once * len(x) / BLOCK
+    bound = once * len(x) / detector.models_[0].block
     whole = interleaved({"whole": lambda: detector.anomaly_score(x)}, repeats=5)["whole"]
     for method, seconds in {"matrix products alone": bound, "upland": whole}.items():
         if records.find(part="scoring", method=f"{method} ({name})") is None:
@@ -205,8 +204,8 @@ def score_over_products(records: Records, name: str, x: Any, **settings: Any) ->
 def products_of(model: Any) -> Products:
     """The products of scoring a block of rows."""
     if isinstance(model, MultiscaleEnergy):
-        return multiscale_products(BLOCK, model)
-    return scoring_products(BLOCK, layer_sizes(model), decode=True)
+        return multiscale_products(model.block, model)
+    return scoring_products(model.block, layer_sizes(model), decode=True)
 
 
 def layer_sizes(model: Any) -> tuple[int, ...]:

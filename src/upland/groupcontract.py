@@ -27,7 +27,6 @@ from torch import Tensor
 from upland.arguments import check_rate
 from upland.calibration import Calibration, Control, Floats, benjamini_hochberg
 from upland.criteria.groups import Rows, Statistic
-from upland.criteria.points import BLOCK
 from upland.data.csvfile import NULLS
 from upland.data.encoder import Encoder
 from upland.data.files import suffix_of
@@ -221,9 +220,11 @@ def _verdicts(
 
 
 def _features(known: Statistic, read: Read, x: Tensor) -> Tensor:
-    """The features of rows, so many at a time that large images do not fill the memory: `(N, F)`."""
-    blocks = max(1, NUMBERS_AT_ONCE // (x[0].numel() * BLOCK))
-    return torch.cat([known.features(read(part)) for part in x.split(blocks * BLOCK)])
+    """The features of rows, so many at a time that large images do not fill the memory, a power of two so that
+    blocks are full: `(N, F)`.
+    """
+    rows = 1 << max(8, (NUMBERS_AT_ONCE // x[0].numel()).bit_length() - 1)
+    return torch.cat([known.features(read(part)) for part in x.split(rows)])
 
 
 def reserve_of(member: Member) -> Tensor:

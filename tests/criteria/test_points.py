@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from laws import autograd_gradient, covariance, generator, normal, randomise
-from upland.criteria.points import BLOCK, CRITERIA, energy, in_blocks, reconstruction, residual
-from upland.models.base import Gaussian, ModuleEnergy
+from upland.criteria.points import CRITERIA, energy, in_blocks, reconstruction, residual
+from upland.models.base import EnergyModel, Gaussian, ModuleEnergy
 from upland.models.energies import DenseEnergy
 
-WIDTH, SIGMA = 6, 0.4
+WIDTH, SIGMA, BLOCK = 6, 0.4, EnergyModel.block
 
 
 def own_module():

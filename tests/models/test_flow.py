@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from laws import autograd_gradient, covariance, finite_difference, generator, normal
-from upland.criteria.points import BLOCK, in_blocks
+from upland.criteria.points import in_blocks
 from upland.models.bijections import ActNorm, InvertibleLinear
 from upland.models.flow import WIDEST, Flow, table_flow
 from upland.objectives import dequantised, likelihood
@@ -149,7 +149,7 @@ def test_a_row_does_not_know_its_place(make, width):
     """In float32 and in blocks of one size, bit for bit."""
     model = make(width).float().eval()
     row = normal(1, width, seed=4, dtype=torch.float32)
-    others = normal(BLOCK, width, seed=5, dtype=torch.float32)
+    others = normal(Flow.block, width, seed=5, dtype=torch.float32)
     energy = lambda m, x, sigma: m.energy(x)  # noqa: E731
     alone = in_blocks(energy, model, row, 1.0)
     for place in (0, 1, 2, 3, 5, 14, 31, 100, 252, 253, 254, 255):

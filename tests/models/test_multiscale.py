@@ -10,6 +10,7 @@ from laws import autograd_gradient, finite_difference, generator, normal, random
 from upland.models.energies import DenseEnergy
 from upland.models.kernels import CHUNK, Kernel
 from upland.models.multiscale import PRIORS, MultiscaleEnergy
+from upland.models.multiscale import _softplus as from_gate
 from upland.models.views import KNOTS, Ranks, bent
 from upland.objectives import conditional
 
@@ -69,6 +70,12 @@ def test_training_and_scoring_denoise_alike(model):
         wide = X.expand(model.members, -1, -1)
         trained = model.denoise(wide, torch.full((model.members, ROWS, 1), sigma, dtype=X.dtype))
         torch.testing.assert_close(model.denoised(X, sigma), trained, rtol=1e-12, atol=1e-12)
+
+
+def test_the_softplus_from_its_gate_is_the_softplus():
+    a = torch.cat([torch.linspace(-300, 300, 6001), torch.tensor([-1e30, 1e30])])
+    wanted = torch.nn.functional.softplus(a.double(), threshold=1e9)
+    torch.testing.assert_close(from_gate(a, torch.sigmoid(a)).double(), wanted, rtol=1e-6, atol=1e-6)
 
 
 def test_members_share_nothing():

@@ -18,8 +18,6 @@ from upland.models.threads import fitting_threads
 
 Criterion = Callable[[EnergyModel, Tensor, float], Tensor]
 
-BLOCK = 256
-
 
 def energy(model: EnergyModel, x: Tensor, sigma: float) -> Tensor:
     """E(x) / sigma^2: `(N, ...) -> (N,)`, float64, in nats up to a constant."""
@@ -39,7 +37,9 @@ def reconstruction(model: EnergyModel, x: Tensor, sigma: float) -> Tensor:
 CRITERIA: dict[str, Criterion] = {"reconstruction": reconstruction, "energy": energy}
 
 
-def in_blocks(function: Criterion, model: EnergyModel, x: Tensor, sigma: float, size: int = BLOCK) -> Tensor:
+def in_blocks(
+    function: Criterion, model: EnergyModel, x: Tensor, sigma: float, size: int | None = None
+) -> Tensor:
     """Apply a function of rows block by block on the model's device: `x (N, ...)` -> `(N, ...)` on the CPU.
 
     Args:
@@ -47,7 +47,7 @@ def in_blocks(function: Criterion, model: EnergyModel, x: Tensor, sigma: float, 
         model: an energy in evaluation mode.
         x: `(N, ...)` inputs.
         sigma: scale of the noise that the model was trained with.
-        size: rows of a block.
+        size: rows of a block; None asks the model.
     """
     return blocks_of(lambda *given: [function(*given)], model, x, sigma, size)[0]
 
@@ -57,7 +57,7 @@ def blocks_of(
     model: EnergyModel,
     x: Tensor,
     sigma: float,
-    size: int = BLOCK,
+    size: int | None = None,
 ) -> list[Tensor]:
     """The same for a function of several results.
 
@@ -66,10 +66,10 @@ def blocks_of(
         model: an energy in evaluation mode.
         x: `(N, ...)` inputs.
         sigma: scale of the noise that the model was trained with.
-        size: rows of a block.
+        size: rows of a block; None asks the model.
     """
     device = next((p.device for p in model.parameters()), x.device)
-    blocks = []
+    blocks, size = [], size or model.block
     for block in x.split(size):
         rows = block.shape[0]
         if rows < size:

@@ -21,7 +21,12 @@ class EnergyModel(nn.Module, ABC):
 
     `reconstruct` has a default by automatic differentiation, which serves any differentiable energy; a model
     whose gradient has a closed form overrides it, so that training needs a single backward pass.
+
+    Attributes:
+        block: rows that are scored together.
     """
+
+    block = 256
 
     @abstractmethod
     def energy(self, x: Tensor) -> Tensor:

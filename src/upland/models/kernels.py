@@ -38,6 +38,7 @@ SPACINGS = 1.0
 LEAST_SPACING = 0.02
 CLUSTERS, ROUNDS = 64, 20
 LEAST_SPREAD = 0.02
+FAINTEST = -80.0  # logarithm of a share that one more float32 cannot notice; smaller ones are slow
 
 
 class Near(NamedTuple):
@@ -69,7 +70,6 @@ class Kernel(nn.Module):
     bandwidths: Tensor
     spreads: Tensor
     seen: Tensor
-    offsets: Tensor
 
     def __init__(self, width: int, clusters: int = 0) -> None:
         super().__init__()
@@ -79,8 +79,7 @@ class Kernel(nn.Module):
         self.register_buffer("penalties", torch.zeros(1))
         self.register_buffer("bandwidths", torch.ones(VIEWS))
         self.register_buffer("spreads", torch.ones(VIEWS))
-        self.register_buffer("seen", torch.zeros(VIEWS, 1, width), persistent=False)
-        self.register_buffer("offsets", torch.zeros(VIEWS, 1), persistent=False)
+        self.register_buffer("seen", torch.zeros(VIEWS, 1, width + 1), persistent=False)
         self._look()
 
     def place(self, x: Tensor, generator: torch.Generator | None = None) -> None:
@@ -135,28 +134,29 @@ class Kernel(nn.Module):
         gaps = (gaps + rows.square().sum(1, keepdim=True)).clamp(min=0)
         share = torch.softmax(-gaps / scale, 1)
         starts = CHUNK * torch.arange(gaps.shape[1], device=x.device)
-        chosen = self.seen[number][at + starts]
+        chosen = self.seen[number][at + starts][..., :-1]
         away = rows[:, None] - chosen
         pull = (share[:, :, None] * away).sum(1)
         squares = (share[:, :, None] * away.square()).sum(1)
         return Near(self._soft(gaps, number), pull, slope, squares)
 
     def _look(self) -> None:
-        """Compute what depends on the centres alone: their views, and |c|^2 with the weights."""
+        """Compute what depends on the centres alone: their views, and behind each |c|^2 with its weight."""
         kept = self.centres
-        lacking = (-len(kept)) % CHUNK
-        self.seen = torch.stack([self.view(kept, number)[0] for number in range(VIEWS)])
-        offsets = self.seen.square().sum(2) + self.penalties * self.bandwidths[:, None] ** 2
-        self.offsets = nn.functional.pad(offsets, (0, lacking), value=math.inf)
-        self.seen = nn.functional.pad(self.seen, (0, 0, 0, lacking))
+        seen = torch.stack([self.view(kept, number)[0] for number in range(VIEWS)])
+        offsets = seen.square().sum(2) + self.penalties * self.bandwidths[:, None] ** 2
+        self.seen = nn.functional.pad(
+            torch.cat([seen, offsets[:, :, None]], 2), (0, 0, 0, (-len(kept)) % CHUNK)
+        )
+        self.seen[:, len(kept) :, -1] = math.inf
 
     def _gaps(self, rows: Tensor, number: int) -> Iterator[Tensor]:
         """|c|^2 - 2 x.c of the centres, in their chunks: `rows (N, D)` -> parts `(C, CHUNK, N)`, small enough
         for the processor's cache.
         """
-        parts = zip(self.offsets[number].split(AT_ONCE), self.seen[number].split(AT_ONCE), strict=True)
-        for offsets, centres in parts:
-            yield torch.addmm(offsets[:, None], centres, rows.T, alpha=-2).view(-1, CHUNK, len(rows))
+        doubled = torch.cat([-2 * rows, torch.ones_like(rows[:, :1])], 1).T
+        for centres in self.seen[number].split(AT_ONCE):
+            yield torch.mm(centres, doubled).view(-1, CHUNK, len(rows))
 
     def _energies(self, x: Tensor, alone: bool) -> list[Tensor]:
         """The energies; `alone` are those of the first centres without themselves."""
@@ -177,7 +177,7 @@ class Kernel(nn.Module):
         """-s^2 log mean exp(-m / 2 s^2) over the chunks: `(N, C)` -> `(N,)`, float64."""
         scale = 2 * self.bandwidths[number] ** 2
         least = gaps.amin(1, keepdim=True)
-        mass = torch.exp((least - gaps) / scale).mean(1)
+        mass = torch.exp(((least - gaps) / scale).clamp(min=FAINTEST)).mean(1)
         soft: Tensor = 0.5 * (least[:, 0].double() - scale.double() * mass.double().log())
         return soft
 

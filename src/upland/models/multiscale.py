@@ -73,6 +73,8 @@ class MultiscaleEnergy(NoiseConditional):
         torch.Size([5])
     """
 
+    block = 512
+
     usual: Tensor
 
     def __init__(
@@ -152,7 +154,7 @@ class MultiscaleEnergy(NoiseConditional):
                 else torch.add(self._bias(0, sigma), h, alpha=1 / math.sqrt(one))
             )
             gates.append(torch.sigmoid(a))
-            h = functional.softplus(a) if i < last else a
+            h = _softplus(a, gates[-1]) if i < last else a
         u = gates.pop() * self.gains
         for w in reversed(list(self.weights)[1:]):
             u = gates.pop() * _product(u, w)
@@ -248,6 +250,11 @@ def _waves(sigma: Tensor) -> Tensor:
     """What the nets know of a scale: `(..., 1) -> (..., 4)`."""
     log = sigma.log()
     return torch.cat([log, log.sin(), log.cos(), (2 * log).sin()], -1)
+
+
+def _softplus(a: Tensor, gate: Tensor) -> Tensor:
+    """softplus(a) = a - log sigmoid(a), in half the time where the sigmoid is known."""
+    return (a - gate.clamp(min=1e-38).log()).clamp(min=0)
 
 
 def _product(u: Tensor, w: Tensor) -> Tensor:
