@@ -220,8 +220,8 @@ def _verdicts(
 
 
 def _features(known: Statistic, read: Read, x: Tensor) -> Tensor:
-    """The features of rows, so many at a time that large images do not fill the memory, a power of two so that
-    blocks are full: `(N, F)`.
+    """The features of rows, a power of two at a time, few enough that large images do not fill the
+    memory: `(N, F)`.
     """
     rows = 1 << max(8, (NUMBERS_AT_ONCE // x[0].numel()).bit_length() - 1)
     return torch.cat([known.features(read(part)) for part in x.split(rows)])
