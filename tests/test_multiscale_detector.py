@@ -7,7 +7,7 @@ import torch
 import upland
 from normals import mixed, numbers, quick
 from upland.models.energies import DenseEnergy
-from upland.models.multiscale import MultiscaleEnergy
+from upland.models.multiscale import SCALES, MultiscaleEnergy
 from upland.tensorfile import read_tensors, write_tensors
 
 NEW = numbers(30, seed=9)
@@ -19,7 +19,7 @@ def test_the_default_is_an_ensemble_at_several_scales(kind):
     detector = quick(calibration=kind).fit(numbers())
     assert detector.criterion_ == "combined"
     assert [model.members for model in detector.models_] == ([2] if kind == "split" else [1] * 5)
-    assert all(isinstance(model, MultiscaleEnergy) and len(model.scales) == 5 for model in detector.models_)
+    assert all(isinstance(model, MultiscaleEnergy) and model.scales == SCALES for model in detector.models_)
 
 
 def test_members_are_as_many_as_told():

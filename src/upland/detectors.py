@@ -27,7 +27,7 @@ from upland.models.energies import DenseEnergy
 from upland.models.multiscale import PRIORS, SCALES, MultiscaleEnergy
 from upland.models.recurrent import RecurrentEnergy
 from upland.objectives import OBJECTIVES, conditional
-from upland.plans import Plan, few_places, fixed_length, kernel_places, multiscale_length
+from upland.plans import Plan, few_places, fixed_length, kernel_draws, kernel_places, multiscale_length
 from upland.sequencing import Series
 
 CriterionName = Literal["auto", "combined", "reconstruction", "energy", "score_test", "worst_channel"] | None
@@ -239,7 +239,7 @@ class EnergyDetector(Detector):
             encoder=kind.encoder(),
             refer=kind.refer,
             keeps=int(self.keep_rows),
-            places=kernel_places if scales else few_places,
+            places=kernel_draws if scales else few_places,
             length=self._length(kind, plan),
             epochs=None if self.epochs is None else int(self.epochs),
             batch_size=int(self.batch_size or plan.batch_size),
@@ -319,6 +319,7 @@ class EnergyDetector(Detector):
             self.nets_,
             SCALES if isinstance(self.noise, str) else (float(self.noise),),
             "kernel" if self.prior == "auto" else self.prior,
+            kernel_places(encoder.width),
             generator,
         )
 

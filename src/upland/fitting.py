@@ -291,7 +291,8 @@ def fit_member(
     held = torch.from_numpy(encoder.transform(source.take(checking)))
     history = training.run(batches, held, after_look=after_look, progress=progress)
     _warn_if_unmoved(model, start, history)
-    model.settle((held if validation.size >= SETTLE_LEAST else start_from)[:SETTLE_MOST].to(recipe.device))
+    enough = validation.size >= SETTLE_LEAST
+    model.settle((held if enough else start_from)[:SETTLE_MOST].to(recipe.device), fresh=enough)
     fresh = validation if validation.size >= STANDARD_LEAST else seen
     standard = kept_rows(encoder, source, fresh, recipe.keeps, recipe.generator(number, 8))
     known = kept_rows(encoder, source, training_rows, recipe.keeps, recipe.generator(number, 9))

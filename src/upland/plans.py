@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 PLACING_ROWS = 2_000
 KERNEL_ROWS_LEAST, KERNEL_ROWS, KERNEL_ROWS_MOST = 256, 4_096, 20_000
 KERNEL_SQUARES, KERNEL_NUMBERS_MOST = 2_000_000, 1 << 22
+KERNEL_DRAWS = 8
 
 
 class Plan(NamedTuple):
@@ -49,6 +50,17 @@ def kernel_places(width: int) -> int:
     """
     most = max(KERNEL_ROWS, min(KERNEL_SQUARES // width**2, KERNEL_ROWS_MOST))
     return max(KERNEL_ROWS_LEAST, min(most, KERNEL_NUMBERS_MOST // width))
+
+
+def kernel_draws(width: int) -> int:
+    """Training rows among which a kernel prior finds its distinct ones: eight times their number, as far as
+    the memory allows.
+
+    Args:
+        width: encoded dimensions.
+    """
+    places = kernel_places(width)
+    return max(places, min(KERNEL_DRAWS * places, 2 * KERNEL_NUMBERS_MOST // width))
 
 
 def multiscale_length(rows: int, width: int, a_pass: int) -> int:

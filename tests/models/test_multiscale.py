@@ -8,7 +8,7 @@ import torch
 
 from laws import autograd_gradient, finite_difference, generator, normal, randomise
 from upland.models.energies import DenseEnergy
-from upland.models.kernels import CHUNK, Kernel
+from upland.models.kernels import CHUNK, Kernel, _distinct
 from upland.models.multiscale import PRIORS, MultiscaleEnergy
 from upland.models.multiscale import _softplus as from_gate
 from upland.models.views import KNOTS, Ranks, bent
@@ -20,7 +20,7 @@ X = normal(ROWS, WIDTH, seed=1) * 2.3
 
 
 def made(prior="kernel", hidden=(16, 24), members=2, scales=(0.1, 0.4, 1.5)):
-    model = MultiscaleEnergy(WIDTH, hidden, members, scales, prior, generator()).double()
+    model = MultiscaleEnergy(WIDTH, hidden, members, scales, prior, generator=generator()).double()
     model = randomise(model, scale=0.4)
     model.place(TRAINING, generator(1))
     model.settle(TRAINING)
@@ -95,6 +95,19 @@ def test_shares_are_positive_and_sum_to_the_combined_score(model):
     torch.testing.assert_close(shares.sum(1), model.combined(X), rtol=1e-12, atol=1e-12)
 
 
+def test_the_combined_score_is_the_cubic_mean_of_its_parts(model):
+    parts = model._roots(X).mean(1)
+    z = (parts - model.levels[:, None]) / model.spreads[:, None]
+    weights = [1 / len(model.scales)] * len(z)
+    if model.kernel is not None:
+        weights = [0.4 * weight for weight in weights] + [0.2] * 3
+        z = torch.cat([z, model.kernel.standard_scores(X)])
+    excess = torch.nn.functional.softplus(z)
+    expected = sum(weight * part**3 for weight, part in zip(weights, excess, strict=True)) ** (1 / 3)
+    torch.testing.assert_close(model.combined(X), expected, rtol=1e-7, atol=1e-7)
+    assert (expected <= excess.amax(0) + 1e-12).all()
+
+
 def test_a_planted_column_has_the_largest_share(model):
     x = torch.zeros(WIDTH, WIDTH, dtype=torch.float64)
     x.fill_diagonal_(30.0)
@@ -132,7 +145,7 @@ def test_every_weight_gets_a_gradient_and_moves():
 
 def test_the_objective_is_minimal_where_theory_says():
     """Of N(0, v I) the best denoiser shrinks by v / (v + sigma^2); so does the centre's term where v = 1."""
-    model = MultiscaleEnergy(2, (4,), 1, (0.1, 1.0), "centre", generator()).double()
+    model = MultiscaleEnergy(2, (4,), 1, (0.1, 1.0), "centre", generator=generator()).double()
     with torch.no_grad():
         model.gains.zero_()
     draws = generator(5)
@@ -157,7 +170,8 @@ def test_without_its_prior_it_is_the_ensemble_alone(model):
 def test_settled_units_are_the_spread_of_normal_rows():
     model = made()
     roots = model._roots(TRAINING).mean(1)
-    torch.testing.assert_close(model.usual, roots.std(1, correction=0), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(model.spreads, roots.std(1, correction=0), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(model.levels, roots.mean(1), rtol=1e-9, atol=1e-9)
 
 
 def test_state_survives_whatever_the_number_of_rows(model):
@@ -209,6 +223,43 @@ def test_a_copy_of_a_training_row_is_no_special_case():
     torch.testing.assert_close(there, beside, rtol=1e-2, atol=1e-2)
 
 
+def test_a_kernel_keeps_distinct_rows_only():
+    rows = torch.cat([TRAINING[:1].expand(5_000, -1), TRAINING[:200]])
+    kernel = Kernel(WIDTH, most=150).double()
+    kernel.place(rows, generator())
+    assert kernel.centres.shape == (150, WIDTH)
+    assert len(torch.unique(kernel.centres, dim=0)) == 150
+    everything = Kernel(WIDTH).double()
+    everything.place(rows, generator())
+    assert torch.equal(torch.unique(everything.centres, dim=0), torch.unique(TRAINING[:200], dim=0))
+
+
+def test_a_training_row_is_compared_with_the_others():
+    """What is usual is that of rows that the centres lack; a row with copies keeps one of them."""
+    rows = torch.cat([TRAINING, TRAINING[:30]])
+    kernel = Kernel(WIDTH).double()
+    kernel.place(rows, generator())
+    for number in range(3):
+        points, scale = kernel.view(kernel.centres, number)[0], 2 * float(kernel.bandwidths[number]) ** 2
+        roots = []
+        for row in rows:
+            own = (kernel.centres == row).all(1)
+            gaps = (points - kernel.view(row[None], number)[0]).square().sum(1)
+            if (rows == row).all(1).sum() == 1:
+                gaps[own] = math.inf
+            least = torch.stack([part.amin() for part in gaps.split(CHUNK)])
+            roots.append((-scale * torch.exp(-least / scale).mean().log()).sqrt())
+        torch.testing.assert_close(kernel.levels[number], torch.stack(roots).mean(), rtol=1e-6, atol=1e-6)
+
+
+def test_distinct_rows_come_in_their_order():
+    rows = torch.tensor([[2.0], [1.0], [2.0], [3.0], [1.0], [2.0]])
+    first, copies, kind = _distinct(rows)
+    assert first.tolist() == [0, 1, 3]
+    assert copies.tolist() == [3, 2, 3, 1, 2, 3]
+    assert kind.tolist() == [0, 1, 0, 2, 1, 0]
+
+
 def test_a_mixture_keeps_means_and_no_rows():
     model = made("mixture")
     gaps = torch.cdist(model.kernel.centres, TRAINING).amin(1)
@@ -220,7 +271,7 @@ def test_a_mixture_keeps_means_and_no_rows():
 def test_columns_without_spread_do_no_harm():
     rows = torch.zeros(50, 3, dtype=torch.float64)
     rows[:, 0] = normal(50, seed=3)
-    model = MultiscaleEnergy(3, (8,), 1, (0.1, 1.0), "kernel", generator()).double().eval()
+    model = MultiscaleEnergy(3, (8,), 1, (0.1, 1.0), "kernel", generator=generator()).double().eval()
     model.place(rows, generator())
     model.settle(rows)
     scores = model.combined(torch.cat([rows, rows + torch.tensor([0.0, 5.0, 0.0])]))
@@ -231,7 +282,7 @@ def test_columns_without_spread_do_no_harm():
 def test_identical_rows_do_no_harm():
     rows = torch.ones(40, 3, dtype=torch.float64)
     for prior in PRIORS:
-        model = MultiscaleEnergy(3, (8,), 1, (0.1, 1.0), prior, generator()).double().eval()
+        model = MultiscaleEnergy(3, (8,), 1, (0.1, 1.0), prior, generator=generator()).double().eval()
         model.place(rows, generator())
         model.settle(rows)
         scores = model.combined(torch.stack([rows[0], rows[0] + 3]))

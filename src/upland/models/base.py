@@ -49,9 +49,12 @@ class EnergyModel(nn.Module, ABC):
     def place(self, x: Tensor, generator: torch.Generator | None = None) -> None:
         """Set what should start on data, from some encoded training rows `(N, ...)`; nothing by default."""
 
-    def settle(self, x: Tensor) -> None:
-        """Learn what is usual, after training, from normal rows `(N, ...)` that it has not been trained on
-        where there are enough; nothing by default.
+    def settle(self, x: Tensor, fresh: bool = True) -> None:
+        """Learn what is usual, after training, from normal rows; nothing by default.
+
+        Args:
+            x: `(N, ...)` encoded rows.
+            fresh: whether the model has not been trained on them.
         """
 
     def of_nets(self) -> "EnergyModel":

@@ -10,7 +10,8 @@ in units of s^2 nats, never negative. With every centre a chunk of its own this 
 must not forget. Of a chunk of centres in random order only the nearest counts, which changes little where s
 is the distance between neighbours, and saves all exponentials but a few.
 
-* kernel: the centres are training rows, some thousands at most, of one weight: the rows stay in the model.
+* kernel: the centres are distinct training rows, some thousands at most, of one weight: the rows stay in the
+  model. Of rows that are repeated a thousand times the rare ones beside them would else never be drawn.
 * mixture: the centres are the means of a few clusters (Lloyd 1957), the bandwidth their inner spread: no row
   stays, though a cluster of one row is that row.
 
@@ -19,7 +20,7 @@ centres, grad E = phi'(x) (phi(x) - sum_C r_C phi(c_C)).
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -63,37 +64,45 @@ class Kernel(nn.Module):
     Args:
         width: number of inputs, D.
         clusters: number of clusters; 0 stands for a kernel on every row.
+        most: centres of a kernel.
     """
 
     centres: Tensor
     penalties: Tensor
     bandwidths: Tensor
+    levels: Tensor
     spreads: Tensor
     seen: Tensor
 
-    def __init__(self, width: int, clusters: int = 0) -> None:
+    def __init__(self, width: int, clusters: int = 0, most: int = 4_096) -> None:
         super().__init__()
-        self.clusters = clusters
+        self.clusters, self.most = clusters, most
         self.ranks = Ranks(width)
         self.register_buffer("centres", torch.zeros(1, width))
         self.register_buffer("penalties", torch.zeros(1))
         self.register_buffer("bandwidths", torch.ones(VIEWS))
+        self.register_buffer("levels", torch.zeros(VIEWS))
         self.register_buffer("spreads", torch.ones(VIEWS))
         self.register_buffer("seen", torch.zeros(VIEWS, 1, width + 1), persistent=False)
         self._look()
 
     def place(self, x: Tensor, generator: torch.Generator | None = None) -> None:
-        """Stand on training rows `x (N, D)`."""
+        """Stand on training rows `x (N, D)`, and learn how far normal rows usually are."""
         order = torch.randperm(len(x), generator=generator).to(x.device)
         x = x[order]
+        some = x[:SOME]
         self.ranks.fit(x)
-        owner = None
+        owner = alone = None
         if self.clusters:
+            x = x[: self.most]
+            some = x[:SOME]
             self.centres, owner, share = _clusters(x, min(self.clusters, len(x)))
             self.penalties = -2 * (share / share.max()).log()
         else:
-            self.centres, self.penalties = x, x.new_zeros(len(x))
-        some = x[:SOME]
+            first, copies, kind = _distinct(x)
+            self.centres = x[first[: self.most]]
+            self.penalties = x.new_zeros(len(self.centres))
+            alone = torch.where((copies > 1) | (kind >= self.most) | (len(first) < 2), -1, kind)[:SOME]
         bandwidths = []
         for view in range(VIEWS):
             rows = self.view(some, view)[0]
@@ -104,10 +113,14 @@ class Kernel(nn.Module):
                 bandwidths.append(max(float(away.square().mean().sqrt()), SPACINGS * _spacing(rows)))
         self.bandwidths = x.new_tensor(bandwidths)
         self._look()
-        roots = torch.stack([(2 * part).sqrt() for part in self._energies(some, alone=not self.clusters)])
-        least = LEAST_SPREAD * self.bandwidths.double() * math.sqrt(x.shape[1])
-        spread = roots.std(1, correction=0) if len(some) > 1 else torch.zeros_like(least)
-        self.spreads = torch.maximum(spread, least).to(x.dtype)
+        self.settle(self._energies(some, alone))
+
+    def settle(self, energies: Sequence[Tensor]) -> None:
+        """Learn how far normal rows usually are, from their energies in each view, `(N,)`."""
+        roots = torch.stack([(2 * part).sqrt() for part in energies])
+        least = LEAST_SPREAD * self.bandwidths.double() * math.sqrt(self.centres.shape[1])
+        self.levels = roots.mean(1).to(self.levels)
+        self.spreads = torch.maximum(roots.std(1, correction=0), least).to(self.spreads)
 
     def view(self, x: Tensor, number: int) -> tuple[Tensor, Tensor]:
         """A view of rows and its slopes: `x (N, D)` -> `(N, D)` twice."""
@@ -118,12 +131,12 @@ class Kernel(nn.Module):
 
     def energies(self, x: Tensor) -> list[Tensor]:
         """The energy in each view, in units of its s^2 nats: `x (N, D)` -> `(N,)`, float64."""
-        return self._energies(x, alone=False)
+        return self._energies(x)
 
-    def roots(self, x: Tensor) -> Tensor:
-        """Distances sqrt(2 E) in standard deviations of those of training rows: `x (N, D)` -> `(V, N)`."""
+    def standard_scores(self, x: Tensor) -> Tensor:
+        """Distances sqrt(2 E), as standard scores among those of training rows: `x (N, D)` -> `(V, N)`."""
         found = torch.stack([(2 * part).sqrt() for part in self.energies(x)])
-        return found / self.spreads.double()[:, None]
+        return (found - self.levels.double()[:, None]) / self.spreads.double()[:, None]
 
     def near(self, x: Tensor, number: int) -> Near:
         """Energy, gradient and differences in one view: `x (N, D)`."""
@@ -158,17 +171,18 @@ class Kernel(nn.Module):
         for centres in self.seen[number].split(AT_ONCE):
             yield torch.mm(centres, doubled).view(-1, CHUNK, len(rows))
 
-    def _energies(self, x: Tensor, alone: bool) -> list[Tensor]:
-        """The energies; `alone` are those of the first centres without themselves."""
+    def _energies(self, x: Tensor, alone: Tensor | None = None) -> list[Tensor]:
+        """The energies, each without the centre of number `alone (N,)`; -1 leaves none out."""
         found = []
         for number in range(VIEWS):
             rows = self.view(x, number)[0]
-            if alone and len(x) > 1:
-                gaps = torch.cat(list(self._gaps(rows, number)))
-                gaps.view(-1, len(x)).fill_diagonal_(math.inf)
-                nearest = gaps.amin(1)
-            else:
+            if alone is None:
                 nearest = torch.cat([part.amin(1) for part in self._gaps(rows, number)])
+            else:
+                gaps = torch.cat(list(self._gaps(rows, number)))
+                there = alone >= 0
+                gaps.view(-1, len(x))[alone[there], there.nonzero()[:, 0]] = math.inf
+                nearest = gaps.amin(1)
             least = nearest.T + rows.square().sum(1, keepdim=True)
             found.append(self._soft(least.clamp(min=0), number))
         return found
@@ -205,6 +219,19 @@ def _spacing(x: Tensor) -> float:
         return LEAST_SPACING
     gaps = torch.cdist(rows, rows).fill_diagonal_(math.inf).amin(1)
     return max(float(gaps.median()) / math.sqrt(x.shape[1]), LEAST_SPACING)
+
+
+def _distinct(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Of distinct rows, in the order in which they come: where each comes first, `(K,)`; of every row how
+    many copies there are, itself included, and which distinct row it is, `(N,)`; from `x (N, D)`.
+    """
+    _, kind, counts = torch.unique(x, dim=0, return_inverse=True, return_counts=True)
+    places = torch.arange(len(x), device=x.device)
+    first = torch.full_like(counts, len(x)).scatter_reduce_(0, kind, places, "amin")
+    first, order = first.sort()
+    number = torch.empty_like(order)
+    number[order] = torch.arange(len(order), device=x.device)
+    return first, counts[kind], number[kind]
 
 
 def _clusters(x: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:

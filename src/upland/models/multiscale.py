@@ -19,9 +19,13 @@ so that one backward pass trains it. All members go through one batched product.
 **The energy of the whole** is the mean over members and scales, and, with a kernel or mixture prior
 (`upland.models.kernels`), the mean of that and of the prior's over its views: a product of experts.
 
-**The combined score** is made of distances, each in standard deviations of normal rows:
+**The combined score** is made of distances, each as its standard score among normal rows, z = (r - m) / s, in
+standard deviations beyond the usual distance:
 
-    A(x) = (1 - w) mean_k r_k(x) / s_k + w mean_v sqrt(2 E_v(x)) / s_v,   r_k = mean_m |x - f_m(x, sigma_k)|.
+    A(x) = (sum_i w_i softplus(z_i)^3)^(1/3),   r_k = mean_m |x - f_m(x, sigma_k)|,   r_v = sqrt(2 E_v(x)),
+
+over the scales k (of total weight 1 - w) and the views v of the prior (w). The cubic mean lies between the
+mean and the largest: a row that one scale alone finds far out is seen, and one that all find a little far.
 
 For a Gaussian with variances l_i and standardised coordinates z_i the squared residual at scale sigma is
 sum_i z_i^2 l_i (sigma^2 / (l_i + sigma^2))^2: a band-pass that looks at directions of variance near sigma^2,
@@ -46,11 +50,12 @@ from upland.models.nets import LEAST_COLUMNS
 Prior = Literal["kernel", "mixture", "centre"]
 PRIORS = ("kernel", "mixture", "centre")
 
-SCALES = (0.05, 0.117, 0.274, 0.641, 1.5)
+SCALES = (0.05, 0.274, 1.5)
 """Noise scales that score, in standard deviations of a column; training draws between the ends."""
 
 WAVES = 4
 KERNEL_SHARE = 0.6
+POWER = 3
 LEAST_SPREAD = 0.02
 
 
@@ -64,6 +69,7 @@ class MultiscaleEnergy(NoiseConditional):
         scales: noise scales, K of them, ascending.
         prior: "kernel" stands on training rows, "mixture" on means of clusters of them, "centre" is the
             paper's b' alone.
+        places: rows that a kernel may stand on.
         generator: source of the initial weights; None draws from torch's own.
 
     Example:
@@ -75,7 +81,8 @@ class MultiscaleEnergy(NoiseConditional):
 
     block = 512
 
-    usual: Tensor
+    levels: Tensor
+    spreads: Tensor
 
     def __init__(
         self,
@@ -84,6 +91,7 @@ class MultiscaleEnergy(NoiseConditional):
         members: int = 2,
         scales: Sequence[float] = SCALES,
         prior: Prior = "kernel",
+        places: int = 4_096,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__(tuple(float(scale) for scale in scales), members)
@@ -98,8 +106,10 @@ class MultiscaleEnergy(NoiseConditional):
             nn.init.uniform_(w, -1 / math.sqrt(w.shape[1]), 1 / math.sqrt(w.shape[1]), generator=generator)
         signs = 1.0 - 2.0 * (torch.arange(sizes[-1]) % 2)
         self.gains = nn.Parameter(signs.expand(members, 1, -1).clone())
-        self.register_buffer("usual", torch.ones(len(self.scales)))
-        self.kernel = None if prior == "centre" else Kernel(width, CLUSTERS if prior == "mixture" else 0)
+        self.register_buffer("levels", torch.zeros(len(self.scales)))
+        self.register_buffer("spreads", torch.ones(len(self.scales)))
+        clusters = CLUSTERS if prior == "mixture" else 0
+        self.kernel = None if prior == "centre" else Kernel(width, clusters, places)
 
     # -- the energy, and its gradient ------------------------------------------------------------------------
 
@@ -205,13 +215,17 @@ class MultiscaleEnergy(NoiseConditional):
         if self.kernel is not None:
             self.kernel.place(x, generator)
 
-    def settle(self, x: Tensor) -> None:
-        """Learn how far normal rows `(N, D)` usually are, after training."""
+    def settle(self, x: Tensor, fresh: bool = True) -> None:
+        """Learn how far normal rows `(N, D)` usually are, after training. The prior learns nothing of rows
+        that are not fresh: it has compared its own rows with each other where it was placed.
+        """
         with torch.no_grad():
             roots = self._roots(x).mean(1)
+            if self.kernel is not None and fresh:
+                self.kernel.settle(self.kernel.energies(x))
         least = LEAST_SPREAD * math.sqrt(x.shape[1]) * roots.new_tensor(self.scales)
-        spread = roots.std(1, correction=0) if len(x) > 1 else torch.zeros_like(least)
-        self.usual = torch.maximum(spread, least).to(self.usual)
+        self.levels = roots.mean(1).to(self.levels)
+        self.spreads = torch.maximum(roots.std(1, correction=0), least).to(self.spreads)
 
     def _roots(self, x: Tensor) -> Tensor:
         """|x - f_m(x, sigma_k)|: `(N, D) -> (K, M, N)`, float64."""
@@ -219,30 +233,41 @@ class MultiscaleEnergy(NoiseConditional):
         away = [(x - self.denoised(x, sigma, first)).double().square().sum(-1) for sigma in self.scales]
         return torch.stack(away).sqrt()
 
-    @property
-    def kernel_share(self) -> float:
-        """The prior's weight w in the combined score."""
-        return 0.0 if self.kernel is None else KERNEL_SHARE
+    def _cubes(self, x: Tensor) -> Tensor:
+        """The weighted third power of the softplus of the standard score at each scale, and then in each view
+        of the prior: `(N, D) -> (P, N)`, float64.
+        """
+        of_prior = 0.0 if self.kernel is None else KERNEL_SHARE
+        weights = [(1 - of_prior) / len(self.scales)] * len(self.scales)
+        parts = (self._roots(x).mean(1) - self.levels.double()[:, None]) / self.spreads.double()[:, None]
+        if self.kernel is not None:
+            weights += [of_prior / VIEWS] * VIEWS
+            parts = torch.cat([parts, self.kernel.standard_scores(x)])
+        excess = torch.logaddexp(parts, torch.zeros_like(parts))
+        return excess**POWER * excess.new_tensor(weights)[:, None]
 
     def combined(self, x: Tensor) -> Tensor:
         """The combined score, in standard deviations of normal rows: `(N, D) -> (N,)`, float64."""
-        nets = (self._roots(x).mean(1) / self.usual.double()[:, None]).mean(0)
-        if self.kernel is None:
-            return nets
-        return (1 - KERNEL_SHARE) * nets + KERNEL_SHARE * self.kernel.roots(x).mean(0)
+        cubes: Tensor = self._cubes(x).sum(0)
+        return cubes ** (1 / POWER)
 
     def shares(self, x: Tensor) -> Tensor:
-        """What each input adds to the combined score: `(N, D) -> (N, D)`, float64, summing to it."""
+        """What each input adds to the combined score: `(N, D) -> (N, D)`, float64, summing to it.
+
+        Every part has the share of its cube, and every input of a part that of its square.
+        """
+        cubes = self._cubes(x)
+        whole = cubes.sum(0)
+        parts = cubes * (whole ** (1 / POWER) / whole.clamp(min=1e-300))
         total = torch.zeros(x.shape, dtype=torch.float64, device=x.device)
-        weight = (1 - self.kernel_share) / len(self.scales)
-        for sigma, usual in zip(self.scales, self.usual.double(), strict=True):
-            squares = (x - self.denoised(x, sigma)).double().square()
-            total += weight / usual * _split(squares, squares.sum(-1).sqrt()).mean(0)
+        first = self.first_products(x)
+        for sigma, part in zip(self.scales, parts, strict=False):
+            away = (x - self.denoised(x, sigma, first)).double().square()
+            of_members = _split(away.sum(-1).sqrt().T, part).T
+            total += _split(away, of_members).sum(0)
         if self.kernel is not None:
-            roots = self.kernel.roots(x)
-            for view in range(VIEWS):
-                squares = self.kernel.near(x, view).squares.double()
-                total += KERNEL_SHARE / VIEWS * _split(squares, roots[view])
+            for view, part in enumerate(parts[len(self.scales) :]):
+                total += _split(self.kernel.near(x, view).squares.double(), part)
         return total
 
 
@@ -265,8 +290,8 @@ def _product(u: Tensor, w: Tensor) -> Tensor:
     return torch.bmm(u, functional.pad(w, (0, 0, 0, lacking)).transpose(1, 2))[..., :-lacking]
 
 
-def _split(squares: Tensor, root: Tensor) -> Tensor:
-    """A root divided by the squares that it is of; evenly where they are all zero: `(..., D)`, `(...)`."""
-    whole = squares.sum(-1, keepdim=True)
-    even = torch.full_like(squares, 1 / squares.shape[-1])
-    return root[..., None] * torch.where(whole > 0, squares / whole.clamp(min=1e-300), even)
+def _split(weights: Tensor, whole: Tensor) -> Tensor:
+    """A whole divided in proportion to weights, evenly where they are all zero: `(..., D)`, `(...)`."""
+    total = weights.sum(-1, keepdim=True)
+    even = torch.full_like(weights, 1 / weights.shape[-1])
+    return whole[..., None] * torch.where(total > 0, weights / total.clamp(min=1e-300), even)
