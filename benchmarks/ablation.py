@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from benchmarks import protocols
@@ -24,6 +25,7 @@ from benchmarks.records import Records, command, data_argument
 from upland.models.kernels import NARROW, WIDE
 from upland.models.views import bent
 
+POWER = "upland.models.multiscale.POWER"
 KEYS = ("variant", "set", "seed")
 SHARE, LENGTH = "upland.models.multiscale.KERNEL_SHARE", "upland.detectors.multiscale_length"
 
@@ -31,6 +33,12 @@ SHARE, LENGTH = "upland.models.multiscale.KERNEL_SHARE", "upland.detectors.multi
 def steps(most: int) -> Any:
     """A length of training: three steps a row, at most so many; for many rows seven passes, as by default."""
     return lambda rows, width, a_pass: max(a_pass, min(max(3 * rows, 300), most), min(7 * a_pass, 10_000))
+
+
+def every_row(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """In the place of the distinct rows: all of them, as if there were no copies."""
+    places = torch.arange(len(x))
+    return places, torch.ones_like(places), places
 
 
 class Bent(nn.Module):
@@ -69,6 +77,11 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "no kernel (prior centre)": ({"prior": "centre"}, {}),
     "kernel alone": ({}, {SHARE: 1.0}),
     "kernel share 0.5": ({}, {SHARE: 0.5}),
+    "copies of rows as centres": ({}, {"upland.models.kernels._distinct": every_row}),
+    "mean of the parts": ({}, {POWER: 1}),
+    "square mean of the parts": ({}, {POWER: 2}),
+    "five scales": ({}, {"upland.detectors.SCALES": (0.05, 0.117, 0.274, 0.641, 1.5)}),
+    "two scales": ({}, {"upland.detectors.SCALES": (0.05, 1.5)}),
     "prior mixture": ({"prior": "mixture"}, {}),
     "no rank view": ({}, views(WIDE, NARROW)),
     "no narrow view": ({}, views(WIDE, None)),

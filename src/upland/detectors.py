@@ -63,11 +63,11 @@ class EnergyDetector(Detector):
         members: nets of a table's energy that are trained together; "auto" is two, one in each fold of a
             cross calibration. `EnergyDetector(noise=0.5, prior="centre", members=1)` is the paper's model.
         objective: "denoising" or "sliced" score matching.
-        criterion: "combined" (tables), the mean over scales of noise, and over views of the prior, of a row's
-            distance from where it is denoised to, in standard deviations of normal rows; "reconstruction",
-            |x - f(x)|^2; "energy", E / sigma^2 in nats (over several scales the mean of E, in sigma^2 nats);
-            for sequences "score_test", how far they pull the model's biases, and "worst_channel", the
-            smoothed residual of the strangest channel; "auto" or None is combined for tables, reconstruction
+        criterion: "combined" (tables), the cubic mean over scales of noise, and over views of the prior, of
+            how much further a row is from where it is denoised to, and from training rows, than normal rows
+            are, in their standard deviations; "reconstruction", |x - f(x)|^2; "energy", E / sigma^2 in nats
+            (over several scales the mean of E, in sigma^2 nats); for sequences "score_test", how far they
+            pull the model's biases, and "worst_channel", the smoothed residual of the strangest channel; "auto" or None is combined for tables, reconstruction
             for images and the paper's model, the score test for whole sequences and the worst channel for
             steps. All but the score test are one-sided: what is calmer than normal, as a sensor that is
             stuck, passes.
