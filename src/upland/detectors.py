@@ -67,10 +67,10 @@ class EnergyDetector(Detector):
             how much further a row is from where it is denoised to, and from training rows, than normal rows
             are, in their standard deviations; "reconstruction", |x - f(x)|^2; "energy", E / sigma^2 in nats
             (over several scales the mean of E, in sigma^2 nats); for sequences "score_test", how far they
-            pull the model's biases, and "worst_channel", the smoothed residual of the strangest channel; "auto" or None is combined for tables, reconstruction
-            for images and the paper's model, the score test for whole sequences and the worst channel for
-            steps. All but the score test are one-sided: what is calmer than normal, as a sensor that is
-            stuck, passes.
+            pull the model's biases, and "worst_channel", the smoothed residual of the strangest channel;
+            "auto" or None is combined for tables, reconstruction for images and the paper's model, the score
+            test for whole sequences and the worst channel for steps. All but the score test are one-sided:
+            what is calmer than normal, as a sensor that is stuck, passes.
         calibration: "split" holds out a fifth of the rows and gives exact p-values; "cross" fits five folds;
             "auto" splits from 500 rows.
         contamination: sets scikit-learn's `offset_`: "auto" from the calibration at alpha = 0.05 (of a
