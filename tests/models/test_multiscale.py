@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from laws import autograd_gradient, finite_difference, generator, normal, randomise
+from upland.models import kernels
 from upland.models.energies import DenseEnergy
 from upland.models.kernels import CHUNK, Kernel, _distinct
 from upland.models.multiscale import PRIORS, MultiscaleEnergy
@@ -221,6 +222,15 @@ def test_a_copy_of_a_training_row_is_no_special_case():
     copies = TRAINING[:20]
     there, beside = model.combined(copies), model.combined(copies + 1e-5)
     torch.testing.assert_close(there, beside, rtol=1e-2, atol=1e-2)
+
+
+def test_what_is_near_does_not_depend_on_how_many_chunks_are_read_together(monkeypatch):
+    kernel = made().kernel
+    wide = [kernel.near(X, number) for number in range(3)]
+    monkeypatch.setattr(kernels, "NUMBERS_AT_ONCE", 2 * X.numel())
+    for number, expected in enumerate(wide):
+        for one, other in zip(kernel.near(X, number), expected, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
 
 
 def test_a_kernel_keeps_distinct_rows_only():

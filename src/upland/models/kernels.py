@@ -34,6 +34,7 @@ WIDE, NARROW = 4.0, 1.0
 VIEWS = 3
 CHUNK = 64
 AT_ONCE = 256  # centres
+NUMBERS_AT_ONCE = 1 << 22
 SOME = 2_000  # rows that spacing and spread are measured on
 SPACINGS = 1.0
 LEAST_SPACING = 0.02
@@ -146,11 +147,13 @@ class Kernel(nn.Module):
         gaps, at = least.T, places.T
         gaps = (gaps + rows.square().sum(1, keepdim=True)).clamp(min=0)
         share = torch.softmax(-gaps / scale, 1)
-        starts = CHUNK * torch.arange(gaps.shape[1], device=x.device)
-        chosen = self.seen[number][at + starts][..., :-1]
-        away = rows[:, None] - chosen
-        pull = (share[:, :, None] * away).sum(1)
-        squares = (share[:, :, None] * away.square()).sum(1)
+        at = at + CHUNK * torch.arange(gaps.shape[1], device=x.device)
+        pull, squares = torch.zeros_like(rows), torch.zeros_like(rows)
+        together = max(1, NUMBERS_AT_ONCE // max(1, rows.numel()))  # chunks
+        for some, weight in zip(at.split(together, 1), share[:, :, None].split(together, 1), strict=True):
+            away = rows[:, None] - self.seen[number][some][..., :-1]
+            pull += (weight * away).sum(1)
+            squares += (weight * away.square()).sum(1)
         return Near(self._soft(gaps, number), pull, slope, squares)
 
     def _look(self) -> None:
