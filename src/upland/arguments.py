@@ -63,8 +63,10 @@ def check_numbers(arguments: Mapping[str, Any]) -> None:
         name: arguments[name] for name in WHOLE if name in arguments and arguments[name] not in (None, "auto")
     }
     for name, value in whole.items():
-        if not isinstance(value, Integral) or value < 1:
+        if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
             raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
+    if arguments.get("members", "auto") is None:
+        raise ValueError("members must be 'auto' or a whole number of at least 1, got None")
     kept: Any = arguments["keep_rows"]
     if not isinstance(kept, Integral) or kept < 0:
         raise ValueError(f"keep_rows must be a whole number of at least 0, got {kept!r}")

@@ -42,10 +42,10 @@ def parts_of_rows(
         criterion: what rows are judged by.
     """
     if criterion == "combined":
-        added, off = (part.numpy() for part in blocks_of(_combined, member.model, rows, member.sigma))
+        added, expected = (part.numpy() for part in blocks_of(_combined, member.model, rows, member.sigma))
         shares = np.zeros((len(rows), count))
         np.add.at(shares.T, slots, added.T)
-        return shares, rows.numpy() - off
+        return shares, expected
     if not isinstance(member.model, LikelihoodModel):
         away = in_blocks(residual, member.model, rows, member.sigma).numpy()
         shares = np.zeros((len(rows), count))
@@ -55,9 +55,9 @@ def parts_of_rows(
 
 
 def _combined(model: EnergyModel, x: Tensor, sigma: float) -> list[Tensor]:
-    """Shares of the inputs, and the residual."""
+    """Shares of the inputs, and what was expected."""
     assert isinstance(model, NoiseConditional)
-    return [model.shares(x), residual(model, x, sigma)]
+    return [model.shares(x), model.expected(x)]
 
 
 def _saved(

@@ -153,14 +153,9 @@ class Detector(OutlierContract, GroupContract):
             del self.feature_names_in_
 
     def _offset(self, X: Any) -> float:
-        """The threshold in scikit-learn's sign. A cross-fitted "auto" is never stricter than the strangest
-        row of the fit: most members have seen that row, so that it looks less strange than a new one.
-        """
+        """The threshold in scikit-learn's sign."""
         if self.contamination == "auto":
-            held_out = -self.calibration_.threshold(ALPHA)
-            if self.calibration_.kind == "split" or self.judged_by(self.unit_) != "combined":
-                return held_out
-            return max(held_out, float(np.nextafter(np.min(self.score_samples(X)), np.inf)))
+            return -self.calibration_.threshold(ALPHA)
         known = self.score_samples(X)
         return float(np.percentile(known[np.isfinite(known)], 100 * self.contamination))
 

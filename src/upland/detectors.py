@@ -53,13 +53,13 @@ class EnergyDetector(Detector):
     Args:
         hidden: units of each dense softplus layer; "auto" goes by the kind of data.
         noise: sigma of the score matching, in standard deviations of a column; "auto" trains tables at all
-            scales from 0.05 to 1.5 at once and scores at five of them; where there is one scale only
+            scales from 0.05 to 1.5 at once and scores at three of them; where there is one scale only
             (sequences, sliced score matching, a model of your own) it is one and a half times the typical
             distance per dimension between neighbours among the training rows, within 0.1 to 1; for images a
             share 1 / 6.5 of the norm of a typical one.
         prior: what the energy of a table stands on: "kernel", training rows, which stay in the model (some
-            thousands at most); "mixture", the means of 64 clusters of them; "centre", the paper's single
-            centre; "auto" is the kernel where there are several scales or members.
+            thousands at most, of each member); "mixture", the means of up to 64 clusters of them and some
+            values of each column; "centre", the paper's single centre; "auto" is the kernel.
         members: nets of a table's energy that are trained together; "auto" is two, one in each fold of a
             cross calibration. `EnergyDetector(noise=0.5, prior="centre", members=1)` is the paper's model.
         objective: "denoising" or "sliced" score matching.
@@ -73,9 +73,8 @@ class EnergyDetector(Detector):
             what is calmer than normal, as a sensor that is stuck, passes.
         calibration: "split" holds out a fifth of the rows and gives exact p-values; "cross" fits five folds;
             "auto" splits from 500 rows.
-        contamination: sets scikit-learn's `offset_`: "auto" from the calibration at alpha = 0.05 (of a
-            cross-fitted combined score at most the highest score of the fit's own rows), a number as a
-            quantile of the training scores. It is of the fit's unit: `predict` on the other one (steps
+        contamination: sets scikit-learn's `offset_`: "auto" from the calibration at alpha = 0.05, a number
+            as a quantile of the training scores. It is of the fit's unit: `predict` on the other one (steps
             after a fit on sequences, or sequences after steps) goes by the calibration at alpha = 0.05.
         epochs: passes over the training rows; None chooses by their number.
         batch_size: rows, images or sequences of a training step at most; None is 128, of sequences 16.
@@ -104,7 +103,8 @@ class EnergyDetector(Detector):
         size: (height, width) to bring images to; None refuses images of another size than the first.
         mode: "grey" or "rgb" to bring images to; None refuses a mixture.
         keep_rows: normal rows or images of each of three sorts (two to learn from, one to compare with) that
-            are kept with the model for verdicts on groups; 0 keeps none, nor does any model of sequences.
+            are kept with the model for verdicts on groups; 0 keeps none of these, nor does any model of
+            sequences; what `prior` keeps is besides.
         model: a module of your own from `(N, D)` encoded rows, or `(N, C, H, W)` images, to `(N,)` energies,
             or a function that makes one for a width D, or shape (C, H, W); for sequences a RecurrentEnergy.
             None is upland's own energy for the kind of data.
@@ -280,6 +280,7 @@ class EnergyDetector(Detector):
         """Choose the model of a table, and the frame by the length of what is trained on; what an earlier fit
         chose goes.
         """
+        check_numbers(self.get_params(deep=False))
         for chosen in ("frame_", "window_", "smoothing_", "nets_"):
             self.__dict__.pop(chosen, None)
         images = isinstance(rows, ImageRows)

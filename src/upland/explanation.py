@@ -3,10 +3,10 @@ r"""Which columns, moments or pixels lift a score.
 The reconstruction f(x) = x - grad E(x) is where the energy's slope points, the normal row that the model
 would have expected in x's place. Column j's share of the anomaly is the sum over its encoded inputs i of
 (x_i - f_i(x))^2, so that the shares of a row sum to its reconstruction score exactly; a categorical column
-is one share. The combined score of a table is a mean of lengths, and each is divided among the inputs by the
-squares that it is made of. Of a sequence's score each moment and channel has a share, of an image's each
-pixel. The score test of sequences has shares of its own (`upland.criteria.shares`), and so has the worst
-channel: that score, divided among the channels by their levels.
+is one share. The combined score of a table is a cubic mean of lengths, and each part is divided among the
+inputs by the squares that it is made of. Of a sequence's score each moment and channel has a share, of an
+image's each pixel. The score test of sequences has shares of its own (`upland.criteria.shares`), and so has
+the worst channel: that score, divided among the channels by their levels.
 
 So shares sum to `anomaly_score` under every criterion but one: those of the energy, a height, are of its
 slope, and sum to the reconstruction score.

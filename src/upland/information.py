@@ -21,14 +21,15 @@ def _noise(member: Member) -> float | list[float]:
     return list(model.scales) if isinstance(model, NoiseConditional) else member.sigma
 
 
-def _prior(member: Member) -> dict[str, Any]:
-    """What a multi-scale energy stands on, and how many training rows of each member that keeps."""
-    model = member.model
-    if not isinstance(model, MultiscaleEnergy) or model.kernel is None:
-        return {"kind": "centre", "training_rows": 0}
-    if model.kernel.clusters:
-        return {"kind": "mixture", "training_rows": 0, "clusters": len(model.kernel.centres)}
-    return {"kind": "kernel", "training_rows": len(model.kernel.centres)}
+def _prior(members: Sequence[Member], rows: int) -> dict[str, Any]:
+    """What a multi-scale energy stands on, and how many training rows the members keep at most."""
+    kernels = [m.model.kernel for m in members if isinstance(m.model, MultiscaleEnergy)]
+    sizes = [len(kernel.centres) for kernel in kernels if kernel is not None]
+    if kernels and kernels[0] is not None:
+        if kernels[0].clusters:
+            return {"kind": "mixture", "training_rows": 0, "clusters": sizes}
+        return {"kind": "kernel", "training_rows": min(sum(sizes), rows)}
+    return {"kind": "centre", "training_rows": 0}
 
 
 def told(
@@ -60,7 +61,7 @@ def told(
             if name not in ("model", "device", "progress")
         },
         "noise": [_noise(member) for member in members],
-        "prior": _prior(members[0]),
+        "prior": _prior(members, rows),
         "kept_rows": {
             "to_learn_from": 0 if members[0].standard is None else len(members[0].standard),
             "to_compare_with": 0 if members[0].reserve is None else len(members[0].reserve),

@@ -56,7 +56,9 @@ Noise = Annotated[
 ]
 Prior = Annotated[
     Literal["auto", "kernel", "mixture", "centre"] | None,
-    typer.Option(help="What a table's energy stands on: training rows, means of clusters, one centre."),
+    typer.Option(
+        help="A table's energy stands on training rows (auto: they stay in the file), mixture, or one centre."
+    ),
 ]
 Members = Annotated[int | None, typer.Option(min=1, metavar="N", help="Nets of a table's energy.")]
 Categorical = Annotated[

@@ -1,7 +1,8 @@
 r"""One anomaly score for one point, from any energy model (DSEBM, section 4).
 
 * energy: E(x) / sigma^2, in nats of the noise-smoothed density, up to log Z;
-* reconstruction: |x - f(x)|^2 = |grad E(x)|^2, in squared units of the encoded input.
+* reconstruction: |x - f(x)|^2 = |grad E(x)|^2, in squared units of the encoded input; of the nets alone where
+  the energy stands on training rows too: a kernel's gradient through ranks and logarithms has no measure.
 
 Rows are scored in blocks of one fixed size, the last one padded: every matrix product then has the same
 shape, so a row's number does not depend on how many rows come with it. Sums over the inputs are taken in
@@ -25,8 +26,8 @@ def energy(model: EnergyModel, x: Tensor, sigma: float) -> Tensor:
 
 
 def residual(model: EnergyModel, x: Tensor, sigma: float) -> Tensor:
-    """X - f(x) = grad E(x): `(N, ...) -> (N, ...)`, float64."""
-    return (x - model.reconstruct(x)).double()
+    """X - f(x) = grad E(x), of the nets alone: `(N, ...) -> (N, ...)`, float64."""
+    return (x - model.of_nets().reconstruct(x)).double()
 
 
 def reconstruction(model: EnergyModel, x: Tensor, sigma: float) -> Tensor:

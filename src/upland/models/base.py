@@ -63,6 +63,12 @@ class EnergyModel(nn.Module, ABC):
         """
         return self
 
+    def expected(self, x: Tensor) -> Tensor:
+        """What a normal row in the place of this one would be like, for explanations: `(N, ...) -> (N, ...)`;
+        the reconstruction by default.
+        """
+        return self.reconstruct(x)
+
     def reconstruct(self, x: Tensor) -> Tensor:
         """The regularised auto-encoder f(x) = x - grad E(x): `(N, ...) -> (N, ...)`, differentiable in the
         weights.

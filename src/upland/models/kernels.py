@@ -12,10 +12,10 @@ is the distance between neighbours, and saves all exponentials but a few.
 
 * kernel: the centres are distinct training rows, some thousands at most, of one weight: the rows stay in the
   model. Of rows that are repeated a thousand times the rare ones beside them would else never be drawn.
-* mixture: the centres are the means of a few clusters (Lloyd 1957), the bandwidth their inner spread: no row
-  stays, though a cluster of one row is that row.
+* mixture: the centres are the means of a few clusters (Lloyd 1957) of several rows each, the bandwidth their
+  inner spread: no row stays. Single values of the columns do, as the knots of their ranks.
 
-The energy is a sum over views. Its gradient is explicit: with the soft shares r_C of the chunks' nearest
+Each view has an energy of its own. The gradient is explicit: with the soft shares r_C of the chunks' nearest
 centres, grad E = phi'(x) (phi(x) - sum_C r_C phi(c_C)).
 """
 
@@ -39,6 +39,7 @@ SOME = 2_000  # rows that spacing and spread are measured on
 SPACINGS = 1.0
 LEAST_SPACING = 0.02
 CLUSTERS, ROUNDS = 64, 20
+CLUSTER_ROWS, CLUSTER_LEAST = 8, 3  # rows a cluster has on average at least, and by itself
 LEAST_SPREAD = 0.02
 FAINTEST = -80.0  # logarithm of a share that one more float32 cannot notice; smaller ones are slow
 
@@ -47,13 +48,13 @@ class Near(NamedTuple):
     """What a view says of some rows.
 
     Args:
-        energy: `(N,)`, in units of s^2 nats.
+        row: `(N, D)` the soft mean of the nearest centres, as rows.
         pull: `(N, D)` phi(x) less the soft mean of the nearest centres.
         slope: `(N, D)` of the view.
         squares: `(N, D)` soft mean of the squared differences from the nearest centres.
     """
 
-    energy: Tensor
+    row: Tensor
     pull: Tensor
     slope: Tensor
     squares: Tensor
@@ -97,7 +98,7 @@ class Kernel(nn.Module):
         if self.clusters:
             x = x[: self.most]
             some = x[:SOME]
-            self.centres, owner, share = _clusters(x, min(self.clusters, len(x)))
+            self.centres, owner, share = _clusters(x, min(self.clusters, max(1, len(x) // CLUSTER_ROWS)))
             self.penalties = -2 * (share / share.max()).log()
         else:
             first, copies, kind = _distinct(x)
@@ -140,7 +141,7 @@ class Kernel(nn.Module):
         return (found - self.levels.double()[:, None]) / self.spreads.double()[:, None]
 
     def near(self, x: Tensor, number: int) -> Near:
-        """Energy, gradient and differences in one view: `x (N, D)`."""
+        """The nearest centres, the gradient and the differences in one view: `x (N, D)`."""
         rows, slope = self.view(x, number)
         scale = 2 * self.bandwidths[number] ** 2
         least, places = torch.cat(list(self._gaps(rows, number))).min(1)
@@ -148,13 +149,14 @@ class Kernel(nn.Module):
         gaps = (gaps + rows.square().sum(1, keepdim=True)).clamp(min=0)
         share = torch.softmax(-gaps / scale, 1)
         at = at + CHUNK * torch.arange(gaps.shape[1], device=x.device)
-        pull, squares = torch.zeros_like(rows), torch.zeros_like(rows)
+        row, pull, squares = (torch.zeros_like(rows) for _ in range(3))
         together = max(1, NUMBERS_AT_ONCE // max(1, rows.numel()))  # chunks
         for some, weight in zip(at.split(together, 1), share[:, :, None].split(together, 1), strict=True):
             away = rows[:, None] - self.seen[number][some][..., :-1]
+            row += (weight * self.centres[some]).sum(1)
             pull += (weight * away).sum(1)
             squares += (weight * away.square()).sum(1)
-        return Near(self._soft(gaps, number), pull, slope, squares)
+        return Near(row, pull, slope, squares)
 
     def _look(self) -> None:
         """Compute what depends on the centres alone: their views, and behind each |c|^2 with its weight."""
@@ -238,16 +240,30 @@ def _distinct(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _clusters(x: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Means of clusters, each row's cluster, and their shares: `x (N, D)` -> `(K, D)`, `(N,)`, `(K,)`."""
+    """Means of clusters, each row's cluster, and their shares: `x (N, D)` -> `(K, D)`, `(N,)`, `(K,)`.
+
+    Clusters of too few distinct rows, whose mean would nearly be one of them, go, the smallest first; their
+    rows fall to the others.
+    """
+    kinds = torch.unique(x, dim=0, return_inverse=True)[1]
     centres = x[:count].clone()
     for _ in range(ROUNDS):
         owner = torch.cdist(x, centres).argmin(1)
-        sums = torch.zeros_like(centres).index_add_(0, owner, x)
-        counts = torch.bincount(owner, minlength=count)
-        there = counts > 0
-        centres[there] = sums[there] / counts[there, None]
-    owner = torch.cdist(x, centres).argmin(1)
-    counts = torch.bincount(owner, minlength=count)
-    kept = counts > 0
-    number = kept.cumsum(0) - 1
-    return centres[kept], number[owner], (counts[kept] / len(x)).to(x.dtype)
+        centres, _ = _means(x, owner, centres)
+    while True:
+        owner = torch.cdist(x, centres).argmin(1)
+        pairs = torch.unique(torch.stack([owner, kinds]), dim=1)[0]
+        rows = torch.bincount(pairs, minlength=len(centres))
+        if len(centres) == 1 or rows.min() >= CLUSTER_LEAST:
+            break
+        kept = torch.arange(len(centres), device=x.device) != rows.argmin()
+        centres = centres[kept]
+    centres, counts = _means(x, owner, centres)
+    return centres, owner, (counts / len(x)).to(x.dtype)
+
+
+def _means(x: Tensor, owner: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
+    """Means of the rows of each cluster, the mean from before where there are none, and their numbers."""
+    counts = torch.bincount(owner, minlength=len(before))
+    sums = torch.zeros_like(before).index_add_(0, owner, x)
+    return torch.where(counts[:, None] > 0, sums / counts.clamp(min=1)[:, None], before), counts

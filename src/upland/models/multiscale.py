@@ -131,6 +131,16 @@ class MultiscaleEnergy(NoiseConditional):
             pulls.append(near.slope * near.pull)
         return 0.5 * (whole + x - torch.stack(pulls).mean(0))
 
+    def expected(self, x: Tensor) -> Tensor:
+        """Where the nets denoise a row to, and the training rows or means that are nearest to it, in the
+        proportion that both have in the combined score: `(N, D) -> (N, D)`.
+        """
+        whole = torch.stack([self.denoised(x, sigma).mean(0) for sigma in self.scales]).mean(0)
+        if self.kernel is None:
+            return whole
+        near = torch.stack([self.kernel.near(x, view).row for view in range(VIEWS)]).mean(0)
+        return (1 - KERNEL_SHARE) * whole + KERNEL_SHARE * near
+
     def denoise(self, x: Tensor, sigma: Tensor) -> Tensor:
         """f_m(x, sigma) of each member: `(M, B, D)`, `(M, B, 1)` -> `(M, B, D)`."""
         one = 1 + sigma.square()
