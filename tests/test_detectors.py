@@ -24,7 +24,7 @@ def fitted(request):
 
 @pytest.fixture(scope="module")
 def pump():
-    return quick(hidden=(32, 32), epochs=60, learning_rate=1e-2, criterion="reconstruction").fit(mixed(300))
+    return quick(hidden=(32, 32), epochs=60, learning_rate=1e-2).fit(mixed(300))
 
 
 # -- tables in -----------------------------------------------------------------------------------------------
