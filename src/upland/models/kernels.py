@@ -33,7 +33,7 @@ WIDE, NARROW = 4.0, 1.0
 
 VIEWS = 3
 CHUNK = 64
-AT_ONCE = 256  # centres
+AT_ONCE = 128  # centres
 NUMBERS_AT_ONCE = 1 << 22
 SOME = 2_000  # rows that spacing and spread are measured on
 SPACINGS = 1.0

@@ -240,7 +240,10 @@ class MultiscaleEnergy(NoiseConditional):
     def _roots(self, x: Tensor) -> Tensor:
         """|x - f_m(x, sigma_k)|: `(N, D) -> (K, M, N)`, float64."""
         first = self.first_products(x)
-        away = [(x - self.denoised(x, sigma, first)).double().square().sum(-1) for sigma in self.scales]
+        away = [
+            (x - self.denoised(x, sigma, first)).square().sum(-1, dtype=torch.float64)
+            for sigma in self.scales
+        ]
         return torch.stack(away).sqrt()
 
     def _cubes(self, x: Tensor) -> Tensor:
