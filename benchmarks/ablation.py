@@ -27,7 +27,7 @@ from upland.models.views import bent
 
 POWER = "upland.models.multiscale.POWER"
 KEYS = ("variant", "set", "seed")
-SHARE, LENGTH = "upland.models.multiscale.KERNEL_SHARE", "upland.detectors.multiscale_length"
+SHARE, LENGTH = "upland.models.multiscale.KERNEL_SHARE", "upland.detectors.energy.multiscale_length"
 
 
 def steps(most: int) -> Any:
@@ -80,8 +80,8 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "copies of rows as centres": ({}, {"upland.models.kernels._distinct": every_row}),
     "mean of the parts": ({}, {POWER: 1}),
     "square mean of the parts": ({}, {POWER: 2}),
-    "five scales": ({}, {"upland.detectors.SCALES": (0.05, 0.117, 0.274, 0.641, 1.5)}),
-    "two scales": ({}, {"upland.detectors.SCALES": (0.05, 1.5)}),
+    "five scales": ({}, {"upland.detectors.energy.SCALES": (0.05, 0.117, 0.274, 0.641, 1.5)}),
+    "two scales": ({}, {"upland.detectors.energy.SCALES": (0.05, 1.5)}),
     "prior mixture": ({"prior": "mixture"}, {}),
     "no rank view": ({}, views(WIDE, NARROW)),
     "no narrow view": ({}, views(WIDE, None)),

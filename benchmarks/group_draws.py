@@ -5,7 +5,7 @@ are mixed anew. A mixture of share s has round(s n) outlying rows, at least one,
 normal group is drawn from. Five draws; ± is the standard deviation over them.
 
 **Measures.** AUROC of the statistic between normal and outlying groups of the same size. Power: the share of
-outlying groups with p <= 0.05 by the detector's own null (`upland.nulls`); alarms: that of normal groups.
+outlying groups with p <= 0.05 by the detector's own null (`upland.groups.null`); alarms: that of normal groups.
 Where p-values come of permutations only some groups of each draw are judged.
 """
 
@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
-from upland.criteria.groups import Statistic
-from upland.nulls import ROUNDING, Null
+from upland.groups.null import ROUNDING, Null
+from upland.groups.statistic import Statistic
 
 Groups = NDArray[np.int64]
 

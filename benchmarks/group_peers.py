@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from scipy.stats import distributions
 from torch import Tensor
 
-from upland.criteria.groups import Rows, Statistic
+from upland.groups.statistic import Rows, Statistic
 
 Array = NDArray[np.float64]
 BINS = 10

@@ -9,7 +9,7 @@ of Fashion-MNIST. Groups are drawn from at most 1,000 normal test images and as 
 **Outlying groups.** The test images of other sets or other classes; the set's own with another contrast,
 m + c (x - m), clipped (which undoes most of a raised one where images are black and white); groups of which
 half or a fifth are outlying; and images of the grey sets that are manipulated to look normal to the flow
-(`upland.manipulations`), clipped and rounded: contrast matched to the likelihood of normal images, latents
+(`benchmarks.manipulations`), clipped and rounded: contrast matched to the likelihood of normal images, latents
 moved to their shell, whitened. They stand in the folder of models with their flow, and are judged by all.
 
 **Points** are groups of one: likelihood, typicality and divergence are the same there. Beside them what only
@@ -169,7 +169,7 @@ class Seen:
     """
 
     def __init__(self, detector: Any, names: Sequence[str]) -> None:
-        from upland.judges import needs_score, readings, yardstick
+        from upland.criteria.judges import needs_score, readings, yardstick
 
         self.detector, self.member = detector, detector.members_[0]
         self.score = any(needs_score(self.member, name) for name in names)
@@ -198,7 +198,7 @@ class Seen:
 
 
 def statistics_of(method: str) -> list[str]:
-    from upland.judges import OF_LATENTS, STATISTICS
+    from upland.criteria.judges import OF_LATENTS, STATISTICS
 
     leave = OF_LATENTS if method == "energy" else ("stein",)
     return [name for name in STATISTICS if name not in leave]

@@ -54,8 +54,8 @@ from benchmarks.group_rows import (
     split,
 )
 from benchmarks.records import Records, command, data_argument
-from upland.criteria.baselines import Kernel
-from upland.criteria.groups import Rows
+from upland.groups.baselines import Kernel
+from upland.groups.statistic import Rows
 
 Array = NDArray[np.float64]
 
@@ -100,7 +100,7 @@ class OfDetector:
     """
 
     def __init__(self, detector: Any, names: Sequence[str]) -> None:
-        from upland.judges import needs_score, readings, yardstick
+        from upland.criteria.judges import needs_score, readings, yardstick
 
         self.member = detector.members_[0]
         self.score = any(needs_score(self.member, name) for name in names)
@@ -145,7 +145,7 @@ class OfRows:
 
 
 def statistics_of(method: str) -> list[str]:
-    from upland.judges import OF_LATENTS, STATISTICS
+    from upland.criteria.judges import OF_LATENTS, STATISTICS
 
     leave = OF_LATENTS if method == "energy" else ("stein",)
     return [name for name in STATISTICS if name not in leave]

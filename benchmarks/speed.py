@@ -51,7 +51,7 @@ _, status, usage = os.wait4(pid, 0)
 print(usage.ru_maxrss, usage.ru_utime + usage.ru_stime)
 sys.exit(os.waitstatus_to_exitcode(status))
 """
-CLI = (sys.executable, "-c", "from upland.apps.cli import main; main()")  # what the `upland` script does
+CLI = (sys.executable, "-c", "from upland.cli.commands import main; main()")  # what the `upland` script does
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -138,8 +138,8 @@ def step(records: Records, options: argparse.Namespace) -> None:
 
 def multiscale_step() -> Callable[[], object]:
     """A step of the training of two nets at all scales, on a fixed batch."""
-    from upland.objectives import conditional
-    from upland.training import Settings, Training
+    from upland.training.loop import Settings, Training
+    from upland.training.objectives import conditional
 
     generator = torch.Generator().manual_seed(0)
     model = MultiscaleEnergy(
@@ -155,8 +155,8 @@ def training_step(explicit: bool) -> Callable[[], object]:
     """One step of the training loop itself, on a fixed batch."""
     from upland.models.base import ModuleEnergy
     from upland.models.energies import DenseEnergy
-    from upland.objectives import denoising
-    from upland.training import Settings, Training
+    from upland.training.loop import Settings, Training
+    from upland.training.objectives import denoising
 
     generator = torch.Generator().manual_seed(0)
     dense = DenseEnergy(STEP_WIDTH, STEP_HIDDEN, generator=generator)

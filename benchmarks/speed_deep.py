@@ -38,8 +38,8 @@ from benchmarks.speed import KEYS, interleaved, measured_command, note
 from upland.models.base import EnergyModel
 from upland.models.convolutional import ConvolutionalEnergy
 from upland.models.recurrent import DRAWN, RecurrentEnergy
-from upland.objectives import denoising
-from upland.training import Settings, Training
+from upland.training.loop import Settings, Training
+from upland.training.objectives import denoising
 
 if TYPE_CHECKING:
     from upland import EnergyDetector

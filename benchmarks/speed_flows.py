@@ -97,7 +97,7 @@ def both(width: int, coupling: str) -> dict[str, torch.nn.Module]:
 
 def training_step(model: torch.nn.Module, batch: Tensor) -> Callable[[], None]:
     """With one optimiser for both."""
-    from upland.adam import Adam
+    from upland.training.adam import Adam
 
     optimizer = Adam(model.parameters())
 
@@ -166,8 +166,8 @@ def fit(records: Records, options: argparse.Namespace) -> None:
 
 def fitted(model: Any, rows: Tensor, held: Tensor) -> dict[str, float]:
     """Nats of the held-out rows after so many steps of a falling rate."""
-    from upland.objectives import likelihood
-    from upland.training import Settings, Training, shuffled_batches
+    from upland.training.loop import Settings, Training, shuffled_batches
+    from upland.training.objectives import likelihood
 
     source = torch.Generator().manual_seed(2)
     if hasattr(model, "place"):

@@ -28,8 +28,8 @@ from torch.nn import functional
 
 from benchmarks.records import Records, command
 from benchmarks.speed import KEYS, interleaved, note
-from upland.adam import Adam
 from upland.models.glow import Glow
+from upland.training.adam import Adam
 
 SHAPES = {"grey": ((1, 28, 28), 2), "colour": ((3, 32, 32), 3)}
 BIN = 1 / 256

@@ -94,8 +94,8 @@ def verdict(
 
 def null(detector: Any, x: np.ndarray, labels: np.ndarray, statistic: str, profiled: bool) -> dict[str, Any]:
     """P-values of as many normal groups of one size, from the features of the rows that are kept."""
-    from upland.judges import needs_score, readings, yardstick
-    from upland.nulls import Null
+    from upland.criteria.judges import needs_score, readings, yardstick
+    from upland.groups.null import Null
 
     member = detector.members_[0]
     known = yardstick(member, statistic)

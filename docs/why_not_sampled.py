@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_sample_image
 from sklearn.metrics import roc_auc_score
 
-from upland.criteria.groups import Divergence, Rows
-from upland.judges import readings
-from upland.latentdetectors import FlowDetector
+from upland.criteria.judges import readings
+from upland.detectors.latent import FlowDetector
+from upland.groups.statistic import Divergence, Rows
 
 SAMPLES, HELD_OUT, SIDE, TEXTURE, FOG = 10_000, 200, 16, 16, 0.1
 LIKELIHOOD, NORM, DIVERGENCE = "log-likelihood (nats)", "norm of the latents", "divergence of latents (nats)"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import upland
 
-COMMAND_LINE = ("-c", "from upland.apps.cli import main; main()")
+COMMAND_LINE = ("-c", "from upland.cli.commands import main; main()")
 
 
 def run_python(*arguments, **options):

@@ -14,8 +14,8 @@ from sklearn.exceptions import NotFittedError
 import upland
 from laws import scores_in_a_new_process
 from normals import mixed, numbers, quick
-from upland import tensorfile
-from upland.tensorfile import TensorFileError, read_tensors, write_tensors
+from upland.io import modelfile as tensorfile
+from upland.io.modelfile import TensorFileError, read_tensors, write_tensors
 
 NEW = mixed(300, seed=1)
 

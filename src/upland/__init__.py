@@ -14,16 +14,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from upland.calibration import benjamini_hochberg, conformal_p_values
-    from upland.data.images import ImageEncoder
-    from upland.data.steps import SequenceEncoder
-    from upland.data.tables import TableEncoder
-    from upland.detectors import EnergyDetector
+    from upland.adapters.pyod import as_pyod
+    from upland.calibration.conformal import benjamini_hochberg, conformal_p_values
+    from upland.data.image.encoder import ImageEncoder
+    from upland.data.sequence.encoder import SequenceEncoder
+    from upland.data.table.encoder import TableEncoder
+    from upland.detectors.energy import EnergyDetector
+    from upland.detectors.latent import FlowDetector, VAEDetector
     from upland.explanation import Explanation, ImageExplanation, SequenceExplanation, explain
-    from upland.groupcontract import GroupVerdicts
-    from upland.latentdetectors import FlowDetector, VAEDetector
+    from upland.groups.verdicts import GroupVerdicts
     from upland.persistence import load, save
-    from upland.pyod import as_pyod
 
 __version__ = "0.1.0"
 
@@ -48,19 +48,19 @@ __all__ = [
 ]
 
 _HOMES = {
-    "EnergyDetector": "upland.detectors",
+    "EnergyDetector": "upland.detectors.energy",
     "Explanation": "upland.explanation",
-    "FlowDetector": "upland.latentdetectors",
-    "GroupVerdicts": "upland.groupcontract",
-    "ImageEncoder": "upland.data.images",
+    "FlowDetector": "upland.detectors.latent",
+    "GroupVerdicts": "upland.groups.verdicts",
+    "ImageEncoder": "upland.data.image.encoder",
     "ImageExplanation": "upland.explanation",
-    "SequenceEncoder": "upland.data.steps",
+    "SequenceEncoder": "upland.data.sequence.encoder",
     "SequenceExplanation": "upland.explanation",
-    "TableEncoder": "upland.data.tables",
-    "VAEDetector": "upland.latentdetectors",
-    "as_pyod": "upland.pyod",
-    "benjamini_hochberg": "upland.calibration",
-    "conformal_p_values": "upland.calibration",
+    "TableEncoder": "upland.data.table.encoder",
+    "VAEDetector": "upland.detectors.latent",
+    "as_pyod": "upland.adapters.pyod",
+    "benjamini_hochberg": "upland.calibration.conformal",
+    "conformal_p_values": "upland.calibration.conformal",
     "explain": "upland.explanation",
     "load": "upland.persistence",
     "save": "upland.persistence",

@@ -5,7 +5,7 @@ would have expected in x's place. Column j's share of the anomaly is the sum ove
 (x_i - f_i(x))^2, so that the shares of a row sum to its reconstruction score exactly; a categorical column
 is one share. The combined score of a table is a cubic mean of lengths, and each part is divided among the
 inputs by the squares that it is made of. Of a sequence's score each moment and channel has a share, of an
-image's each pixel. The score test of sequences has shares of its own (`upland.criteria.shares`), and so has
+image's each pixel. The score test of sequences has shares of its own (`upland.criteria.score_test_shares`), and so has
 the worst channel: that score, divided among the channels by their levels.
 
 So shares sum to `anomaly_score` under every criterion but one: those of the energy, a height, are of its
@@ -25,20 +25,20 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from upland.attribution import parts_of_images, parts_of_rows
-from upland.criteria.channels import channel_levels
+from upland.criteria.attribution import parts_of_images, parts_of_rows
+from upland.criteria.max_channel import channel_levels
 from upland.criteria.points import residual
-from upland.criteria.shares import shares_of_sequences, shares_of_steps
-from upland.criteria.steps import step_values
-from upland.data.images import ImageEncoder
-from upland.data.sequences import Sequences
-from upland.data.steps import SequenceEncoder
-from upland.data.tables import TableEncoder
-from upland.detection import Detector
-from upland.fitting import Member
-from upland.kinds import Pictures, finite
+from upland.criteria.reading import step_values
+from upland.criteria.score_test_shares import shares_of_sequences, shares_of_steps
+from upland.data.image.encoder import ImageEncoder
+from upland.data.sequence.container import Sequences
+from upland.data.sequence.encoder import SequenceEncoder
+from upland.data.table.encoder import TableEncoder
+from upland.detectors.base import Detector
+from upland.detectors.fitting import Member
+from upland.detectors.kinds import Pictures, finite
+from upland.detectors.sequencing import Series, windows_in
 from upland.models.base import EnergyModel
-from upland.sequencing import Series, windows_in
 
 
 class Reason(NamedTuple):

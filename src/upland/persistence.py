@@ -2,7 +2,7 @@
 
 Tensors: each member's weights and large vocabularies, the calibration scores. Manifest: the detector's name
 and constructor arguments, the members' schemas, noise and training summary, versions. A digest over all of
-it guards against corruption (`upland.tensorfile`).
+it guards against corruption (`upland.io.modelfile`).
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ import torch
 from torch import Tensor, nn
 
 from upland import __version__
-from upland.arguments import plain_argument
-from upland.calibration import Calibration
-from upland.criteria.evidence import Reference
+from upland.calibration.conformal import Calibration
+from upland.criteria.score_test import Reference
 from upland.data.encoder import Encoder
-from upland.data.images import ImageEncoder
-from upland.data.steps import SequenceEncoder
-from upland.data.tables import TableEncoder
-from upland.detection import Detector
-from upland.detectors import EnergyDetector
-from upland.fitting import Member
-from upland.latentdetectors import FlowDetector, VAEDetector
-from upland.tensorfile import TensorFileError, read_tensors, write_tensors
-from upland.training import History
+from upland.data.image.encoder import ImageEncoder
+from upland.data.sequence.encoder import SequenceEncoder
+from upland.data.table.encoder import TableEncoder
+from upland.detectors.arguments import plain_argument
+from upland.detectors.base import Detector
+from upland.detectors.energy import EnergyDetector
+from upland.detectors.fitting import Member
+from upland.detectors.latent import FlowDetector, VAEDetector
+from upland.io.modelfile import TensorFileError, read_tensors, write_tensors
+from upland.training.loop import History
 
 DETECTORS: dict[str, type[Detector]] = {
     detector.__name__: detector for detector in (EnergyDetector, FlowDetector, VAEDetector)

@@ -10,7 +10,7 @@ from laws import autograd_gradient, finite_difference, generator, normal, random
 from upland.criteria.points import CRITERIA, in_blocks
 from upland.models.base import EnergyModel
 from upland.models.convolutional import ConvolutionalEnergy
-from upland.objectives import denoising, sliced
+from upland.training.objectives import denoising, sliced
 
 ROWS = 4
 SHAPES = [(1, 8, 8), (3, 7, 5), (2, 1, 9), (1, 5, 1), (4, 1, 1), (1, 13, 10)]

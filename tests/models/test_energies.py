@@ -9,7 +9,7 @@ from torch import nn
 from laws import autograd_gradient, covariance, finite_difference, generator, normal, randomise
 from upland.models.base import EnergyModel, Gaussian, ModuleEnergy
 from upland.models.energies import DenseEnergy
-from upland.objectives import denoising, sliced
+from upland.training.objectives import denoising, sliced
 
 WIDTH, ROWS = 5, 7
 

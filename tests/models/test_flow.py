@@ -10,8 +10,8 @@ from laws import autograd_gradient, covariance, finite_difference, generator, no
 from upland.criteria.points import in_blocks
 from upland.models.bijections import ActNorm, InvertibleLinear
 from upland.models.flow import WIDEST, Flow, table_flow
-from upland.objectives import dequantised, likelihood
-from upland.training import Settings, Training, shuffled_batches
+from upland.training.loop import Settings, Training, shuffled_batches
+from upland.training.objectives import dequantised, likelihood
 
 FLOWS = {
     "affine": lambda width: table_flow(width, hidden=(8,), coupling="affine", generator=generator()),

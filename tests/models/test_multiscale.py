@@ -13,7 +13,7 @@ from upland.models.kernels import CHUNK, Kernel, _distinct
 from upland.models.multiscale import PRIORS, MultiscaleEnergy
 from upland.models.multiscale import _softplus as from_gate
 from upland.models.views import KNOTS, Ranks, bent
-from upland.objectives import conditional
+from upland.training.objectives import conditional
 
 WIDTH, ROWS = 5, 9
 TRAINING = normal(300, WIDTH, seed=4)

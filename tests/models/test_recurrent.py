@@ -9,7 +9,7 @@ import torch
 from laws import autograd_gradient, finite_difference, generator, normal, randomise
 from upland.models.base import EnergyModel
 from upland.models.recurrent import Conditional, RecurrentEnergy
-from upland.objectives import denoising, sliced
+from upland.training.objectives import denoising, sliced
 
 WIDTH, ROWS, TIME = 3, 4, 9
 CELLS = ["gru", "lstm", "rnn"]

@@ -7,7 +7,7 @@ import torch
 
 from laws import autograd_gradient, finite_difference, generator, normal, randomise
 from upland.models.vae import convolutional_vae, dense_vae, recurrent_vae
-from upland.objectives import evidence
+from upland.training.objectives import evidence
 
 MADE = {
     "dense": (lambda g: dense_vae(3, (6, 5), 2, g), (3,)),

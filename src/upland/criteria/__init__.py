@@ -1,1 +1,1 @@
-"""Floor 3: criteria, from a model and inputs to one anomaly score each."""
+"""What a row, a step, a sequence or an image is scored by."""

@@ -2,8 +2,8 @@
 
 Floor 1 of the house: NumPy, narwhals and pyarrow only. Nothing here knows of models, scores or p-values.
 
-* `upland.data.schema`: `Column` and `Schema`, what was learned about a table.
-* `upland.data.tables`: `TableEncoder`, any frame or array to `(N, D)` numbers and back.
-* `upland.data.sources`, `upland.data.sinks`: CSV, Parquet and Arrow files, read and written in constant
+* `upland.io.schema`: `Column` and `Schema`, what was learned about a table.
+* `upland.data.table.encoder`: `TableEncoder`, any frame or array to `(N, D)` numbers and back.
+* `upland.io.formats`, `upland.io.writer`: CSV, Parquet and Arrow files, read and written in constant
 memory.
 """

@@ -1,0 +1,168 @@
+"""The demonstration's long series: three pumps, a row a minute, one of which fails for half an hour.
+
+The series are made up: the load of a pump swings, pressure follows it with a delay, the bearing
+warms with it slowly. In the rows to judge, the valve of one pump sticks for a while: its pressure no longer
+follows its load. Each value by itself stays within the usual range.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as csv
+from demo.findings import ALPHA
+from numpy.typing import NDArray
+
+from upland.cli.rendering import findings_table, judged_line
+from upland.cli.sequences import open_series, score_sequences
+from upland.cli.verdicts import Asked, Finding
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+PUMPS, MINUTES, BEFORE = 3, 480, 120
+SICK, FROM, UNTIL = "pump-3", 252, 280
+"""Which pump fails, and its first and last minute; the series begin at 6:00."""
+
+PERIOD = 80
+"""Minutes of a swing."""
+
+STUCK = 72.0
+"""The load that its pressure is stuck at."""
+
+Values = NDArray[np.float64]
+NORMAL_DAY, NEW_DAY = datetime(2026, 3, 2, 6), datetime(2026, 3, 9, 6)
+
+
+@dataclass(frozen=True)
+class Files:
+    """What this part writes into its folder."""
+
+    folder: Path
+
+    @property
+    def normal(self) -> Path:
+        """Rows of a normal day."""
+        return self.folder / "pumps-normal.csv"
+
+    @property
+    def new(self) -> Path:
+        """Rows to judge."""
+        return self.folder / "pumps.csv"
+
+    @property
+    def model(self) -> Path:
+        """The detector."""
+        return self.folder / "pumps.safetensors"
+
+    @property
+    def scored(self) -> Path:
+        """The rows to judge, with verdicts and reasons."""
+        return self.folder / "pumps-scored.csv"
+
+    def told(self) -> dict[str, str]:
+        """What is in them."""
+        return {
+            f"{self.normal.name}, {self.new.name}": "a row a pump and minute: to fit on, to score",
+            f"{self.model.name}, {self.scored.name}": "the detector; the rows with verdicts",
+        }
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What came of the pumps.
+
+    Args:
+        worst: The strangest episode.
+        flagged: Share of the minutes of the fault that are flagged.
+        alarms: Share of the other minutes that are flagged.
+    """
+
+    worst: Finding
+    flagged: float
+    alarms: float
+
+
+def run(folder: Path, screen: Console, seed: int) -> Watched:
+    """Fit, score, show.
+
+    Args:
+        folder: Where to write.
+        screen: Where to print.
+        seed: Seed of the series and of the fit.
+    """
+    from upland.detectors.energy import EnergyDetector
+    from upland.persistence import save
+
+    files, generator = Files(folder), np.random.default_rng(seed)
+    csv.write_csv(_day(NORMAL_DAY, generator, sick=False), files.normal)
+    csv.write_csv(_day(NEW_DAY, generator, sick=True), files.new)
+    start = time.perf_counter()
+    detector = EnergyDetector(
+        time="time",
+        id="pump",
+        criterion="reconstruction",  # forgets at once, so that it tells the moment
+        random_state=seed,
+    ).fit(files.normal)
+    seconds = time.perf_counter() - start
+    save(detector, files.model)
+    asked = Asked(files.scored, alpha=ALPHA, why=True, overwrite=True, top=3)
+    judged = score_sequences(detector, open_series(detector, files.new), asked)
+    screen.print("Long series: three pumps, a row a minute (made up, with one fault)", style="bold")
+    screen.print(f"fitted on {PUMPS * MINUTES:,} normal minutes in {seconds:.1f} s")
+    began, ended = (_clock(minute) for minute in (FROM, UNTIL))
+    screen.print(f"the fault: the valve of {SICK} sticks from {began} to {ended}")
+    frame = detector.frame_
+    screen.print(f"a score is of {frame} minutes, the last of which it is told of: flags end that late")
+    screen.print(findings_table(judged))
+    screen.print(f"{judged_line(judged, ALPHA, 'false_alarm')}\n")
+    table = csv.read_csv(files.scored)
+    ill = np.array(table["is_faulty"].to_pylist(), dtype=bool)
+    flagged = np.array(table["is_anomaly"].to_pylist(), dtype=bool)
+    return Watched(judged.strangest[0], float(flagged[ill].mean()), float(flagged[~ill].mean()))
+
+
+def _clock(minute: int) -> str:
+    return f"{6 + minute // 60}:{minute % 60:02d}"
+
+
+def _day(begin: datetime, generator: np.random.Generator, sick: bool) -> pa.Table:
+    """A day of all pumps, minute after minute."""
+    ill = np.zeros((PUMPS, MINUTES), dtype=bool)
+    columns: dict[str, list[Values]] = {"load": [], "pressure": [], "bearing": []}
+    for number in range(PUMPS):
+        swing = np.sin(2 * np.pi * np.arange(-BEFORE, MINUTES) / PERIOD + number)
+        load = 60 + 12 * swing + 2 * generator.normal(0, 1, BEFORE + MINUTES)
+        followed = load.copy()
+        if sick and f"pump-{number + 1}" == SICK:
+            ill[number, FROM : UNTIL + 1] = True
+            followed[BEFORE + FROM : BEFORE + UNTIL + 1] = STUCK
+        for name, values, noise in (
+            ("load", load, 0.0),
+            ("pressure", 0.08 * _lagged(followed, 0.5), 0.05),
+            ("bearing", 20 + 0.5 * _lagged(load, 0.95), 0.5),
+        ):
+            columns[name].append(values[BEFORE:] + generator.normal(0, 1, MINUTES) * noise)
+    minutes = np.arange(MINUTES).astype("m8[m]")
+    table: dict[str, Any] = {
+        "pump": np.tile([f"pump-{number + 1}" for number in range(PUMPS)], MINUTES),
+        "time": np.datetime64(begin, "s") + np.repeat(minutes, PUMPS),
+    }
+    measured = {name: np.round(np.stack(parts).T.ravel(), 3) for name, parts in columns.items()}
+    truth = {"is_faulty": ill.T.ravel()} if sick else {}
+    return pa.table({**table, **measured, **truth})
+
+
+def _lagged(values: Values, memory: float) -> Values:
+    """Each value mixed with those before it."""
+    mixed, state = np.empty(len(values)), float(values[0])
+    for place, value in enumerate(values.tolist()):
+        state = memory * state + (1 - memory) * value
+        mixed[place] = state
+    return mixed

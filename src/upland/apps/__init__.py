@@ -1,1 +1,0 @@
-"""Leaves: programs for people and scripts. They use the library and nothing uses them."""

@@ -1,0 +1,1 @@
+"""Images: one container, pixels, encoding."""

@@ -1,0 +1,105 @@
+"""Pixels of one dtype brought to another size, or from grey to colour and back; the dtype stays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from upland.data.image.arrays import LEAST_SIDE, Channels
+from upland.io.images import pillow
+
+Mode = Literal["grey", "rgb"]
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a user wants images to be brought to.
+
+    Args:
+        size: (height, width), or None for as they are.
+        mode: "grey", "rgb", or None for as they are.
+        channels: which axis of an `(N, a, b, c)` array the channels are, or None to go by the shape.
+    """
+
+    size: tuple[int, int] | None = None
+    mode: Mode | None = None
+    channels: Channels | None = None
+
+    def __post_init__(self) -> None:
+        if self.size is not None:
+            object.__setattr__(self, "size", _checked_size(self.size))
+        if self.mode not in (None, "grey", "rgb"):
+            raise ValueError(f"mode must be 'grey', 'rgb' or None, got {self.mode!r}")
+        if self.channels not in (None, "first", "last"):
+            raise ValueError(f"channels must be 'first', 'last' or None, got {self.channels!r}")
+
+    def shape(self, height: int, width: int, channels: int) -> tuple[int, int, int]:
+        """What becomes of an image of this shape."""
+        height, width = self.size or (height, width)
+        return height, width, {None: channels, "grey": 1, "rgb": 3}[self.mode]
+
+    def granted(self, pixels: NDArray[Any]) -> NDArray[Any]:
+        """Images `(n, H, W, C)` as they are wanted."""
+        height, width, channels = self.shape(*pixels.shape[1:])
+        pixels = recoloured(pixels, channels)
+        if pixels.shape[1:3] == (height, width):
+            return pixels
+        out = np.empty((len(pixels), height, width, channels), dtype=pixels.dtype)
+        for number, image in enumerate(pixels):
+            out[number] = resized(image, (height, width))
+        return out
+
+
+def _checked_size(size: Any) -> tuple[int, int]:
+    whole = isinstance(size, list | tuple) and len(size) == 2
+    if not whole or not all(isinstance(side, int | np.integer) and side >= LEAST_SIDE for side in size):
+        raise ValueError(f"size must be (height, width) of at least {LEAST_SIDE} pixels each, got {size!r}")
+    return int(size[0]), int(size[1])
+
+
+def resized(pixels: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
+    """Pixels `(H, W, C)` brought to (height, width), each channel by itself, smoothed where it shrinks.
+
+    Args:
+        pixels: of any of the dtypes of images; the result has the same.
+        size: (height, width).
+    """
+    if pixels.shape[:2] == size:
+        return pixels
+    module = pillow()
+    out = np.empty((*size, pixels.shape[2]), dtype=np.float32)
+    for channel in range(pixels.shape[2]):
+        plane = module.fromarray(np.ascontiguousarray(pixels[:, :, channel], dtype=np.float32))
+        out[:, :, channel] = plane.resize(size[::-1], module.Resampling.BILINEAR)
+    return rounded(out, pixels.dtype)
+
+
+def rounded(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Numbers as pixels of a dtype: rounded and clipped to its range; floats as they are."""
+    if dtype.kind == "b":
+        bright: NDArray[np.bool_] = values >= 0.5
+        return bright
+    if dtype.kind == "u":
+        whole: NDArray[Any] = np.clip(np.rint(values), 0, np.iinfo(dtype).max).astype(dtype)
+        return whole
+    return values.astype(dtype)
+
+
+def recoloured(pixels: NDArray[Any], channels: int) -> NDArray[Any]:
+    """Pixels `(..., C)` with another number of channels: grey is the luma of ITU-R 601; alpha is dropped.
+
+    Args:
+        pixels: of 1, 3 or 4 channels.
+        channels: 1 or 3.
+    """
+    if pixels.shape[-1] == channels:
+        return pixels
+    if pixels.shape[-1] == 1:
+        return np.repeat(pixels, channels, axis=-1)
+    if channels == 3:
+        return pixels[..., :3]
+    red, green, blue = (pixels[..., k].astype(np.float64) for k in range(3))
+    return rounded(0.299 * red + 0.587 * green + 0.114 * blue, pixels.dtype)[..., None]

@@ -1,0 +1,162 @@
+"""A table in memory with the face of a `Source`: rows by number, and passes in a new order."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import narwhals as nw
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from upland.data.table.frames import as_rows, check_size
+from upland.io.formats import Source, open_source, suffix_of
+
+FILE_ROWS = 4_096
+"""Rows of a file beyond memory that its digest is of."""
+
+CELLS_IN_MEMORY = 200_000_000
+"""Files of more numbers than this are left on the disk and streamed."""
+
+
+class NormalRows(Protocol):
+    """What a fit asks of its rows, wherever they live."""
+
+    @property
+    def n_rows(self) -> int:
+        """How many there are."""
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the columns."""
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether all rows can be taken at once."""
+
+    def take(self, rows: NDArray[np.int64]) -> Any:
+        """The rows of these sorted numbers, as a table."""
+
+    def shuffled(self, generator: np.random.Generator, skip: NDArray[np.int64], size: int) -> Iterator[Any]:
+        """Every row but the skipped ones once, in a new order, as tables of about `size` rows."""
+
+    def digest(self) -> str:
+        """What tells these rows from others: SHA-256 of their values."""
+
+
+class MemoryRows:
+    """Any table that `TableEncoder` reads, as `NormalRows`.
+
+    Args:
+        X: `(N, M)` array or frame.
+
+    Raises:
+        TypeError: For data that are no table.
+        ValueError: For a wrong shape.
+    """
+
+    in_memory = True
+
+    def __init__(self, X: object) -> None:
+        looked = as_rows(X)
+        check_size(looked, least=2)
+        self.n_rows, self.names = looked.n_rows, list(looked.names)
+        self._table = _indexable(X)
+
+    def take(self, rows: NDArray[np.int64]) -> Any:
+        """The rows of these numbers, in the user's own kind of table."""
+        return take_rows(self._table, rows)
+
+    def shuffled(self, generator: np.random.Generator, skip: NDArray[np.int64], size: int) -> Iterator[Any]:
+        """Every row but the skipped ones once, in a new order, as tables of `size` rows."""
+        order = generator.permutation(np.setdiff1d(np.arange(self.n_rows), skip))
+        for start in range(0, order.size, size):
+            yield self.take(order[start : start + size])
+
+    def digest(self) -> str:
+        """SHA-256 of every value."""
+        return digest_of(self.take(np.arange(self.n_rows)))
+
+
+class FileRows:
+    """A file whose rows are counted, as `NormalRows`.
+
+    Args:
+        source: A Parquet or Arrow file.
+    """
+
+    in_memory = False
+
+    def __init__(self, source: Source) -> None:
+        self._source, self.n_rows, self.names = source, source.n_rows or 0, list(source.names)
+
+    def take(self, rows: NDArray[np.int64]) -> pa.Table:
+        """The rows of these sorted numbers."""
+        return self._source.take(rows)
+
+    def shuffled(
+        self, generator: np.random.Generator, skip: NDArray[np.int64], size: int
+    ) -> Iterator[pa.Table]:
+        """Every row but the skipped ones once, in a new order."""
+        return self._source.shuffled(generator, skip, size)
+
+    def digest(self) -> str:
+        """SHA-256 of some thousands of rows spread over the file."""
+        some = np.linspace(0, self.n_rows - 1, num=min(self.n_rows, FILE_ROWS)).astype(np.int64)
+        return digest_of(self.take(np.unique(some)))
+
+
+def normal_rows(X: object) -> NormalRows:
+    """A user's training data as rows: a table, or the path of a file, read whole unless it is too big for
+    memory.
+
+    Args:
+        X: A table, or a path to a CSV, Parquet or Arrow file.
+    """
+    if not isinstance(X, str | Path):
+        return MemoryRows(X)
+    source = open_source(X)
+    if suffix_of(Path(X)) == "csv" or (source.n_rows or 0) * len(source.names) <= CELLS_IN_MEMORY:
+        return MemoryRows(source.read())
+    return FileRows(source)
+
+
+def take_rows(X: Any, rows: NDArray[np.int64]) -> Any:
+    """Rows by number from an array, an Arrow table, or any frame."""
+    if isinstance(X, np.ndarray):
+        return X[rows]
+    if isinstance(X, pa.Table):
+        return X.take(pa.array(rows))
+    return nw.from_native(X)[rows].to_native()
+
+
+def digest_of(table: Any) -> str:
+    """SHA-256 of a table's values."""
+    digest = hashlib.sha256()
+    if isinstance(table, np.ndarray):
+        plain = table.dtype != object
+        digest.update(np.ascontiguousarray(table).tobytes() if plain else repr(table.tolist()).encode())
+        return digest.hexdigest()
+    for series in nw.from_native(table).iter_columns():
+        if series.dtype.is_numeric() and not series.is_null().any():
+            digest.update(np.ascontiguousarray(series.to_numpy()).tobytes())
+        else:
+            digest.update(repr(series.to_list()).encode())
+    return digest.hexdigest()
+
+
+def _indexable(X: Any) -> Any:
+    if isinstance(X, pa.RecordBatch):
+        return pa.Table.from_batches([X])
+    frame = nw.from_native(cast(Any, X), pass_through=True)
+    if isinstance(frame, nw.LazyFrame):
+        return frame.collect().to_native()
+    if isinstance(X, np.ndarray | pa.Table) or isinstance(frame, nw.DataFrame):
+        return X
+    array = np.asarray(X)
+    return (
+        np.asarray(X, dtype=object) if array.dtype.kind in "US" else array
+    )  # numbers beside text stay numbers

@@ -1,0 +1,1 @@
+"""Sequences of time steps: one container, windows, encoding."""

@@ -1,0 +1,226 @@
+"""Sequences to numbers: each time step is encoded as a row of a table is.
+
+`SequenceEncoder` wraps a `TableEncoder`: scaling, missing values, categories, constant channels and names all
+come from there, and a step's code depends on that step alone.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from upland.data.sequence.container import Sequences, as_sequences, slice_rows
+from upland.data.table.encoder import TableEncoder
+
+FORMAT = 1
+CODES_AT_ONCE = 1 << 25
+"""Codes of more steps than this holds are made stretch by stretch (128 MB)."""
+
+Codes = NDArray[np.float32]
+
+
+class SequenceEncoder:
+    """Encodes sequences for a model, and decodes what a model expects.
+
+    Input is anything that `upland.data.sequence.container.as_sequences` reads.
+
+    Args:
+        id: The column of a long frame that tells sequences apart.
+        time: The column of a long frame that orders the steps.
+        categorical: Columns to treat as categories whatever they hold.
+        ignore: Columns to leave out.
+        owner: Who encodes, for messages.
+
+    Attributes:
+        table: The encoder of the steps.
+
+    Example:
+        >>> import numpy as np
+        >>> from upland.data.sequence.encoder import SequenceEncoder
+        >>> encoder = SequenceEncoder().fit([np.array([0.0, 2.0]), np.array([0.0, 2.0, 2.0, 0.0])])
+        >>> encoder.transform([np.array([1.0]), np.array([2.0, 0.0])])[:, :, 0].tolist()
+        [[0.0, nan], [1.0, -1.0]]
+    """
+
+    kind: Literal["sequence"] = "sequence"
+
+    def __init__(
+        self,
+        *,
+        id: str | int | None = None,
+        time: str | int | None = None,
+        categorical: Sequence[str | int] = (),
+        ignore: Sequence[str | int] = (),
+        owner: str = "SequenceEncoder",
+    ) -> None:
+        self.id = column_name(id, "id")
+        self.time = column_name(time, "time")
+        self.owner = owner
+        self.table = TableEncoder(categorical=categorical, ignore=ignore, owner=owner)
+
+    # -- fit -------------------------------------------------------------------------------------------------
+
+    def fit(self, X: object) -> Self:
+        """Learn the channels of normal sequences, two steps at least.
+
+        Raises:
+            TypeError: For data that are no sequences of values; the place is named.
+            ValueError: As `as_sequences`; and for infinities, a channel that is all missing, free text or a
+                label left in, unknown names in `categorical` or `ignore`.
+        """
+        return self.fit_batches([X])
+
+    def fit_batches(self, batches: Iterable[object]) -> Self:
+        """The same from a stream of sequences; raises as `fit`."""
+        self.table.fit_batches(self._read(batch).table for batch in batches)
+        return self
+
+    def _read(self, X: object) -> Sequences:
+        return as_sequences(X, id=self.id, time=self.time, owner=self.owner)
+
+    # -- what was learned ------------------------------------------------------------------------------------
+
+    @property
+    def width(self) -> int:
+        """Encoded numbers of one step, D."""
+        return self.table.width
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one encoded step, (D,)."""
+        return self.table.shape
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The channels that sequences must have, those to be ignored among them; id and time are none."""
+        return self.table.inputs
+
+    @property
+    def named(self) -> bool:
+        """Whether the fit saw column names that are text."""
+        return self.table.named
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """The channels in use, in the order of the fit."""
+        return self.table.column_names
+
+    @property
+    def n_columns(self) -> int:
+        """Number of channels in use."""
+        return self.table.n_columns
+
+    @property
+    def slots(self) -> NDArray[np.intp]:
+        """`(D,)` the channel that each encoded number of a step belongs to."""
+        return self.table.slots
+
+    def describe(self) -> list[dict[str, str]]:
+        """Name and kind of each channel in use."""
+        return self.table.describe()
+
+    # -- transform -------------------------------------------------------------------------------------------
+
+    def transform(self, X: object) -> Codes:
+        """Encode sequences: `(N, T, D)` float32, T the longest; NaN behind the end of a shorter one.
+
+        Raises:
+            TypeError: For data that are no sequences of values.
+            ValueError: As `as_sequences`; and for missing channels (all are named), a retyped one, another
+                number of channels in an array, infinities.
+        """
+        sequences = self._read(X)
+        codes, lengths = self.steps(sequences), sequences.lengths
+        longest = int(lengths.max())
+        if lengths.min() == longest:
+            return codes.reshape(lengths.size, longest, self.width)
+        padded = np.full((lengths.size, longest, self.width), np.nan, dtype=np.float32)
+        padded[np.arange(longest) < lengths[:, None]] = codes
+        return padded
+
+    def steps(self, X: object) -> Codes:
+        """Encode all steps without padding, sequence after sequence: `(S, D)` float32; raises as
+        `transform`.
+        """
+        return self.table.transform(self._read(X).table)
+
+    def slices(self, X: object) -> Callable[[int, int], Codes]:
+        """A function that gives the codes `(stop - start, D)` of the steps from start to stop; raises as
+        `transform`.
+
+        All are made at once, or stretch by stretch where they would fill the memory. A warning comes once.
+        """
+        sequences = self._read(X)
+        table = sequences.table
+        if sequences.n_steps * self.width <= CODES_AT_ONCE:
+            codes = self.table.transform(table)
+            return lambda start, stop: codes[start:stop]
+        told: set[str] = set()
+
+        def stretch(start: int, stop: int) -> Codes:
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                found = self.table.transform(slice_rows(table, start, stop))
+            for warning in caught:
+                if str(warning.message) not in told:
+                    told.add(str(warning.message))
+                    warnings.warn(warning.message, warning.category, stacklevel=2)
+            return found
+
+        return stretch
+
+    # -- the way back ----------------------------------------------------------------------------------------
+
+    def decode(self, Z: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """The typical values that codes `(S, D)` of steps stand for, as `TableEncoder.decode` gives them."""
+        return self.table.decode(Z)
+
+    def values(self, X: object) -> dict[str, NDArray[Any]]:
+        """The values of the channels in use at every step, `(S,)` each, sequence after sequence; missing as
+        NaN, NaT or None.
+        """
+        return self.table.values(self._read(X).table)
+
+    # -- persistence -----------------------------------------------------------------------------------------
+
+    def to_state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        """A JSON-able manifest and tensors; `from_state` is the exact way back."""
+        table, tensors = self.table.to_state()
+        return {
+            "format": FORMAT,
+            "id": self.id,
+            "time": self.time,
+            "owner": self.owner,
+            "table": table,
+        }, tensors
+
+    @classmethod
+    def from_state(cls, manifest: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> Self:
+        """Rebuild an encoder that gives the same bits; raises ValueError for what `to_state` did not
+        write.
+        """
+        known = {"format", "id", "time", "owner", "table"}
+        if set(manifest) != known:
+            raise ValueError(
+                f"not the state of a SequenceEncoder: "
+                f"fields {sorted(set(manifest) ^ known)} are unknown or lacking"
+            )
+        if manifest["format"] != FORMAT:
+            raise ValueError(
+                f"the sequence encoder's format is {manifest['format']!r}; "
+                f"this version reads {FORMAT}: update upland"
+            )
+        encoder = cls(**{key: manifest[key] for key in ("id", "time", "owner")})
+        encoder.table = TableEncoder.from_state(manifest["table"], tensors)
+        return encoder
+
+
+def column_name(name: Any, what: str) -> str | int | None:
+    """A column's name as text or a whole number, None for none; raises TypeError for anything else."""
+    if isinstance(name, bool | np.bool_) or not isinstance(name, str | int | np.integer | None):
+        raise TypeError(f"{what} must be the name of one column, got {name!r}")
+    return int(name) if isinstance(name, np.integer) else name

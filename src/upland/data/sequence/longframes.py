@@ -1,0 +1,273 @@
+"""Ids and time stamps of a long frame: which rows are one sequence, and in which order.
+
+A long frame holds one time step a row. Rows that share an id are one sequence; within it they are put in the
+order of their stamps. A stamp that stands twice in a sequence is refused, since no order is right; a gap is
+worth a warning, since a model sees the steps one after the other, whatever the time between them.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import narwhals as nw
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from upland.data.table.frames import Rows
+from upland.data.table.matching import listed
+from upland.data.table.values import Values, dtype_of, floats, is_text
+
+GAP = 5.0
+"""A gap of more than this many median steps is worth a warning."""
+
+
+class Steps(NamedTuple):
+    """The rows of a long frame as steps of sequences.
+
+    Args:
+        order: `(S,)` the row of each step, sequence after sequence; None where the rows stand so already.
+        lengths: `(N,)` steps of each sequence.
+        stamps: `(S,)` the stamp of each step, in that order; None without a time column.
+    """
+
+    order: NDArray[np.int64] | None
+    lengths: NDArray[np.int64]
+    stamps: NDArray[Any] | None
+
+
+def find_column(frame: Any, rows: Rows, name: str | int | None, what: str) -> int | None:
+    """The position of the column that the user named, None for no name.
+
+    Args:
+        frame: The user's frame.
+        rows: The same, looked at.
+        name: The column's name.
+        what: Which argument names it.
+
+    Raises:
+        ValueError: There is no such column; all are listed.
+    """
+    if name is None:
+        return None
+    if str(name) in rows.names:
+        return rows.names.index(str(name))
+    index = list(frame.index.names) if nw.dependencies.is_pandas_dataframe(frame) else []
+    hint = "; it is the frame's index: use X.reset_index()" if name in index else ""
+    raise ValueError(
+        f"{what}={name!r} names a column that is not in the table; it has {listed(rows.names)}{hint}"
+    )
+
+
+def read_ids(rows: Rows, position: int) -> tuple[NDArray[np.int64], tuple[Any, ...]]:
+    """The number of each row's sequence `(S,)`, and the ids in the order in which they first appear.
+
+    Args:
+        rows: A frame.
+        position: Its column of ids.
+
+    Raises:
+        TypeError: For values that are no ids (lists, bytes).
+        ValueError: For missing ids, and for numbers beside text.
+    """
+    name = rows.names[position]
+    values, _ = _typed(rows, position, "id", "turn it into text or whole numbers")
+    if isinstance(values, np.ndarray):
+        values = pa.array(values, from_pandas=True)
+    if is_text(values.type):
+        values = values.cast(pa.large_string())
+    if pa.types.is_floating(values.type):
+        values = pa.array(values.to_numpy(zero_copy_only=False), from_pandas=True)
+    if values.null_count:
+        raise _missing(
+            name, ~values.is_valid().to_numpy(zero_copy_only=False), "a row needs the id of its sequence"
+        )
+    encoded = values.dictionary_encode()
+    codes = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    return codes, tuple(encoded.dictionary.to_pylist())
+
+
+def read_stamps(rows: Rows, position: int) -> NDArray[Any]:
+    """Stamps as NumPy numbers, datetime64 (in UTC) or timedelta64, `(S,)`.
+
+    Args:
+        rows: A frame.
+        position: Its column of stamps.
+
+    Raises:
+        TypeError: For values that are no stamps (lists, bytes).
+        ValueError: For text, booleans, infinities, missing stamps.
+    """
+    name = rows.names[position]
+    values, dtype = _typed(rows, position, "time", "turn it into dates or numbers")
+    if dtype in ("string", "category"):
+        example = next((value for value in values[:1000].to_pylist() if value is not None), None)
+        raise ValueError(
+            f"the time column {name!r} holds text, for example {example!r}: turn it into dates or numbers, "
+            "as pandas.to_datetime or polars.Series.str.to_datetime does"
+        )
+    if dtype == "boolean":
+        raise ValueError(f"the time column {name!r} holds true and false, which are no stamps")
+    absent = _absent(values)
+    if absent.any():
+        raise _missing(name, absent, "every step needs its stamp")
+    stamps = _plain_stamps(values)
+    if stamps.dtype.kind == "f" and not np.isfinite(stamps).all():
+        row = int(np.flatnonzero(~np.isfinite(stamps))[0])
+        raise ValueError(f"the time column {name!r} holds infinity, first in row {row + 1}")
+    return stamps
+
+
+def in_time(
+    codes: NDArray[np.int64] | None,
+    stamps: NDArray[Any] | None,
+    n_rows: int,
+    called: Callable[[int], str],
+) -> Steps:
+    """Rows as steps: sequence after sequence, in time order within each, else as they stand.
+
+    Args:
+        codes: `(S,)` number of each row's sequence; None where all are one.
+        stamps: `(S,)` each row's stamp; None where the rows stand in their order.
+        n_rows: S.
+        called: What to call a sequence of a number in messages.
+
+    Raises:
+        ValueError: For a stamp that stands twice in a sequence.
+    """
+    codes = np.zeros(n_rows, dtype=np.int64) if codes is None else codes
+    lengths = np.bincount(codes).astype(np.int64)
+    order = _order(codes, stamps)
+    if stamps is None:
+        return Steps(order, lengths, None)
+    if order is not None:
+        codes, stamps = codes[order], stamps[order]
+    _check_distinct(codes, stamps, called)
+    _warn_of_gaps(lengths, stamps, called)
+    return Steps(order, lengths, stamps)
+
+
+def _typed(rows: Rows, position: int, what: str, advice: str) -> tuple[Values, str | None]:
+    """A column's values without a dictionary, and the data's word for their type."""
+    name = rows.names[position]
+    try:
+        values = rows.read(position)
+        if not isinstance(values, np.ndarray) and pa.types.is_dictionary(values.type):
+            values = values.dictionary_decode()
+        return values, dtype_of(values, name)
+    except (TypeError, ValueError) as error:
+        reason = re.split(": (?:leave|correct)", str(error))[0]
+        raise type(error)(f"the {what} column {name!r} cannot be used: {reason}; {advice}") from None
+
+
+def _absent(values: Values) -> NDArray[np.bool_]:
+    if not isinstance(values, np.ndarray):
+        floating = pa.types.is_floating(values.type)
+        values = (values if floating else values.is_null()).to_numpy(zero_copy_only=False)
+    absent: NDArray[np.bool_] = values if values.dtype == bool else np.isnan(values)
+    return absent
+
+
+def _missing(name: str, absent: NDArray[np.bool_], why: str) -> ValueError:
+    rows = np.flatnonzero(absent)
+    return ValueError(
+        f"column {name!r} has no value in {rows.size} row(s), first in row {int(rows[0]) + 1}: {why}"
+    )
+
+
+def _plain_stamps(values: Values) -> NDArray[Any]:
+    if isinstance(values, np.ndarray):
+        return values
+    kind, is_a = values.type, pa.types
+    if is_a.is_decimal(kind):
+        return floats(values)
+    if not is_a.is_temporal(kind):
+        numbers: NDArray[Any] = values.to_numpy(zero_copy_only=False)
+        return numbers
+    narrow = is_a.is_date32(kind) or is_a.is_time32(kind)
+    whole = values.cast(pa.int32() if narrow else pa.int64()).to_numpy(zero_copy_only=False).astype(np.int64)
+    if is_a.is_date(kind):
+        word = "M8[D]" if narrow else "M8[ms]"
+    else:
+        word = f"{'M8' if is_a.is_timestamp(kind) else 'm8'}[{kind.unit}]"
+    stamps: NDArray[Any] = whole.view(word)
+    return stamps
+
+
+def _order(codes: NDArray[np.int64], stamps: NDArray[Any] | None) -> NDArray[np.int64] | None:
+    before, after = codes[:-1], codes[1:]
+    late = after < before
+    if stamps is not None:
+        late |= (after == before) & (stamps[1:] < stamps[:-1])
+    if not late.any():
+        return None
+    order = np.argsort(codes, kind="stable") if stamps is None else np.lexsort((stamps, codes))
+    return order.astype(np.int64, copy=False)
+
+
+def _check_distinct(codes: NDArray[np.int64], stamps: NDArray[Any], called: Callable[[int], str]) -> None:
+    twice = np.flatnonzero((codes[1:] == codes[:-1]) & (stamps[1:] == stamps[:-1]))
+    if not twice.size:
+        return
+    first = int(twice[0])
+    count = int(np.sum((codes == codes[first]) & (stamps == stamps[first])))
+    alike = (codes[twice[1:]] == codes[twice[:-1]]) & (stamps[twice[1:]] == stamps[twice[:-1]])
+    others = int(twice.size - alike.sum()) - 1
+    more = f", and {others} more stamp(s) stand more than once" if others else ""
+    raise ValueError(
+        f"{called(int(codes[first]))}: {count} rows have the stamp {stamps[first]}{more}; a sequence has one "
+        "row for each stamp: name the column that tells sequences apart (id), or drop or average such rows"
+    )
+
+
+def _warn_of_gaps(lengths: NDArray[np.int64], stamps: NDArray[Any], called: Callable[[int], str]) -> None:
+    """One warning for the sequence with the largest gap, in units of its median step."""
+    if stamps.size < 2:
+        return
+    steps = _differences(stamps)
+    owner = np.repeat(np.arange(lengths.size), lengths)
+    inside = owner[1:] == owner[:-1]
+    steps, owner = steps[inside], owner[1:][inside]
+    if not steps.size:
+        return
+    starts = np.flatnonzero(np.r_[True, owner[1:] != owner[:-1]])
+    largest = np.maximum.reduceat(steps, starts)
+    suspects = largest / GAP > np.minimum.reduceat(steps, starts)  # no median is below the least step
+    counts = np.diff(np.r_[starts, owner.size])
+    if not suspects.any():
+        return
+    kept = np.repeat(suspects, counts)
+    medians = _medians(steps[kept], owner[kept], counts[suspects])
+    ratios = largest[suspects] / np.maximum(medians, np.finfo(float).tiny)
+    if ratios.max() <= GAP:
+        return
+    worst = int(np.argmax(ratios))
+    others = int(np.sum(ratios > GAP)) - 1
+    warnings.warn(
+        f"{called(int(owner[starts[suspects]][worst]))}: its largest gap is {ratios[worst]:.3g} times "
+        "its median step"
+        f"{f' ({others} more sequence(s) have gaps)' if others else ''}; "
+        "steps are read one after the other, whatever the time between them",
+        UserWarning,
+        stacklevel=6,
+    )
+
+
+def _differences(stamps: NDArray[Any]) -> NDArray[np.float64]:
+    """From each stamp to the next, which is not before it; whole numbers may be as far apart as can be."""
+    if stamps.dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            return np.diff(stamps.astype(np.float64))
+    whole = stamps.astype(np.uint64 if stamps.dtype.kind == "u" else np.int64)
+    differences: NDArray[np.float64] = np.diff(whole).view(np.uint64).astype(np.float64)
+    return differences
+
+
+def _medians(values: NDArray[np.float64], owner: NDArray[Any], counts: NDArray[Any]) -> NDArray[np.float64]:
+    ordered = values[np.lexsort((values, owner))]
+    starts = np.cumsum(counts) - counts
+    medians: NDArray[np.float64] = ordered[starts + (counts - 1) // 2] / 2 + ordered[starts + counts // 2] / 2
+    return medians

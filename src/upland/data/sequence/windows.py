@@ -1,0 +1,235 @@
+"""Windows of sequences as rows that a fit can hold out.
+
+A sequence longer than the window is cut into pieces; a shorter one stays whole. What is held out to calibrate
+must share no step with what is trained on, so a sequence whose windows overlap is first cut into blocks, and
+no window crosses from one into the next:
+
+    block    = window where windows do not overlap, else about a fifth of all steps, at most ten windows
+    windows  at 0, stride, 2 stride, ... within each block, the last one aligned to the block's end
+
+so that every step is in some window, and windows of different blocks have none in common.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from numbers import Integral
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from upland.data.rows import digest_of
+from upland.data.sequence.container import Indices, Sequences, as_sequences
+from upland.data.sequence.encoder import column_name
+from upland.data.table.frames import as_rows
+
+WHOLE, USUAL, LEAST = 512, 128, 8
+"""Steps up to which sequences stay whole, and the bounds of the windows of longer ones."""
+
+ENOUGH = 5
+"""Sequences that are enough to fit on without cutting them; as many windows and blocks as there should be."""
+
+FRAME = 16
+"""Steps of a long series that are judged together."""
+
+BLOCK = 10
+"""A block of overlapping windows is at most so many windows long."""
+
+
+class _Pieces(NamedTuple):
+    owners: Indices
+    starts: Indices
+    lengths: Indices
+
+
+class SequenceRows:
+    """Sequences, or windows of them, as `NormalRows`: one row a window.
+
+    Args:
+        X: Anything that `as_sequences` reads.
+        id: The column of a long frame that tells sequences apart.
+        time: The column of a long frame that orders the steps.
+        window: Steps of a window; None cuts nothing; "auto" cuts long sequences, and few.
+        stride: Steps from one window to the next; None is the window itself.
+        owner: Who asks, for messages.
+
+    Attributes:
+        sequences: All of them, uncut.
+        window_: The window in steps, or None where nothing is cut.
+        blocks: `(n_rows,)` the block that each row belongs to; rows of different blocks share no step.
+        n_rows: Number of windows and of sequences that stay whole.
+        names: Names of the channels.
+
+    Raises:
+        TypeError: X is no sequences.
+        ValueError: An argument makes no sense; there are fewer than two rows; as `as_sequences`.
+
+    Example:
+        >>> import numpy as np
+        >>> from upland.data.sequence.windows import SequenceRows
+        >>> rows = SequenceRows(np.arange(10.0), window=4)
+        >>> rows.n_rows, rows.blocks.tolist(), rows.take(np.array([2])).table[:, 0].tolist()
+        (3, [0, 1, 1], [6.0, 7.0, 8.0, 9.0])
+    """
+
+    in_memory = True
+
+    def __init__(
+        self,
+        X: object,
+        id: str | int | None = None,
+        time: str | int | None = None,
+        window: int | Literal["auto"] | None = "auto",
+        stride: int | None = None,
+        owner: str = "SequenceRows",
+    ) -> None:
+        id, time = column_name(id, "id"), column_name(time, "time")
+        _check_arguments(window, stride)
+        self.sequences = as_sequences(X, id=id, time=time, owner=owner)
+        if not isinstance(X, Sequences):
+            _check_named(self.sequences, id, time)
+        self.names = list(as_rows(self.sequences.table).names)
+        self.window_ = _resolved(window, stride, self.sequences)
+        self._pieces, self.blocks = _windows(self.sequences, self.window_, stride)
+        self.n_rows = int(self.blocks.size)
+        if self.n_rows < 2 or self.blocks[-1] < 1:
+            raise ValueError(_too_few(self.sequences, self.window_))
+
+    def take(self, rows: NDArray[np.int64]) -> Sequences:
+        """The windows of these numbers, as sequences."""
+        return self.sequences.cut(*(part[rows] for part in self._pieces))
+
+    def steps_of(self, rows: NDArray[np.int64]) -> Indices:
+        """The steps of windows, among those of all sequences: sorted, each once."""
+        starts, lengths = self._pieces.starts[rows], self._pieces.lengths[rows]
+        return np.unique(np.repeat(starts, lengths) + _within(lengths))
+
+    def frame(self) -> int:
+        """Steps that are usefully judged together: a quarter of a whole sequence; of long series 16, or a
+        quarter of a window where that is less.
+        """
+        if self.window_ is None:
+            return max(1, -(-int(np.median(self.sequences.lengths)) // 4))
+        return max(1, min(FRAME, -(-self.window_ // 4)))
+
+    def positions(self, steps: Indices) -> Indices:
+        """How many steps come before each in its own sequence."""
+        starts = self.sequences.starts
+        return steps - starts[np.searchsorted(starts, steps, side="right") - 1]
+
+    def shuffled(
+        self, generator: np.random.Generator, skip: NDArray[np.int64], size: int
+    ) -> Iterator[Sequences]:
+        """Every window but the skipped ones once, in a new order, `size` at a time."""
+        order = generator.permutation(np.setdiff1d(np.arange(self.n_rows), skip))
+        for start in range(0, order.size, size):
+            yield self.take(order[start : start + size])
+
+    def digest(self) -> str:
+        """SHA-256 of every value, of the lengths, ids and stamps, and of the windows."""
+        sequences = self.sequences
+        digest = hashlib.sha256(digest_of(sequences.table).encode())
+        for part in (sequences.lengths, *self._pieces):
+            digest.update(part.tobytes())
+        digest.update(repr(sequences.ids).encode())
+        if sequences.stamps is not None:
+            digest.update(str(sequences.stamps.dtype).encode() + sequences.stamps.tobytes())
+        return digest.hexdigest()
+
+
+def _check_arguments(window: Any, stride: Any) -> None:
+    told = window is not None and window != "auto"
+    if told and (isinstance(window, bool) or not isinstance(window, Integral) or window < 2):
+        raise ValueError(f"window must be 'auto', None or a whole number of at least 2, got {window!r}")
+    if stride is None:
+        return
+    if isinstance(stride, bool) or not isinstance(stride, Integral) or stride < 1:
+        raise ValueError(f"stride must be None or a whole number of at least 1, got {stride!r}")
+    if window is None:
+        raise ValueError(f"stride={stride} needs a window: window=None cuts nothing")
+    if told and stride > window:
+        raise ValueError(
+            f"stride={stride} must not exceed window={window}: the steps between windows would be lost"
+        )
+
+
+def _check_named(sequences: Sequences, id: str | int | None, time: str | int | None) -> None:
+    for what, name, found in (("id", id, sequences.ids), ("time", time, sequences.stamps)):
+        if name is not None and found is None:
+            given = "a list" if sequences.layout == "ragged" else "an array"
+            raise ValueError(f"{what}={name!r} names a column of a frame, but X is {given}: leave {what} out")
+
+
+def _resolved(window: int | Literal["auto"] | None, stride: int | None, sequences: Sequences) -> int | None:
+    longest = int(sequences.lengths.max())
+    if window == "auto":
+        enough = 2 if sequences.per == "sequence" else ENOUGH
+        if longest <= WHOLE and sequences.n_sequences >= enough:
+            if stride is not None:
+                raise ValueError(
+                    f"stride={stride} needs a window: window='auto' cuts nothing of {longest} steps"
+                )
+            return None
+        chosen = min(USUAL, max(longest // 10, LEAST))
+        if sequences.n_sequences == 1 and longest < 2 * chosen:
+            chosen = max(longest // 2, 2)
+        if stride is not None and stride > chosen:
+            raise ValueError(
+                f"stride={stride} exceeds the window of {chosen} that window='auto' chose: name a window"
+            )
+        return chosen
+    if window is not None and window > longest:
+        raise ValueError(f"window={window} is longer than the longest sequence, which has {longest} step(s)")
+    return None if window is None else int(window)
+
+
+def _windows(sequences: Sequences, window: int | None, stride: int | None) -> tuple[_Pieces, Indices]:
+    """The windows of all sequences, and the block of each."""
+    owners = np.arange(sequences.n_sequences)
+    if window is None:
+        return _Pieces(owners, sequences.starts, sequences.lengths), owners
+    stride = window if stride is None else stride
+    block = window
+    if stride < window:
+        block = max(window, min(sequences.n_steps // ENOUGH, BLOCK * window))
+    counts = np.maximum(sequences.lengths // block, 1)
+    number = _within(counts)
+    owners = np.repeat(owners, counts)
+    starts = sequences.starts[owners] + number * block
+    last = number == counts[owners] - 1
+    lengths = np.where(last, sequences.lengths[owners] - number * block, block)
+    rest = np.maximum(lengths - window, 0)
+    many = -(-rest // stride) + 1
+    blocks = np.repeat(np.arange(owners.size), many)
+    offsets = np.minimum(_within(many) * stride, rest[blocks])
+    pieces = _Pieces(owners[blocks], starts[blocks] + offsets, np.minimum(lengths, window)[blocks])
+    return pieces, blocks
+
+
+def windows_of(sequences: Sequences, window: int | None, stride: int | None) -> Sequences:
+    """All windows as sequences, cut as `SequenceRows` cuts them, however few.
+
+    Args:
+        sequences: to cut.
+        window: steps of a window; None cuts nothing.
+        stride: steps from one window to the next; None is the window itself.
+    """
+    return sequences.cut(*_windows(sequences, window, stride)[0])
+
+
+def _within(counts: Indices) -> Indices:
+    """0, 1, ... for each count, one after the other."""
+    starts = np.cumsum(counts) - counts
+    return np.arange(int(counts.sum())) - np.repeat(starts, counts)
+
+
+def _too_few(sequences: Sequences, window: int | None) -> str:
+    longest = int(sequences.lengths.max())
+    text = f"{sequences.n_sequences} sequence(s) of {longest} step(s)"
+    cut = f" with window={window}" if window is not None else ""
+    if longest < 4:
+        return f"{text} are too few to fit on: a fit takes two sequences, or four steps in a row"
+    most = max(longest // ENOUGH, 2)
+    return f"{text} make fewer than two windows{cut}: window={most} would do"

@@ -1,0 +1,389 @@
+r"""Tables to numbers: any frame or array -> `(N, D)` float32, and the way back to the user's columns.
+
+Every column becomes one number of about unit size (`upland.data.table.encodings` has the formulas), or one slot for
+each of its levels if it is categorical. What is learned from the normal rows is a `Schema`; nothing of a
+later table changes it, and a row's code depends on that row alone. The slots of one column stand together, in
+this order:
+
+    numeric, boolean, date, duration    value, missing*
+    categorical                         one for each level, rare*, missing*, unseen
+
+(* only where the normal rows had any). So a column's share of a score is the sum over its slots, and `slots`
+says which those are.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from upland.data.table import encodings as en
+from upland.data.table.encodings import Floats
+from upland.data.table.frames import Rows, as_rows, check_size
+from upland.data.table.layout import (
+    Codes,
+    OneHot,
+    decode_one_hot,
+    decode_plain,
+    plan_one_hot,
+    plan_plain,
+    shown,
+)
+from upland.data.table.learning import ColumnLearner, check_finite
+from upland.data.table.matching import as_names, check_kind, find_positions, listed, resolve
+from upland.data.table.values import Values, floats, levels
+from upland.data.table.vocabularies import pack, unpack
+from upland.io.schema import Schema
+
+FORMAT = 1
+_BLOCK = 1 << 16
+_INLINE_LEVELS = 256
+
+
+class TableEncoder:
+    """Encodes tables of mixed columns for a model, and decodes what a model expects.
+
+    Input is a two-dimensional NumPy array, lists of lists, a pandas or polars frame, an Arrow table, or any
+    other frame that narwhals reads. Columns are found by name, whatever their order; an array's by position.
+
+    Args:
+        categorical: Columns to treat as categories whatever they hold: whole numbers that are codes, text
+            with many levels.
+        ignore: Columns to leave out.
+        max_levels: Levels of a categorical column that get a slot each; the rarer ones share one.
+        missing: What to do with a missing cell in a column that had none among the normal rows: `mark`
+            encodes it as far away, since that never happened, and warns once a call; `error` refuses.
+        owner: Who encodes, for messages.
+
+    Attributes:
+        schema_: What was learned.
+        slots: `(D,)` the user's column that each encoded dimension belongs to.
+
+    Example:
+        >>> import numpy as np
+        >>> from upland.data.table.encoder import TableEncoder
+        >>> encoder = TableEncoder().fit(np.array([[0.0, 5.0], [2.0, 5.0]]))
+        >>> encoder.transform(np.array([[1.0, 5.0], [3.0, 5.0]])).tolist()
+        [[0.0, 0.0], [2.0, 0.0]]
+    """
+
+    kind: Literal["table"] = "table"
+
+    def __init__(
+        self,
+        *,
+        categorical: Sequence[str | int] = (),
+        ignore: Sequence[str | int] = (),
+        max_levels: int = 100,
+        missing: Literal["mark", "error"] = "mark",
+        owner: str = "TableEncoder",
+    ) -> None:
+        if max_levels < 1:
+            raise ValueError(f"max_levels must be at least 1, got {max_levels}")
+        if missing not in ("mark", "error"):
+            raise ValueError(f"missing must be 'mark' or 'error', got {missing!r}")
+        self.categorical = as_names(categorical, "categorical")
+        self.ignore = as_names(ignore, "ignore")
+        self.max_levels = max_levels
+        self.missing = missing
+        self.owner = owner
+
+    # -- fit -------------------------------------------------------------------------------------------------
+
+    def fit(self, X: object) -> Self:
+        """Learn the columns of normal rows `(N, M)`, N at least 2.
+
+        Raises:
+            TypeError: For data that are no table of values (sparse, nested, mixed names); the column is
+                named.
+            ValueError: For a wrong shape, infinities, a column that is all missing, free text or a label left
+                in, stray text among numbers, unknown names in `categorical` or `ignore`.
+        """
+        return self.fit_batches([X])
+
+    def fit_batches(self, batches: Iterable[object]) -> Self:
+        """The same from a stream of tables, in constant memory; two rows in all. Raises as `fit`."""
+        learners: list[ColumnLearner] = []
+        first: Rows | None = None
+        total = 0
+        for batch in batches:
+            rows = as_rows(batch)
+            if first is None:
+                check_size(rows)
+                first = rows
+                learners = self._learners(rows)
+            wanted = [learner.name for learner in learners]
+            positions = find_positions(rows, Schema((), first.names, first.naming), wanted, self.owner)
+            _learn(learners, rows, positions)
+            total += rows.n_rows
+        if first is None:
+            raise ValueError("there is no batch to fit on")
+        check_size(replace(first, n_rows=total), least=2)
+        columns = tuple(learner.finish(self.max_levels) for learner in learners)
+        self._settle(Schema(columns, first.names, first.naming))
+        return self
+
+    def _learners(self, rows: Rows) -> list[ColumnLearner]:
+        categorical = resolve(self.categorical, rows, "categorical")
+        ignore = resolve(self.ignore, rows, "ignore")
+        if both := categorical & ignore:
+            raise ValueError(f"columns both in categorical and in ignore: {listed(sorted(both))}")
+        used = [name for name in rows.names if name not in ignore]
+        if not used:
+            raise ValueError("every column is ignored: nothing is left to fit on")
+        return [ColumnLearner(name, name in categorical) for name in used]
+
+    def _settle(self, schema: Schema) -> None:
+        widths = [column.width for column in schema.columns]
+        self.schema_ = schema
+        self.slots: NDArray[np.intp] = np.repeat(np.arange(len(widths)), widths)
+        starts = np.cumsum([0, *widths[:-1]])
+        self._plain = plan_plain(schema.columns, starts)
+        self._one_hot = plan_one_hot(schema.columns, starts)
+
+    # -- what was learned ------------------------------------------------------------------------------------
+
+    @property
+    def n_columns(self) -> int:
+        """Number of the user's columns in use."""
+        return len(self._fitted.columns)
+
+    @property
+    def width(self) -> int:
+        """Number of encoded dimensions D."""
+        return self._fitted.width
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of an encoded row, (D,)."""
+        return (self.width,)
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The columns that a table must have."""
+        return self._fitted.inputs
+
+    def describe(self) -> list[dict[str, str]]:
+        """Name and kind of each column in use."""
+        return [{"name": column.name, "kind": column.kind} for column in self._fitted.columns]
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """The columns in use, in the order of the fit."""
+        return self._fitted.names
+
+    @property
+    def named(self) -> bool:
+        """Whether the fit saw column names that are text."""
+        return self._fitted.naming == "names"
+
+    @property
+    def _fitted(self) -> Schema:
+        try:
+            return self.schema_
+        except AttributeError:
+            raise ValueError(f"this {self.owner} is not fitted yet: call fit first") from None
+
+    # -- transform -------------------------------------------------------------------------------------------
+
+    def transform(self, X: object) -> Codes:
+        """Encode rows: `(N, M)` of any table to `(N, D)` float32, finite.
+
+        Raises:
+            TypeError: For data that are no table of values.
+            ValueError: For missing columns (all are named), a retyped column, another number of columns in an
+                array, infinities.
+        """
+        rows, positions = self._rows(X)
+        codes: Codes = np.empty((rows.n_rows, self.width), dtype=np.float32)
+        unexpected = self._encode_plain(rows, positions, codes)
+        for plan in self._one_hot:
+            unexpected |= self._encode_levels(plan, rows.read(positions[plan.column]), codes)
+        if unexpected:
+            self._report_missing(sorted(unexpected))
+        return codes
+
+    def _rows(self, X: object) -> tuple[Rows, list[int]]:
+        schema = self._fitted
+        rows = as_rows(X)
+        positions = find_positions(rows, schema, schema.names, self.owner)
+        check_size(rows)
+        if rows.matrix is None or rows.matrix.dtype == bool or self._one_hot or not self._all_numeric:
+            for column, position in zip(schema.columns, positions, strict=True):
+                check_kind(column, rows.read(position))
+        return rows, positions
+
+    @property
+    def _all_numeric(self) -> bool:
+        return all(column.kind == "numeric" for column in self.schema_.columns)
+
+    def _encode_plain(self, rows: Rows, positions: Sequence[int], codes: Codes) -> set[int]:
+        plan = self._plain
+        where = [positions[column] for column in plan.columns]
+        whole = where == list(range(len(rows.names)))
+        everything = np.array_equal(plan.slots, np.arange(codes.shape[1]))
+        unexpected: set[int] = set()
+        step = max(_BLOCK // max(len(where), 1), 1)
+        for start in range(0, rows.n_rows if where else 0, step):
+            stop = min(start + step, rows.n_rows)
+            x = _block(rows, where, whole, start, stop)
+            absent = None if np.isfinite(x).all() else np.isnan(x)
+            if absent is not None and np.isinf(x).any():
+                self._refuse_infinite(rows, where)
+            z = en.encode_numeric(x, plan.center, plan.scale)
+            for place, center, tolerance in plan.constants:
+                z[:, place] = en.encode_constant(x[:, place], center, tolerance)
+            if absent is not None:
+                strange = absent & plan.unmarked
+                unexpected |= {plan.columns[place] for place in np.flatnonzero(strange.any(axis=0))}
+                z[absent] = 0.0
+                z[strange] = en.FAR
+            codes[start:stop, slice(None) if everything else plan.slots] = z
+            if len(plan.marked):
+                gone = (
+                    np.zeros((stop - start, len(plan.marked)), bool)
+                    if absent is None
+                    else absent[:, plan.marked]
+                )
+                codes[start:stop, plan.slots[plan.marked] + 1] = np.where(gone, plan.absent, plan.present)
+        return unexpected
+
+    def _encode_levels(self, plan: OneHot, values: Values, codes: Codes) -> set[int]:
+        keys, places = levels(values)
+        slots = np.array([plan.index.get(key, len(plan.hit) - 1) for key in keys] + [plan.missing])[places]
+        block = codes[:, plan.start : plan.start + len(plan.hit)]
+        block[:] = plan.miss
+        block[np.arange(len(block)), slots] = plan.hit[slots]
+        return {plan.column} if plan.missing == len(plan.hit) - 1 and np.any(places < 0) else set()
+
+    def _refuse_infinite(self, rows: Rows, where: Sequence[int]) -> None:
+        for position in where:
+            check_finite(floats(rows.read(position)), rows.names[position])
+
+    def _report_missing(self, columns: Sequence[int]) -> None:
+        names = [self.column_names[column] for column in columns]
+        text = f"missing values in {listed(names)}, where no value was missing in the normal data"
+        if self.missing == "error":
+            raise ValueError(f"{text}: fill them in, or fit on data with missing values")
+        warnings.warn(f"{text}: these cells count as strange", UserWarning, stacklevel=3)
+
+    # -- the way back ----------------------------------------------------------------------------------------
+
+    def decode(self, Z: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """The typical values that codes `(N, D)` stand for: column name -> `(N,)`.
+
+        Numbers are float64, booleans bool, dates datetime64[us], durations timedelta64[us], categories the
+        most probable level as text (`(rare)` for the slot of rare levels, None for missing).
+        """
+        schema = self._fitted
+        Z = np.asarray(Z, dtype=np.float64)
+        if Z.ndim != 2 or Z.shape[1] != self.width:
+            raise ValueError(f"codes must have the shape (N, {self.width}), got {Z.shape}")
+        one_hot = {plan.column: plan for plan in self._one_hot}
+        result: dict[str, NDArray[Any]] = {}
+        for position, column in enumerate(schema.columns):
+            z = Z[:, self.slots == position]
+            result[column.name] = (
+                decode_one_hot(z, column, one_hot[position])
+                if position in one_hot
+                else decode_plain(z[:, 0], column)
+            )
+        return result
+
+    def values(self, X: object) -> dict[str, NDArray[Any]]:
+        """The values of the columns in use as they stand in a table, in the types of `decode`, missing as
+        NaN, NaT or None; raises as `transform`.
+        """
+        rows, positions = self._rows(X)
+        return {
+            column.name: shown(column, rows.read(position))
+            for column, position in zip(self.schema_.columns, positions, strict=True)
+        }
+
+    def extra_columns(self, X: object) -> list[str]:
+        """Columns of a table that the fit did not see, in their order; none for an array."""
+        rows = as_rows(X)
+        known = set(self._fitted.inputs)
+        return (
+            [name for name in rows.names if name not in known]
+            if rows.naming == self.schema_.naming != "none"
+            else []
+        )
+
+    # -- persistence -----------------------------------------------------------------------------------------
+
+    def to_state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        """A JSON-able manifest and tensors (large vocabularies as UTF-8); `from_state` is the exact way
+        back.
+        """
+        schema = self._fitted.to_json()
+        tensors: dict[str, NDArray[Any]] = {}
+        for position, record in enumerate(schema["columns"]):
+            if len(record["levels"]) + len(record["rare"]) > _INLINE_LEVELS:
+                for field in ("levels", "rare"):
+                    tensors |= pack(record[field], f"column{position}.{field}")
+                    record[field] = None
+        manifest = {
+            "format": FORMAT,
+            "categorical": list(self.categorical),
+            "ignore": list(self.ignore),
+            "max_levels": self.max_levels,
+            "missing": self.missing,
+            "owner": self.owner,
+            "schema": schema,
+        }
+        return manifest, tensors
+
+    @classmethod
+    def from_state(cls, manifest: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> Self:
+        """Rebuild an encoder that gives the same bits; raises ValueError for what `to_state` did not
+        write.
+        """
+        known = {"format", "categorical", "ignore", "max_levels", "missing", "owner", "schema"}
+        if set(manifest) != known:
+            raise ValueError(
+                f"not the state of a TableEncoder: "
+                f"fields {sorted(set(manifest) ^ known)} are unknown or lacking"
+            )
+        if manifest["format"] != FORMAT:
+            raise ValueError(
+                f"the table encoder's format is {manifest['format']!r}; "
+                f"this version reads {FORMAT}: update upland"
+            )
+        encoder = cls(**{key: manifest[key] for key in known - {"format", "schema"}})
+        schema = dict(manifest["schema"])
+        schema["columns"] = [
+            {
+                **record,
+                **{field: unpack(tensors, f"column{position}.{field}") for field in ("levels", "rare")},
+            }
+            if record.get("levels") is None
+            else record
+            for position, record in enumerate(schema["columns"])
+        ]
+        encoder._settle(Schema.from_json(schema))
+        return encoder
+
+
+def _learn(learners: Sequence[ColumnLearner], rows: Rows, positions: Sequence[int]) -> None:
+    """One batch into the learners, a matrix in blocks that stay in the processor's cache."""
+    step = rows.n_rows if rows.matrix is None else max(_BLOCK // max(len(rows.names), 1), 64)
+    for start in range(0, rows.n_rows, max(step, 1)):
+        block = None if rows.matrix is None else np.ascontiguousarray(rows.matrix[start : start + step].T)
+        for learner, position in zip(learners, positions, strict=True):
+            learner.update(rows.read(position) if block is None else block[position])
+
+
+def _block(rows: Rows, where: Sequence[int], whole: bool, start: int, stop: int) -> Floats:
+    if rows.matrix is not None:
+        part = rows.matrix[start:stop]
+        return (part if whole else part[:, where]).astype(np.float64)
+    x = np.empty((stop - start, len(where)))
+    for place, position in enumerate(where):
+        x[:, place] = floats(rows.read(position)[start:stop])
+    return x

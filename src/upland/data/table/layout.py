@@ -1,0 +1,129 @@
+"""A schema laid out as arrays, so that a table is encoded in a few passes over blocks of rows, and the way
+back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from upland.data.table import encodings as en
+from upland.data.table.encodings import Floats
+from upland.data.table.values import Values, floats, levels
+from upland.io.schema import Column, Kind
+
+Codes = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Plain:
+    """All columns of one number, side by side: M of them."""
+
+    columns: tuple[int, ...]
+    slots: NDArray[np.intp]
+    center: Floats
+    scale: Floats
+    constants: tuple[tuple[int, float, float], ...]
+    marked: NDArray[np.intp]
+    present: Codes
+    absent: Codes
+    unmarked: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class OneHot:
+    """A categorical column: where it stands, and what each slot holds."""
+
+    column: int
+    start: int
+    hit: Codes
+    miss: Codes
+    shares: Floats
+    index: dict[str, int]
+    missing: int
+
+
+def plan_plain(columns: Sequence[Column], starts: NDArray[np.intp]) -> Plain:
+    """Lay out the columns of one number; `starts` is the first slot of each column of the schema."""
+    places = tuple(position for position, column in enumerate(columns) if column.kind != "categorical")
+    mine = [columns[position] for position in places]
+    marked = np.flatnonzero([column.missing > 0 for column in mine])
+    shares = np.array([mine[place].missing for place in marked])
+    deviations = np.array([en.deviation_of_flag(share) for share in shares])
+    return Plain(
+        columns=places,
+        slots=starts[list(places)].astype(np.intp),
+        center=np.array([column.center for column in mine]),
+        scale=np.array([column.scale or 1.0 for column in mine]),
+        constants=tuple(
+            (place, column.center, en.TOLERANCE if column.kind == "numeric" else 0.0)
+            for place, column in enumerate(mine)
+            if column.scale == 0.0
+        ),
+        marked=marked,
+        present=en.encode_numeric(np.zeros(len(marked)), shares, deviations).astype(np.float32),
+        absent=en.encode_numeric(np.ones(len(marked)), shares, deviations).astype(np.float32),
+        unmarked=np.array([column.missing == 0 for column in mine], dtype=bool),
+    )
+
+
+def plan_one_hot(columns: Sequence[Column], starts: NDArray[np.intp]) -> tuple[OneHot, ...]:
+    """Lay out the categorical columns; `starts` is the first slot of each column of the schema."""
+    plans = []
+    for position, column in enumerate(columns):
+        if column.kind == "categorical":
+            tail = [column.rare_share] * bool(column.rare) + [column.missing] * (column.missing > 0)
+            shares = np.array([*column.shares, *tail])
+            hit, miss = en.encode_levels(shares)
+            index = {level: place for place, level in enumerate(column.levels)}
+            index |= dict.fromkeys(column.rare, len(column.levels))
+            missing = len(shares) - 1 if column.missing else len(shares)
+            start = int(starts[position])
+            plans.append(
+                OneHot(
+                    position, start, hit.astype(np.float32), miss.astype(np.float32), shares, index, missing
+                )
+            )
+    return tuple(plans)
+
+
+def decode_plain(z: Floats, column: Column) -> NDArray[Any]:
+    """Codes `(N,)` of a column of one number to its values, in its own type."""
+    if column.scale == 0.0:
+        return _typed(en.decode_constant(z, column.center), column.kind)
+    return _typed(en.decode_numeric(z, column.center, column.scale), column.kind)
+
+
+def _typed(x: Floats, kind: Kind) -> NDArray[Any]:
+    if kind == "boolean":
+        return x > 0.5
+    if kind == "numeric":
+        return x
+    micro = np.where(np.isnan(x), np.iinfo(np.int64).min, np.clip(np.round(x * 1e6), -9.2e18, 9.2e18))
+    return micro.astype(np.int64).astype("M8[us]" if kind == "date" else "m8[us]")
+
+
+def decode_one_hot(z: Floats, column: Column, plan: OneHot) -> NDArray[Any]:
+    """Codes `(N, K + 1)` of a categorical column to its most probable levels, as text."""
+    words: list[str | None] = [
+        *column.levels,
+        *["(rare)"] * bool(column.rare),
+        *[None] * (column.missing > 0),
+    ]
+    table = np.array(words, dtype=object)
+    return table[en.decode_levels(z, plan.shares)]
+
+
+def shown(column: Column, values: Values) -> NDArray[Any]:
+    """The values of a user's column in the types of `decode_plain` and `decode_one_hot`."""
+    if column.kind == "categorical":
+        keys, places = levels(values)
+        return np.array([*keys, None], dtype=object)[places]
+    x = floats(values)
+    if column.kind == "boolean" and np.isnan(x).any():
+        return np.array([None if value != value else bool(value) for value in x], dtype=object)
+    return _typed(x, column.kind)

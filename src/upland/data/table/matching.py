@@ -1,0 +1,97 @@
+"""Which column of a later table is which column of the fit, and whether it is still of the same kind."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+
+from upland.data.table.frames import Rows
+from upland.data.table.values import Values, dtype_of, floats, kind_of
+from upland.io.schema import Column, Kind, Schema
+
+
+def as_names(names: Sequence[str | int], what: str) -> tuple[str | int, ...]:
+    """Column names as the user gave them; raises TypeError for one text, whose letters are no columns."""
+    if isinstance(names, str):
+        raise TypeError(f"{what} must be a list of column names, not one text: {what}=[{names!r}]")
+    return tuple(names)
+
+
+def resolve(names: Sequence[str | int], rows: Rows, what: str) -> set[str]:
+    """Names as text; a whole number is a position in an array, the name itself in a frame with numbered
+    columns.
+    """
+    texts = {f"x{name}" if isinstance(name, int) and rows.naming == "none" else str(name) for name in names}
+    if unknown := sorted(texts - set(rows.names)):
+        raise ValueError(
+            f"{what} names columns that are not in the table: {listed(unknown)}; it has {listed(rows.names)}"
+        )
+    return texts
+
+
+def find_positions(rows: Rows, schema: Schema, wanted: Sequence[str], owner: str) -> list[int]:
+    """Where the wanted columns stand in a table: by name where both have names, else by position."""
+    if rows.naming == schema.naming != "none":
+        here = {name: position for position, name in enumerate(rows.names)}
+        if lacking := [name for name in wanted if name not in here]:
+            raise ValueError(f"missing column(s): {listed(lacking)}; the table has {listed(rows.names)}")
+        return [here[name] for name in wanted]
+    if len(rows.names) != len(schema.inputs):
+        raise ValueError(
+            f"X has {len(rows.names)} features, "
+            f"but {owner} is expecting {len(schema.inputs)} features as input"
+        )
+    if schema.naming == "names":
+        warnings.warn(
+            f"X does not have valid feature names, but {owner} was fitted with feature names",
+            UserWarning,
+            stacklevel=4,
+        )
+    elif rows.naming == "names":
+        warnings.warn(
+            f"X has feature names, but {owner} was fitted without feature names", UserWarning, stacklevel=4
+        )
+    here = {name: position for position, name in enumerate(schema.inputs)}
+    return [here[name] for name in wanted]
+
+
+def listed(names: Sequence[str], limit: int = 20) -> str:
+    """Names for a message, the first `limit` of them."""
+    shown = ", ".join(repr(str(name)) for name in names[:limit])
+    return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"
+
+
+def check_kind(column: Column, values: Values) -> None:
+    """Refuse a column of another kind than in the fit; 0/1 and booleans are one, and so are whole and other
+    numbers.
+    """
+    dtype = dtype_of(values, column.name)
+    if dtype is None or (column.kind == "categorical" and dtype == column.dtype):
+        return
+    found = kind_of(dtype)
+    if column.kind == "categorical":
+        right = found == "categorical" or (column.dtype != "string" and column.dtype != "category")
+    elif column.kind == "boolean" and found == "numeric":
+        x = floats(values)
+        right = bool(np.all(np.isnan(x) | (x == 0) | (x == 1)))
+    else:
+        right = found == column.kind or (found, column.kind) == ("boolean", "numeric")
+    if not right:
+        raise ValueError(
+            f"column {column.name!r} was {_words(column.kind, column.dtype)} in the normal data, "
+            f"but is {_words(found, dtype)} here"
+            f"{_example(column, values)}"
+        )
+
+
+def _words(kind: Kind, dtype: str) -> str:
+    return f"{kind} ({dtype})"
+
+
+def _example(column: Column, values: Values) -> str:
+    shown = [value for value in values[:1000].tolist() if value is not None and value == value]
+    if column.kind == "boolean":
+        shown = [value for value in shown if value not in (0, 1)] or shown
+    return f", for example {shown[0]!r}" if shown else ""

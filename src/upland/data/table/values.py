@@ -1,0 +1,198 @@
+"""One column of a user's table, whatever it came from: its kind, its numbers, its levels.
+
+A column is either a one-dimensional NumPy array of numbers or booleans, or an Arrow array. NaN and null both
+mean missing.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from numbers import Number
+from typing import Any, cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from upland.data.table.encodings import Floats
+from upland.io.schema import Kind
+
+Values = Any
+"""`np.ndarray` with a dtype of kind b, i, u or f, or `pa.Array`."""
+
+_SECONDS = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
+
+
+def dtype_of(values: Values, name: str) -> str | None:
+    """The data's own word for its type, or None when it is all null and untyped; raises TypeError for what is
+    no column of a table.
+    """
+    if isinstance(values, np.ndarray):
+        return {"b": "boolean", "f": "floating"}.get(values.dtype.kind, "integer")
+    return _arrow_dtype(values.type, name)
+
+
+def _arrow_dtype(kind: pa.DataType, name: str) -> str | None:
+    is_a = pa.types
+    tests = (
+        (is_a.is_null, None),
+        (is_a.is_boolean, "boolean"),
+        (is_a.is_integer, "integer"),
+        (is_a.is_floating, "floating"),
+        (is_a.is_decimal, "decimal"),
+        (is_text, "string"),
+        (lambda t: is_a.is_timestamp(t) or is_a.is_date(t), "datetime"),
+        (lambda t: is_a.is_duration(t) or is_a.is_time(t), "duration"),
+    )
+    for test, word in tests:
+        if test(kind):
+            return word
+    if is_a.is_dictionary(kind):
+        return None if is_a.is_null(kind.value_type) else "string" if is_text(kind.value_type) else "category"
+    raise TypeError(
+        f"column {name!r} has the type {kind}, which is neither a number, text, a boolean nor a date: "
+        f"leave it out (ignore=[{name!r}]) or turn it into columns of its own"
+    )
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether an Arrow type is one of the three kinds of string."""
+    is_a = pa.types
+    return bool(is_a.is_string(kind) or is_a.is_large_string(kind) or is_a.is_string_view(kind))
+
+
+def kind_of(dtype: str) -> Kind:
+    """The kind that a column of this dtype has unless the user names it categorical."""
+    kinds: dict[str, Kind] = {
+        "boolean": "boolean",
+        "integer": "numeric",
+        "floating": "numeric",
+        "decimal": "numeric",
+        "datetime": "date",
+        "duration": "duration",
+    }
+    return kinds.get(dtype, "categorical")
+
+
+def floats(values: Values) -> Floats:
+    """Numbers, booleans, dates and durations as float64, NaN where missing: `(N,)`. Dates are seconds since
+    1970 in UTC.
+    """
+    if isinstance(values, np.ndarray):
+        return values.astype(np.float64)
+    kind = values.type
+    is_a = pa.types
+    if is_a.is_null(kind):
+        return np.full(len(values), np.nan)
+    if is_a.is_dictionary(kind):
+        return floats(values.dictionary_decode())
+    if is_a.is_date(kind):
+        kind = pa.timestamp("s" if is_a.is_date32(kind) else "ms")
+        values = values.cast(kind)
+    if is_a.is_temporal(kind):
+        whole = pa.int32() if is_a.is_time32(kind) else pa.int64()
+        return _to_numpy(values.cast(whole)) / _SECONDS[kind.unit]
+    if is_a.is_boolean(kind):
+        values = values.cast(pa.uint8())
+    if is_a.is_decimal(kind):
+        values = values.cast(pa.float64())
+    return _to_numpy(values)
+
+
+def _to_numpy(values: pa.Array) -> Floats:
+    return cast(Floats, values.to_numpy(zero_copy_only=False)).astype(np.float64)
+
+
+def levels(values: Values) -> tuple[list[str], NDArray[np.intp]]:
+    """Distinct levels as text and each row's index among them, -1 where missing: `(K,)`, `(N,)`."""
+    if isinstance(values, np.ndarray):
+        distinct, codes = np.unique(values, return_inverse=True)
+        keys = [_key(value) for value in distinct.tolist()]
+    else:
+        keys, codes = _arrow_levels(values)
+    if None in keys:
+        codes = np.where(np.array([key is None for key in keys] + [False])[codes], -1, codes)
+    return [key or "" for key in keys], codes.astype(np.intp)
+
+
+def _arrow_levels(values: pa.Array) -> tuple[list[str | None], NDArray[np.intp]]:
+    if pa.types.is_null(values.type):
+        return [], np.full(len(values), -1, dtype=np.intp)
+    if not pa.types.is_dictionary(values.type):
+        text = pa.types.is_string_view(values.type)
+        values = (values.cast(pa.large_string()) if text else values).dictionary_encode()
+    codes = pc.fill_null(values.indices.cast(pa.int64()), -1).to_numpy(zero_copy_only=False)
+    return [_key(value) for value in values.dictionary.to_pylist()], codes
+
+
+def _key(value: object) -> str | None:
+    """A level as text: 3, 3.0 and Decimal("3") are one level; None and NaN are missing."""
+    if value is None or (isinstance(value, float | Decimal) and value != value):
+        return None
+    if isinstance(value, float | Decimal):
+        return str(int(value)) if value % 1 == 0 else str(float(value))
+    return str(value)
+
+
+def from_objects(values: NDArray[np.object_], name: str) -> Values:
+    """A column of Python objects as a typed one; raises ValueError for a mixture, TypeError for what is
+    neither number nor text.
+    """
+    try:
+        return plain(pa.array(values, from_pandas=True))
+    except (pa.ArrowException, OverflowError, ValueError, TypeError):
+        return _from_mixture(values, name)
+
+
+def plain(values: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """One chunk, and the storage of an extension type that is a mere number or text."""
+    if isinstance(values, pa.ChunkedArray):
+        values = values.combine_chunks() if values.num_chunks != 1 else values.chunk(0)
+    if isinstance(values, pa.ChunkedArray):
+        values = pa.concat_arrays(values.chunks)
+    return values
+
+
+def _from_mixture(values: NDArray[np.object_], name: str) -> Values:
+    sorts = np.array([_sort(value) for value in values])
+    for row in np.flatnonzero(sorts == "other")[:1]:
+        if isinstance(values[row], complex):
+            raise ValueError(f"Complex data not supported: column {name!r}, row {row + 1}: {values[row]!r}")
+        raise TypeError(
+            f"column {name!r}, row {row + 1}: argument must be a string or a number, "
+            f"not {type(values[row]).__name__!r}"
+        )
+    texts, numbers = sorts == "text", sorts == "number"
+    if texts.any() and numbers.any():
+        odd, rest = (texts, "numbers") if texts.sum() <= numbers.sum() else (numbers, "text")
+        row = int(np.flatnonzero(odd)[0])
+        raise mixture_error(name, rest, row, values[row])
+    if texts.any():
+        return pa.array(
+            [value if sort == "text" else None for value, sort in zip(values, sorts, strict=True)]
+        )
+    return np.array(
+        [float(value) if sort == "number" else np.nan for value, sort in zip(values, sorts, strict=True)]
+    )
+
+
+def _sort(value: object) -> str:
+    if (
+        value is None
+        or type(value).__name__ in ("NAType", "NaTType")
+        or (isinstance(value, float) and value != value)
+    ):
+        return "absent"
+    if isinstance(value, str):
+        return "text"
+    return "number" if isinstance(value, Number | np.bool_) and not isinstance(value, complex) else "other"
+
+
+def mixture_error(name: str, rest: str, row: int, value: object) -> ValueError:
+    """The error for numbers and text in one column; `row` counts from 0, the message from 1."""
+    return ValueError(
+        f"column {name!r} holds {rest}, but row {row + 1} holds {value!r}: "
+        f"correct that cell or leave it empty; "
+        f"if the column is a category, make all of it text and name it, categorical=[{name!r}]"
+    )

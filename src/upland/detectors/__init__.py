@@ -1,0 +1,1 @@
+"""The estimators: a model, a criterion and a calibration behind one contract."""

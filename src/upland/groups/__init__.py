@@ -1,0 +1,1 @@
+"""What a group of rows is tested by: statistics, null distributions, reasons, verdicts."""

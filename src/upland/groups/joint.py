@@ -1,0 +1,226 @@
+r"""Several statistics of a group in one, standardised at the group's own size on held-out normal rows.
+
+For a statistic t (its logarithm, where it is positive) the median and the distances to the 16th and 84th
+percentile are taken over random groups of n held-out normal rows, on a ladder of sizes n; between the rungs
+they are interpolated in log n. Where n is more than half the rows, groups would be too much alike: there
+means of features are drawn from a Gaussian of the rows' own mean and covariance. With these,
+
+    u = (t - median) / (the spread on that side),
+
+so that |u| is about the number of standard deviations, on either side: a group may be too good as well, as
+constant or over-smooth ones are; of the mean energy the two sides together are a test of typicality. The
+rules to combine components are the largest |u|, and the mean of u^2.
+
+It is a function of the group's means and size like any other, so its p-values are exact whatever the
+standardisation; that says only how components are weighed. For n = 1 it is a criterion of points.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Self
+
+import torch
+from torch import Tensor
+
+from upland.groups.baselines import Likelihood, Projections, Stein
+from upland.groups.statistic import INPUT, WIDEST, Divergence, Rows, Statistic
+
+Rule = Literal["squares", "max"]
+RULES = ("squares", "max")
+
+DRAWS = 400  # groups at each rung of the ladder
+LARGEST = 4_096  # rows of a group, beyond which the standardisation stays
+LADDER = 1.5  # ratio of neighbouring sizes
+SEED = 2002_03328
+LEAST = 1e-12  # of a positive statistic, before its logarithm
+LEAST_SPREAD = 1e-9  # in units of 1 + |median|
+
+
+@dataclass
+class Combined(Statistic):
+    """Components, standardised at the size of each group and put together.
+
+    Args:
+        components: the statistics; they are fitted on some rows, and standardised on others.
+        rule: "squares" for the mean of u^2, "max" for the largest |u|.
+    """
+
+    components: Sequence[Statistic] = field(default_factory=list)
+    rule: Rule = "squares"
+
+    def fit(self, rows: Rows, learning: Rows | None = None) -> Self:
+        """Fit the components and standardise them.
+
+        Args:
+            rows: held-out normal ones, at least 4, that components are standardised on.
+            learning: other normal ones that components are fitted on, which the model may have seen; None
+                fits them on the first half of `rows`, and leaves the second.
+
+        Raises:
+            ValueError: there are fewer than 4 rows, no components, or no such rule.
+        """
+        if len(rows.energy) < 4 or not self.components or self.rule not in RULES:
+            raise ValueError(
+                f"at least 4 rows, a component and a rule of {', '.join(RULES)} are needed, got "
+                f"{len(rows.energy)}, {len(self.components)} and {self.rule!r}"
+            )
+        half = 0 if learning is not None else len(rows.energy) // 2
+        first = rows.take(slice(None, half)) if learning is None else learning
+        for statistic in self.components:
+            statistic.fit(first)
+        widths = [statistic.features(first.take(slice(0, 1))).shape[1] for statistic in self.components]
+        self.known = {"widths": torch.tensor(widths)}
+        sizes = ladder(LARGEST)
+        table = self._ladder_of(self.features(rows.take(slice(half, None))), sizes)
+        self.known |= {"sizes": sizes, "table": table}
+        return self
+
+    def _ladder_of(self, features: Tensor, sizes: Tensor) -> Tensor:
+        """Median, lower and upper spread of every component at every size: `(L, C, 3)`."""
+        source = torch.Generator().manual_seed(SEED)
+        near = sizes[sizes <= max(len(features) // 2, 1)]
+        rungs = torch.stack([self._rung(features, n, source) for n in near.long().tolist()])
+        far = sizes[len(near) :].long().tolist()
+        return torch.cat([rungs, *(self._beyond(features, n, source)[None] for n in far)])
+
+    def _rung(self, features: Tensor, n: int, source: torch.Generator) -> Tensor:
+        """The same at one size, `(C, 3)`: groups drawn from a finite stock vary less than fresh ones do."""
+        means = drawn(len(features), n, source) @ features / n
+        t = self._logarithms(means, torch.full((DRAWS,), float(n), dtype=torch.float64))
+        middle, low, high = t.quantile(torch.tensor([0.5, 0.16, 0.84], dtype=torch.float64), 0)
+        fresh = math.sqrt(1 - n / len(features)) if len(features) > n else 1.0
+        least = LEAST_SPREAD * (1 + middle.abs())
+        return torch.stack(
+            [middle, ((middle - low) / fresh).maximum(least), ((high - middle) / fresh).maximum(least)], 1
+        )
+
+    def _beyond(self, features: Tensor, n: int, source: torch.Generator) -> Tensor:
+        """The same at a size that there are too few rows for, `(C, 3)`: means of features are near Gaussian.
+
+        Around the rows' own mean, not around the true one, values are too high by what M rows are off, M
+        their number. That is the rise from the value of their mean to the median of groups of M.
+        """
+        count, center = len(features), features.mean(0)
+        weights = torch.randn(DRAWS, count, generator=source, dtype=torch.float64)
+        away = weights @ (features - center) / math.sqrt(count)
+        at_n, at_count = (self._plain(center + away / math.sqrt(size), n) for size in (n, count))
+        low, middle, high = at_n.quantile(torch.tensor([0.16, 0.5, 0.84], dtype=torch.float64), 0)
+        own = self._plain(center[None], n)[0]
+        risen = (at_count.median(0).values - own).clamp(min=0)
+        positive = torch.tensor([statistic.positive for statistic in self.components])
+        true = torch.where(positive, (middle - risen).maximum(middle - own).clamp(min=LEAST), middle)
+        spread = (high - low) / 2
+        least = LEAST_SPREAD * (1 + true.abs())
+        spread = torch.where(positive, torch.log1p(spread / true), spread).maximum(least)
+        return torch.stack([torch.where(positive, true.log(), true), spread, spread], 1)
+
+    def _plain(self, means: Tensor, n: int) -> Tensor:
+        """The components themselves: `(G, F)` -> `(G, C)`."""
+        positive = torch.tensor([statistic.positive for statistic in self.components])
+        found = self._logarithms(means, torch.full((len(means),), float(n), dtype=torch.float64))
+        return torch.where(positive, found.exp(), found)
+
+    @property
+    def name(self) -> str:
+        """What it is called in a report."""
+        return "combined"
+
+    def features(self, rows: Rows) -> Tensor:
+        """Those of the components side by side: `(N, F)`."""
+        return torch.cat([statistic.features(rows) for statistic in self.components], 1)
+
+    def value(self, means: Tensor, sizes: Tensor) -> Tensor:
+        """The largest |u| or the mean of u^2: `(G, F)`, `(G,)` -> `(G,)`."""
+        u = self.standardised(means, sizes)
+        return u.abs().amax(1) if self.rule == "max" else u.square().mean(1)
+
+    def parts(self, means: Tensor, sizes: Tensor) -> dict[str, Tensor]:
+        """`components`, the u of each: `(G, C)`."""
+        return {"components": self.standardised(means, sizes)}
+
+    def standardised(self, means: Tensor, sizes: Tensor) -> Tensor:
+        """The components in standard deviations of normal groups of the same size: `(G, C)`.
+
+        Args:
+            means: `(G, F)` of features.
+            sizes: `(G,)`.
+        """
+        usual = self._usual(sizes.double())
+        away = self._logarithms(means, sizes) - usual[..., 0]
+        return away / torch.where(away < 0, usual[..., 1], usual[..., 2])
+
+    def _logarithms(self, means: Tensor, sizes: Tensor) -> Tensor:
+        """The components, of positive ones the logarithm: `(G, C)`."""
+        parts = means.split(self.known["widths"].tolist(), 1)
+        values = []
+        for statistic, part in zip(self.components, parts, strict=True):
+            value = statistic.value(part, sizes)
+            values.append(value.clamp(min=LEAST).log() if statistic.positive else value)
+        return torch.stack(values, 1)
+
+    def _usual(self, sizes: Tensor) -> Tensor:
+        """The table at these sizes, medians linear and spreads geometric in log n: `(G, C, 3)`."""
+        rungs, table = self.known["sizes"].log(), self.known["table"]
+        logs = sizes.log().clamp(rungs[0], rungs[-1])
+        after = torch.searchsorted(rungs, logs).clamp(1, max(len(rungs) - 1, 1))
+        before = after - 1
+        after = after.clamp(max=len(rungs) - 1)
+        gap = (rungs[after] - rungs[before]).clamp(min=1e-300)
+        share = ((logs - rungs[before]) / gap)[:, None, None]
+        middle = table[before][..., :1].lerp(table[after][..., :1], share)
+        spread = table[before][..., 1:].log().lerp(table[after][..., 1:].log(), share).exp()
+        return torch.cat([middle, spread], -1)
+
+
+def drawn(rows: int, n: int, source: torch.Generator) -> Tensor:
+    """Which rows are in each of some random groups of n, none twice: `(400, rows)` of 0 and 1, float64.
+
+    Args:
+        rows: there are to draw from.
+        n: rows of a group.
+        source: of the draws.
+    """
+    chosen = torch.rand(DRAWS, rows, generator=source).topk(n, 1).indices
+    return torch.zeros(DRAWS, rows, dtype=torch.float64).scatter_(1, chosen, 1.0)
+
+
+def ladder(most: int) -> Tensor:
+    """The sizes at which components are standardised: from 1, each half as large again.
+
+    Args:
+        most: rows of a group.
+    """
+    sizes, n = [], 1.0
+    while n <= most:
+        sizes.append(round(n))
+        n = max(n * LADDER, n + 1)
+    return torch.tensor(sorted(set(sizes)), dtype=torch.float64)
+
+
+def default_statistics(rows: Rows) -> list[Statistic]:
+    """The components for rows like these: divergences of every level and of the rows themselves, and what
+    needs neither.
+
+    Args:
+        rows: some of the model's, for their shapes.
+    """
+    inputs = [Divergence(split, INPUT) for split in _splits(rows.points)] if rows.points.ndim == 2 else []
+    found = [
+        Divergence(split, number) for number, level in enumerate(rows.levels) for split in _splits(level.mean)
+    ]
+    if found:
+        return [*found, *inputs, Likelihood()]
+    wide = rows.points[0].numel()
+    shifts = [Projections("points", min(2 * wide, 32))]
+    return [Likelihood(), *inputs, *shifts, *([Stein()] if rows.score is not None else [])]
+
+
+def _splits(z: Tensor) -> list[str]:
+    shape = z.shape[1:]
+    if len(shape) == 3:
+        suitable = {"location": shape[0] <= WIDEST, "block": min(shape[1:]) > 1, "pair": max(shape[1:]) > 1}
+        return [name for name, suits in suitable.items() if suits]
+    width = shape.numel()
+    suitable = {"whole": width <= WIDEST, "coordinate": width > 1, "pairs": width > WIDEST}
+    return [name for name, suits in suitable.items() if suits]

@@ -1,0 +1,165 @@
+"""What a fitted table looks like: names, kinds, levels, scaling.
+
+A `Schema` is all that `upland.data.table.encoder.TableEncoder` learns from normal rows. It is frozen, and it
+survives JSON without the loss of a bit (JSON keeps a float64 whole), so that a reloaded detector encodes
+every row to the same bits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, get_args
+
+Kind = Literal["numeric", "boolean", "categorical", "date", "duration"]
+Naming = Literal["names", "numbers", "none"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of the user's table, as it was among the normal rows.
+
+    Args:
+        name: The column's name; `x0`, `x1`, ... for an array.
+        kind: What the values are. Dates count as seconds since 1970, durations and times of day as seconds.
+        dtype: The data's own word: integer, floating, decimal, boolean, string, datetime or duration.
+        center: Mean of the values present (share of true for a boolean), or the constant.
+        scale: Standard deviation; 0 marks a constant column.
+        missing: Share of missing cells; above 0 the column has a slot of its own for them.
+        levels: Levels with a slot each, most frequent first (categorical only).
+        shares: Share of each level among all rows.
+        rare: Levels seen too rarely for a slot of their own; they share one.
+        rare_share: Share of the rare levels together.
+    """
+
+    name: str
+    kind: Kind
+    dtype: str
+    center: float = 0.0
+    scale: float = 1.0
+    missing: float = 0.0
+    levels: tuple[str, ...] = ()
+    shares: tuple[float, ...] = ()
+    rare: tuple[str, ...] = ()
+    rare_share: float = 0.0
+
+    @property
+    def constant(self) -> bool:
+        """Whether every normal row had the same value."""
+        if self.kind == "categorical":
+            return len(self.levels) == 1 and not self.missing
+        return self.scale == 0.0 or (self.kind == "boolean" and self.center in (0.0, 1.0))
+
+    @property
+    def width(self) -> int:
+        """Number of encoded dimensions: value (or levels, rare, missing, unseen) and the mark of a missing
+        cell.
+        """
+        marked = int(self.missing > 0)
+        if self.kind != "categorical":
+            return 1 + marked
+        return len(self.levels) + int(bool(self.rare)) + marked + 1
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain lists, strings and numbers; `from_json` is the exact way back."""
+        return {
+            key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()
+        }
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Column:
+        """Rebuild a column; raises ValueError for an unknown field or kind, or a value that cannot be."""
+        _check_fields(cls, record, "column")
+        values: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in record.items()
+        }
+        column = cls(**values)
+        _check_column(column)
+        return column
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The columns in use, in the order of the fit, and the names of all columns that were there.
+
+    Args:
+        columns: The columns that are encoded.
+        inputs: Every column of the fitted table, the ignored ones included, in their order.
+        naming: Whether the names were the user's (`names`), whole numbers (`numbers`) or none at all.
+    """
+
+    columns: tuple[Column, ...]
+    inputs: tuple[str, ...]
+    naming: Naming
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the columns in use."""
+        return tuple(column.name for column in self.columns)
+
+    @property
+    def width(self) -> int:
+        """Number of encoded dimensions."""
+        return sum(column.width for column in self.columns)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain lists, strings and numbers; `from_json` is the exact way back."""
+        return {
+            "columns": [column.to_json() for column in self.columns],
+            "inputs": list(self.inputs),
+            "naming": self.naming,
+        }
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Schema:
+        """Rebuild a schema; raises ValueError for an unknown field, kind or naming, or names that do not
+        fit.
+        """
+        _check_fields(cls, record, "schema")
+        columns = tuple(Column.from_json(column) for column in record["columns"])
+        schema = cls(columns, tuple(record["inputs"]), record["naming"])
+        _check_schema(schema)
+        return schema
+
+
+def _check_fields(cls: type[Column] | type[Schema], record: object, what: str) -> None:
+    if not isinstance(record, Mapping):
+        raise ValueError(f"a {what} must be a JSON object, got {type(record).__name__}")
+    known = {field.name for field in fields(cls)}
+    if unknown := sorted(set(record) - known):
+        raise ValueError(f"unknown fields in the {what}: {', '.join(map(str, unknown))}")
+    if lacking := sorted(known - set(record)):
+        raise ValueError(f"fields lacking in the {what}: {', '.join(lacking)}")
+
+
+def _check_column(column: Column) -> None:
+    label = f"column {column.name!r} of the schema"
+    if not isinstance(column.name, str) or not isinstance(column.dtype, str):
+        raise ValueError(f"{label}: name and dtype must be text")
+    if column.kind not in get_args(Kind):
+        raise ValueError(f"{label}: unknown kind {column.kind!r}; known are {', '.join(get_args(Kind))}")
+    numbers = (column.center, column.scale, column.missing, column.rare_share, *column.shares)
+    if not all(isinstance(number, int | float) and math.isfinite(number) for number in numbers):
+        raise ValueError(f"{label}: its scaling must be finite numbers")
+    if column.scale < 0 or not 0 <= column.missing <= 1:
+        raise ValueError(f"{label}: scale must not be negative, missing must lie in [0, 1]")
+    if not all(isinstance(level, str) for level in (*column.levels, *column.rare)):
+        raise ValueError(f"{label}: its levels must be text")
+    if len(column.levels) != len(column.shares) or (column.kind == "categorical") != bool(column.levels):
+        raise ValueError(
+            f"{label}: {len(column.levels)} levels and {len(column.shares)} shares do not fit its kind"
+        )
+
+
+def _check_schema(schema: Schema) -> None:
+    if schema.naming not in get_args(Naming):
+        raise ValueError(
+            f"unknown naming {schema.naming!r} in the schema; known are {', '.join(get_args(Naming))}"
+        )
+    if not all(isinstance(name, str) for name in schema.inputs):
+        raise ValueError("the names in the schema must be text")
+    if len(set(schema.inputs)) != len(schema.inputs) or len(set(schema.names)) != len(schema.names):
+        raise ValueError("the schema names a column twice")
+    if not schema.columns or not set(schema.names) <= set(schema.inputs):
+        raise ValueError("the schema has no columns, or columns that are not among its inputs")

@@ -1,0 +1,1 @@
+"""Fitting a model: objectives, the loop, the optimiser, how long, checkpoints, progress."""

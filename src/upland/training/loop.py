@@ -1,0 +1,251 @@
+"""The loop: one for every model and every objective.
+
+Batches come from an endless iterator, so that memory and files larger than memory are served alike. The
+number of steps is fixed beforehand, the learning rate falls along a half cosine to zero, and the held-out
+loss is looked at `looks` times, always with the same noise: the best weights seen are kept, and `patience`
+looks without a better one end the training. Each stretch between two looks has a noise generator of its own,
+seeded from `seed` and its number: a training resumed from a checkpoint therefore goes on exactly as if it
+had not stopped.
+"""
+
+import itertools
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from upland.models.base import EnergyModel
+from upland.models.threads import fitting_threads
+from upland.training.adam import Adam
+
+Loss = Callable[[EnergyModel, Tensor, torch.Generator], Tensor]
+State = dict[str, np.ndarray[Any, Any]]
+
+WARMUP = 20
+
+
+@dataclass
+class History:
+    """What happened in a training: losses at each look, in the objective's own unit.
+
+    `stopped` says why it ended: "finished", "early" (no better held-out loss) or "interrupted" (Ctrl-C).
+    """
+
+    steps: list[int] = field(default_factory=list)
+    training: list[float] = field(default_factory=list)
+    validation: list[float] = field(default_factory=list)
+    best_step: int = 0
+    stopped: str = ""
+    seconds: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as plain data."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How long and how fast to train.
+
+    Args:
+        steps: optimiser steps in all.
+        looks: how many times the held-out loss is computed.
+        patience: looks without improvement before the training ends.
+        learning_rate: of Adam, at its highest.
+        batch: rows of a step.
+        seed: of the noise.
+    """
+
+    steps: int
+    looks: int
+    patience: int
+    learning_rate: float
+    batch: int
+    seed: int
+
+    @property
+    def stretch(self) -> int:
+        """Steps between two looks."""
+        return max(1, self.steps // self.looks)
+
+    def rate(self, step: int) -> float:
+        """The learning rate at a step: a short linear rise, then a half cosine down to zero."""
+        rise = min(1.0, (step + 1) / min(WARMUP, self.steps))
+        return self.learning_rate * rise * 0.5 * (1 + float(np.cos(np.pi * step / self.steps)))
+
+    def generator(self, stretch: int, device: torch.device) -> torch.Generator:
+        """The noise of a stretch, a function of seed and number alone; -1 is that of the held-out loss."""
+        mixed = np.random.SeedSequence([self.seed, stretch + 1]).generate_state(1, np.uint64)[0]
+        return torch.Generator(device).manual_seed(int(mixed >> np.uint64(1)))
+
+
+class Training:
+    """One model's training and everything needed to go on with it later.
+
+    Args:
+        model: any energy; trained in place.
+        loss: `(model, batch, generator) -> scalar`.
+        settings: length, rate, seed.
+    """
+
+    def __init__(self, model: EnergyModel, loss: Loss, settings: Settings) -> None:
+        self.model, self.loss, self.settings = model, loss, settings
+        self.optimizer = Adam(model.parameters())
+        self.history = History()
+        self.step = 0
+        self.best = _weights(model)
+        self.device = next(model.parameters()).device
+
+    def run(
+        self,
+        batches: Iterator[Tensor],
+        validation: Tensor,
+        *,
+        after_look: Callable[["Training"], None] | None = None,
+        progress: Callable[[int, int, float], None] | None = None,
+    ) -> History:
+        """Train to the end and leave the best weights in the model.
+
+        Args:
+            batches: endless; a resumed training skips those that it has had.
+            validation: held-out rows `(N, ...)`.
+            after_look: called after each look, to write a checkpoint.
+            progress: called as `(step, steps, held-out loss)`.
+
+        Returns:
+            The losses, and why it stopped.
+
+        Raises:
+            FloatingPointError: the loss is not finite; the message says what to try.
+            KeyboardInterrupt: interrupted before the first look, when nothing is learned yet.
+        """
+        started = time.perf_counter()
+        stream = itertools.islice(batches, self.step, None)
+        try:
+            while not self.history.stopped:
+                with fitting_threads(self.model, self.settings.batch):
+                    self._stretch(stream, validation)
+                if progress is not None:
+                    progress(self.step, self.settings.steps, self.history.validation[-1])
+                if after_look is not None:
+                    after_look(self)
+        except KeyboardInterrupt:
+            if not self.history.validation:
+                raise
+            self.history.stopped = "interrupted"
+            warnings.warn(
+                f"training interrupted at step {self.step} of {self.settings.steps}: "
+                f"the best weights so far (step {self.history.best_step}) are kept",
+                stacklevel=2,
+            )
+        self.history.seconds += time.perf_counter() - started
+        self.model.load_state_dict(self.best)
+        self.model.eval()
+        return self.history
+
+    def _stretch(self, stream: Iterator[Tensor], validation: Tensor) -> None:
+        generator = self.settings.generator(self.step // self.settings.stretch, self.device)
+        end = min(self.step + self.settings.stretch, self.settings.steps)
+        self.model.train()
+        losses = []
+        while self.step < end:
+            losses.append(self._update(next(stream).to(self.device, non_blocking=True), generator))
+        self._look(float(torch.stack(losses).mean()), self._held_out(validation))
+
+    def _update(self, batch: Tensor, generator: torch.Generator) -> Tensor:
+        self.optimizer.clear()
+        loss = self.loss(self.model, batch, generator)
+        loss.backward()
+        self.optimizer.step(self.settings.rate(self.step))
+        self.step += 1
+        return loss.detach()
+
+    def _held_out(self, validation: Tensor) -> float:
+        generator = self.settings.generator(-1, self.device)
+        self.model.eval()
+        with torch.no_grad():
+            parts = [
+                self.loss(self.model, part.to(self.device), generator) * part.shape[0]
+                for part in validation.split(4096)
+            ]
+        return float(torch.stack(parts).sum() / validation.shape[0])
+
+    def _look(self, training: float, held_out: float) -> None:
+        if not (np.isfinite(training) and np.isfinite(held_out)):
+            raise FloatingPointError(
+                f"the loss is not finite at step {self.step} (training {training}, held-out {held_out}): "
+                f"try a smaller learning_rate than {self.settings.learning_rate:g}, or a larger noise; "
+                "with a model of your own, look for a division or logarithm that can fail"
+            )
+        past = self.history
+        better = not past.validation or held_out < min(past.validation)
+        past.steps.append(self.step)
+        past.training.append(training)
+        past.validation.append(held_out)
+        if better:
+            self.best, past.best_step = _weights(self.model), self.step
+        looks_since = sum(step > past.best_step for step in past.steps)
+        if self.step >= self.settings.steps:
+            past.stopped = "finished"
+        elif looks_since >= self.settings.patience:
+            past.stopped = "early"
+
+    def to_state(self) -> tuple[State, dict[str, Any]]:
+        """Everything needed to go on: arrays by name, and plain data."""
+        arrays = {f"weights/{k}": v.cpu().numpy() for k, v in self.model.state_dict().items()}
+        arrays |= {f"best/{k}": v.cpu().numpy() for k, v in self.best.items()}
+        arrays |= {f"optimizer/{k}": v.cpu().numpy() for k, v in self.optimizer.state().items()}
+        return arrays, {
+            "step": self.step,
+            "history": self.history.to_json(),
+            "settings": asdict(self.settings),
+        }
+
+    def restore(self, arrays: State, plain: dict[str, Any]) -> None:
+        """Take up the state that `to_state` gave.
+
+        Raises:
+            ValueError: it belongs to a training with other settings.
+        """
+        if plain["settings"] != asdict(self.settings):
+            raise ValueError(
+                f"the checkpoint is of a training with {plain['settings']}, not {asdict(self.settings)}"
+            )
+        self.step, self.history = plain["step"], History(**plain["history"])
+        self.model.load_state_dict(_part(arrays, "weights"))
+        self.best = _part(arrays, "best")
+        self.optimizer.restore(_part(arrays, "optimizer"))
+        if self.history.stopped == "interrupted":
+            self.history.stopped = ""
+
+
+def shuffled_batches(rows: Tensor, size: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Endless passes over rows in memory, each in a new order: batches `(size, ...)`, or all rows where
+    there are fewer.
+
+    Args:
+        rows: `(N, ...)`.
+        size: rows of a batch; a pass ends with the last whole batch.
+        generator: decides the order.
+    """
+    size = min(size, rows.shape[0])
+    while True:
+        order = torch.randperm(rows.shape[0], generator=generator)
+        for start in range(0, rows.shape[0] - size + 1, size):
+            yield rows[order[start : start + size]]
+
+
+def _weights(model: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+
+def _part(arrays: State, name: str) -> dict[str, Tensor]:
+    prefix = name + "/"
+    return {
+        k.removeprefix(prefix): torch.from_numpy(v.copy()) for k, v in arrays.items() if k.startswith(prefix)
+    }

@@ -1,0 +1,159 @@
+"""The demonstration: its promises hold, its files are those it names, its text fits any terminal."""
+
+import re
+import shlex
+import sys
+
+import numpy as np
+import pyarrow.csv as csv
+import pytest
+from upland_demo import biopsies, clinics as lots, digits, run as demo
+
+import upland as library
+
+PICTURES = ["digits", "heat", "zeros"]
+FILES = [
+    *("model.safetensors", "new.csv", "normal.csv", "scored.csv"),
+    *("clinics.csv", "clinics-judged.csv", "clinics.safetensors", "patients.csv"),
+    *("digits.csv", "zeros.safetensors"),
+    *("digit-rows.csv", "digit-rows.npy", "zero-rows.npy", "zero-rows.safetensors"),
+    *("pumps-normal.csv", "pumps-scored.csv", "pumps.csv", "pumps.safetensors"),
+]
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory):
+    """The text printed, the folder and the findings of one run."""
+    pytest.importorskip("PIL", reason="needs Pillow")
+    from upland.cli.console import console
+
+    folder = tmp_path_factory.mktemp("demo") / "upland-demo"
+    with (folder.parent / "screen.txt").open("w+") as stream:
+        findings = demo.run(folder, console(stream))
+        stream.seek(0)
+        return stream.read(), folder, findings
+
+
+def test_what_it_finds_in_the_table(shown):
+    _, _, findings = shown
+    found = findings.table
+    assert (found.normal, found.odd) == (100, 212)
+    assert found.auroc > 0.9
+    assert found.alarms <= 15
+    assert found.hits > 100
+
+
+def test_what_it_finds_in_groups(shown):
+    text, folder, findings = shown
+    verdicts = findings.groups.verdicts
+    assert verdicts.group[verdicts.flag].tolist() == [lots.MIXED_UP, lots.MISREAD]
+    found = dict(zip(verdicts.group, zip(verdicts.kind, verdicts.columns, strict=True), strict=True))
+    assert found[lots.MIXED_UP][0] == "dependence"
+    assert found[lots.MIXED_UP][1][0] == "hdl"
+    assert found[lots.MISREAD][0] == "marginals"
+    assert found[lots.MISREAD][1][0] == "blood_pressure"
+    assert findings.groups.rows.sum() <= 16
+    assert findings.groups.rows_of(lots.MIXED_UP) < 20 / 2
+    assert findings.groups.rows_of(lots.MISREAD) <= 2
+    assert "2 of 8 clinics have gone off (false discovery rate 5 %)" in text
+    assert csv.read_csv(folder / "clinics-judged.csv")["flag"].to_pylist() == verdicts.flag.tolist()
+
+
+def test_one_clinic_s_values_are_all_real_ones(shown):
+    _, folder, _ = shown
+    table = csv.read_csv(folder / "clinics.csv")
+    normal = csv.read_csv(folder / "patients.csv")
+    assert (table.num_rows, normal.num_rows) == (160, 282)
+    clinic = np.array(table["clinic"].to_pylist())
+    assert normal.column_names == table.column_names[1:] == lots.NAMES
+    hdl, ratio = (table[name].to_numpy()[clinic == lots.MIXED_UP] for name in ("hdl", "cholesterol_ratio"))
+    assert normal["hdl"].to_numpy().min() <= hdl.min() <= hdl.max() <= normal["hdl"].to_numpy().max()
+    assert np.corrcoef(hdl, ratio)[0, 1] > np.corrcoef(normal["hdl"], normal["cholesterol_ratio"])[0, 1] + 0.3
+
+
+def test_what_it_finds_in_images(shown):
+    _, _, findings = shown
+    others, struck = findings.images.others, findings.images.struck
+    assert (others.normal, others.odd, struck.normal, struck.odd) == (40, 135, 40, 10)
+    assert others.auroc > 0.9
+    assert others.alarms == struck.alarms <= 6
+    assert findings.images.located >= 6
+    assert findings.images.maps >= others.hits + struck.hits
+
+
+def test_what_it_finds_in_sequences(shown):
+    _, _, findings = shown
+    assert (findings.sequences.normal, findings.sequences.odd) == (40, 135)
+    assert findings.sequences.auroc > 0.95
+    assert findings.sequences.alarms <= 6
+
+
+def test_what_it_finds_in_long_series(shown):
+    _, _, findings = shown
+    worst = findings.series.worst
+    assert worst.name == "pump-3"
+    assert "2026-03-09T10:11" <= str(worst.start) <= "2026-03-09T10:16"
+    assert findings.series.flagged > 0.8
+    assert findings.series.alarms < 0.1
+
+
+def test_what_it_says(shown):
+    text, folder, findings = shown
+    for found in (findings.table, findings.images.others, findings.sequences):
+        assert f"AUROC {found.auroc:.3f}" in text
+        assert f"{found.alarms / found.normal:.1%} false alarms" in text
+    assert len(re.findall(r"^ *\d+\*", text, re.MULTILINE)) == 3
+    assert "expected" in text
+    wide = [line for line in text.splitlines() if len(line) > 80 and str(folder) not in line]
+    assert wide == []
+
+
+def test_what_it_writes(shown):
+    text, folder, findings = shown
+    assert sorted(path.name for path in folder.iterdir()) == sorted([*FILES, *PICTURES])
+    for name in [*FILES, *PICTURES]:
+        assert name in text
+    scored = csv.read_csv(folder / "scored.csv")
+    assert scored.num_rows == findings.table.normal + findings.table.odd
+    assert {"diagnosis", "anomaly_score", "p_value", "is_anomaly", "why"} <= set(scored.column_names)
+    assert "diagnosis" not in library.load(folder / "model.safetensors").encoder_.column_names
+    assert biopsies.compare(folder / "scored.csv") == findings.table
+    assert len(list((folder / "heat").iterdir())) == findings.images.maps
+
+
+def test_the_next_commands_run(shown, monkeypatch, upland, tmp_path):
+    text, folder, _ = shown
+    commands = re.findall(rf"^  (?:\S*/)?upland (.* {re.escape(str(folder))}.*)$", text, re.MULTILINE)
+    assert len(commands) == len(demo.next_commands(folder, digits.Files(folder, True))) == 9
+    monkeypatch.chdir(tmp_path)
+    for command in commands:
+        if command.startswith("fit"):
+            command += " --epochs 1 --quiet"
+        done = upland(*shlex.split(command))
+        assert done.code == 0, done.err
+    assert list((folder / "more-heat").iterdir())
+
+
+def test_strokes_are_where_it_says():
+    dealt = digits.digits(np.random.default_rng(0))
+    assert len(dealt.new) == len(dealt.names) == len(set(dealt.names)) == 40 + 9 * 15 + 10
+    assert (dealt.new[dealt.strokes] == 255).all()
+    assert set(dealt.strokes[dealt.struck].sum(axis=(1, 2)).tolist()) == {3, 4}
+    zeros = [dealt.names.index(f"zero-{number:02d}") for number in range(10)]
+    assert (dealt.new[zeros][dealt.strokes[dealt.struck]] < 64).all()
+
+
+def test_without_pillow_there_are_arrays_and_no_maps(tmp_path, monkeypatch, capsys):
+    from upland.cli.console import console
+
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    monkeypatch.setitem(sys.modules, "PIL.Image", None)
+    assert not demo.has_pillow()
+    files, dealt = digits.Files(tmp_path, False), digits.digits(np.random.default_rng(0))
+    found = digits.show_images(files, dealt, console(sys.stdout), seed=0)
+    assert found.maps == 0
+    assert "pip install 'upland[images]'" in capsys.readouterr().out
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        *("digits.csv", "digits.npy", "zeros.npy", "zeros.safetensors")
+    ]
+    assert not any("--maps" in command for command in demo.next_commands(tmp_path, files))

@@ -1,0 +1,336 @@
+"""What sequences a detector takes and what it refuses, its thresholds, and where its scores come from."""
+
+import copy
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import upland
+from normals import numbers, quick
+from upland.detectors.sequencing import Series
+
+pytestmark = pytest.mark.filterwarnings("ignore:p-values are coarse", "ignore:training did not move")
+CRITERIA = ["auto", *Series.criteria]
+UNITS = ["sequence", "step"]
+
+
+def waves(count=24, steps=14, channels=2, seed=0):
+    """Noisy sines of random phase, each channel a little later than the one before: `(count, steps, D)`."""
+    rng = np.random.default_rng(seed)
+    phase = rng.uniform(0, 2 * np.pi, (count, 1, 1)) + np.arange(channels)
+    return np.sin(0.7 * np.arange(steps)[:, None] + phase) + 0.1 * rng.normal(size=(count, steps, channels))
+
+
+def small(**options):
+    return quick(**{"hidden": (8,), "epochs": 2, "frame": 3} | options)
+
+
+def judged(detector, X, per="auto", method="anomaly_score"):
+    """What a detector says of sequences or of steps; it is left as it was."""
+    return getattr(copy.copy(detector).set_params(per=per), method)(X)
+
+
+@pytest.fixture(scope="module")
+def detector():
+    return small(criterion="reconstruction").fit(waves())
+
+
+# -- what is taken -------------------------------------------------------------------------------------------
+
+
+def lengths_of(*lengths):
+    return [x[:n] for x, n in zip(waves(len(lengths), max(lengths)), lengths, strict=True)]
+
+
+def with_missing():
+    X = waves()
+    X[::3, ::4, 1] = np.nan
+    return X
+
+
+TAKEN = {
+    "five": lambda: waves(5),
+    "two": lambda: waves(2),
+    "one channel": lambda: waves(channels=1),
+    "flat lists of one channel": lambda: [x[: 5 + n, 0] for n, x in enumerate(waves(9))],
+    "a constant channel": lambda: np.concatenate([waves(), np.ones((24, 14, 1))], axis=2),
+    "missing values": with_missing,
+    "shorter than the frame": lambda: waves(20, 2),
+    "some shorter than the frame": lambda: lengths_of(*[14, 2, 9, 1, 14, 3] * 3),
+    "one long, four short": lambda: lengths_of(40, 5, 5, 5, 5),
+    "one short, four long": lambda: lengths_of(2, 40, 40, 40, 40),
+    "whole numbers": lambda: (10 * waves()).astype(int),
+    "float32": lambda: waves().astype(np.float32),
+}
+
+
+@pytest.mark.parametrize("options", [{}, {"calibration": "auto"}, {"criterion": "reconstruction"}], ids=str)
+@pytest.mark.parametrize("case", TAKEN)
+def test_sequences_of_all_sorts_are_taken(case, options):
+    X = TAKEN[case]()
+    detector = small(**{"epochs": 1} | options).fit(X)
+    assert detector.kind_ == "sequence"
+    for per in UNITS:
+        scores, p = judged(detector, X, per, "assess")
+        there = np.isfinite(scores)
+        assert there.sum() == (len(X) if per == "sequence" else sum(map(len, X)))
+        assert ((p[there] > 0) & (p[there] <= 1)).all()
+        assert len(np.unique(scores[there])) > 1
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+def test_sequences_of_a_single_step(criterion):
+    X = numbers(40, 2)[:, None]
+    detector = small(criterion=criterion, frame="auto").fit(X)
+    assert detector.frame_ == 1
+    scores = detector.anomaly_score([X[0], X[1], np.full((1, 2), 30.0)])
+    assert scores[2] > max(scores[:2])
+
+
+@pytest.mark.parametrize("criterion", ["auto", "reconstruction"])
+def test_all_constant_warns_and_still_tells_a_change(criterion):
+    with pytest.warns(UserWarning, match="same anomaly score.*constant"):
+        detector = small(criterion=criterion).fit(np.ones((20, 10, 2)))
+    X = np.ones((3, 10, 2))
+    X[1, 4:, 0], X[2, 4:, 0] = 1.5, 100.0
+    scores = detector.anomaly_score(X)
+    assert scores[0] < scores[1] < scores[2]
+
+
+def test_missing_values_where_none_were_warn_and_are_strange(detector):
+    X = waves(4, seed=2)
+    X[1, 3:9, 1] = np.nan
+    with pytest.warns(UserWarning, match="missing values in 'x1'"):
+        scores = detector.anomaly_score(X)
+    assert scores.argmax() == 1
+    assert np.isfinite(scores).all()
+
+
+def test_a_gap_in_time_is_told_once_a_call():
+    frame = pd.DataFrame({"hour": np.r_[:60, 200:260], "flow": waves(1, 120, 1)[0, :, 0]})
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        detector = small(time="hour").fit(frame)
+    assert sum("largest gap" in str(w.message) for w in caught) == 1
+    with pytest.warns(UserWarning, match="largest gap is 141 times") as caught:
+        detector.predict(frame)
+    assert len(caught) == 1
+
+
+def test_categories_are_channels():
+    frame = pd.concat([pd.DataFrame(x).assign(id=n) for n, x in enumerate(waves())])
+    frame["mode"] = np.where(np.arange(len(frame)) % 2, "on", "off")
+    found = small(id="id", criterion="reconstruction").fit(frame.rename(columns={0: "a", 1: "b"}))
+    one = pd.DataFrame({"a": 0.0, "b": 0.0, "id": 0, "mode": ["on"] * 5 + ["burnt"] + ["on"] * 5})
+    shares = upland.explain(found, one)
+    assert shares.columns == ("a", "b", "mode")
+    assert [row[0].column for row in shares.top(1)].count("mode") >= 1
+    assert shares.shares[:, 2].argmax() in (5, 6, 7)
+
+
+def test_ignored_channels_do_not_count():
+    X = waves()
+    other = np.concatenate([X, np.random.default_rng(5).normal(size=(24, 14, 1))], axis=2)
+    one, two = small().fit(X), small(ignore=[2]).fit(other)
+    np.testing.assert_array_equal(one.anomaly_score(X), two.anomaly_score(other))
+
+
+# -- what is refused -----------------------------------------------------------------------------------------
+
+
+SERIES = waves(1, 40)[0]
+FRAME = pd.DataFrame({"hour": range(40), "flow": SERIES[:, 0]})
+REFUSED = {
+    "kind": ({"kind": "video"}, waves(), "kind must be 'auto', 'table', 'sequence' or 'image', got 'video'"),
+    "criterion": ({"criterion": "likelihood"}, waves(), "criterion must be 'auto' or one of 'score_test'"),
+    "criterion of a table": ({"criterion": "score_test"}, numbers(), "criterion must be .*'reconstruction'"),
+    "per": ({"per": "window"}, waves(), "per must be one of 'auto', 'sequence', 'step', got 'window'"),
+    "cell": ({"cell": "transformer"}, waves(), "cell must be one of .*got 'transformer'"),
+    "frame": ({"frame": 0}, waves(), "frame must be a whole number of at least 1, got 0"),
+    "window": ({"window": 1}, waves(), "window must be .*at least 2, got 1"),
+    "long window": ({"window": 99}, waves(), "window=99 is longer than the longest sequence, which has 14"),
+    "stride": ({"window": 8, "stride": 9}, waves(), "stride=9 must not exceed window=8"),
+    "time of an array": (
+        {"time": "hour"},
+        waves(),
+        "time='hour' names a column of a frame, but X is an array",
+    ),
+    "id of a list": ({"id": "pump"}, list(waves()), "id='pump' names a column of a frame, but X is a list"),
+    "time of a table": ({"time": "hour", "kind": "table"}, FRAME, "time and id are of sequences.*'table'"),
+    "no such time": ({"time": "minute"}, FRAME, "time='minute' names a column that is not in the table"),
+    "twice": ({"time": "hour"}, pd.concat([FRAME, FRAME[7:8]]), "the series: 2 rows have the stamp 7"),
+    "one sequence": ({"window": None}, waves(1), "fewer than two windows"),
+    "one block of windows": ({"kind": "sequence", "window": 30, "stride": 5}, SERIES, "window"),
+    "no sequence": ({"kind": "sequence"}, [], "the list is empty"),
+    "an empty sequence": ({}, [*waves(3), waves(1)[0][:0]], r"X\[3\] has no step"),
+    "other channels": (
+        {},
+        [*waves(3), *waves(1, channels=3)],
+        r"X\[3\] has 3 channel\(s\), but X\[0\] has 2",
+    ),
+    "nothing but NaN": ({}, np.concatenate([waves(5), np.full((1, 14, 2), np.nan)]), r"X\[5\]: no step"),
+    "infinity": ({}, np.where(waves() > 1, np.inf, waves()), "inf"),
+    "four dimensions": ({"kind": "sequence"}, waves()[None], "got an array of 4 dimensions"),
+    "a table of three dimensions": ({"kind": "table"}, waves(), "Expected 2D array, got 3D"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_makes_no_sense_is_refused_by_name_before_training(case, monkeypatch):
+    options, X, words = REFUSED[case]
+    monkeypatch.setattr("upland.training.loop.Training.run", lambda *_, **__: pytest.fail("trained"))
+    with pytest.raises((ValueError, TypeError), match=words):
+        small(**options).fit(X)
+
+
+REFUSED_NEW = {
+    "other channels": (waves(3, channels=3), "X has 3 features, but EnergyDetector is expecting 2"),
+    "a sequence of other channels": (SERIES[:, :1], "X has 1 features"),
+    "no sequence": ([], "the list is empty"),
+    "no array": (np.zeros((0, 14, 2)), "must not be empty"),
+    "images": (np.zeros((3, 8, 8, 3)), "got an array of 4 dimensions"),
+    "infinity": (np.full((1, 4, 2), np.inf), "inf"),
+    "text": ([["a", "b"]], "number|text|dimension"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED_NEW)
+def test_new_data_that_are_no_such_sequences_are_refused_by_name(case, detector):
+    X, words = REFUSED_NEW[case]
+    for method in (detector.anomaly_score, detector.calibrate, lambda X: upland.explain(detector, X)):
+        with pytest.raises((ValueError, TypeError), match=words):
+            method(X)
+
+
+def test_lacking_columns_are_named():
+    frame = FRAME.assign(load=SERIES[:, 1])
+    detector = small(time="hour").fit(frame)
+    with pytest.raises(ValueError, match=r"missing column.*'load'"):
+        detector.anomaly_score(frame.drop(columns="load"))
+    with pytest.raises(ValueError, match="time='hour' names a column that is not in the table"):
+        detector.anomaly_score(frame.drop(columns="hour"))
+
+
+def test_sequences_are_refused_by_a_detector_of_tables():
+    with pytest.raises(ValueError, match="Expected 2D array, got 3D"):
+        quick().fit(numbers()).anomaly_score(waves())
+
+
+# -- thresholds ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("per", UNITS)
+@pytest.mark.parametrize("contamination", ["auto", 0.2])
+def test_scikit_learns_face_agrees_with_the_offset(per, contamination):
+    X, new = waves(100), np.concatenate([waves(15, seed=1), 2 * waves(15, seed=2)])
+    detector = small(per=per, contamination=contamination).fit(X)
+    scores = detector.score_samples(new)
+    assert scores.shape == ((30,) if per == "sequence" else (30, 14))
+    np.testing.assert_array_equal(scores, -detector.anomaly_score(new))
+    np.testing.assert_array_equal(detector.decision_function(new), scores - detector.offset_)
+    np.testing.assert_array_equal(detector.predict(new) == -1, scores < detector.offset_)
+    if contamination == "auto":
+        np.testing.assert_array_equal(detector.predict(new) == -1, detector.flag(new, 0.05))
+        assert 0 < (detector.predict(new) == -1).mean() < 1
+    else:
+        assert (detector.predict(X) == -1).mean() == pytest.approx(0.2, abs=0.01)
+
+
+@pytest.mark.parametrize("contamination", ["auto", 0.2])
+def test_steps_of_a_detector_of_sequences_have_a_threshold_of_their_own(contamination):
+    detector, new = small(contamination=contamination).fit(waves(100)), waves(20, seed=1).reshape(-1, 2)
+    assert detector.unit_ == "sequence"
+    np.testing.assert_array_equal(detector.predict(new) == -1, detector.flag(new, 0.05))
+
+
+def test_steps_are_judged_by_the_calibration_of_steps_and_warned_of_by_it():
+    """Some sequences cannot resolve an alpha that their many steps can."""
+    detector = small(calibration="cross").fit(waves(10))
+    assert detector.calibrations_["step"].smallest_p < 0.05 < detector.calibrations_["sequence"].smallest_p
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert detector.flag(50 + waves(1, 40)[0]).any()
+    with pytest.warns(UserWarning, match="10 calibration sequences cannot resolve"):
+        detector.flag(waves(2))
+
+
+@pytest.mark.parametrize("per", UNITS)
+def test_calibrate_takes_the_place_of_the_held_out_windows(per):
+    detector, fresh, new = small(per=per).fit(waves()), 1.2 * waves(30, seed=8), waves(9, seed=1)
+    before = detector.anomaly_score(new)
+    assert detector.calibrate(fresh) is detector
+    np.testing.assert_array_equal(detector.anomaly_score(new), before)
+    known = detector.anomaly_score(fresh).ravel()
+    assert detector.calibration_.size == known.size
+    np.testing.assert_array_equal(
+        detector.p_values(new), upland.conformal_p_values(known, before.ravel()).reshape(before.shape)
+    )
+
+
+# -- where a score comes from --------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", params=[("split", 3), ("cross", 1), ("split", 20)], ids=str)
+def explained(request):
+    calibration, frame = request.param
+    return small(calibration=calibration, frame=frame, criterion="reconstruction", epochs=5).fit(waves(20))
+
+
+def test_shares_of_sequences_sum_to_their_scores(explained):
+    some = [*waves(3, seed=1), waves(1, 5, seed=2)[0], waves(1, 1, seed=3)[0]]
+    found, scores = upland.explain(explained, some), explained.anomaly_score(some)
+    assert [share.shape for share in found.shares] == [x.shape for x in some]
+    assert all((share >= 0).all() for share in found.shares)
+    np.testing.assert_allclose([share.sum() for share in found.shares], scores, rtol=1e-9)
+    np.testing.assert_allclose(found.channels().sum(axis=1), scores, rtol=1e-9)
+    np.testing.assert_allclose([part.sum() for part in found.steps()], scores, rtol=1e-9)
+    for values, x in zip(found.values, some, strict=True):
+        np.testing.assert_allclose(values.astype(float), x)
+
+
+def test_shares_of_steps_sum_to_their_scores(explained):
+    rows = waves(1, 50, seed=1)[0]
+    found = upland.explain(explained, rows)
+    assert found.shares.shape == (50, 2)
+    np.testing.assert_allclose(found.shares.sum(axis=1), explained.anomaly_score(rows), rtol=1e-9)
+
+
+@pytest.mark.parametrize("criterion", ["auto", "score_test", "worst_channel"])
+def test_other_criteria_have_shares_that_sum_to_their_scores_too(criterion):
+    detector = small(criterion=criterion).fit(waves())
+    for X in (waves(1, 50, seed=1)[0], waves(4, seed=1), [x[:n] for n, x in enumerate(waves(9, seed=1), 1)]):
+        found, scores = upland.explain(detector, X), detector.anomaly_score(X)
+        np.testing.assert_allclose([share.sum() for share in found.shares], scores, rtol=1e-6)
+
+
+@pytest.mark.parametrize("criterion", ["reconstruction", "auto"])
+@pytest.mark.parametrize(("step", "channel"), [(0, 1), (7, 0), (13, 1)])
+def test_a_planted_spike_is_named(step, channel, criterion):
+    detector = small(criterion=criterion, epochs=5).fit(waves(20))
+    X = waves(3, seed=1)
+    X[1, step, channel] += 9.0
+    (reason,) = upland.explain(detector, X).top(1)[1]
+    assert reason.column == f"x{channel} at {step}"
+    assert reason.value == X[1, step, channel]
+    assert abs(reason.expected - reason.value) > 2
+    steps = upland.explain(detector, X[1]).top(1)
+    assert steps[step][0].column == f"x{channel}"
+
+
+def test_stamps_and_rows_of_a_shuffled_frame_keep_their_places():
+    X = waves(6, seed=1)
+    X[4, 9, 0] += 9.0
+    frame = pd.concat([pd.DataFrame(x).assign(id=f"p{n}", hour=range(14)) for n, x in enumerate(X)])
+    frame["hour"] = pd.Timestamp("2026-03-01") + pd.to_timedelta(frame["hour"], unit="h")
+    frame = frame.rename(columns={0: "flow", 1: "load"}).sample(frac=1, random_state=0).reset_index(drop=True)
+    detector = small(id="id", time="hour", criterion="reconstruction").fit(frame)
+    found = upland.explain(detector, frame)
+    np.testing.assert_allclose(found.shares.sum(axis=1), detector.anomaly_score(frame), rtol=1e-9)
+    np.testing.assert_allclose(found.values[:, 0].astype(float), frame["flow"])
+    detector.set_params(per="sequence")
+    whole = upland.explain(detector, frame)
+    worst = int(np.argmax([share.sum() for share in whole.shares]))
+    assert frame["id"].unique()[worst] == "p4"
+    assert whole.top(1)[worst][0].column.startswith("flow at 2026-03-01T09:00:00")

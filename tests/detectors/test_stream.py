@@ -1,0 +1,331 @@
+"""A series scored step by step: the numbers of one pass over it, from a state that is never changed."""
+
+import copy
+import warnings
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+import torch
+from sklearn.exceptions import NotFittedError
+
+import upland
+from normals import numbers, quick
+from upland.criteria import reading as steps
+from upland.detectors.sequencing import Series
+from upland.detectors.stream import one_row
+from upland.models.recurrent import RecurrentEnergy
+
+pytestmark = pytest.mark.filterwarnings("ignore:p-values are coarse")
+CELLS = ["lstm", "gru", "rnn"]
+CRITERIA = ["auto", *Series.criteria]
+
+
+def series(count, seed=0):
+    """Two channels that remember where they were; the second follows the first."""
+    noise = np.random.default_rng(seed).normal(size=(count, 2))
+    x = 0.5 * noise
+    for t in range(1, count):
+        x[t] = 0.7 * x[t - 1] + 0.5 * noise[t] + [0.0, 0.3 * x[t - 1, 0]]
+    return x
+
+
+def fit(X=None, **options):
+    options = {"kind": "sequence", "hidden": (8, 4), "epochs": 2, "frame": 3} | options
+    return quick(**options).fit(series(300) if X is None else X)
+
+
+def streamed(detector, rows, state=None):
+    """Scores and p-values of the rows, one after the other, and the last state."""
+    scores, p = [], []
+    for row in rows:
+        score, value, state = detector.score_next(state, row)
+        scores.append(score)
+        p.append(value)
+    return np.array(scores), np.array(p), state
+
+
+@pytest.fixture(scope="module", params=[(k, c) for k in CELLS for c in CRITERIA], ids="-".join)
+def fitted(request):
+    cell, criterion = request.param
+    return fit(cell=cell, criterion=criterion)
+
+
+NEW = series(90, seed=1)
+
+
+def new(detector):
+    """Steps beyond the longest memory of a criterion; few where each takes long."""
+    return NEW[:13] if detector.criterion == "energy" else NEW
+
+
+# -- equal to the pass ---------------------------------------------------------------------------------------
+
+
+def test_streaming_is_the_full_pass(fitted):
+    rows = new(fitted)
+    whole, p_whole = fitted.assess(rows)
+    scores, p, _ = streamed(fitted, rows)
+    np.testing.assert_allclose(scores, whole, rtol=1e-9)
+    np.testing.assert_array_equal(p, p_whole)
+
+
+@pytest.mark.parametrize("frame", [1, 2, 20])
+def test_streaming_is_the_full_pass_at_every_frame(frame):
+    detector = fit(frame=frame)
+    np.testing.assert_allclose(streamed(detector, NEW[:40])[0], detector.anomaly_score(NEW[:40]), rtol=1e-9)
+
+
+@pytest.mark.parametrize("criterion", ["auto", "score_test"])
+def test_of_five_members_too(criterion):
+    detector = fit(calibration="cross", criterion=criterion)
+    rows = NEW[:30]
+    whole, p_whole = detector.assess(rows)
+    scores, p, _ = streamed(detector, rows)
+    np.testing.assert_allclose(scores, whole, rtol=1e-9)
+    np.testing.assert_array_equal(p, p_whole)
+    assert detector.calibrations_["step"].kind == "cross"
+
+
+def test_after_a_fit_on_whole_sequences_a_stream_is_a_sequence_of_its_own():
+    X = series(500).reshape(25, 20, 2)
+    detector = fit(X, per="step")
+    whole = detector.anomaly_score(X[3:5])
+    for row, sequence in enumerate(X[3:5]):
+        np.testing.assert_allclose(streamed(detector, sequence)[0], whole[row], rtol=1e-9)
+
+
+@pytest.mark.parametrize("sizes", [(1, 1), (7, 7), (64, 100)])
+def test_a_pass_in_stretches_is_one_pass(fitted, sizes, monkeypatch):
+    rows = new(fitted)
+    whole = fitted.anomaly_score(rows)
+    monkeypatch.setattr(steps, "STRETCH", sizes[0])
+    monkeypatch.setattr(steps, "TOGETHER", sizes[1])
+    np.testing.assert_allclose(fitted.anomaly_score(rows), whole, rtol=1e-9)
+
+
+@pytest.mark.parametrize("at", [1, 17, 64, 89])
+def test_what_comes_later_changes_nothing_before_it(fitted, at):
+    changed = NEW.copy()
+    changed[at:] = 7.0
+    before, after = fitted.anomaly_score(NEW), fitted.anomaly_score(changed)
+    np.testing.assert_allclose(after[:at], before[:at], rtol=1e-9)
+    np.testing.assert_allclose(fitted.anomaly_score(NEW[:at]), before[:at], rtol=1e-9)
+    assert abs(after[at] - before[at]) > 1e-3 * abs(before[at])
+
+
+def test_the_past_is_remembered(fitted):
+    changed = NEW.copy()
+    changed[40] += 6.0
+    before, after = fitted.anomaly_score(NEW), fitted.anomaly_score(changed)
+    assert not np.isclose(after[43:50], before[43:50], rtol=1e-9).any()
+
+
+# -- the state -----------------------------------------------------------------------------------------------
+
+
+def test_a_state_can_be_gone_on_from_twice(fitted):
+    rows = new(fitted)
+    _, _, state = streamed(fitted, rows[:10])
+    one = streamed(fitted, rows[10:13], state)[0]
+    streamed(fitted, 50 + rows[:3], state)
+    two = streamed(fitted, rows[10:13], state)[0]
+    np.testing.assert_array_equal(one, two)
+
+
+def numbers_in(thing):
+    """All tensors, arrays and whole numbers that a state holds, but for the models' weights."""
+    if isinstance(thing, torch.nn.Module):
+        return []
+    if isinstance(thing, torch.Tensor):
+        return [thing.detach().numpy()]
+    if isinstance(thing, np.ndarray | int):
+        return [np.asarray(thing)]
+    if isinstance(thing, dict):
+        thing = tuple(thing.values())
+    parts = thing if isinstance(thing, tuple) else vars(thing).values() if "__dict__" in dir(thing) else ()
+    return [number for part in parts for number in numbers_in(part)]
+
+
+def test_nothing_in_a_state_is_changed_in_place(fitted):
+    rows = new(fitted)
+    state = streamed(fitted, rows[:10])[2]
+    before = copy.deepcopy(numbers_in(state))
+    after = numbers_in(fitted.score_next(state, rows[10]).state)
+    assert all(np.array_equal(a, b) for a, b in zip(numbers_in(state), before, strict=True))
+    assert sum(not np.array_equal(a, b) for a, b in zip(after, before, strict=True)) >= 2
+    assert state.steps == 10
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+def test_a_state_does_not_grow(criterion):
+    detector = fit(criterion=criterion)
+    early = streamed(detector, NEW[:5])[2]
+    late = streamed(detector, NEW[5:30], early)[2]
+    assert [part.shape for part in numbers_in(late)] == [part.shape for part in numbers_in(early)]
+    assert late.steps == 30
+
+
+def test_two_streams_do_not_mix():
+    detector, other = fit(), series(20, seed=8)
+    apart = streamed(detector, NEW[:20])[0], streamed(detector, other)[0]
+    states, together = [None, None], [[], []]
+    for rows in zip(NEW[:20], other, strict=True):
+        for place, row in enumerate(rows):
+            score, _, states[place] = detector.score_next(states[place], row)
+            together[place].append(score)
+    np.testing.assert_array_equal(np.array(together), np.array(apart))
+
+
+def test_streaming_leaves_the_detector_as_it_was():
+    detector = fit()
+    before = copy.deepcopy([model.state_dict() for model in detector.models_])
+    whole = detector.anomaly_score(NEW)
+    streamed(detector, NEW[:10])
+    for model, known in zip(detector.models_, before, strict=True):
+        assert all(torch.equal(value, known[name]) for name, value in model.state_dict().items())
+        assert next(model.parameters()).dtype == torch.float32
+    np.testing.assert_array_equal(detector.anomaly_score(NEW), whole)
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+def test_the_same_bits_after_reload(criterion, tmp_path):
+    detector = fit(criterion=criterion)
+    upland.save(detector, tmp_path / "m")
+    again = upland.load(tmp_path / "m")
+    rows = new(detector)[:25]
+    for one, two in zip(streamed(again, rows)[:2], streamed(detector, rows)[:2], strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+# -- the calibration of steps --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("criterion", ["auto", "score_test", "worst_channel", "reconstruction"])
+def test_a_new_normal_series_does_not_begin_with_an_alarm(criterion):
+    first = []
+    for seed in range(6):
+        detector = fit(series(500, seed), random_state=seed, criterion=criterion)
+        first.append(detector.p_values(series(30, 100 + seed))[:10])
+    assert (np.array(first) <= 0.05).mean() < 0.3
+
+
+@pytest.mark.parametrize("criterion", ["auto", "score_test", "worst_channel", "reconstruction"])
+def test_a_fault_that_lasts_raises_an_alarm(criterion):
+    detector = fit(series(500), epochs=10, criterion=criterion)
+    rows = series(110, seed=2)
+    rows[60:, 1] += 15.0
+    _, p, _ = streamed(detector, rows)
+    assert p[60:].min() == detector.calibrations_["step"].smallest_p
+    assert p[-1] <= 0.05
+    assert (p[:60] > 0.05).mean() > 0.7
+
+
+# -- one step, in any form -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def mixed():
+    """Numbers beside a category, and some cells missing."""
+    x, rng = series(300), np.random.default_rng(0)
+    frame = pd.DataFrame({"time": np.arange(300), "flow": x[:, 0], "load": x[:, 1]})
+    frame["valve"] = rng.choice(["open", "shut", None], 300, p=[0.6, 0.3, 0.1])
+    frame.loc[::11, "load"] = np.nan
+    return frame, fit(frame, time="time", kind="auto")
+
+
+FORMS = {
+    "mapping": lambda row: {k: None if pd.isna(v) else v for k, v in row.iloc[0, 1:].items()},
+    "mapping with NaN": lambda row: row.iloc[0, 1:].to_dict(),
+    "frame": lambda row: row.drop(columns="time"),
+    "frame with its time": lambda row: row,
+    "columns the other way round": lambda row: row[row.columns[::-1]],
+    "arrow": lambda row: pa.Table.from_pandas(row.drop(columns="time"), preserve_index=False),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_step_in_any_form(mixed, form):
+    frame, detector = mixed
+    rows = frame.iloc[:24]
+    found = streamed(detector, [FORMS[form](rows.iloc[[t]]) for t in range(24)])[0]
+    np.testing.assert_allclose(found, detector.anomaly_score(rows), rtol=1e-9)
+
+
+def test_missing_values_where_none_were_warn_and_are_strange():
+    detector = fit()
+    state = streamed(detector, NEW[:20])[2]
+    usual = detector.score_next(state, NEW[20])
+    with pytest.warns(UserWarning, match="missing values"):
+        found = detector.score_next(state, [np.nan, NEW[20, 1]])
+    assert np.isfinite(found.anomaly_score)
+    assert found.anomaly_score > usual.anomaly_score
+
+
+@pytest.mark.parametrize("x", [0.5, np.float64(0.5), [0.5], (0.5,), np.array([0.5]), np.array([[0.5]])])
+def test_one_channel_may_be_a_single_number(x):
+    detector = fit(series(300)[:, 0])
+    assert detector.score_next(None, x)[:2] == detector.score_next(None, np.array([0.5]))[:2]
+
+
+def test_two_channels_as_a_list():
+    detector = fit()
+    assert detector.score_next(None, [0.1, 0.2])[:2] == detector.score_next(None, np.array([0.1, 0.2]))[:2]
+
+
+# -- refusals ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rows", [NEW[:2], pd.DataFrame(NEW[:3]), NEW[:0]], ids=["array", "frame", "none"])
+def test_more_or_fewer_than_one_step_is_refused(rows):
+    with pytest.raises(ValueError, match=f"takes one step at a time, got {len(rows)}"):
+        one_row(rows)
+
+
+@pytest.mark.parametrize(
+    ("x", "words"),
+    [([1.0, 2.0, 3.0], "3 features.*expecting 2"), (0.5, "1 features.*expecting 2")],
+)
+def test_another_number_of_channels_is_refused(x, words):
+    with pytest.raises(ValueError, match=words):
+        fit().score_next(None, x)
+
+
+def test_missing_columns_are_named(mixed):
+    with pytest.raises(ValueError, match=r"missing column.*'load', 'valve'"):
+        mixed[1].score_next(None, {"flow": 1.0})
+
+
+def test_only_of_sequences():
+    with pytest.raises(TypeError, match=r"score_next is for sequences.*kind='table'"):
+        quick().fit(numbers()).score_next(None, [0.0, 0.0, 0.0, 0.0])
+
+
+def test_nothing_without_a_fit():
+    with pytest.raises(NotFittedError):
+        quick(kind="sequence").score_next(None, [0.0])
+
+
+def test_a_criterion_that_is_not_calibrated_is_refused():
+    detector = fit(criterion="reconstruction").set_params(criterion="energy")
+    with pytest.raises(ValueError, match="calibrated for criterion='reconstruction'"):
+        detector.score_next(None, NEW[0])
+
+
+class Lost(RecurrentEnergy):
+    """It gives no number once it has seen what is far out."""
+
+    def advance(self, state, x):
+        points, context, after = super().advance(state, x)
+        return torch.where(points.abs() > 20, torch.nan, points), context, after
+
+
+def test_a_score_that_is_no_number_is_refused():
+    detector = fit(model=lambda width: Lost(width, (6,), generator=torch.Generator().manual_seed(0)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pytest.raises(FloatingPointError, match="no number"):
+            detector.score_next(None, [1e9, 0.0])
+        with pytest.raises(FloatingPointError, match="no number"):
+            detector.anomaly_score(np.array([[0.0, 0.0], [1e9, 0.0]]))

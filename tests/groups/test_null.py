@@ -1,0 +1,164 @@
+"""Laws of group p-values: super-uniform over redraws of the reference, the same for the same, never with
+replacement.
+"""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from laws import normal, standard_error
+from upland.groups.joint import Combined, default_statistics
+from upland.groups.null import BLOCK, ENOUGH_EXCEEDED, LEAST_DRAWS, Null
+from upland.groups.statistic import Rows
+from upland.models.base import Level
+
+REDRAWS = 300
+
+
+def features(rows):
+    return torch.cat([rows, rows.square()], 1)
+
+
+def divergence(means, sizes):
+    """KL of each column's moments to N(0, 1), summed; it has a law of its own at every size."""
+    mean, second = means.chunk(2, 1)
+    spread = (second - mean.square()).clamp(min=1e-9) * (1 - 0.5 / sizes[:, None]) + 0.5 / sizes[:, None]
+    return (0.5 * (second - 1 - spread.log())).sum(1)
+
+
+@pytest.mark.parametrize(
+    ("n", "rows", "method"),
+    [
+        (1, 60, "disjoint groups"),
+        (2, 60, "disjoint groups"),
+        (2, 30, "permutation"),
+        (5, 120, "disjoint groups"),
+        (5, 40, "permutation"),
+        (25, 500, "disjoint groups"),
+        (25, 100, "permutation"),
+        (25, 20, "permutation"),
+    ],
+)
+def test_p_values_of_normal_groups_are_super_uniform(n, rows, method):
+    draws = normal(REDRAWS, rows + n, 2, seed=n + rows)
+    p = []
+    for draw in draws:
+        null = Null(features(draw[n:]), divergence)
+        assert null.method(n) == method
+        judged = null.judge(features(draw[:n]))
+        assert judged.smallest <= judged.p <= 1
+        assert judged.method == method
+        p.append(judged.p)
+    for alpha in (0.05, 0.2, 0.5):
+        hits = [q <= alpha for q in p]
+        error = max(standard_error(hits), math.sqrt(alpha * (1 - alpha) / REDRAWS))
+        assert np.mean(hits) <= alpha + 3 * error
+        assert np.mean(hits) >= alpha - 4 * error - (0.05 if method == "disjoint groups" else 0)
+
+
+@pytest.mark.parametrize(("n", "rows"), [(5, 200), (5, 60), (25, 60)])
+def test_so_are_those_of_a_fitted_statistic(n, rows):
+    """The detector is fixed; the reference and the group are drawn again and again."""
+
+    def latent(z):
+        return Rows(z, 0.5 * z.square().sum(1), [Level(z)])
+
+    known = latent(normal(300, 3, seed=1))
+    statistic = Combined(default_statistics(known)).fit(known)
+    p = []
+    for draw in normal(200, rows + n, 3, seed=2):
+        phi = statistic.features(latent(draw))
+        p.append(Null(phi[n:], statistic.value).judge(phi[:n]).p)
+    for alpha in (0.05, 0.3):
+        assert np.mean([q <= alpha for q in p]) <= alpha + 3 * math.sqrt(alpha * (1 - alpha) / len(p))
+
+
+def test_with_replacement_it_would_not_hold():
+    """Why the rejected procedure is: drawn groups repeat rows and miss fresh ones."""
+    n, rows, hits = 20, 20, []
+    draws = normal(200, rows + n, 8, seed=5)
+    source = np.random.default_rng(0)
+    size = torch.full((200,), n)
+    for draw in draws:
+        known = features(draw[n:])
+        null = divergence(known[torch.from_numpy(source.integers(rows, size=(200, n)))].mean(1), size)
+        statistic = divergence(features(draw[:n]).mean(0, keepdim=True), size[:1])
+        hits.append(float(1 + (null >= statistic).sum()) / 201)
+    rate = np.mean([p >= 0.95 for p in hits]), np.mean([p <= 0.05 for p in hits])
+    assert max(rate) > 0.05 + 3 * math.sqrt(0.05 * 0.95 / 200)
+
+
+@pytest.mark.parametrize("n", [2, 10, 80])
+def test_a_far_group_has_the_smallest_p(n):
+    null = Null(features(normal(100, 2)), divergence)
+    judged = null.judge(features(4 + 3 * normal(n, 2, seed=1)))
+    assert judged.p == judged.smallest == null.smallest(n)
+    assert judged.smallest <= 0.05
+
+
+def test_the_same_input_gives_the_same_p_whatever_came_before():
+    known, groups = features(normal(60, 2)), [features(normal(10, 2, seed=k)) for k in range(5)]
+    null = Null(known, divergence)
+    forward = [null.judge(group) for group in groups]
+    null = Null(known, divergence)
+    assert [null.judge(group) for group in reversed(groups)] == forward[::-1]
+    assert Null(known, divergence, seed=7).judge(groups[0]).p != forward[0].p
+
+
+def test_shared_draws_are_the_draws_themselves():
+    known, group = features(normal(30, 2)), features(normal(12, 2, seed=3))
+    null = Null(known, divergence)
+    values = null._draw(group, 2)
+    source = np.random.default_rng([null.seed, 12, 2])
+    chosen = np.stack([source.choice(42, 12, replace=False, shuffle=False) for _ in range(len(values))])
+    means = torch.cat([known, group])[torch.from_numpy(chosen)].mean(1)
+    torch.testing.assert_close(values, divergence(means, torch.full((len(values),), 12)))
+
+
+def test_the_order_of_a_group_s_rows_changes_nothing_that_matters():
+    known, group = features(normal(300, 2)), features(normal(200, 2, seed=3))
+    one, other = (Null(known, divergence).judge(g).p for g in (group, group.flip(0)))
+    assert one == pytest.approx(other, abs=0.15)
+
+
+def test_few_distinct_draws_bound_the_smallest_p():
+    null = Null(features(normal(4, 2)), divergence)
+    assert null.smallest(2) == pytest.approx(1 / math.comb(6, 2))
+    assert null.smallest(30) == pytest.approx(1 / (LEAST_DRAWS + 1))
+    assert null.smallest(1) == pytest.approx(1 / 5)
+
+
+def test_resolution_decides_the_method_and_the_draws():
+    known = features(normal(200, 2))
+    assert Null(known, divergence, 0.05).method(10) == "disjoint groups"
+    assert Null(known, divergence, 0.01).method(10) == "permutation"
+    assert Null(known, divergence, 0.05).draws == LEAST_DRAWS
+    assert Null(known, divergence, 1e-4).smallest(10) == pytest.approx(5e-5)
+
+
+def test_ties_count_as_reached():
+    def constant(means, sizes):
+        return torch.ones(len(means)).double()
+
+    for n in (2, 50):
+        assert Null(features(normal(60, 2)), constant).judge(features(normal(n, 2))).p == 1
+
+
+def test_drawing_stops_early_for_normal_groups():
+    null = Null(features(normal(60, 2)), divergence, 1e-4)
+    p = null.judge(features(normal(20, 2, seed=4))).p
+    assert p > 0.01
+    assert len(null._blocks) * BLOCK < ENOUGH_EXCEEDED / p + BLOCK
+
+
+@pytest.mark.parametrize("resolution", [0.0, 1.0, math.nan])
+def test_a_resolution_that_is_no_probability_is_refused(resolution):
+    with pytest.raises(ValueError, match="resolution must be between 0 and 1"):
+        Null(features(normal(5, 2)), divergence, resolution)
+
+
+def test_no_reference_is_refused():
+    with pytest.raises(ValueError, match="held-out normal rows"):
+        Null(torch.zeros(0, 4), divergence)
