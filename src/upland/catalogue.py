@@ -44,11 +44,13 @@ class Criterion(NamedTuple):
         home: module and class.
         models: families and modalities of the estimators that offer it.
         summary: what it is, for help texts and tables.
+        sequence_home: module and class of its form for sequences, where that is another.
     """
 
     home: str
     models: tuple[tuple[str, Modality], ...]
     summary: str
+    sequence_home: str | None = None
 
 
 class Statistic(NamedTuple):
@@ -65,6 +67,20 @@ class Statistic(NamedTuple):
     summary: str
     needs: Literal["latents", "score"] | None = None
     of_scores: bool = False
+
+
+def criteria_of(family: str, modality: Modality) -> dict[str, str]:
+    """Where each criterion that an estimator offers is loaded from, by its name.
+
+    Args:
+        family: of the model.
+        modality: of the data.
+    """
+    return {
+        name: (modality == "sequence" and entry.sequence_home) or entry.home
+        for name, entry in CRITERIA.items()
+        if (family, modality) in entry.models
+    }
 
 
 def load(home: str) -> Any:
@@ -88,7 +104,7 @@ DETECTORS: dict[tuple[str, Modality], Detector] = {
 }
 """The estimator of each family and modality."""
 
-_ENERGIES = (("energy", "table"), ("energy", "image"))
+_ENERGIES = (("energy", "table"), ("energy", "sequence"), ("energy", "image"))
 _LATENT_TABLES = (("flow", "table"), ("vae", "table"))
 _LATENT_IMAGES = (("flow", "image"), ("vae", "image"))
 _VAES = (("vae", "table"), ("vae", "image"))
@@ -99,10 +115,28 @@ CRITERIA: dict[str, Criterion] = {
         (("energy", "table"),),
         "cubic mean over noise scales of standardised distances to the denoised row and to training rows",
     ),
-    "reconstruction": Criterion(
-        "upland.criteria.reconstruction:Reconstruction", (*_ENERGIES, *_VAES), "squared reconstruction error"
+    "score_test": Criterion(
+        "upland.criteria.score_test:ScoreTest",
+        (("energy", "sequence"),),
+        "Rao's score test on the biases of the model, two-sided",
     ),
-    "energy": Criterion("upland.criteria.energy:Energy", _ENERGIES, "the energy, in nats up to a constant"),
+    "max_channel": Criterion(
+        "upland.criteria.max_channel:MaxChannel",
+        (("energy", "sequence"),),
+        "the largest smoothed squared residual of any channel",
+    ),
+    "reconstruction": Criterion(
+        "upland.criteria.reconstruction:Reconstruction",
+        (*_ENERGIES, *_VAES),
+        "the squared reconstruction error",
+        "upland.criteria.step_residuals:StepReconstruction",
+    ),
+    "energy": Criterion(
+        "upland.criteria.energy:Energy",
+        _ENERGIES,
+        "the energy, in nats up to a constant; of a time step -log p given the steps before it",
+        "upland.criteria.step_residuals:StepEnergy",
+    ),
     "likelihood": Criterion(
         "upland.criteria.likelihood:Likelihood",
         (*_LATENT_TABLES, *_LATENT_IMAGES),

@@ -1,0 +1,64 @@
+"""Statistics of groups as scores of single points: of a group of one row, a statistic is a criterion."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Self
+
+import torch
+from torch import Tensor
+
+from upland.criteria.base import Floats, PointCriterion, Shares, finite
+from upland.criteria.likelihood import likelihood_shares
+from upland.groups.base import Statistic
+from upland.groups.outputs import ModelOutputs, Reference, model_outputs
+from upland.groups.tester import GroupTester
+
+POINTS_AT_ONCE = 256
+
+
+class OfGroupOfOne(PointCriterion):
+    """A statistic of groups for groups of one: abstract; a subclass names the statistic.
+
+    Attributes:
+        statistic: a name of `upland.catalogue.STATISTICS`.
+    """
+
+    needs_rows: ClassVar[bool] = True
+    statistic: ClassVar[str]
+    fitted: Statistic
+
+    def fit(self, reference: Reference) -> Self:
+        """Fit the statistic on the reference rows.
+
+        Args:
+            reference: a trained model and encoded normal rows.
+
+        Raises:
+            ValueError: there are too few reference rows.
+        """
+        self.reference = reference
+        self.fitted = GroupTester(reference).statistic(self.statistic)
+        return self
+
+    def score(self, x: Tensor) -> Floats:
+        """The statistic of every point by itself: `(N, ...) -> (N,)`, float64."""
+        return finite(of_each(self.fitted, model_outputs(self.reference.model, self.reference.sigma, x)))
+
+    def shares(self, x: Tensor) -> Shares:
+        """The shares of the likelihood: `(N, ...)` twice; they need not sum to the score."""
+        return likelihood_shares(self.reference, x)
+
+
+def of_each(statistic: Statistic, outputs: ModelOutputs) -> Floats:
+    """A statistic of every row by itself: `(N,)`.
+
+    Args:
+        statistic: fitted.
+        outputs: of the model, for N rows.
+    """
+    found = [
+        statistic.value(part, torch.ones(len(part), dtype=torch.float64))
+        for part in statistic.features(outputs).split(POINTS_AT_ONCE)
+    ]
+    values: Floats = torch.cat(found).numpy()
+    return values
