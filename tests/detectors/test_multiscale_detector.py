@@ -18,7 +18,7 @@ PAPER = {"noise": 0.5, "prior": "centre", "members": 1}
 def test_the_default_is_an_ensemble_at_several_scales(kind):
     detector = quick(calibration=kind).fit(numbers())
     assert detector.criterion_ == "combined"
-    assert [model.members for model in detector.models_] == ([2] if kind == "split" else [1] * 5)
+    assert [model.n_nets for model in detector.models_] == ([2] if kind == "split" else [1] * 5)
     assert all(isinstance(model, MultiscaleEnergy) and model.scales == SCALES for model in detector.models_)
 
 
