@@ -132,7 +132,7 @@ class ByAutograd(EnergyModel):
 
 def energy_step(model: EnergyModel, batch: Tensor) -> Callable[[], object]:
     """One step of upland's own training loop on a fixed batch."""
-    settings = Settings(steps=100_000, looks=1, patience=1, learning_rate=1e-3, batch=len(batch), seed=0)
+    settings = Settings(steps=100_000, checks=1, patience=1, learning_rate=1e-3, batch=len(batch), seed=0)
     training = Training(model.train(), lambda energy, x, noise: denoising(energy, x, SIGMA, noise), settings)
     generator = torch.Generator().manual_seed(0)
     return lambda: training._update(batch, generator)

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from laws import autograd_gradient, covariance, finite_difference, generator, normal
-from upland.criteria.points import in_blocks
 from upland.models.bijections import ActNorm, InvertibleLinear
+from upland.models.blocks import in_blocks
 from upland.models.flow import WIDEST, Flow, table_flow
 from upland.training.loop import Settings, Training, shuffled_batches
 from upland.training.objectives import dequantised, likelihood
@@ -16,7 +16,7 @@ from upland.training.objectives import dequantised, likelihood
 FLOWS = {
     "affine": lambda width: table_flow(width, hidden=(8,), coupling="affine", generator=generator()),
     "spline": lambda width: table_flow(width, hidden=(8,), coupling="spline", generator=generator()),
-    "shallow": lambda width: table_flow(width, depth=1, hidden=(8, 8), generator=generator()),
+    "shallow": lambda width: table_flow(width, layers=1, hidden=(8, 8), generator=generator()),
 }
 
 
@@ -114,8 +114,8 @@ def test_training_finds_a_gaussian():
     spread = covariance(3)
     root = torch.linalg.cholesky(spread)
     rows = (normal(4000, 3) @ root.T + 2).float()
-    model = table_flow(3, depth=2, hidden=(8,), generator=generator())
-    model.place(rows[:2000])
+    model = table_flow(3, layers=2, hidden=(8,), generator=generator())
+    model.init_from_data(rows[:2000])
     training = Training(model, lambda m, x, g: likelihood(m, x, 0.3, g), Settings(300, 3, 3, 1e-2, 256, 0))
     training.run(shuffled_batches(rows, 256, generator()), rows[:500])
     smooth = torch.distributions.MultivariateNormal(
@@ -149,7 +149,7 @@ def test_a_row_does_not_know_its_place(make, width):
     """In float32 and in blocks of one size, bit for bit."""
     model = make(width).float().eval()
     row = normal(1, width, seed=4, dtype=torch.float32)
-    others = normal(Flow.block, width, seed=5, dtype=torch.float32)
+    others = normal(Flow.block_rows, width, seed=5, dtype=torch.float32)
     energy = lambda m, x, sigma: m.energy(x)  # noqa: E731
     alone = in_blocks(energy, model, row, 1.0)
     for place in (0, 1, 2, 3, 5, 14, 31, 100, 252, 253, 254, 255):
@@ -158,7 +158,7 @@ def test_a_row_does_not_know_its_place(make, width):
 
 
 def test_wide_tables_are_permuted_instead_of_mixed():
-    wide = table_flow(WIDEST + 1, depth=1, hidden=(4,), generator=generator())
+    wide = table_flow(WIDEST + 1, layers=1, hidden=(4,), generator=generator())
     x = normal(3, WIDEST + 1, dtype=torch.float32)
     assert not any(isinstance(part, InvertibleLinear) for part in wide.bijections)
     torch.testing.assert_close(wide.decode(wide.encode(x)[0]), x, rtol=1e-4, atol=1e-4)
@@ -167,7 +167,7 @@ def test_wide_tables_are_permuted_instead_of_mixed():
 def test_placed_latents_have_mean_zero_and_deviation_one():
     model = table_flow(4, hidden=(8,), generator=generator()).double()
     x = normal(1000, 4) * torch.tensor([1.0, 5.0, 0.2, 3.0]).double() + 7
-    model.place(x)
+    model.init_from_data(x)
     z = model.latents(x)[0].mean
     torch.testing.assert_close(z.mean(0), torch.zeros(4).double(), rtol=0, atol=1e-6)
     torch.testing.assert_close(z.std(0, correction=0), torch.ones(4).double(), rtol=1e-6, atol=0)

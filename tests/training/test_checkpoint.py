@@ -183,7 +183,7 @@ def test_a_factory_of_ones_own_resumes_in_any_process(random_state, tmp_path):
 def _some_settings():
     from upland.training.loop import Settings
 
-    return Settings(steps=1, looks=1, patience=1, learning_rate=1.0, batch=1, seed=0)
+    return Settings(steps=1, checks=1, patience=1, learning_rate=1.0, batch=1, seed=0)
 
 
 @pytest.mark.parametrize(

@@ -19,9 +19,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from upland.criteria.judges import likelihood, readings
-from upland.criteria.points import blocks_of, in_blocks, residual
+from upland.criteria.points import residual
 from upland.detectors.fitting import Member
 from upland.models.base import EnergyModel, LikelihoodModel, NoiseConditional
+from upland.models.blocks import blocks_of, in_blocks
 
 Floats = NDArray[np.float64]
 

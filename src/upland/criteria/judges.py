@@ -27,7 +27,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from upland.criteria.points import blocks_of
 from upland.data.image.encoder import ImageEncoder
 from upland.detectors.fitting import Member
 from upland.detectors.kinds import RECONSTRUCTION, Floats, Judge
@@ -35,6 +34,7 @@ from upland.groups.baselines import Kernel, Likelihood, Projections, Stein, Typi
 from upland.groups.joint import Combined, default_statistics
 from upland.groups.statistic import INPUT, Divergence, Rows, Sphericity, Statistic
 from upland.models.base import EnergyModel, Latent, Level
+from upland.models.blocks import blocks_of
 
 LEAST_STANDARD = 8
 """Rows that a yardstick is learned from, at least."""
@@ -59,7 +59,7 @@ def readings(member: Member, x: Tensor, score: bool = False) -> Rows:
         shapes[:] = levels
         return found + [part for level in levels for part in level if part is not None]
 
-    parts = blocks_of(read, member.model.of_nets(), x, member.sigma)
+    parts = blocks_of(read, member.model.without_prior(), x, member.sigma)
     energy, rest = parts[0], parts[1 + score :]
     levels = []
     for level in shapes:

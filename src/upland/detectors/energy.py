@@ -30,11 +30,11 @@ from upland.models.recurrent import RecurrentEnergy
 from upland.training.objectives import OBJECTIVES, conditional
 from upland.training.schedule import (
     Plan,
-    few_places,
-    fixed_length,
-    kernel_draws,
-    kernel_places,
-    multiscale_length,
+    fixed_steps,
+    init_rows,
+    multiscale_steps,
+    support_candidates,
+    support_points,
 )
 
 CriterionName = Literal["auto", "combined", "reconstruction", "energy", "score_test", "worst_channel"] | None
@@ -241,12 +241,12 @@ class EnergyDetector(Detector):
             build=self.build_model,
             objective=conditional if scales else one_of(OBJECTIVES, self.objective, "objective"),
             noise=1.0 if scales else self._noise(plan),
-            spacings=plan.spacings,
+            noise_factor=plan.noise_factor,
             noise_least=plan.noise_least,
             encoder=kind.encoder(),
             refer=kind.refer,
             keeps=int(self.keep_rows),
-            places=kernel_draws if scales else few_places,
+            places=support_candidates if scales else init_rows,
             length=self._length(kind, plan),
             epochs=None if self.epochs is None else int(self.epochs),
             batch_size=int(self.batch_size or plan.batch_size),
@@ -258,8 +258,8 @@ class EnergyDetector(Detector):
 
     def _length(self, kind: Kind, plan: Plan) -> Callable[[int, int, int], int]:
         if kind.name != "table":
-            return partial(fixed_length, plan.steps)
-        return multiscale_length if self.nets_ else length
+            return partial(fixed_steps, plan.steps)
+        return multiscale_steps if self.nets_ else length
 
     def _is_multiscale(self) -> bool:
         """Whether a table's model is the multi-scale energy: not with another objective or model, nor where
@@ -327,7 +327,7 @@ class EnergyDetector(Detector):
             self.nets_,
             SCALES if isinstance(self.noise, str) else (float(self.noise),),
             "kernel" if self.prior == "auto" else self.prior,
-            kernel_places(encoder.width),
+            support_points(encoder.width),
             generator,
         )
 
@@ -341,7 +341,7 @@ class EnergyDetector(Detector):
             int(self.kernel),
             self.pool,
             hidden,
-            centres=int(self.centres),
+            n_centres=int(self.centres),
             spread=float(self._noise(PLANS["image"])),
             generator=generator,
         )

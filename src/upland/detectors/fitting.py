@@ -27,7 +27,7 @@ from upland.data.rows import NormalRows
 from upland.models.base import EnergyModel
 from upland.training.checkpoint import Checkpoint
 from upland.training.loop import History, Settings, Training, shuffled_batches
-from upland.training.objectives import Objective, neighbour_spacing
+from upland.training.objectives import Objective, neighbour_distance
 from upland.training.progress import Show
 
 Indices = NDArray[np.int64]
@@ -40,11 +40,11 @@ FOLDS = 5
 PASSES, STEPS_USUAL = 60, 1_500
 PASSES_OF_MANY, STEPS_MOST = 7, 10_000
 STEPS_LEAST, STEPS_LEAST_PER_RATIO = 300, 40
-LOOKS = 20
+CHECKS = 20
 SPACING_ROWS = 2_000  # rows whose nearest neighbours set the noise
 NOISE_MOST = 1.0
 PIECE = 65_536  # rows of a piece of a streamed file
-SETTLE_LEAST, SETTLE_MOST = 16, 4_096  # held-out rows, below which training rows tell what is usual
+NORMAL_LEAST, NORMAL_MOST = 16, 4_096  # held-out rows, below which training rows tell what is usual
 STANDARD_LEAST = 32  # rows that training has not had, below which statistics learn from those it has
 KEPT_NUMBERS, KEPT_LEAST = 1 << 22, 256  # encoded numbers that are kept with a model; rows, however wide
 
@@ -88,7 +88,7 @@ class Recipe:
         objective: `(model, batch, sigma, generator) -> scalar`.
         noise: sigma, "auto" by the spacing of neighbours among the member's training rows, or "bin" for one
             step of the images' pixels.
-        spacings: the noise in units of that spacing.
+        noise_factor: the noise in units of that spacing.
         noise_least: the least noise that is chosen so.
         encoder: an encoder that has seen nothing yet; each member fits a copy.
         refer: `(member, rows, numbers of those seen) -> references`.
@@ -106,7 +106,7 @@ class Recipe:
     build: Callable[[Encoder, torch.Generator], EnergyModel]
     objective: Objective
     noise: float | Literal["auto", "bin"]
-    spacings: float
+    noise_factor: float
     noise_least: float
     encoder: Encoder
     refer: Callable[[Member, Any, Indices], References]
@@ -129,7 +129,7 @@ class Recipe:
         a_pass = max(1, rows // batch)
         steps = a_pass * self.epochs if self.epochs else self.length(rows, width, a_pass)
         seed = int(self.generator(2).integers(2**31))
-        return Settings(steps, LOOKS, self.patience, self.learning_rate, batch, seed)
+        return Settings(steps, CHECKS, self.patience, self.learning_rate, batch, seed)
 
 
 def length(rows: int, width: int, a_pass: int) -> int:
@@ -208,7 +208,7 @@ def fit_members(
                 recipe,
                 number,
                 resume=partial(saved.resume, number) if saved else None,
-                after_look=partial(saved.save, number) if saved else None,
+                after_check=partial(saved.save, number) if saved else None,
                 progress=partial(show, number),
             )
         except KeyboardInterrupt:
@@ -246,7 +246,7 @@ def fit_member(
     number: int,
     *,
     resume: Callable[[Training], None] | None = None,
-    after_look: Callable[[Training], None] | None = None,
+    after_check: Callable[[Training], None] | None = None,
     progress: Callable[[int, int, float], None] | None = None,
 ) -> Member:
     """Fit one member on the rows that it may see.
@@ -257,7 +257,7 @@ def fit_member(
         recipe: what it is made with.
         number: which member it is.
         resume: given the training before it starts.
-        after_look: see `Training.run`.
+        after_check: see `Training.run`.
         progress: see `Training.run`.
     """
     seen = np.setdiff1d(np.arange(source.n_rows), held_out, assume_unique=True)
@@ -278,7 +278,7 @@ def fit_member(
     model = recipe.build(encoder, weights).to(recipe.device)
     most = recipe.places(encoder.width)
     start_from = _some(source, encoder, training_rows, most, recipe.generator(number, 6))
-    model.place(start_from.to(recipe.device), weights)
+    model.init_from_data(start_from.to(recipe.device), weights)
     sigma = _sigma(source, encoder, model, training_rows, recipe, number)
     start = {name: value.detach().clone() for name, value in model.named_parameters()}
     training = Training(
@@ -289,10 +289,10 @@ def fit_member(
     if resume is not None:
         resume(training)
     held = torch.from_numpy(encoder.transform(source.take(checking)))
-    history = training.run(batches, held, after_look=after_look, progress=progress)
+    history = training.run(batches, held, after_check=after_check, progress=progress)
     _warn_if_unmoved(model, start, history)
-    enough = validation.size >= SETTLE_LEAST
-    model.settle((held if enough else start_from)[:SETTLE_MOST].to(recipe.device), fresh=enough)
+    enough = validation.size >= NORMAL_LEAST
+    model.fit_normalization((held if enough else start_from)[:NORMAL_MOST].to(recipe.device), fresh=enough)
     fresh = validation if validation.size >= STANDARD_LEAST else seen
     standard = kept_rows(encoder, source, fresh, recipe.keeps, recipe.generator(number, 8))
     known = kept_rows(encoder, source, training_rows, recipe.keeps, recipe.generator(number, 9))
@@ -357,8 +357,8 @@ def _sigma(
         points = model.factors(near.to(recipe.device))[0].cpu().flatten(1)
     if points.shape[0] > SPACING_ROWS:
         points = points[generator.choice(points.shape[0], SPACING_ROWS, replace=False)]
-    unit = recipe.spacings
-    return unit * neighbour_spacing(points, recipe.noise_least / unit, NOISE_MOST / unit)
+    unit = recipe.noise_factor
+    return unit * neighbour_distance(points, recipe.noise_least / unit, NOISE_MOST / unit)
 
 
 def _streamed(

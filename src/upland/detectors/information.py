@@ -23,7 +23,7 @@ def _noise(member: Member) -> float | list[float]:
 
 def _prior(members: Sequence[Member], rows: int) -> dict[str, Any]:
     """What a multi-scale energy stands on, and how many training rows the members keep at most."""
-    kernels = [m.model.kernel for m in members if isinstance(m.model, MultiscaleEnergy)]
+    kernels = [m.model.prior for m in members if isinstance(m.model, MultiscaleEnergy)]
     sizes = [len(kernel.centres) for kernel in kernels if kernel is not None]
     if kernels and kernels[0] is not None:
         if kernels[0].clusters:

@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from upland.criteria.points import CRITERIA, Criterion, in_blocks
+from upland.criteria.points import CRITERIA, Criterion
 from upland.data.encoder import Encoder
 from upland.data.encoder import Kind as Name
 from upland.data.image.container import Images, is_image_input
@@ -32,6 +32,7 @@ from upland.data.table.encoder import TableEncoder
 from upland.detectors.fitting import Member, References
 from upland.io.formats import open_source
 from upland.models.base import EnergyModel, NoiseConditional
+from upland.models.blocks import in_blocks
 
 PIXELS_AT_ONCE = 1 << 23  # pixel values of a piece of new images
 
@@ -250,7 +251,7 @@ def plain_judge(criterion: Criterion) -> Judge:
 
 def _combined(model: EnergyModel, x: Tensor, sigma: float) -> Tensor:
     assert isinstance(model, NoiseConditional)
-    return model.combined(x)
+    return model.multiscale_score(x)
 
 
 COMBINED = plain_judge(_combined)

@@ -31,7 +31,7 @@ from upland.models.flow import table_flow
 from upland.models.glow import Glow
 from upland.models.vae import convolutional_vae, dense_vae
 from upland.training.objectives import LIKELIHOODS
-from upland.training.schedule import Plan, few_places, fixed_length, likelihood_length
+from upland.training.schedule import Plan, fixed_steps, init_rows, likelihood_steps
 
 FLOW_PLANS = {
     "table": Plan(0, 128, 3e-3, "auto", 0.5, 0.05),
@@ -95,13 +95,13 @@ class LatentDetector(Detector):
             build=self.build_model,
             objective=LIKELIHOODS[self.objectives[kind.name]],
             noise=plan.noise if isinstance(self.noise, str) else float(self.noise),
-            spacings=plan.spacings,
+            noise_factor=plan.noise_factor,
             noise_least=plan.noise_least,
             encoder=kind.encoder(),
             refer=kind.refer,
             keeps=int(self.keep_rows),
-            places=few_places,
-            length=partial(fixed_length, plan.steps) if plan.steps else self._table_length,
+            places=init_rows,
+            length=partial(fixed_steps, plan.steps) if plan.steps else self._table_length,
             epochs=None if self.epochs is None else int(self.epochs),
             batch_size=int(self.batch_size or plan.batch_size),
             learning_rate=float(self.learning_rate or plan.learning_rate),
@@ -250,7 +250,7 @@ class FlowDetector(LatentDetector):
         self.random_state = random_state
 
     def _table_length(self, rows: int, width: int, a_pass: int) -> int:
-        return likelihood_length(rows, width, a_pass)
+        return likelihood_steps(rows, width, a_pass)
 
     def _own(self, encoder: Encoder, generator: torch.Generator | None) -> EnergyModel:
         if isinstance(encoder, ImageEncoder):

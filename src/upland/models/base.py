@@ -26,7 +26,7 @@ class EnergyModel(nn.Module, ABC):
         block: rows that are scored together.
     """
 
-    block = 256
+    block_rows = 256
 
     @abstractmethod
     def energy(self, x: Tensor) -> Tensor:
@@ -46,10 +46,10 @@ class EnergyModel(nn.Module, ABC):
         """
         return x, self
 
-    def place(self, x: Tensor, generator: torch.Generator | None = None) -> None:
+    def init_from_data(self, x: Tensor, generator: torch.Generator | None = None) -> None:
         """Set what should start on data, from some encoded training rows `(N, ...)`; nothing by default."""
 
-    def settle(self, x: Tensor, fresh: bool = True) -> None:
+    def fit_normalization(self, x: Tensor, fresh: bool = True) -> None:
         """Learn what is usual, after training, from normal rows; nothing by default.
 
         Args:
@@ -57,7 +57,7 @@ class EnergyModel(nn.Module, ABC):
             fresh: whether the model has not been trained on them.
         """
 
-    def of_nets(self) -> "EnergyModel":
+    def without_prior(self) -> "EnergyModel":
         """The energy without what stands on single training rows, for statistics that compare such rows with
         others: itself by default.
         """
@@ -118,12 +118,12 @@ class NoiseConditional(EnergyModel):
 
     Args:
         scales: that score, ascending; training draws between the first and the last.
-        members: of the ensemble, M.
+        n_nets: number of nets, M.
     """
 
-    def __init__(self, scales: tuple[float, ...], members: int) -> None:
+    def __init__(self, scales: tuple[float, ...], n_nets: int) -> None:
         super().__init__()
-        self.scales, self.members = scales, members
+        self.scales, self.n_nets = scales, n_nets
 
     @abstractmethod
     def denoise(self, x: Tensor, sigma: Tensor) -> Tensor:
@@ -132,12 +132,12 @@ class NoiseConditional(EnergyModel):
         """
 
     @abstractmethod
-    def combined(self, x: Tensor) -> Tensor:
+    def multiscale_score(self, x: Tensor) -> Tensor:
         """The anomaly over all scales, in standard deviations of normal rows: `(N, D) -> (N,)`."""
 
     @abstractmethod
     def shares(self, x: Tensor) -> Tensor:
-        """What each input adds to `combined`: `(N, D) -> (N, D)`."""
+        """What each input adds to `multiscale_score`: `(N, D) -> (N, D)`."""
 
 
 class Variational(EnergyModel, Latent):

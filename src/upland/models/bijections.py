@@ -5,7 +5,7 @@ A bijection z = f(x) carries a density over, log p(x) = log p(z) + log |det df/d
 
 * `ActNorm` (Kingma and Dhariwal, NeurIPS 2018): z_c = (x_c - m_c) exp(s_c), channel by channel. Its first
   values make the channels of some training rows of mean 0 and deviation 1; they are weights like any other
-  from then on, and nothing but `place` ever sets them by data.
+  from then on, and nothing but `init_from_data` ever sets them by data.
 * `InvertibleLinear` (ibid., eq. 10): z = P L (U + diag(r)) x with a fixed permutation P and triangular L, U,
   so that ladj = sum log |r| costs nothing; the signs of r are fixed. It starts as a random rotation.
 """
@@ -29,7 +29,7 @@ class Bijection(nn.Module, ABC):
     def inverse(self, z: Tensor) -> Tensor:
         """Back to the data: `z (N, ...)` -> `x (N, ...)`."""
 
-    def place(self, x: Tensor) -> None:
+    def init_from_data(self, x: Tensor) -> None:
         """Set what should start on data, from some of what comes in, `(N, ...)`; nothing by default."""
 
 
@@ -44,7 +44,7 @@ class ActNorm(Bijection):
         >>> import torch
         >>> x = torch.randn(500, 3, generator=torch.Generator().manual_seed(0)) * 5 + 2
         >>> norm = ActNorm(3)
-        >>> norm.place(x)
+        >>> norm.init_from_data(x)
         >>> norm(x)[0].std(0, correction=0)
         tensor([1.0000, 1.0000, 1.0000], grad_fn=<StdBackward0>)
     """
@@ -66,7 +66,7 @@ class ActNorm(Bijection):
         return z * self._shaped((-self.log_scale).exp(), z) + self._shaped(self.mean, z)
 
     @torch.no_grad()
-    def place(self, x: Tensor) -> None:
+    def init_from_data(self, x: Tensor) -> None:
         """Give the channels of these rows mean 0 and deviation 1."""
         columns = x.transpose(0, 1).flatten(1).double()
         self.mean.copy_(columns.mean(1))

@@ -52,16 +52,16 @@ class ConvolutionalEnergy(EnergyModel):
     Args:
         shape: of one picture, (C, H, W).
         filters: of each convolution; its length is their number.
-        kernel: side of a filter, an odd number.
+        kernel_size: side of a filter, an odd number.
         pool: "average", "max", or "none" for convolutions that move two places at a time instead.
         hidden: units of each dense layer above the convolutions; may be empty.
-        centres: number of centres of the first term, K; the paper's model has one. Of more than one, `place`
-            lays them on training pictures.
+        n_centres: number of centres of the first term, K; the paper's model has one. Several are set to
+            training images by `init_from_data`.
         spread: width s of the Gaussian around each of several centres: the scale of the training noise.
         generator: source of the initial weights; None draws from torch's own.
 
     Raises:
-        ValueError: `kernel` is even, `pool` is none of these, or there is no centre.
+        ValueError: `kernel_size` is even, `pool` is none of these, or there is no centre.
 
     Example:
         >>> import torch
@@ -74,27 +74,27 @@ class ConvolutionalEnergy(EnergyModel):
         self,
         shape: Sequence[int],
         filters: Sequence[int] = (16, 32),
-        kernel: int = 5,
+        kernel_size: int = 5,
         pool: Pool = "average",
         hidden: Sequence[int] = (128,),
-        centres: int = 1,
+        n_centres: int = 1,
         spread: float = 1.0,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        if kernel % 2 == 0 or kernel < 1:
-            raise ValueError(f"kernel must be an odd number, got {kernel}")
+        if kernel_size % 2 == 0 or kernel_size < 1:
+            raise ValueError(f"kernel_size must be an odd number, got {kernel_size}")
         if pool not in POOLS:
             raise ValueError(f"pool must be one of {', '.join(POOLS)}, got {pool!r}")
-        if centres < 1 or spread <= 0:
-            raise ValueError(f"centres and spread must be positive, got {centres} and {spread}")
+        if n_centres < 1 or spread <= 0:
+            raise ValueError(f"n_centres and spread must be positive, got {n_centres} and {spread}")
         self.shape, self.pool, self.spread = tuple(shape), pool, spread
         self.stride = 2 if pool == "none" else 1
         channels, height, width = self.shape
-        self.centres = nn.Parameter(torch.zeros(centres, channels * height * width))
-        self.shares = nn.Parameter(torch.zeros(centres)) if centres > 1 else None
+        self.centres = nn.Parameter(torch.zeros(n_centres, channels * height * width))
+        self.shares = nn.Parameter(torch.zeros(n_centres)) if n_centres > 1 else None
         self.kernels = nn.ParameterList(
-            torch.empty(o, i, kernel, kernel) for i, o in pairwise([channels, *filters])
+            torch.empty(o, i, kernel_size, kernel_size) for i, o in pairwise([channels, *filters])
         )
         for _ in filters:
             height, width = (height + 1) // 2, (width + 1) // 2
@@ -105,11 +105,11 @@ class ConvolutionalEnergy(EnergyModel):
         for w in [*self.kernels, *self.weights]:
             bound = 1 / math.sqrt(w[0].numel())
             nn.init.uniform_(w, -bound, bound, generator=generator)
-        if centres > 1:
+        if n_centres > 1:
             nn.init.normal_(self.centres, generator=generator)
 
     @torch.no_grad()
-    def place(self, x: Tensor, generator: torch.Generator | None = None) -> None:
+    def init_from_data(self, x: Tensor, generator: torch.Generator | None = None) -> None:
         """Lay several centres on training pictures, drawn without repetition as far as there are enough, and
         let the other layers begin as a small correction; a single centre stays.
 

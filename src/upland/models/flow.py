@@ -75,10 +75,10 @@ class Flow(LikelihoodModel, Latent):
         return self.decode([z])
 
     @torch.no_grad()
-    def place(self, x: Tensor, generator: torch.Generator | None = None) -> None:
+    def init_from_data(self, x: Tensor, generator: torch.Generator | None = None) -> None:
         """Start every bijection on what the ones before it make of some training rows `(N, D)`."""
         for bijection in self._chain():
-            bijection.place(x)
+            bijection.init_from_data(x)
             x, _ = bijection(x)
 
     def _chain(self) -> list[Bijection]:
@@ -87,16 +87,16 @@ class Flow(LikelihoodModel, Latent):
 
 def table_flow(
     width: int,
-    depth: int = 4,
+    layers: int = 4,
     hidden: Sequence[int] = (128, 128),
     coupling: Literal["affine", "spline"] = "affine",
     generator: torch.Generator | None = None,
 ) -> Flow:
-    """The flow for tables: `depth` times ActNorm, a mixing of the columns, and a coupling.
+    """The flow for tables: `layers` times ActNorm, a mixing of the columns, and a coupling.
 
     Args:
         width: columns D.
-        depth: couplings.
+        layers: couplings.
         hidden: units of the hidden layers of each coupling's net.
         coupling: what a coupling does to its half.
         generator: source of the initial weights; None draws from torch's own.
@@ -104,7 +104,7 @@ def table_flow(
     mixing = InvertibleLinear if width <= WIDEST else Permutation
     made = AffineCoupling if coupling == "affine" else SplineCoupling
     bijections: list[Bijection] = []
-    for _ in range(depth):
+    for _ in range(layers):
         bijections += [
             ActNorm(width),
             mixing(width, generator),

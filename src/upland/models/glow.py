@@ -39,9 +39,8 @@ class Glow(LikelihoodModel, Latent):
             leave a last one of 3 x 3 places.
         depth: steps of each level, K.
         hidden: filters of the couplings' layers.
-        tones: pieces of the curve that values first go through, set by `place`: as many as a pixel has
-            values, where they are encoded to lie between -1/2 and 1/2, but no more than some hundreds; 1 for
-            no curve.
+        tones: pieces of the tone curve, which `init_from_data` fits: as many as a pixel has values, where
+            they are encoded to lie between -1/2 and 1/2, but no more than some hundreds; 1 for no curve.
         generator: source of the initial weights; None draws from torch's own.
 
     Attributes:
@@ -94,7 +93,7 @@ class Glow(LikelihoodModel, Latent):
         self.latent_shapes.append(inside)
 
     @torch.no_grad()
-    def place(self, x: Tensor, generator: torch.Generator | None = None) -> None:
+    def init_from_data(self, x: Tensor, generator: torch.Generator | None = None) -> None:
         """Let the curve be the distribution function of the values, and the channels of every step begin with
         a mean of 0 and a variance of 1.
 
@@ -102,11 +101,11 @@ class Glow(LikelihoodModel, Latent):
             x: `(N, C, H, W)`, training pictures.
             generator: not used; the hook's other argument.
         """
-        self.tones.place(x)
+        self.tones.init_from_data(x)
         x = self.tones(x)[0]
         for level in self.levels:
             assert isinstance(level, GlowLevel)
-            x = level.place(x)
+            x = level.init_from_data(x)
 
     def encode(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
         """The latents in the order of `latent_shapes`, and the log-determinants: `(N, C, H, W)` -> list of

@@ -74,7 +74,7 @@ class ToneCurve(nn.Module):
         slope, start = self._line(piece.clamp(0, self.pieces - 1), z.detach().abs() <= 0.5)
         return (z - start) / slope
 
-    def place(self, x: Tensor) -> None:
+    def init_from_data(self, x: Tensor) -> None:
         """Let the curve be the distribution function of the values of `x (N, ...)`."""
         counts = torch.bincount(self._piece(x).flatten(), minlength=self.pieces).double()
         shares = (1 - EVEN) * counts / counts.sum() + EVEN / self.pieces
@@ -141,7 +141,7 @@ class ChannelMaps(nn.Module):
         """The log-determinant at one place of all steps: scalar."""
         return self.scale.sum() + self.diagonal.sum()
 
-    def place(self, step: int, x: Tensor) -> Tensor:
+    def init_from_data(self, step: int, x: Tensor) -> Tensor:
         """Let one step begin with channels of mean 0 and variance 1, and map `x (N, C, H, W)` by it."""
         mean, spread = _moments(x.transpose(0, 1).flatten(1))
         self.scale[step] = -spread.log()
@@ -252,7 +252,7 @@ class Edges(nn.Module):
         flat = functional.pad(inner, lacking).flatten(2)
         return flat.index_copy(2, self.places, edges).reshape(-1, self.channels, self.height, self.width)
 
-    def place(self, x: Tensor) -> None:
+    def init_from_data(self, x: Tensor) -> None:
         """Let the edges of `x (N, C, H, W)` begin with a mean of 0 and a variance of 1."""
         mean, spread = _moments(x.flatten(2)[:, :, self.places].transpose(0, 1).flatten(1))
         self.scale.copy_(-spread.log()[:, None])
@@ -326,14 +326,14 @@ class GlowLevel(nn.Module):
         x = functional.pixel_shuffle(x, 2)
         return x if self.edges is None else self.edges.inverse(x, latents.pop())
 
-    def place(self, x: Tensor) -> Tensor:
+    def init_from_data(self, x: Tensor) -> Tensor:
         """Set every step on data, and give what is passed on."""
         if self.edges is not None:
-            self.edges.place(x)
+            self.edges.init_from_data(x)
             x = self.edges(x)[0]
         x = functional.pixel_unshuffle(x, 2)
         for step, coupling in enumerate(self.couplings):
-            kept, moved, _ = coupling(self.channels.place(step, x))
+            kept, moved, _ = coupling(self.channels.init_from_data(step, x))
             x = torch.cat([kept, moved], 1)
         return x if self.split is None else self.split(x)[0]
 

@@ -14,13 +14,13 @@ as well as lower it. The gradient is again a decoder with the encoder's own weig
     f_m(x, sigma) = x - grad E_m = (x + sigma^2 b') / (1 + sigma^2) + sigma / sqrt(1 + sigma^2) W_1 u_1,
     u_L = v sigmoid(a_L),   u_{l-1} = sigmoid(a_{l-1}) (W_l u_l),
 
-so that one backward pass trains it. All members go through one batched product.
+so that one backward pass trains it. All nets go through one batched product.
 
-**The energy of the whole** is the mean over members and scales, and, with a kernel or mixture prior
-(`upland.models.kernels`), the mean of that and of the prior's over its views: a product of experts.
+**The energy of the whole** is the mean over nets and scales, and, with a kernel or mixture prior
+(`upland.models.kernel_prior`), the mean of that and of the prior's over its views: a product of experts.
 
-**The combined score** is made of distances, each as its standard score among normal rows, z = (r - m) / s, in
-standard deviations beyond the usual distance:
+**The multi-scale score** is made of distances, each as its standard score among normal rows,
+z = (r - m) / s, in standard deviations beyond the usual distance:
 
     A(x) = (sum_i w_i softplus(z_i)^3)^(1/3),   r_k = mean_m |x - f_m(x, sigma_k)|,   r_v = sqrt(2 E_v(x)),
 
@@ -44,7 +44,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from upland.models.base import NoiseConditional
-from upland.models.kernels import CLUSTERS, VIEWS, Kernel
+from upland.models.kernel_prior import CLUSTERS, VIEWS, KernelPrior
 from upland.models.nets import LEAST_COLUMNS
 
 Prior = Literal["kernel", "mixture", "centre"]
@@ -65,11 +65,11 @@ class MultiscaleEnergy(NoiseConditional):
     Args:
         width: number of inputs, D.
         hidden: units of each layer; its length is the depth L.
-        members: number of nets, M.
+        n_nets: number of nets, M.
         scales: noise scales, K of them, ascending.
         prior: "kernel" stands on training rows, "mixture" on means of clusters of them, "centre" is the
             paper's b' alone.
-        places: rows that a kernel may stand on.
+        support_points: rows that a kernel stands on at most.
         generator: source of the initial weights; None draws from torch's own.
 
     Example:
@@ -79,7 +79,7 @@ class MultiscaleEnergy(NoiseConditional):
         torch.Size([5])
     """
 
-    block = 512
+    block_rows = 512
 
     levels: Tensor
     spreads: Tensor
@@ -88,57 +88,57 @@ class MultiscaleEnergy(NoiseConditional):
         self,
         width: int,
         hidden: Sequence[int] = (128, 128),
-        members: int = 2,
+        n_nets: int = 2,
         scales: Sequence[float] = SCALES,
         prior: Prior = "kernel",
-        places: int = 4_096,
+        support_points: int = 4_096,
         generator: torch.Generator | None = None,
     ) -> None:
-        super().__init__(tuple(float(scale) for scale in scales), members)
+        super().__init__(tuple(float(scale) for scale in scales), n_nets)
         sizes = [width, *hidden]
-        self.centre = nn.Parameter(torch.zeros(members, 1, width))
-        self.weights = nn.ParameterList(torch.empty(members, i, o) for i, o in pairwise(sizes))
-        self.biases = nn.ParameterList(torch.zeros(members, 1, o) for o in sizes[1:])
+        self.centre = nn.Parameter(torch.zeros(n_nets, 1, width))
+        self.weights = nn.ParameterList(torch.empty(n_nets, i, o) for i, o in pairwise(sizes))
+        self.biases = nn.ParameterList(torch.zeros(n_nets, 1, o) for o in sizes[1:])
         self.bends = nn.ParameterList(
-            0.1 * torch.randn(members, WAVES, o, generator=generator) for o in sizes[1:]
+            0.1 * torch.randn(n_nets, WAVES, o, generator=generator) for o in sizes[1:]
         )
         for w in self.weights:
             nn.init.uniform_(w, -1 / math.sqrt(w.shape[1]), 1 / math.sqrt(w.shape[1]), generator=generator)
         signs = 1.0 - 2.0 * (torch.arange(sizes[-1]) % 2)
-        self.gains = nn.Parameter(signs.expand(members, 1, -1).clone())
+        self.gains = nn.Parameter(signs.expand(n_nets, 1, -1).clone())
         self.register_buffer("levels", torch.zeros(len(self.scales)))
         self.register_buffer("spreads", torch.ones(len(self.scales)))
         clusters = CLUSTERS if prior == "mixture" else 0
-        self.kernel = None if prior == "centre" else Kernel(width, clusters, places)
+        self.prior = None if prior == "centre" else KernelPrior(width, clusters, support_points)
 
     # -- the energy, and its gradient ------------------------------------------------------------------------
 
     def energy(self, x: Tensor) -> Tensor:
-        """Mean over members and scales, halved with the prior's mean: `(N, D) -> (N,)`, float64."""
+        """Mean over nets and scales, halved with the prior's mean: `(N, D) -> (N,)`, float64."""
         total = torch.stack([self._energy(x, sigma) for sigma in self.scales]).mean(0)
-        if self.kernel is None:
+        if self.prior is None:
             return total
-        return 0.5 * (total + torch.stack(self.kernel.energies(x)).mean(0))
+        return 0.5 * (total + torch.stack(self.prior.energies(x)).mean(0))
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """f(x) = x - grad E(x), the mean of the denoised rows: `(N, D) -> (N, D)`."""
         whole = torch.stack([self.denoised(x, sigma).mean(0) for sigma in self.scales]).mean(0)
-        if self.kernel is None:
+        if self.prior is None:
             return whole
         pulls = []
         for view in range(VIEWS):
-            near = self.kernel.near(x, view)
+            near = self.prior.near(x, view)
             pulls.append(near.slope * near.pull)
         return 0.5 * (whole + x - torch.stack(pulls).mean(0))
 
     def expected(self, x: Tensor) -> Tensor:
         """Where the nets denoise a row to, and the training rows or means that are nearest to it, in the
-        proportion that both have in the combined score: `(N, D) -> (N, D)`.
+        proportion that both have in the multi-scale score: `(N, D) -> (N, D)`.
         """
         whole = torch.stack([self.denoised(x, sigma).mean(0) for sigma in self.scales]).mean(0)
-        if self.kernel is None:
+        if self.prior is None:
             return whole
-        near = torch.stack([self.kernel.near(x, view).row for view in range(VIEWS)]).mean(0)
+        near = torch.stack([self.prior.near(x, view).row for view in range(VIEWS)]).mean(0)
         return (1 - KERNEL_SHARE) * whole + KERNEL_SHARE * near
 
     def denoise(self, x: Tensor, sigma: Tensor) -> Tensor:
@@ -189,9 +189,9 @@ class MultiscaleEnergy(NoiseConditional):
         return torch.matmul(x, padded)[..., : w.shape[2]]
 
     def _energy(self, x: Tensor, sigma: float) -> Tensor:
-        """Mean over the members at one scale: `(N, D) -> (N,)`, float64."""
+        """Mean over the nets at one scale: `(N, D) -> (N,)`, float64."""
         one = 1 + sigma**2
-        h = (x / math.sqrt(one)).expand(self.members, -1, -1)
+        h = (x / math.sqrt(one)).expand(self.n_nets, -1, -1)
         for i in range(len(self.weights)):
             h = functional.softplus(self._layer(h, i, sigma))
         bowl = (x - self.centre).square().sum(-1, dtype=torch.float64) * (0.5 * sigma**2 / one)
@@ -200,7 +200,7 @@ class MultiscaleEnergy(NoiseConditional):
     def _bias(self, layer: int, sigma: float) -> Tensor:
         """What a layer adds at one scale: `(M, 1, O)`."""
         bend = self.bends[layer]
-        waves = _waves(bend.new_full((self.members, 1, 1), sigma))
+        waves = _waves(bend.new_full((self.n_nets, 1, 1), sigma))
         return torch.baddbmm(self.biases[layer], waves, bend)
 
     def _layer(self, h: Tensor, layer: int, sigma: float) -> Tensor:
@@ -210,29 +210,29 @@ class MultiscaleEnergy(NoiseConditional):
         a = torch.baddbmm(functional.pad(b, (0, lacking)), h, functional.pad(w, (0, lacking)))
         return a[..., : w.shape[2]]
 
-    def of_nets(self) -> "MultiscaleEnergy":
+    def without_prior(self) -> "MultiscaleEnergy":
         """The ensemble without its prior; weights are shared."""
-        if self.kernel is None:
+        if self.prior is None:
             return self
         bare = copy.copy(self)
-        bare._modules = {**self._modules, "kernel": None}
+        bare._modules = {**self._modules, "prior": None}
         return bare
 
-    # -- the combined score ----------------------------------------------------------------------------------
+    # -- the multi-scale score ------------------------------------------------------------------------------
 
-    def place(self, x: Tensor, generator: torch.Generator | None = None) -> None:
+    def init_from_data(self, x: Tensor, generator: torch.Generator | None = None) -> None:
         """Stand the prior on training rows `(N, D)`."""
-        if self.kernel is not None:
-            self.kernel.place(x, generator)
+        if self.prior is not None:
+            self.prior.init_from_data(x, generator)
 
-    def settle(self, x: Tensor, fresh: bool = True) -> None:
+    def fit_normalization(self, x: Tensor, fresh: bool = True) -> None:
         """Learn how far normal rows `(N, D)` usually are, after training. The prior learns nothing of rows
         that are not fresh: it has compared its own rows with each other where it was placed.
         """
         with torch.no_grad():
             roots = self._roots(x).mean(1)
-            if self.kernel is not None and fresh:
-                self.kernel.settle(self.kernel.energies(x))
+            if self.prior is not None and fresh:
+                self.prior.fit_normalization(self.prior.energies(x))
         least = LEAST_SPREAD * math.sqrt(x.shape[1]) * roots.new_tensor(self.scales)
         self.levels = roots.mean(1).to(self.levels)
         self.spreads = torch.maximum(roots.std(1, correction=0), least).to(self.spreads)
@@ -250,22 +250,22 @@ class MultiscaleEnergy(NoiseConditional):
         """The weighted third power of the softplus of the standard score at each scale, and then in each view
         of the prior: `(N, D) -> (P, N)`, float64.
         """
-        of_prior = 0.0 if self.kernel is None else KERNEL_SHARE
+        of_prior = 0.0 if self.prior is None else KERNEL_SHARE
         weights = [(1 - of_prior) / len(self.scales)] * len(self.scales)
         parts = (self._roots(x).mean(1) - self.levels.double()[:, None]) / self.spreads.double()[:, None]
-        if self.kernel is not None:
+        if self.prior is not None:
             weights += [of_prior / VIEWS] * VIEWS
-            parts = torch.cat([parts, self.kernel.standard_scores(x)])
+            parts = torch.cat([parts, self.prior.standard_scores(x)])
         excess = torch.logaddexp(parts, torch.zeros_like(parts))
         return excess**POWER * excess.new_tensor(weights)[:, None]
 
-    def combined(self, x: Tensor) -> Tensor:
-        """The combined score, in standard deviations of normal rows: `(N, D) -> (N,)`, float64."""
+    def multiscale_score(self, x: Tensor) -> Tensor:
+        """The multi-scale score, in standard deviations of normal rows: `(N, D) -> (N,)`, float64."""
         cubes: Tensor = self._cubes(x).sum(0)
         return cubes ** (1 / POWER)
 
     def shares(self, x: Tensor) -> Tensor:
-        """What each input adds to the combined score: `(N, D) -> (N, D)`, float64, summing to it.
+        """What each input adds to the multi-scale score: `(N, D) -> (N, D)`, float64, summing to it.
 
         Every part has the share of its cube, and every input of a part that of its square.
         """
@@ -278,9 +278,9 @@ class MultiscaleEnergy(NoiseConditional):
             away = (x - self.denoised(x, sigma, first)).double().square()
             of_members = _split(away.sum(-1).sqrt().T, part).T
             total += _split(away, of_members).sum(0)
-        if self.kernel is not None:
+        if self.prior is not None:
             for view, part in enumerate(parts[len(self.scales) :]):
-                total += _split(self.kernel.near(x, view).squares.double(), part)
+                total += _split(self.prior.near(x, view).squares.double(), part)
         return total
 
 

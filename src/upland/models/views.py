@@ -5,9 +5,10 @@ tail is best compared after a logarithm, a far excursion of a compact one as it 
 rank of its values. A view is an increasing function of each encoded column by itself, given with its slope,
 so that what is measured in a view has a gradient in x.
 
-The encoder's codes are z-scores, cut to a logarithm beyond two standard deviations (`upland.data.table.encodings`).
-`bent` undoes that and bends at another knee; `Ranks` maps a value to the normal score of its rank among
-training rows (van der Waerden scores), linear between knots, with slope one beyond the ends.
+The encoder's codes are z-scores, cut to a logarithm beyond two standard deviations
+(`upland.data.table.encodings`). `bent` undoes that and bends at another knee; `Ranks` maps a value to the
+normal score of its rank among training rows (van der Waerden scores), linear between knots, with slope one
+beyond the ends.
 """
 
 import math

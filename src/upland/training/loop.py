@@ -62,7 +62,7 @@ class Settings:
     """
 
     steps: int
-    looks: int
+    checks: int
     patience: int
     learning_rate: float
     batch: int
@@ -71,7 +71,7 @@ class Settings:
     @property
     def stretch(self) -> int:
         """Steps between two looks."""
-        return max(1, self.steps // self.looks)
+        return max(1, self.steps // self.checks)
 
     def rate(self, step: int) -> float:
         """The learning rate at a step: a short linear rise, then a half cosine down to zero."""
@@ -106,7 +106,7 @@ class Training:
         batches: Iterator[Tensor],
         validation: Tensor,
         *,
-        after_look: Callable[["Training"], None] | None = None,
+        after_check: Callable[["Training"], None] | None = None,
         progress: Callable[[int, int, float], None] | None = None,
     ) -> History:
         """Train to the end and leave the best weights in the model.
@@ -114,7 +114,7 @@ class Training:
         Args:
             batches: endless; a resumed training skips those that it has had.
             validation: held-out rows `(N, ...)`.
-            after_look: called after each look, to write a checkpoint.
+            after_check: called after each look, to write a checkpoint.
             progress: called as `(step, steps, held-out loss)`.
 
         Returns:
@@ -132,8 +132,8 @@ class Training:
                     self._stretch(stream, validation)
                 if progress is not None:
                     progress(self.step, self.settings.steps, self.history.validation[-1])
-                if after_look is not None:
-                    after_look(self)
+                if after_check is not None:
+                    after_check(self)
         except KeyboardInterrupt:
             if not self.history.validation:
                 raise
@@ -155,7 +155,7 @@ class Training:
         losses = []
         while self.step < end:
             losses.append(self._update(next(stream).to(self.device, non_blocking=True), generator))
-        self._look(float(torch.stack(losses).mean()), self._held_out(validation))
+        self._check(float(torch.stack(losses).mean()), self._held_out(validation))
 
     def _update(self, batch: Tensor, generator: torch.Generator) -> Tensor:
         self.optimizer.clear()
@@ -175,7 +175,7 @@ class Training:
             ]
         return float(torch.stack(parts).sum() / validation.shape[0])
 
-    def _look(self, training: float, held_out: float) -> None:
+    def _check(self, training: float, held_out: float) -> None:
         if not (np.isfinite(training) and np.isfinite(held_out)):
             raise FloatingPointError(
                 f"the loss is not finite at step {self.step} (training {training}, held-out {held_out}): "
@@ -189,10 +189,10 @@ class Training:
         past.validation.append(held_out)
         if better:
             self.best, past.best_step = _weights(self.model), self.step
-        looks_since = sum(step > past.best_step for step in past.steps)
+        checks_since = sum(step > past.best_step for step in past.steps)
         if self.step >= self.settings.steps:
             past.stopped = "finished"
-        elif looks_since >= self.settings.patience:
+        elif checks_since >= self.settings.patience:
             past.stopped = "early"
 
     def to_state(self) -> tuple[State, dict[str, Any]]:

@@ -28,7 +28,7 @@ A model whose Z is known needs no score: it is fitted by its likelihood, in nats
 * Evidence: the same of a bound, -ELBO(x + eps), of a VAE (Kingma and Welling, ICLR 2014).
 
 The noise must bridge the gaps between neighbours and no more, as a kernel's bandwidth must:
-`neighbour_spacing` measures them on the training rows alone.
+`neighbour_distance` measures them on the training rows alone.
 """
 
 import math
@@ -63,7 +63,7 @@ def sliced(model: EnergyModel, x: Tensor, sigma: float, generator: torch.Generat
     return per_row.mean()
 
 
-def neighbour_spacing(x: Tensor, least: float = 0.1, most: float = 1.0) -> float:
+def neighbour_distance(x: Tensor, least: float = 0.1, most: float = 1.0) -> float:
     """The median distance of a row to its nearest other row, per dimension: `x (N, D)` -> |x - x'| /
     sqrt(D), within bounds.
 
@@ -100,11 +100,11 @@ def evidence(model: EnergyModel, x: Tensor, sigma: float, generator: torch.Gener
 
 
 def conditional(model: EnergyModel, x: Tensor, sigma: float, generator: torch.Generator) -> Tensor:
-    """Denoising at scales drawn evenly in log sigma, weighted by (1 + sigma^2) / sigma^2, for each member of
-    a noise-conditional energy: `x (N, D)` -> scalar, the sum over the members; `sigma` is not used.
+    """Denoising at scales drawn evenly in log sigma, weighted by (1 + sigma^2) / sigma^2, for each net of
+    a noise-conditional energy: `x (N, D)` -> scalar, the sum over the nets; `sigma` is not used.
     """
     assert isinstance(model, NoiseConditional)
-    shape = (model.members, *x.shape)
+    shape = (model.n_nets, *x.shape)
     first, last = math.log(model.scales[0]), math.log(model.scales[-1])
     even = torch.rand((*shape[:2], 1), generator=generator, device=x.device, dtype=x.dtype)
     scale = torch.exp(first + (last - first) * even)

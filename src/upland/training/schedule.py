@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-PLACING_ROWS = 2_000
+INIT_ROWS = 2_000
 KERNEL_ROWS_LEAST, KERNEL_ROWS, KERNEL_ROWS_MOST = 256, 4_096, 20_000
 KERNEL_SQUARES, KERNEL_NUMBERS_MOST = 2_000_000, 1 << 22
 KERNEL_DRAWS = 8
@@ -18,7 +18,7 @@ class Plan(NamedTuple):
         batch_size: rows, images or windows of a step.
         learning_rate: of Adam at its highest.
         noise: sigma, "auto" by the spacing of neighbours, or "bin" for one step of the pixels.
-        spacings: the noise in units of that spacing.
+        noise_factor: the noise in units of that spacing.
         noise_least: the least noise that is chosen so.
     """
 
@@ -26,21 +26,21 @@ class Plan(NamedTuple):
     batch_size: int
     learning_rate: float
     noise: float | Literal["auto", "bin"] = "auto"
-    spacings: float = 1.5
+    noise_factor: float = 1.5
     noise_least: float = 0.1
 
 
-def fixed_length(steps: int, rows: int, width: int, a_pass: int) -> int:
+def fixed_steps(steps: int, rows: int, width: int, a_pass: int) -> int:
     """So many steps, whatever the rows."""
     return steps
 
 
-def few_places(width: int) -> int:
+def init_rows(width: int) -> int:
     """Training rows that a model may start from."""
-    return PLACING_ROWS
+    return INIT_ROWS
 
 
-def kernel_places(width: int) -> int:
+def support_points(width: int) -> int:
     """Training rows that a kernel prior may stand on: 2,000,000 / D^2 within 4,096 to 20,000, and of very
     wide rows fewer. The distance to the nearest of N rows falls as N^(-1/D): where there are few columns more
     rows tell more, where there are many they hardly do.
@@ -52,18 +52,18 @@ def kernel_places(width: int) -> int:
     return max(KERNEL_ROWS_LEAST, min(most, KERNEL_NUMBERS_MOST // width))
 
 
-def kernel_draws(width: int) -> int:
+def support_candidates(width: int) -> int:
     """Training rows among which a kernel prior finds its distinct ones: eight times their number, as far as
     the memory allows.
 
     Args:
         width: encoded dimensions.
     """
-    places = kernel_places(width)
+    places = support_points(width)
     return max(places, min(KERNEL_DRAWS * places, 2 * KERNEL_NUMBERS_MOST // width))
 
 
-def multiscale_length(rows: int, width: int, a_pass: int) -> int:
+def multiscale_steps(rows: int, width: int, a_pass: int) -> int:
     """Steps of the training of a multi-scale energy: three a row, within 300 to 2,000; for many rows seven
     passes within 10,000, and in any case one pass.
 
@@ -76,7 +76,7 @@ def multiscale_length(rows: int, width: int, a_pass: int) -> int:
     return max(a_pass, usual, min(7 * a_pass, 10_000))
 
 
-def likelihood_length(rows: int, width: int, a_pass: int) -> int:
+def likelihood_steps(rows: int, width: int, a_pass: int) -> int:
     """Steps of the training of a likelihood of a table: 240 passes within 1,200 to 2,000, at least one pass.
 
     Args:

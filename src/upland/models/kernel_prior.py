@@ -60,13 +60,13 @@ class Near(NamedTuple):
     squares: Tensor
 
 
-class Kernel(nn.Module):
+class KernelPrior(nn.Module):
     """The energy of a kernel density, or of a mixture of clusters, over three views of the rows.
 
     Args:
         width: number of inputs, D.
         clusters: number of clusters; 0 stands for a kernel on every row.
-        most: centres of a kernel.
+        support_points: centres of a kernel, at most.
     """
 
     centres: Tensor
@@ -76,9 +76,9 @@ class Kernel(nn.Module):
     spreads: Tensor
     seen: Tensor
 
-    def __init__(self, width: int, clusters: int = 0, most: int = 4_096) -> None:
+    def __init__(self, width: int, clusters: int = 0, support_points: int = 4_096) -> None:
         super().__init__()
-        self.clusters, self.most = clusters, most
+        self.clusters, self.support_points = clusters, support_points
         self.ranks = Ranks(width)
         self.register_buffer("centres", torch.zeros(1, width))
         self.register_buffer("penalties", torch.zeros(1))
@@ -88,7 +88,7 @@ class Kernel(nn.Module):
         self.register_buffer("seen", torch.zeros(VIEWS, 1, width + 1), persistent=False)
         self._look()
 
-    def place(self, x: Tensor, generator: torch.Generator | None = None) -> None:
+    def init_from_data(self, x: Tensor, generator: torch.Generator | None = None) -> None:
         """Stand on training rows `x (N, D)`, and learn how far normal rows usually are."""
         order = torch.randperm(len(x), generator=generator).to(x.device)
         x = x[order]
@@ -96,15 +96,17 @@ class Kernel(nn.Module):
         self.ranks.fit(x)
         owner = alone = None
         if self.clusters:
-            x = x[: self.most]
+            x = x[: self.support_points]
             some = x[:SOME]
             self.centres, owner, share = _clusters(x, min(self.clusters, max(1, len(x) // CLUSTER_ROWS)))
             self.penalties = -2 * (share / share.max()).log()
         else:
             first, copies, kind = _distinct(x)
-            self.centres = x[first[: self.most]]
+            self.centres = x[first[: self.support_points]]
             self.penalties = x.new_zeros(len(self.centres))
-            alone = torch.where((copies > 1) | (kind >= self.most) | (len(first) < 2), -1, kind)[:SOME]
+            alone = torch.where((copies > 1) | (kind >= self.support_points) | (len(first) < 2), -1, kind)[
+                :SOME
+            ]
         bandwidths = []
         for view in range(VIEWS):
             rows = self.view(some, view)[0]
@@ -115,9 +117,9 @@ class Kernel(nn.Module):
                 bandwidths.append(max(float(away.square().mean().sqrt()), SPACINGS * _spacing(rows)))
         self.bandwidths = x.new_tensor(bandwidths)
         self._look()
-        self.settle(self._energies(some, alone))
+        self.fit_normalization(self._energies(some, alone))
 
-    def settle(self, energies: Sequence[Tensor]) -> None:
+    def fit_normalization(self, energies: Sequence[Tensor]) -> None:
         """Learn how far normal rows usually are, from their energies in each view, `(N,)`."""
         roots = torch.stack([(2 * part).sqrt() for part in energies])
         least = LEAST_SPREAD * self.bandwidths.double() * math.sqrt(self.centres.shape[1])
