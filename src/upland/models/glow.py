@@ -73,8 +73,7 @@ class Glow(LikelihoodModel, Latent):
         self.shape = (channels, height, width)
         side = min(height, width)
         most = side.bit_length() - 1
-        if levels is None:
-            levels = max(1, min(LEVELS, (side // _LEAST_SIDE).bit_length() - 1))
+        levels = default_levels(shape) if levels is None else levels
         counts = {"levels": levels, "depth": depth, "hidden": hidden, "tones": tones}
         for name, count in counts.items():
             if count < 1:
@@ -164,3 +163,12 @@ def bits_per_dim(log_prob: Tensor, dims: int, bin: float) -> Tensor:
             brought to an interval of length one.
     """
     return (-log_prob / dims - math.log(bin)) / math.log(2)
+
+
+def default_levels(shape: Sequence[int]) -> int:
+    """Three levels, or as many as leave a last one of 3 x 3 positions.
+
+    Args:
+        shape: of one picture, (C, H, W).
+    """
+    return max(1, min(LEVELS, (min(shape[1:]) // _LEAST_SIDE).bit_length() - 1))

@@ -113,9 +113,12 @@ def conditional(model: EnergyModel, x: Tensor, sigma: float, generator: torch.Ge
     return residual.square().sum(-1).mean(1).sum()
 
 
-OBJECTIVES: dict[str, Objective] = {"denoising": denoising, "sliced": sliced}
-LIKELIHOODS: dict[str, Objective] = {
+OBJECTIVES: dict[str, Objective] = {
+    "denoising": denoising,
+    "sliced": sliced,
+    "conditional": conditional,
     "likelihood": likelihood,
     "dequantised": dequantised,
     "evidence": evidence,
 }
+"""The objectives by name."""

@@ -2,37 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from collections.abc import Callable
 
 INIT_ROWS = 2_000
 KERNEL_ROWS_LEAST, KERNEL_ROWS, KERNEL_ROWS_MOST = 256, 4_096, 20_000
 KERNEL_SQUARES, KERNEL_NUMBERS_MOST = 2_000_000, 1 << 22
 KERNEL_DRAWS = 8
-
-
-class Plan(NamedTuple):
-    """How long and how fast a kind of data is trained on where the user does not say.
-
-    Args:
-        steps: of the optimiser; 0 goes by the number of rows.
-        batch_size: rows, images or windows of a step.
-        learning_rate: of Adam at its highest.
-        noise: sigma, "auto" by the spacing of neighbours, or "bin" for one step of the pixels.
-        noise_factor: the noise in units of that spacing.
-        noise_least: the least noise that is chosen so.
-    """
-
-    steps: int
-    batch_size: int
-    learning_rate: float
-    noise: float | Literal["auto", "bin"] = "auto"
-    noise_factor: float = 1.5
-    noise_least: float = 0.1
-
-
-def fixed_steps(steps: int, rows: int, width: int, a_pass: int) -> int:
-    """So many steps, whatever the rows."""
-    return steps
 
 
 def init_rows(width: int) -> int:
@@ -85,3 +60,31 @@ def likelihood_steps(rows: int, width: int, a_pass: int) -> int:
         a_pass: steps of a pass.
     """
     return max(a_pass, min(max(240 * a_pass, 1_200), 2_000))
+
+
+def dense_steps(rows: int, width: int, a_pass: int) -> int:
+    """Steps of the training of an energy of one scale: 60 passes within 1,500 steps.
+
+    A table of many rows gets more steps than that, for 7 passes within 10,000 steps, and in any case one
+    pass. A small one gets at least 300 where its rows outnumber the encoded dimensions; where they do not,
+    more steps would only fit the rows.
+
+    Args:
+        rows: training rows.
+        width: encoded dimensions.
+        a_pass: steps of a pass.
+    """
+    least = min(300, 40 * rows // width)
+    usual = min(max(60 * a_pass, least), 1_500)
+    return max(a_pass, usual, min(7 * a_pass, 10_000))
+
+
+STEPS: dict[str, Callable[[int, int, int], int]] = {
+    "dense": dense_steps,
+    "multiscale": multiscale_steps,
+    "likelihood": likelihood_steps,
+}
+"""How many steps a training has by its rows, encoded dimensions and the steps of a pass."""
+
+START_ROWS: dict[str, Callable[[int], int]] = {"few": init_rows, "kernel": support_candidates}
+"""How many training rows a model may start from, by its encoded dimensions."""
