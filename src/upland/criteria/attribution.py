@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from upland.criteria.judges import likelihood, readings
+from upland.criteria.judges import likelihood
 from upland.criteria.points import blocks_of, in_blocks, residual
 from upland.detectors.fitting import Member
+from upland.groups.outputs import model_outputs
 from upland.models.base import EnergyModel, LikelihoodModel, NoiseConditional
 
 Floats = NDArray[np.float64]
@@ -98,7 +99,7 @@ def parts_of_images(member: Member, x: Tensor) -> tuple[Floats, Floats]:
         away = in_blocks(residual, member.model, x, member.sigma).numpy()
         return away**2, x.numpy() - away
     heat = torch.zeros(len(x), *x.shape[2:], dtype=torch.float64)
-    for level in readings(member, x).levels:
+    for level in model_outputs(member.model, member.sigma, x).levels:
         heat += _spread(level.mean.double(), x.shape[2:])
     shares = (heat / x.shape[1])[:, None].expand(x.shape).numpy()
     slope = in_blocks(residual, member.model, x, member.sigma)

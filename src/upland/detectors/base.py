@@ -23,20 +23,29 @@ from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from upland.calibration.conformal import Calibration, Control, Floats, benjamini_hochberg
+from upland.calibration.conformal import Calibration, Floats, warn_of_weak
+from upland.calibration.false_discovery import Control, benjamini_hochberg
 from upland.data.encoder import Encoder
 from upland.data.encoder import Kind as KindName
 from upland.data.rows import NormalRows
 from upland.detectors.arguments import check_rate, plain_argument
 from upland.detectors.contract import OutlierContract
-from upland.detectors.fitting import Member, Recipe, check_columns, fit_members, held_out_rows, with_reserves
-from upland.detectors.held_out import calibrated, calibration_of, warn_of_weak, with_reserve
+from upland.detectors.fitting import (
+    CALIBRATION_MOST,
+    Member,
+    Recipe,
+    check_columns,
+    fit_members,
+    held_out_rows,
+    with_reserves,
+)
+from upland.detectors.grouping import GroupContract
+from upland.detectors.held_out import calibrated, with_reserve
 from upland.detectors.information import told
 from upland.detectors.kinds import Kind, Unit, kind_of
 from upland.detectors.results import Assessment, Scored
 from upland.detectors.sequencing import Series
 from upland.detectors.stream import NextScore, Stream, advance, begin, one_row
-from upland.groups.verdicts import GroupContract
 from upland.models.base import EnergyModel
 from upland.training.checkpoint import Checkpoint, plan_of
 from upland.training.progress import progress_bar
@@ -215,7 +224,7 @@ class Detector(OutlierContract, GroupContract):
         scored = self._scored(X)
         mean = scored.values.mean(axis=1)
         known = self.calibrations_[scored.unit]
-        p = known.p_values(scored.values if known.kind == "cross" else mean[:, None])
+        p = known.p_values(scored.values if known.method == "cross" else mean[:, None])
         return Assessment(scored.arrange(mean), scored.arrange(p)), scored.unit
 
     def flag(self, X: Any, alpha: float = ALPHA, control: Control = "false_alarm") -> NDArray[np.bool_]:
@@ -291,7 +300,9 @@ class Detector(OutlierContract, GroupContract):
             self._check_criterion()
         renewed: dict[Unit, Calibration] = {}
         for unit in self.calibrations_:
-            renewed[unit] = calibration_of(unit, [self._scored(X, unit).values.mean(axis=1)], cross=False)
+            scores = self._scored(X, unit).values.mean(axis=1)
+            most = CALIBRATION_MOST if unit == "step" else None
+            renewed[unit] = Calibration.of_folds([scores], cross=False, most=most)
         self.members_ = [
             with_reserve(self.data_kind(), m, X, self.fitted_params()["keep_rows"]) for m in self.members_
         ]
