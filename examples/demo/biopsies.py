@@ -142,7 +142,7 @@ def _show(
     screen.print("A table: breast cancer biopsies, 30 measurements each; benign is normal", style="bold")
     screen.print(f"fitted on {rows} benign rows in {seconds:.1f} s, no labels used")
     screen.print(f"p-values from {calibration.size} held-out rows; a row is flagged where p <= {ALPHA:g}")
-    screen.print(f"guarantee ({calibration.kind}): {GUARANTEES[calibration.kind]}", style="dim")
+    screen.print(f"guarantee ({calibration.method}): {GUARANTEES[calibration.method]}", style="dim")
     screen.print(found_table("rows scored", [("benign, held out", False, found), ("malignant", True, found)]))
     screen.print(f"AUROC {found.auroc:.3f} (malignant against held-out benign)\n")
     screen.print("The three strangest rows, and why", style="bold")

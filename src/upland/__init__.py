@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from upland.adapters.pyod import as_pyod
-    from upland.calibration.conformal import benjamini_hochberg, conformal_p_values
+    from upland.calibration.conformal import conformal_p_values
+    from upland.calibration.false_discovery import benjamini_hochberg
     from upland.data.image.encoder import ImageEncoder
     from upland.data.sequence.encoder import SequenceEncoder
     from upland.data.table.encoder import TableEncoder
@@ -59,7 +60,7 @@ _HOMES = {
     "TableEncoder": "upland.data.table.encoder",
     "VAEDetector": "upland.detectors.latent",
     "as_pyod": "upland.adapters.pyod",
-    "benjamini_hochberg": "upland.calibration.conformal",
+    "benjamini_hochberg": "upland.calibration.false_discovery",
     "conformal_p_values": "upland.calibration.conformal",
     "explain": "upland.explanation",
     "load": "upland.persistence",

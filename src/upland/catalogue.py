@@ -59,13 +59,14 @@ class Statistic(NamedTuple):
     Args:
         home: module and function `(ModelOutputs) -> Statistic`.
         summary: what it is, for help texts and tables.
-        needs: "latents" of the model, the "score" (the gradient of log p), or nothing.
+        needs: "latents" of the model; the "score" (the gradient of log p); "latents or score", the second of
+            models without the first; or nothing.
         of_scores: whether anomaly scores alone are enough, as for groups of sequences.
     """
 
     home: str
     summary: str
-    needs: Literal["latents", "score"] | None = None
+    needs: Literal["latents", "score", "latents or score"] | None = None
     of_scores: bool = False
 
 
@@ -165,7 +166,39 @@ CRITERIA: dict[str, Criterion] = {
 }
 """The criteria, by the names that users give."""
 
-STATISTICS: dict[str, Statistic] = {}
+STATISTICS: dict[str, Statistic] = {
+    "auto": Statistic(
+        "upland.groups.auto:auto", "what suits the model, put together", "latents or score", of_scores=True
+    ),
+    "divergence": Statistic(
+        "upland.groups.divergence:divergence",
+        "KL divergence of the group's latents from those of normal data",
+        "latents",
+    ),
+    "geometric": Statistic(
+        "upland.groups.sphericity:geometric", "how thin the ellipsoid of the group's latents is", "latents"
+    ),
+    "isotropy": Statistic(
+        "upland.groups.isotropy:isotropy",
+        "how far the directions of the group's latents are from uniform",
+        "latents",
+    ),
+    "typicality": Statistic(
+        "upland.groups.typicality:typicality",
+        "distance of the mean energy from that of normal data",
+        of_scores=True,
+    ),
+    "likelihood": Statistic("upland.groups.likelihood:likelihood", "the mean energy", of_scores=True),
+    "projections": Statistic(
+        "upland.groups.projections:projections",
+        "Kolmogorov-Smirnov distance from normal data along random directions",
+        of_scores=True,
+    ),
+    "mmd": Statistic("upland.groups.mmd:mmd", "maximum mean discrepancy from normal data"),
+    "stein": Statistic(
+        "upland.groups.stein:stein", "Stein discrepancy by the model's gradient of log p", "score"
+    ),
+}
 """The statistics of groups, by the names that users give."""
 
 FORMATS: dict[str, str] = {}

@@ -212,7 +212,7 @@ def test_calibrate_takes_sequences(series, windows, tmp_path, upland):
         assert done.code == 0, done.err
         old, new = library.load(folder / model), library.load(target)
         assert new.calibration_.size > old.calibration_.size
-        assert new.calibration_.kind == "split"
+        assert new.calibration_.method == "split"
 
 
 # -- refusals ------------------------------------------------------------------------------------------------

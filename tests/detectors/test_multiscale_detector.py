@@ -86,7 +86,7 @@ def test_predict_keeps_its_rate_on_new_rows_of_small_tables(prior, rows, columns
     for seed in range(6):
         data = np.random.default_rng(seed).normal(size=(rows + 400, columns))
         detector = quick(prior=prior, calibration="cross").set_params(random_state=seed).fit(data[:rows])
-        assert detector.calibration_.kind == "cross"
+        assert detector.calibration_.method == "cross"
         alarms.append((detector.predict(data[rows:]) < 0).mean())
     assert np.mean(alarms) < 0.12
 

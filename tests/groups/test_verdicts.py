@@ -12,7 +12,7 @@ import upland
 from normals import mixed, numbers, quick
 from test_latentdetectors import pictures
 from test_latentdetectors import quick as latent
-from upland.criteria.judges import STATISTICS
+from upland.catalogue import STATISTICS
 from upland.detectors.latent import FlowDetector, VAEDetector
 from upland.groups import verdicts as groupcontract
 from upland.groups.verdicts import judge_scores

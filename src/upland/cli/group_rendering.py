@@ -40,7 +40,7 @@ def groups_note(found: Grouped) -> str:
     count = len(found.verdicts.group)
     here, order = shown(found)
     parts = ["* flagged"]
-    if any(found.verdicts.kind):
+    if any(found.verdicts.reason):
         parts.append("marginals: values by themselves; dependence: how they go together")
     if order == "strangest":
         parts.append(f"the {len(here):,} strangest of {count:,}, worst first; -o FILE writes all")
@@ -80,7 +80,7 @@ def _verdict_document(found: Grouped, number: int) -> dict[str, Any]:
         "statistic": float(verdicts.statistic[number]),
         "p_value": float(verdicts.p_value[number]),
         "is_anomaly": bool(verdicts.flag[number]),
-        "made_of": str(verdicts.kind[number]) or None,
+        "made_of": str(verdicts.reason[number]) or None,
         "columns": list(verdicts.columns[number]),
         "smallest_p": float(verdicts.smallest_p[number]),
         "method": str(verdicts.method[number]),
@@ -94,8 +94,8 @@ def made_of(found: Grouped, number: int) -> str:
         found: The verdicts.
         number: Which of them.
     """
-    kind, names = str(found.verdicts.kind[number]), found.verdicts.columns[number]
-    return f"{kind}: {', '.join(names)}" if names else ""
+    reason, names = str(found.verdicts.reason[number]), found.verdicts.columns[number]
+    return f"{reason}: {', '.join(names)}" if names else ""
 
 
 def plural(name: str) -> str:

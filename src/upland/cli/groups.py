@@ -17,7 +17,7 @@ from upland.cli.inputs import PLURAL, array_in, check_new
 from upland.cli.verdicts import writer
 
 if TYPE_CHECKING:
-    from upland.calibration.conformal import Control
+    from upland.calibration.false_discovery import Control
     from upland.data.encoder import Kind
     from upland.detectors.base import Detector
     from upland.groups.verdicts import GroupVerdicts

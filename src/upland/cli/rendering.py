@@ -190,7 +190,7 @@ def _terms(calibration: Calibration, alpha: float, control: str) -> dict[str, An
     return {
         "alpha": alpha,
         "control": control,
-        "calibration": calibration.kind,
+        "calibration": calibration.method,
         "smallest_p": calibration.smallest_p,
     }
 

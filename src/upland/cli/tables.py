@@ -179,13 +179,15 @@ def _judged(detector: Detector, source: Source, batch_size: int) -> Iterator[Jud
 
 def _discovery_cut(detector: Detector, source: Source, alpha: float, batch_size: int, seen: Seen) -> float:
     """First pass: how often each rank (n + 1) p occurs, hence the largest p-value that is a discovery."""
+    from upland.calibration.false_discovery import discovery_cut
+
     n = detector.calibration_.size
     counts = np.zeros(n + 2, dtype=np.int64)
     for table in source.batches(_encoder(detector).schema_, batch_size):
         ranks = np.rint(detector.p_values(table) * (n + 1)).astype(np.int64)
         counts += np.bincount(ranks, minlength=n + 2)
         seen(table.num_rows)
-    return detector.calibration_.discovery_cut(counts, alpha)
+    return discovery_cut(counts, alpha)
 
 
 def _with_verdicts(detector: Detector, batch: Judged, flags: Bools, why: bool) -> pa.Table:

@@ -16,7 +16,7 @@ from upland.cli.console import writing
 from upland.cli.words import reasons_text
 
 if TYPE_CHECKING:
-    from upland.calibration.conformal import Control
+    from upland.calibration.false_discovery import Control
     from upland.detectors.kinds import Unit
     from upland.explanation import Reason
     from upland.io.formats import Source
@@ -125,7 +125,7 @@ class Judgement:
 
 def verdicts_of(scores: Floats, p_values: Floats, asked: Asked) -> Verdicts:
     """With the flags at the rate asked for, all of them judged together."""
-    from upland.calibration.conformal import benjamini_hochberg
+    from upland.calibration.false_discovery import benjamini_hochberg
 
     fdr = asked.control == "fdr"
     return Verdicts(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -40,23 +40,10 @@ def calibrated(
         for member, held in zip(members, folds, strict=False):
             for unit, found in parts.items():
                 found.append(kind.judge_held_out(kind.by(criterion, unit), member, rows, held, unit))
-    return {unit: calibration_of(unit, scores, cross) for unit, scores in parts.items()}
-
-
-def calibration_of(unit: Unit, scores: Sequence[Floats], cross: bool) -> Calibration:
-    """The calibration from the held-out scores of each fold; of steps some thousands, evenly spread.
-
-    Args:
-        unit: what a score is of.
-        scores: of each fold.
-        cross: whether a single fold is one of several.
-    """
-    if unit == "step":
-        scores = [thinned(part, CALIBRATION_MOST // len(scores)) for part in scores]
-    if len(scores) == 1 and not cross:
-        return Calibration(scores[0])
-    number = np.repeat(np.arange(len(scores)), [len(part) for part in scores])
-    return Calibration(np.concatenate(scores), number)
+    return {
+        unit: Calibration.of_folds(scores, cross, CALIBRATION_MOST if unit == "step" else None)
+        for unit, scores in parts.items()
+    }
 
 
 def with_reserve(kind: Kind, member: Member, X: Any, most: int) -> Member:
@@ -73,34 +60,3 @@ def with_reserve(kind: Kind, member: Member, X: Any, most: int) -> Member:
     rows = kind.normal_rows(X)
     kept = kept_rows(member.encoder, rows, np.arange(rows.n_rows), most, np.random.default_rng(0))
     return replace(member, reserve=kept)
-
-
-def thinned(values: Floats, most: int) -> Floats:
-    """At most so many of the values, evenly spread."""
-    places = np.unique(np.linspace(0, values.size - 1, num=min(values.size, max(most, 1))).astype(np.int64))
-    return values[places]
-
-
-def warn_of_weak(calibrations: Mapping[Unit, Calibration], units: Sequence[Unit], alpha: float) -> None:
-    """Warn the caller's caller of what tells nothing apart, or cannot flag.
-
-    Args:
-        calibrations: by unit.
-        units: those that matter.
-        alpha: the level that they should reach.
-    """
-    for unit in units:
-        known = calibrations[unit]
-        if known.constant:
-            warnings.warn(
-                f"all {known.size} calibration {unit}s have the same anomaly score "
-                f"({known.scores[0]:.6g}): the detector tells nothing apart; are all columns constant?",
-                stacklevel=3,
-            )
-        if known.smallest_p > alpha:
-            warnings.warn(
-                f"p-values are coarse: {known.size} calibration {unit}s allow none below "
-                f"{known.smallest_p:.3g}, so that nothing can be flagged at alpha = {alpha}; "
-                f"it takes at least {round(1 / alpha) - 1}",
-                stacklevel=3,
-            )

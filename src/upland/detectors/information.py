@@ -67,11 +67,11 @@ def told(
             "to_compare_with": 0 if members[0].reserve is None else len(members[0].reserve),
         },
         "calibration": {
-            "kind": known.kind,
+            "method": known.method,
             "rows": known.size,
             "smallest_p": known.smallest_p,
             "of": unit,
-            "guarantee": OF_STEPS if unit == "step" else GUARANTEES[known.kind],
+            "guarantee": OF_STEPS if unit == "step" else GUARANTEES[known.method],
         },
         "training": [
             {k: h[k] for k in ("stopped", "best_step", "seconds")}

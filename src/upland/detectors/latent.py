@@ -13,7 +13,6 @@ from torch import nn
 from upland.criteria.judges import (
     FLOW_IMAGES,
     FLOW_TABLES,
-    LEAST_STANDARD,
     NEED_ROWS,
     VAE_IMAGES,
     VAE_TABLES,
@@ -26,6 +25,7 @@ from upland.detectors.arguments import check_numbers, device_of
 from upland.detectors.base import Detector
 from upland.detectors.fitting import Recipe, as_energy, length
 from upland.detectors.kinds import Judge, Kind, Pictures, Tables
+from upland.groups.outputs import LEAST_REFERENCE
 from upland.models.base import EnergyModel, Latent
 from upland.models.flow import table_flow
 from upland.models.glow import Glow
@@ -80,10 +80,10 @@ class LatentDetector(Detector):
         kind = self._kind("image" if isinstance(rows, ImageRows) else "table")
         by = kind.by(self._criterion(kind), kind.units[0])
         check_numbers(self.get_params(deep=False))
-        if by in NEED_ROWS and (int(self.keep_rows) < LEAST_STANDARD or rows.n_rows < LEAST_ROWS):
+        if by in NEED_ROWS and (int(self.keep_rows) < LEAST_REFERENCE or rows.n_rows < LEAST_ROWS):
             raise ValueError(
                 f"criterion {by!r} compares with normal {kind.units[0]}s kept with the model, and it takes "
-                f"keep_rows of at least {LEAST_STANDARD} and {LEAST_ROWS} normal {kind.units[0]}s: "
+                f"keep_rows of at least {LEAST_REFERENCE} and {LEAST_ROWS} normal {kind.units[0]}s: "
                 "say criterion='likelihood' to do without"
             )
 

@@ -87,7 +87,7 @@ def advance(stream: Stream, members: Sequence[Member], known: Calibration, row: 
         states.append(after)
         readers.append(reader)
     mean = float(np.mean(scores))
-    p = known.p_values(np.array([scores if known.kind == "cross" else [mean]]))
+    p = known.p_values(np.array([scores if known.method == "cross" else [mean]]))
     after_all = Stream(stream.models, tuple(states), tuple(readers), stream.steps + 1)
     return NextScore(mean, float(p[0]), after_all)
 
