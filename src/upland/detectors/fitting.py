@@ -36,10 +36,6 @@ SPLIT_FROM = 500  # rows from which a split leaves enough for training and for c
 CALIBRATION_SHARE, CALIBRATION_MOST = 0.2, 10_000
 VALIDATION_SHARE, VALIDATION_MOST, VALIDATION_FROM = 0.1, 5_000, 20
 FOLDS = 5
-# The length of training where the user names no epochs: see `length`.
-PASSES, STEPS_USUAL = 60, 1_500
-PASSES_OF_MANY, STEPS_MOST = 7, 10_000
-STEPS_LEAST, STEPS_LEAST_PER_RATIO = 300, 40
 CHECKS = 20
 SPACING_ROWS = 2_000  # rows whose nearest neighbours set the noise
 NOISE_MOST = 1.0
@@ -92,7 +88,7 @@ class Recipe:
         noise_least: the least noise that is chosen so.
         encoder: an encoder that has seen nothing yet; each member fits a copy.
         refer: `(member, rows, numbers of those seen) -> references`.
-        length: `(training rows, encoded dimensions, steps of a pass) -> steps` where no epochs are told.
+        length: `(training rows, encoded dimensions, steps of a pass) -> steps` where no epochs are given.
         keeps: rows of each sort, at most, that a member keeps for groups and for its criterion.
         places: training rows that a model may start from, by its encoded dimensions.
         epochs: passes over the training rows; None chooses by their number.
@@ -130,23 +126,6 @@ class Recipe:
         steps = a_pass * self.epochs if self.epochs else self.length(rows, width, a_pass)
         seed = int(self.generator(2).integers(2**31))
         return Settings(steps, CHECKS, self.patience, self.learning_rate, batch, seed)
-
-
-def length(rows: int, width: int, a_pass: int) -> int:
-    """Steps of a training whose length is not told: 60 passes within 1,500 steps.
-
-    A table of many rows gets more steps than that, for 7 passes within 10,000 steps, and in any case one
-    pass. A small one gets at least 300 where its rows outnumber the encoded dimensions; where they do not,
-    more steps would only fit the rows.
-
-    Args:
-        rows: training rows.
-        width: encoded dimensions.
-        a_pass: steps of a pass.
-    """
-    least = min(STEPS_LEAST, STEPS_LEAST_PER_RATIO * rows // width)
-    usual = min(max(PASSES * a_pass, least), STEPS_USUAL)
-    return max(a_pass, usual, min(PASSES_OF_MANY * a_pass, STEPS_MOST))
 
 
 def held_out_rows(
@@ -371,17 +350,20 @@ def _streamed(
             yield from (part for part in rows.split(batch) if part.shape[0] == batch or rows.shape[0] < batch)
 
 
-def _warn_if_unmoved(model: nn.Module, start: dict[str, Tensor], history: History) -> None:
+def _warn_if_unmoved(model: EnergyModel, start: dict[str, Tensor], history: History) -> None:
     """A single number may be the energy's additive constant, which no gradient in x can see: it need not
     move.
     """
     if history.best_step == 0:
         return
-    trained = [
-        (name, value) for name, value in model.named_parameters() if value.requires_grad and value.numel() > 1
+    unmoved = [
+        name
+        for name, value in model.named_parameters()
+        if value.requires_grad
+        and value.numel() > 1
+        and name not in model.may_stay_unchanged
+        and torch.equal(value, start[name])
     ]
-    alike = ("shares",)  # of centres that lie on one point it does not matter
-    unmoved = [name for name, value in trained if name not in alike and torch.equal(value, start[name])]
     if unmoved:
         warnings.warn(f"training did not move these weights: {', '.join(unmoved)}", stacklevel=2)
 
