@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from laws import autograd_gradient, covariance, finite_difference, generator, normal
+from upland.models.base import LikelihoodModel
 from upland.models.bijections import ActNorm, InvertibleLinear
 from upland.models.blocks import in_blocks
 from upland.models.flow import WIDEST, Flow, table_flow
@@ -171,3 +172,29 @@ def test_placed_latents_have_mean_zero_and_deviation_one():
     z = model.latents(x)[0].mean
     torch.testing.assert_close(z.mean(0), torch.zeros(4).double(), rtol=0, atol=1e-6)
     torch.testing.assert_close(z.std(0, correction=0), torch.ones(4).double(), rtol=1e-6, atol=0)
+
+
+class Box(LikelihoodModel):
+    """The uniform density on [-1/2, 1/2]^D."""
+
+    def log_prob(self, x):
+        inside = (x.abs() <= 0.5).flatten(1).all(1)
+        return torch.where(inside, 0.0, -torch.inf).double()
+
+
+@pytest.mark.parametrize("bits", [7, 8])
+def test_bits_per_dim_of_a_uniform_density_are_the_bits_of_a_value(bits):
+    values = torch.randint(0, 2**bits, (20, 3, 4), generator=generator()).double()
+    found = Box().bits_per_dim((values + 0.5) / 2**bits - 0.5, 2.0**-bits, generator())
+    torch.testing.assert_close(found, torch.full((20,), float(bits)).double())
+
+
+def test_bits_per_dim_are_a_bound_of_the_cross_entropy(make):
+    """By Jensen the mean over the noise of -log p is at least -log of the mean of p over a step."""
+    model, step = make(1), 0.8
+    centres = torch.tensor([[-0.8], [0.0], [0.8]], dtype=torch.float64)
+    bits = model.bits_per_dim(centres.repeat(4_000, 1), step, generator()).reshape(-1, 3).mean(0)
+    inside = torch.linspace(-step / 2, step / 2, 2_001, dtype=torch.float64)
+    mass = step * model.log_prob((centres + inside).reshape(-1, 1)).exp().reshape(3, -1).mean(1)
+    assert (bits > -mass.log2() - 0.02).all()
+    assert (bits < -mass.log2() + 0.5).all()

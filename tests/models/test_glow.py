@@ -9,7 +9,7 @@ import torch
 from laws import generator, normal, randomise
 from upland.criteria.points import energy
 from upland.models.blocks import in_blocks
-from upland.models.glow import Glow, bits_per_dim
+from upland.models.glow import Glow
 from upland.models.glowlevels import EVEN, ChannelMaps, Coupling, Edges, ToneCurve
 
 ROWS = 3
@@ -276,13 +276,6 @@ def test_a_picture_in_a_block_is_the_same_whichever_stand_beside_it(shape):
 
 
 # -- words ---------------------------------------------------------------------------------------------------
-
-
-def test_bits_per_dim_of_even_noise_are_the_bits_of_a_pixel():
-    """A density of 1 on the unit cube: 8 bits a pixel."""
-    torch.testing.assert_close(bits_per_dim(torch.zeros(2), 12, 1 / 256), torch.full((2,), 8.0))
-    one = bits_per_dim(torch.tensor([12 * math.log(2.0)]), 12, 1 / 256)
-    torch.testing.assert_close(one, torch.tensor([7.0]))
 
 
 @pytest.mark.parametrize(

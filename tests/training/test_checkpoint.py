@@ -23,7 +23,7 @@ class PowerCut(Exception):
 
 def fit_with_cuts(rows, path, every, monkeypatch, **options):
     """Fit, the power cut after each `every` looks, until it is done: the detector, and how many cuts."""
-    original = Training._stretch
+    original = Training._interval
     for cuts in range(100):
         looks = iter(range(every + 1))
 
@@ -32,7 +32,7 @@ def fit_with_cuts(rows, path, every, monkeypatch, **options):
                 raise PowerCut
             original(self, *rest)
 
-        monkeypatch.setattr(Training, "_stretch", stretch)
+        monkeypatch.setattr(Training, "_interval", stretch)
         try:
             return quick(**options).fit(rows, checkpoint=path), cuts
         except PowerCut:

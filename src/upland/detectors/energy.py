@@ -19,7 +19,7 @@ from upland.data.rows import NormalRows
 from upland.data.sequence.windows import SequenceRows
 from upland.detectors.arguments import check_numbers, device_of, one_of
 from upland.detectors.base import Detector
-from upland.detectors.fitting import SPLIT_FROM, Recipe, as_energy, length
+from upland.detectors.fitting import SPLIT_FROM, Recipe, as_energy
 from upland.detectors.kinds import COMBINED, ENERGY, RECONSTRUCTION, Kind, Per, Pictures, Tables
 from upland.detectors.sequencing import Series
 from upland.models.base import EnergyModel, ModuleEnergy
@@ -29,7 +29,8 @@ from upland.models.multiscale import PRIORS, SCALES, MultiscaleEnergy
 from upland.models.recurrent import RecurrentEnergy
 from upland.training.objectives import OBJECTIVES, conditional
 from upland.training.schedule import (
-    Plan,
+    TrainingDefaults,
+    denoising_steps,
     fixed_steps,
     init_rows,
     multiscale_steps,
@@ -46,11 +47,11 @@ SMALL_IMAGE = 4_096
 
 
 PLANS = {
-    "table": Plan(0, 128, 1e-3),
-    "scales": Plan(0, 128, 2e-3, 1.0),
-    "sequence": Plan(250, 16, 1e-3),
-    "series": Plan(500, 16, 4e-3),
-    "image": Plan(300, 128, 1e-3, 1.0),
+    "table": TrainingDefaults(0, 128, 1e-3),
+    "scales": TrainingDefaults(0, 128, 2e-3, 1.0),
+    "sequence": TrainingDefaults(250, 16, 1e-3),
+    "series": TrainingDefaults(500, 16, 4e-3),
+    "image": TrainingDefaults(300, 128, 1e-3, 1.0),
 }
 
 
@@ -256,10 +257,10 @@ class EnergyDetector(Detector):
             seed=seed,
         )
 
-    def _length(self, kind: Kind, plan: Plan) -> Callable[[int, int, int], int]:
+    def _length(self, kind: Kind, plan: TrainingDefaults) -> Callable[[int, int, int], int]:
         if kind.name != "table":
             return partial(fixed_steps, plan.steps)
-        return multiscale_steps if self.nets_ else length
+        return multiscale_steps if self.nets_ else denoising_steps
 
     def _is_multiscale(self) -> bool:
         """Whether a table's model is the multi-scale energy: not with another objective or model, nor where
@@ -280,7 +281,7 @@ class EnergyDetector(Detector):
                 "upland's own model: leave it 'auto'"
             )
 
-    def _noise(self, plan: Plan) -> float | Literal["auto", "bin"]:
+    def _noise(self, plan: TrainingDefaults) -> float | Literal["auto", "bin"]:
         return plan.noise if isinstance(self.noise, str) else float(self.noise)
 
     def _settle(self, rows: NormalRows) -> None:

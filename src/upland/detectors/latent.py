@@ -23,7 +23,7 @@ from upland.data.image.encoder import ImageEncoder, ImageRows
 from upland.data.rows import NormalRows
 from upland.detectors.arguments import check_numbers, device_of
 from upland.detectors.base import Detector
-from upland.detectors.fitting import Recipe, as_energy, length
+from upland.detectors.fitting import Recipe, as_energy
 from upland.detectors.kinds import Judge, Kind, Pictures, Tables
 from upland.groups.outputs import LEAST_REFERENCE
 from upland.models.base import EnergyModel, Latent
@@ -31,13 +31,19 @@ from upland.models.flow import table_flow
 from upland.models.glow import Glow
 from upland.models.vae import convolutional_vae, dense_vae
 from upland.training.objectives import LIKELIHOODS
-from upland.training.schedule import Plan, fixed_steps, init_rows, likelihood_steps
+from upland.training.schedule import (
+    TrainingDefaults,
+    denoising_steps,
+    fixed_steps,
+    init_rows,
+    likelihood_steps,
+)
 
 FLOW_PLANS = {
-    "table": Plan(0, 128, 3e-3, "auto", 0.5, 0.05),
-    "image": Plan(3_000, 32, 2e-3, "bin"),
+    "table": TrainingDefaults(0, 128, 3e-3, "auto", 0.5, 0.05),
+    "image": TrainingDefaults(3_000, 32, 2e-3, "bin"),
 }
-VAE_PLANS = {"table": Plan(0, 128, 1e-3), "image": Plan(2_000, 64, 1e-3, "bin")}
+VAE_PLANS = {"table": TrainingDefaults(0, 128, 1e-3), "image": TrainingDefaults(2_000, 64, 1e-3, "bin")}
 
 
 LEAST_ROWS = 12
@@ -47,7 +53,7 @@ LEAST_ROWS = 12
 class LatentDetector(Detector):
     """What flows and VAEs have in common: abstract."""
 
-    plans: ClassVar[Mapping[str, Plan]]
+    plans: ClassVar[Mapping[str, TrainingDefaults]]
     objectives: ClassVar[Mapping[str, str]]
     judges: ClassVar[Mapping[str, Mapping[str, Judge]]]
 
@@ -133,7 +139,7 @@ class LatentDetector(Detector):
 
     def _table_length(self, rows: int, width: int, a_pass: int) -> int:
         """Steps of a training on a table."""
-        return length(rows, width, a_pass)
+        return denoising_steps(rows, width, a_pass)
 
     @abstractmethod
     def _own(self, encoder: Encoder, generator: torch.Generator | None) -> EnergyModel:

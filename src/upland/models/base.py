@@ -9,6 +9,7 @@ every objective based on the score. A model whose density is a product over part
 E(x) = 1/2 (x - mu)' P (x - mu) with P = S^-1, so that grad E(x) = P (x - mu).
 """
 
+import math
 from abc import ABC, abstractmethod
 from typing import NamedTuple
 
@@ -23,10 +24,13 @@ class EnergyModel(nn.Module, ABC):
     whose gradient has a closed form overrides it, so that training needs a single backward pass.
 
     Attributes:
-        block: rows that are scored together.
+        block_rows: rows that are scored together.
+        may_stay_unchanged: names of parameters that a training may leave as they were; of any other one that
+            did not change the user is warned.
     """
 
     block_rows = 256
+    may_stay_unchanged: tuple[str, ...] = ()
 
     @abstractmethod
     def energy(self, x: Tensor) -> Tensor:
@@ -91,6 +95,20 @@ class LikelihoodModel(EnergyModel):
     def energy(self, x: Tensor) -> Tensor:
         """-log p(x), in nats: `(N, ...) -> (N,)`."""
         return -self.log_prob(x)
+
+    @torch.no_grad()
+    def bits_per_dim(self, x: Tensor, step: float, generator: torch.Generator | None = None) -> Tensor:
+        """An upper bound of the bits per dimension of discrete data, by one draw of the dequantising noise:
+        `(N, ...) -> (N,)` (Theis, van den Oord, Bethge, ICLR 2016, arXiv 1511.01844).
+
+        Args:
+            x: values that are multiples of `step` apart, `(N, ...)`.
+            step: between two neighbouring values, in the units of x.
+            generator: source of the noise, uniform and as wide as a step; None draws from torch's own.
+        """
+        noise = torch.rand(x.shape, generator=generator, device=x.device, dtype=x.dtype) - 0.5
+        nats = -self.log_prob(x + step * noise) / x[0].numel()
+        return (nats - math.log(step)) / math.log(2)
 
 
 class Level(NamedTuple):

@@ -70,6 +70,9 @@ class ConvolutionalEnergy(EnergyModel):
         torch.Size([5])
     """
 
+    may_stay_unchanged = ("mixture_logits",)
+    """Between centres at one point no gradient can shift the weights."""
+
     def __init__(
         self,
         shape: Sequence[int],
@@ -92,7 +95,7 @@ class ConvolutionalEnergy(EnergyModel):
         self.stride = 2 if pool == "none" else 1
         channels, height, width = self.shape
         self.centres = nn.Parameter(torch.zeros(n_centres, channels * height * width))
-        self.shares = nn.Parameter(torch.zeros(n_centres)) if n_centres > 1 else None
+        self.mixture_logits = nn.Parameter(torch.zeros(n_centres)) if n_centres > 1 else None
         self.kernels = nn.ParameterList(
             torch.empty(o, i, kernel_size, kernel_size) for i, o in pairwise([channels, *filters])
         )
@@ -117,10 +120,10 @@ class ConvolutionalEnergy(EnergyModel):
             x: `(N, C, H, W)`, at least one.
             generator: source of the choice; None draws from torch's own.
         """
-        if self.shares is None:
+        if self.mixture_logits is None:
             return
         order = torch.randperm(x.shape[0], generator=generator).to(x.device)
-        chosen = order.repeat(-(-len(self.shares) // len(order)))[: len(self.shares)]
+        chosen = order.repeat(-(-len(self.mixture_logits) // len(order)))[: len(self.mixture_logits)]
         self.centres.copy_(x[chosen].flatten(1))
         for w in list(self.kernels)[:1] or list(self.weights)[:1]:
             w.mul_(CORRECTION)
@@ -151,22 +154,22 @@ class ConvolutionalEnergy(EnergyModel):
 
     def _prior(self, x: Tensor) -> Tensor:
         """The first term of the energy: `(N, D) -> (N,)`, in float64."""
-        if self.shares is None:
+        if self.mixture_logits is None:
             return 0.5 * (x - self.centres).square().sum(1, dtype=torch.float64)
         most = self.spread**2 * torch.logsumexp(self._closeness(x), 1).double()
         return 0.5 * x.square().sum(1, dtype=torch.float64) - most
 
     def _centre(self, x: Tensor) -> Tensor:
         """The mean of the centres by their shares in x, or the only one: `(N, D) -> (N or 1, D)`."""
-        if self.shares is None:
+        if self.mixture_logits is None:
             return self.centres
         return self._affine(torch.softmax(self._closeness(x), 1), self.centres, None)
 
     def _closeness(self, x: Tensor) -> Tensor:
         """How near each centre is, log (w_k exp((|x|^2 - |x - c_k|^2) / 2 s^2)): `(N, D) -> (N, K)`."""
-        assert self.shares is not None
+        assert self.mixture_logits is not None
         scaled = self.centres / self.spread**2
-        offset = torch.log_softmax(self.shares, 0) - 0.5 * (scaled * self.centres).sum(1)
+        offset = torch.log_softmax(self.mixture_logits, 0) - 0.5 * (scaled * self.centres).sum(1)
         return self._affine(x, scaled.T, offset)
 
     # -- layers and their adjoints -----------------------------------------------------------------

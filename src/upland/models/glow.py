@@ -11,7 +11,8 @@ whatever its level, and none is lost: (C, H, W) numbers go in and as many come o
 
 Pixels are whole numbers, and a density of them is unbounded: it is fitted to pixels with uniform noise of the
 width of one step. For pixels of D dimensions that are b apart, -log p(x) + D log(1/b) is then a bound on the
-nats of the discrete picture (Theis, van den Oord, Bethge, ICLR 2016): `bits_per_dim`.
+nats of the discrete picture (Theis, van den Oord, Bethge, ICLR 2016):
+`LikelihoodModel.bits_per_dim`.
 """
 
 from __future__ import annotations
@@ -151,18 +152,6 @@ class Glow(LikelihoodModel, Latent):
         ]
         with torch.no_grad():
             return self.decode(z)
-
-
-def bits_per_dim(log_prob: Tensor, dims: int, bin: float) -> Tensor:
-    """Bits per dimension of discrete pictures under a density of their dequantised values.
-
-    Args:
-        log_prob: `(N,)`, log p of pixels with uniform noise of the width of one step, in nats.
-        dims: numbers of one picture, C H W.
-        bin: the step between two values of a pixel, in the units of the model's input: 1/256 for 8 bits
-            brought to an interval of length one.
-    """
-    return (-log_prob / dims - math.log(bin)) / math.log(2)
 
 
 def default_levels(shape: Sequence[int]) -> int:

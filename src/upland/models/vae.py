@@ -116,56 +116,8 @@ class PictureDecoder(nn.Module):
         return h
 
 
-class SequenceBody(nn.Module):
-    """A GRU over the steps, and a dense layer on its last state: `(N, T, D) -> (N, O)`.
-
-    Args:
-        width: numbers of a step, D.
-        units: of the GRU.
-        outputs: numbers that it gives.
-        generator: source of the initial weights; None draws from torch's own.
-    """
-
-    def __init__(
-        self, width: int, units: int, outputs: int, generator: torch.Generator | None = None
-    ) -> None:
-        super().__init__()
-        self.cell = nn.GRU(width, units, batch_first=True)
-        _start_all(self.cell, units, generator)
-        self.top = DenseBody([units, outputs], generator)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The outputs after the last step."""
-        return self.top(self.cell(x)[1][-1])  # type: ignore[no-any-return]
-
-
-class SequenceDecoder(nn.Module):
-    """A GRU that is given z at every step, and a dense layer on its states: `(N, I) -> (N, T, D)`.
-
-    Args:
-        shape: of one sequence, (T, D).
-        units: of the GRU.
-        inputs: numbers that it takes.
-        generator: source of the initial weights; None draws from torch's own.
-    """
-
-    def __init__(
-        self, shape: Sequence[int], units: int, inputs: int, generator: torch.Generator | None = None
-    ) -> None:
-        super().__init__()
-        self.steps, width = shape
-        self.cell = nn.GRU(inputs, units, batch_first=True)
-        _start_all(self.cell, units, generator)
-        self.top = DenseBody([units, width], generator)
-
-    def forward(self, z: Tensor) -> Tensor:
-        """The mean of a sequence."""
-        states = self.cell(z[:, None].expand(-1, self.steps, -1))[0]
-        return self.top(states.flatten(0, 1)).unflatten(0, states.shape[:2])  # type: ignore[no-any-return]
-
-
 class VAE(Variational):
-    """A VAE with any bodies; `dense_vae`, `recurrent_vae` and `convolutional_vae` are the recipes.
+    """A VAE with any encoder and decoder; `dense_vae` and `convolutional_vae` make them.
 
     Args:
         encoder: from `(N, ...)` to `(N, 2 K)`: mu and log v.
@@ -267,21 +219,6 @@ def convolutional_vae(
     return VAE(encoder, PictureDecoder(shape, filters, latent, generator), latent)
 
 
-def recurrent_vae(
-    shape: Sequence[int], units: int, latent: int, generator: torch.Generator | None = None
-) -> VAE:
-    """A VAE for sequences of one length `(N, T, D)`.
-
-    Args:
-        shape: of one sequence, (T, D).
-        units: of the GRUs.
-        latent: numbers of a latent.
-        generator: source of the initial weights; None draws from torch's own.
-    """
-    encoder = SequenceBody(shape[1], units, 2 * latent, generator)
-    return VAE(encoder, SequenceDecoder(shape, units, latent, generator), latent)
-
-
 def _top(shape: Sequence[int], filters: Sequence[int]) -> tuple[int, int, int]:
     """Channels and sides above the convolutions."""
     channels, height, width = shape
@@ -293,8 +230,3 @@ def _top(shape: Sequence[int], filters: Sequence[int]) -> tuple[int, int, int]:
 def _start(w: Tensor, fan_in: int, generator: torch.Generator | None) -> None:
     bound = 1 / math.sqrt(fan_in)
     nn.init.uniform_(w, -bound, bound, generator=generator)
-
-
-def _start_all(module: nn.Module, units: int, generator: torch.Generator | None) -> None:
-    for w in module.parameters():
-        _start(w, units, generator)
