@@ -5,8 +5,8 @@ are mixed anew. A mixture of share s has round(s n) outlying rows, at least one,
 normal group is drawn from. Five draws; ± is the standard deviation over them.
 
 **Measures.** AUROC of the statistic between normal and outlying groups of the same size. Power: the share of
-outlying groups with p <= 0.05 by the detector's own null (`upland.groups.null`); alarms: that of normal groups.
-Where p-values come of permutations only some groups of each draw are judged.
+outlying groups with p <= 0.05 by the detector's own null (`upland.groups.null`); alarms: that of normal
+groups. Where p-values come of permutations only some groups of each draw are judged.
 """
 
 from __future__ import annotations

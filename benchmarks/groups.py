@@ -9,8 +9,9 @@ of Fashion-MNIST. Groups are drawn from at most 1,000 normal test images and as 
 **Outlying groups.** The test images of other sets or other classes; the set's own with another contrast,
 m + c (x - m), clipped (which undoes most of a raised one where images are black and white); groups of which
 half or a fifth are outlying; and images of the grey sets that are manipulated to look normal to the flow
-(`benchmarks.manipulations`), clipped and rounded: contrast matched to the likelihood of normal images, latents
-moved to their shell, whitened. They stand in the folder of models with their flow, and are judged by all.
+(`benchmarks.manipulations`), clipped and rounded: contrast matched to the likelihood of normal images,
+latents moved to their shell, whitened. They stand in the folder of models with their flow, and are judged by
+all.
 
 **Points** are groups of one: likelihood, typicality and divergence are the same there. Beside them what only
 single images are judged by: *combined*, *complexity*, *reconstruction*, *energy*, as the detector has them,

@@ -73,7 +73,8 @@ def step_of_pixels(reference: Reference) -> float:
 
 
 def compressed_lengths(x: Tensor, bin: float) -> Floats:
-    """Nats that DEFLATE needs for each image, the differences of its neighbours tried too: `(N, ...) -> (N,)`.
+    """Nats that DEFLATE needs for each image, the differences of its neighbours tried too: `(N, ...) ->
+    (N,)`.
 
     Args:
         x: `(N, C, H, W)` codes between -1/2 and 1/2.

@@ -14,10 +14,9 @@ from torch import Tensor
 from upland.criteria.base import Floats, PointCriterion, Shares, finite
 from upland.criteria.complexity import ComplexityStatistic, step_of_pixels, with_lengths
 from upland.criteria.likelihood import likelihood_shares
-from upland.criteria.of_groups import of_each
 from upland.groups.joint import JointStatistic
-from upland.groups.outputs import Reference, model_outputs
-from upland.groups.tester import GroupTester
+from upland.groups.outputs import Reference
+from upland.groups.tester import fit_statistic
 from upland.models.base import Latent
 
 
@@ -37,20 +36,19 @@ class DivergenceComplexity(PointCriterion):
             ValueError: there are too few reference rows, or they are not of whole numbers.
         """
         self.reference, self.bin = reference, step_of_pixels(reference)
-        self.divergence = GroupTester(reference).statistic("divergence")
-        assert reference.rows is not None
-        outputs = model_outputs(reference.model, reference.sigma, reference.rows)
+        self.divergence = fit_statistic("divergence", reference)
+        rows = reference.reference_rows()
         self.complexity = JointStatistic([ComplexityStatistic()])
-        self.complexity.fit(with_lengths(outputs, reference.rows, self.bin))
+        self.complexity.fit(with_lengths(reference.outputs(rows), rows, self.bin))
         return self
 
     def score(self, x: Tensor) -> Floats:
         """The mean of both: `(N, C, H, W) -> (N,)`, float64."""
-        outputs = model_outputs(self.reference.model, self.reference.sigma, x)
+        outputs = self.reference.outputs(x)
         beyond = self.complexity.features(with_lengths(outputs, x, self.bin))
         ones = torch.ones(len(beyond), dtype=torch.float64)
         too_high = self.complexity.standardised(beyond, ones)[:, 0].clamp(min=0)
-        return finite(0.5 * (of_each(self.divergence, outputs) + too_high.square().numpy()))
+        return finite(0.5 * (self.divergence.of_each_row(outputs).numpy() + too_high.square().numpy()))
 
     def shares(self, x: Tensor) -> Shares:
         """The shares of the likelihood: `(N, C, H, W)` twice; they need not sum to the score."""

@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from upland.criteria.base import Floats, PointCriterion, Shares, finite
 from upland.criteria.residuals import residual, residual_shares
-from upland.groups.outputs import Reference, model_outputs
+from upland.groups.outputs import Reference
 from upland.models.base import LikelihoodModel
 from upland.models.blocks import in_blocks
 
@@ -35,7 +35,9 @@ class Likelihood(PointCriterion):
         return finite(nats(self.reference, x))
 
     def shares(self, x: Tensor) -> Shares:
-        """What another value would save, by column; of pixels the parts of their latents: `(N, ...)` twice."""
+        """What another value would save, by column; of pixels the parts of their latents: `(N, ...)`
+        twice.
+        """
         return likelihood_shares(self.reference, x)
 
 
@@ -46,7 +48,7 @@ def nats(reference: Reference, x: Tensor) -> Floats:
         reference: holds the model.
         x: `(N, ...)` encoded points.
     """
-    found: Floats = model_outputs(reference.model, reference.sigma, x).energy.numpy()
+    found: Floats = reference.outputs(x).energy.numpy()
     return found
 
 
@@ -92,7 +94,7 @@ def _tried(normal: Tensor) -> Tensor:
 
 def _of_pixels(reference: Reference, x: Tensor) -> Shares:
     heat = torch.zeros(len(x), *x.shape[2:], dtype=torch.float64)
-    for level in model_outputs(reference.model, reference.sigma, x).levels:
+    for level in reference.outputs(x).levels:
         heat += _spread(level.mean.double(), x.shape[2:])
     shares = (heat / x.shape[1])[:, None].expand(x.shape).numpy()
     slope = in_blocks(residual, reference.model, x, reference.sigma)

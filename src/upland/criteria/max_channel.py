@@ -1,13 +1,15 @@
 r"""The largest smoothed residual of any channel, for steps of long series.
 
-A fault shows in one channel first, and is lost in the sum over many. So each channel c has a level of its own: the
-square of its residual, r_tc = x_tc - f(x)_tc in the frame that ends with the step, is smoothed over the past,
+A fault shows in one channel first, and is lost in the sum over many. So each channel c has a level of its
+own: the square of its residual, r_tc = x_tc - f(x)_tc in the frame that ends with the step, is smoothed over
+the past,
 
     m_tc = (1 - a) m_{t-1,c} + a r_tc^2,   a = 2 / (span + 1),
 
-and the score of the step is max_c m_tc, in squared units of the encoded input. Before the first step m_0c is the
-mean of r_c^2 among normal steps. Smoothing tells a fault that lasts from a spike, and the score falls slowly
-after it. With span 1 nothing is smoothed. The score is one-sided: what is calmer than normal data passes.
+and the score of the step is max_c m_tc, in squared units of the encoded input. Before the first step m_0c is
+the mean of r_c^2 among normal steps. Smoothing tells a fault that lasts from a spike, and the score falls
+slowly after it. With span 1 nothing is smoothed. The score is one-sided: what is calmer than normal data
+passes.
 """
 
 from __future__ import annotations

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from typing import ClassVar, Self
 
-import torch
 from torch import Tensor
 
 from upland.criteria.base import Floats, PointCriterion, Shares, finite
 from upland.criteria.likelihood import likelihood_shares
 from upland.groups.base import Statistic
-from upland.groups.outputs import ModelOutputs, Reference, model_outputs
-from upland.groups.tester import GroupTester
-
-POINTS_AT_ONCE = 256
+from upland.groups.outputs import Reference
+from upland.groups.tester import fit_statistic
 
 
 class OfGroupOfOne(PointCriterion):
@@ -37,28 +34,13 @@ class OfGroupOfOne(PointCriterion):
             ValueError: there are too few reference rows.
         """
         self.reference = reference
-        self.fitted = GroupTester(reference).statistic(self.statistic)
+        self.fitted = fit_statistic(self.statistic, reference)
         return self
 
     def score(self, x: Tensor) -> Floats:
         """The statistic of every point by itself: `(N, ...) -> (N,)`, float64."""
-        return finite(of_each(self.fitted, model_outputs(self.reference.model, self.reference.sigma, x)))
+        return finite(self.fitted.of_each_row(self.reference.outputs(x)).numpy())
 
     def shares(self, x: Tensor) -> Shares:
         """The shares of the likelihood: `(N, ...)` twice; they need not sum to the score."""
         return likelihood_shares(self.reference, x)
-
-
-def of_each(statistic: Statistic, outputs: ModelOutputs) -> Floats:
-    """A statistic of every row by itself: `(N,)`.
-
-    Args:
-        statistic: fitted.
-        outputs: of the model, for N rows.
-    """
-    found = [
-        statistic.value(part, torch.ones(len(part), dtype=torch.float64))
-        for part in statistic.features(outputs).split(POINTS_AT_ONCE)
-    ]
-    values: Floats = torch.cat(found).numpy()
-    return values

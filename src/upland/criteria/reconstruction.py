@@ -1,4 +1,5 @@
-"""The reconstruction error |x - f(x)|^2 = |grad E(x)|^2, in squared units of the encoded input (DSEBM, eq. 12).
+"""The reconstruction error |x - f(x)|^2 = |grad E(x)|^2, in squared units of the encoded input (DSEBM, eq.
+12).
 
 Of an energy that stands on training rows too it is that of the nets alone: the gradient of a kernel through
 ranks and logarithms has no measure.

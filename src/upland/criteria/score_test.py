@@ -1,4 +1,5 @@
-"""The score test as a criterion: does a sequence, or the last steps of one, pull the model's biases elsewhere?
+"""The score test as a criterion: does a sequence, or the last steps of one, pull the model's biases
+elsewhere?
 
 Two-sided: what is calmer than normal data counts as what is wilder (`upland.criteria.score_vectors` has the
 formulas, `upland.criteria.score_test_shares` how a score is shared out).
@@ -115,7 +116,9 @@ class ScoreTest(SequenceCriterion):
         return finite(step_tests(self.model, x.codes, x.lengths, self.references).numpy())
 
     def shares(self, x: EncodedSequences) -> Shares:
-        """Shares of channels `(S, D)`, which sum to the score of the step or the sequence; and what was expected."""
+        """Shares of channels `(S, D)`, which sum to the score of the step or the sequence; and what was
+        expected.
+        """
         folded = self.unit == "sequence"
         _, expected = frame_parts(self.model, x, self.sigma, folded)
         if folded:

@@ -2,8 +2,8 @@
 
 A criterion is made for one *unit*, "step" or "sequence". The score of a whole sequence is the mean over its
 steps unless a criterion says otherwise. Of steps `score_next` gives the numbers of `score` one by one, as the
-steps come, in constant memory: what a criterion remembers of the past is an object that it passes on and never
-changes.
+steps come, in constant memory: what a criterion remembers of the past is an object that it passes on and
+never changes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""The distance |E(x) - mean E| of the energy from its mean among normal rows, in nats (Nalisnick et al. 2019)."""
+"""The distance |E(x) - mean E| of the energy from its mean among normal rows, in nats (Nalisnick et al.
+2019).
+"""
 
 from __future__ import annotations
 

@@ -14,8 +14,9 @@ _CALLED = {"table": "a table", "sequence": "sequences", "image": "images"}
 
 
 def modality_of(X: Any, time: Any = None, id: Any = None) -> Modality:
-    """The modality of data: three dimensions of floats, a list of arrays, or a time or id column are sequences;
-    three dimensions of uint8, four dimensions, or a folder of image files are images; all else is a table.
+    """The modality of data: three dimensions of floats, a list of arrays, or a time or id column are
+    sequences; three dimensions of uint8, four dimensions, or a folder of image files are images; all else is
+    a table.
 
     Args:
         X: the user's data.

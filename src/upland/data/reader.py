@@ -1,6 +1,8 @@
-"""What a detector asks of a modality of data: which encoder reads it, what can be held out, what one score is of.
+"""What a detector asks of a modality of data: which encoder reads it, what can be held out, what one score is
+of.
 
-A *piece* is as much new data as is scored at once: all of it, or a batch of a file. A *unit* is what one score is
+A *piece* is as much new data as is scored at once: all of it, or a batch of a file. A *unit* is what one
+score is
 of: a row, an image, a sequence or a time step.
 """
 

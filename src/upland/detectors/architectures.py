@@ -1,7 +1,7 @@
 """The architectures of models: what a fit resolved of their sizes, and how they are built.
 
-Each is a frozen record of the sizes that a constructor's arguments came to. What goes by the encoded width of a
-member is left None until `resolved`, so that a saved member says all that its weights need.
+Each is a frozen record of the sizes that a constructor's arguments came to. What goes by the encoded width of
+a member is left None until `resolved`, so that a saved member says all that its weights need.
 """
 
 from __future__ import annotations
@@ -68,7 +68,9 @@ class Architecture(ABC):
 
     def to_json(self) -> dict[str, Any]:
         """Name and sizes as plain data."""
-        plain = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        plain = {
+            key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()
+        }
         return {"name": self.name, **plain}
 
 
@@ -232,9 +234,7 @@ class ImageFlow(Architecture):
         """A `Glow`."""
         all_sizes = self.resolved(encoder)
         assert all_sizes.tones is not None
-        return Glow(
-            encoder.shape, all_sizes.levels, self.depth, self.filters, all_sizes.tones, generator
-        )
+        return Glow(encoder.shape, all_sizes.levels, self.depth, self.filters, all_sizes.tones, generator)
 
 
 @dataclass(frozen=True)

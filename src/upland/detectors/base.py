@@ -1,14 +1,15 @@
 """The estimator contract: `fit` and `calibrate`, for every modality and model.
 
-`fit` holds rows out (or images, or windows of sequences), fits one member (split) or one for each fold (cross) on
-the rest, and keeps the held-out scores. What a fitted detector does is in `upland.detectors.scoring`.
+`fit` holds rows out (or images, or windows of sequences), fits one member (split) or one for each fold
+(cross) on the rest, and keeps the held-out scores. What a fitted detector does is in
+`upland.detectors.scoring`.
 """
 
 from __future__ import annotations
 
 import copy
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -17,16 +18,22 @@ import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from upland.calibration.conformal import Calibration
-from upland.calibration.held_out import calibration_of, warn_of_weak
+from upland.calibration.conformal import Calibration, Floats, warn_of_weak
 from upland.catalogue import Unit, load
 from upland.data.modality import check_modality
 from upland.data.reader import Reader
 from upland.data.rows import NormalRows
-from upland.detectors.arguments import check_common, device_of, plain_argument
+from upland.detectors.arguments import check_arguments, device_of, plain_argument
 from upland.detectors.ensemble import Member
-from upland.detectors.fitting import MemberFitter, Scoring, calibration_method, held_out_rows, some_of
-from upland.detectors.plan import LIVE, FitPlan
+from upland.detectors.fitting import (
+    CALIBRATION_MOST,
+    MemberFitter,
+    Scoring,
+    calibration_method,
+    held_out_rows,
+    some_of,
+)
+from upland.detectors.plan import LIVE, FitPlan, TrainingPlan
 from upland.detectors.scoring import ALPHA, ScoringDetector
 from upland.groups.tester import GroupTester
 from upland.training.checkpoint import Checkpoint, identity_of
@@ -42,6 +49,10 @@ class Detector(ScoringDetector):
     """A detector that can be fitted and calibrated: abstract, what a modality and a model add to it."""
 
     calibration: Literal["auto", "split", "cross"]
+    epochs: int | None
+    batch_size: int | None
+    learning_rate: float | None
+    patience: int
     device: str
     progress: bool | Literal["auto"]
     random_state: Any
@@ -51,9 +62,7 @@ class Detector(ScoringDetector):
         """How the constructor's arguments say that data are read."""
 
     @abstractmethod
-    def _plan(
-        self, rows: Any, reader: Reader, method: Literal["split", "cross"], seed: int
-    ) -> FitPlan:
+    def _plan(self, rows: Any, reader: Reader, method: Literal["split", "cross"], seed: int) -> FitPlan:
         """Resolve the constructor's arguments.
 
         Args:
@@ -90,7 +99,7 @@ class Detector(ScoringDetector):
         return self
 
     def _fit(self, X: Any, checkpoint: str | Path | None) -> None:
-        check_common(self.get_params(deep=False))
+        check_arguments(self.get_params(deep=False))
         check_modality(X, self.modality, self.family)
         asked = self._reader()
         rows = asked.normal_rows(X)
@@ -109,7 +118,7 @@ class Detector(ScoringDetector):
             found = fitter.fit_all(folds, saved, show)
         cross = self.calibration == "cross"
         calibrations = {
-            unit: calibration_of(unit, [fitted.held_out_scores[unit] for fitted in found], cross)
+            unit: _calibration(unit, [fitted.held_out_scores[unit] for fitted in found], cross)
             for unit in reader.units
         }
         self._take(plan, [fitted.member for fitted in found], calibrations, rows.n_rows)
@@ -179,6 +188,16 @@ class Detector(ScoringDetector):
                 "use criterion='likelihood' to do without"
             )
 
+    def _with_lengths(self, plan: TrainingPlan) -> TrainingPlan:
+        """A training by default with what the user says of its length and rate."""
+        return replace(
+            plan,
+            epochs=None if self.epochs is None else int(self.epochs),
+            batch_size=int(self.batch_size or plan.batch_size),
+            learning_rate=float(self.learning_rate or plan.learning_rate),
+            patience=int(self.patience),
+        )
+
     # -- calibrate ---------------------------------------------------------------------------------
 
     def calibrate(self, X: Any) -> Self:
@@ -199,8 +218,7 @@ class Detector(ScoringDetector):
         if self.contamination != "auto":
             self._check_criterion()
         renewed: dict[Unit, Calibration] = {
-            unit: calibration_of(unit, [self._scores(X, unit).mean], cross=False)
-            for unit in self.calibrations_
+            unit: _calibration(unit, [self._scores(X, unit).mean], cross=False) for unit in self.calibrations_
         }
         members = [self._with_held_out(member, X) for member in self.members_]
         fine = [
@@ -223,4 +241,9 @@ class Detector(ScoringDetector):
         rows = self.plan_.reader.normal_rows(X)
         generator = np.random.default_rng(0)
         some = some_of(np.arange(rows.n_rows), self.plan_.keep_rows, member.encoder.width, generator)
-        return replace(member, held_out=self._encode(member.encoder, rows.take(some)))
+        return replace(member, held_out=self.encode(member.encoder, rows.take(some)))
+
+
+def _calibration(unit: Unit, scores: Sequence[Floats], cross: bool) -> Calibration:
+    """The calibration from the held-out scores of each fold; of steps some thousands, evenly spread."""
+    return Calibration.of_folds(scores, cross, CALIBRATION_MOST if unit == "step" else None)

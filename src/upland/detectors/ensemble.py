@@ -1,8 +1,8 @@
 """Members: an encoder, a model and what scores are compared with, fitted together without some held-out rows.
 
-A split calibration has one member and one set of held-out rows; a cross calibration has a member for each fold.
-A member keeps some encoded normal rows, its *reference rows*: of the rows that it may see (for criteria and for
-statistics of groups), and of those held out from it (which groups are compared with).
+A split calibration has one member and one set of held-out rows; a cross calibration has a member for each
+fold. A member keeps some encoded normal rows, its *reference rows*: of the rows that it may see (for criteria
+and for statistics of groups), and of those held out from it (which groups are compared with).
 """
 
 from __future__ import annotations
@@ -247,9 +247,7 @@ def encoded(codes: NDArray[np.float32], lengths: Indices) -> EncodedSequences:
     return EncodedSequences(lambda start, stop: torch.from_numpy(codes[start:stop]), lengths)
 
 
-def scores_of(
-    members: Sequence[Member], name: str, unit: Unit, home: str, encode: Any, piece: Any
-) -> Floats:
+def scores_of(members: Sequence[Member], name: str, unit: Unit, home: str, encode: Any, piece: Any) -> Floats:
     """The scores of every member; each encodes the piece once: `(units, K)`.
 
     Args:

@@ -1,8 +1,9 @@
 """From normal rows to fitted members: who sees which row, and the training of each.
 
-Encoder, scaling and early stopping of a member never see its held-out rows: that is what its p-values rest on.
-Members start from the same weights and see the same noise: the more alike the folds' scores are, the closer the
-cross-conformal p-values come to uniform. Rows in memory are read once, and each member encodes each of them once.
+Encoder, scaling and early stopping of a member never see its held-out rows: that is what its p-values rest
+on. Members start from the same weights and see the same noise: the more alike the folds' scores are, the
+closer the cross-conformal p-values come to uniform. Rows in memory are read once, and each member encodes
+each of them once.
 """
 
 import math
@@ -269,7 +270,9 @@ class MemberFitter:
     def _sigma(
         self, rows: EncodedRows, encoder: Encoder, model: EnergyModel, of: Indices, number: int
     ) -> float:
-        """The noise of the plan, or so many times the distance of neighbours among the points of some rows."""
+        """The noise of the plan, or so many times the distance of neighbours among the points of some
+        rows.
+        """
         plan = self.plan.training
         if not isinstance(plan.noise, str):
             return plan.noise
@@ -338,6 +341,10 @@ def _warn_if_unmoved(model: EnergyModel, start: dict[str, Tensor], history: Hist
     trained = [
         (name, value) for name, value in model.named_parameters() if value.requires_grad and value.numel() > 1
     ]
-    unmoved = [name for name, value in trained if name not in model.may_stay_unchanged and torch.equal(value, start[name])]
+    unmoved = [
+        name
+        for name, value in trained
+        if name not in model.may_stay_unchanged and torch.equal(value, start[name])
+    ]
     if unmoved:
         warnings.warn(f"training did not move these weights: {', '.join(unmoved)}", stacklevel=3)

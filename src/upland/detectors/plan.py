@@ -1,8 +1,8 @@
 """What a fit resolved: every argument of an estimator as it holds from then on.
 
-`fit` reads the constructor's arguments once and makes a `FitPlan` out of them and of the normal data: what "auto"
-came to, sizes, noise, window, stride. It is frozen, kept on the estimator and in its file. Afterwards nothing is
-rebuilt from the arguments; `LIVE` names the few that hold as `set_params` leaves them.
+`fit` reads the constructor's arguments once and makes a `FitPlan` out of them and of the normal data: what
+"auto" came to, sizes, noise, window, stride. It is frozen, kept on the estimator and in its file. Afterwards nothing
+is rebuilt from the arguments; `LIVE` names the few that hold as `set_params` leaves them.
 """
 
 from __future__ import annotations
@@ -62,7 +62,8 @@ class TrainingPlan:
         noise_factor: the noise in units of that distance.
         least_noise: the least noise that is chosen so.
         epochs: passes over the training rows; None for `steps`.
-        start_rows: training rows that a model may start from, a name of `upland.training.schedule.START_ROWS`.
+        start_rows: training rows that a model may start from, a name of
+            `upland.training.schedule.START_ROWS`.
     """
 
     objective: str

@@ -1,8 +1,8 @@
 """A fitted detector: anomaly scores, p-values, flags, verdicts on groups.
 
-The anomaly score is the mean over the members of the criterion's value; higher = more anomalous. p-values compare
-new data with held-out normal data (see `upland.calibration.conformal` for what is guaranteed), and `flag` cuts
-them at alpha. scikit-learn's methods are those of `upland.detectors.contract`.
+The anomaly score is the mean over the members of the criterion's value; higher = more anomalous. p-values
+compare new data with held-out normal data (see `upland.calibration.conformal` for what is guaranteed), and
+`flag` cuts them at alpha. scikit-learn's methods are those of `upland.detectors.contract`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from upland.calibration.conformal import Calibration, Control, Floats
-from upland.calibration.false_discovery import benjamini_hochberg
+from upland.calibration.conformal import Calibration, Floats
+from upland.calibration.false_discovery import Control, benjamini_hochberg
 from upland.catalogue import DETECTORS, Modality, Unit, criteria_of, load
 from upland.data.encoder import Encoder
 from upland.detectors.arguments import check_rate
@@ -58,8 +58,13 @@ class ScoringDetector(OutlierContract):
     n_samples_fit_: int
 
     @abstractmethod
-    def _encode(self, encoder: Any, piece: Any) -> Any:
-        """Encode new data for the members' criteria."""
+    def encode(self, encoder: Any, piece: Any) -> Any:
+        """New data as a member's criteria take them.
+
+        Args:
+            encoder: of the member.
+            piece: as `plan_.reader.pieces` gives them.
+        """
 
     # -- what it is scored by ----------------------------------------------------------------------
 
@@ -78,7 +83,8 @@ class ScoringDetector(OutlierContract):
         if self.criterion in (None, "auto"):
             defaults = DETECTORS[self.family, self.modality].defaults
             return Scoring(
-                homes, {unit: defaults[unit] if defaults[unit] in homes else next(iter(homes)) for unit in units}
+                homes,
+                {unit: defaults[unit] if defaults[unit] in homes else next(iter(homes)) for unit in units},
             )
         if self.criterion not in homes:
             names = ", ".join(map(repr, homes))
@@ -182,7 +188,7 @@ class ScoringDetector(OutlierContract):
         for piece in read:
             of, last = unit or reader.unit(piece), piece
             name = scoring.criteria[of]
-            parts.append(scores_of(self.members_, name, of, scoring.homes[name], self._encode, piece))
+            parts.append(scores_of(self.members_, name, of, scoring.homes[name], self.encode, piece))
         return Scores(np.concatenate(parts), of, reader, last)
 
     def flag(self, X: Any, alpha: float = ALPHA, control: Control = "false_alarm") -> NDArray[np.bool_]:
@@ -239,7 +245,6 @@ class ScoringDetector(OutlierContract):
 
     # -- groups ------------------------------------------------------------------------------------
 
-    @abstractmethod
     def score_groups(
         self,
         X: Any,
@@ -257,17 +262,27 @@ class ScoringDetector(OutlierContract):
             alpha: the rate that is kept, in (0, 1).
             control: "fdr" keeps the share of flagged groups that are normal; "false_alarm" the share of
                 normal groups that are flagged.
-            statistic: a name of `upland.catalogue.STATISTICS`; "auto" combines what fits the model.
-            reasons: whether each verdict says which columns contribute.
+            statistic: a name of `upland.catalogue.STATISTICS`; "auto" puts together what suits the model.
+            reasons: whether verdicts say which columns or regions contribute; sequences have no reasons.
 
         Returns:
             A verdict for each group, in order of first appearance.
 
         Raises:
-            TypeError: the statistic is of latents, and the model has none.
+            TypeError: the statistic is of latents, and the model has none; or it needs more than scores, for
+                groups of sequences.
             ValueError: an argument is none of these; the column is a feature or is missing; a row has no
                 group; too few reference rows were kept.
         """
+        check_is_fitted(self)
+        check_rate(alpha, control)
+        return self._group_verdicts(X, groups, alpha, control, statistic, reasons)
+
+    @abstractmethod
+    def _group_verdicts(
+        self, X: Any, groups: Any, alpha: float, control: Control, statistic: str, reasons: bool
+    ) -> GroupVerdicts:
+        """The same, arguments checked."""
 
     # -- what it is --------------------------------------------------------------------------------
 

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from upland.criteria.points import blocks_of
 from upland.models.base import EnergyModel, Latent, Level
+from upland.models.blocks import blocks_of
 
 LEAST_REFERENCE = 8
 """Normal rows that a statistic is fitted on, at least."""
@@ -116,7 +116,7 @@ def model_outputs(model: EnergyModel, sigma: float, x: Tensor, score: bool = Fal
         shapes[:] = levels
         return found + [part for level in levels for part in level if part is not None]
 
-    parts = blocks_of(evaluate, model.of_nets(), x, sigma)
+    parts = blocks_of(evaluate, model.without_prior(), x, sigma)
     energy, rest = parts[0], parts[1 + score :]
     levels = []
     for level in shapes:

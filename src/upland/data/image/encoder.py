@@ -1,11 +1,11 @@
 """Images to numbers: `(N, C, H, W)` float32 for a model, and the way back to the user's pixels.
 
 What is learned from the normal images is their shape and depth, and the mean m and standard deviation s of
-each channel, or of each pixel (`upland.data.image.statistics`). A pixel becomes (x - m) / s, bounded by `FAR`.
-With contrast scaling x is the square root of the pixel, m and s are of the image itself, s with a floor c
-learned from the normal images, in units that make the norm of a typical picture 6.5: (x - m) / ((s + c) u).
-With level scaling nothing is learned: 8 bits become (x + 1/2) / 256 - 1/2, so that a density of codes with
-even noise, of the width `bin` of one step, is one of the pixels.
+each channel, or of each pixel (`upland.data.image.statistics`). A pixel becomes (x - m) / s, bounded by
+`FAR`. With contrast scaling x is the square root of the pixel, m and s are of the image itself, s with a
+floor c learned from the normal images, in units that make the norm of a typical picture 6.5: (x - m) / ((s +
+c) u). With level scaling nothing is learned: 8 bits become (x + 1/2) / 256 - 1/2, so that a density of codes
+with even noise, of the width `bin` of one step, is one of the pixels.
 
 An image's code depends on that image alone.
 """

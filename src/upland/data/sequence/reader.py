@@ -1,7 +1,8 @@
 """How sequences are read: whole ones, or long series that are cut into windows to train on.
 
-What is held out of a long series is windows too. Its steps, however, are scored in one pass over the whole series
-from its start, those that calibrate as those that are new: the past of a step may hold others, as it will in use.
+What is held out of a long series is windows too. Its steps, however, are scored in one pass over the whole
+series from its start, those that calibrate as those that are new: the past of a step may hold others, as it
+will in use.
 """
 
 from __future__ import annotations

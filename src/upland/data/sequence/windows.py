@@ -106,6 +106,11 @@ class SequenceRows:
         starts, lengths = self._pieces.starts[rows], self._pieces.lengths[rows]
         return np.unique(np.repeat(starts, lengths) + _within(lengths))
 
+    def steps_in(self, rows: NDArray[np.int64]) -> tuple[Indices, Indices]:
+        """The steps of windows, window after window, and how many each has: `(S,)`, `(n,)`."""
+        starts, lengths = self._pieces.starts[rows], self._pieces.lengths[rows]
+        return np.repeat(starts, lengths) + _within(lengths), lengths
+
     def frame(self) -> int:
         """Steps that are usefully judged together: a quarter of a whole sequence; of long series 16, or a
         quarter of a window where that is less.

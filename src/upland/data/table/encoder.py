@@ -1,9 +1,9 @@
 r"""Tables to numbers: any frame or array -> `(N, D)` float32, and the way back to the user's columns.
 
-Every column becomes one number of about unit size (`upland.data.table.encodings` has the formulas), or one slot for
-each of its levels if it is categorical. What is learned from the normal rows is a `Schema`; nothing of a
-later table changes it, and a row's code depends on that row alone. The slots of one column stand together, in
-this order:
+Every column becomes one number of about unit size (`upland.data.table.encodings` has the formulas), or one
+slot for each of its levels if it is categorical. What is learned from the normal rows is a `Schema`; nothing
+of a later table changes it, and a row's code depends on that row alone. The slots of one column stand
+together, in this order:
 
     numeric, boolean, date, duration    value, missing*
     categorical                         one for each level, rare*, missing*, unseen
