@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from upland.data.sequence.encoder import SequenceEncoder
     from upland.detectors.base import Detector
     from upland.explanation import Explanation, Reason, SequenceExplanation
-    from upland.io.formats import Source
+    from upland.io.source import Source
 
 AT_ONCE = 65_536
 """Steps that are explained at a time, or one sequence; rows that are written at a time."""
@@ -115,10 +115,8 @@ def _encoder(detector: Detector) -> SequenceEncoder:
 
 def _typed(source: Source, encoder: SequenceEncoder) -> pa.Table:
     """The rows of a file: values as in the fit, ids and stamps as the file tells them."""
-    from upland.io.csv import CsvSource
-
     table = pa.concat_tables(source.batches(encoder.table.schema_))
-    if isinstance(source, CsvSource):
+    if not source.typed:
         for name in (encoder.id, encoder.time):
             if str(name) in source.names:
                 place = source.names.index(str(name))

@@ -13,7 +13,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from upland.data.table.frames import as_rows, check_size
-from upland.io.formats import Source, open_source, suffix_of
+from upland.io.formats import open_source
+from upland.io.source import Source
 
 FILE_ROWS = 4_096
 """Rows of a file beyond memory that its digest is of."""
@@ -119,7 +120,7 @@ def normal_rows(X: object) -> NormalRows:
     if not isinstance(X, str | Path):
         return MemoryRows(X)
     source = open_source(X)
-    if suffix_of(Path(X)) == "csv" or (source.n_rows or 0) * len(source.names) <= CELLS_IN_MEMORY:
+    if (source.n_rows or 0) * len(source.names) <= CELLS_IN_MEMORY:
         return MemoryRows(source.read())
     return FileRows(source)
 

@@ -36,13 +36,11 @@ from upland.groups.labels import grouped
 from upland.groups.null import GroupPValue, Null
 from upland.groups.reasons import Reasons
 from upland.groups.statistic import Rows, Statistic
-from upland.io.csv import NULLS
-from upland.io.source import suffix_of
+from upland.io.formats import open_source
 
 MOST_ROWS = 4_096
 """Rows by which a larger group is judged, drawn from it with a fixed seed."""
 
-TEXT = ("csv", "tsv")  # files in which a missing label is text
 AT_ONCE = 16_384  # rows whose features are in memory at once
 NUMBERS_AT_ONCE = 1 << 22  # encoded numbers that a model is asked about at once
 
@@ -329,7 +327,7 @@ class GroupContract(ABC):
         if by is not None and kind.name == "image":
             raise ValueError(f"images have no column {by!r}: give groups an array with the group of each")
         a_file = kind.name == "table" and isinstance(X, str | Path)
-        blanks = NULLS if a_file and suffix_of(Path(X)) in TEXT else ()
+        blanks = open_source(X).nulls if a_file else ()  # in text files a missing label is text
         x, labels = [], []
         for piece in kind.pieces(X, member.encoder):
             if by is not None:

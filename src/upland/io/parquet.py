@@ -1,16 +1,17 @@
-"""Parquet and Arrow files as sources: typed columns, read group by group."""
+"""Parquet files: typed columns, read row group by row group, written as they come."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from upland.io.formats import Format, Sink
 from upland.io.schema import Schema
-from upland.io.source import PIECE, Source, reading
+from upland.io.source import PIECE, Source, check_rows, reading
 
 HUGE_GROUP = 1 << 28
 """Bytes of a row group, uncompressed, above which a Parquet file is mapped into memory."""
@@ -28,21 +29,36 @@ class ParquetSource(Source):
         super().__init__(
             path, names, [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
         )
-        _check_rows(self)
+        check_rows(self)
 
     def pairs(self, schema: Schema | None = None, size: int = PIECE) -> Iterator[tuple[pa.Table, pa.Table]]:
-        """See `Source.pairs`."""
+        """See `Source.pairs`; the raw rows keep the index of a pandas frame."""
         with reading(self.path, "Parquet"):
             for groups in _bundles(self._known_sizes(), size):
                 for batch in self._file.iter_batches(size, row_groups=groups):
                     raw = pa.Table.from_batches([batch])
                     yield raw, raw.drop_columns(self._index) if self._index else raw
 
-    def _pieces(self, group: int) -> Iterator[pa.Table]:
+    def _pieces(self, group: int, size: int) -> Iterator[pa.Table]:
         with reading(self.path, "Parquet"):
-            for batch in self._file.iter_batches(PIECE, row_groups=[group]):
+            for batch in self._file.iter_batches(size, row_groups=[group]):
                 piece = pa.Table.from_batches([batch])
                 yield piece.drop_columns(self._index) if self._index else piece
+
+
+class ParquetSink(Sink):
+    """Writes a Parquet file; the arguments are those of `Sink`."""
+
+    def __init__(self, file: IO[bytes], path: Path, schema: pa.Schema) -> None:
+        self._writer = pq.ParquetWriter(file, schema)
+
+    def write(self, table: pa.Table) -> None:
+        """See `Sink.write`."""
+        self._writer.write_table(table)
+
+    def close(self) -> None:
+        """See `Sink.close`."""
+        self._writer.close()
 
 
 def _open_parquet(path: Path) -> pq.ParquetFile:
@@ -73,67 +89,6 @@ def _bundles(sizes: Sequence[int], size: int) -> Iterator[list[int]]:
         yield held
 
 
-class ArrowSource(Source):
-    """An Arrow IPC file (Feather version 2), mapped and not read; its record batches are the groups. A stream
-    is read whole.
-    """
-
-    def __init__(self, path: Path) -> None:
-        with reading(path, "Arrow"):
-            self._groups = _open_arrow(path)
-            schema = self._groups.schema
-            sizes = [self._groups.get(group).num_rows for group in range(len(self._groups))]
-        super().__init__(path, schema.names, sizes)
-        _check_rows(self)
-
-    def pairs(self, schema: Schema | None = None, size: int = PIECE) -> Iterator[tuple[pa.Table, pa.Table]]:
-        """See `Source.pairs`."""
-        for group in range(len(self._groups)):
-            for piece in self._sliced(group, size):
-                yield piece, piece
-
-    def _pieces(self, group: int) -> Iterator[pa.Table]:
-        return self._sliced(group, PIECE)
-
-    def _sliced(self, group: int, size: int) -> Iterator[pa.Table]:
-        with reading(self.path, "Arrow"):
-            table = pa.Table.from_batches([self._groups.get(group)])
-        return (table.slice(start, size) for start in range(0, table.num_rows, size))
-
-
-class _Groups:
-    """Record batches by number, from a mapped file or from memory."""
-
-    def __init__(self, schema: pa.Schema, reader: Any, batches: Sequence[pa.RecordBatch]) -> None:
-        self.schema = schema
-        self._reader = reader
-        self._batches = batches
-
-    def __len__(self) -> int:
-        return len(self._batches) if self._reader is None else int(self._reader.num_record_batches)
-
-    def get(self, group: int) -> pa.RecordBatch:
-        return self._batches[group] if self._reader is None else self._reader.get_batch(group)
-
-
-def _open_arrow(path: Path) -> _Groups:
-    mapped = pa.memory_map(str(path))
-    try:
-        reader = pa.ipc.open_file(mapped)
-    except pa.ArrowInvalid:
-        mapped.seek(0)
-        table = pa.ipc.open_stream(mapped).read_all()
-        return _Groups(table.schema, None, table.to_batches())
-    return _Groups(reader.schema, reader, ())
-
-
-def _check_rows(source: Source) -> None:
-    if not source.names:
-        raise ValueError(f"{source.path} has no columns")
-    if source.n_rows == 0:
-        raise ValueError(f"{source.path} has columns but no rows")
-
-
 def _index_columns(schema: pa.Schema) -> list[str]:
     """The columns in which pandas keeps a frame's index: no features."""
     kept = (schema.pandas_metadata or {}).get("index_columns", [])
@@ -142,3 +97,6 @@ def _index_columns(schema: pa.Schema) -> list[str]:
         for name in kept
         if isinstance(name, str) and name.startswith("__index_level_") and name in schema.names
     ]
+
+
+FORMAT = Format(ParquetSource, ParquetSink)
