@@ -18,7 +18,7 @@ from upland.cli.verdicts import writer
 
 if TYPE_CHECKING:
     from upland.calibration.conformal import Control
-    from upland.data.encoder import Kind
+    from upland.catalogue import Modality as Kind
     from upland.detectors.base import Detector
     from upland.groups.verdicts import GroupVerdicts
 

@@ -24,8 +24,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from upland.calibration.conformal import Calibration, Control, Floats, benjamini_hochberg
+from upland.catalogue import Modality as KindName
 from upland.data.encoder import Encoder
-from upland.data.encoder import Kind as KindName
 from upland.data.rows import NormalRows
 from upland.detectors.arguments import check_rate, plain_argument
 from upland.detectors.contract import OutlierContract

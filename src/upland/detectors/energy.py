@@ -12,8 +12,8 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from upland.catalogue import Modality as KindName
 from upland.data.encoder import Encoder
-from upland.data.encoder import Kind as KindName
 from upland.data.image.encoder import ImageRows
 from upland.data.rows import NormalRows
 from upland.data.sequence.windows import SequenceRows
@@ -311,9 +311,9 @@ class EnergyDetector(Detector):
         """
         if self.model is not None:
             return self._own_model(self.model, encoder)
-        if encoder.kind == "image":
+        if encoder.modality == "image":
             return self._convolutional(encoder, generator)
-        if encoder.kind == "sequence":
+        if encoder.modality == "sequence":
             return self._recurrent(encoder, generator)
         if self.nets_:
             return self._multiscale(encoder, generator)
@@ -351,9 +351,9 @@ class EnergyDetector(Detector):
         return RecurrentEnergy(encoder.width, hidden, frame=self.frame_, cell=self.cell, generator=generator)
 
     def _own_model(self, own: Any, encoder: Encoder) -> EnergyModel:
-        made = as_energy(own, encoder.shape if encoder.kind == "image" else encoder.width)
+        made = as_energy(own, encoder.shape if encoder.modality == "image" else encoder.width)
         if not any(weight.requires_grad for weight in made.parameters()):
             raise ValueError(f"model has no weights that can be trained: {type(made).__name__}")
-        if encoder.kind == "sequence" and not isinstance(made, RecurrentEnergy):
+        if encoder.modality == "sequence" and not isinstance(made, RecurrentEnergy):
             raise ValueError(f"a model of sequences must be a RecurrentEnergy, got {type(made).__name__}")
         return made if isinstance(made, EnergyModel) else ModuleEnergy(made)

@@ -331,7 +331,7 @@ def kept_rows(
         generator: chooses.
     """
     count = min(most, rows.size, max(KEPT_LEAST, KEPT_NUMBERS // encoder.width))
-    if encoder.kind == "sequence" or not count:
+    if encoder.modality == "sequence" or not count:
         return None
     some = np.sort(generator.choice(rows, count, replace=False))
     return torch.from_numpy(encoder.transform(source.take(some)))

@@ -20,9 +20,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from upland.catalogue import Modality as Name
 from upland.criteria.points import CRITERIA, Criterion, in_blocks
 from upland.data.encoder import Encoder
-from upland.data.encoder import Kind as Name
 from upland.data.image.container import Images, is_image_input
 from upland.data.image.encoder import ImageEncoder, ImageRows, Scaling
 from upland.data.image.pixels import Mode

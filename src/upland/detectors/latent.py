@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import nn
 
+from upland.catalogue import Modality as KindName
 from upland.criteria.judges import (
     FLOW_IMAGES,
     FLOW_TABLES,
@@ -19,7 +20,6 @@ from upland.criteria.judges import (
     VAE_TABLES,
 )
 from upland.data.encoder import Encoder
-from upland.data.encoder import Kind as KindName
 from upland.data.image.encoder import ImageEncoder, ImageRows
 from upland.data.rows import NormalRows
 from upland.detectors.arguments import check_numbers, device_of

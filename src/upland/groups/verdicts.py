@@ -27,7 +27,7 @@ from torch import Tensor
 from upland.calibration.conformal import Calibration, Control, Floats, benjamini_hochberg
 from upland.criteria.judges import LEAST_STANDARD, OF_SCORES, STATISTICS, needs_score, readings, yardstick
 from upland.data.encoder import Encoder
-from upland.data.table.frames import as_rows
+from upland.data.table.frames import view_table
 from upland.detectors.arguments import check_rate
 from upland.detectors.fitting import Member
 from upland.detectors.kinds import Kind, Unit
@@ -378,7 +378,7 @@ def labels_in(piece: Any, column: str, encoder: Encoder, blanks: Sequence[str] =
             f"column {column!r} is a feature of this detector: fit with ignore=[{column!r}] to name groups "
             "by it"
         )
-    rows = as_rows(piece)
+    rows = view_table(piece)
     if rows.naming == "none" or column not in rows.names:
         there = ", ".join(map(repr, rows.names[:8])) if rows.naming != "none" else "no names"
         raise ValueError(f"there is no column {column!r} to name groups by; the table has {there}")

@@ -32,7 +32,7 @@ class Sink(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Write what must stand at the end; the file stays open."""
+        """Write what is due at the end; the file stays open."""
 
 
 @dataclass(frozen=True)

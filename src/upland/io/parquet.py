@@ -90,11 +90,11 @@ def _bundles(sizes: Sequence[int], size: int) -> Iterator[list[int]]:
 
 
 def _index_columns(schema: pa.Schema) -> list[str]:
-    """The columns in which pandas keeps a frame's index: no features."""
-    kept = (schema.pandas_metadata or {}).get("index_columns", [])
+    """The columns in which pandas stores a frame's index, which are no features."""
+    index = (schema.pandas_metadata or {}).get("index_columns", [])
     return [
         name
-        for name in kept
+        for name in index
         if isinstance(name, str) and name.startswith("__index_level_") and name in schema.names
     ]
 
