@@ -201,5 +201,14 @@ STATISTICS: dict[str, Statistic] = {
 }
 """The statistics of groups, by the names that users give."""
 
-FORMATS: dict[str, str] = {}
-"""The module that reads and writes files of rows, by the ending of the file's name."""
+FORMATS: dict[str, str] = {
+    ".csv": "upland.io.csv",
+    ".csv.gz": "upland.io.csv",
+    ".tsv": "upland.io.csv",
+    ".tsv.gz": "upland.io.csv",
+    ".parquet": "upland.io.parquet",
+    ".pq": "upland.io.parquet",
+    ".arrow": "upland.io.arrow",
+    ".feather": "upland.io.arrow",
+}
+"""The module that reads and writes files of rows, by the suffix of the file's name; it has a `FORMAT`."""

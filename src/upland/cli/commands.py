@@ -344,10 +344,10 @@ def _check_alpha(alpha: float) -> None:
 
 
 def _check_output(output: Path, data: Path, overwrite: bool) -> None:
-    from upland.io.source import suffix_of
+    from upland.io.formats import suffix_of
 
     try:
-        suffix_of(output)
+        suffix_of(output, writable=True)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     check_target(output, overwrite)

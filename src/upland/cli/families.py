@@ -12,7 +12,7 @@ from upland.cli.inputs import PLURAL
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from upland.data.encoder import Kind
+    from upland.catalogue import Modality as Kind
     from upland.detectors.base import Detector
 
 Family = Literal["energy", "flow", "vae"]

@@ -14,10 +14,10 @@ import typer
 
 from upland.data.image.arrays import looks_like_images
 from upland.io.arrays import is_array_file, read_array, shape_in
-from upland.io.images import is_picture_file
+from upland.io.images import is_image_file
 
 if TYPE_CHECKING:
-    from upland.data.encoder import Kind
+    from upland.catalogue import Modality as Kind
 
 Form = Literal["folder", "image", "array", "rows"]
 
@@ -41,7 +41,7 @@ def form_of(path: Path) -> Form:
         return "folder"
     if is_array_file(path):
         return "array"
-    return "image" if is_picture_file(path) else "rows"
+    return "image" if is_image_file(path) else "rows"
 
 
 def kind_in(path: Path, given: Mapping[str, Any]) -> Kind:

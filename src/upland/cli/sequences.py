@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from upland.data.sequence.encoder import SequenceEncoder
     from upland.detectors.base import Detector
     from upland.explanation import Explanation, Reason, SequenceExplanation
-    from upland.io.formats import Source
+    from upland.io.source import Source
 
 AT_ONCE = 65_536
 """Steps that are explained at a time, or one sequence; rows that are written at a time."""
@@ -115,10 +115,8 @@ def _encoder(detector: Detector) -> SequenceEncoder:
 
 def _typed(source: Source, encoder: SequenceEncoder) -> pa.Table:
     """The rows of a file: values as in the fit, ids and stamps as the file tells them."""
-    from upland.io.csv import CsvSource
-
     table = pa.concat_tables(source.batches(encoder.table.schema_))
-    if isinstance(source, CsvSource):
+    if not source.typed:
         for name in (encoder.id, encoder.time):
             if str(name) in source.names:
                 place = source.names.index(str(name))
@@ -171,7 +169,7 @@ def _score_steps(detector: Detector, series: Series, asked: Asked, seen: Seen) -
     sequences = series.sequences
     assessed = detector.assess(sequences)
     seen(sequences.n_steps)
-    scores, p_values = (part.reshape(-1)[sequences.places] for part in assessed)
+    scores, p_values = (part.reshape(-1)[sequences.row_numbers] for part in assessed)
     verdicts = verdicts_of(scores, p_values, asked)
     owners = np.repeat(np.arange(sequences.n_sequences), sequences.lengths)
     all_of_them = episodes_of(verdicts.flags, owners, scores)
@@ -234,7 +232,7 @@ def _why_of_peaks(
     for part in _portions(np.arange(hit.size), ends - starts):
         piece = sequences.cut(hit[part], starts[part], ends[part] - starts[part])
         inside = peaks[np.isin(owners[peaks], hit[part])]
-        rows = np.searchsorted(np.sort(piece.places), sequences.places[inside])
+        rows = np.searchsorted(np.sort(piece.row_numbers), sequences.row_numbers[inside])
         explained = _explained_steps(detector, piece)
         some = replace(
             explained,
@@ -252,7 +250,7 @@ def _why_of_all(detector: Detector, sequences: Sequences, seen: Seen) -> dict[in
     for rows in _portions(np.arange(sequences.n_sequences), sequences.lengths):
         piece = sequences.take(rows)
         explained = said(_explained_steps(detector, piece).top(REASONS))
-        texts |= zip(np.sort(piece.places).tolist(), explained, strict=True)
+        texts |= zip(np.sort(piece.row_numbers).tolist(), explained, strict=True)
         seen(piece.n_steps)
     return texts
 
@@ -276,7 +274,7 @@ def _write_steps(
     """The rows of the file as they stand, or the numbers of an array's steps, with their verdicts."""
     with writer(asked.target, asked.overwrite) as write:
         assert write is not None
-        places = series.sequences.places
+        places = series.sequences.row_numbers
         order = np.argsort(places, kind="stable")
         first = 0
         for table in _tables(series, encoder):

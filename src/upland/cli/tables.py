@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from upland.data.table.encoder import TableEncoder
     from upland.detectors.base import Detector
     from upland.explanation import Reason
-    from upland.io.formats import Source
+    from upland.io.source import Source
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from upland.calibration.false_discovery import Control
     from upland.detectors.kinds import Unit
     from upland.explanation import Reason
-    from upland.io.formats import Source
+    from upland.io.source import Source
 
 ADDED = ("anomaly_score", "p_value", "is_anomaly", "why")
 """The columns that scoring adds."""

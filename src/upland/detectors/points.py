@@ -13,10 +13,7 @@ from upland.data.encoder import Encoder
 from upland.detectors.base import Detector
 from upland.groups.labels import labels_in
 from upland.groups.verdicts import GroupVerdicts
-from upland.io.csv import NULLS
-from upland.io.source import suffix_of
-
-TEXT = ("csv", "tsv")  # files in which a missing label is text
+from upland.io.formats import open_source
 
 
 class PointDetector(Detector):
@@ -50,7 +47,7 @@ class PointDetector(Detector):
         if by is not None and self.modality == "image":
             raise ValueError(f"images have no column {by!r}: give groups an array with the group of each")
         a_file = self.modality == "table" and isinstance(X, str | Path)
-        blanks = NULLS if a_file and suffix_of(Path(X)) in TEXT else ()
+        blanks = open_source(X).nulls if a_file else ()  # in text files a missing label is text
         features = {used["name"] for used in encoder.describe()}
         x, labels = [], []
         for piece in self.plan_.reader.pieces(X, encoder):

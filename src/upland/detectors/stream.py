@@ -18,7 +18,7 @@ from upland.calibration.conformal import Calibration
 from upland.criteria.reading import precise
 from upland.criteria.sequence import SequenceCriterion
 from upland.data.sequence.encoder import SequenceEncoder
-from upland.data.table.frames import as_rows
+from upland.data.table.frames import view_table
 from upland.detectors.ensemble import Member
 from upland.models.recurrent import RecurrentEnergy, State
 
@@ -107,7 +107,7 @@ def one_row(x: Any) -> Any:
         return pa.table({str(name): pa.array([value], from_pandas=True) for name, value in x.items()})
     plain = isinstance(x, np.ndarray | list | tuple | float | int)
     table = np.atleast_2d(np.asarray(x)) if plain else x
-    rows = table.shape[0] if plain else as_rows(table).n_rows
+    rows = table.shape[0] if plain else view_table(table).n_rows
     if rows != 1:
         raise ValueError(f"score_next takes one step at a time, got {rows}")
     return table

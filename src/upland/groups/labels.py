@@ -9,7 +9,7 @@ import narwhals as nw
 import numpy as np
 from numpy.typing import NDArray
 
-from upland.data.table.frames import as_rows
+from upland.data.table.frames import view_table
 
 
 def listed(labels: Any) -> list[Any]:
@@ -81,7 +81,7 @@ def labels_in(table: Any, column: str, features: Collection[str], blanks: Collec
             f"column {column!r} is a feature of this detector: fit with ignore=[{column!r}] to name groups "
             "by it"
         )
-    rows = as_rows(table)
+    rows = view_table(table)
     if rows.naming == "none" or column not in rows.names:
         there = ", ".join(map(repr, rows.names[:8])) if rows.naming != "none" else "no names"
         raise ValueError(f"there is no column {column!r} to name groups by; the table has {there}")

@@ -201,7 +201,7 @@ def test_what_is_decoded_stays_in_the_range_of_the_pixels():
 
 def test_what_an_encoder_tells_of_itself():
     encoder = ImageEncoder().fit(COLOUR)
-    assert (encoder.kind, encoder.width, encoder.shape, encoder.named) == ("image", 90, (3, 6, 5), False)
+    assert (encoder.modality, encoder.width, encoder.shape, encoder.named) == ("image", 90, (3, 6, 5), False)
     assert encoder.inputs == ("red", "green", "blue")
     assert encoder.describe()[0] == {"name": "red", "kind": "uint8, 6 x 5"}
     assert ImageEncoder(channels="last").fit(np.zeros((2, 5, 5, 4))).inputs[3] == "alpha"

@@ -16,7 +16,7 @@ from pyarrow import csv, parquet
 
 from upland.data.sequence.container import as_sequences
 from upland.data.table.encoder import TableEncoder
-from upland.data.table.frames import as_rows
+from upland.data.table.frames import view_table
 
 START = dt.datetime(2026, 1, 1)
 LONG = {
@@ -80,7 +80,7 @@ def test_trailing_steps_that_are_all_missing_are_padding():
     assert back.shape == (3, 5)
     np.testing.assert_array_equal(np.isnan(back).sum(axis=1), [1, 3, 2])
     assert back[2, :3].tolist() == [6, 7, 8]
-    assert sequences.places.tolist() == [0, 1, 2, 3, 5, 6, 10, 11, 12]
+    assert sequences.row_numbers.tolist() == [0, 1, 2, 3, 5, 6, 10, 11, 12]
 
 
 def test_ragged_lists_equal_the_padded_array():
@@ -190,7 +190,7 @@ def test_every_frame_gives_the_same_sequences(name):
     sequences = as_sequences(FRAMES[name](LONG), id="pump", time="when")
     assert sequences.ids == IN_ORDER["ids"]
     assert sequences.lengths.tolist() == IN_ORDER["lengths"]
-    assert sequences.places.tolist() == IN_ORDER["places"]
+    assert sequences.row_numbers.tolist() == IN_ORDER["places"]
     assert (sequences.layout, sequences.per) == ("frame", "step")
     table = values(sequences)
     assert sorted(table) == ["flow", "valve"]
@@ -261,7 +261,7 @@ def test_without_a_time_column_rows_stand_in_their_order():
 def test_numbered_columns_are_named_by_number():
     frame = pd.DataFrame(np.array([[1.0, 2, 5], [1, 1, 4]]))
     sequences = as_sequences(frame, id=0, time=1)
-    assert as_rows(sequences.table).names == ("2",)
+    assert view_table(sequences.table).names == ("2",)
     assert values(sequences)["2"].tolist() == [4, 5]
 
 
@@ -289,7 +289,7 @@ def test_scores_come_back_whatever_the_order_of_the_rows(lengths, random):
     sequences = as_sequences(frame.take(pa.array(order)), id="id", time="t")
     ours = np.asarray(sequences.table["v"]) * 2 + 1
     np.testing.assert_array_equal(sequences.arrange(ours), np.array(order) * 3.0 + 1)
-    np.testing.assert_array_equal(ours[np.argsort(sequences.places)], np.array(order) * 3.0 + 1)
+    np.testing.assert_array_equal(ours[np.argsort(sequences.row_numbers)], np.array(order) * 3.0 + 1)
     for row, name in enumerate(sequences.ids):
         start, length = int(sequences.starts[row]), int(sequences.lengths[row])
         assert length == lengths[int(name[1:])]
@@ -313,7 +313,7 @@ def test_some_sequences_are_those_sequences(rows, make):
 def test_some_sequences_keep_ids_stamps_and_the_order_of_the_rows():
     some = as_sequences(pd.DataFrame(LONG), id="pump", time="when").take(np.array([1, 2]))
     assert some.ids == ("a", "c")
-    assert some.places.tolist() == [3, 1, 5]
+    assert some.row_numbers.tolist() == [3, 1, 5]
     assert some.arrange(np.array([1.0, 2.0, 3.0])).tolist() == [2, 1, 3]
     assert some.label(0, 1) == ("a", np.datetime64("2026-01-01T02:00:00"))
 

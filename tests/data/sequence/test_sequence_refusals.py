@@ -184,7 +184,7 @@ LONGS = [
         table(id=[7] * 7, t=[1, 1, 1, 2, 3, 3, 4], v=[0.0] * 7),
         {"id": "id", "time": "t"},
         ValueError,
-        r"id 7: 3 rows have the stamp 1, and 1 more stamp\(s\) stand more than once",
+        r"id 7: 3 rows have the stamp 1, and 1 more stamp\(s\) occur more than once",
     ),
     (pl.DataFrame({"t": [], "v": []}), {"time": "t"}, ValueError, r"0 sample\(s\)"),
     ([table(), table(v=None)], {}, ValueError, r"X\[1\] has other columns than X\[0\]: it lacks 'v'"),
