@@ -81,7 +81,7 @@ def test_permissions(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("target", "kind", "message"),
+    ("target", "error", "message"),
     [
         ("no/rows.csv", FileNotFoundError, "there is no folder .*no: make it first"),
         ("file/rows.csv", NotADirectoryError, "file is not a folder"),
@@ -89,10 +89,10 @@ def test_permissions(tmp_path, monkeypatch):
         ("rows.txt", ValueError, "unknown format"),
     ],
 )
-def test_targets_that_cannot_be(tmp_path, target, kind, message):
+def test_targets_that_cannot_be(tmp_path, target, error, message):
     (tmp_path / "file").write_text("")
     (tmp_path / "folder.csv").mkdir()
-    with pytest.raises(kind, match=message):
+    with pytest.raises(error, match=message):
         TableWriter(tmp_path / target)
 
 

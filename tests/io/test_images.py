@@ -23,8 +23,8 @@ def saved(path, pixels=GREY, **options):
     return path
 
 
-def pixels_of(X, **wish):
-    images = as_images(X, **wish)
+def pixels_of(X, **options):
+    images = as_images(X, **options)
     return images.take(np.arange(len(images)))
 
 
@@ -223,8 +223,8 @@ def test_no_damage_ends_in_another_error(tmp_path, seed):
     suffix = [".png", ".jpg", ".tif", ".gif"][seed % 4]
     path = saved(tmp_path / f"poor{suffix}", generator.integers(0, 256, (20, 30), dtype=np.uint8))
     data = bytearray(path.read_bytes())
-    for place in generator.integers(0, len(data), 12):
-        data[place] = generator.integers(256)
+    for position in generator.integers(0, len(data), 12):
+        data[position] = generator.integers(256)
     path.write_bytes(bytes(data))
     named = True
     try:

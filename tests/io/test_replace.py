@@ -85,6 +85,6 @@ def test_a_file_that_appears_meanwhile_is_kept(tmp_path):
     path = tmp_path / "rows.csv"
     with pytest.raises(FileExistsError), TableWriter(path) as writer:
         writer.write(TABLE)
-        path.write_text("mine")
-    assert path.read_text() == "mine"
+        path.write_text("another program")
+    assert path.read_text() == "another program"
     assert len(list(tmp_path.iterdir())) == 1

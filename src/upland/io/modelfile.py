@@ -7,7 +7,7 @@ Layout: the safetensors header's `__metadata__` holds one entry, `upland`, a JSO
 and the tensors follow as safetensors lays them out, so any safetensors reader can look at the weights. The
 digest is SHA-256 over the canonical JSON (sorted keys, no spaces) of `format` and `manifest`, then over every
 tensor in the order of its name: name, dtype, shape, bytes in C order, little endian. This rule stays the same
-in every format to come, so that a file of a newer upland is told from a corrupted one.
+in every format to come, so that a file of a newer upland is not taken for a corrupted one.
 
 Reading never runs code from the file: pickles and archives are refused, not opened. The header is read by
 safetensors, which allocates nothing before it has checked every size and offset against the file's own size.

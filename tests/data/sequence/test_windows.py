@@ -206,9 +206,9 @@ REFUSALS = [
 ]
 
 
-@pytest.mark.parametrize(("options", "kind", "message"), REFUSALS, ids=range(len(REFUSALS)))
-def test_arguments_that_make_no_sense_are_refused(options, kind, message):
-    with pytest.raises(kind, match=message):
+@pytest.mark.parametrize(("options", "error", "message"), REFUSALS, ids=range(len(REFUSALS)))
+def test_arguments_that_make_no_sense_are_refused(options, error, message):
+    with pytest.raises(error, match=message):
         SequenceRows(np.zeros(20), **options)
 
 

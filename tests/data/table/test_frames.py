@@ -1,4 +1,4 @@
-"""Bad input: a clear error that names the place, or a correct answer; never a number out of garbage."""
+"""Bad tables: an error that names the column and row, or a correct answer."""
 
 import datetime as dt
 
@@ -56,14 +56,14 @@ SHAPES = [
 ]
 
 
-@pytest.mark.parametrize(("X", "kind", "message"), SHAPES, ids=range(len(SHAPES)))
-def test_what_is_no_table_is_refused_in_fit_and_transform(X, kind, message):
-    with pytest.raises(kind, match=message):
+@pytest.mark.parametrize(("X", "error", "message"), SHAPES, ids=range(len(SHAPES)))
+def test_what_is_no_table_is_refused_in_fit_and_transform(X, error, message):
+    with pytest.raises(error, match=message):
         TableEncoder().fit(X)
     width = X.shape[1] if isinstance(X, np.ndarray) and X.ndim == 2 and X.shape[1] else 1
     encoder = TableEncoder().fit(np.random.default_rng(0).normal(size=(5, width)))
     if "0 " not in message:
-        with pytest.raises(kind, match=message):
+        with pytest.raises(error, match=message):
             encoder.transform(X)
 
 
@@ -118,9 +118,9 @@ FITS = [
 ]
 
 
-@pytest.mark.parametrize(("X", "kind", "message"), FITS, ids=range(len(FITS)))
-def test_what_cannot_be_learned_is_refused_by_name(X, kind, message):
-    with pytest.raises(kind, match=message):
+@pytest.mark.parametrize(("X", "error", "message"), FITS, ids=range(len(FITS)))
+def test_what_cannot_be_learned_is_refused_by_name(X, error, message):
+    with pytest.raises(error, match=message):
         TableEncoder().fit(X)
 
 
@@ -139,9 +139,9 @@ ARGUMENTS = [
 ]
 
 
-@pytest.mark.parametrize(("arguments", "kind", "message"), ARGUMENTS)
-def test_arguments(arguments, kind, message):
-    with pytest.raises(kind, match=message):
+@pytest.mark.parametrize(("arguments", "error", "message"), ARGUMENTS)
+def test_arguments(arguments, error, message):
+    with pytest.raises(error, match=message):
         TableEncoder(**arguments).fit(pa.table(GOOD))
 
 
