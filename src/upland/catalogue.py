@@ -105,10 +105,12 @@ DETECTORS: dict[tuple[str, Modality], Detector] = {
 }
 """The estimator of each family and modality."""
 
-_ENERGIES = (("energy", "table"), ("energy", "sequence"), ("energy", "image"))
-_LATENT_TABLES = (("flow", "table"), ("vae", "table"))
-_LATENT_IMAGES = (("flow", "image"), ("vae", "image"))
-_VAES = (("vae", "table"), ("vae", "image"))
+_Models = tuple[tuple[str, Modality], ...]
+
+_ENERGIES: _Models = (("energy", "table"), ("energy", "sequence"), ("energy", "image"))
+_LATENT_TABLES: _Models = (("flow", "table"), ("vae", "table"))
+_LATENT_IMAGES: _Models = (("flow", "image"), ("vae", "image"))
+_VAES: _Models = (("vae", "table"), ("vae", "image"))
 
 CRITERIA: dict[str, Criterion] = {
     "multiscale": Criterion(

@@ -6,8 +6,7 @@ is estimated for every history h (`upland.models.recurrent`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 from torch import Tensor
 
@@ -20,20 +19,17 @@ from upland.models.base import EnergyModel
 from upland.models.recurrent import Conditional, RecurrentEnergy
 
 
-def conditional_nats(model: EnergyModel, x: Tensor, sigma: float) -> Tensor:
-    """-log p(x_t | x_<t) of points given their contexts, in nats: `(M, P D) -> (M,)`, float64."""
-    assert isinstance(model, Conditional)
-    return scaled_energy(model, x, sigma) + model.log_partition(sigma)
-
-
 class StepReconstruction(SequenceCriterion):
     """The squared reconstruction error of the frame that ends with each step; shares sum to it."""
 
-    function: ClassVar[Callable[[EnergyModel, Tensor, float], Tensor]] = staticmethod(squared_error)
+    @staticmethod
+    def of_points(model: EnergyModel, x: Tensor, sigma: float) -> Tensor:
+        """The number of each point given its context: `(M, P D) -> (M,)`, float64."""
+        return squared_error(model, x, sigma)
 
     def step_scores(self, x: EncodedSequences) -> Floats:
         """A number for each step: `(S,)`, float64."""
-        return finite(step_values(self.function, self.model, x.codes, x.lengths, self.sigma).numpy())
+        return finite(step_values(self.of_points, self.model, x.codes, x.lengths, self.sigma).numpy())
 
     def shares(self, x: EncodedSequences) -> Shares:
         """Squared residuals of the channels, for whole sequences at the steps where they arise: `(S, D)`."""
@@ -52,10 +48,14 @@ class StepReconstruction(SequenceCriterion):
             points: `(1, L, P D)`.
             context: `(1, L, S)`.
         """
-        return self.function(model.given(context[0]), points[0], self.sigma), None
+        return self.of_points(model.given(context[0]), points[0], self.sigma), None
 
 
 class StepEnergy(StepReconstruction):
     """-log p(x_t | x_<t) of each step; a height has no parts, so that shares are those of its slope."""
 
-    function = staticmethod(conditional_nats)
+    @staticmethod
+    def of_points(model: EnergyModel, x: Tensor, sigma: float) -> Tensor:
+        """-log p(x_t | x_<t) of each point, in nats: `(M, P D) -> (M,)`, float64."""
+        assert isinstance(model, Conditional)
+        return scaled_energy(model, x, sigma) + model.log_partition(sigma)

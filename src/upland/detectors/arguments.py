@@ -100,7 +100,8 @@ def _check_sizes(name: str, sizes: Any) -> None:
     """Refuse what is neither "auto" nor the sizes of some layers; filters may be none, or one number."""
     if isinstance(sizes, str) and sizes == "auto":
         return
-    if name == "filters" and isinstance(sizes, Integral) and not isinstance(sizes, bool) and sizes > 0:
+    if name == "filters" and isinstance(sizes, Integral):
+        _check_whole(name, sizes)
         return
     what = {"hidden": "layer widths, as in hidden=(64, 64, 64)", "filters": "filters, as in filters=(16, 32)"}
     if isinstance(sizes, str) or not isinstance(sizes, Sequence | np.ndarray):

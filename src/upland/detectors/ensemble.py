@@ -67,17 +67,14 @@ class Member:
     def reference(self) -> Reference:
         """The model and its reference rows, as criteria and statistics of groups are fitted on them."""
         encoder = self.encoder
-        columns, names = None, ()
-        if isinstance(encoder, TableEncoder):
-            columns, names = encoder.slots, encoder.column_names
         return Reference(
             model=self.model,
             sigma=self.sigma,
             rows=self.standard,
             training_rows=self.training_rows,
             held_out=self.held_out,
-            columns=columns,
-            column_names=names,
+            columns=encoder.slots if isinstance(encoder, TableEncoder) else None,
+            column_names=encoder.column_names if isinstance(encoder, TableEncoder) else (),
             bin=encoder.bin if isinstance(encoder, ImageEncoder) and encoder.scaling == "levels" else None,
             shape=encoder.shape,
         )
@@ -275,5 +272,5 @@ def fitted_sequence_criteria(
     for name, home in homes.items():
         for unit in ("step", "sequence"):
             made: SequenceCriterion = load(home)(unit)
-            found[name, unit] = made.fit(reference)  # type: ignore[index]
+            found[name, unit] = made.fit(reference)
     return found
