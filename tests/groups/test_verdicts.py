@@ -7,11 +7,11 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 import torch
+from test_latent_detectors import pictures
+from test_latent_detectors import quick as latent
 
 import upland
 from normals import mixed, numbers, quick
-from test_latentdetectors import pictures
-from test_latentdetectors import quick as latent
 from upland.catalogue import STATISTICS
 from upland.detectors.latent import FlowDetector, VAEDetector
 from upland.groups import verdicts as groupcontract
