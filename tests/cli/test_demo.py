@@ -47,7 +47,7 @@ def test_what_it_finds_in_groups(shown):
     text, folder, findings = shown
     verdicts = findings.groups.verdicts
     assert verdicts.group[verdicts.flag].tolist() == [lots.MIXED_UP, lots.MISREAD]
-    found = dict(zip(verdicts.group, zip(verdicts.kind, verdicts.columns, strict=True), strict=True))
+    found = dict(zip(verdicts.group, zip(verdicts.reason, verdicts.columns, strict=True), strict=True))
     assert found[lots.MIXED_UP][0] == "dependence"
     assert found[lots.MIXED_UP][1][0] == "hdl"
     assert found[lots.MISREAD][0] == "marginals"
