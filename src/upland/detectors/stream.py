@@ -21,7 +21,7 @@ from upland.data.sequence.encoder import SequenceEncoder
 from upland.data.table.frames import as_rows
 from upland.detectors.fitting import Member
 from upland.detectors.sequencing import Reader, Series
-from upland.models.recurrent import RecurrentEnergy, State
+from upland.models.recurrent import RecurrentEnergy, RecurrentState
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Stream:
     """
 
     models: tuple[RecurrentEnergy, ...]
-    states: tuple[State, ...]
+    states: tuple[RecurrentState, ...]
     readers: tuple[Reader, ...]
     steps: int
 
