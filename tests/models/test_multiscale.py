@@ -259,7 +259,9 @@ def test_a_training_row_is_compared_with_the_others():
                 gaps[own] = math.inf
             least = torch.stack([part.amin() for part in gaps.split(CHUNK)])
             roots.append((-scale * torch.exp(-least / scale).mean().log()).sqrt())
-        torch.testing.assert_close(kernel.normal_means[number], torch.stack(roots).mean(), rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(
+            kernel.normal_means[number], torch.stack(roots).mean(), rtol=1e-6, atol=1e-6
+        )
 
 
 def test_distinct_rows_come_in_their_order():

@@ -77,8 +77,8 @@ class EnergyModel(nn.Module, ABC):
         return self
 
     def expected(self, x: Tensor) -> Tensor:
-        """The normal row that would be expected instead of each row, for explanations: `(N, ...) -> (N,
-        ...)`; the reconstruction by default.
+        """The normal row that would be expected instead of each row: `(N, ...) -> (N, ...)`;
+        the reconstruction by default.
         """
         return self.reconstruct(x)
 

@@ -107,9 +107,8 @@ class RecurrentEnergy(EnergyModel):
         """The state before the first step of n sequences."""
         new = self.prior.new_zeros
         cell = self.state if isinstance(self.net, nn.LSTM) else 0
-        return RecurrentState(
-            new(n, self.frame - 1, self.width), new(n, self.frame, self.state), new(n, cell)
-        )
+        steps, contexts = new(n, self.frame - 1, self.width), new(n, self.frame, self.state)
+        return RecurrentState(steps, contexts, new(n, cell))
 
     def advance(self, state: RecurrentState, x: Tensor) -> tuple[Tensor, Tensor, RecurrentState]:
         """Read L more steps.
@@ -220,11 +219,7 @@ class Conditional(EnergyModel):
             draws: points at which E is computed, for each context.
         """
         with torch.no_grad():
-            rows = zip(
-                self.prior.split(CONTEXTS_AT_ONCE),
-                *(b.split(CONTEXTS_AT_ONCE) for b in self.biases),
-                strict=True,
-            )
+            parts = (b.split(CONTEXTS_AT_ONCE) for b in (self.prior, *self.biases))
             return torch.cat(
                 [
                     _log_partition(self.weights, prior, biases, sigma, draws)
