@@ -27,7 +27,7 @@ from upland.models.views import bent
 
 POWER = "upland.models.multiscale.POWER"
 KEYS = ("variant", "set", "seed")
-SHARE, LENGTH = "upland.models.multiscale.KERNEL_SHARE", "upland.detectors.energy.multiscale_steps"
+SHARE, LENGTH = "upland.models.multiscale.PRIOR_SHARE", "upland.detectors.energy.multiscale_steps"
 
 
 def steps(most: int) -> Any:

@@ -8,7 +8,7 @@ import torch
 from laws import generator, normal
 from upland.models.bijections import ActNorm, InvertibleLinear, Permutation
 from upland.models.couplings import STEEPEST, AffineCoupling, SplineCoupling
-from upland.models.nets import Body
+from upland.models.nets import TanhNet
 from upland.models.splines import Spline
 
 ROWS = 7
@@ -200,6 +200,6 @@ def test_the_scale_of_an_affine_coupling_is_bounded():
 
 
 def test_a_body_is_bounded():
-    body = stirred(Body(3, (8, 8), 2, generator()))
+    body = stirred(TanhNet(3, (8, 8), 2, generator()))
     far = body(normal(5, 3) * 1e9)
     assert far.abs().max() <= sum(p.abs().sum() for p in (body.weights[-1], body.biases[-1]))

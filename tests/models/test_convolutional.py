@@ -61,7 +61,7 @@ def test_gradient_is_the_finite_difference(shape, pool):
 def test_the_formula_written_out():
     model, x = convolutional((2, 5, 7)), pictures((2, 5, 7))
     h = x
-    for w, b in zip(model.kernels, model.biases, strict=False):
+    for w, b in zip(model.conv_weights, model.biases, strict=False):
         h = torch.log1p(torch.exp(functional.conv2d(functional.pad(h, (2, 2, 2, 2)), w, b)))
         odd = (0, h.shape[3] % 2, 0, h.shape[2] % 2)
         h = functional.pad(h, odd).unfold(2, 2, 2).unfold(3, 2, 2).mean((4, 5))
@@ -128,7 +128,7 @@ def test_initial_weights_come_from_the_generator_alone():
     one, two = (ConvolutionalEnergy((1, 8, 8), generator=generator(7)) for _ in range(2))
     assert torch.equal(torch.get_rng_state(), state)
     other = ConvolutionalEnergy((1, 8, 8), generator=generator(8))
-    for name in ("kernels", "weights"):
+    for name in ("conv_weights", "weights"):
         for a, b, c in zip(getattr(one, name), getattr(two, name), getattr(other, name), strict=True):
             assert torch.equal(a, b)
             assert not torch.equal(a, c)

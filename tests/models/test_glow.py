@@ -10,7 +10,7 @@ from laws import generator, normal, randomise
 from upland.criteria.points import energy
 from upland.models.blocks import in_blocks
 from upland.models.glow import Glow
-from upland.models.glowlevels import EVEN, ChannelMaps, Coupling, Edges, ToneCurve
+from upland.models.glowlevels import EVEN, ChannelCoupling, ChannelMaps, Edges, ToneCurve
 
 ROWS = 3
 SHAPES = {
@@ -145,7 +145,7 @@ def test_the_map_of_a_step_is_actnorm_then_rotation():
 
 
 def test_a_coupling_begins_as_the_identity_and_its_scale_is_bounded():
-    coupling = Coupling(6, 4, generator()).double()
+    coupling = ChannelCoupling(6, 4, generator()).double()
     x = normal(ROWS, 6, 3, 3)
     kept, moved, ladj = coupling(x)
     assert torch.equal(torch.cat([kept, moved], 1), x)

@@ -97,8 +97,8 @@ def test_shares_are_positive_and_sum_to_the_multiscale_score(model):
 
 
 def test_the_multiscale_score_is_the_cubic_mean_of_its_parts(model):
-    parts = model._roots(X).mean(1)
-    z = (parts - model.levels[:, None]) / model.spreads[:, None]
+    parts = model._distances(X).mean(1)
+    z = (parts - model.normal_means[:, None]) / model.normal_deviations[:, None]
     weights = [1 / len(model.scales)] * len(z)
     if model.prior is not None:
         weights = [0.4 * weight for weight in weights] + [0.2] * 3
@@ -170,9 +170,9 @@ def test_without_its_prior_it_is_the_ensemble_alone(model):
 
 def test_settled_units_are_the_spread_of_normal_rows():
     model = made()
-    roots = model._roots(TRAINING).mean(1)
-    torch.testing.assert_close(model.spreads, roots.std(1, correction=0), rtol=1e-9, atol=1e-9)
-    torch.testing.assert_close(model.levels, roots.mean(1), rtol=1e-9, atol=1e-9)
+    roots = model._distances(TRAINING).mean(1)
+    torch.testing.assert_close(model.normal_deviations, roots.std(1, correction=0), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(model.normal_means, roots.mean(1), rtol=1e-9, atol=1e-9)
 
 
 def test_state_survives_whatever_the_number_of_rows(model):
@@ -226,10 +226,10 @@ def test_a_copy_of_a_training_row_is_no_special_case():
 
 def test_what_is_near_does_not_depend_on_how_many_chunks_are_read_together(monkeypatch):
     kernel = made().prior
-    wide = [kernel.near(X, number) for number in range(3)]
+    wide = [kernel.nearest(X, number) for number in range(3)]
     monkeypatch.setattr(kernels, "NUMBERS_AT_ONCE", 2 * X.numel())
     for number, expected in enumerate(wide):
-        for one, other in zip(kernel.near(X, number), expected, strict=True):
+        for one, other in zip(kernel.nearest(X, number), expected, strict=True):
             torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
 
 
@@ -259,7 +259,9 @@ def test_a_training_row_is_compared_with_the_others():
                 gaps[own] = math.inf
             least = torch.stack([part.amin() for part in gaps.split(CHUNK)])
             roots.append((-scale * torch.exp(-least / scale).mean().log()).sqrt())
-        torch.testing.assert_close(kernel.levels[number], torch.stack(roots).mean(), rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(
+            kernel.normal_means[number], torch.stack(roots).mean(), rtol=1e-6, atol=1e-6
+        )
 
 
 def test_distinct_rows_come_in_their_order():

@@ -1,8 +1,8 @@
 """What a fit resolved: every argument of an estimator as it holds from then on.
 
 `fit` reads the constructor's arguments once and makes a `FitPlan` out of them and of the normal data: what
-"auto" came to, sizes, noise, window, stride. It is frozen, kept on the estimator and in its file. Afterwards nothing
-is rebuilt from the arguments; `LIVE` names the few that hold as `set_params` leaves them.
+"auto" came to, sizes, noise, window, stride. It is frozen, kept on the estimator and in its file. Afterwards
+nothing is rebuilt from the arguments; `LIVE` names the few that hold as `set_params` leaves them.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from upland.criteria.sequence import SequenceCriterion
 from upland.data.sequence.encoder import SequenceEncoder
 from upland.data.table.frames import view_table
 from upland.detectors.ensemble import Member
-from upland.models.recurrent import RecurrentEnergy, State
+from upland.models.recurrent import RecurrentEnergy, RecurrentState
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Stream:
 
     models: tuple[RecurrentEnergy, ...]
     criteria: tuple[SequenceCriterion, ...]
-    states: tuple[State, ...]
+    states: tuple[RecurrentState, ...]
     memories: tuple[Any, ...]
     steps: int
 

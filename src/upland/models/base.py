@@ -1,11 +1,12 @@
-"""What every model is: an energy.
+"""The interface of every model: an energy.
 
 An energy E(x) is one number for one input, in nats up to a constant, higher = more anomalous, and defines
-the density p(x) = exp(-E(x)) / Z. The gradient of log p is the *score*, -grad E(x); it needs no Z. One
-abstract method, `energy`, gives the gradient, the reconstruction f(x) = x - grad E(x), explanations and
-every objective based on the score. A model whose density is a product over parts says so in `factors`.
+the density p(x) = exp(-E(x)) / Z. The gradient of log p is the *score*, -grad E(x); it needs no Z. The only
+abstract method is `energy`; from it follow the gradient, the reconstruction f(x) = x - grad E(x),
+explanations and every objective based on the score. A model whose density is a product of factors overrides
+`factors`.
 
-`Gaussian` is the closed-form oracle that the laws hold objectives and criteria against: for p = N(mu, S),
+`Gaussian` has closed forms that objectives and criteria are tested against: for p = N(mu, S),
 E(x) = 1/2 (x - mu)' P (x - mu) with P = S^-1, so that grad E(x) = P (x - mu).
 """
 
@@ -18,10 +19,10 @@ from torch import Tensor, nn
 
 
 class EnergyModel(nn.Module, ABC):
-    """A module from points to energies: abstract, one method to write.
+    """A module from points to energies: abstract, `energy` is to be written.
 
-    `reconstruct` has a default by automatic differentiation, which serves any differentiable energy; a model
-    whose gradient has a closed form overrides it, so that training needs a single backward pass.
+    `reconstruct` has a default by automatic differentiation, for any differentiable energy; a model whose
+    gradient has a closed form overrides it, so that training needs a single backward pass.
 
     Attributes:
         block_rows: rows that are scored together.
@@ -43,32 +44,40 @@ class EnergyModel(nn.Module, ABC):
     def factors(self, x: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, "EnergyModel"]:
         """The points whose energies add up to that of x, and the energy of such a point.
 
-        A density that is a product has an energy that is a sum. Here x is one point, `(N, ...)`; of a
-        conditional energy, p(x) = product over t of p(x_t | x_<t), every x_t is one, `(M, ...)`, and its
-        energy holds the history fixed. Objectives perturb points only. In training a model with very many of
-        them may draw some with the generator.
+        A density that is a product has an energy that is a sum. By default each x is one point, `(N, ...)`;
+        of a conditional energy, p(x) = product over t of p(x_t | x_<t), every x_t is one, `(M, ...)`, and its
+        energy holds the history fixed. Objectives perturb points only.
+
+        Args:
+            x: `(N, ...)`.
+            generator: source of the choice where a model in training uses only some of very many points.
         """
         return x, self
 
     def init_from_data(self, x: Tensor, generator: torch.Generator | None = None) -> None:
-        """Set what should start on data, from some encoded training rows `(N, ...)`; nothing by default."""
-
-    def fit_normalization(self, x: Tensor, fresh: bool = True) -> None:
-        """Learn what is usual, after training, from normal rows; nothing by default.
+        """Initialise what starts from data, before training; nothing by default.
 
         Args:
-            x: `(N, ...)` encoded rows.
+            x: `(N, ...)` encoded training rows.
+            generator: source of random choices; None draws from torch's own.
+        """
+
+    def fit_normalization(self, x: Tensor, fresh: bool = True) -> None:
+        """Fit the statistics that scores are standardised by, after training; nothing by default.
+
+        Args:
+            x: `(N, ...)` encoded normal rows.
             fresh: whether the model has not been trained on them.
         """
 
     def without_prior(self) -> "EnergyModel":
-        """The energy without what stands on single training rows, for statistics that compare such rows with
-        others: itself by default.
+        """The energy without terms centred at single training rows, for statistics that compare such rows
+        with others: itself by default.
         """
         return self
 
     def expected(self, x: Tensor) -> Tensor:
-        """What a normal row in the place of this one would be like, for explanations: `(N, ...) -> (N, ...)`;
+        """The normal row that would be expected instead of each row: `(N, ...) -> (N, ...)`;
         the reconstruction by default.
         """
         return self.reconstruct(x)
@@ -86,7 +95,7 @@ class EnergyModel(nn.Module, ABC):
 
 
 class LikelihoodModel(EnergyModel):
-    """An energy whose Z is known: E(x) = -log p(x); abstract, one method to write."""
+    """An energy whose Z is known: E(x) = -log p(x); abstract, `log_prob` is to be written."""
 
     @abstractmethod
     def log_prob(self, x: Tensor) -> Tensor:
@@ -116,7 +125,7 @@ class Level(NamedTuple):
 
     Args:
         mean: `(N, D)` or `(N, C, H, W)`; under the model a draw of N(0, I), whatever the level.
-        variance: likewise, of what is left uncertain (an encoder's sigma^2); None where nothing is.
+        variance: of the posterior (an encoder's sigma^2), likewise; None where latents are exact.
     """
 
     mean: Tensor
@@ -124,18 +133,18 @@ class Level(NamedTuple):
 
 
 class Latent(ABC):
-    """What has latents that are N(0, I) under the model: a flow, a VAE; abstract, one method to write."""
+    """A model with latents that are N(0, I): a flow, a VAE; abstract, `latents` is to be written."""
 
     @abstractmethod
     def latents(self, x: Tensor) -> list[Level]:
-        """The latents of each level, the one split off first (the finest) first: `(N, ...)`."""
+        """The latents of `x (N, ...)` at each level, the finest (split off first) first."""
 
 
 class NoiseConditional(EnergyModel):
     """An ensemble of energies to which the scale of the noise is an input: abstract.
 
     Args:
-        scales: that score, ascending; training draws between the first and the last.
+        scales: of the score, ascending; training draws between the first and the last.
         n_nets: number of nets, M.
     """
 
@@ -145,24 +154,25 @@ class NoiseConditional(EnergyModel):
 
     @abstractmethod
     def denoise(self, x: Tensor, sigma: Tensor) -> Tensor:
-        """Each member's x - grad E(x, sigma), E in units of sigma^2 nats: `(M, B, D)`, `(M, B, 1)` ->
+        """Each net's x - grad E(x, sigma), E in units of sigma^2 nats: `(M, B, D)`, `(M, B, 1)` ->
         `(M, B, D)`.
         """
 
     @abstractmethod
     def multiscale_score(self, x: Tensor) -> Tensor:
-        """The anomaly over all scales, in standard deviations of normal rows: `(N, D) -> (N,)`."""
+        """The anomaly score over all scales, in standard deviations of normal rows: `(N, D) -> (N,)`."""
 
     @abstractmethod
     def shares(self, x: Tensor) -> Tensor:
-        """What each input adds to `multiscale_score`: `(N, D) -> (N, D)`."""
+        """The share of each input in `multiscale_score`, which they sum to: `(N, D) -> (N, D)`."""
 
 
 class Variational(EnergyModel, Latent):
-    """An energy that bounds -log p(x) by a mean over draws of a latent: abstract, one method to write.
+    """An energy that bounds -log p(x) by a mean over draws of a latent: abstract, `bound` is to be
+    written.
 
     Args:
-        latent: numbers of a latent, K.
+        latent: dimensions of the latent, K.
     """
 
     def __init__(self, latent: int) -> None:
@@ -180,7 +190,7 @@ class Variational(EnergyModel, Latent):
 
 
 class ModuleEnergy(EnergyModel):
-    """Any module from `(N, ...)` to one energy per row, `(N,)` or `(N, 1)`, served by the autograd path.
+    """Any module from `(N, ...)` to one energy per row, `(N,)` or `(N, 1)`; gradients by autograd.
 
     Args:
         module: the user's network; it must be differentiable twice for score matching.
@@ -205,7 +215,7 @@ class ModuleEnergy(EnergyModel):
 
 
 class Gaussian(EnergyModel):
-    """The closed-form oracle N(mean, covariance), with a free precision matrix as its weight.
+    """The energy of N(mean, covariance), in closed form, with mean and precision matrix as weights.
 
     Args:
         mean: `(D,)`.

@@ -26,7 +26,7 @@ def in_blocks(
         model: an energy in evaluation mode.
         x: `(N, ...)` inputs.
         sigma: scale of the noise that the model was trained with.
-        size: rows of a block; None asks the model.
+        size: rows of a block; None takes the model's `block_rows`.
     """
     return blocks_of(lambda *given: [function(*given)], model, x, sigma, size)[0]
 
@@ -38,14 +38,14 @@ def blocks_of(
     sigma: float,
     size: int | None = None,
 ) -> list[Tensor]:
-    """The same for a function of several results.
+    """Apply a function with several results block by block: each `(N, ...)`, on the CPU.
 
     Args:
         function: `(model, rows, sigma) -> results, each one a row`.
         model: an energy in evaluation mode.
         x: `(N, ...)` inputs.
         sigma: scale of the noise that the model was trained with.
-        size: rows of a block; None asks the model.
+        size: rows of a block; None takes the model's `block_rows`.
     """
     device = next((p.device for p in model.parameters()), x.device)
     blocks, size = [], size or model.block_rows

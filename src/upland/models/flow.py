@@ -1,11 +1,11 @@
 r"""Normalising flows: a density by a change of variables (Tabak and Vanden-Eijnden 2010; Dinh et al., ICLR
 2017, arXiv 1605.08803).
 
-Bijections in a row carry x to z = f(x), and the base density is N(0, I):
+A composition of bijections maps x to z = f(x), and the base density is N(0, I):
 
     log p(x) = -1/2 |z|^2 - D/2 log 2 pi + log |det df/dx|.
 
-The number is exact, and so are samples: x = f^-1(z) with z drawn from N(0, I).
+The density is exact, and so are samples: x = f^-1(z) with z drawn from N(0, I).
 """
 
 import math
@@ -20,11 +20,11 @@ from upland.models.bijections import ActNorm, Bijection, InvertibleLinear, Permu
 from upland.models.couplings import AffineCoupling, SplineCoupling
 
 WIDEST = 256
-"""Columns up to which a table's flow mixes them by a full matrix."""
+"""Columns up to which a table's flow mixes them by a full matrix; more are permuted."""
 
 
 class Flow(LikelihoodModel, Latent):
-    """Bijections in a row before N(0, I), for rows `(N, D)`.
+    """A composition of bijections with the base density N(0, I), for rows `(N, D)`.
 
     Args:
         bijections: from the data to the latent.
@@ -76,7 +76,12 @@ class Flow(LikelihoodModel, Latent):
 
     @torch.no_grad()
     def init_from_data(self, x: Tensor, generator: torch.Generator | None = None) -> None:
-        """Start every bijection on what the ones before it make of some training rows `(N, D)`."""
+        """Initialise every bijection from the outputs of those before it for some training rows.
+
+        Args:
+            x: `(N, D)` encoded rows.
+            generator: not used: nothing is random here.
+        """
         for bijection in self._chain():
             bijection.init_from_data(x)
             x, _ = bijection(x)
@@ -96,9 +101,9 @@ def table_flow(
 
     Args:
         width: columns D.
-        layers: couplings.
+        layers: number of couplings.
         hidden: units of the hidden layers of each coupling's net.
-        coupling: what a coupling does to its half.
+        coupling: "affine" shifts and scales, "spline" maps each column by a monotonic spline.
         generator: source of the initial weights; None draws from torch's own.
     """
     mixing = InvertibleLinear if width <= WIDEST else Permutation
