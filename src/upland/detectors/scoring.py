@@ -86,7 +86,7 @@ class ScoringDetector(OutlierContract):
                 homes,
                 {unit: defaults[unit] if defaults[unit] in homes else next(iter(homes)) for unit in units},
             )
-        if self.criterion not in homes:
+        if not isinstance(self.criterion, str) or self.criterion not in homes:
             names = ", ".join(map(repr, homes))
             raise ValueError(f"criterion must be 'auto' or one of {names}, got {self.criterion!r}")
         return Scoring(homes, dict.fromkeys(units, self.criterion))
