@@ -28,13 +28,14 @@ from upland.detectors.ensemble import Member
 from upland.detectors.fitting import (
     CALIBRATION_MOST,
     MemberFitter,
-    Scoring,
+    Offered,
     calibration_method,
     held_out_rows,
+    offered_criteria,
     some_of,
 )
 from upland.detectors.plan import LIVE, FitPlan, TrainingPlan
-from upland.detectors.scoring import ALPHA, ScoringDetector
+from upland.detectors.scoring import ALPHA, ScoringDetector, name_of
 from upland.groups.tester import GroupTester
 from upland.training.checkpoint import Checkpoint, identity_of
 from upland.training.progress import progress_bar
@@ -109,10 +110,11 @@ class Detector(ScoringDetector):
         fresh = int(check_random_state(self.random_state).randint(2**31 - 1))
         saved = None if checkpoint is None else Checkpoint(checkpoint, identity_of(rows, self._settings()))
         plan = self._plan(rows, reader, method, saved.seed(fresh) if saved is not None else fresh)
-        scoring = self._scoring(plan)
-        self._check_reference_rows(scoring, plan, rows)
+        offered = offered_criteria(self.family, self.modality, plan)
+        criteria = offered.chosen(self.criterion)
+        self._check_reference_rows(offered, criteria[plan.unit], plan, rows)
         folds = held_out_rows(rows.n_rows, method, plan.stream("folds"), blocks)
-        fitter = MemberFitter(rows, plan, device_of(self.device), scoring)
+        fitter = MemberFitter(rows, plan, device_of(self.device), offered.homes, criteria)
         fitter.check_columns()
         with progress_bar(self.progress, len(folds)) as show:
             found = fitter.fit_all(folds, saved, show)
@@ -136,7 +138,8 @@ class Detector(ScoringDetector):
         self.params_ = self.get_params(deep=False)
         self.unit_, self.n_samples_fit_ = plan.unit, n_rows
         self.group_tester_ = GroupTester(members[0].reference)
-        self.criterion_ = self._scoring(plan).name
+        self.offered_ = offered_criteria(self.family, self.modality, plan)
+        self.criterion_ = name_of(self._names())
         self.n_features_in_ = len(self.encoder_.inputs)
         if self.encoder_.named:
             self.feature_names_in_ = np.asarray(self.encoder_.inputs, dtype=object)
@@ -176,10 +179,9 @@ class Detector(ScoringDetector):
         scores = self.score_samples(X)
         return float(np.percentile(scores[np.isfinite(scores)], 100 * self.contamination))
 
-    def _check_reference_rows(self, scoring: Scoring, plan: FitPlan, rows: NormalRows) -> None:
+    def _check_reference_rows(self, offered: Offered, name: str, plan: FitPlan, rows: NormalRows) -> None:
         """Refuse, before any training, a criterion that too few rows are kept for."""
-        name = scoring.criteria[plan.unit]
-        if not load(scoring.homes[name]).needs_rows:
+        if not load(offered.homes[name]).needs_rows:
             return
         if plan.keep_rows < LEAST_KEPT or rows.n_rows < LEAST_ROWS:
             raise ValueError(
@@ -218,7 +220,8 @@ class Detector(ScoringDetector):
         if self.contamination != "auto":
             self._check_criterion()
         renewed: dict[Unit, Calibration] = {
-            unit: _calibration(unit, [self._scores(X, unit).mean], cross=False) for unit in self.calibrations_
+            unit: _calibration(unit, [self._scores(X, unit).values.mean(axis=1)], cross=False)
+            for unit in self.calibrations_
         }
         members = [self._with_held_out(member, X) for member in self.members_]
         fine = [
@@ -228,7 +231,7 @@ class Detector(ScoringDetector):
         ]
         self.members_, self.calibrations_ = members, renewed
         self.group_tester_ = GroupTester(members[0].reference)
-        self.criterion_ = self._scoring(self.plan_).name
+        self.criterion_ = name_of(self._names())
         if self.contamination == "auto":
             self.offset_ = self._offset(X)
         warn_of_weak(self.calibrations_, (self.unit_, *fine), ALPHA)

@@ -8,7 +8,6 @@ and for statistics of groups), and of those held out from it (which groups are c
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -242,21 +241,6 @@ def encoded(codes: NDArray[np.float32], lengths: Indices) -> EncodedSequences:
         lengths: `(N,)` steps of each sequence.
     """
     return EncodedSequences(lambda start, stop: torch.from_numpy(codes[start:stop]), lengths)
-
-
-def scores_of(members: Sequence[Member], name: str, unit: Unit, home: str, encode: Any, piece: Any) -> Floats:
-    """The scores of every member; each encodes the piece once: `(units, K)`.
-
-    Args:
-        members: K of them.
-        name: of the criterion.
-        unit: what one score is of.
-        home: where the criterion is loaded from.
-        encode: `(encoder, piece) -> encoded data`.
-        piece: new data.
-    """
-    found = [m.criterion(name, unit, home).score(encode(m.encoder, piece)) for m in members]
-    return np.stack(found, axis=1)
 
 
 def fitted_sequence_criteria(
