@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from upland.calibration.conformal import Calibration, Floats, warn_of_weak
+from upland.calibration.conformal import Calibration, Floats, calibration_of_folds, warn_of_weak
 from upland.calibration.false_discovery import Control, benjamini_hochberg
 from upland.data.encoder import Encoder
 from upland.data.encoder import Kind as KindName
@@ -302,7 +302,7 @@ class Detector(OutlierContract, GroupContract):
         for unit in self.calibrations_:
             scores = self._scored(X, unit).values.mean(axis=1)
             most = CALIBRATION_MOST if unit == "step" else None
-            renewed[unit] = Calibration.of_folds([scores], cross=False, most=most)
+            renewed[unit] = calibration_of_folds([scores], cross=False, most=most)
         self.members_ = [
             with_reserve(self.data_kind(), m, X, self.fitted_params()["keep_rows"]) for m in self.members_
         ]

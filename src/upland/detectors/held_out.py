@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from upland.calibration.conformal import Calibration, Floats
+from upland.calibration.conformal import Calibration, Floats, calibration_of_folds
 from upland.data.rows import NormalRows
 from upland.detectors.fitting import CALIBRATION_MOST, Member, kept_rows
 from upland.detectors.kinds import Kind, Unit
@@ -41,7 +41,7 @@ def calibrated(
             for unit, found in parts.items():
                 found.append(kind.judge_held_out(kind.by(criterion, unit), member, rows, held, unit))
     return {
-        unit: Calibration.of_folds(scores, cross, CALIBRATION_MOST if unit == "step" else None)
+        unit: calibration_of_folds(scores, cross, CALIBRATION_MOST if unit == "step" else None)
         for unit, scores in parts.items()
     }
 
