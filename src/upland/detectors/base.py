@@ -18,7 +18,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from upland.calibration.conformal import Calibration, Floats, warn_of_weak
+from upland.calibration.conformal import Calibration, Floats, calibration_of_folds, warn_of_weak
 from upland.catalogue import Unit, load
 from upland.data.modality import check_modality
 from upland.data.reader import Reader
@@ -249,4 +249,4 @@ class Detector(ScoringDetector):
 
 def _calibration(unit: Unit, scores: Sequence[Floats], cross: bool) -> Calibration:
     """The calibration from the held-out scores of each fold; of steps some thousands, evenly spread."""
-    return Calibration.of_folds(scores, cross, CALIBRATION_MOST if unit == "step" else None)
+    return calibration_of_folds(scores, cross, CALIBRATION_MOST if unit == "step" else None)
