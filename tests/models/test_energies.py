@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from laws import autograd_gradient, covariance, finite_difference, generator, normal, randomise
-from upland.models.base import EnergyModel, Gaussian, ModuleEnergy
+from laws import Gaussian, autograd_gradient, covariance, finite_difference, generator, normal, randomise
+from upland.models.base import EnergyModel, ModuleEnergy
 from upland.models.energies import DenseEnergy
 from upland.training.objectives import denoising, sliced
 

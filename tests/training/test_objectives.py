@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from laws import covariance, generator, normal, points_with_moments
-from upland.models.base import Gaussian
+from laws import Gaussian, covariance, generator, normal, points_with_moments
 from upland.training.objectives import OBJECTIVES, denoising, neighbour_distance, sliced
 
 D, N, SIGMA = 3, 100_000, 0.6
