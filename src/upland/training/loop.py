@@ -58,7 +58,7 @@ class Settings:
 
     Args:
         steps: optimiser steps in all.
-        looks: number of validation checks, at which the held-out loss is computed.
+        checks: number of validation checks, at which the held-out loss is computed.
         patience: checks without improvement before the training ends.
         learning_rate: of Adam, at its highest.
         batch: rows of a step.
