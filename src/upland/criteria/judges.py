@@ -34,6 +34,7 @@ from upland.detectors.kinds import RECONSTRUCTION, Floats, Judge
 from upland.groups.baselines import Kernel, Likelihood, Projections, Stein, Typicality
 from upland.groups.joint import Combined, default_statistics
 from upland.groups.statistic import INPUT, Divergence, Rows, Sphericity, Statistic
+from upland.io.advice import Advice, Argument, Estimator
 from upland.models.base import EnergyModel, Latent, Level
 
 LEAST_STANDARD = 8
@@ -141,8 +142,15 @@ def yardstick(member: Member, name: str) -> Statistic:
         raise ValueError(f"statistic must be one of {', '.join(map(repr, STATISTICS))}, got {name!r}")
     if name in OF_LATENTS and not isinstance(member.model, Latent):
         raise TypeError(
-            f"{name!r} is of latents, and {type(member.model).__name__} has none: use a FlowDetector or a "
-            "VAEDetector, or statistic='auto', 'typicality', 'projections', 'kernel' or 'stein'"
+            Advice(
+                f"{name!r} is of latents, and {type(member.model).__name__} has none: use ",
+                Estimator("flow"),
+                " or ",
+                Estimator("vae"),
+                ", or ",
+                Argument("statistic", "auto"),
+                ", 'typicality', 'projections', 'kernel' or 'stein'",
+            )
         )
     remembered = _known.setdefault(member, {})
     if name not in remembered:
@@ -179,8 +187,11 @@ def standard_readings(member: Member, score: bool = False) -> Rows:
     kept = 0 if member.standard is None else len(member.standard)
     if member.standard is None or kept < LEAST_STANDARD:
         raise ValueError(
-            f"{kept} normal rows are kept with the model, and it takes {LEAST_STANDARD}: fit with keep_rows "
-            "above that, and on more rows"
+            Advice(
+                f"{kept} normal rows are kept with the model, and it takes {LEAST_STANDARD}: fit with ",
+                Argument("keep_rows"),
+                " above that, and on more rows",
+            )
         )
     remembered = _read.setdefault(member, {})
     if score not in remembered:

@@ -22,6 +22,7 @@ from upland.detectors.base import Detector
 from upland.detectors.fitting import SPLIT_FROM, Recipe, as_energy, length
 from upland.detectors.kinds import COMBINED, ENERGY, RECONSTRUCTION, Kind, Per, Pictures, Tables
 from upland.detectors.sequencing import Series
+from upland.io.advice import Advice, Argument
 from upland.models.base import EnergyModel, ModuleEnergy
 from upland.models.convolutional import ConvolutionalEnergy
 from upland.models.energies import DenseEnergy
@@ -276,8 +277,10 @@ class EnergyDetector(Detector):
             return
         if wrong := [name for name, is_told in told.items() if is_told]:
             raise ValueError(
-                f"{wrong[0]}={getattr(self, wrong[0])!r} is for tables, with objective='denoising' and "
-                "upland's own model: leave it 'auto'"
+                Advice(
+                    Argument(wrong[0], getattr(self, wrong[0])),
+                    " is for tables, with the objective 'denoising' and upland's own model: leave it 'auto'",
+                )
             )
 
     def _noise(self, plan: Plan) -> float | Literal["auto", "bin"]:

@@ -30,6 +30,7 @@ from upland.data.rows import NormalRows, normal_rows
 from upland.data.sequence.container import is_sequence_input
 from upland.data.table.encoder import TableEncoder
 from upland.detectors.fitting import Member, References
+from upland.io.advice import Advice, Argument
 from upland.io.formats import open_source
 from upland.models.base import EnergyModel, NoiseConditional
 
@@ -284,7 +285,12 @@ def kind_of(X: Any, kind: str, time: Any, id: Any) -> Name:
         raise ValueError(f"kind must be 'auto', 'table', 'sequence' or 'image', got {kind!r}")
     if kind in ("table", "image") and (time is not None or id is not None):
         raise ValueError(
-            f"time and id are of sequences, but kind={kind!r}: leave them out or say kind='sequence'"
+            Advice(
+                "time and id are of sequences, but ",
+                Argument("kind", kind),
+                ": leave them out or say ",
+                Argument("kind", "sequence"),
+            )
         )
     if kind != "auto":
         return kind  # type: ignore[return-value]

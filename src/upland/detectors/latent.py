@@ -26,6 +26,7 @@ from upland.detectors.arguments import check_numbers, device_of
 from upland.detectors.base import Detector
 from upland.detectors.fitting import Recipe, as_energy, length
 from upland.detectors.kinds import Judge, Kind, Pictures, Tables
+from upland.io.advice import Advice, Argument
 from upland.models.base import EnergyModel, Latent
 from upland.models.flow import table_flow
 from upland.models.glow import Glow
@@ -82,9 +83,14 @@ class LatentDetector(Detector):
         check_numbers(self.get_params(deep=False))
         if by in NEED_ROWS and (int(self.keep_rows) < LEAST_STANDARD or rows.n_rows < LEAST_ROWS):
             raise ValueError(
-                f"criterion {by!r} compares with normal {kind.units[0]}s kept with the model, and it takes "
-                f"keep_rows of at least {LEAST_STANDARD} and {LEAST_ROWS} normal {kind.units[0]}s: "
-                "say criterion='likelihood' to do without"
+                Advice(
+                    f"criterion {by!r} compares with normal {kind.units[0]}s kept with the model, "
+                    "and it takes ",
+                    Argument("keep_rows"),
+                    f" of at least {LEAST_STANDARD} and {LEAST_ROWS} normal {kind.units[0]}s: say ",
+                    Argument("criterion", "likelihood"),
+                    " to do without",
+                )
             )
 
     def _recipe(self, seed: int, kind: Kind) -> Recipe:

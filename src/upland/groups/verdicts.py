@@ -36,6 +36,7 @@ from upland.groups.labels import grouped
 from upland.groups.null import GroupPValue, Null
 from upland.groups.reasons import Reasons
 from upland.groups.statistic import Rows, Statistic
+from upland.io.advice import Advice, Argument
 from upland.io.csv import NULLS
 from upland.io.source import suffix_of
 
@@ -159,7 +160,10 @@ def judge_scores(
     x = torch.from_numpy(scores)
     if x.ndim != 1:
         raise ValueError(
-            f"groups are of scores (N,), but these are {tuple(x.shape)}: fit with per='sequence'"
+            Advice(
+                f"groups are of scores (N,), but these are {tuple(x.shape)}: fit with ",
+                Argument("per", "sequence"),
+            )
         )
 
     def read(rows: Tensor) -> Rows:
@@ -230,7 +234,11 @@ def _features(known: Statistic, read: Read, x: Tensor) -> Tensor:
 def reserve_of(member: Member) -> Tensor:
     """The normal rows that groups are compared with; raises ValueError where none are kept."""
     if member.reserve is None or not len(member.reserve):
-        raise ValueError("no normal rows are kept to compare groups with: fit with keep_rows above 0")
+        raise ValueError(
+            Advice(
+                "no normal rows are kept to compare groups with: fit with ", Argument("keep_rows"), " above 0"
+            )
+        )
     return member.reserve
 
 
@@ -377,8 +385,11 @@ def labels_in(piece: Any, column: str, encoder: Encoder, blanks: Sequence[str] =
     """
     if column in {used["name"] for used in encoder.describe()}:
         raise ValueError(
-            f"column {column!r} is a feature of this detector: fit with ignore=[{column!r}] to name groups "
-            "by it"
+            Advice(
+                f"column {column!r} is a feature of this detector: fit with ",
+                Argument("ignore", [column]),
+                " to name groups by it",
+            )
         )
     rows = as_rows(piece)
     if rows.naming == "none" or column not in rows.names:
