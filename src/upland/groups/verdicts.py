@@ -306,6 +306,7 @@ class GroupContract(ABC):
         alpha: float = 0.05,
         control: Control = "fdr",
         statistic: str = "auto",
+        reasons: bool = True,
     ) -> GroupVerdicts:
         """Judge whole groups of rows, images or sequences.
 
@@ -318,6 +319,7 @@ class GroupContract(ABC):
             statistic: "auto" combines what fits the model; "divergence" (KL of latents), "geometric",
                 "typicality", "likelihood", "projections" (Kolmogorov-Smirnov), "kernel" (maximum mean
                 discrepancy), "stein" (the model's own score).
+            reasons: whether verdicts say which columns or regions stand out.
 
         Returns:
             A verdict for each group, in order of first appearance.
@@ -343,9 +345,9 @@ class GroupContract(ABC):
             if by is not None:
                 labels += labels_in(piece, by, member.encoder, blanks)
             x.append(torch.from_numpy(member.encoder.transform(piece)))
-        return judge_groups(
-            member, torch.cat(x), groups if by is None else labels, alpha, control, statistic, Reasons(member)
-        )
+        why = Reasons(member) if reasons else None
+        names = groups if by is None else labels
+        return judge_groups(member, torch.cat(x), names, alpha, control, statistic, why)
 
     def _sequences_in_groups(
         self, X: Any, groups: Any, alpha: float, control: Control, statistic: str

@@ -77,7 +77,7 @@ class Advice(str):
         return "".join(part if isinstance(part, str) else form(part) for part in self.parts)
 
 
-def advised(message: Exception) -> str:
+def text_of(message: BaseException) -> str:
     """The text of an error or of a warning, as an `Advice` where it is one."""
     first = message.args[0] if len(message.args) == 1 else None
     return first if isinstance(first, Advice) else str(message)
