@@ -1,17 +1,26 @@
 """What the command line's tests watch: a plant's table, its pumps as long series, windows, and pictures."""
 
 import json
+import re
 import sys
 import warnings
 from types import SimpleNamespace
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.csv as csv
 import pyarrow.parquet as pq
 import pytest
 
-from plant import pump_rows, pump_series, ramps, waves, write_csv
+from plant import pump_rows, pump_series, ramps, related, shifts, waves, write_csv
 from upland.cli import commands as cli
+from upland.cli.demonstration import load_demonstration
+
+load_demonstration()  # so that tests can import upland_demo
+
+PYTHON = re.compile(r"\b(?!shape=)[a-z]\w*=(['\"\[(\d]|None|True|False)|\w+Detector\b|\bkeep_rows\b")
+"""An argument or a class as Python writes it, which no message of the command line may show; `shape=(1, 4)` is
+scikit-learn's wording for too few rows."""
 
 
 @pytest.fixture
@@ -24,6 +33,7 @@ def upland(capsys, monkeypatch):
             cli.main()
         out, err = capsys.readouterr()
         assert "Traceback" not in out + err
+        assert not PYTHON.search(err), f"this is Python, not a command line: {err}"
         return SimpleNamespace(code=stopped.value.code, out=out, err=err, words=" ".join((out + err).split()))
 
     return run
@@ -125,4 +135,24 @@ def pictures(tmp_path_factory):
         calibration="split", criterion="reconstruction", epochs=40, random_state=0, progress=False
     )
     save(detector.fit(folder / "normal"), folder / "model.safetensors")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def works(tmp_path_factory):
+    """A folder with normal.csv, new.csv and new.parquet of four shifts, and models; read only."""
+    folder = tmp_path_factory.mktemp("works")
+    csv.write_csv(pa.table(related(1_000, 0)), folder / "normal.csv")
+    csv.write_csv(shifts(), folder / "new.csv")
+    pq.write_table(shifts(), folder / "new.parquet")
+    import upland as library
+
+    plain = {"random_state": 0, "progress": False, "epochs": 25}
+    for name, detector in {
+        "energy": library.EnergyDetector(**plain),
+        "flow": library.FlowDetector(layers=2, **plain),
+        "vae": library.VAEDetector(**plain),
+        "forgetful": library.EnergyDetector(**{**plain, "epochs": 1}, keep_rows=0),
+    }.items():
+        library.save(detector.fit(folder / "normal.csv"), folder / f"{name}.safetensors")
     return folder
