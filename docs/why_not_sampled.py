@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_sample_image
 from sklearn.metrics import roc_auc_score
 
-from upland.criteria.judges import readings
 from upland.detectors.latent import FlowDetector
-from upland.groups.statistic import Divergence, Rows
+from upland.groups.divergence import Divergence
+from upland.groups.outputs import ModelOutputs, model_outputs
 
 SAMPLES, HELD_OUT, SIDE, TEXTURE, FOG = 10_000, 200, 16, 16, 0.1
 LIKELIHOOD, NORM, DIVERGENCE = "log-likelihood (nats)", "norm of the latents", "divergence of latents (nats)"
@@ -42,15 +42,15 @@ def patches(generator: np.random.Generator) -> NDArray[np.uint8]:
     return generator.permutation(found[found.std(axis=(1, 2)) > TEXTURE])
 
 
-def measured(rows: Rows) -> dict[str, Values]:
+def measured(outputs: ModelOutputs) -> dict[str, Values]:
     """Log-likelihood and norm of each row's latents, and how far their blocks are from N(0, I)."""
-    z = torch.cat([level.mean.flatten(1) for level in rows.levels], 1).double()
-    statistic = Divergence("block", 0, "prior").fit(rows)
+    z = torch.cat([level.mean.flatten(1) for level in outputs.levels], 1).double()
+    statistic = Divergence("block", 0, "prior").fit(outputs)
     ones = torch.ones(len(z), dtype=torch.float64)
     return {
-        LIKELIHOOD: -rows.energy.numpy(),
+        LIKELIHOOD: -outputs.energy.numpy(),
         NORM: z.norm(dim=1).numpy(),
-        DIVERGENCE: statistic.value(statistic.features(rows), ones).numpy(),
+        DIVERGENCE: statistic.value(statistic.features(outputs), ones).numpy(),
     }
 
 
@@ -67,7 +67,7 @@ def experiment(epochs: int = 25, samples: int = SAMPLES, seed: int = 0) -> Found
         "patches": torch.from_numpy(member.encoder.transform(images[:HELD_OUT])),
         "fog": torch.from_numpy(member.encoder.transform(fog)),
     }
-    return {name: measured(readings(member, x)) for name, x in encoded.items()}
+    return {name: measured(model_outputs(member.model, member.sigma, x)) for name, x in encoded.items()}
 
 
 def table(found: Found) -> str:

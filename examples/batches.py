@@ -30,9 +30,9 @@ table = pa.table({**new, "shift": shifts})
 found = detector.score_groups(table, "shift", alpha=0.05)  # false discovery rate 5 %
 alone = detector.flag(table)
 print("shift      rows  flagged one by one  p-value  made of")
-for name, size, p, flag, kind, columns in zip(
-    found.group, found.size, found.p_value, found.flag, found.kind, found.columns, strict=True
+for name, size, p, flag, reason, columns in zip(
+    found.group, found.size, found.p_value, found.flag, found.reason, found.columns, strict=True
 ):
-    made_of = f"{kind}: {columns[0]}, {columns[1]}" if flag else ""
+    made_of = f"{reason}: {columns[0]}, {columns[1]}" if flag else ""
     print(f"{name:9}  {size:4}  {alone[shifts == name].sum():18}  {p:7.3f}  {made_of}")
 print(f"{found.flag.sum()} of {len(found.group)} shifts have gone off")

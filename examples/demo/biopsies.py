@@ -72,7 +72,7 @@ def run(folder: Path, screen: Console, seed: int) -> Found:
     """
     files = Files(folder)
     _write_data(files, np.random.default_rng(seed))
-    detector, seconds = fitted(files.normal, files.model, "table", random_state=seed)
+    detector, seconds = fitted(files.normal, files.model, random_state=seed)
     result = scored(detector, files.new, files.scored)
     found = compare(files.scored)
     calibration = detector.info()["calibration"]
@@ -80,7 +80,7 @@ def run(folder: Path, screen: Console, seed: int) -> Found:
     screen.print("A table: breast cancer biopsies, 30 measurements each; benign is normal", style="bold")
     screen.print(f"fitted on {rows} benign rows in {seconds:.1f} s, no labels used")
     screen.print(f"p-values from {calibration['rows']} held-out rows; a row is flagged where p <= {ALPHA:g}")
-    screen.print(f"guarantee ({calibration['kind']}): {calibration['guarantee']}", style="dim")
+    screen.print(f"guarantee ({calibration['method']}): {calibration['guarantee']}", style="dim")
     screen.print(found_table("rows scored", [("benign, held out", False, found), ("malignant", True, found)]))
     screen.print(f"AUROC {found.auroc:.3f} (malignant against held-out benign)\n")
     screen.print("The three strangest rows, and why", style="bold")

@@ -102,7 +102,7 @@ def run(folder: Path, screen: Console, seed: int) -> Tested:
     """
     files = Files(folder)
     patients = _write_data(files, np.random.default_rng(seed))
-    detector, seconds = fitted(files.normal, files.model, "table", calibration="split", random_state=seed)
+    detector, seconds = fitted(files.normal, files.model, calibration="split", random_state=seed)
     request = Request(files.tested, ALPHA, "fdr", top=CLINICS, overwrite=True)
     result = score_groups(detector, files.new, CLINIC, request)
     flags = detector.flag(files.new, ALPHA).reshape(CLINICS, PATIENTS).sum(axis=1).tolist()

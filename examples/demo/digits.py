@@ -281,7 +281,7 @@ def show_rows(files: Files, dealt: Digits, screen: Console, seed: int) -> Found:
     np.save(files.normal_rows, dealt.normal.astype(np.float32))
     np.save(files.new_rows, dealt.new[whole].astype(np.float32))
     rows = np.load(files.normal_rows)
-    detector, seconds = fitted(rows, files.rows_model, "sequence", random_state=seed)
+    detector, seconds = fitted(rows, files.rows_model, random_state=seed)
     scored(detector, files.new_rows, files.rows_scored)
     found = compared(files.rows_scored, dealt.odd[whole])
     screen.print("Sequences: the same digits, read row by row in eight steps", style="bold")

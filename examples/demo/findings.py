@@ -44,17 +44,17 @@ class Found:
     auroc: float
 
 
-def fitted(data: Any, model: Path, modality: str, **arguments: Any) -> tuple[Any, float]:
+def fitted(data: Any, model: Path, modality: Any = None, **arguments: Any) -> tuple[Any, float]:
     """A fitted detector, which is saved too, and the seconds that the fit took.
 
     Args:
         data: Normal data.
         model: The file to save it in.
-        modality: What the data are.
+        modality: What the data are, where they could be several things.
         arguments: Of the detector.
     """
     start = time.perf_counter()
-    detector = upland.EnergyDetector(kind=modality, **arguments).fit(data)
+    detector = upland.detector_for(data, modality=modality, **arguments).fit(data)
     seconds = time.perf_counter() - start
     upland.save(detector, model)
     return detector, seconds

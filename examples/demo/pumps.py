@@ -100,15 +100,13 @@ def run(folder: Path, screen: Console, seed: int) -> Watched:
     csv.write_csv(_day(NEW_DAY, generator, sick=True), files.new)
     columns = {"time": "time", "id": "pump"}
     criterion = "reconstruction"  # of the last minutes alone, so that flags begin and end with the fault
-    detector, seconds = fitted(
-        files.normal, files.model, "sequence", **columns, criterion=criterion, random_state=seed
-    )
+    detector, seconds = fitted(files.normal, files.model, **columns, criterion=criterion, random_state=seed)
     result = scored(detector, files.new, files.scored)
     screen.print("Long series: three pumps, a row a minute (made up, with one fault)", style="bold")
     screen.print(f"fitted on {PUMPS * MINUTES:,} normal minutes in {seconds:.1f} s")
     began, ended = (_clock(minute) for minute in (FROM, UNTIL))
     screen.print(f"the fault: the valve of {SICK} sticks from {began} to {ended}")
-    frame = detector.frame_
+    frame = detector.info()["architecture"]["frame"]
     screen.print(f"the score of a minute is of the {frame} minutes that end with it: flags end that late")
     screen.print(findings_table(result))
     screen.print(f"{line(result)}\n")

@@ -19,8 +19,8 @@ from upland.cli.demonstration import load_demonstration
 load_demonstration()  # so that tests can import upland_demo
 
 PYTHON = re.compile(r"\b(?!shape=)[a-z]\w*=(['\"\[(\d]|None|True|False)|\w+Detector\b|\bkeep_rows\b")
-"""An argument or a class as Python writes it, which no message of the command line may show; `shape=(1, 4)` is
-scikit-learn's wording for too few rows."""
+"""An argument or a class as Python writes it, which no message of the command line may show; scikit-learn's tests want
+`shape=(1, 4)`."""
 
 
 @pytest.fixture
@@ -55,14 +55,13 @@ def upland_json(upland):
 @pytest.fixture(scope="session")
 def plant(tmp_path_factory):
     """A folder with normal.csv, new.csv (the last 5 of 60 rows are broken) and a fitted model; read only."""
-    from upland.detectors.energy import EnergyDetector
-    from upland.persistence import save
+    import upland as library
 
     folder = tmp_path_factory.mktemp("plant")
     write_csv(folder / "normal.csv", pump_rows(400, seed=0))
     write_csv(folder / "new.csv", pump_rows(55, seed=1) + pump_rows(5, seed=2, shift=40.0))
-    detector = EnergyDetector(calibration="split", epochs=200, random_state=0, progress=False)
-    save(detector.fit(folder / "normal.csv"), folder / "pump.safetensors")
+    detector = library.EnergyDetector(calibration="split", epochs=200, random_state=0, progress=False)
+    library.save(detector.fit(folder / "normal.csv"), folder / "pump.safetensors")
     return folder
 
 
@@ -71,8 +70,7 @@ def series(tmp_path_factory):
     """A folder with long series: normal.csv, and new.csv, new.parquet of shuffled rows, where the pressure of
     pump b is broken from 8:40 to 8:49; models steps.safetensors and whole.safetensors; read only.
     """
-    from upland.detectors.energy import EnergyDetector
-    from upland.persistence import save
+    import upland as library
 
     folder = tmp_path_factory.mktemp("series")
     csv.write_csv(pump_series(seed=0), folder / "normal.csv")
@@ -88,8 +86,8 @@ def series(tmp_path_factory):
     }.items():
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="p-values are coarse")  # of three sequences
-            detector = EnergyDetector(**plain, **options).fit(folder / "normal.csv")
-        save(detector, folder / f"{name}.safetensors")
+            detector = library.SequenceEnergyDetector(**plain, **options).fit(folder / "normal.csv")
+        library.save(detector, folder / f"{name}.safetensors")
     return folder
 
 
@@ -98,18 +96,17 @@ def windows(tmp_path_factory):
     """A folder with arrays of waves: normal.npy (110, 12, 2), new.npz of 10, in the last of which a step is
     broken; a fitted model; read only.
     """
-    from upland.detectors.energy import EnergyDetector
-    from upland.persistence import save
+    import upland as library
 
     folder = tmp_path_factory.mktemp("windows")
     np.save(folder / "normal.npy", waves(110, seed=0))
     new = waves(10, seed=1)
     new[-1, 7, 1] += 9
     np.savez(folder / "new.npz", x=new)
-    detector = EnergyDetector(
+    detector = library.SequenceEnergyDetector(
         calibration="split", criterion="reconstruction", epochs=100, frame=1, random_state=0, progress=False
     )
-    save(detector.fit(np.load(folder / "normal.npy")), folder / "model.safetensors")
+    library.save(detector.fit(np.load(folder / "normal.npy")), folder / "model.safetensors")
     return folder
 
 
@@ -119,8 +116,7 @@ def pictures(tmp_path_factory):
     spot in rows 2 and 3, columns 8 and 9), new.npy of the same, and a fitted model; read only.
     """
     Image = pytest.importorskip("PIL.Image", reason="needs Pillow")
-    from upland.detectors.energy import EnergyDetector
-    from upland.persistence import save
+    import upland as library
 
     folder = tmp_path_factory.mktemp("pictures")
     new = ramps(10, seed=1)
@@ -131,10 +127,10 @@ def pictures(tmp_path_factory):
             kind = "odd" if name == "new" and number >= 8 else "ramp"
             Image.fromarray(image).save(folder / name / f"{kind}-{number}.png")
     np.save(folder / "new.npy", new)
-    detector = EnergyDetector(
+    detector = library.ImageEnergyDetector(
         calibration="split", criterion="reconstruction", epochs=40, random_state=0, progress=False
     )
-    save(detector.fit(folder / "normal"), folder / "model.safetensors")
+    library.save(detector.fit(folder / "normal"), folder / "model.safetensors")
     return folder
 
 

@@ -9,7 +9,6 @@ import pytest
 
 import upland as library
 from plant import HEADER, pump_rows, ramps, waves, write_csv
-from upland.cli.models import new_detector
 
 FAST = ("--epochs", "1", "--calibration", "split")
 
@@ -116,17 +115,11 @@ TO_FIT = {
         "mode='grey' or mode='rgb' converts them",
         "--mode grey or --mode rgb converts them",
     ),
-    "prior": (
-        array(20, 12),
-        {"prior": "mixture"},
-        "prior='mixture' is for tables",
-        "--prior mixture is for tables",
-    ),
     "criterion of kept rows": (
         table("load", 1, 2, count=8),
         {"family": "flow", "criterion": "divergence"},
-        "say criterion='likelihood' to do without",
-        "say --criterion likelihood to do without",
+        "use criterion='likelihood' to do without",
+        "use --criterion likelihood to do without",
     ),
     "a counter": (
         table("number", *range(300)),
@@ -144,7 +137,7 @@ def said_in_python(data, family="energy", **arguments):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            new_detector(family, whole, options).fit(whole)
+            library.detector_for(whole, family, **options).fit(whole)
         except (TypeError, ValueError) as error:
             return str(error)
     return " ".join(str(warning.message) for warning in caught)
@@ -184,8 +177,8 @@ def test_what_scoring_images_advises(pixels, python, shell, pictures, tmp_path, 
             "energy",
             "shift",
             "divergence",
-            "use a FlowDetector or a VAEDetector, or statistic='auto'",
-            "use --model flow or --model vae, or --statistic auto",
+            "use a FlowDetector or a VAEDetector, or one of the statistics 'auto'",
+            "use --model flow or --model vae, or one of the statistics 'auto'",
         ),
     ],
 )

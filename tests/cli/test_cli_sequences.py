@@ -48,7 +48,7 @@ def test_fit_on_arrays_goes_by_their_looks(windows, tmp_path, upland_json):
 
 def test_fit_is_the_library_s_fit(series, tmp_path, upland):
     assert upland("fit", series / "normal.csv", "-o", tmp_path / "m", *LONG, *FAST, "-q").code == 0
-    by_hand = library.EnergyDetector(
+    by_hand = library.SequenceEnergyDetector(
         time="time", id="pump", window=16, calibration="split", epochs=2, random_state=0, progress=False
     ).fit(series / "normal.csv")
     table = csv.read_csv(series / "new.csv")
@@ -212,7 +212,7 @@ def test_calibrate_takes_sequences(series, windows, tmp_path, upland):
         assert done.code == 0, done.err
         old, new = library.load(folder / model), library.load(target)
         assert new.calibration_.size > old.calibration_.size
-        assert new.calibration_.kind == "split"
+        assert new.calibration_.method == "split"
 
 
 # -- refusals ------------------------------------------------------------------------------------------------

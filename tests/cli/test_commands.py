@@ -21,7 +21,7 @@ def test_fit_writes_a_model_and_says_what_it_is(plant, tmp_path, upland):
     done = upland("fit", plant / "normal.csv", "-o", tmp_path / "model.safetensors", *FAST)
     assert done.code == 0, done.err
     assert "2 numeric: flow, pressure; 1 categorical: valve; 1 boolean: running" in done.words
-    assert "calibration kind split, rows 80" in done.words
+    assert "calibration method split, rows 80" in done.words
     assert f"wrote {tmp_path / 'model.safetensors'}" in done.words
     assert library.load(tmp_path / "model.safetensors").encoder_.column_names == tuple(HEADER)
 

@@ -8,7 +8,7 @@ import torch
 from laws import generator, normal
 from upland.models.bijections import ActNorm, InvertibleLinear, Permutation
 from upland.models.couplings import STEEPEST, AffineCoupling, SplineCoupling
-from upland.models.nets import Body
+from upland.models.nets import TanhNet
 from upland.models.splines import Spline
 
 ROWS = 7
@@ -108,7 +108,7 @@ def test_the_generator_decides_the_weights():
 def test_placed_by_data(shape):
     x = normal(*shape) * 3 + 1
     norm = ActNorm(4).double()
-    norm.place(x)
+    norm.init_from_data(x)
     channels = norm(x)[0].transpose(0, 1).flatten(1)
     torch.testing.assert_close(channels.mean(1), torch.zeros(4).double(), rtol=0, atol=1e-12)
     torch.testing.assert_close(channels.std(1, correction=0), torch.ones(4).double(), rtol=1e-12, atol=0)
@@ -125,7 +125,7 @@ def test_ladj_of_channels_counts_every_place():
 
 def test_unchanged_by_a_second_batch_and_by_reload():
     norm = ActNorm(3).double()
-    norm.place(normal(50, 3) * 2)
+    norm.init_from_data(normal(50, 3) * 2)
     kept = copy.deepcopy(norm.state_dict())
     norm.train()(normal(50, 3, seed=1) + 9)
     again = ActNorm(3).double()
@@ -140,7 +140,7 @@ def test_a_constant_channel_is_not_blown_up():
     x = normal(50, 3)
     x[:, 1] = 4.0
     norm = ActNorm(3).double()
-    norm.place(x)
+    norm.init_from_data(x)
     z, ladj = norm(x + 0.1)
     assert torch.isfinite(z).all()
     assert torch.isfinite(ladj).all()
@@ -200,6 +200,6 @@ def test_the_scale_of_an_affine_coupling_is_bounded():
 
 
 def test_a_body_is_bounded():
-    body = stirred(Body(3, (8, 8), 2, generator()))
+    body = stirred(TanhNet(3, (8, 8), 2, generator()))
     far = body(normal(5, 3) * 1e9)
     assert far.abs().max() <= sum(p.abs().sum() for p in (body.weights[-1], body.biases[-1]))

@@ -7,22 +7,23 @@ import torch
 from torch.nn import functional
 
 from laws import autograd_gradient, finite_difference, generator, normal, randomise
-from upland.criteria.points import CRITERIA, in_blocks
+from upland.criteria.points import CRITERIA
 from upland.models.base import EnergyModel
+from upland.models.blocks import in_blocks
 from upland.models.convolutional import ConvolutionalEnergy
 from upland.training.objectives import denoising, sliced
 
 ROWS = 4
 SHAPES = [(1, 8, 8), (3, 7, 5), (2, 1, 9), (1, 5, 1), (4, 1, 1), (1, 13, 10)]
 BODIES = {
-    "one": {"filters": (3,), "kernel": 3, "hidden": (4,)},
-    "two": {"filters": (3, 4), "kernel": 5, "hidden": (6,)},
-    "three, deep top": {"filters": (2, 3, 2), "kernel": 3, "hidden": (5, 3)},
-    "no top": {"filters": (3, 2), "kernel": 3, "hidden": ()},
+    "one": {"filters": (3,), "kernel_size": 3, "hidden": (4,)},
+    "two": {"filters": (3, 4), "kernel_size": 5, "hidden": (6,)},
+    "three, deep top": {"filters": (2, 3, 2), "kernel_size": 3, "hidden": (5, 3)},
+    "no top": {"filters": (3, 2), "kernel_size": 3, "hidden": ()},
     "no convolution": {"filters": (), "hidden": (5,)},
-    "centres": {"filters": (3,), "kernel": 3, "hidden": (4,), "centres": 3, "spread": 1.5},
-    "centres only": {"filters": (), "hidden": (), "centres": 20, "spread": 0.7},
-    "points": {"filters": (4,), "kernel": 1, "hidden": (3,)},
+    "centres": {"filters": (3,), "kernel_size": 3, "hidden": (4,), "n_centres": 3, "spread": 1.5},
+    "centres only": {"filters": (), "hidden": (), "n_centres": 20, "spread": 0.7},
+    "points": {"filters": (4,), "kernel_size": 1, "hidden": (3,)},
 }
 
 
@@ -60,7 +61,7 @@ def test_gradient_is_the_finite_difference(shape, pool):
 def test_the_formula_written_out():
     model, x = convolutional((2, 5, 7)), pictures((2, 5, 7))
     h = x
-    for w, b in zip(model.kernels, model.biases, strict=False):
+    for w, b in zip(model.conv_weights, model.biases, strict=False):
         h = torch.log1p(torch.exp(functional.conv2d(functional.pad(h, (2, 2, 2, 2)), w, b)))
         odd = (0, h.shape[3] % 2, 0, h.shape[2] % 2)
         h = functional.pad(h, odd).unfold(2, 2, 2).unfold(3, 2, 2).mean((4, 5))
@@ -127,7 +128,7 @@ def test_initial_weights_come_from_the_generator_alone():
     one, two = (ConvolutionalEnergy((1, 8, 8), generator=generator(7)) for _ in range(2))
     assert torch.equal(torch.get_rng_state(), state)
     other = ConvolutionalEnergy((1, 8, 8), generator=generator(8))
-    for name in ("kernels", "weights"):
+    for name in ("conv_weights", "weights"):
         for a, b, c in zip(getattr(one, name), getattr(two, name), getattr(other, name), strict=True):
             assert torch.equal(a, b)
             assert not torch.equal(a, c)
@@ -140,7 +141,7 @@ def test_reconstruction_leaves_no_graph_behind_in_evaluation(pool):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"kernel": 4}, {"kernel": 0}, {"pool": "mean"}, {"centres": 0}, {"spread": 0.0}]
+    "wrong", [{"kernel_size": 4}, {"kernel_size": 0}, {"pool": "mean"}, {"n_centres": 0}, {"spread": 0.0}]
 )
 def test_wrong_arguments_are_refused_by_name(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
@@ -149,9 +150,9 @@ def test_wrong_arguments_are_refused_by_name(wrong):
 
 def test_centres_on_all_pictures_are_a_kernel_density():
     """Without other layers: -s^2 log of the mean Gaussian around the training pictures."""
-    model = ConvolutionalEnergy((1, 3, 4), (), hidden=(), centres=6, spread=1.3).double()
+    model = ConvolutionalEnergy((1, 3, 4), (), hidden=(), n_centres=6, spread=1.3).double()
     x = pictures((1, 3, 4), rows=6)
-    model.place(x, generator())
+    model.init_from_data(x, generator())
     points = pictures((1, 3, 4), seed=2)
     kernels = torch.exp(-(torch.cdist(points.flatten(1), x.flatten(1)) ** 2) / (2 * 1.3**2))
     expected = -(1.3**2) * torch.log(kernels.mean(1))
@@ -161,9 +162,9 @@ def test_centres_on_all_pictures_are_a_kernel_density():
 def test_one_centre_stays_where_it_is_and_few_pictures_are_repeated():
     plain = ConvolutionalEnergy((1, 3, 4), (2,), generator=generator())
     before = copy.deepcopy(plain.state_dict())
-    plain.place(pictures((1, 3, 4)).float())
+    plain.init_from_data(pictures((1, 3, 4)).float())
     assert all(torch.equal(before[name], value) for name, value in plain.state_dict().items())
-    mixed = ConvolutionalEnergy((1, 3, 4), (2,), centres=10, generator=generator())
+    mixed = ConvolutionalEnergy((1, 3, 4), (2,), n_centres=10, generator=generator())
     x = pictures((1, 3, 4)).float()
-    mixed.place(x, generator())
+    mixed.init_from_data(x, generator())
     assert all((mixed.centres == row.flatten()).all(1).sum() in (2, 3) for row in x)

@@ -15,7 +15,7 @@ from upland.training.adam import Adam
 from upland.training.loop import History, Settings, Training, shuffled_batches
 from upland.training.objectives import denoising
 
-SETTINGS = Settings(steps=60, looks=6, patience=6, learning_rate=1e-2, batch=32, seed=3)
+SETTINGS = Settings(steps=60, checks=6, patience=6, learning_rate=1e-2, batch=32, seed=3)
 ROWS = normal(300, 4, dtype=torch.float32)
 HELD = normal(80, 4, seed=1, dtype=torch.float32)
 
@@ -73,7 +73,7 @@ def test_the_loss_falls_and_the_best_weights_are_kept():
 def test_patience_ends_it_and_the_best_look_wins():
     run = training(replace(SETTINGS, patience=2), scripted([3.0, 1.0, 2.0, 1.5, 0.1, 0.1]))
     seen = []
-    history = run.run(batches(), HELD, after_look=lambda now: seen.append(weights(now.model)))
+    history = run.run(batches(), HELD, after_check=lambda now: seen.append(weights(now.model)))
     assert history.stopped == "early"
     assert history.validation == [3.0, 1.0, 2.0, 1.5]
     assert history.best_step == 20
@@ -110,7 +110,7 @@ def interrupting(after):
 def test_an_interruption_keeps_the_best_so_far():
     run, seen = training(function=interrupting(after=36)), []
     with pytest.warns(UserWarning, match=r"interrupted at step \d+ of 60.*best weights so far \(step 30\)"):
-        history = run.run(batches(), HELD, after_look=lambda now: seen.append(weights(now.model)))
+        history = run.run(batches(), HELD, after_check=lambda now: seen.append(weights(now.model)))
     assert history.stopped == "interrupted"
     assert history.best_step == 30
     assert_same_weights(weights(run.model), seen[2])
@@ -151,7 +151,7 @@ def test_resumed_at_any_look_it_ends_as_if_uninterrupted(looks):
             raise Stop
 
     with pytest.raises(Stop):
-        training().run(batches(), HELD, after_look=stop)
+        training().run(batches(), HELD, after_check=stop)
     arrays, plain = state[0]
     resumed = training()
     resumed.restore({name: np.array(value) for name, value in arrays.items()}, plain)
@@ -212,7 +212,7 @@ def test_threads_and_random_state_are_left_as_they_were():
 
 @pytest.mark.parametrize("steps", [1, 2, 19, 20, 25, 61])
 def test_any_number_of_steps(steps):
-    settings = replace(SETTINGS, steps=steps, looks=20, patience=100)
+    settings = replace(SETTINGS, steps=steps, checks=20, patience=100)
     history = training(settings).run(batches(), HELD)
     assert history.steps[-1] == steps
     assert len(history.steps) <= 2 * 20 + 1

@@ -25,7 +25,6 @@ from upland.cli.console import (
     reporting,
     writing,
 )
-from upland.cli.models import info_of, modality_of, new_detector
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -141,13 +140,13 @@ def fit(
         check_target(output, overwrite)
         _check_other(output, data)
         from upland.cli.inputs import array_in, check_model, form_of, modality_in
+        from upland.detectors.auto import detector_for
 
         given["modality"] = modality_in(data, given)
         check_model(model, data, given)
         x = array_in(data) if given["modality"] == "sequence" and form_of(data) == "array" else data
         given |= {"random_state": seed, "progress": False if quiet or as_json else "auto"}
-        detector = new_detector(model, x, given)
-        detector.fit(x, checkpoint=checkpoint)
+        detector = detector_for(x, model, **given).fit(x, checkpoint=checkpoint)
         _save(reporter, detector, output)
 
 
@@ -236,7 +235,7 @@ def info(model: option.Model, as_json: option.Json = False) -> None:
         from upland.cli.rendering import info_lines
         from upland.persistence import load
 
-        found = info_of(load(model))
+        found = load(model).info()
         reporter.result(found, lambda screen: screen.print(info_lines(found)))
 
 
@@ -289,10 +288,10 @@ def _check_alpha(alpha: float) -> None:
 
 
 def _check_output(output: Path, data: Path, overwrite: bool) -> None:
-    from upland.io.source import suffix_of
+    from upland.io.formats import suffix_of
 
     try:
-        suffix_of(output)
+        suffix_of(output, writable=True)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     check_target(output, overwrite)
@@ -312,7 +311,7 @@ def _save(reporter: Reporter, detector: Detector, output: Path) -> None:
 
     with writing(output):
         save(detector, output)
-    found = info_of(detector)
+    found = detector.info()
 
     def show(screen: Console) -> None:
         screen.print(info_lines(found))
@@ -322,8 +321,8 @@ def _save(reporter: Reporter, detector: Detector, output: Path) -> None:
 
 
 def _check_maps(detector: Detector, maps: Path | None) -> None:
-    if maps is not None and modality_of(detector) != "image":
-        what = MODALITIES[modality_of(detector)]
+    if maps is not None and detector.modality != "image":
+        what = MODALITIES[detector.modality]
         raise typer.BadParameter(
             f"--maps is for images, but the model is of {what}: leave it out, or see --why"
         )

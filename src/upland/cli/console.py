@@ -193,6 +193,11 @@ def reporting(as_json: bool = False, quiet: bool = False) -> Iterator[Reporter]:
             raise fail(inside, INTERNAL, as_json) from error
 
 
+def option(argument: str) -> str:
+    """The option for an argument of the library: `--keep-rows` for `keep_rows`."""
+    return f"--{OPTIONS.get(argument, argument).replace('_', '-')}"
+
+
 def in_shell(part: Argument | Estimator) -> str:
     """What a message of the library names, as the option that it is here: `--ignore label`.
 
@@ -201,13 +206,13 @@ def in_shell(part: Argument | Estimator) -> str:
     """
     if isinstance(part, Estimator):
         return f"--model {part.family}"
-    option = f"--{OPTIONS.get(part.name, part.name).replace('_', '-')}"
+    name = option(part.name)
+    if part.value is None:
+        return name
     if part.name == "size":
-        return f"{option} {'x'.join(map(str, part.value))}"
+        return f"{name} {'x'.join(map(str, part.value))}"
     values = part.value if isinstance(part.value, list | tuple) else [part.value]
-    return " ".join(
-        f"{option} {shlex.quote(str(value))}" if value is not None else option for value in values
-    )
+    return " ".join(f"{name} {shlex.quote(str(value))}" for value in values)
 
 
 def shown(message: str) -> str:

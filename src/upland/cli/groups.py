@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from upland.catalogue import MODALITIES, Modality
 from upland.cli.inputs import array_in, check_new
-from upland.cli.models import kept_rows, modality_of, reasons_of, tested_groups
 from upland.cli.results import Finding, Request, Result, writer
 
 if TYPE_CHECKING:
@@ -44,16 +43,16 @@ def score_groups(
         ValueError, TypeError, OSError: Data, labels or model cannot be used; the message says why.
         OutputError: The target exists or cannot be written.
     """
-    modality = modality_of(detector)
     x, groups, called = _grouped(detector, data, by)
     reasons = request.shown or request.target is not None
-    verdicts = tested_groups(detector, x, groups, request.alpha, request.control, statistic, reasons)
+    verdicts = detector.score_groups(x, groups, request.alpha, request.control, statistic, reasons)
     with writer(request.target, request.overwrite) as write:
         if write is not None:
             write(verdicts.to_arrow())
-    details = {"by": by, "statistic": statistic, "kept_rows": kept_rows(detector)}
+    rows = detector.members_[0].held_out  # None where scores are compared
+    details = {"by": by, "statistic": statistic, "kept_rows": None if rows is None else len(rows)}
     count, flagged = len(verdicts.group), int(verdicts.flag.sum())
-    return Result(modality, "group", called, count, flagged, request, _findings(verdicts), details)
+    return Result(detector.modality, "group", called, count, flagged, request, _findings(verdicts), details)
 
 
 def _findings(verdicts: GroupVerdicts) -> list[Finding]:
@@ -63,7 +62,7 @@ def _findings(verdicts: GroupVerdicts) -> list[Finding]:
         verdicts.p_value.tolist(),
         verdicts.flag.tolist(),
         verdicts.size.tolist(),
-        reasons_of(verdicts),
+        verdicts.reason.tolist(),
         verdicts.columns,
         verdicts.smallest_p.tolist(),
         verdicts.method.tolist(),
@@ -78,7 +77,7 @@ def _findings(verdicts: GroupVerdicts) -> list[Finding]:
 
 def _grouped(detector: Detector, data: Path, by: str) -> tuple[Any, Any, str]:
     """The data, the group of each of them or the column that names it, and what a group is called."""
-    modality = modality_of(detector)
+    modality = detector.modality
     form = check_new(data, modality)
     if modality == "sequence" and form != "array":
         raise ValueError(

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from upland.cli.console import OutputError, writing
 from upland.cli.inputs import check_new
-from upland.cli.models import image_encoder
 from upland.cli.results import (
     REASONS,
     Floats,
@@ -52,8 +51,11 @@ def open_images(detector: Detector, path: Path) -> Images:
         FileNotFoundError: There is nothing at the path.
         ValueError: Data of another modality; as `as_images`.
     """
+    from upland.data.image.encoder import ImageEncoder
+
     check_new(path, "image")
-    return image_encoder(detector).images(path)
+    assert isinstance(detector.encoder_, ImageEncoder)
+    return detector.encoder_.images(path)
 
 
 class OpenedImages(Assessed):

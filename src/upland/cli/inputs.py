@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
-from upland.catalogue import FAMILIES, MODALITIES, Modality
-from upland.cli.console import OPTIONS
-from upland.cli.models import criteria_of
+from upland.catalogue import DETECTORS, FAMILIES, MODALITIES, Modality, criteria_of, load
+from upland.cli.console import option
 from upland.data.image.arrays import looks_like_images
 from upland.io.arrays import is_array_file, read_array, shape_in
-from upland.io.images import is_picture_file
+from upland.io.images import is_image_file
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,7 +31,6 @@ FITTING: dict[Form, tuple[str, tuple[Modality, ...]]] = {
 }
 """What each form is called, and the modalities that it can be of."""
 
-OF_ENERGIES = ("prior", "n_nets")
 OF_SEQUENCES = ("time", "id", "window", "stride", "per")
 OF_IMAGES = ("size", "mode")
 OF_COLUMNS = ("categorical", "ignore")
@@ -44,7 +42,7 @@ def form_of(path: Path) -> Form:
         return "folder"
     if is_array_file(path):
         return "array"
-    return "image" if is_picture_file(path) else "rows"
+    return "image" if is_image_file(path) else "rows"
 
 
 def modality_in(path: Path, given: Mapping[str, Any]) -> Modality:
@@ -109,16 +107,18 @@ def check_model(family: str, path: Path, given: Mapping[str, Any]) -> None:
         typer.BadParameter: A modality, an option or a criterion that the models of the family do not have.
     """
     modality: Modality = given["modality"]
-    known = criteria_of(family, modality)
-    if not known:
-        read = " and ".join(name for other, name in MODALITIES.items() if criteria_of(family, other))
-        able = " or ".join(f"--model {other}" for other in FAMILIES if criteria_of(other, modality))
+    if (family, modality) not in DETECTORS:
+        read = " and ".join(name for other, name in MODALITIES.items() if (family, other) in DETECTORS)
+        able = " or ".join(f"--model {other}" for other in FAMILIES if (other, modality) in DETECTORS)
         raise typer.BadParameter(
             f"--model {family} reads {read}, but {path} is taken for {MODALITIES[modality]}: {able} reads them"
         )
-    if family != "energy" and (odd := _first(given, OF_ENERGIES)):
-        name = OPTIONS.get(odd, odd)
-        raise typer.BadParameter(f"--{name} is of an energy, not of --model {family}: leave it out")
+    arguments = load(DETECTORS[family, modality].home)().get_params()
+    if odd := [name for name in given if name not in arguments and name != "modality"]:
+        raise typer.BadParameter(
+            f"{option(odd[0])} does not go with --model {family} on {MODALITIES[modality]}: leave it out"
+        )
+    known = criteria_of(family, modality)
     criterion = given.get("criterion")
     if criterion not in (None, *known):
         able = " or ".join(other for other in FAMILIES if criterion in criteria_of(other, modality))

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from upland.catalogue import FAMILIES, MODALITIES
-from upland.cli.models import criterion_names, statistic_names
+from upland.catalogue import CRITERIA, FAMILIES, MODALITIES, STATISTICS
 
 if TYPE_CHECKING:
     OneFamily = str
@@ -18,8 +17,8 @@ if TYPE_CHECKING:
 else:  # typer makes the choices of an option from a Literal
     OneFamily = Literal[tuple(FAMILIES)]
     OneModality = Literal[("auto", *MODALITIES)]
-    OneCriterion = Literal[tuple(criterion_names())]
-    OneStatistic = Literal[tuple(statistic_names())]
+    OneCriterion = Literal[tuple(CRITERIA)]
+    OneStatistic = Literal[tuple(STATISTICS)]
 
 FORMS = "CSV, TSV, Parquet or Arrow; an .npy or .npz array; an image or a folder of images."
 COLUMN = "COLUMN"

@@ -18,12 +18,6 @@ RATES = {"false_alarm": "false-alarm rate", "fdr": "false discovery rate"}
 SHOWN = 2
 """How many reasons of a step, a sequence or an image a table has room for."""
 
-SETTINGS = {
-    "table": ("layers",),
-    "sequence": ("id", "time", "window", "stride", "per", "frame", "cell", "smoothing"),
-    "image": ("size", "mode", "filters", "kernel", "pool", "centres", "levels", "depth"),
-}
-"""Settings that are of one modality alone."""
 
 ROWS = {"table": "rows", "sequence": "sequences", "image": "images"}
 """What a group is made of; a fit on sequences is on windows of them."""
@@ -139,27 +133,23 @@ def _reason(reason: Reason) -> dict[str, Any]:
 
 
 def info_lines(info: Mapping[str, Any]) -> RenderableType:
-    """What a model file holds, one line or paragraph for each entry, without the settings of other
-    modalities.
+    """What a model file holds, one line or paragraph for each entry.
 
     Args:
-        info: As `upland.cli.models.info_of` gives it.
+        info: As the detector's `info()` gives it.
     """
-    modality = info["modality"]
-    foreign = {name for other, names in SETTINGS.items() if other != modality for name in names}
-    if modality == "image":
-        foreign |= {"categorical", "ignore"}
-    of = info["calibration"]["of"]
+    modality, of = info["modality"], info["calibration"]["of"]
     entries: dict[str, Any] = {
         "detector": info["detector"],
         "modality": modality,
         "scores are of": f"{of}s",
     }
-    if "frame" in info:
-        entries["frame"] = f"{counted(info['frame'], 'step')} scored together"
+    if frame := info["architecture"].get("frame"):
+        entries["frame"] = f"{counted(frame, 'step')} scored together"
     for name, value in info.items():
         entries.setdefault((ROWS | {"sequence": "windows"})[modality] if name == "rows" else name, value)
-    entries["settings"] = {k: v for k, v in info["settings"].items() if k not in foreign}
+    if modality == "sequence":  # groups of them are compared by their scores
+        del entries["kept_rows"]
     entries["calibration"] = {
         f"{of}s" if name == "rows" else name: value
         for name, value in info["calibration"].items()

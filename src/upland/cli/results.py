@@ -16,7 +16,7 @@ from upland.cli.console import writing
 from upland.cli.words import reason_text
 
 if TYPE_CHECKING:
-    from upland.calibration.conformal import Control
+    from upland.calibration.false_discovery import Control
     from upland.catalogue import Modality, Unit
     from upland.explanation import Reason
 

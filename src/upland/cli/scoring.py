@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from upland.cli.console import console
 from upland.cli.inputs import check_new
-from upland.cli.models import method_of, modality_of
 from upland.cli.results import (
     Finding,
     Floats,
@@ -102,7 +101,7 @@ class Assessed(Opened):
 
     def cut(self) -> float:
         """The rate itself, or the largest p-value that Benjamini and Hochberg reject."""
-        from upland.calibration.conformal import benjamini_hochberg
+        from upland.calibration.false_discovery import benjamini_hochberg
 
         self.scores, self.p_values = self.assess()
         if self.request.control == "false_alarm":
@@ -124,12 +123,11 @@ class Assessed(Opened):
 
 def open_data(detector: Detector, path: Path, request: Request, maps: Path | None, all_maps: bool) -> Opened:
     """What is at a path, opened as the detector reads it; raises as `score_path`."""
-    modality = modality_of(detector)
-    if modality == "image":
+    if detector.modality == "image":
         from upland.cli.images import OpenedImages
 
         return OpenedImages(detector, request, path, maps, all_maps)
-    if modality == "sequence":
+    if detector.modality == "sequence":
         from upland.cli.sequences import open_sequences
 
         return open_sequences(detector, request, path)
@@ -169,17 +167,17 @@ def score_path(
             count, flagged = data.go(cut, write)
         strangest = data.strangest(cut)
     known = detector.calibrations_[data.unit]
-    details = {"calibration": method_of(known), "smallest_p": known.smallest_p, **data.details()}
-    return Result(modality_of(detector), data.unit, data.called, count, flagged, request, strangest, details)
+    details = {"calibration": known.method, "smallest_p": known.smallest_p, **data.details()}
+    return Result(detector.modality, data.unit, data.called, count, flagged, request, strangest, details)
 
 
 def normal_data(detector: Detector, path: Path) -> Any:
     """Fresh normal data for a detector, as it takes them; raises as `score_path`."""
-    if modality_of(detector) == "sequence":
+    if detector.modality == "sequence":
         from upland.cli.sequences import open_series
 
         return open_series(detector, path).sequences
-    check_new(path, modality_of(detector))
+    check_new(path, detector.modality)
     return path
 
 

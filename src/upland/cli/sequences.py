@@ -16,7 +16,6 @@ import pyarrow as pa
 
 from upland.cli.episodes import episodes_of, strangest
 from upland.cli.inputs import array_in, check_new
-from upland.cli.models import sequence_encoder, unit_of
 from upland.cli.results import (
     ADDED,
     REASONS,
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
     from upland.data.sequence.encoder import SequenceEncoder
     from upland.detectors.base import Detector
     from upland.explanation import Explanation
-    from upland.io.formats import Source
+    from upland.io.source import Source
 
 AT_ONCE = 65_536
 """Steps that are explained at a time, or one sequence; rows that are written at a time."""
@@ -48,11 +47,13 @@ class Series:
     """Sequences and where they come from.
 
     Args:
+        encoder: Of the detector.
         sequences: All of them.
         source: The file of rows; None for an array.
         extra: Its columns that the detector does not use.
     """
 
+    encoder: SequenceEncoder
     sequences: Sequences
     source: Source | None
     extra: list[str]
@@ -66,25 +67,25 @@ def open_series(detector: Detector, path: Path) -> Series:
         ValueError: Data of another modality, missing columns, stamps that stand twice; as `as_sequences`.
     """
     from upland.data.sequence.container import as_sequences
+    from upland.data.sequence.encoder import SequenceEncoder
 
-    encoder = sequence_encoder(detector)
+    encoder = detector.encoder_
+    assert isinstance(encoder, SequenceEncoder)
     if check_new(path, "sequence") == "array":
-        return Series(as_sequences(array_in(path), id=encoder.id, time=encoder.time), None, [])
+        return Series(encoder, as_sequences(array_in(path), id=encoder.id, time=encoder.time), None, [])
     from upland.io.formats import open_source
 
     source = open_source(path)
     table = _typed(source, encoder)
     own = {str(name) for name in (encoder.id, encoder.time) if name is not None}
     extra = [name for name in encoder.table.extra_columns(table) if name not in own and name not in ADDED]
-    return Series(as_sequences(table, id=encoder.id, time=encoder.time), source, extra)
+    return Series(encoder, as_sequences(table, id=encoder.id, time=encoder.time), source, extra)
 
 
 def _typed(source: Source, encoder: SequenceEncoder) -> pa.Table:
     """The rows of a file: values as in the fit, ids and stamps as the file tells them."""
-    from upland.io.csv import CsvSource
-
     table = pa.concat_tables(source.batches(encoder.table.schema_))
-    if isinstance(source, CsvSource):
+    if not source.typed:
         for name in (encoder.id, encoder.time):
             if str(name) in source.names:
                 place = source.names.index(str(name))
@@ -95,7 +96,7 @@ def _typed(source: Source, encoder: SequenceEncoder) -> pa.Table:
 def open_sequences(detector: Detector, request: Request, path: Path) -> OpenedSequences:
     """The steps of sequences, or whole ones, whichever the detector scores; raises as `open_series`."""
     series = open_series(detector, path)
-    opened = OpenedSteps if unit_of(detector, series.sequences) == "step" else OpenedWholes
+    opened = OpenedSteps if detector.plan_.reader.unit(series.sequences) == "step" else OpenedWholes
     return opened(detector, request, path, series)
 
 
@@ -112,7 +113,7 @@ class OpenedSequences(Assessed):
     def __init__(self, detector: Detector, request: Request, path: Path, series: Series) -> None:
         super().__init__(detector, request, path)
         self.series, self.sequences = series, series.sequences
-        self.called = "sequence" if self.sequences.ids is None else str(sequence_encoder(detector).id)
+        self.called = "sequence" if self.sequences.ids is None else str(series.encoder.id)
         self.total = self.sequences.n_steps
 
     def assess(self) -> tuple[Floats, Floats]:
@@ -187,7 +188,7 @@ class OpenedSteps(OpenedSequences):
 
     def assess(self) -> tuple[Floats, Floats]:
         """Anomaly scores and p-values, sequence after sequence in the order of time."""
-        scores, p_values = (part.reshape(-1)[self.sequences.places] for part in super().assess())
+        scores, p_values = (part.reshape(-1)[self.sequences.row_numbers] for part in super().assess())
         return scores, p_values
 
     def reasons(self, rows: Indices) -> Reasons:
@@ -200,7 +201,7 @@ class OpenedSteps(OpenedSequences):
         for part in _portions(np.arange(hit.size), ends - starts):
             piece = sequences.cut(hit[part], starts[part], ends[part] - starts[part])
             inside = rows[np.isin(owners, hit[part])]
-            at = np.searchsorted(np.sort(piece.places), sequences.places[inside])
+            at = np.searchsorted(np.sort(piece.row_numbers), sequences.row_numbers[inside])
             whole = self._explained(piece)
             parts = (whole.shares[at], whole.values[at], whole.expected[at])
             some = replace(whole, shares=parts[0], values=parts[1], expected=parts[2])
@@ -211,11 +212,13 @@ class OpenedSteps(OpenedSequences):
         """Write the rows of the file as they stand, or the numbers of an array's steps."""
         if write is not None:
             why = self._texts() if self.request.why else None
-            order = np.argsort(self.sequences.places, kind="stable")
+            order = np.argsort(self.sequences.row_numbers, kind="stable")
             first = 0
             for table in self._tables():
                 steps = order[first : first + table.num_rows]
-                some = None if why is None else [why[row] for row in self.sequences.places[steps].tolist()]
+                some = (
+                    None if why is None else [why[row] for row in self.sequences.row_numbers[steps].tolist()]
+                )
                 write(with_verdicts(table, self.scores[steps], self.p_values[steps], cut, some))
                 first += table.num_rows
         return self.counts(cut)
@@ -254,7 +257,7 @@ class OpenedSteps(OpenedSequences):
         for rows in _portions(np.arange(self.sequences.n_sequences), self.sequences.lengths):
             piece = self.sequences.take(rows)
             why = texts(self._explained(piece).top(REASONS))
-            found |= zip(np.sort(piece.places).tolist(), why, strict=True)
+            found |= zip(np.sort(piece.row_numbers).tolist(), why, strict=True)
             self.seen(piece.n_steps)
         return found
 
@@ -267,7 +270,7 @@ class OpenedSteps(OpenedSequences):
         return found
 
     def _tables(self) -> Iterator[pa.Table]:
-        source, schema = self.series.source, sequence_encoder(self.detector).table.schema_
+        source, schema = self.series.source, self.series.encoder.table.schema_
         if source is not None:
             yield from (raw for raw, _ in source.pairs(schema, AT_ONCE) if raw.num_rows)
             return

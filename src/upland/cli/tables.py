@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from upland.cli.models import table_encoder
 from upland.cli.results import (
     ADDED,
     REASONS,
@@ -53,12 +52,14 @@ class OpenedTable(Opened):
     called = "row"
 
     def __init__(self, detector: Detector, request: Request, path: Path) -> None:
+        from upland.data.table.encoder import TableEncoder
         from upland.io.formats import open_source
 
         super().__init__(detector, request, path)
         self.source = open_source(path)
         self.columns = self.source.names
-        self.encoder = table_encoder(detector)
+        assert isinstance(detector.encoder_, TableEncoder)
+        self.encoder = detector.encoder_
         self.extra: list[str] = []
         self.worst = _Worst(request.top, list(self.encoder.column_names))
         passes = 2 if request.control == "fdr" else 1
@@ -69,15 +70,17 @@ class OpenedTable(Opened):
         """The rate itself; or, after a pass that counts how often each rank (n + 1) p occurs, the largest
         p-value that is a discovery.
         """
+        from upland.calibration.false_discovery import discovery_cut
+
         if self.request.control == "false_alarm":
             return self.request.alpha
-        known = self.detector.calibration_
-        counts = np.zeros(known.size + 2, dtype=np.int64)
+        n = self.detector.calibration_.size
+        counts = np.zeros(n + 2, dtype=np.int64)
         for table in self.source.batches(self.encoder.schema_, self.at_once):
-            ranks = np.rint(self.detector.p_values(table) * (known.size + 1)).astype(np.int64)
-            counts += np.bincount(ranks, minlength=known.size + 2)
+            ranks = np.rint(self.detector.p_values(table) * (n + 1)).astype(np.int64)
+            counts += np.bincount(ranks, minlength=n + 2)
             self.seen(table.num_rows)
-        return known.discovery_cut(counts, self.request.alpha)
+        return discovery_cut(counts, self.request.alpha)
 
     def go(self, cut: float, write: Write | None) -> tuple[int, int]:
         """Score the rows batch by batch; raises ValueError where there are none."""
