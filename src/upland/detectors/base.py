@@ -37,6 +37,7 @@ from upland.detectors.fitting import (
 from upland.detectors.plan import LIVE, FitPlan, TrainingPlan
 from upland.detectors.scoring import ALPHA, ScoringDetector, name_of
 from upland.groups.tester import GroupTester
+from upland.io.advice import Advice, Argument
 from upland.training.checkpoint import Checkpoint, identity_of
 from upland.training.progress import progress_bar
 
@@ -185,9 +186,14 @@ class Detector(ScoringDetector):
             return
         if plan.keep_rows < LEAST_KEPT or rows.n_rows < LEAST_ROWS:
             raise ValueError(
-                f"criterion {name!r} compares with normal {plan.unit}s kept with the model, and it takes "
-                f"keep_rows of at least {LEAST_KEPT} and {LEAST_ROWS} normal {plan.unit}s: "
-                "use criterion='likelihood' to do without"
+                Advice(
+                    f"criterion {name!r} compares with normal {plan.unit}s kept with the model, "
+                    "and it takes ",
+                    Argument("keep_rows"),
+                    f" of at least {LEAST_KEPT} and {LEAST_ROWS} normal {plan.unit}s: use ",
+                    Argument("criterion", "likelihood"),
+                    " to do without",
+                )
             )
 
     def _with_lengths(self, plan: TrainingPlan) -> TrainingPlan:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from upland.data.arrays import as_cells, filled
 from upland.data.table.values import Values, from_objects, plain
+from upland.io.advice import Advice, Argument
 from upland.io.schema import Naming
 
 
@@ -166,7 +167,11 @@ def _dense(column: Any, name: str) -> Values:
 
 def _unsupported(name: str, dtype: object) -> TypeError:
     return TypeError(
-        f"column {name!r} has the type {dtype}, which is not supported: leave it out (ignore=[{name!r}])"
+        Advice(
+            f"column {name!r} has the type {dtype}, which is not supported: leave it out (",
+            Argument("ignore", [name]),
+            ")",
+        )
     )
 
 
