@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from upland.models.base import EnergyModel
-from upland.models.threads import fitting_threads
+from upland.models.blocks import fitting_threads
 from upland.training.adam import Adam
 
 Loss = Callable[[EnergyModel, Tensor, torch.Generator], Tensor]
