@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -24,19 +24,16 @@ from upland.data.modality import check_modality
 from upland.data.reader import Reader
 from upland.data.rows import NormalRows
 from upland.detectors.arguments import check_arguments, device_of, plain_argument
-from upland.detectors.ensemble import Member
+from upland.detectors.ensemble import Member, Offered, offered_criteria
 from upland.detectors.fitting import (
     CALIBRATION_MOST,
     MemberFitter,
-    Offered,
     calibration_method,
     held_out_rows,
-    offered_criteria,
     some_of,
 )
 from upland.detectors.plan import LIVE, FitPlan, TrainingPlan
 from upland.detectors.scoring import ALPHA, ScoringDetector, name_of
-from upland.groups.tester import GroupTester
 from upland.io.advice import Advice, Argument
 from upland.training.checkpoint import Checkpoint, identity_of
 from upland.training.progress import progress_bar
@@ -111,7 +108,7 @@ class Detector(ScoringDetector):
         fresh = int(check_random_state(self.random_state).randint(2**31 - 1))
         saved = None if checkpoint is None else Checkpoint(checkpoint, identity_of(rows, self._settings()))
         plan = self._plan(rows, reader, method, saved.seed(fresh) if saved is not None else fresh)
-        offered = offered_criteria(self.family, self.modality, plan)
+        offered = offered_criteria(self.family, self.modality, plan.architecture.model_type)
         criteria = offered.chosen(self.criterion)
         self._check_reference_rows(offered, criteria[plan.unit], plan, rows)
         folds = held_out_rows(rows.n_rows, method, plan.stream("folds"), blocks)
@@ -126,47 +123,6 @@ class Detector(ScoringDetector):
         }
         self._take(plan, [fitted.member for fitted in found], calibrations, rows.n_rows)
         self.offset_ = self._offset(X)
-
-    def _take(
-        self,
-        plan: FitPlan,
-        members: list[Member],
-        calibrations: Mapping[Unit, Calibration],
-        n_rows: int,
-    ) -> None:
-        """Put on what a fit made."""
-        self.plan_, self.members_, self.calibrations_ = plan, members, dict(calibrations)
-        self.params_ = self.get_params(deep=False)
-        self.unit_, self.n_samples_fit_ = plan.unit, n_rows
-        self.group_tester_ = GroupTester(members[0].reference)
-        self.offered_ = offered_criteria(self.family, self.modality, plan)
-        self.criterion_ = name_of(self._names())
-        self.n_features_in_ = len(self.encoder_.inputs)
-        if self.encoder_.named:
-            self.feature_names_in_ = np.asarray(self.encoder_.inputs, dtype=object)
-        else:
-            self.__dict__.pop("feature_names_in_", None)
-        self._is_fitted = True
-
-    def restore(
-        self,
-        plan: FitPlan,
-        members: list[Member],
-        calibrations: Mapping[Unit, Calibration],
-        offset: float,
-        n_rows: int,
-    ) -> None:
-        """Put a detector back into the state that a fit left it in, as `upland.load` does.
-
-        Args:
-            plan: of the fit.
-            members: as fitted.
-            calibrations: of each unit.
-            offset: scikit-learn's.
-            n_rows: rows of the fit.
-        """
-        self._take(plan, members, calibrations, n_rows)
-        self.offset_ = offset
 
     def _settings(self) -> dict[str, Any]:
         """The constructor's arguments that decide what is fitted, as plain data."""
@@ -235,8 +191,7 @@ class Detector(ScoringDetector):
             for unit, before in self.calibrations_.items()
             if unit != self.unit_ and before.smallest_p <= ALPHA
         ]
-        self.members_, self.calibrations_ = members, renewed
-        self.group_tester_ = GroupTester(members[0].reference)
+        self.members_, self.calibrations_, self._tester = members, renewed, None
         self.criterion_ = name_of(self._names())
         if self.contamination == "auto":
             self.offset_ = self._offset(X)

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from upland.catalogue import DETECTORS, Modality, Unit, criteria_of, load
+from upland.catalogue import Unit
 from upland.criteria.base import Floats, finite
 from upland.data.encoder import Encoder
 from upland.data.image.encoder import ImageEncoder
@@ -57,52 +57,6 @@ class Fitted(NamedTuple):
 
     member: Member
     held_out_scores: dict[Unit, Floats]
-
-
-class Offered(NamedTuple):
-    """The criteria that a fitted model can be scored by.
-
-    Args:
-        homes: where each is loaded from, by name.
-        defaults: the name for each unit of score, where the user names none.
-    """
-
-    homes: dict[str, str]
-    defaults: dict[Unit, str]
-
-    def chosen(self, criterion: str | None) -> dict[Unit, str]:
-        """The name for each unit, as the user says.
-
-        Args:
-            criterion: a name; None and "auto" for the defaults.
-
-        Raises:
-            ValueError: there is no such criterion of this model.
-        """
-        if criterion is None or criterion == "auto":
-            return self.defaults
-        if criterion not in self.homes:
-            names = ", ".join(map(repr, self.homes))
-            raise ValueError(f"criterion must be 'auto' or one of {names}, got {criterion!r}")
-        return dict.fromkeys(self.defaults, criterion)
-
-
-def offered_criteria(family: str, modality: Modality, plan: FitPlan) -> Offered:
-    """The criteria of the catalogue that a model of this plan can be scored by.
-
-    Args:
-        family: of the model.
-        modality: of the data.
-        plan: of the fit.
-    """
-    homes = {
-        name: home
-        for name, home in criteria_of(family, modality).items()
-        if issubclass(plan.architecture.model_type, load(home).requires)
-    }
-    usual, first = DETECTORS[family, modality].defaults, next(iter(homes))
-    defaults = {unit: name if name in homes else first for unit, name in usual.items()}
-    return Offered(homes, defaults)
 
 
 def calibration_method(n: int, asked: Literal["auto", "split", "cross"]) -> Literal["split", "cross"]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import warnings
 from abc import abstractmethod
+from collections.abc import Mapping
+from numbers import Real
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -22,10 +24,8 @@ from upland.catalogue import Modality, Unit
 from upland.criteria.base import Criterion, finite
 from upland.data.encoder import Encoder
 from upland.data.reader import Reader
-from upland.detectors.arguments import check_rate
 from upland.detectors.contract import OutlierContract
-from upland.detectors.ensemble import Member
-from upland.detectors.fitting import Offered
+from upland.detectors.ensemble import Member, Offered, offered_criteria
 from upland.detectors.information import description
 from upland.detectors.plan import LIVE, FitPlan
 from upland.groups.tester import GroupTester
@@ -75,7 +75,7 @@ class ScoringDetector(OutlierContract):
     plan_: FitPlan
     members_: list[Member]
     calibrations_: dict[Unit, Calibration]
-    group_tester_: GroupTester
+    _tester: GroupTester | None = None
     params_: dict[str, Any]
     criterion_: str
     unit_: Unit
@@ -92,6 +92,49 @@ class ScoringDetector(OutlierContract):
         """
         return torch.from_numpy(encoder.transform(piece))
 
+    # -- the state that a fit leaves ----------------------------------------------------------------
+
+    def _take(
+        self,
+        plan: FitPlan,
+        members: list[Member],
+        calibrations: Mapping[Unit, Calibration],
+        n_rows: int,
+    ) -> None:
+        """Put on what a fit made."""
+        self.plan_, self.members_, self.calibrations_ = plan, members, dict(calibrations)
+        self.params_ = self.get_params(deep=False)
+        self.unit_, self.n_samples_fit_ = plan.unit, n_rows
+        self._tester = None
+        self.offered_ = offered_criteria(self.family, self.modality, plan.architecture.model_type)
+        self.criterion_ = name_of(self._names())
+        self.n_features_in_ = len(self.encoder_.inputs)
+        if self.encoder_.named:
+            self.feature_names_in_ = np.asarray(self.encoder_.inputs, dtype=object)
+        else:
+            self.__dict__.pop("feature_names_in_", None)
+        self._is_fitted = True
+
+    def restore(
+        self,
+        plan: FitPlan,
+        members: list[Member],
+        calibrations: Mapping[Unit, Calibration],
+        offset: float,
+        n_rows: int,
+    ) -> None:
+        """Put a detector back into the state that a fit left it in, as `upland.load` does.
+
+        Args:
+            plan: of the fit.
+            members: as fitted.
+            calibrations: of each unit.
+            offset: scikit-learn's.
+            n_rows: rows of the fit.
+        """
+        self._take(plan, members, calibrations, n_rows)
+        self.offset_ = offset
+
     # -- what it is scored by ----------------------------------------------------------------------
 
     def criterion_of(self, unit: Unit) -> str:
@@ -103,7 +146,7 @@ class ScoringDetector(OutlierContract):
         Raises:
             ValueError: there is no such criterion of this model.
         """
-        self._check_fitted()
+        self.check_fitted()
         if self.criterion is None or self.criterion == "auto":
             return self.offered_.defaults[unit]
         return self.criterion if self.criterion in self.offered_.homes else self._names()[unit]
@@ -125,7 +168,7 @@ class ScoringDetector(OutlierContract):
         """p-values compare like with like: refuse them where `set_params` has changed the criterion since
         the calibration.
         """
-        self._check_fitted()
+        self.check_fitted()
         now = name_of(self._names())
         if now != self.criterion_:
             raise ValueError(
@@ -133,7 +176,8 @@ class ScoringDetector(OutlierContract):
                 "fit again, or with contamination='auto' calibrate on fresh normal rows"
             )
 
-    def _check_fitted(self) -> None:
+    def check_fitted(self) -> None:
+        """Refuse a detector that is not fitted; raises `sklearn.exceptions.NotFittedError`."""
         if not self._is_fitted:
             check_is_fitted(self)
 
@@ -192,7 +236,7 @@ class ScoringDetector(OutlierContract):
 
     def _scores(self, X: Any, unit: Unit | None = None) -> Scores:
         """Each member's scores; of a unit that is named, data read as those that calibrate."""
-        self._check_fitted()
+        self.check_fitted()
         reader = self.plan_.reader
         read = (
             reader.pieces(X, self.encoder_)
@@ -222,7 +266,7 @@ class ScoringDetector(OutlierContract):
         Raises:
             ValueError: alpha or control is none of these.
         """
-        self._check_fitted()
+        self.check_fitted()
         check_rate(alpha, control)
         (_, p), unit = self._assessed(X)
         self.check_alpha(alpha, control, unit)
@@ -237,7 +281,7 @@ class ScoringDetector(OutlierContract):
         """Refuse an alpha or control that makes no sense, and warn where the calibration of such units (the
         fit's if left out) cannot resolve alpha.
         """
-        self._check_fitted()
+        self.check_fitted()
         check_rate(alpha, control)
         unit = unit or self.unit_
         calibration = self.calibrations_[unit]
@@ -260,6 +304,13 @@ class ScoringDetector(OutlierContract):
         values, unit, reader, piece = self._scores(X)
         offset = self.offset_ if unit == self.unit_ else -self.calibrations_[unit].threshold(ALPHA)
         return reader.arrange(values.mean(axis=1), piece, unit), offset
+
+    @property
+    def group_tester_(self) -> GroupTester:
+        """Tests groups against the reference rows of the first member; made when it is first asked for."""
+        if self._tester is None:
+            self._tester = GroupTester(self.members_[0].reference)
+        return self._tester
 
     # -- groups ------------------------------------------------------------------------------------
 
@@ -292,7 +343,7 @@ class ScoringDetector(OutlierContract):
             ValueError: an argument is none of these; the column is a feature or is missing; a row has no
                 group; too few reference rows were kept.
         """
-        self._check_fitted()
+        self.check_fitted()
         check_rate(alpha, control)
         return self._group_verdicts(X, groups, alpha, control, statistic, reasons)
 
@@ -321,7 +372,7 @@ class ScoringDetector(OutlierContract):
         """The constructor's arguments that hold: as the fit found them, but for those that may change later
         (`upland.detectors.plan.LIVE`).
         """
-        self._check_fitted()
+        self.check_fitted()
         now: dict[str, Any] = self.get_params(deep=False)
         return {name: value if name in LIVE else self.params_[name] for name, value in now.items()}
 
@@ -334,3 +385,11 @@ def name_of(criteria: dict[Unit, str]) -> str:
     """
     names = set(criteria.values())
     return names.pop() if len(names) == 1 else "auto"
+
+
+def check_rate(alpha: Any, control: str) -> None:
+    """Refuse what is no rate to flag at; raises ValueError."""
+    if not isinstance(alpha, Real) or not 0 < float(alpha) < 1:
+        raise ValueError(f"alpha must be between 0 and 1, got {alpha!r}")
+    if control not in ("false_alarm", "fdr"):
+        raise ValueError(f"control must be 'false_alarm' or 'fdr', got {control!r}")
