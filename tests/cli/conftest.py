@@ -19,8 +19,8 @@ from upland.cli.demonstration import load_demonstration
 load_demonstration()  # so that tests can import upland_demo
 
 PYTHON = re.compile(r"\b(?!shape=)[a-z]\w*=(['\"\[(\d]|None|True|False)|\w+Detector\b|\bkeep_rows\b")
-"""An argument or a class as Python writes it, which no message of the command line may show; scikit-learn's
-tests want `shape=(1, 4)`."""
+"""An argument or a class as Python writes it, which no message of the command line may show; but for
+`shape=(1, 4)`, which scikit-learn's checks ask for."""
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ def detector(plant):
 
 
 @pytest.mark.parametrize("control", ["false_alarm", "fdr"])
-@pytest.mark.parametrize("size", [1, 7, 60, 1000])
+@pytest.mark.parametrize("size", [1, 7, 1000])
 def test_any_batch_size_gives_the_same_result(detector, plant, tmp_path, control, size, monkeypatch):
     monkeypatch.setattr("upland.cli.tables.AT_ONCE", 8 * size)  # an eighth at a time, since all are explained
     target = tmp_path / "scored.parquet"

@@ -59,8 +59,8 @@ def main() -> None:
     try:
         code = app(args=sys.argv[1:] or ["--help"], prog_name="upland", standalone_mode=False)
     except typer.TyperException as error:
-        said = error.format_message().rstrip(".")
-        code = fail(f"{said}. Try: upland --help", error.exit_code, as_json).exit_code
+        text = error.format_message().rstrip(".")
+        code = fail(f"{text}. Try: upland --help", error.exit_code, as_json).exit_code
     except BrokenPipeError:  # the reader of our output has left, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
@@ -116,7 +116,7 @@ def fit(
     """Learn what normal data look like and write a model file.
 
     A table has a row for each case. With --time or --id its rows are time steps of sequences, as they are in
-    an array of three dimensions; images come as a folder or an array. Flows and VAEs read tables and images.
+    an array of three dimensions; images come as a folder or an array.
     """
     chosen = {
         "modality": modality,

@@ -140,16 +140,16 @@ def check_target(path: Path, overwrite: bool) -> None:
         overwrite: Whether an existing file may be replaced.
 
     Raises:
-        OutputError: The file exists, is a directory, or its folder is missing or not writable.
+        OutputError: As `upland.io.replace.check_target`.
     """
-    if path.is_dir():
-        raise OutputError(f"cannot write {path}: it is a directory")
-    if path.exists() and not overwrite:
-        raise OutputError(f"{path} exists already; choose another name or say --overwrite")
-    if not path.parent.is_dir():
-        raise OutputError(f"cannot write {path}: there is no folder {path.parent}")
-    if not os.access(path.parent, os.W_OK):
-        raise OutputError(f"cannot write {path}: no permission to write into {path.parent}")
+    from upland.io import replace
+
+    try:
+        replace.check_target(path, overwrite)
+    except FileExistsError as error:
+        raise OutputError(f"{path} exists already; choose another name or say --overwrite") from error
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error}") from error
 
 
 @contextmanager

@@ -84,7 +84,7 @@ class OpenedImages(Assessed):
         self.total = len(self.images)
         self.names: Any = list(range(self.total)) if self.images.names is None else list(self.images.names)
         self.maps, self.all_maps, self.n_maps = maps, all_maps, 0
-        self._known: tuple[Reasons, Floats] | None = None
+        self._strangest: tuple[Reasons, Floats] | None = None
         if maps is not None:
             check_maps(maps, path, request.overwrite)
 
@@ -142,14 +142,14 @@ class OpenedImages(Assessed):
 
     def _strange(self, worst: Indices) -> tuple[Reasons, Floats]:
         """The regions of the strangest images, and the heat of the hottest pixel of each; explained once."""
-        if self._known is None:
+        if self._strangest is None:
             reasons: list[list[Reason]] = []
             peaks = []
             for _, explained in self._explained(worst):
                 reasons += regions(explained)
                 peaks.append(explained.heat().max(axis=(1, 2)))
-            self._known = reasons, np.concatenate(peaks)
-        return self._known
+            self._strangest = reasons, np.concatenate(peaks)
+        return self._strangest
 
     def _level(self, worst: Indices) -> float:
         """The heat that is full red in all maps: that of the hottest pixel of a typical one of the strangest.

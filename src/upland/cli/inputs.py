@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
-from upland.catalogue import DETECTORS, FAMILIES, MODALITIES, Modality, criteria_of, load
+from upland.catalogue import DETECTORS, FAMILIES, FORMATS, MODALITIES, Modality, criteria_of, load
 from upland.cli.console import option
 from upland.data.image.arrays import looks_like_images
 from upland.io.arrays import is_array_file, read_array, shape_in
@@ -30,6 +30,9 @@ FITTING: dict[Form, tuple[str, tuple[Modality, ...]]] = {
     "rows": ("a file of rows", ("table", "sequence")),
 }
 """What each form is called, and the modalities that it can be of."""
+
+ROWS = ", ".join(FORMATS)
+"""Suffixes of files of rows."""
 
 OF_SEQUENCES = ("time", "id", "window", "stride", "per")
 OF_IMAGES = ("size", "mode")
@@ -111,20 +114,20 @@ def check_model(family: str, path: Path, given: Mapping[str, Any]) -> None:
         read = " and ".join(name for other, name in MODALITIES.items() if (family, other) in DETECTORS)
         able = " or ".join(f"--model {other}" for other in FAMILIES if (other, modality) in DETECTORS)
         raise typer.BadParameter(
-            f"--model {family} reads {read}, but {path} is taken for {MODALITIES[modality]}: {able} reads them"
+            f"--model {family} reads {read}, but {path} is taken for {_taken_for(modality)}: take {able}"
         )
     arguments = load(DETECTORS[family, modality].home)().get_params()
     if odd := [name for name in given if name not in arguments and name != "modality"]:
         raise typer.BadParameter(
             f"{option(odd[0])} does not go with --model {family} on {MODALITIES[modality]}: leave it out"
         )
-    known = criteria_of(family, modality)
+    criteria = criteria_of(family, modality)
     criterion = given.get("criterion")
-    if criterion not in (None, *known):
+    if criterion not in (None, *criteria):
         able = " or ".join(other for other in FAMILIES if criterion in criteria_of(other, modality))
         raise typer.BadParameter(
             f"--criterion {criterion} does not go with --model {family} on {MODALITIES[modality]}: "
-            f"choose from {', '.join(known)}" + (f", or take --model {able}" if able else "")
+            f"choose from {', '.join(criteria)}" + (f", or take --model {able}" if able else "")
         )
 
 
@@ -139,7 +142,7 @@ def _by_looks(path: Path, form: Form, given: Mapping[str, Any]) -> Modality:
     if len(shape) in (1, 2):
         raise ValueError(
             f"{path} holds an array of shape {shape}: say --modality sequence if it is one long series of "
-            f"{shape[0]} steps; a table goes in as CSV, TSV, Parquet or Arrow"
+            f"{shape[0]} steps; a table comes as one of {ROWS}"
         )
     return "sequence"
 
@@ -180,8 +183,8 @@ def _taken_for(modality: Modality) -> str:
 def _elsewhere(modality: Modality) -> str:
     """What data of a modality come as."""
     forms: dict[Modality, str] = {
-        "table": "CSV, TSV, Parquet or Arrow",
-        "sequence": "CSV, TSV, Parquet, Arrow, .npy or .npz",
+        "table": ROWS,
+        "sequence": f"{ROWS}, .npy, .npz",
         "image": "a folder of images, an image, .npy or .npz",
     }
     return f"; {MODALITIES[modality]} come as {forms[modality]}"

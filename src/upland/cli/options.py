@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from upland.catalogue import CRITERIA, FAMILIES, MODALITIES, STATISTICS
+from upland.catalogue import CRITERIA, FAMILIES, FORMATS, MODALITIES, STATISTICS
 
 if TYPE_CHECKING:
     OneFamily = str
@@ -20,7 +20,7 @@ else:  # typer makes the choices of an option from a Literal
     OneCriterion = Literal[tuple(CRITERIA)]
     OneStatistic = Literal[tuple(STATISTICS)]
 
-FORMS = "CSV, TSV, Parquet or Arrow; an .npy or .npz array; an image or a folder of images."
+FORMS = f"rows ({', '.join(FORMATS)}); an .npy or .npz array; an image or a folder of images."
 COLUMN = "COLUMN"
 
 Model = Annotated[Path, typer.Argument(help="A model file that `upland fit` wrote.", show_default=False)]

@@ -87,8 +87,8 @@ def _why(found: Finding, result: Result) -> str:
     if result.unit != "group":
         return "\n".join(map(reason_text, found.reasons[: None if result.unit == "row" else SHOWN]))
     columns = ", ".join(found.details["columns"])
-    told = columns and found.p_value <= result.request.alpha
-    return f"{found.details['made_of']}: {columns}" if told else ""
+    anomalous = found.p_value <= result.request.alpha
+    return f"{found.details['made_of']}: {columns}" if columns and anomalous else ""
 
 
 # -- for a program -------------------------------------------------------------------------------------------

@@ -69,8 +69,8 @@ class Finding:
         p_value: Likewise.
         is_anomaly: Whether it is flagged.
         reasons: The contributing columns or regions, those with the largest share first.
-        details: What else a program is told; of an episode its start, end, peak and number of steps, of a
-            group its size and what stands out in it.
+        details: What else the JSON document says; of an episode its start, end, peak and number of steps,
+            of a group its size and what stands out in it.
     """
 
     name: Any
@@ -93,7 +93,7 @@ class Result:
         flagged: How many of them are flagged.
         request: What was wanted.
         findings: The strangest, worst first; all groups in order of first appearance.
-        details: What else a program is told.
+        details: What else the JSON document says.
     """
 
     modality: Modality

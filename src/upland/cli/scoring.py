@@ -75,7 +75,7 @@ class Opened(ABC):
 
     @abstractmethod
     def details(self) -> dict[str, Any]:
-        """What a program is told beside counts and rates."""
+        """What the JSON document says beside counts and rates."""
 
 
 class Assessed(Opened):
@@ -166,8 +166,8 @@ def score_path(
         with writer(request.target, request.overwrite) as write:
             count, flagged = data.go(cut, write)
         strangest = data.strangest(cut)
-    known = detector.calibrations_[data.unit]
-    details = {"calibration": known.method, "smallest_p": known.smallest_p, **data.details()}
+    calibration = detector.calibrations_[data.unit]
+    details = {"calibration": calibration.method, "smallest_p": calibration.smallest_p, **data.details()}
     return Result(detector.modality, data.unit, data.called, count, flagged, request, strangest, details)
 
 
