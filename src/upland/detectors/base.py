@@ -23,7 +23,7 @@ from upland.catalogue import Unit, load
 from upland.data.modality import check_modality
 from upland.data.reader import Reader
 from upland.data.rows import NormalRows
-from upland.detectors.arguments import check_arguments, device_of, plain_argument
+from upland.detectors.arguments import check_arguments, device_of, frozen, plain_argument
 from upland.detectors.ensemble import Member
 from upland.detectors.fitting import (
     CALIBRATION_MOST,
@@ -133,7 +133,7 @@ class Detector(ScoringDetector):
     ) -> None:
         """Put on what a fit made."""
         self.plan_, self.members_, self.calibrations_ = plan, members, dict(calibrations)
-        self.params_ = self.get_params(deep=False)
+        self.params_ = {name: frozen(value) for name, value in self.get_params(deep=False).items()}
         self.unit_, self.n_samples_fit_ = plan.unit, n_rows
         self.group_tester_ = GroupTester(members[0].reference)
         self.criterion_ = self._scoring(plan).name
