@@ -24,6 +24,7 @@ from upland.catalogue import Modality, Unit
 from upland.criteria.base import Criterion, finite
 from upland.data.encoder import Encoder
 from upland.data.reader import Reader
+from upland.detectors.arguments import frozen
 from upland.detectors.contract import OutlierContract
 from upland.detectors.ensemble import Member, Offered, offered_criteria
 from upland.detectors.information import description
@@ -103,7 +104,7 @@ class ScoringDetector(OutlierContract):
     ) -> None:
         """Put on what a fit made."""
         self.plan_, self.members_, self.calibrations_ = plan, members, dict(calibrations)
-        self.params_ = self.get_params(deep=False)
+        self.params_ = {name: frozen(value) for name, value in self.get_params(deep=False).items()}
         self.unit_, self.n_samples_fit_ = plan.unit, n_rows
         self._tester = None
         self.offered_ = offered_criteria(self.family, self.modality, plan.architecture.model_type)

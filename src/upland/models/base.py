@@ -140,14 +140,13 @@ class Latent(ABC):
 class NoiseConditional(EnergyModel):
     """An ensemble of energies to which the scale of the noise is an input: abstract.
 
-    Args:
+    Attributes:
         scales: of the score, ascending; training draws between the first and the last.
         n_nets: number of nets, M.
     """
 
-    def __init__(self, scales: tuple[float, ...], n_nets: int) -> None:
-        super().__init__()
-        self.scales, self.n_nets = scales, n_nets
+    scales: tuple[float, ...]
+    n_nets: int
 
     @abstractmethod
     def denoise(self, x: Tensor, sigma: Tensor) -> Tensor:
