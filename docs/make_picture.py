@@ -2,9 +2,9 @@
 
     python docs/make_picture.py
 
-A detector is fitted on the zeros among the digits that scikit-learn bundles. It then scores zeros that it has not
-seen, one of them with a spot added, and other digits. Writes `docs/img/digits.svg`, with colours for light and
-dark backgrounds; a few seconds on one core.
+A detector is fitted on the zeros among the digits that scikit-learn bundles. It then scores zeros that it has
+not seen, one of them with a spot added, and other digits. Writes `docs/img/digits.svg`, with colours for
+light and dark backgrounds; a few seconds on one core.
 """
 
 from __future__ import annotations
@@ -22,10 +22,12 @@ HELD_OUT, ALPHA = 28, 0.05
 SIDE, GAP, LEFT, TOP = 80, 16, 92, 40
 COLD, HOT = np.array([255, 247, 188]), np.array([189, 0, 38])
 STYLE = """
-.card { fill: #ffffff; stroke: #d0d7de } text { fill: #1f2328; font: 13px sans-serif } .faint { fill: #59636e }
+.card { fill: #ffffff; stroke: #d0d7de } .faint { fill: #59636e }
+text { fill: #1f2328; font: 13px sans-serif }
 .bad { fill: #c1121f; font-weight: bold }
 @media (prefers-color-scheme: dark) {
-.card { fill: #161b22; stroke: #3d444d } text { fill: #e6edf3 } .faint { fill: #9198a1 } .bad { fill: #ff7b72 } }
+.card { fill: #161b22; stroke: #3d444d } .faint { fill: #9198a1 }
+text { fill: #e6edf3 } .bad { fill: #ff7b72 } }
 """
 
 
@@ -77,26 +79,29 @@ def picture() -> str:
     detector = upland.ImageEnergyDetector(random_state=0).fit(normal)
     p_values, maps = detector.p_values(new), upland.explain(detector, new).heat()
     most = float(maps.max())
+    rows = (TOP, TOP + SIDE + GAP, TOP + 2 * SIDE + 2.5 * GAP, TOP + 2 * SIDE + 3.8 * GAP)
     parts = [
-        text("image", LEFT - GAP, TOP + SIDE / 2, "faint", "end"),
-        text("heat map", LEFT - GAP, TOP + 1.5 * SIDE + GAP, "faint", "end"),
-        text("p-value", LEFT - GAP, TOP + 2 * SIDE + 2.5 * GAP, "faint", "end"),
+        text("image", LEFT - GAP, rows[0] + SIDE / 2, "faint", "end"),
+        text("heat map", LEFT - GAP, rows[1] + SIDE / 2, "faint", "end"),
+        text("p-value", LEFT - GAP, rows[2], "faint", "end"),
     ]
     for number, (image, hot, p, name) in enumerate(zip(new, maps, p_values, names, strict=True)):
         x = LEFT + number * (SIDE + GAP)
-        middle, flagged = x + SIDE / 2, p <= ALPHA
+        verdict, style = ("anomaly", "bad") if p <= ALPHA else ("normal", "")
         parts += [
-            text(name, middle, TOP - 12),
-            pixels(grey(image), x, TOP),
-            pixels(heat(hot, most), x, TOP + SIDE + GAP),
-            text(f"{p:.3f}", middle, TOP + 2 * SIDE + 2.5 * GAP, "bad" if flagged else ""),
-            text("anomaly" if flagged else "normal", middle, TOP + 2 * SIDE + 3.8 * GAP, "bad" if flagged else ""),
+            text(name, x + SIDE / 2, TOP - 12),
+            pixels(grey(image), x, rows[0]),
+            pixels(heat(hot, most), x, rows[1]),
+            text(f"{p:.3f}", x + SIDE / 2, rows[2], style),
+            text(verdict, x + SIDE / 2, rows[3], style),
         ]
     width, height = LEFT + len(new) * (SIDE + GAP) + GAP, TOP + 2 * SIDE + 5 * GAP
     card = f'<rect class="card" x="0.5" y="0.5" width="{width - 1}" height="{height - 1}" rx="8"/>'
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}">'
-        f"<style>{STYLE}</style>{card}{''.join(parts)}</svg>\n"
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {} {}" width="{}" height="{}">'.format(
+            *size, *size
+        )
+        + f"<style>{STYLE}</style>{card}{''.join(parts)}</svg>\n"
     )
 
 

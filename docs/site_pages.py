@@ -1,7 +1,7 @@
 """MkDocs hook: files outside docs/ that pages link to become pages of the site.
 
-Pages link to files of the repository by relative paths, as a code host shows them. Each Markdown file so linked
-becomes a page under `repository/`, each other file a page that shows its text, and links are rewritten to match.
+Pages link to files of the repository by relative paths, as a code host shows them. Each Markdown file so
+linked becomes a page under `repository/`, any other file a page that shows its text, and links change.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Write the tables of names (estimators, criteria, statistics, file formats) from `upland.catalogue` into pages.
+"""Write the tables of estimators, criteria, statistics and file formats from `upland.catalogue` into pages.
 
     python docs/write_tables.py
 
-A table stands between `<!-- table: NAME -->` and `<!-- end -->`; `tests/test_docs.py` asks that all are fresh.
+A table is between `<!-- table: NAME -->` and `<!-- end -->`. `tests/test_docs.py` checks that all are fresh.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from upland import catalogue
 DOCS = Path(__file__).resolve().parent
 PAGES = sorted(DOCS.rglob("*.md"))
 MARKED = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
-NEEDS = {None: "any model", "latents": "a model with latents", "score": "the gradient of log p(x)"}
 
 
 def table(header: str, rows: Iterable[Iterable[str]]) -> str:
@@ -57,10 +56,14 @@ def _offered(criterion: str) -> str:
 def statistics() -> str:
     """The statistics of groups."""
     rows = (
-        (f"`{name}`", entry.summary, NEEDS[entry.needs], "yes" if entry.of_scores else "")
+        (f"`{name}`", entry.summary, _needs(entry.needs), "yes" if entry.of_scores else "")
         for name, entry in catalogue.STATISTICS.items()
     )
     return table("| statistic | measures | needs | of sequences |", rows)
+
+
+def _needs(needs: str | None) -> str:
+    return (needs or "any model").replace("score", "the gradient of log p")
 
 
 def formats() -> str:
@@ -75,8 +78,9 @@ def formats() -> str:
 def _summary(module: str) -> str:
     """The first sentence of a module, without importing it."""
     found = find_spec(module)
-    assert found is not None and found.origin is not None
-    words = ast.get_docstring(ast.parse(Path(found.origin).read_text(encoding="utf-8"))) or ""
+    source = found.origin if found else None
+    assert source is not None, module
+    words = ast.get_docstring(ast.parse(Path(source).read_text(encoding="utf-8"))) or ""
     return words.partition("\n")[0].rstrip(".")
 
 

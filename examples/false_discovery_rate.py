@@ -6,7 +6,7 @@ import upland
 
 
 def parts(count, generator, wear=0.0):
-    """Five measurements of a machined part that share two causes; wear changes how they depend on each other."""
+    """Five measurements of a machined part that share two causes; wear shifts one of them."""
     causes = generator.normal(size=(count, 2))
     loadings = np.array([[1.0, 0.5, 0.0, 1.0, -1.0], [0.0, 1.0, 1.0, -1.0, 0.5]])
     measured = causes @ loadings + 0.1 * generator.normal(size=(count, 5))
@@ -36,4 +36,6 @@ print(f"without worn parts fdr flags {no_worn.sum()} of 2000 parts")
 
 # The same from p-values of any origin, for example of several detectors or days.
 together = upland.benjamini_hochberg(detector.p_values(batch), alpha=0.1)
-print("the same flags from p-values:", np.array_equal(together, detector.flag(batch, alpha=0.1, control="fdr")))
+print(
+    "the same flags from p-values:", np.array_equal(together, detector.flag(batch, alpha=0.1, control="fdr"))
+)

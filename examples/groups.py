@@ -1,4 +1,4 @@
-"""Group anomaly detection: two of six shifts of a filling line are anomalous, in how columns depend and in one mean."""
+"""Group anomaly detection: two of six shifts of a filling line are anomalous."""
 
 import numpy as np
 import pyarrow as pa

@@ -1,4 +1,4 @@
-"""The documentation is true: code runs, commands succeed, links lead somewhere, tables and navigation are fresh."""
+"""The documentation is true: code runs, commands succeed, links lead somewhere, tables are fresh."""
 
 import os
 import re
