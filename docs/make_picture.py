@@ -97,12 +97,9 @@ def picture() -> str:
         ]
     width, height = LEFT + len(new) * (SIDE + GAP) + GAP, TOP + 2 * SIDE + 5 * GAP
     card = f'<rect class="card" x="0.5" y="0.5" width="{width - 1}" height="{height - 1}" rx="8"/>'
-    return (
-        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {} {}" width="{}" height="{}">'.format(
-            *size, *size
-        )
-        + f"<style>{STYLE}</style>{card}{''.join(parts)}</svg>\n"
-    )
+    box = f'viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
+    content = f"<style>{STYLE}</style>{card}{''.join(parts)}"
+    return f'<svg xmlns="http://www.w3.org/2000/svg" {box}>{content}</svg>\n'
 
 
 if __name__ == "__main__":
