@@ -6,7 +6,7 @@ BIN    := .venv/bin
 WHEEL  := .venv-wheel/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --quiet -c constraints.txt
 CODE   := src tests examples docs $(wildcard benchmarks)
-SOURCE := $(shell find src -name '*.py' -o -name 'py.typed')
+SOURCE := $(shell find src examples/demo -name '*.py' -o -name 'py.typed')
 DATA   ?=
 
 .PHONY: demo test lint types wheel docs tests bench clean

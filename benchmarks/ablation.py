@@ -22,12 +22,12 @@ from torch import Tensor, nn
 from benchmarks import protocols
 from benchmarks.ours import PAPER
 from benchmarks.records import Records, command, data_argument
-from upland.models.kernels import NARROW, WIDE
+from upland.models.kernel_prior import NARROW, WIDE
 from upland.models.views import bent
 
 POWER = "upland.models.multiscale.POWER"
 KEYS = ("variant", "set", "seed")
-SHARE, LENGTH = "upland.models.multiscale.KERNEL_SHARE", "upland.detectors.energy.multiscale_length"
+SHARE, LENGTH = "upland.models.multiscale.PRIOR_SHARE", "upland.detectors.energy.multiscale_steps"
 
 
 def steps(most: int) -> Any:
@@ -65,9 +65,9 @@ def views(*knees: float | None) -> dict[str, Any]:
     first, last = knees[0], knees[-1]
     constants = {f"upland.models.{module}.VIEWS": len(knees) for module in ("kernels", "multiscale")}
     if last is not None:
-        constants["upland.models.kernels.Ranks"] = partial(Bent, last)
+        constants["upland.models.kernel_prior.Ranks"] = partial(Bent, last)
     if len(knees) == 2:
-        constants["upland.models.kernels.WIDE"] = first
+        constants["upland.models.kernel_prior.WIDE"] = first
     return constants
 
 
@@ -77,7 +77,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "no kernel (prior centre)": ({"prior": "centre"}, {}),
     "kernel alone": ({}, {SHARE: 1.0}),
     "kernel share 0.5": ({}, {SHARE: 0.5}),
-    "copies of rows as centres": ({}, {"upland.models.kernels._distinct": every_row}),
+    "copies of rows as centres": ({}, {"upland.models.kernel_prior._distinct": every_row}),
     "mean of the parts": ({}, {POWER: 1}),
     "square mean of the parts": ({}, {POWER: 2}),
     "five scales": ({}, {"upland.detectors.energy.SCALES": (0.05, 0.117, 0.274, 0.641, 1.5)}),

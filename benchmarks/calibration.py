@@ -68,7 +68,7 @@ def redrawn(case: str, redraw: int, alpha: float) -> dict[str, Any]:
         "redraw": redraw,
         "alpha": alpha,
         "rows": ROWS[case],
-        "kind": detector.calibration_.kind,
+        "kind": detector.calibration_.method,
         "n": detector.calibration_.size,
         "false_alarms": float(alarms.mean()),
         "fdp_normal": float(found.any()),

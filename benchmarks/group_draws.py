@@ -5,8 +5,8 @@ are mixed anew. A mixture of share s has round(s n) outlying rows, at least one,
 normal group is drawn from. Five draws; ± is the standard deviation over them.
 
 **Measures.** AUROC of the statistic between normal and outlying groups of the same size. Power: the share of
-outlying groups with p <= 0.05 by the detector's own null (`upland.groups.null`); alarms: that of normal groups.
-Where p-values come of permutations only some groups of each draw are judged.
+outlying groups with p <= 0.05 by the detector's own null (`upland.groups.null`); alarms: that of normal
+groups. Where p-values come of permutations only some groups of each draw are judged.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
+from upland.groups.base import Statistic
 from upland.groups.null import ROUNDING, Null
-from upland.groups.statistic import Statistic
 
 Groups = NDArray[np.int64]
 
@@ -88,10 +88,10 @@ def values(statistic: Statistic, features: Tensor, groups: Groups) -> NDArray[np
 
 
 def p_values(null: Null, features: Tensor, groups: Groups, most: int = JUDGED) -> NDArray[np.float64]:
-    """Those of `Null.judge`; all at once where they are by disjoint groups, else of the first `most`."""
+    """Those of `Null.p_value`; all at once where they are by disjoint groups, else of the first `most`."""
     n = groups.shape[1]
     if null.method(n) != "disjoint groups":
-        return np.array([null.judge(features[torch.from_numpy(group)]).p for group in groups[:most]])
+        return np.array([null.p_value(features[torch.from_numpy(group)]).p for group in groups[:most]])
     known = null._partition(n).sort().values
     statistic = null._value(means(features, groups), n)
     below = torch.searchsorted(known, statistic - ROUNDING * statistic.abs()).numpy()

@@ -9,7 +9,7 @@ to be compared with.
 * `StabilityIndex`: the population stability index, the mean over columns of sum_b (q_b - p_b) log(q_b / p_b)
   over ten bins with a tenth of the rows each, half a row added to every bin. Its usual thresholds (0.1, 0.25)
   are of large samples, so it is compared with normal groups of the same size, as upland's statistics are.
-* MMD is upland's `Kernel` on z-scored rows, compared in the same way.
+* MMD is upland's `MeanDiscrepancy` on z-scored rows, compared in the same way.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from scipy.stats import distributions
 from torch import Tensor
 
-from upland.groups.statistic import Rows, Statistic
+from upland.groups.base import Statistic
+from upland.groups.outputs import ModelOutputs
 
 Array = NDArray[np.float64]
 BINS = 10
@@ -66,20 +67,20 @@ def distance(known: Array, rows: Array) -> Array:
 class StabilityIndex(Statistic):
     """The population stability index, mean over columns."""
 
-    def learn(self, rows: Rows) -> dict[str, Tensor]:
-        x = rows.points.double()
+    def learn(self, outputs: ModelOutputs) -> dict[str, Tensor]:
+        x = outputs.points.double()
         levels = torch.arange(1, BINS, dtype=torch.float64) / BINS
-        self.known = {"edges": torch.quantile(x, levels, dim=0).T.contiguous()}
-        share = self.features(rows).mean(0)
-        return {**self.known, "share": (share * len(x) + 0.5) / (len(x) + 0.5 * BINS)}
+        self.fitted = {"edges": torch.quantile(x, levels, dim=0).T.contiguous()}
+        share = self.features(outputs).mean(0)
+        return {**self.fitted, "share": (share * len(x) + 0.5) / (len(x) + 0.5 * BINS)}
 
-    def features(self, rows: Rows) -> Tensor:
+    def features(self, outputs: ModelOutputs) -> Tensor:
         """Which bin each column is in: `(N, 10 D)` of 0 and 1."""
-        bins = torch.searchsorted(self.known["edges"], rows.points.double().T.contiguous())
+        bins = torch.searchsorted(self.fitted["edges"], outputs.points.double().T.contiguous())
         return torch.nn.functional.one_hot(bins.T, BINS).double().flatten(1)
 
     def value(self, means: Tensor, sizes: Tensor) -> Tensor:
         n = sizes.double()[:, None]
-        found, usual = (means * n + 0.5) / (n + 0.5 * BINS), self.known["share"]
+        found, usual = (means * n + 0.5) / (n + 0.5 * BINS), self.fitted["share"]
         terms = (found - usual) * (found / usual).log()
         return terms.reshape(len(means), -1, BINS).sum(-1).mean(-1)

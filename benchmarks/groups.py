@@ -9,8 +9,9 @@ of Fashion-MNIST. Groups are drawn from at most 1,000 normal test images and as 
 **Outlying groups.** The test images of other sets or other classes; the set's own with another contrast,
 m + c (x - m), clipped (which undoes most of a raised one where images are black and white); groups of which
 half or a fifth are outlying; and images of the grey sets that are manipulated to look normal to the flow
-(`benchmarks.manipulations`), clipped and rounded: contrast matched to the likelihood of normal images, latents
-moved to their shell, whitened. They stand in the folder of models with their flow, and are judged by all.
+(`benchmarks.manipulations`), clipped and rounded: contrast matched to the likelihood of normal images,
+latents moved to their shell, whitened. They stand in the folder of models with their flow, and are judged by
+all.
 
 **Points** are groups of one: likelihood, typicality and divergence are the same there. Beside them what only
 single images are judged by: *combined*, *complexity*, *reconstruction*, *energy*, as the detector has them,
@@ -161,7 +162,7 @@ def fitted(folder: Path, name: str, method: str, seed: int, train: Images, argum
 
 
 class Seen:
-    """What a fitted detector makes of images: the readings, and the features of each statistic.
+    """What a fitted detector makes of images: the model's outputs, and the features of each statistic.
 
     Args:
         detector: fitted on images.
@@ -169,23 +170,24 @@ class Seen:
     """
 
     def __init__(self, detector: Any, names: Sequence[str]) -> None:
-        from upland.criteria.judges import needs_score, readings, yardstick
+        from upland.detectors.references import reference_of
+        from upland.groups.tester import fit_statistic, needs_score
 
         self.detector, self.member = detector, detector.members_[0]
-        self.score = any(needs_score(self.member, name) for name in names)
-        self.statistics = {name: yardstick(self.member, name) for name in names}
-        self._read = readings
+        self.reference = reference_of(self.member)
+        self.score = any(needs_score(name, self.member.model) for name in names)
+        self.statistics = {name: fit_statistic(name, self.reference) for name in names}
 
     def encoded(self, images: Images) -> Tensor:
         return torch.from_numpy(self.member.encoder.transform(images))
 
     def features(self, x: Tensor) -> dict[str, Tensor]:
         """Of encoded images, by the name of the statistic."""
-        rows = self._read(self.member, x, self.score)
+        rows = self.reference.outputs(x, self.score)
         return {name: statistic.features(rows) for name, statistic in self.statistics.items()}
 
     def energy(self, images: Images) -> Tensor:
-        return self._read(self.member, self.encoded(images)).energy
+        return self.reference.outputs(self.encoded(images)).energy
 
     def points(self, images: Images, criteria: Sequence[str]) -> dict[str, NDArray[np.float64]]:
         """The detector's own scores of single images."""
@@ -198,10 +200,10 @@ class Seen:
 
 
 def statistics_of(method: str) -> list[str]:
-    from upland.criteria.judges import OF_LATENTS, STATISTICS
+    from upland.catalogue import STATISTICS
 
-    leave = OF_LATENTS if method == "energy" else ("stein",)
-    return [name for name in STATISTICS if name not in leave]
+    leave = "latents" if method == "energy" else "score"
+    return [name for name, entry in STATISTICS.items() if entry.needs != leave]
 
 
 # -- manipulations -------------------------------------------------------------------------------------------
@@ -240,7 +242,7 @@ def disguises(seen: Seen, images: Images, normal: Tensor) -> Iterator[tuple[str,
         images: outlying ones.
         normal: energies of normal images.
     """
-    from upland import manipulations
+    from benchmarks import manipulations
 
     def energy(pixels: Tensor) -> Tensor:
         return seen.energy(pixels.to(torch.uint8).numpy())

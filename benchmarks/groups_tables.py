@@ -54,8 +54,8 @@ from benchmarks.group_rows import (
     split,
 )
 from benchmarks.records import Records, command, data_argument
-from upland.groups.baselines import Kernel
-from upland.groups.statistic import Rows
+from upland.groups.mmd import MeanDiscrepancy
+from upland.groups.outputs import ModelOutputs
 
 Array = NDArray[np.float64]
 
@@ -100,12 +100,13 @@ class OfDetector:
     """
 
     def __init__(self, detector: Any, names: Sequence[str]) -> None:
-        from upland.criteria.judges import needs_score, readings, yardstick
+        from upland.detectors.references import reference_of
+        from upland.groups.tester import fit_statistic, needs_score
 
         self.member = detector.members_[0]
-        self.score = any(needs_score(self.member, name) for name in names)
-        self.statistics = {name: yardstick(self.member, name) for name in names}
-        self._readings = readings
+        self.reference = reference_of(self.member)
+        self.score = any(needs_score(name, self.member.model) for name in names)
+        self.statistics = {name: fit_statistic(name, self.reference) for name in names}
 
     @property
     def reserve(self) -> dict[str, Tensor]:
@@ -116,7 +117,7 @@ class OfDetector:
         return self._features(torch.from_numpy(self.member.encoder.transform(rows)))
 
     def _features(self, x: Tensor) -> dict[str, Tensor]:
-        rows = self._readings(self.member, x, self.score)
+        rows = self.reference.outputs(x, self.score)
         return {name: statistic.features(rows) for name, statistic in self.statistics.items()}
 
 
@@ -132,23 +133,24 @@ class OfRows:
         self.center, self.unit = standard.mean(axis=0), standard.std(axis=0)
         self.unit[self.unit == 0] = 1.0
         learned = self._rows(standard)
-        self.statistics = {"PSI": StabilityIndex().fit(learned), "MMD": Kernel("points").fit(learned)}
+        mmd = MeanDiscrepancy("points").fit(learned)
+        self.statistics = {"PSI": StabilityIndex().fit(learned), "MMD": mmd}
         self.reserve = self.features(reserve)
 
     def features(self, rows: Array) -> dict[str, Tensor]:
         seen = self._rows(rows)
         return {name: statistic.features(seen) for name, statistic in self.statistics.items()}
 
-    def _rows(self, rows: Array) -> Rows:
+    def _rows(self, rows: Array) -> ModelOutputs:
         x = torch.from_numpy((rows - self.center) / self.unit)
-        return Rows(x, torch.zeros(len(x), dtype=torch.float64), [])
+        return ModelOutputs(x, torch.zeros(len(x), dtype=torch.float64), [])
 
 
 def statistics_of(method: str) -> list[str]:
-    from upland.criteria.judges import OF_LATENTS, STATISTICS
+    from upland.catalogue import STATISTICS
 
-    leave = OF_LATENTS if method == "energy" else ("stein",)
-    return [name for name in STATISTICS if name not in leave]
+    leave = "latents" if method == "energy" else "score"
+    return [name for name, entry in STATISTICS.items() if entry.needs != leave]
 
 
 def kept(detector: Any, train: Array) -> tuple[Array, Array]:

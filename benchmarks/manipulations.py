@@ -11,7 +11,8 @@ Each defeats some statistic of groups. With z = f(x) the latents of a row at all
 * whitening: z' = S^(-1/2) (z - m), x' = f^-1(z'), with the moments m, S of the group itself; against the
   two-sample form z' = m0 + S0^(1/2) S^(-1/2) (z - m), m0, S0 those of normal latents. This defeats
   every divergence of Gaussians, whole or split, since nothing is left for it in the first two moments; only
-  higher ones (`Projections`, `Kernel`) or a second model can tell. It needs as many rows as to know S.
+  higher ones (`Projections`, `MeanDiscrepancy`) or a second model can tell. It needs as many rows as to
+  estimate S.
 
 What comes back through f^-1 is no picture yet: `pixels` clips and rounds it, as a file would.
 """

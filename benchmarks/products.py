@@ -14,7 +14,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from upland.models.kernels import AT_ONCE
+from upland.models.kernel_prior import CENTRES_AT_ONCE
 from upland.models.multiscale import MultiscaleEnergy
 
 Products = Callable[[], None]
@@ -69,10 +69,10 @@ def multiscale_products(rows: int, model: MultiscaleEnergy) -> Products:
         x, u = torch.randn(members, rows, inner), torch.randn(members, rows, outer)
         there, back = (x, w.detach(), torch.empty_like(u)), (u, w.detach().mT, torch.empty_like(x))
         triples += [there] * (len(model.scales) if layer else 1) + [back] * len(model.scales)
-    if model.kernel is not None:
-        x = torch.randn(rows, model.kernel.centres.shape[1])
-        for seen in model.kernel.seen[:, :, :-1].contiguous():
-            triples += [(part, x.T, torch.empty(len(part), rows)) for part in seen.split(AT_ONCE)]
+    if model.prior is not None:
+        x = torch.randn(rows, model.prior.centres.shape[1])
+        for seen in model.prior.viewed[:, :, :-1].contiguous():
+            triples += [(part, x.T, torch.empty(len(part), rows)) for part in seen.split(CENTRES_AT_ONCE)]
     return _multiply(triples)
 
 

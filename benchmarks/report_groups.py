@@ -19,9 +19,9 @@ GROUPS = """## Groups of images
 AUROC of the statistic between normal and outlying groups, × 100, mean over draws of groups and over
 trainings; power: the share of outlying groups with p <= 0.05 by the detector's own null. *N % of each group*:
 the others of its images are normal. *Shell*, *whitened*, *contrast matched*: made to look normal to the flow,
-see `benchmarks.manipulations`; whitening is meant to defeat every divergence of Gaussians. Far pairs are those of
-grey sets, lowered contrast included; a raised one mostly clips. The energy sees each image at its own
-contrast, so that it cannot tell another one.
+see `benchmarks.manipulations`; whitening is meant to defeat every divergence of Gaussians. Far pairs are
+those of grey sets, lowered contrast included; a raised one mostly clips. The energy sees each image at its
+own contrast, so that it cannot tell another one.
 
 *Published* means are quoted, never re-run, over other pairs with larger models: (V) verified at the source.
 """

@@ -143,9 +143,9 @@ def multiscale_step() -> Callable[[], object]:
 
     generator = torch.Generator().manual_seed(0)
     model = MultiscaleEnergy(
-        STEP_WIDTH, STEP_HIDDEN, members=STEP_MEMBERS, prior="centre", generator=generator
+        STEP_WIDTH, STEP_HIDDEN, n_nets=STEP_MEMBERS, prior="centre", generator=generator
     )
-    settings = Settings(steps=1000, looks=1, patience=1, learning_rate=1e-3, batch=STEP_BATCH, seed=0)
+    settings = Settings(steps=1000, checks=1, patience=1, learning_rate=1e-3, batch=STEP_BATCH, seed=0)
     training = Training(model, lambda m, x, noise: conditional(m, x, 1.0, noise), settings)
     batch = torch.randn(STEP_BATCH, STEP_WIDTH, generator=generator)
     return lambda: training._update(batch, generator)
@@ -160,7 +160,7 @@ def training_step(explicit: bool) -> Callable[[], object]:
 
     generator = torch.Generator().manual_seed(0)
     dense = DenseEnergy(STEP_WIDTH, STEP_HIDDEN, generator=generator)
-    settings = Settings(steps=1000, looks=1, patience=1, learning_rate=1e-3, batch=STEP_BATCH, seed=0)
+    settings = Settings(steps=1000, checks=1, patience=1, learning_rate=1e-3, batch=STEP_BATCH, seed=0)
     training = Training(
         dense if explicit else ModuleEnergy(dense),
         lambda model, x, noise: denoising(model, x, 0.5, noise),
@@ -193,7 +193,7 @@ def score_over_products(records: Records, name: str, x: Any, **settings: Any) ->
     detector = EnergyDetector(random_state=0, progress=False, epochs=1, **settings).fit(x)
     blocks = [products_of(model) for model in detector.models_]
     once = interleaved({"products": lambda: [products() for products in blocks]})["products"]
-    bound = once * len(x) / detector.models_[0].block
+    bound = once * len(x) / detector.models_[0].block_rows
     whole = interleaved({"whole": lambda: detector.anomaly_score(x)}, repeats=5)["whole"]
     for method, seconds in {"matrix products alone": bound, "upland": whole}.items():
         if records.find(part="scoring", method=f"{method} ({name})") is None:
@@ -204,8 +204,8 @@ def score_over_products(records: Records, name: str, x: Any, **settings: Any) ->
 def products_of(model: Any) -> Products:
     """The products of scoring a block of rows."""
     if isinstance(model, MultiscaleEnergy):
-        return multiscale_products(model.block, model)
-    return scoring_products(model.block, layer_sizes(model), decode=True)
+        return multiscale_products(model.block_rows, model)
+    return scoring_products(model.block_rows, layer_sizes(model), decode=True)
 
 
 def layer_sizes(model: Any) -> tuple[int, ...]:

@@ -37,7 +37,7 @@ from benchmarks.records import Records, command
 from benchmarks.speed import KEYS, interleaved, measured_command, note
 from upland.models.base import EnergyModel
 from upland.models.convolutional import ConvolutionalEnergy
-from upland.models.recurrent import DRAWN, RecurrentEnergy
+from upland.models.recurrent import POINTS_PER_BATCH, RecurrentEnergy
 from upland.training.loop import Settings, Training
 from upland.training.objectives import denoising
 
@@ -132,7 +132,7 @@ class ByAutograd(EnergyModel):
 
 def energy_step(model: EnergyModel, batch: Tensor) -> Callable[[], object]:
     """One step of upland's own training loop on a fixed batch."""
-    settings = Settings(steps=100_000, looks=1, patience=1, learning_rate=1e-3, batch=len(batch), seed=0)
+    settings = Settings(steps=100_000, checks=1, patience=1, learning_rate=1e-3, batch=len(batch), seed=0)
     training = Training(model.train(), lambda energy, x, noise: denoising(energy, x, SIGMA, noise), settings)
     generator = torch.Generator().manual_seed(0)
     return lambda: training._update(batch, generator)
@@ -244,7 +244,7 @@ def windows(records: Records, options: argparse.Namespace) -> None:
             encoded = torch.from_numpy(detector.members_[0].encoder.transform(rows))
             batch, name = encoded[:WINDOWS], f"windows {STEPS} x {width}, {kind}"
             measure = partial(compare, records, options.repeats, "windows", model, peer)
-            for steps in (WINDOWS * STEPS, DRAWN):
+            for steps in (WINDOWS * STEPS, POINTS_PER_BATCH):
                 tasks = gradient_tasks(copy.deepcopy(model), batch, steps)
                 measure(f"gradient, {steps} steps of {name}", WINDOWS, tasks)
             measure(f"training step, {WINDOWS} {name}", WINDOWS, training_tasks(model, peer, batch))

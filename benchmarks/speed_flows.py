@@ -171,12 +171,12 @@ def fitted(model: Any, rows: Tensor, held: Tensor) -> dict[str, float]:
 
     source = torch.Generator().manual_seed(2)
     if hasattr(model, "place"):
-        model.place(rows[:2000], source)
+        model.init_from_data(rows[:2000], source)
     wrapped = model if hasattr(model, "energy") else Wrapped(model)
     training = Training(
         wrapped,
         lambda energy, x, noise: likelihood(energy, x, 0.1, noise),
-        Settings(STEPS, looks=20, patience=20, learning_rate=RATE, batch=BATCH, seed=0),
+        Settings(STEPS, checks=20, patience=20, learning_rate=RATE, batch=BATCH, seed=0),
     )
     history = training.run(shuffled_batches(rows, BATCH, source), held)
     nats = min(history.validation)

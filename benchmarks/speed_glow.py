@@ -65,7 +65,7 @@ def compare(records: Records, part: str, options: argparse.Namespace) -> None:
         "antsnormflows": peer(shape, levels, options.depth, options.hidden, net_actnorm=True),
         "antsnormflows, plain nets": peer(shape, levels, options.depth, options.hidden, net_actnorm=False),
     }
-    models["upland"].place(x)
+    models["upland"].init_from_data(x)
     for model in models.values():
         model.log_prob(x)
     alone = Convolutions(models["upland"], options.batch)

@@ -2,7 +2,7 @@
 
 One process; seconds are of the CPU. Memory is what the process held at most in the verdict over what it held
 before, where the system tells (Linux).
-`readings` is the model alone over as many rows; `null` the p-values alone, from features that are there.
+`outputs` is the model alone over as many rows; `null` the p-values alone, from features that are there.
 Every tenth group has a column that is permuted within the group.
 """
 
@@ -94,18 +94,20 @@ def verdict(
 
 def null(detector: Any, x: np.ndarray, labels: np.ndarray, statistic: str, profiled: bool) -> dict[str, Any]:
     """P-values of as many normal groups of one size, from the features of the rows that are kept."""
-    from upland.criteria.judges import needs_score, readings, yardstick
+    from upland.detectors.references import reference_of
     from upland.groups.null import Null
+    from upland.groups.tester import fit_statistic, needs_score
 
-    member = detector.members_[0]
-    known = yardstick(member, statistic)
-    features = known.features(readings(member, member.reserve, needs_score(member, statistic)))
+    reference = reference_of(detector.members_[0])
+    fitted = fit_statistic(statistic, reference)
+    score = needs_score(statistic, reference.model)
+    features = fitted.features(reference.outputs(reference.held_out, score))
     count = int(labels.max()) + 1
     size = len(labels) // count
     groups = torch.from_numpy(generator(5).integers(0, len(features), (count, size)))
     start = time.process_time()
-    judge = Null(features, known.value, 0.05 / count)
-    with_profile(lambda: [judge.judge(features[group]) for group in groups], profiled)
+    reached = Null(features, fitted.value, 0.05 / count)
+    with_profile(lambda: [reached.p_value(features[group]) for group in groups], profiled)
     return {"seconds": time.process_time() - start}
 
 

@@ -4,8 +4,22 @@ import json
 
 import numpy as np
 import torch
+from scipy.stats import binom
 
 from programs import run_python
+from upland.models.base import EnergyModel
+
+
+class Gaussian(EnergyModel):
+    """The energy of N(mu, S), E(x) = 1/2 (x - mu)' P (x - mu) with P = S^-1: grad E(x) = P (x - mu)."""
+
+    def __init__(self, mean, covariance):
+        super().__init__()
+        self.mean = torch.nn.Parameter(mean.clone())
+        self.precision = torch.nn.Parameter(torch.linalg.inv(covariance).contiguous())
+
+    def energy(self, x):
+        return 0.5 * ((x - self.mean) @ self.precision * (x - self.mean)).sum(-1)
 
 
 def generator(seed=0):
@@ -74,3 +88,17 @@ def scores_in_a_new_process(models, rows):
 def standard_error(values):
     values = np.asarray(values, dtype=float)
     return float(values.std(ddof=1) / np.sqrt(values.size))
+
+
+def assert_level(p_values, alpha, groups=None):
+    """Independent p-values of normal data are at most alpha as often as they should be.
+
+    Args:
+        p_values: `(N,)`.
+        alpha: the level.
+        groups: k where p-values are multiples of 1 / (k + 1); None where every alpha can be reached.
+    """
+    exact = alpha if groups is None else np.floor(alpha * (groups + 1) + 1e-9) / (groups + 1)
+    hits = int((np.asarray(p_values) <= alpha).sum())
+    least, most = binom.ppf([1e-4, 1 - 1e-4], len(p_values), exact)
+    assert least <= hits <= most, f"{hits} of {len(p_values)} at {alpha}, expected {least:g} to {most:g}"

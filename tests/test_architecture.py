@@ -23,7 +23,7 @@ FLOORS = [
     ],
     [
         *("models.base", "models.nets", "models.energies", "models.recurrent"),
-        *("models.views", "models.kernels", "models.multiscale"),
+        *("models.views", "models.kernel_prior", "models.multiscale"),
         *("models.convolutional", "models.bijections", "models.splines", "models.couplings"),
         *("models.flow", "models.glow", "models.glowlevels", "models.vae", "models.threads", "adam"),
     ],

@@ -223,7 +223,7 @@ def test_a_checkpoint_is_called_by_its_name(tmp_path):
 def test_a_newer_format(saved, tmp_path, monkeypatch):
     (tmp_path / "m").write_bytes(saved)
     tensors, manifest = read_tensors(tmp_path / "m")
-    monkeypatch.setattr(tensorfile, "FORMAT", 2)
+    monkeypatch.setattr(tensorfile, "FORMAT", 3)
     write_tensors(tmp_path / "m", tensors, manifest)
     monkeypatch.undo()
     refused(tmp_path / "m", "newer")

@@ -1,11 +1,12 @@
-"""Anomaly detection with energy models: normal data lie low, anomalies stand on high ground.
+"""Unsupervised and one-class anomaly detection with deep generative models: tables, sequences, images,
+groups.
 
 The public names below are loaded on first use, so that `import upland` costs neither torch nor scikit-learn.
 
 Examples:
     >>> import upland
     >>> upland.__version__
-    '0.1.0'
+    '0.2.0'
 """
 
 from __future__ import annotations
@@ -15,17 +16,20 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from upland.adapters.pyod import as_pyod
-    from upland.calibration.conformal import benjamini_hochberg, conformal_p_values
+    from upland.calibration.conformal import conformal_p_values
+    from upland.calibration.false_discovery import benjamini_hochberg
     from upland.data.image.encoder import ImageEncoder
     from upland.data.sequence.encoder import SequenceEncoder
     from upland.data.table.encoder import TableEncoder
-    from upland.detectors.energy import EnergyDetector
-    from upland.detectors.latent import FlowDetector, VAEDetector
+    from upland.detectors.auto import detector_for
+    from upland.detectors.image import ImageEnergyDetector, ImageFlowDetector, ImageVAEDetector
+    from upland.detectors.sequence import SequenceEnergyDetector
+    from upland.detectors.table import EnergyDetector, FlowDetector, VAEDetector
     from upland.explanation import Explanation, ImageExplanation, SequenceExplanation, explain
     from upland.groups.verdicts import GroupVerdicts
     from upland.persistence import load, save
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "EnergyDetector",
@@ -33,8 +37,12 @@ __all__ = [
     "FlowDetector",
     "GroupVerdicts",
     "ImageEncoder",
+    "ImageEnergyDetector",
     "ImageExplanation",
+    "ImageFlowDetector",
+    "ImageVAEDetector",
     "SequenceEncoder",
+    "SequenceEnergyDetector",
     "SequenceExplanation",
     "TableEncoder",
     "VAEDetector",
@@ -42,25 +50,31 @@ __all__ = [
     "as_pyod",
     "benjamini_hochberg",
     "conformal_p_values",
+    "detector_for",
     "explain",
     "load",
     "save",
 ]
 
 _HOMES = {
-    "EnergyDetector": "upland.detectors.energy",
+    "EnergyDetector": "upland.detectors.table",
     "Explanation": "upland.explanation",
-    "FlowDetector": "upland.detectors.latent",
+    "FlowDetector": "upland.detectors.table",
     "GroupVerdicts": "upland.groups.verdicts",
     "ImageEncoder": "upland.data.image.encoder",
+    "ImageEnergyDetector": "upland.detectors.image",
     "ImageExplanation": "upland.explanation",
+    "ImageFlowDetector": "upland.detectors.image",
+    "ImageVAEDetector": "upland.detectors.image",
     "SequenceEncoder": "upland.data.sequence.encoder",
+    "SequenceEnergyDetector": "upland.detectors.sequence",
     "SequenceExplanation": "upland.explanation",
     "TableEncoder": "upland.data.table.encoder",
-    "VAEDetector": "upland.detectors.latent",
+    "VAEDetector": "upland.detectors.table",
     "as_pyod": "upland.adapters.pyod",
-    "benjamini_hochberg": "upland.calibration.conformal",
+    "benjamini_hochberg": "upland.calibration.false_discovery",
     "conformal_p_values": "upland.calibration.conformal",
+    "detector_for": "upland.detectors.auto",
     "explain": "upland.explanation",
     "load": "upland.persistence",
     "save": "upland.persistence",

@@ -44,11 +44,13 @@ class Criterion(NamedTuple):
         home: module and class.
         models: families and modalities of the estimators that offer it.
         summary: what it is, for help texts and tables.
+        sequence_home: module and class of its form for sequences, where that is another.
     """
 
     home: str
     models: tuple[tuple[str, Modality], ...]
     summary: str
+    sequence_home: str | None = None
 
 
 class Statistic(NamedTuple):
@@ -57,14 +59,29 @@ class Statistic(NamedTuple):
     Args:
         home: module and function `(ModelOutputs) -> Statistic`.
         summary: what it is, for help texts and tables.
-        needs: "latents" of the model, the "score" (the gradient of log p), or nothing.
+        needs: "latents" of the model; the "score" (the gradient of log p); "latents or score", the second of
+            models without the first; or nothing.
         of_scores: whether anomaly scores alone are enough, as for groups of sequences.
     """
 
     home: str
     summary: str
-    needs: Literal["latents", "score"] | None = None
+    needs: Literal["latents", "score", "latents or score"] | None = None
     of_scores: bool = False
+
+
+def criteria_of(family: str, modality: Modality) -> dict[str, str]:
+    """Where each criterion that an estimator offers is loaded from, by its name.
+
+    Args:
+        family: of the model.
+        modality: of the data.
+    """
+    return {
+        name: (modality == "sequence" and entry.sequence_home) or entry.home
+        for name, entry in CRITERIA.items()
+        if (family, modality) in entry.models
+    }
 
 
 def load(home: str) -> Any:
@@ -88,10 +105,12 @@ DETECTORS: dict[tuple[str, Modality], Detector] = {
 }
 """The estimator of each family and modality."""
 
-_ENERGIES = (("energy", "table"), ("energy", "image"))
-_LATENT_TABLES = (("flow", "table"), ("vae", "table"))
-_LATENT_IMAGES = (("flow", "image"), ("vae", "image"))
-_VAES = (("vae", "table"), ("vae", "image"))
+_Models = tuple[tuple[str, Modality], ...]
+
+_ENERGIES: _Models = (("energy", "table"), ("energy", "sequence"), ("energy", "image"))
+_LATENT_TABLES: _Models = (("flow", "table"), ("vae", "table"))
+_LATENT_IMAGES: _Models = (("flow", "image"), ("vae", "image"))
+_VAES: _Models = (("vae", "table"), ("vae", "image"))
 
 CRITERIA: dict[str, Criterion] = {
     "multiscale": Criterion(
@@ -99,10 +118,28 @@ CRITERIA: dict[str, Criterion] = {
         (("energy", "table"),),
         "cubic mean over noise scales of standardised distances to the denoised row and to training rows",
     ),
-    "reconstruction": Criterion(
-        "upland.criteria.reconstruction:Reconstruction", (*_ENERGIES, *_VAES), "squared reconstruction error"
+    "score_test": Criterion(
+        "upland.criteria.score_test:ScoreTest",
+        (("energy", "sequence"),),
+        "Rao's score test on the biases of the model, two-sided",
     ),
-    "energy": Criterion("upland.criteria.energy:Energy", _ENERGIES, "the energy, in nats up to a constant"),
+    "max_channel": Criterion(
+        "upland.criteria.max_channel:MaxChannel",
+        (("energy", "sequence"),),
+        "the largest smoothed squared residual of any channel",
+    ),
+    "reconstruction": Criterion(
+        "upland.criteria.reconstruction:Reconstruction",
+        (*_ENERGIES, *_VAES),
+        "the squared reconstruction error",
+        "upland.criteria.step_residuals:StepReconstruction",
+    ),
+    "energy": Criterion(
+        "upland.criteria.energy:Energy",
+        _ENERGIES,
+        "the energy, in nats up to a constant; of a time step -log p given the steps before it",
+        "upland.criteria.step_residuals:StepEnergy",
+    ),
     "likelihood": Criterion(
         "upland.criteria.likelihood:Likelihood",
         (*_LATENT_TABLES, *_LATENT_IMAGES),
@@ -131,8 +168,49 @@ CRITERIA: dict[str, Criterion] = {
 }
 """The criteria, by the names that users give."""
 
-STATISTICS: dict[str, Statistic] = {}
+STATISTICS: dict[str, Statistic] = {
+    "auto": Statistic(
+        "upland.groups.auto:auto", "what suits the model, put together", "latents or score", of_scores=True
+    ),
+    "divergence": Statistic(
+        "upland.groups.divergence:divergence",
+        "KL divergence of the group's latents from those of normal data",
+        "latents",
+    ),
+    "geometric": Statistic(
+        "upland.groups.sphericity:geometric", "how thin the ellipsoid of the group's latents is", "latents"
+    ),
+    "isotropy": Statistic(
+        "upland.groups.isotropy:isotropy",
+        "how far the directions of the group's latents are from uniform",
+        "latents",
+    ),
+    "typicality": Statistic(
+        "upland.groups.typicality:typicality",
+        "distance of the mean energy from that of normal data",
+        of_scores=True,
+    ),
+    "likelihood": Statistic("upland.groups.likelihood:likelihood", "the mean energy", of_scores=True),
+    "projections": Statistic(
+        "upland.groups.projections:projections",
+        "Kolmogorov-Smirnov distance from normal data along random directions",
+        of_scores=True,
+    ),
+    "mmd": Statistic("upland.groups.mmd:mmd", "maximum mean discrepancy from normal data"),
+    "stein": Statistic(
+        "upland.groups.stein:stein", "Stein discrepancy by the model's gradient of log p", "score"
+    ),
+}
 """The statistics of groups, by the names that users give."""
 
-FORMATS: dict[str, str] = {}
-"""The module that reads and writes files of rows, by the ending of the file's name."""
+FORMATS: dict[str, str] = {
+    ".csv": "upland.io.csv",
+    ".csv.gz": "upland.io.csv",
+    ".tsv": "upland.io.csv",
+    ".tsv.gz": "upland.io.csv",
+    ".parquet": "upland.io.parquet",
+    ".pq": "upland.io.parquet",
+    ".arrow": "upland.io.arrow",
+    ".feather": "upland.io.arrow",
+}
+"""The module that reads and writes files of rows, by the suffix of the file's name; it has a `FORMAT`."""

@@ -1,15 +1,12 @@
-r"""Which columns, moments or pixels lift a score.
+r"""Which columns, time steps or pixels a score comes from.
 
-The reconstruction f(x) = x - grad E(x) is where the energy's slope points, the normal row that the model
-would have expected in x's place. Column j's share of the anomaly is the sum over its encoded inputs i of
-(x_i - f_i(x))^2, so that the shares of a row sum to its reconstruction score exactly; a categorical column
-is one share. The combined score of a table is a cubic mean of lengths, and each part is divided among the
-inputs by the squares that it is made of. Of a sequence's score each moment and channel has a share, of an
-image's each pixel. The score test of sequences has shares of its own (`upland.criteria.score_test_shares`), and so has
-the worst channel: that score, divided among the channels by their levels.
+Each criterion says what every encoded input adds to its score, and what was expected in the input's place
+(`upland.criteria`); here these are summed by the user's columns, averaged over the members, and turned back
+into the user's values. A categorical column is one share. Of a sequence's score each time step and channel
+has a share, of an image's each pixel.
 
-So shares sum to `anomaly_score` under every criterion but one: those of the energy, a height, are of its
-slope, and sum to the reconstruction score.
+Shares sum to `anomaly_score` but for the energy, a height, whose shares are those of its slope and sum to the
+reconstruction error, and for the criteria of likelihoods (`upland.criteria.likelihood`).
 """
 
 from __future__ import annotations
@@ -20,25 +17,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import torch
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
-from torch import Tensor
 
-from upland.criteria.attribution import parts_of_images, parts_of_rows
-from upland.criteria.max_channel import channel_levels
-from upland.criteria.points import residual
-from upland.criteria.reading import step_values
-from upland.criteria.score_test_shares import shares_of_sequences, shares_of_steps
+from upland.catalogue import Unit
+from upland.criteria.base import Floats
 from upland.data.image.encoder import ImageEncoder
 from upland.data.sequence.container import Sequences
 from upland.data.sequence.encoder import SequenceEncoder
 from upland.data.table.encoder import TableEncoder
-from upland.detectors.base import Detector
-from upland.detectors.fitting import Member
-from upland.detectors.kinds import Pictures, finite
-from upland.detectors.sequencing import Series, windows_in
-from upland.models.base import EnergyModel
+from upland.detectors.scoring import ScoringDetector
 
 
 class Reason(NamedTuple):
@@ -210,8 +198,8 @@ class ImageExplanation:
         return found
 
 
-def explain(detector: Detector, X: Any) -> Explanation | SequenceExplanation | ImageExplanation:
-    """Say which columns, moments or pixels make data anomalous, and what was expected in their place.
+def explain(detector: ScoringDetector, X: Any) -> Explanation | SequenceExplanation | ImageExplanation:
+    """The share of each column, time step or pixel in the anomaly scores, and what was expected in its place.
 
     Args:
         detector: fitted.
@@ -234,133 +222,81 @@ def explain(detector: Detector, X: Any) -> Explanation | SequenceExplanation | I
         'x1'
     """
     check_is_fitted(detector)
-    kind = detector.data_kind()
-    pieces = kind.pieces(X, detector.encoder_)
-    if isinstance(kind, Series):
-        return _of_sequences(detector, kind, next(iter(pieces)))
-    if isinstance(kind, Pictures):
-        return _of_images(detector, X)
-    table = pa.concat_tables(pieces) if isinstance(X, str | Path) else X
-    return _of_rows(detector, table)
-
-
-def _of_rows(detector: Detector, X: Any) -> Explanation:
     encoder = detector.encoder_
+    if isinstance(encoder, ImageEncoder):
+        return _of_images(detector, encoder, X)
+    pieces = detector.plan_.reader.pieces(X, encoder)
+    if isinstance(encoder, SequenceEncoder):
+        return _of_sequences(detector, encoder, next(iter(pieces)))
     assert isinstance(encoder, TableEncoder)
-    shares, reached = [], []
+    return _of_rows(detector, encoder, pa.concat_tables(pieces) if isinstance(X, str | Path) else X)
+
+
+def _shares(
+    detector: ScoringDetector, piece: Any, unit: Unit, columns: NDArray[np.intp] | None
+) -> tuple[Floats, NDArray[Any]]:
+    """The mean of the members' shares, by the column of each encoded input where there are columns, and what
+    the first member expected, encoded.
+    """
+    shares, expected = [], []
     for member in detector.members_:
-        rows = torch.from_numpy(member.encoder.transform(X))
-        by = detector.judged_by("row")
-        mine, there = parts_of_rows(member, rows, encoder.slots, encoder.n_columns, by)
-        shares.append(mine)
-        reached.append(there)
+        criterion = detector.fitted_criterion(member, unit)
+        found = criterion.shares(detector.encode(member.encoder, piece))
+        shares.append(found.inputs if columns is None else _by_column(found.inputs, columns))
+        expected.append(found.expected)
+    mean: Floats = np.mean(shares, axis=0)
+    return mean, expected[0]
+
+
+def _of_rows(detector: ScoringDetector, encoder: TableEncoder, table: Any) -> Explanation:
+    shares, expected = _shares(detector, table, "row", encoder.slots)
     names = encoder.column_names
-    values = _objects(encoder.values(X), names)
-    return Explanation(names, np.mean(shares, axis=0), values, _objects(encoder.decode(reached[0]), names))
+    return Explanation(
+        names, shares, _objects(encoder.values(table), names), _objects(encoder.decode(expected), names)
+    )
 
 
-def _of_images(detector: Detector, X: Any) -> ImageExplanation:
-    encoder = detector.encoder_
-    assert isinstance(encoder, ImageEncoder)
+def _of_images(detector: ScoringDetector, encoder: ImageEncoder, X: Any) -> ImageExplanation:
     images = encoder.images(X)
-    shares, reached = [], []
-    for member in detector.members_:
-        x = torch.from_numpy(member.encoder.transform(images))
-        mine, there = parts_of_images(member, x)
-        shares.append(np.moveaxis(mine, 1, 3))
-        reached.append(there)
-    expected = encoder.decode(reached[0], images)
-    return ImageExplanation(np.mean(shares, axis=0), encoder.values(images), expected)
+    shares, expected = _shares(detector, images, "image", None)
+    return ImageExplanation(
+        np.moveaxis(shares, 1, 3), encoder.values(images), encoder.decode(expected, images)
+    )
 
 
-def _of_sequences(detector: Detector, kind: Series, piece: Sequences) -> Explanation | SequenceExplanation:
-    encoder = detector.encoder_
-    assert isinstance(encoder, SequenceEncoder)
-    per_step = kind.unit(piece) == "step"
-    shares, reached = [], []
-    for member in detector.members_:
-        by = detector.judged_by(kind.unit(piece))
-        spread, there = _of_steps(kind, member, piece, not per_step, by)
-        shares.append(spread)
-        reached.append(there)
-    mean, names = np.mean(shares, axis=0), encoder.column_names
+def _of_sequences(
+    detector: ScoringDetector, encoder: SequenceEncoder, piece: Sequences
+) -> Explanation | SequenceExplanation:
+    unit = detector.plan_.reader.unit(piece)
+    shares, reached = _shares(detector, piece, unit, encoder.slots)
+    names = encoder.column_names
     values = _objects(encoder.values(piece), names)
-    wanted = _objects(encoder.decode(reached[0]), names)
-    if per_step:
-        return Explanation(names, *(_arranged(piece, part) for part in (mean, values, wanted)))
+    expected = _objects(encoder.decode(reached), names)
+    if unit == "step":
+        return Explanation(names, *(_arranged(piece, part) for part in (shares, values, expected)))
     cuts = np.cumsum(piece.lengths)[:-1]
     labels = [
         [piece.label(n, t)[1] for t in range(length)] for n, length in enumerate(piece.lengths.tolist())
     ]
     return SequenceExplanation(
-        names, np.split(mean, cuts), np.split(values, cuts), np.split(wanted, cuts), labels
+        names, np.split(shares, cuts), np.split(values, cuts), np.split(expected, cuts), labels
     )
 
 
 def _arranged(piece: Sequences, steps: NDArray[Any]) -> NDArray[Any]:
     """One row a step, `(S, C)`, arranged as the scores are; behind the end of a sequence NaN or None."""
-    places = piece.arrange(np.arange(piece.n_steps, dtype=np.float64))
-    there = np.isfinite(places)
+    positions = piece.arrange(np.arange(piece.n_steps, dtype=np.float64))
+    there = np.isfinite(positions)
     nothing = None if steps.dtype == object else np.nan
-    found = np.full((*places.shape, steps.shape[1]), nothing, dtype=steps.dtype)
-    found[there] = steps[places[there].astype(np.int64)]
+    found = np.full((*positions.shape, steps.shape[1]), nothing, dtype=steps.dtype)
+    found[there] = steps[positions[there].astype(np.int64)]
     return found
 
 
-def _of_steps(
-    kind: Series, member: Member, piece: Sequences, folded: bool, criterion: str
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Shares of the columns `(S, C)` and the reconstruction of each step `(S, D)`.
-
-    A step's score is of the frame of steps that ends with it. Its shares are summed over the frame, or
-    folded back to the steps where they arise; what falls before the start counts for the first step.
-    """
-    encoder, model = member.encoder, kind.model_of(member)
-    assert isinstance(encoder, SequenceEncoder)
-    frame, width, count = model.frame, encoder.width, encoder.n_columns
-    slots = torch.from_numpy(np.asarray(encoder.slots))
-
-    def parts(energy: EnergyModel, x: Tensor, sigma: float) -> Tensor:
-        away = residual(energy, x, sigma).reshape(-1, frame, width)
-        squares = away.new_zeros(len(away), frame, count).index_add_(2, slots.to(away.device), away**2)
-        latest = x.reshape(-1, frame, width)[:, -1] - away[:, -1]
-        spread = squares.flatten(1) if folded else squares.sum(1)
-        return torch.cat([spread, latest], dim=1)
-
-    codes = kind.codes(member, piece)
-    found = finite(step_values(parts, model, codes, piece.lengths, member.sigma).numpy())
-    spread, expected = found[:, :-width], found[:, -width:]
-    if criterion == "worst_channel":
-        usual = member.references["channels"].center
-        levels = channel_levels(model, codes, piece.lengths, usual, kind.smoothing).numpy()
-        worst = levels.max(axis=1, keepdims=True) / levels.sum(axis=1, keepdims=True)
-        by_channel = _by_column(levels * worst, encoder.slots, count)
-        if folded:  # a sequence's score is the mean over its steps
-            by_channel /= np.repeat(piece.lengths, piece.lengths)[:, None]
-        return by_channel, expected
-    if criterion == "score_test":
-        whole = member.references["sequence"]
-        tested = (
-            shares_of_sequences(model, codes, piece.lengths, whole)
-            if folded
-            else shares_of_steps(model, codes, piece.lengths, windows_in(member))
-        )
-        return _by_column(tested, encoder.slots, count), expected
-    if not folded:
-        return spread, expected
-    shares = np.zeros((len(spread), count))
-    firsts = np.repeat(np.cumsum(piece.lengths) - piece.lengths, piece.lengths)
-    for lag in range(frame):
-        where = np.maximum(np.arange(len(spread)) - lag, firsts)
-        place = frame - 1 - lag
-        np.add.at(shares, where, spread[:, place * count : (place + 1) * count])
-    return shares / np.repeat(piece.lengths, piece.lengths)[:, None], expected
-
-
-def _by_column(squares: NDArray[np.float64], slots: NDArray[np.intp], count: int) -> NDArray[np.float64]:
-    """Squares of encoded inputs `(N, D)` summed by the user's columns: `(N, C)`."""
-    shares = np.zeros((len(squares), count))
-    np.add.at(shares.T, slots, squares.T)
+def _by_column(inputs: Floats, columns: NDArray[np.intp]) -> Floats:
+    """Shares of encoded inputs `(N, D)` summed by the user's columns: `(N, C)`."""
+    shares = np.zeros((len(inputs), int(columns.max()) + 1))
+    np.add.at(shares.T, columns, inputs.T)
     return shares
 
 

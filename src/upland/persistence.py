@@ -1,8 +1,9 @@
 """A fitted detector in one `.safetensors` file, and back: nothing is ever unpickled.
 
-Tensors: each member's weights and large vocabularies, the calibration scores. Manifest: the detector's name
-and constructor arguments, the members' schemas, noise and training summary, versions. A digest over all of
-it guards against corruption (`upland.io.modelfile`).
+Tensors: each member's weights, large vocabularies, reference rows and what criteria have learned, the
+calibration scores. Manifest: the detector's name and constructor arguments, the plan of the fit, the members'
+schemas, noise and training summary, versions. A digest over all of it guards against corruption
+(`upland.io.modelfile`).
 """
 
 from __future__ import annotations
@@ -17,29 +18,28 @@ from torch import Tensor, nn
 
 from upland import __version__
 from upland.calibration.conformal import Calibration
-from upland.criteria.score_test import Reference
+from upland.catalogue import DETECTORS, criteria_of
+from upland.catalogue import load as load_entry
+from upland.criteria.base import Criterion
+from upland.criteria.sequence import SequenceCriterion
 from upland.data.encoder import Encoder
 from upland.data.image.encoder import ImageEncoder
 from upland.data.sequence.encoder import SequenceEncoder
 from upland.data.table.encoder import TableEncoder
 from upland.detectors.arguments import plain_argument
 from upland.detectors.base import Detector
-from upland.detectors.energy import EnergyDetector
-from upland.detectors.fitting import Member
-from upland.detectors.latent import FlowDetector, VAEDetector
+from upland.detectors.ensemble import Member
+from upland.detectors.plan import FitPlan, architecture_of
 from upland.io.modelfile import TensorFileError, read_tensors, write_tensors
+from upland.models.recurrent import RecurrentEnergy
 from upland.training.loop import History
 
-DETECTORS: dict[str, type[Detector]] = {
-    detector.__name__: detector for detector in (EnergyDetector, FlowDetector, VAEDetector)
-}
 ENCODERS: dict[str, type[Encoder]] = {
     "table": TableEncoder,
     "sequence": SequenceEncoder,
     "image": ImageEncoder,
 }
-_SETTLED = ("frame_", "window_", "smoothing_", "nets_")
-_TUPLES = ("hidden", "categorical", "ignore", "filters", "size")
+_KEPT = ("standard", "training_rows", "held_out")
 
 
 def save(detector: Detector, path: str | Path, overwrite: bool = True) -> None:
@@ -68,35 +68,18 @@ def save(detector: Detector, path: str | Path, overwrite: bool = True) -> None:
     members = []
     info = detector.info()
     for number, member in enumerate(detector.members_):
-        schema, vocabularies = member.encoder.to_state()
-        tensors |= {f"{number}/encoder/{name}": value for name, value in vocabularies.items()}
-        tensors |= {
-            f"{number}/model/{k}": v.detach().cpu().numpy() for k, v in member.model.state_dict().items()
-        }
-        for name, reference in member.references.items():
-            tensors[f"{number}/reference/{name}/center"] = reference.center.numpy()
-            tensors[f"{number}/reference/{name}/whitening"] = reference.whitening.numpy()
-        tensors |= {f"{number}/kept/{name}": rows.numpy() for name, rows in _kept(member).items()}
-        members.append(
-            {
-                "encoder": schema,
-                "sigma": member.sigma,
-                "history": member.history.to_json(),
-                "references": {name: known.unit for name, known in member.references.items()},
-            }
-        )
-    for unit, known in detector.calibrations_.items():
-        tensors[f"calibration/{unit}/scores"] = known.scores
-        if known.folds is not None:
-            tensors[f"calibration/{unit}/folds"] = known.folds
+        record, found = _to_state(member)
+        members.append(record)
+        tensors |= {f"{number}/{name}": value for name, value in found.items()}
+    for unit, calibration in detector.calibrations_.items():
+        tensors[f"calibration/{unit}/scores"] = calibration.scores
+        if calibration.folds is not None:
+            tensors[f"calibration/{unit}/folds"] = calibration.folds
     manifest = {
-        "kind": "detector",
+        "content": "detector",
         "detector": type(detector).__name__,
         "arguments": _plain_arguments(detector),
-        "own_module": detector.fitted_params().get("model") is not None,
-        "data": detector.kind_,
-        "settled": {name: vars(detector)[name] for name in _SETTLED if name in vars(detector)},
-        "unit": detector.unit_,
+        "plan": detector.plan_.to_json(),
         "calibrated": sorted(detector.calibrations_),
         "members": members,
         "offset": detector.offset_,
@@ -106,10 +89,30 @@ def save(detector: Detector, path: str | Path, overwrite: bool = True) -> None:
     write_tensors(path, tensors, manifest, overwrite)
 
 
-def _kept(member: Member) -> dict[str, Tensor]:
-    """The rows that a member keeps, by name."""
-    kept = {"standard": member.standard, "seen": member.seen, "reserve": member.reserve}
-    return {name: rows for name, rows in kept.items() if rows is not None}
+def _to_state(member: Member) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A member as plain data, and its tensors by name."""
+    schema, vocabularies = member.encoder.to_state()
+    tensors = {f"encoder/{name}": value for name, value in vocabularies.items()}
+    tensors |= {f"model/{name}": _array(value) for name, value in member.model.state_dict().items()}
+    kept = {"standard": member.standard, "training_rows": member.training_rows, "held_out": member.held_out}
+    tensors |= {f"rows/{name}": _array(rows) for name, rows in kept.items() if rows is not None}
+    criteria = []
+    for (name, unit), criterion in member.criteria.items():
+        if isinstance(criterion, SequenceCriterion):  # others are fitted again on the reference rows
+            criteria.append([name, unit])
+            tensors |= {f"criteria/{name}/{unit}/{k}": _array(v) for k, v in criterion.state().items()}
+    record = {
+        "encoder": schema,
+        "architecture": member.architecture.to_json(),
+        "sigma": member.sigma,
+        "history": member.history.to_json(),
+        "criteria": criteria,
+    }
+    return record, tensors
+
+
+def _array(value: Tensor) -> Any:
+    return value.detach().cpu().numpy()
 
 
 def _plain_arguments(detector: Detector) -> dict[str, Any]:
@@ -143,87 +146,73 @@ def load(path: str | Path, model: nn.Module | None = None) -> Detector:
         True
     """
     tensors, manifest = read_tensors(path)
-    if manifest.get("kind") != "detector":
-        raise TensorFileError(
-            Path(path), "foreign", f"holds a {manifest.get('kind', 'nothing known')}, not a detector"
-        )
-    name = manifest["detector"]
-    if name not in DETECTORS:
-        made_by = manifest["versions"]["upland"]
-        raise TensorFileError(
-            Path(path),
-            "newer",
-            f"holds a {name} of upland {made_by}, which this upland {__version__} does not know",
-        )
-    if manifest["own_module"] and model is None:
+    if manifest.get("content") != "detector":
+        found = manifest.get("content", "nothing known")
+        raise TensorFileError(Path(path), "foreign", f"holds a {found}, not a detector")
+    made_by = manifest["versions"]["upland"]
+    homes = {entry.home.split(":")[1]: entry.home for entry in DETECTORS.values()}
+    if manifest["detector"] not in homes:
+        name = manifest["detector"]
+        text = f"holds a {name} of upland {made_by}, which this upland {__version__} does not know"
+        raise TensorFileError(Path(path), "newer", text)
+    own = manifest["members"][0]["architecture"]["name"].startswith("own ")
+    if own and model is None:
         raise ValueError(f"{path} was fitted with a module of your own: give it as load(path, model=module)")
-    if model is not None and not manifest["own_module"]:
+    if model is not None and not own:
         raise ValueError(f"{path} was fitted with upland's own model: leave model out")
-    arguments: dict[str, Any] = {
-        k: tuple(v) if k in _TUPLES and isinstance(v, list) else v for k, v in manifest["arguments"].items()
-    }
-    if name == EnergyDetector.__name__ and "members" not in arguments:
-        arguments |= _of_one_scale(manifest)
-    if unknown := sorted(arguments.keys() - DETECTORS[name]().get_params()):
+    kind: type[Detector] = load_entry(homes[manifest["detector"]])
+    arguments = {name: tuple(v) if isinstance(v, list) else v for name, v in manifest["arguments"].items()}
+    if unknown := sorted(arguments.keys() - kind().get_params()):
+        text = f"has arguments that this upland {__version__} does not know: {', '.join(unknown)}"
+        raise TensorFileError(Path(path), "newer", text)
+    detector = kind(**arguments, model=model)
+    try:
+        plan = FitPlan.from_json(manifest["plan"], model)
+    except (ValueError, TypeError, KeyError) as error:
         raise TensorFileError(
-            Path(path),
-            "newer",
-            f"has arguments that this upland {__version__} does not know: {', '.join(unknown)}",
-        )
-    detector = DETECTORS[name](**arguments, model=model)
-    for name, value in manifest["settled"].items():
-        setattr(detector, name, value)
-    detector.restore(
-        manifest["data"],
-        manifest["unit"],
-        [
-            _member(detector, ENCODERS[manifest["data"]], k, record, tensors, path)
-            for k, record in enumerate(manifest["members"])
-        ],
-        {unit: _calibration(tensors, unit) for unit in manifest["calibrated"]},
-        manifest["offset"],
-        manifest["rows"],
-    )
+            Path(path), "newer", f"of upland {made_by} has another plan: {error}"
+        ) from error
+    members = [
+        _from_state(kind, plan, record, _under(tensors, f"{number}/"), path, model)
+        for number, record in enumerate(manifest["members"])
+    ]
+    calibrations: dict[Any, Calibration] = {
+        unit: _calibration(tensors, unit) for unit in manifest["calibrated"]
+    }
+    detector.restore(plan, members, calibrations, manifest["offset"], manifest["rows"])
     return detector
-
-
-def _of_one_scale(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """What the arguments of a file from before the multi-scale energy stand for."""
-    if manifest["data"] != "table" or manifest["own_module"]:
-        return {}
-    return {"noise": manifest["members"][0]["sigma"], "prior": "centre", "members": 1}
 
 
 def _calibration(tensors: Mapping[str, Any], unit: str) -> Calibration:
     return Calibration(tensors[f"calibration/{unit}/scores"], tensors.get(f"calibration/{unit}/folds"))
 
 
-def _member(
-    detector: Detector,
-    kind: type[Encoder],
-    number: int,
+def _from_state(
+    kind: type[Detector],
+    plan: FitPlan,
     record: Mapping[str, Any],
     tensors: Mapping[str, Any],
     path: str | Path,
+    own: Any,
 ) -> Member:
-    encoder = kind.from_state(record["encoder"], _under(tensors, f"{number}/encoder/"))
-    module = detector.build_model(encoder)
-    weights = {name: torch.from_numpy(value) for name, value in _under(tensors, f"{number}/model/").items()}
+    encoder = ENCODERS[kind.modality].from_state(record["encoder"], _under(tensors, "encoder/"))
+    architecture = architecture_of(record["architecture"], own)
+    model = architecture.build(encoder)
+    weights = {name: torch.from_numpy(value) for name, value in _under(tensors, "model/").items()}
     try:
-        module.load_state_dict(weights)
+        model.load_state_dict(weights)
     except RuntimeError as error:
         raise ValueError(f"the module does not fit the weights in {path}: {error}") from None
-    references = {
-        name: Reference(
-            torch.from_numpy(tensors[f"{number}/reference/{name}/center"]),
-            torch.from_numpy(tensors[f"{number}/reference/{name}/whitening"]),
-            unit,
-        )
-        for name, unit in record["references"].items()
-    }
-    kept = {name: torch.from_numpy(rows) for name, rows in _under(tensors, f"{number}/kept/").items()}
+    model.eval()
+    kept = {name: torch.from_numpy(rows) for name, rows in _under(tensors, "rows/").items() if name in _KEPT}
+    criteria: dict[Any, Criterion[Any, Any]] = {}
+    for name, unit in record["criteria"]:
+        assert isinstance(model, RecurrentEnergy)
+        made: SequenceCriterion = load_entry(criteria_of(kind.family, kind.modality)[name])(unit)
+        state = {k: torch.from_numpy(v) for k, v in _under(tensors, f"criteria/{name}/{unit}/").items()}
+        criteria[name, unit] = made.restore(model, record["sigma"], plan.smoothing or 1, state)
     history = History(**record["history"])
-    return Member(encoder, module.eval(), record["sigma"], history, references, **kept)
+    return Member(encoder, model, record["sigma"], history, architecture, **kept, criteria=criteria)
 
 
 def _under(tensors: Mapping[str, Any], prefix: str) -> dict[str, Any]:

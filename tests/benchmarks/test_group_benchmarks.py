@@ -14,9 +14,9 @@ from benchmarks.group_draws import Case, Contest, drawn, false_alarms, mixed, ou
 from benchmarks.group_peers import ColumnTests, StabilityIndex, distance
 from scipy.stats import ks_2samp
 
-from upland.groups.baselines import Likelihood
+from upland.groups.likelihood import Likelihood
 from upland.groups.null import Null
-from upland.groups.statistic import Rows
+from upland.groups.outputs import ModelOutputs
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("UPLAND_DATA", ROOT.parent / "shared" / "data"))
@@ -68,7 +68,7 @@ def test_p_values_are_those_of_the_null(rows, size):
     null = Null(column(source().normal(size=rows)), Likelihood().value, 0.05)
     features = column(source(1).normal(size=50) + 0.5)
     groups = drawn(50, size, 4, source(2))
-    expected = [null.judge(features[torch.from_numpy(group)]).p for group in groups]
+    expected = [null.p_value(features[torch.from_numpy(group)]).p for group in groups]
     np.testing.assert_allclose(p_values(null, features, groups), expected, rtol=0, atol=0)
 
 
@@ -130,7 +130,7 @@ def test_bonferroni_counts_the_columns():
 
 def test_the_stability_index_is_the_formula():
     def rows(x):
-        return Rows(torch.from_numpy(x), torch.zeros(len(x)), [])
+        return ModelOutputs(torch.from_numpy(x), torch.zeros(len(x)), [])
 
     known, new = source(0).normal(size=(500, 2)), source(1).normal(size=(40, 2)) + 1
     statistic = StabilityIndex().fit(rows(known))

@@ -6,12 +6,12 @@ from argparse import Namespace
 import numpy as np
 import pytest
 import torch
-from benchmarks import ablation, contaminated, products, protocols, report, speed
 from benchmarks.ours import OURS, PAPER
 
+from benchmarks import ablation, contaminated, products, protocols, report, speed
 from laws import generator, normal
 from upland import EnergyDetector, detectors
-from upland.models import kernels, multiscale
+from upland.models import kernel_prior, multiscale
 from upland.models.energies import DenseEnergy
 from upland.models.multiscale import MultiscaleEnergy
 
@@ -38,8 +38,8 @@ def write_adbench(folder, names, n=160):
 
 
 def kernel_on(x):
-    kernel = kernels.Kernel(x.shape[1])
-    kernel.place(x, generator())
+    kernel = kernel_prior.KernelPrior(x.shape[1])
+    kernel.init_from_data(x, generator())
     return kernel
 
 
@@ -58,9 +58,9 @@ def test_a_variant_is_a_detector_and_leaves_no_trace(variant):
     arguments, constants = ablation.VARIANTS[variant]
     before = [
         *vars(multiscale).values(),
-        *vars(kernels).values(),
+        *vars(kernel_prior).values(),
         detectors.SCALES,
-        detectors.multiscale_length,
+        detectors.multiscale_steps,
     ]
     rows = np.random.default_rng(0).normal(size=(60, 3))
     with ablation.changed(constants):
@@ -68,9 +68,9 @@ def test_a_variant_is_a_detector_and_leaves_no_trace(variant):
         assert np.isfinite(made.anomaly_score(rows)).all()
     after = [
         *vars(multiscale).values(),
-        *vars(kernels).values(),
+        *vars(kernel_prior).values(),
         detectors.SCALES,
-        detectors.multiscale_length,
+        detectors.multiscale_steps,
     ]
     assert all(one is other for one, other in zip(before, after, strict=True))
 
@@ -79,9 +79,18 @@ def test_views_are_those_that_are_named():
     x = normal(80, 3, dtype=torch.float32).exp()
     whole = kernel_on(x)
     seen = dict(
-        zip((kernels.WIDE, kernels.NARROW, None), (whole.view(x, i)[0] for i in range(3)), strict=True)
+        zip(
+            (kernel_prior.WIDE, kernel_prior.NARROW, None),
+            (whole.view(x, i)[0] for i in range(3)),
+            strict=True,
+        )
     )
-    for knees in [(kernels.WIDE, kernels.NARROW), (kernels.WIDE, None), (kernels.NARROW, None), (None,)]:
+    for knees in [
+        (kernel_prior.WIDE, kernel_prior.NARROW),
+        (kernel_prior.WIDE, None),
+        (kernel_prior.NARROW, None),
+        (None,),
+    ]:
         with ablation.changed(ablation.views(*knees)):
             kernel = kernel_on(x)
             assert len(kernel.standard_scores(x)) == len(knees)
@@ -154,7 +163,7 @@ def multiplications(tasks, monkeypatch):
 
 def test_layer_sizes_of_both_models():
     assert speed.layer_sizes(DenseEnergy(5, (7, 9))) == (5, 7, 9)
-    assert speed.layer_sizes(MultiscaleEnergy(5, (7, 9), members=3)) == (5, 7, 9)
+    assert speed.layer_sizes(MultiscaleEnergy(5, (7, 9), n_nets=3)) == (5, 7, 9)
 
 
 def test_several_nets_take_as_many_products(monkeypatch):
@@ -164,13 +173,15 @@ def test_several_nets_take_as_many_products(monkeypatch):
 
 
 def test_scoring_needs_every_scale_and_every_view(monkeypatch):
-    model = MultiscaleEnergy(5, (7, 9), members=3)
-    model.place(normal(100, 5, dtype=torch.float32), generator())
+    model = MultiscaleEnergy(5, (7, 9), n_nets=3)
+    model.init_from_data(normal(100, 5, dtype=torch.float32), generator())
     once = multiplications(lambda: products.scoring_products(8, (5, 7, 9)), monkeypatch)
     spared = (len(model.scales) - 1) * 8 * 5 * 7  # the first layer there, done once for all scales
     nets = 3 * (len(model.scales) * once - spared)
     padded = 128  # centres, to whole chunks
-    assert multiplications(lambda: products.multiscale_products(8, model.of_nets()), monkeypatch) == nets
+    assert (
+        multiplications(lambda: products.multiscale_products(8, model.without_prior()), monkeypatch) == nets
+    )
     want = nets + 3 * padded * 8 * 5
     assert multiplications(lambda: products.multiscale_products(8, model), monkeypatch) == want
 

@@ -3,12 +3,13 @@
 import pytest
 import torch
 
-from laws import autograd_gradient, covariance, generator, normal, randomise
-from upland.criteria.points import CRITERIA, energy, in_blocks, reconstruction, residual
-from upland.models.base import EnergyModel, Gaussian, ModuleEnergy
+from laws import Gaussian, autograd_gradient, covariance, generator, normal, randomise
+from upland.criteria.points import CRITERIA, energy, reconstruction, residual
+from upland.models.base import EnergyModel, ModuleEnergy
+from upland.models.blocks import in_blocks
 from upland.models.energies import DenseEnergy
 
-WIDTH, SIGMA, BLOCK = 6, 0.4, EnergyModel.block
+WIDTH, SIGMA, BLOCK = 6, 0.4, EnergyModel.block_rows
 
 
 def own_module():

@@ -31,8 +31,8 @@ TABLES = CONTAINERS | {
 def number_of(table):
     """The column that counts, from whatever kind of table."""
     if isinstance(table, np.ndarray):
-        place = 1 if isinstance(table[0, 1], float) else 0
-        return table[:, place].astype(int).tolist()
+        position = 1 if isinstance(table[0, 1], float) else 0
+        return table[:, position].astype(int).tolist()
     if isinstance(table, pa.Table):
         return table["number"].to_pylist()
     return list(table["number"] if "number" in table.columns else table[1])

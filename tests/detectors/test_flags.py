@@ -9,7 +9,7 @@ import torch
 
 import upland
 from normals import as_parquet, mixed, numbers, quick
-from upland.calibration.conformal import benjamini_hochberg
+from upland.calibration.false_discovery import benjamini_hochberg
 
 KINDS = ["split", "cross"]
 CRITERIA = ["combined", "reconstruction", "energy"]
@@ -91,7 +91,7 @@ def test_calibrate_takes_the_place_of_the_held_out_rows(fitted):
     detector = quick(calibration=fitted.calibration, criterion=fitted.criterion).fit(numbers())
     scores = detector.anomaly_score(NEW)
     assert detector.calibrate(fresh) is detector
-    assert detector.calibration_.kind == "split"
+    assert detector.calibration_.method == "split"
     assert detector.calibration_.size == 200
     np.testing.assert_array_equal(detector.anomaly_score(NEW), scores)
     np.testing.assert_array_equal(detector.calibration_.scores, detector.anomaly_score(fresh))
@@ -108,8 +108,8 @@ def test_calibrate_from_a_file(pump, tmp_path):
 
 
 def test_auto_splits_only_many_rows():
-    assert quick(calibration="auto", epochs=1).fit(numbers(499, 1)).calibration_.kind == "cross"
-    assert quick(calibration="auto", epochs=1).fit(numbers(500, 1)).calibration_.kind == "split"
+    assert quick(calibration="auto", epochs=1).fit(numbers(499, 1)).calibration_.method == "cross"
+    assert quick(calibration="auto", epochs=1).fit(numbers(500, 1)).calibration_.method == "split"
 
 
 @pytest.mark.parametrize("kind", KINDS)

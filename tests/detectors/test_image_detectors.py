@@ -299,7 +299,7 @@ def test_calibrate_takes_the_place_of_the_held_out_images(tmp_path):
     detector, fresh = small(calibration="cross").fit(pictures(20)), pictures(30, seed=7)
     before = detector.anomaly_score(NEW)
     detector.calibrate(folder_of(fresh, tmp_path))
-    assert detector.calibration_.kind == "split"
+    assert detector.calibration_.method == "split"
     np.testing.assert_array_equal(detector.anomaly_score(NEW), before)
     np.testing.assert_array_equal(
         detector.p_values(NEW), upland.conformal_p_values(detector.anomaly_score(fresh), before)

@@ -18,12 +18,12 @@ PAPER = {"noise": 0.5, "prior": "centre", "members": 1}
 def test_the_default_is_an_ensemble_at_several_scales(kind):
     detector = quick(calibration=kind).fit(numbers())
     assert detector.criterion_ == "combined"
-    assert [model.members for model in detector.models_] == ([2] if kind == "split" else [1] * 5)
+    assert [model.n_nets for model in detector.models_] == ([2] if kind == "split" else [1] * 5)
     assert all(isinstance(model, MultiscaleEnergy) and model.scales == SCALES for model in detector.models_)
 
 
 def test_members_are_as_many_as_told():
-    assert quick(members=3, calibration="cross").fit(numbers()).models_[0].members == 3
+    assert quick(members=3, calibration="cross").fit(numbers()).models_[0].n_nets == 3
 
 
 @pytest.mark.parametrize("criterion", ["reconstruction", "energy"])
@@ -74,7 +74,7 @@ def test_a_mixture_of_few_rows_keeps_none_of_them(rows, tmp_path):
     upland.save(detector, tmp_path / "model.safetensors")
     for member in detector.members_:
         encoded = torch.from_numpy(member.encoder.transform(data))
-        assert (torch.cdist(encoded, member.model.kernel.centres) > 1e-4).all()
+        assert (torch.cdist(encoded, member.model.prior.centres) > 1e-4).all()
     assert rows_in_file(tmp_path / "model.safetensors", detector.encoder_.transform(data)) == 0
 
 
@@ -86,7 +86,7 @@ def test_predict_keeps_its_rate_on_new_rows_of_small_tables(prior, rows, columns
     for seed in range(6):
         data = np.random.default_rng(seed).normal(size=(rows + 400, columns))
         detector = quick(prior=prior, calibration="cross").set_params(random_state=seed).fit(data[:rows])
-        assert detector.calibration_.kind == "cross"
+        assert detector.calibration_.method == "cross"
         alarms.append((detector.predict(data[rows:]) < 0).mean())
     assert np.mean(alarms) < 0.12
 
@@ -120,7 +120,7 @@ def test_held_out_rows_are_not_in_the_kernel():
     detector = quick(calibration="split").fit(rows)
     member = detector.members_[0]
     encoded = torch.from_numpy(member.encoder.transform(rows))
-    there = (torch.cdist(encoded, member.model.kernel.centres) < 1e-6).any(1)
+    there = (torch.cdist(encoded, member.model.prior.centres) < 1e-6).any(1)
     assert int(there.sum()) <= 900 - detector.calibration_.size
     scores = detector.anomaly_score(rows)
     held = np.isin(scores, detector.calibration_.scores)

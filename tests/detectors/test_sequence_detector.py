@@ -14,7 +14,7 @@ from pyarrow import parquet
 import upland
 from laws import generator, scores_in_a_new_process, standard_error
 from normals import quick
-from upland.calibration.conformal import benjamini_hochberg
+from upland.calibration.false_discovery import benjamini_hochberg
 from upland.data.sequence.windows import SequenceRows
 from upland.detectors.fitting import fit_member, held_out_rows
 from upland.detectors.sequencing import Series

@@ -85,7 +85,7 @@ def test_of_five_members_too(criterion):
     scores, p, _ = streamed(detector, rows)
     np.testing.assert_allclose(scores, whole, rtol=1e-9)
     np.testing.assert_array_equal(p, p_whole)
-    assert detector.calibrations_["step"].kind == "cross"
+    assert detector.calibrations_["step"].method == "cross"
 
 
 def test_after_a_fit_on_whole_sequences_a_stream_is_a_sequence_of_its_own():

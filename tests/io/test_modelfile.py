@@ -1,4 +1,4 @@
-"""Laws of the one safe file: what goes in comes out bit for bit, and nothing else is ever taken for it."""
+"""Laws of the model file: what goes in comes out bit for bit, and nothing else is ever taken for it."""
 
 import json
 import pickle
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from safetensors.numpy import save, save_file
 
-from upland.io import modelfile as tensorfile
+from upland.io import modelfile
 from upland.io.modelfile import TensorFileError, read_tensors, write_tensors
 
 TENSORS = {
@@ -66,8 +66,8 @@ def test_any_tensors_and_manifest_come_back(tmp_path_factory, tensors, manifest)
     tensors.pop("__metadata__", None)
     path = tmp_path_factory.mktemp("any") / "any.safetensors"
     write_tensors(path, tensors, manifest)
-    again, told = read_tensors(path)
-    assert told == manifest
+    again, plain_values = read_tensors(path)
+    assert plain_values == manifest
     assert {name: (a.dtype, a.shape, a.tobytes()) for name, a in again.items()} == {
         name: (a.dtype, a.shape, a.tobytes()) for name, a in tensors.items()
     }
@@ -141,12 +141,21 @@ def test_a_pickle_is_never_opened(tmp_path):
 
 
 def test_a_newer_format_is_told_from_a_corrupted_file(path, monkeypatch):
-    monkeypatch.setattr(tensorfile, "FORMAT", 2)
+    monkeypatch.setattr(modelfile, "FORMAT", 3)
     write_tensors(path, TENSORS, MANIFEST)
     monkeypatch.undo()
     error = refusal(path)
     assert error.reason == "newer"
-    assert "written by a newer upland: format 2, this one reads up to 1" in str(error)
+    assert "written by a newer upland: format 3, this one reads up to 2" in str(error)
+
+
+def test_a_format_before_the_first_release_is_refused_by_name(path, monkeypatch):
+    monkeypatch.setattr(modelfile, "FORMAT", 1)
+    write_tensors(path, TENSORS, MANIFEST)
+    monkeypatch.undo()
+    error = refusal(path)
+    assert error.reason == "older"
+    assert "is of format 1 of an unreleased upland 0.1: fit again" in str(error)
 
 
 @pytest.mark.parametrize(
@@ -201,7 +210,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_rest(path, monkeypatch):
     def full(*args):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(tensorfile.os, "fsync", full)
+    monkeypatch.setattr("os.fsync", full)
     with pytest.raises(OSError, match="no space left"):
         write_tensors(path, TENSORS, MANIFEST)
     assert path.read_bytes() == before
@@ -217,6 +226,6 @@ def test_the_header_is_plain_json_for_other_readers(path):
     data = path.read_bytes()
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     envelope = json.loads(header["__metadata__"]["upland"])
-    assert envelope["format"] == 1
+    assert envelope["format"] == 2
     assert envelope["manifest"] == MANIFEST
     assert len(envelope["sha256"]) == 64

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from laws import autograd_gradient, covariance, finite_difference, generator, normal
-from upland.criteria.points import in_blocks
+from upland.models.base import LikelihoodModel
 from upland.models.bijections import ActNorm, InvertibleLinear
 from upland.models.flow import WIDEST, Flow, table_flow
 from upland.training.loop import Settings, Training, shuffled_batches
@@ -16,7 +16,7 @@ from upland.training.objectives import dequantised, likelihood
 FLOWS = {
     "affine": lambda width: table_flow(width, hidden=(8,), coupling="affine", generator=generator()),
     "spline": lambda width: table_flow(width, hidden=(8,), coupling="spline", generator=generator()),
-    "shallow": lambda width: table_flow(width, depth=1, hidden=(8, 8), generator=generator()),
+    "shallow": lambda width: table_flow(width, layers=1, hidden=(8, 8), generator=generator()),
 }
 
 
@@ -114,8 +114,8 @@ def test_training_finds_a_gaussian():
     spread = covariance(3)
     root = torch.linalg.cholesky(spread)
     rows = (normal(4000, 3) @ root.T + 2).float()
-    model = table_flow(3, depth=2, hidden=(8,), generator=generator())
-    model.place(rows[:2000])
+    model = table_flow(3, layers=2, hidden=(8,), generator=generator())
+    model.init_from_data(rows[:2000])
     training = Training(model, lambda m, x, g: likelihood(m, x, 0.3, g), Settings(300, 3, 3, 1e-2, 256, 0))
     training.run(shuffled_batches(rows, 256, generator()), rows[:500])
     smooth = torch.distributions.MultivariateNormal(
@@ -144,30 +144,43 @@ def test_dequantised_noise_keeps_a_number_in_its_step():
     assert float((x - 1).std()) == pytest.approx(0.25 / 12**0.5, rel=0.05)
 
 
-@pytest.mark.parametrize("width", [2, 9, 33])
-def test_a_row_does_not_know_its_place(make, width):
-    """In float32 and in blocks of one size, bit for bit."""
-    model = make(width).float().eval()
-    row = normal(1, width, seed=4, dtype=torch.float32)
-    others = normal(Flow.block, width, seed=5, dtype=torch.float32)
-    energy = lambda m, x, sigma: m.energy(x)  # noqa: E731
-    alone = in_blocks(energy, model, row, 1.0)
-    for place in (0, 1, 2, 3, 5, 14, 31, 100, 252, 253, 254, 255):
-        block = torch.cat([others[:place], row, others[place + 1 :]])
-        assert torch.equal(in_blocks(energy, model, block, 1.0)[place], alone[0]), place
-
-
 def test_wide_tables_are_permuted_instead_of_mixed():
-    wide = table_flow(WIDEST + 1, depth=1, hidden=(4,), generator=generator())
+    wide = table_flow(WIDEST + 1, layers=1, hidden=(4,), generator=generator())
     x = normal(3, WIDEST + 1, dtype=torch.float32)
     assert not any(isinstance(part, InvertibleLinear) for part in wide.bijections)
     torch.testing.assert_close(wide.decode(wide.encode(x)[0]), x, rtol=1e-4, atol=1e-4)
 
 
-def test_placed_latents_have_mean_zero_and_deviation_one():
+def test_initialised_latents_have_mean_zero_and_deviation_one():
     model = table_flow(4, hidden=(8,), generator=generator()).double()
     x = normal(1000, 4) * torch.tensor([1.0, 5.0, 0.2, 3.0]).double() + 7
-    model.place(x)
+    model.init_from_data(x)
     z = model.latents(x)[0].mean
     torch.testing.assert_close(z.mean(0), torch.zeros(4).double(), rtol=0, atol=1e-6)
     torch.testing.assert_close(z.std(0, correction=0), torch.ones(4).double(), rtol=1e-6, atol=0)
+
+
+class Box(LikelihoodModel):
+    """The uniform density on [-1/2, 1/2]^D."""
+
+    def log_prob(self, x):
+        inside = (x.abs() <= 0.5).flatten(1).all(1)
+        return torch.where(inside, 0.0, -torch.inf).double()
+
+
+@pytest.mark.parametrize("bits", [7, 8])
+def test_bits_per_dim_of_a_uniform_density_are_the_bits_of_a_value(bits):
+    values = torch.randint(0, 2**bits, (20, 3, 4), generator=generator()).double()
+    found = Box().bits_per_dim((values + 0.5) / 2**bits - 0.5, 2.0**-bits, generator())
+    torch.testing.assert_close(found, torch.full((20,), float(bits)).double())
+
+
+def test_bits_per_dim_are_a_bound_of_the_cross_entropy(make):
+    """By Jensen the mean over the noise of -log p is at least -log of the mean of p over a step."""
+    model, step = make(1), 0.8
+    centres = torch.tensor([[-0.8], [0.0], [0.8]], dtype=torch.float64)
+    bits = model.bits_per_dim(centres.repeat(4_000, 1), step, generator()).reshape(-1, 3).mean(0)
+    inside = torch.linspace(-step / 2, step / 2, 2_001, dtype=torch.float64)
+    mass = step * model.log_prob((centres + inside).reshape(-1, 1)).exp().reshape(3, -1).mean(1)
+    assert (bits > -mass.log2() - 0.02).all()
+    assert (bits < -mass.log2() + 0.5).all()

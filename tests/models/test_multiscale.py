@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from laws import autograd_gradient, finite_difference, generator, normal, randomise
-from upland.models import kernels
+from upland.models import kernel_prior as kernels
 from upland.models.energies import DenseEnergy
-from upland.models.kernels import CHUNK, Kernel, _distinct
+from upland.models.kernel_prior import CHUNK, KernelPrior, _distinct
 from upland.models.multiscale import PRIORS, MultiscaleEnergy
 from upland.models.multiscale import _softplus as from_gate
 from upland.models.views import KNOTS, Ranks, bent
@@ -20,19 +20,19 @@ TRAINING = normal(300, WIDTH, seed=4)
 X = normal(ROWS, WIDTH, seed=1) * 2.3
 
 
-def made(prior="kernel", hidden=(16, 24), members=2, scales=(0.1, 0.4, 1.5)):
-    model = MultiscaleEnergy(WIDTH, hidden, members, scales, prior, generator=generator()).double()
+def made(prior="kernel", hidden=(16, 24), n_nets=2, scales=(0.1, 0.4, 1.5)):
+    model = MultiscaleEnergy(WIDTH, hidden, n_nets, scales, prior, generator=generator()).double()
     model = randomise(model, scale=0.4)
-    model.place(TRAINING, generator(1))
-    model.settle(TRAINING)
+    model.init_from_data(TRAINING, generator(1))
+    model.fit_normalization(TRAINING)
     return model.eval()
 
 
 MODELS = {
     **{prior: lambda prior=prior: made(prior) for prior in PRIORS},
     "few units": lambda: made(hidden=(3,)),
-    "three layers": lambda: made(hidden=(6, 7, 8), members=3),
-    "one scale": lambda: made(scales=(0.5,), members=1),
+    "three layers": lambda: made(hidden=(6, 7, 8), n_nets=3),
+    "one scale": lambda: made(scales=(0.5,), n_nets=1),
 }
 
 
@@ -59,7 +59,7 @@ def test_far_out_the_gradient_still_holds(model):
 
 
 def test_each_scale_is_denoised_by_its_own_gradient():
-    model = made("centre", members=1)
+    model = made("centre", n_nets=1)
     for sigma in model.scales:
         x = X.clone().requires_grad_()
         (slope,) = torch.autograd.grad(model._energy(x, sigma).sum(), x)
@@ -68,8 +68,8 @@ def test_each_scale_is_denoised_by_its_own_gradient():
 
 def test_training_and_scoring_denoise_alike(model):
     for sigma in model.scales:
-        wide = X.expand(model.members, -1, -1)
-        trained = model.denoise(wide, torch.full((model.members, ROWS, 1), sigma, dtype=X.dtype))
+        wide = X.expand(model.n_nets, -1, -1)
+        trained = model.denoise(wide, torch.full((model.n_nets, ROWS, 1), sigma, dtype=X.dtype))
         torch.testing.assert_close(model.denoised(X, sigma), trained, rtol=1e-12, atol=1e-12)
 
 
@@ -79,7 +79,7 @@ def test_the_softplus_from_its_gate_is_the_softplus():
     torch.testing.assert_close(from_gate(a, torch.sigmoid(a)).double(), wanted, rtol=1e-6, atol=1e-6)
 
 
-def test_members_share_nothing():
+def test_nets_share_nothing():
     model = made("centre")
     before = model.denoised(X, 0.4)
     with torch.no_grad():
@@ -90,22 +90,22 @@ def test_members_share_nothing():
     assert not torch.allclose(after[1], before[1])
 
 
-def test_shares_are_positive_and_sum_to_the_combined_score(model):
+def test_shares_are_positive_and_sum_to_the_multiscale_score(model):
     shares = model.shares(X)
     assert (shares >= 0).all()
-    torch.testing.assert_close(shares.sum(1), model.combined(X), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(shares.sum(1), model.multiscale_score(X), rtol=1e-12, atol=1e-12)
 
 
-def test_the_combined_score_is_the_cubic_mean_of_its_parts(model):
-    parts = model._roots(X).mean(1)
-    z = (parts - model.levels[:, None]) / model.spreads[:, None]
+def test_the_multiscale_score_is_the_cubic_mean_of_its_parts(model):
+    parts = model._distances(X).mean(1)
+    z = (parts - model.normal_means[:, None]) / model.normal_deviations[:, None]
     weights = [1 / len(model.scales)] * len(z)
-    if model.kernel is not None:
+    if model.prior is not None:
         weights = [0.4 * weight for weight in weights] + [0.2] * 3
-        z = torch.cat([z, model.kernel.standard_scores(X)])
+        z = torch.cat([z, model.prior.standard_scores(X)])
     excess = torch.nn.functional.softplus(z)
     expected = sum(weight * part**3 for weight, part in zip(weights, excess, strict=True)) ** (1 / 3)
-    torch.testing.assert_close(model.combined(X), expected, rtol=1e-7, atol=1e-7)
+    torch.testing.assert_close(model.multiscale_score(X), expected, rtol=1e-7, atol=1e-7)
     assert (expected <= excess.amax(0) + 1e-12).all()
 
 
@@ -116,7 +116,7 @@ def test_a_planted_column_has_the_largest_share(model):
 
 
 def test_a_row_alone_is_the_row_in_a_batch(model):
-    for function in (model.energy, model.combined, model.reconstruct, model.shares):
+    for function in (model.energy, model.multiscale_score, model.reconstruct, model.shares):
         alone = torch.cat([function(row[None]) for row in X])
         torch.testing.assert_close(alone, function(X), rtol=1e-10, atol=1e-10)
 
@@ -124,7 +124,7 @@ def test_a_row_alone_is_the_row_in_a_batch(model):
 def test_a_far_row_outranks_a_near_one(model):
     x = torch.zeros(1, WIDTH, dtype=torch.float64)
     distances = torch.tensor([0.0, 4.0, 8.0, 30.0, 300.0, 700.0], dtype=torch.float64)
-    scores = model.combined(x + distances[:, None])
+    scores = model.multiscale_score(x + distances[:, None])
     assert (scores.diff() > 0).all(), scores
     assert torch.isfinite(scores).all()
 
@@ -160,27 +160,27 @@ def test_the_objective_is_minimal_where_theory_says():
 
 
 def test_without_its_prior_it_is_the_ensemble_alone(model):
-    bare = model.of_nets()
+    bare = model.without_prior()
     mean = torch.stack([model._energy(X, sigma) for sigma in model.scales]).mean(0)
     torch.testing.assert_close(bare.energy(X), mean, rtol=1e-12, atol=1e-12)
     before = X - autograd_gradient(bare, X)
     torch.testing.assert_close(bare.reconstruct(X), before, rtol=1e-10, atol=1e-10)
-    assert (model.kernel is None) == (bare is model)
+    assert (model.prior is None) == (bare is model)
 
 
-def test_settled_units_are_the_spread_of_normal_rows():
+def test_the_normalisation_is_that_of_normal_rows():
     model = made()
-    roots = model._roots(TRAINING).mean(1)
-    torch.testing.assert_close(model.spreads, roots.std(1, correction=0), rtol=1e-9, atol=1e-9)
-    torch.testing.assert_close(model.levels, roots.mean(1), rtol=1e-9, atol=1e-9)
+    roots = model._distances(TRAINING).mean(1)
+    torch.testing.assert_close(model.normal_deviations, roots.std(1, correction=0), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(model.normal_means, roots.mean(1), rtol=1e-9, atol=1e-9)
 
 
 def test_state_survives_whatever_the_number_of_rows(model):
-    prior = "centre" if model.kernel is None else "mixture" if model.kernel.clusters else "kernel"
+    prior = "centre" if model.prior is None else "mixture" if model.prior.clusters else "kernel"
     hidden = tuple(w.shape[2] for w in model.weights)
-    fresh = MultiscaleEnergy(WIDTH, hidden, model.members, model.scales, prior).double().eval()
+    fresh = MultiscaleEnergy(WIDTH, hidden, model.n_nets, model.scales, prior).double().eval()
     fresh.load_state_dict(model.state_dict())
-    for function in ("energy", "combined", "shares", "reconstruct"):
+    for function in ("energy", "multiscale_score", "shares", "reconstruct"):
         assert torch.equal(getattr(fresh, function)(X), getattr(model, function)(X)), function
 
 
@@ -196,8 +196,8 @@ def test_the_papers_model_is_untouched():
 
 def test_a_kernel_of_few_rows_is_the_density_estimate():
     """With one chunk a row (all others at infinity) nothing is left out of the sum."""
-    kernel = Kernel(2).double()
-    kernel.place(normal(5, 2, seed=2), generator())
+    kernel = KernelPrior(2).double()
+    kernel.init_from_data(normal(5, 2, seed=2), generator())
     rows = kernel.centres
     for number in range(3):
         seen, points = kernel.view(rows, number)[0], kernel.view(X[:, :2], number)[0]
@@ -206,8 +206,8 @@ def test_a_kernel_of_few_rows_is_the_density_estimate():
 
 
 def test_a_kernel_sums_over_its_chunks():
-    kernel = Kernel(WIDTH).double()
-    kernel.place(TRAINING, generator())
+    kernel = KernelPrior(WIDTH).double()
+    kernel.init_from_data(TRAINING, generator())
     for number in range(3):
         seen, points = kernel.view(kernel.centres, number)[0], kernel.view(X, number)[0]
         least = [torch.cdist(points, part).square().amin(1) for part in seen.split(CHUNK)]
@@ -220,35 +220,35 @@ def test_a_copy_of_a_training_row_is_no_special_case():
     """Next to a training row the score is next to that row's own."""
     model = made()
     copies = TRAINING[:20]
-    there, beside = model.combined(copies), model.combined(copies + 1e-5)
+    there, beside = model.multiscale_score(copies), model.multiscale_score(copies + 1e-5)
     torch.testing.assert_close(there, beside, rtol=1e-2, atol=1e-2)
 
 
 def test_what_is_near_does_not_depend_on_how_many_chunks_are_read_together(monkeypatch):
-    kernel = made().kernel
-    wide = [kernel.near(X, number) for number in range(3)]
+    kernel = made().prior
+    wide = [kernel.nearest(X, number) for number in range(3)]
     monkeypatch.setattr(kernels, "NUMBERS_AT_ONCE", 2 * X.numel())
     for number, expected in enumerate(wide):
-        for one, other in zip(kernel.near(X, number), expected, strict=True):
+        for one, other in zip(kernel.nearest(X, number), expected, strict=True):
             torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
 
 
 def test_a_kernel_keeps_distinct_rows_only():
     rows = torch.cat([TRAINING[:1].expand(5_000, -1), TRAINING[:200]])
-    kernel = Kernel(WIDTH, most=150).double()
-    kernel.place(rows, generator())
+    kernel = KernelPrior(WIDTH, support_points=150).double()
+    kernel.init_from_data(rows, generator())
     assert kernel.centres.shape == (150, WIDTH)
     assert len(torch.unique(kernel.centres, dim=0)) == 150
-    everything = Kernel(WIDTH).double()
-    everything.place(rows, generator())
+    everything = KernelPrior(WIDTH).double()
+    everything.init_from_data(rows, generator())
     assert torch.equal(torch.unique(everything.centres, dim=0), torch.unique(TRAINING[:200], dim=0))
 
 
 def test_a_training_row_is_compared_with_the_others():
     """What is usual is that of rows that the centres lack; a row with copies keeps one of them."""
     rows = torch.cat([TRAINING, TRAINING[:30]])
-    kernel = Kernel(WIDTH).double()
-    kernel.place(rows, generator())
+    kernel = KernelPrior(WIDTH).double()
+    kernel.init_from_data(rows, generator())
     for number in range(3):
         points, scale = kernel.view(kernel.centres, number)[0], 2 * float(kernel.bandwidths[number]) ** 2
         roots = []
@@ -259,7 +259,9 @@ def test_a_training_row_is_compared_with_the_others():
                 gaps[own] = math.inf
             least = torch.stack([part.amin() for part in gaps.split(CHUNK)])
             roots.append((-scale * torch.exp(-least / scale).mean().log()).sqrt())
-        torch.testing.assert_close(kernel.levels[number], torch.stack(roots).mean(), rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(
+            kernel.normal_means[number], torch.stack(roots).mean(), rtol=1e-6, atol=1e-6
+        )
 
 
 def test_distinct_rows_come_in_their_order():
@@ -272,8 +274,8 @@ def test_distinct_rows_come_in_their_order():
 
 def test_a_mixture_keeps_means_and_no_rows():
     model = made("mixture")
-    gaps = torch.cdist(model.kernel.centres, TRAINING).amin(1)
-    assert len(model.kernel.centres) <= 64
+    gaps = torch.cdist(model.prior.centres, TRAINING).amin(1)
+    assert len(model.prior.centres) <= 64
     assert (gaps > 1e-9).double().mean() > 0.7  # a cluster of one row is that row
     assert not any(len(value) == len(TRAINING) for value in model.state_dict().values() if value.ndim)
 
@@ -282,9 +284,9 @@ def test_columns_without_spread_do_no_harm():
     rows = torch.zeros(50, 3, dtype=torch.float64)
     rows[:, 0] = normal(50, seed=3)
     model = MultiscaleEnergy(3, (8,), 1, (0.1, 1.0), "kernel", generator=generator()).double().eval()
-    model.place(rows, generator())
-    model.settle(rows)
-    scores = model.combined(torch.cat([rows, rows + torch.tensor([0.0, 5.0, 0.0])]))
+    model.init_from_data(rows, generator())
+    model.fit_normalization(rows)
+    scores = model.multiscale_score(torch.cat([rows, rows + torch.tensor([0.0, 5.0, 0.0])]))
     assert torch.isfinite(scores).all()
     assert scores[50:].min() > scores[:50].max()
 
@@ -293,9 +295,9 @@ def test_identical_rows_do_no_harm():
     rows = torch.ones(40, 3, dtype=torch.float64)
     for prior in PRIORS:
         model = MultiscaleEnergy(3, (8,), 1, (0.1, 1.0), prior, generator=generator()).double().eval()
-        model.place(rows, generator())
-        model.settle(rows)
-        scores = model.combined(torch.stack([rows[0], rows[0] + 3]))
+        model.init_from_data(rows, generator())
+        model.fit_normalization(rows)
+        scores = model.multiscale_score(torch.stack([rows[0], rows[0] + 3]))
         assert torch.isfinite(scores).all()
         assert scores[1] > scores[0]
 

@@ -22,17 +22,17 @@ class PowerCut(Exception):
 
 
 def fit_with_cuts(rows, path, every, monkeypatch, **options):
-    """Fit, the power cut after each `every` looks, until it is done: the detector, and how many cuts."""
-    original = Training._stretch
+    """Fit, the power cut after each `every` checks, until it is done: the detector, and how many cuts."""
+    original = Training._interval
     for cuts in range(100):
-        looks = iter(range(every + 1))
+        checks = iter(range(every + 1))
 
-        def stretch(self, *rest, looks=looks):
-            if next(looks) == every:
+        def interval(self, *rest, checks=checks):
+            if next(checks) == every:
                 raise PowerCut
             original(self, *rest)
 
-        monkeypatch.setattr(Training, "_stretch", stretch)
+        monkeypatch.setattr(Training, "_interval", interval)
         try:
             return quick(**options).fit(rows, checkpoint=path), cuts
         except PowerCut:
@@ -183,7 +183,7 @@ def test_a_factory_of_ones_own_resumes_in_any_process(random_state, tmp_path):
 def _some_settings():
     from upland.training.loop import Settings
 
-    return Settings(steps=1, looks=1, patience=1, learning_rate=1.0, batch=1, seed=0)
+    return Settings(steps=1, checks=1, patience=1, learning_rate=1.0, batch=1, seed=0)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-r"""From anomaly scores to p-values, and from p-values to flags, with what is guaranteed said.
+r"""Conformal p-values of anomaly scores, and what they guarantee.
 
 Split conformal (Vovk et al. 2005; Bates et al. 2023 for outliers): for calibration scores s_1..s_n that
 nothing fitted has seen, and a new score s exchangeable with them, p = (1 + #{s_i >= s}) / (n + 1) satisfies
@@ -8,21 +8,19 @@ Cross-conformal (Vovk 2015; Barber et al. 2021), for few rows: K folds, each wit
 it. The new point's score under the detector of fold k is compared with the held-out scores of fold k:
 p = (1 + sum_k #{i in k: s_i >= s_k(x)}) / (n + 1). Then P(p <= alpha) is at most 2 alpha (up to a term that
 vanishes with the folds' size), and about alpha as measured.
-
-Benjamini-Hochberg (1995) on split conformal p-values, which depend positively on each other through the
-shared calibration rows, keeps the false discovery rate at alpha (Bates et al. 2023); on cross-conformal ones
-it does so in good approximation, without a proof. Both are multiples of 1 / (n +
-1), so the histogram of their ranks decides the cut exactly, in constant memory.
 """
 
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from upland.catalogue import Unit
+
 Floats = NDArray[np.float64]
-Control = Literal["false_alarm", "fdr"]
 
 GUARANTEES = {
     "split": "exact: a normal row's p-value is at most alpha with probability at most alpha",
@@ -56,39 +54,12 @@ def conformal_p_values(reference: ArrayLike, scores: ArrayLike) -> Floats:
         >>> conformal_p_values([1.0, 2.0, 3.0], [2.5, 9.0])
         array([0.5 , 0.25])
     """
-    known, new = np.asarray(reference, dtype=np.float64), np.asarray(scores, dtype=np.float64)
-    if known.ndim != 1 or known.size == 0:
-        raise ValueError(f"p-values need reference scores of shape (n,), n >= 1, not {known.shape}")
-    if np.isnan(known).any() or np.isnan(new).any():
+    old, new = np.asarray(reference, dtype=np.float64), np.asarray(scores, dtype=np.float64)
+    if old.ndim != 1 or old.size == 0:
+        raise ValueError(f"p-values need reference scores of shape (n,), n >= 1, not {old.shape}")
+    if np.isnan(old).any() or np.isnan(new).any():
         raise ValueError("a score is NaN: p-values of it would mean nothing")
-    return (1 + _at_least(np.sort(known), new)) / (known.size + 1)
-
-
-def benjamini_hochberg(p_values: ArrayLike, alpha: float = 0.05) -> NDArray[np.bool_]:
-    """Which hypotheses are rejected at false discovery rate alpha (the step-up procedure).
-
-    Args:
-        p_values: `(N,)` p-values of all rows judged together.
-        alpha: the rate, in (0, 1).
-
-    Returns:
-        `(N,)` True where the row is a discovery.
-
-    Raises:
-        ValueError: alpha is not in (0, 1), or a p-value is not a number.
-
-    Example:
-        >>> benjamini_hochberg([0.01, 0.5, 0.02], alpha=0.05)
-        array([ True, False,  True])
-    """
-    p = np.asarray(p_values, dtype=np.float64)
-    if not 0 < alpha < 1:
-        raise ValueError(f"alpha must be between 0 and 1, got {alpha!r}")
-    if np.isnan(p).any():
-        raise ValueError("a p-value is NaN: no rate can be kept with it")
-    ranked = np.sort(p)
-    passing = np.flatnonzero(ranked * p.size <= alpha * np.arange(1, p.size + 1))
-    return p <= ranked[passing[-1]] if passing.size else np.zeros(p.shape, dtype=bool)
+    return (1 + _at_least(np.sort(old), new)) / (old.size + 1)
 
 
 @dataclass(frozen=True)
@@ -104,7 +75,7 @@ class Calibration:
     folds: NDArray[np.int64] | None = None
 
     @property
-    def kind(self) -> Literal["split", "cross"]:
+    def method(self) -> Literal["split", "cross"]:
         """Which of the two procedures of the module's page this is."""
         return "split" if self.folds is None else "cross"
 
@@ -120,7 +91,7 @@ class Calibration:
 
     @property
     def constant(self) -> bool:
-        """Whether every detector gave all of its held-out rows one score: it tells nothing apart."""
+        """Whether all held-out rows of each fold have one score, so that it ranks nothing."""
         folds = np.zeros(self.size) if self.folds is None else self.folds
         parts = [self.scores[folds == k] for k in np.unique(folds)]
         return self.size > len(parts) and all(np.ptp(part) == 0 for part in parts)
@@ -150,15 +121,54 @@ class Calibration:
         spared = max(int(np.searchsorted(reachable, alpha, side="right")), 1)
         return float(np.sort(self.scores)[-spared])
 
-    def discovery_cut(self, counts: NDArray[np.int64], alpha: float) -> float:
-        """Benjamini-Hochberg from the histogram of ranks: the largest p-value that is a discovery, 0 for
-        none.
 
-        Args:
-            counts: `(n + 2,)` how many of the rows judged have rank r = (n + 1) p.
-            alpha: false discovery rate.
-        """
-        below = np.cumsum(counts)
-        p = np.arange(self.size + 2) / (self.size + 1)
-        passing = np.flatnonzero((counts > 0) & (p * below[-1] <= alpha * below))
-        return float(p[passing[-1]]) if passing.size else 0.0
+def calibration_of_folds(scores: Sequence[Floats], cross: bool, most: int | None = None) -> Calibration:
+    """The calibration from the held-out scores of each fold.
+
+    Args:
+        scores: of each fold.
+        cross: whether a single fold is one of several.
+        most: scores that are kept, evenly spread over each fold; None keeps all.
+    """
+    if most is not None:
+        scores = [thinned(part, most // len(scores)) for part in scores]
+    if len(scores) == 1 and not cross:
+        return Calibration(scores[0])
+    folds = np.repeat(np.arange(len(scores)), [len(part) for part in scores])
+    return Calibration(np.concatenate(scores), folds)
+
+
+def thinned(values: Floats, most: int) -> Floats:
+    """At most so many of the values, evenly spread.
+
+    Args:
+        values: `(n,)`.
+        most: how many; at least one stays.
+    """
+    kept = np.unique(np.linspace(0, values.size - 1, num=min(values.size, max(most, 1))).astype(np.int64))
+    return values[kept]
+
+
+def warn_of_weak(calibrations: Mapping[Unit, Calibration], units: Sequence[Unit], alpha: float) -> None:
+    """Warn the caller's caller of calibrations that rank nothing, or by which nothing can be flagged.
+
+    Args:
+        calibrations: by unit.
+        units: those to check.
+        alpha: the level that they should reach.
+    """
+    for unit in units:
+        held_out = calibrations[unit]
+        if held_out.constant:
+            warnings.warn(
+                f"all {held_out.size} calibration {unit}s have the same anomaly score "
+                f"({held_out.scores[0]:.6g}), which ranks nothing: are all columns constant?",
+                stacklevel=3,
+            )
+        if held_out.smallest_p > alpha:
+            warnings.warn(
+                f"p-values are coarse: {held_out.size} calibration {unit}s allow none below "
+                f"{held_out.smallest_p:.3g}, so that nothing can be flagged at alpha = {alpha}; "
+                f"it takes at least {round(1 / alpha) - 1}",
+                stacklevel=3,
+            )

@@ -1,26 +1,111 @@
-r"""The worst channel: of a step in a long series, how far any one channel is from its usual residual.
+r"""The largest smoothed residual of any channel, for steps of long series.
 
-A fault shows in one channel first, and in the sum over many it drowns. So each channel c is judged alone: the
-square of its residual, r_tc = x_tc - f(x)_tc in the frame that ends with the step, is smoothed over the past,
+A fault shows in one channel first, and is lost in the sum over many. So each channel c has a level of its
+own: the square of its residual, r_tc = x_tc - f(x)_tc in the frame that ends with the step, is smoothed over
+the past,
 
     m_tc = (1 - a) m_{t-1,c} + a r_tc^2,   a = 2 / (span + 1),
 
-and the score of the step is max_c m_tc, in squared units of the encoded input. Before the start all was as
-usual: m_0c is the mean of r_c^2 among the normal steps. Smoothing trades the moment for certainty: a fault
-that lasts is told from a spike, and the score falls back slowly after it. With span 1 nothing is smoothed.
+and the score of the step is max_c m_tc, in squared units of the encoded input. Before the first step m_0c is
+the mean of r_c^2 among normal steps. Smoothing tells a fault that lasts from a spike, and the score falls
+slowly after it. With span 1 nothing is smoothed. The score is one-sided: what is calmer than normal data
+passes.
 """
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any, Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.signal import lfilter
 from torch import Tensor
 
+from upland.criteria.base import Floats, Shares
 from upland.criteria.reading import Codes, Indices, precise, step_values, stretches
+from upland.criteria.sequence import (
+    EncodedSequences,
+    Of,
+    SequenceCriterion,
+    SequenceReference,
+    State,
+    frame_parts,
+    lengths_of_steps,
+    settled_steps,
+)
 from upland.models.base import EnergyModel
 from upland.models.recurrent import RecurrentEnergy
 
-Floats = NDArray[np.float64]
+
+class MaxChannel(SequenceCriterion):
+    """The largest smoothed squared residual of any channel.
+
+    Args:
+        unit: what one score is of; that of a sequence is the mean over its steps.
+    """
+
+    def __init__(self, unit: Of) -> None:
+        super().__init__(unit)
+        self.usual, self.smoothing = torch.zeros(0), 1
+
+    def fit(self, reference: SequenceReference) -> Self:
+        """Learn each channel's mean squared residual among normal steps.
+
+        Args:
+            reference: a trained model and normal sequences.
+        """
+        whole = reference.whole
+        steps = settled_steps(reference)
+        usual = channel_reference(reference.model, whole.codes, whole.lengths, steps)
+        return self.restore(reference.model, reference.sigma, reference.smoothing, {"usual": usual})
+
+    def restore(
+        self, model: RecurrentEnergy, sigma: float, smoothing: int, state: Mapping[str, Tensor]
+    ) -> Self:
+        """Take up what `state` gave.
+
+        Args:
+            model: as trained.
+            sigma: scale of the noise.
+            smoothing: steps that the exponential mean is over, about.
+            state: each channel's mean squared residual, `(D,)`.
+        """
+        super().restore(model, sigma, smoothing, state)
+        self.usual, self.smoothing = state["usual"], smoothing
+        return self
+
+    def state(self) -> State:
+        """Each channel's mean squared residual, `(D,)`."""
+        return {"usual": self.usual}
+
+    def step_scores(self, x: EncodedSequences) -> Floats:
+        """The largest level of any channel at each step: `(S,)`, float64."""
+        found = channel_tests(self.model, x.codes, x.lengths, self.usual, self.smoothing)
+        return found.numpy()
+
+    def shares(self, x: EncodedSequences) -> Shares:
+        """The score divided among the channels by their levels, and what was expected: `(S, D)` twice."""
+        folded = self.unit == "sequence"
+        _, expected = frame_parts(self.model, x, self.sigma, folded)
+        levels = channel_levels(self.model, x.codes, x.lengths, self.usual, self.smoothing).numpy()
+        shares = levels * (levels.max(axis=1, keepdims=True) / levels.sum(axis=1, keepdims=True))
+        return Shares(shares / lengths_of_steps(x) if folded else shares, expected)
+
+    def score_next(
+        self, model: RecurrentEnergy, state: Any, points: Tensor, context: Tensor
+    ) -> tuple[Tensor, Any]:
+        """The largest levels at the next steps, and the levels to go on with.
+
+        Args:
+            model: in float64.
+            state: the levels; None before the first step.
+            points: `(1, L, P D)`.
+            context: `(1, L, S)`.
+        """
+        channels = Channels(model, self.usual, self.smoothing, 1) if state is None else copy.copy(state)
+        return channels.advance(points, context).amax(-1)[0], channels
 
 
 class Channels:
@@ -28,15 +113,15 @@ class Channels:
 
     Args:
         model: in float64.
-        known: what is usual, `(D,)`.
+        usual: what is usual, `(D,)`.
         span: steps that the exponential mean is over, about.
         n: sequences that are read together.
     """
 
-    def __init__(self, model: RecurrentEnergy, known: Tensor, span: int, n: int) -> None:
+    def __init__(self, model: RecurrentEnergy, usual: Tensor, span: int, n: int) -> None:
         self.model = model
         self.share = 2 / (span + 1)
-        self.level: Floats = np.tile(known.numpy(), (n, 1))
+        self.level: Floats = np.tile(usual.numpy(), (n, 1))
 
     def advance(self, points: Tensor, context: Tensor) -> Tensor:
         """Read on: `(n, L, P D)`, `(n, L, S)` -> the smoothed squares of each channel, `(n, L, D)`."""
@@ -69,26 +154,26 @@ def channel_reference(model: RecurrentEnergy, codes: Codes, lengths: Indices, wa
 
 
 def channel_levels(
-    model: RecurrentEnergy, codes: Codes, lengths: Indices, known: Tensor, span: int
+    model: RecurrentEnergy, codes: Codes, lengths: Indices, usual: Tensor, span: int
 ) -> Tensor:
     """The smoothed squares of each channel at every step: `(S, D)`, float64; arguments as above."""
-    return _read(model, codes, lengths, known, span, whole=True)
+    return _read(model, codes, lengths, usual, span, whole=True)
 
 
-def channel_tests(model: RecurrentEnergy, codes: Codes, lengths: Indices, known: Tensor, span: int) -> Tensor:
+def channel_tests(model: RecurrentEnergy, codes: Codes, lengths: Indices, usual: Tensor, span: int) -> Tensor:
     """The score of every step: `(S,)`, float64; arguments as above."""
-    return _read(model, codes, lengths, known, span, whole=False)
+    return _read(model, codes, lengths, usual, span, whole=False)
 
 
 def _read(
-    model: RecurrentEnergy, codes: Codes, lengths: Indices, known: Tensor, span: int, whole: bool
+    model: RecurrentEnergy, codes: Codes, lengths: Indices, usual: Tensor, span: int, whole: bool
 ) -> Tensor:
     exact = precise(model)
     parts, places = [], []
     reader: Channels | None = None
     for read in stretches(exact, codes, lengths):
         if reader is None or read.begin == 0:
-            reader = Channels(exact, known, span, len(read.group))
+            reader = Channels(exact, usual, span, len(read.group))
         levels = reader.advance(read.points, read.context)[read.valid.cpu()]
         parts.append(levels if whole else levels.amax(-1))
         places.append(read.places[read.valid.cpu()])

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from upland.models.base import EnergyModel
-from upland.models.recurrent import RecurrentEnergy, State
+from upland.models.recurrent import RecurrentEnergy, RecurrentState
 from upland.models.threads import fitting_threads
 
 Indices = NDArray[np.int64]
@@ -62,7 +62,7 @@ def stretches(model: RecurrentEnergy, codes: Codes, lengths: Indices) -> Iterato
     device = next(model.parameters()).device
     starts = np.cumsum(lengths) - lengths
     for group in _groups(lengths):
-        state: State = model.start(len(group))
+        state: RecurrentState = model.start(len(group))
         for begin in range(0, int(lengths[group].max()), STRETCH):
             x, valid, places = _codes_of(codes, starts[group], lengths[group], begin)
             with torch.no_grad(), fitting_threads(model, STRETCH):

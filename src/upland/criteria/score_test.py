@@ -1,233 +1,142 @@
-r"""The score test: does this stretch of a sequence pull the model's biases elsewhere?
+"""The score test as a criterion: does a sequence, or the last steps of one, pull the model's biases
+elsewhere?
 
-The reconstruction error of a sequence is one-sided: a sequence that is calmer than the normal ones is
-reconstructed better than they are. Rao's score test (1948) is two-sided. Were the model to be fitted to these
-steps alone, its biases would move along the mean of the gradients
-
-    -dE/db_l = u_l   (the units of the tied decoder),
-
-so the vector V of their means, together with the mean residual x - f(x) of each channel and the logarithm of
-its mean square, is compared with the same vector of the normal sequences: with mean m and covariance C,
-
-    T(V) = (V - m)' C^-1 (V - m) / K,
-
-K its dimension. C is the covariance of standardised vectors, its correlations shrunk towards zero (Chen et
-al. 2010, OAS), as sequences may be fewer than dimensions. (As feature vectors of sequences these gradients
-are the Fisher vectors of Jaakkola and Haussler, 1998.)
-
-Of a whole sequence the means are over its steps; of a step in a long series they are over the last w steps,
-for several w, and the score is the sum over w of T in units of its median among the normal steps.
+Two-sided: what is calmer than normal data counts as what is wilder (`upland.criteria.score_vectors` has the
+formulas, `upland.criteria.score_test_shares` how a score is shared out).
 """
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any, Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from upland.criteria.reading import Codes, Indices, precise, stretches
+from upland.criteria.base import Floats, Shares
+from upland.criteria.score_test_shares import shares_of_sequences, shares_of_steps
+from upland.criteria.score_vectors import (
+    SAMPLES,
+    Running,
+    VectorReference,
+    reference_of,
+    running_vectors,
+    sequence_vectors,
+    step_tests,
+    summed,
+)
+from upland.criteria.sequence import (
+    EncodedSequences,
+    Of,
+    SequenceCriterion,
+    SequenceReference,
+    State,
+    frame_parts,
+    settled_steps,
+    windows_of,
+)
 from upland.models.recurrent import RecurrentEnergy
-from upland.models.threads import fitting_threads
 
-Floats = NDArray[np.float64]
-State = dict[str, NDArray[np.float64]]
-
-WINDOWS = (16, 32, 64)
-"""Steps that a running mean is taken over."""
-
-LEAST_SQUARE = 1e-6  # added to mean squared residuals before their logarithm
-LEAST_SHRINKAGE = 0.1
-SAMPLES = 4_000  # vectors that a reference of steps is made from
+WHOLE = 0
+"""In place of the steps of a window: whole sequences."""
 
 
-class Reference(NamedTuple):
-    """What the vectors of normal data are like.
+class ScoreTest(SequenceCriterion):
+    """Rao's statistic of whole sequences, or of running means over the last 16, 32 and 64 steps.
 
     Args:
-        center: `(K,)` their mean.
-        whitening: `(K, K)` what makes their covariance the identity.
-        unit: T of a usual one.
+        unit: what one score is of.
     """
 
-    center: Tensor
-    whitening: Tensor
-    unit: float
+    def __init__(self, unit: Of) -> None:
+        super().__init__(unit)
+        self.references: dict[int, VectorReference] = {}
 
-    def usual(self, width: int) -> Tensor:
-        """The means `(K,)` whose vector is the center: what a step adds on which nothing is known."""
-        return torch.cat([self.center[:-width], self.center[-width:].exp() - LEAST_SQUARE])
+    def fit(self, reference: SequenceReference) -> Self:
+        """Learn mean and covariance of the vectors of normal sequences, or of their running means.
 
-    def test(self, vectors: Tensor) -> Tensor:
-        """T of vectors `(..., K)`, in units of a usual one: `(...)`."""
-        away = (vectors - self.center.to(vectors.device)) @ self.whitening.to(vectors.device)
-        return away.square().mean(-1) / self.unit
+        Args:
+            reference: a trained model and normal sequences.
+        """
+        super().fit(reference)
+        if self.unit == "sequence":
+            vectors = sequence_vectors(self.model, reference.windows.codes, reference.windows.lengths)
+            self.references = {WHOLE: reference_of(vectors, relative=False)}
+            return self
+        windows, steps = windows_of(reference), settled_steps(reference)
+        some = np.unique(steps[np.linspace(0, steps.size - 1, min(steps.size, SAMPLES)).astype(int)])
+        whole = reference.whole
+        running = running_vectors(self.model, whole.codes, whole.lengths, windows, some)
+        self.references = {
+            window: reference_of(vectors, relative=True)
+            for window, vectors in zip(windows, running, strict=True)
+        }
+        return self
 
+    def restore(
+        self, model: RecurrentEnergy, sigma: float, smoothing: int, state: Mapping[str, Tensor]
+    ) -> Self:
+        """Take up what `state` gave.
 
-def evidence(model: RecurrentEnergy, points: Tensor, context: Tensor) -> Tensor:
-    """Each point's part of the vector: `(M, P D)`, `(M, S)` -> `(M, K)`; mean squares not yet logarithms."""
-    given = model.given(context)
-    residual = (points - given.reconstruct(points)).reshape(len(points), model.frame, model.width)
-    return torch.cat([*given.slopes(points), residual.mean(1), residual.square().mean(1)], dim=1)
+        Args:
+            model: as trained.
+            sigma: scale of the noise.
+            smoothing: not used.
+            state: centre, whitening and unit of each window, by name.
+        """
+        super().restore(model, sigma, smoothing, state)
+        windows = sorted({int(name.split("/")[0]) for name in state})
+        self.references = {
+            window: VectorReference(
+                state[f"{window}/center"], state[f"{window}/whitening"], float(state[f"{window}/unit"])
+            )
+            for window in windows
+        }
+        return self
 
+    def state(self) -> State:
+        """Centre `(K,)`, whitening `(K, K)` and unit of each window."""
+        return {
+            f"{window}/{name}": torch.as_tensor(value, dtype=torch.float64)
+            for window, reference in self.references.items()
+            for name, value in reference._asdict().items()
+        }
 
-def vector(means: Tensor, width: int) -> Tensor:
-    """Means `(..., K)` of parts to vectors: logarithms of the last `width` entries."""
-    return torch.cat([means[..., :-width], (means[..., -width:] + LEAST_SQUARE).log()], dim=-1)
+    def score(self, x: EncodedSequences) -> Floats:
+        """Rao's statistic of each step `(S,)` or of each whole sequence `(N,)`."""
+        if self.unit == "step":
+            return self.step_scores(x)
+        vectors = sequence_vectors(self.model, x.codes, x.lengths)
+        return self.references[WHOLE].test(vectors).numpy()
 
+    def step_scores(self, x: EncodedSequences) -> Floats:
+        """The sum over the windows, in units of a normal step: `(S,)`, float64."""
+        return step_tests(self.model, x.codes, x.lengths, self.references).numpy()
 
-def sequence_vectors(model: RecurrentEnergy, codes: Codes, lengths: Indices) -> Tensor:
-    """The vector of each whole sequence, over its full frames: `(N, K)`, float64, on the CPU.
+    def shares(self, x: EncodedSequences) -> Shares:
+        """Shares of channels `(S, D)`, which sum to the score of the step or the sequence; and what was
+        expected.
+        """
+        folded = self.unit == "sequence"
+        _, expected = frame_parts(self.model, x, self.sigma, folded)
+        if folded:
+            shares = shares_of_sequences(self.model, x.codes, x.lengths, self.references[WHOLE])
+        else:
+            shares = shares_of_steps(self.model, x.codes, x.lengths, self.references)
+        return Shares(shares, expected)
 
-    Args:
-        model: as trained.
-        codes: encoded steps from start to stop; sequence stands after sequence.
-        lengths: `(N,)` steps of each sequence.
-    """
-    exact = precise(model)
-    total: Tensor | None = None
-    for read in stretches(exact, codes, lengths):
-        partial = torch.arange(read.begin, read.begin + read.valid.shape[1], device=read.valid.device)
-        short = torch.from_numpy(lengths[read.group] < exact.frame).to(read.valid.device)
-        counted = read.valid & ((partial >= exact.frame - 1) | short[:, None])
-        with torch.no_grad(), fitting_threads(exact, 1_024):
-            parts = evidence(exact, read.points[counted], read.context[counted]).cpu()
-        if total is None:
-            total = parts.new_zeros(len(lengths), parts.shape[1])
-        owner = torch.from_numpy(read.group)[counted.cpu().nonzero()[:, 0]]
-        total.index_add_(0, owner, parts)
-    assert total is not None
-    counts = np.where(lengths < exact.frame, lengths, lengths - exact.frame + 1)
-    return vector(total / torch.from_numpy(counts)[:, None], exact.width)
+    def score_next(
+        self, model: RecurrentEnergy, state: Any, points: Tensor, context: Tensor
+    ) -> tuple[Tensor, Any]:
+        """The statistics of the next steps, and the running sums to go on with.
 
-
-class Running:
-    """Running vectors of steps as they are read; what they need of the past is a tail of bounded length.
-
-    Before the start all was as usual: a running mean near the start is filled up with what is.
-
-    Args:
-        model: in float64.
-        windows: steps of each running mean, and what is usual for it; without it a mean is over what there
-            is.
-        n: sequences that are read together.
-    """
-
-    def __init__(self, model: RecurrentEnergy, windows: Mapping[int, Reference | None], n: int) -> None:
-        self.model, self.windows = model, dict(windows)
-        self.n, self.seen = n, 0
-        self.tail: Tensor | None = None
-
-    def known(self) -> dict[int, Reference]:
-        """What the running vectors are compared with."""
-        return {window: known for window, known in self.windows.items() if known is not None}
-
-    def advance(self, points: Tensor, context: Tensor) -> list[Tensor]:
-        """Read on: `(n, L, P D)`, `(n, L, S)` -> for each window the vectors `(n, L, K)`."""
-        length = points.shape[1]
-        with torch.no_grad(), fitting_threads(self.model, 1_024):
-            parts = evidence(self.model, points.flatten(0, 1), context.flatten(0, 1))
-        parts = parts.reshape(self.n, length, -1)
-        most = max(self.windows)
-        if self.tail is None:
-            self.tail = parts.new_zeros(self.n, most - 1, parts.shape[2])
-        joined = torch.cat([self.tail, parts], dim=1)
-        steps = torch.arange(self.seen + 1, self.seen + length + 1, device=parts.device)
-        found = []
-        for window, known in self.windows.items():
-            sums = joined[:, most - window :].unfold(1, window, 1).sum(-1)
-            there = steps.clamp(max=window)[:, None]
-            if known is None:
-                means = sums / there
-            else:
-                usual = known.usual(self.model.width).to(parts.device)
-                means = (sums + (window - there) * usual) / window
-            found.append(vector(means, self.model.width))
-        self.tail, self.seen = joined[:, length:], self.seen + length
-        return found
-
-
-def running_vectors(
-    model: RecurrentEnergy, codes: Codes, lengths: Indices, windows: Sequence[int], wanted: Indices
-) -> list[Tensor]:
-    """For each window the running vectors of some steps: `(len(wanted), K)`, float64, on the CPU.
-
-    Args:
-        model: as trained.
-        codes: encoded steps from start to stop; sequence stands after sequence.
-        lengths: `(N,)` steps of each sequence.
-        windows: steps of each running mean.
-        wanted: the steps whose vectors are kept, sorted.
-    """
-    exact = precise(model)
-    parts: list[list[Tensor]] = [[] for _ in windows]
-    places: list[Tensor] = []
-    kept = torch.zeros(int(lengths.sum()), dtype=torch.bool)
-    kept[torch.from_numpy(wanted)] = True
-    running: Running | None = None
-    for read in stretches(exact, codes, lengths):
-        if running is None or read.begin == 0:
-            running = Running(exact, dict.fromkeys(windows), len(read.group))
-        found = running.advance(read.points, read.context)
-        there = read.valid.cpu()
-        there[there.clone()] = kept[read.places[there]]
-        for part, vectors in zip(parts, found, strict=True):
-            part.append(vectors.cpu()[there])
-        places.append(read.places[there])
-    order = torch.argsort(torch.cat(places))
-    return [torch.cat(part)[order] for part in parts]
-
-
-def step_tests(
-    model: RecurrentEnergy, codes: Codes, lengths: Indices, references: Mapping[int, Reference]
-) -> Tensor:
-    """The score of every step: `(S,)`, float64, on the CPU; arguments as `running_vectors`."""
-    exact = precise(model)
-    parts, places = [], []
-    running: Running | None = None
-    for read in stretches(exact, codes, lengths):
-        if running is None or read.begin == 0:
-            running = Running(exact, references, len(read.group))
-        scores = summed(running.advance(read.points, read.context), references)
-        parts.append(scores[read.valid].cpu())
-        places.append(read.places[read.valid.cpu()])
-    return torch.cat(parts)[torch.argsort(torch.cat(places))]
-
-
-def summed(vectors: Sequence[Tensor], references: Mapping[int, Reference]) -> Tensor:
-    """The sum over the windows of T in units of a usual one."""
-    tests = [known.test(v) for v, known in zip(vectors, references.values(), strict=True)]
-    return torch.stack(tests).sum(0)
-
-
-def reference_of(vectors: Tensor, relative: bool) -> Reference:
-    """Mean and shrunk covariance of the vectors of normal data, `(n, K)`.
-
-    Args:
-        vectors: of normal data, two at least.
-        relative: whether T is to be in units of its median among these vectors.
-    """
-    n, width = vectors.shape
-    center = vectors.mean(0)
-    spread = vectors.std(0, correction=0) + 1e-3 * center.abs() + 1e-6
-    z = (vectors - center) / spread
-    correlation = z.T @ z / n
-    shrunk = max(oas(correlation, n), LEAST_SHRINKAGE)
-    level = correlation.diagonal().mean().clamp_min(1e-6)
-    correlation = (1 - shrunk) * correlation + shrunk * level * torch.eye(width, dtype=vectors.dtype)
-    size, axes = torch.linalg.eigh(correlation)
-    whitening = (axes * size.clamp_min(1e-9).rsqrt() / spread[:, None]).contiguous()
-    known = Reference(center, whitening, 1.0)
-    usual = float(known.test(vectors).median()) if relative else 1.0
-    return known._replace(unit=max(usual, 1e-9))
-
-
-def oas(covariance: Tensor, n: int) -> float:
-    """The share by which a covariance `(K, K)` of n samples is best shrunk (Chen et al. 2010, eq. 23)."""
-    width = covariance.shape[0]
-    square, trace = float(covariance.square().sum()), float(covariance.trace())
-    alpha = square / width**2
-    mean = (trace / width) ** 2
-    above, below = alpha + mean, (n + 1) * (alpha - mean / width)
-    return 1.0 if below <= 0 else min(above / below, 1.0)
+        Args:
+            model: in float64.
+            state: the running sums; None before the first step.
+            points: `(1, L, P D)`.
+            context: `(1, L, S)`.
+        """
+        running = Running(model, self.references, 1) if state is None else copy.copy(state)
+        return summed(running.advance(points, context), self.references)[0], running

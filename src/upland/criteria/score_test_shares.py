@@ -13,13 +13,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from upland.criteria.reading import Codes, Indices, precise, stretches
-from upland.criteria.score_test import LEAST_SQUARE, Reference, Running, evidence, vector
+from upland.criteria.score_vectors import LEAST_SQUARE, Running, VectorReference, evidence, vector
 from upland.models.recurrent import RecurrentEnergy
 
 Floats = NDArray[np.float64]
 
 
-def shares_of_sequences(model: RecurrentEnergy, codes: Codes, lengths: Indices, known: Reference) -> Floats:
+def shares_of_sequences(
+    model: RecurrentEnergy, codes: Codes, lengths: Indices, reference: VectorReference
+) -> Floats:
     """Shares of each step and encoded channel in its sequence's score: `(S, D)`.
 
     What a frame adds goes to the steps in it; what falls before the start counts for the first step.
@@ -28,21 +30,21 @@ def shares_of_sequences(model: RecurrentEnergy, codes: Codes, lengths: Indices, 
         model: as trained.
         codes: encoded steps from start to stop; sequence stands after sequence.
         lengths: `(N,)` steps of each sequence.
-        known: what whole sequences are compared with.
+        reference: what whole sequences are compared with.
     """
     exact = precise(model).cpu()  # where the references are
     shares = np.zeros((int(lengths.sum()), exact.width))
     for start, length in zip(np.cumsum(lengths) - lengths, lengths, strict=True):
         points, context = _read(exact, codes, int(start), int(length))
         first = exact.frame - 1 if length >= exact.frame else 0
-        spread = _spread(exact, points[first:], context[first:], known)
+        spread = _spread(exact, points[first:], context[first:], reference)
         steps = first + np.arange(len(spread))[:, None] + np.arange(1 - exact.frame, 1)
         np.add.at(shares, start + np.maximum(steps, 0), spread)
     return shares
 
 
 def shares_of_steps(
-    model: RecurrentEnergy, codes: Codes, lengths: Indices, references: dict[int, Reference]
+    model: RecurrentEnergy, codes: Codes, lengths: Indices, references: dict[int, VectorReference]
 ) -> Floats:
     """Shares of each encoded channel in every step's score: `(S, D)`; arguments as `shares_of_sequences`."""
     exact = precise(model).cpu()  # where the references are
@@ -50,9 +52,9 @@ def shares_of_steps(
     for start, length in zip(np.cumsum(lengths) - lengths, lengths, strict=True):
         points, context = _read(exact, codes, int(start), int(length))
         found = Running(exact, references, 1).advance(points[None], context[None])
-        for vectors, known in zip(found, references.values(), strict=True):
-            pull = _pull(vectors[0], known)
-            product = (vectors[0] - known.center) * pull
+        for vectors, reference in zip(found, references.values(), strict=True):
+            pull = _pull(vectors[0], reference)
+            product = (vectors[0] - reference.center) * pull
             own = product[:, -2 * width : -width] + product[:, -width:]
             hidden = product[:, : -2 * width].sum(1, keepdim=True)
             drive = _drive(exact, points, context, pull[:, : -2 * width]).sum(1)
@@ -70,25 +72,25 @@ def _read(model: RecurrentEnergy, codes: Codes, start: int, length: int) -> tupl
     return torch.cat([r.points[0] for r in found]), torch.cat([r.context[0] for r in found])
 
 
-def _pull(vectors: Tensor, known: Reference) -> Tensor:
+def _pull(vectors: Tensor, reference: VectorReference) -> Tensor:
     """Y = C^-1 (V - m) / K in units of a usual T: `(..., K)`."""
-    away = (vectors - known.center) @ known.whitening @ known.whitening.T
-    return away / (vectors.shape[-1] * known.unit)
+    away = (vectors - reference.center) @ reference.whitening @ reference.whitening.T
+    return away / (vectors.shape[-1] * reference.unit)
 
 
-def _spread(model: RecurrentEnergy, points: Tensor, context: Tensor, known: Reference) -> Floats:
+def _spread(model: RecurrentEnergy, points: Tensor, context: Tensor, reference: VectorReference) -> Floats:
     """Shares of the places of every frame of one sequence: `(T, P, D)`."""
     width, steps, frame = model.width, len(points), model.frame
     with torch.no_grad():
         parts = evidence(model, points, context)
         away = (points - model.given(context).reconstruct(points)).reshape(steps, frame, width)
     vectors = vector(parts.mean(0), width)
-    pull = _pull(vectors, known)
+    pull = _pull(vectors, reference)
     means = slice(-2 * width, -width)
-    linear = (away - known.center[means]) * pull[means] / (steps * frame)
+    linear = (away - reference.center[means]) * pull[means] / (steps * frame)
     squares = away.square() + LEAST_SQUARE
-    logs = (vectors - known.center)[-width:] * pull[-width:] * squares / squares.sum((0, 1))
-    slopes = (parts[:, : -2 * width] - known.center[: -2 * width]) @ pull[: -2 * width] / steps
+    logs = (vectors - reference.center)[-width:] * pull[-width:] * squares / squares.sum((0, 1))
+    slopes = (parts[:, : -2 * width] - reference.center[: -2 * width]) @ pull[: -2 * width] / steps
     drive = _drive(model, points, context, pull[: -2 * width].expand(steps, -1))
     both: Tensor = linear + logs + slopes[:, None, None] * drive
     return both.numpy()

@@ -1,9 +1,9 @@
-"""The way in and out: tables as arrays of numbers, and the files they come from.
+"""The user's objects to arrays of numbers and back: tables, sequences and images.
 
-Floor 1 of the house: NumPy, narwhals and pyarrow only. Nothing here knows of models, scores or p-values.
+* `upland.data.table`: any frame or array to `(N, D)` codes, and the values that codes stand for.
+* `upland.data.sequence`: arrays, lists and long frames as sequences of steps, cut into windows.
+* `upland.data.image`: arrays, Pillow images, files and folders as pixels of one shape and dtype.
+* `upland.data.encoder`, `upland.data.rows`: the interfaces of encoders, and of rows that a fit holds out.
 
-* `upland.io.schema`: `Column` and `Schema`, what was learned about a table.
-* `upland.data.table.encoder`: `TableEncoder`, any frame or array to `(N, D)` numbers and back.
-* `upland.io.formats`, `upland.io.writer`: CSV, Parquet and Arrow files, read and written in constant
-memory.
+NumPy, narwhals and pyarrow only: no torch, no one frame library.
 """

@@ -1,4 +1,4 @@
-"""Arrays of numbers in any dress: torch tensors, masked arrays, lists, objects that are numbers."""
+"""Arrays of numbers from whatever holds them: torch tensors, masked arrays, lists, arrays of objects."""
 
 from __future__ import annotations
 
@@ -9,26 +9,50 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+RAGGED = "the rows have different lengths, or are nested too deeply"
 
-def as_array(X: object) -> NDArray[Any]:
-    """Anything that NumPy or torch reads as an array; what is masked becomes NaN.
+
+def as_array(X: object, ragged: str = RAGGED) -> NDArray[Any]:
+    """Anything that NumPy or torch reads as an array; a masked array stays one.
+
+    Args:
+        X: An array, tensor, list, number, or object with the array protocol.
+        ragged: What to say of lists whose parts have different lengths.
 
     Raises:
         ValueError: For ragged lists.
     """
     X = from_tensor(X)
-    if isinstance(X, np.ma.MaskedArray):
-        return np.ma.filled(X.astype(np.float64), np.nan)
-    return np.asarray(X)
+    try:
+        return np.asanyarray(X) if isinstance(X, np.ma.MaskedArray) else np.asarray(X)
+    except ValueError as error:
+        raise ValueError(f"{ragged}: {error}") from None
+
+
+def as_cells(X: object) -> NDArray[Any]:
+    """A table without names as an array, numbers beside text as numbers; raises as `as_array`."""
+    array = as_array(X)
+    return np.asarray(X, dtype=object) if array.dtype.kind in "US" else array
+
+
+def filled(X: NDArray[Any]) -> NDArray[Any]:
+    """An array with NaN where a masked one is masked."""
+    return np.ma.filled(X.astype(np.float64), np.nan) if isinstance(X, np.ma.MaskedArray) else X
+
+
+def is_tensor(X: object) -> bool:
+    """Whether this is a torch tensor; does not import torch."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(X, torch.Tensor)
 
 
 def from_tensor(X: object) -> object:
-    """A torch tensor as an array, anything else as it is; torch is not imported for it."""
-    torch = sys.modules.get("torch")
-    if torch is None or not isinstance(X, torch.Tensor):
+    """A torch tensor, of any device, as an array, anything else unchanged."""
+    if not is_tensor(X):
         return X
-    tensor: Any = X.detach().cpu()
-    return tensor.float().numpy() if tensor.dtype == torch.bfloat16 else tensor.numpy()
+    tensor: Any = X
+    tensor = tensor.detach().cpu().resolve_conj().resolve_neg()
+    return tensor.float().numpy() if str(tensor.dtype) == "torch.bfloat16" else tensor.numpy()
 
 
 def numbers(X: NDArray[Any], where: str) -> NDArray[Any]:
@@ -51,11 +75,11 @@ def numbers(X: NDArray[Any], where: str) -> NDArray[Any]:
             f"{where} has the dtype {X.dtype}, which is no number: "
             "text, dates and categories come in frames, one step a row"
         )
-    for place, value in np.ndenumerate(X):
+    for position, value in np.ndenumerate(X):
         real = isinstance(value, Number | np.bool_) and not isinstance(value, complex)
         if not (real or value is None):
             raise TypeError(
-                f"{where}{list(place)} holds {value!r}, which is no number: "
+                f"{where}{list(position)} holds {value!r}, which is no number: "
                 "text, dates and categories come in frames, one step a row"
             )
     return X.astype(np.float64)

@@ -1,14 +1,14 @@
-"""What every encoder offers, whatever kind of data it reads."""
+"""The interface of every encoder, whatever the modality of its data."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, Protocol, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-Kind = Literal["table", "sequence", "image"]
+from upland.catalogue import Modality
 
 
 class Encoder(Protocol):
@@ -18,8 +18,8 @@ class Encoder(Protocol):
     """
 
     @property
-    def kind(self) -> Kind:
-        """What it reads."""
+    def modality(self) -> Modality:
+        """Table, sequence or image."""
 
     @property
     def width(self) -> int:

@@ -1,4 +1,4 @@
-"""A table in memory with the face of a `Source`: rows by number, and passes in a new order."""
+"""The rows of a fit, in memory or in a file: by number, and each once in a new order."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from upland.data.table.frames import as_rows, check_size
-from upland.io.formats import Source, open_source, suffix_of
+from upland.data.arrays import as_cells
+from upland.data.table.frames import check_size, view_table
+from upland.io.formats import open_source
+from upland.io.source import Source
 
 FILE_ROWS = 4_096
 """Rows of a file beyond memory that its digest is of."""
@@ -23,7 +25,7 @@ CELLS_IN_MEMORY = 200_000_000
 
 
 class NormalRows(Protocol):
-    """What a fit asks of its rows, wherever they live."""
+    """The normal rows of a fit, in memory or in a file."""
 
     @property
     def n_rows(self) -> int:
@@ -44,7 +46,7 @@ class NormalRows(Protocol):
         """Every row but the skipped ones once, in a new order, as tables of about `size` rows."""
 
     def digest(self) -> str:
-        """What tells these rows from others: SHA-256 of their values."""
+        """SHA-256 of their values, which tells these rows from others."""
 
 
 class MemoryRows:
@@ -61,13 +63,13 @@ class MemoryRows:
     in_memory = True
 
     def __init__(self, X: object) -> None:
-        looked = as_rows(X)
-        check_size(looked, least=2)
-        self.n_rows, self.names = looked.n_rows, list(looked.names)
+        view = view_table(X)
+        check_size(view, least=2)
+        self.n_rows, self.names = view.n_rows, list(view.names)
         self._table = _indexable(X)
 
     def take(self, rows: NDArray[np.int64]) -> Any:
-        """The rows of these numbers, in the user's own kind of table."""
+        """The rows of these numbers, in the user's own type of table."""
         return take_rows(self._table, rows)
 
     def shuffled(self, generator: np.random.Generator, skip: NDArray[np.int64], size: int) -> Iterator[Any]:
@@ -85,7 +87,7 @@ class FileRows:
     """A file whose rows are counted, as `NormalRows`.
 
     Args:
-        source: A Parquet or Arrow file.
+        source: A file of a format that says how many rows it has, such as Parquet or Arrow.
     """
 
     in_memory = False
@@ -110,16 +112,15 @@ class FileRows:
 
 
 def normal_rows(X: object) -> NormalRows:
-    """A user's training data as rows: a table, or the path of a file, read whole unless it is too big for
-    memory.
+    """A user's training data as rows; a file is read whole unless it is too big for memory.
 
     Args:
-        X: A table, or a path to a CSV, Parquet or Arrow file.
+        X: A table, or the path of a file of rows.
     """
     if not isinstance(X, str | Path):
         return MemoryRows(X)
     source = open_source(X)
-    if suffix_of(Path(X)) == "csv" or (source.n_rows or 0) * len(source.names) <= CELLS_IN_MEMORY:
+    if (source.n_rows or 0) * len(source.names) <= CELLS_IN_MEMORY:
         return MemoryRows(source.read())
     return FileRows(source)
 
@@ -156,7 +157,4 @@ def _indexable(X: Any) -> Any:
         return frame.collect().to_native()
     if isinstance(X, np.ndarray | pa.Table) or isinstance(frame, nw.DataFrame):
         return X
-    array = np.asarray(X)
-    return (
-        np.asarray(X, dtype=object) if array.dtype.kind in "US" else array
-    )  # numbers beside text stay numbers
+    return as_cells(X)

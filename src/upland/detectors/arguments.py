@@ -1,4 +1,4 @@
-"""A detector's constructor arguments: checked, and as plain data."""
+"""Constructor arguments: checked, and as plain data."""
 
 from __future__ import annotations
 
@@ -11,25 +11,20 @@ import torch
 from torch import nn
 
 WHOLE = (
-    "patience",
-    "smoothing",
-    "batch_size",
-    "epochs",
-    "frame",
-    "layers",
-    "levels",
-    "depth",
-    "latent",
-    "members",
+    *("patience", "batch_size", "epochs", "layers", "depth", "levels", "latent", "n_nets", "n_centres"),
+    *("frame", "smoothing", "kernel_size"),
 )
-"""Arguments that count something, where they are told."""
+"""Arguments that count something, where an estimator has them; None and "auto" leave the number open."""
 
-
-def one_of(table: Mapping[str, Any], name: str, argument: str) -> Any:
-    """The entry of this name; raises ValueError with the names there are."""
-    if name not in table:
-        raise ValueError(f"{argument} must be one of {', '.join(map(repr, table))}, got {name!r}")
-    return table[name]
+CHOICES: dict[str, tuple[Any, ...]] = {
+    "calibration": ("auto", "split", "cross"),
+    "prior": ("auto", "kernel", "mixture", "centre"),
+    "objective": ("denoising", "sliced"),
+    "coupling": ("affine", "spline"),
+    "pool": ("average", "max", "none"),
+    "per": ("auto", "sequence", "step"),
+}
+"""Arguments that are one of some words, where an estimator has them."""
 
 
 def device_of(name: str) -> torch.device:
@@ -44,8 +39,8 @@ def device_of(name: str) -> torch.device:
     return device
 
 
-def check_numbers(arguments: Mapping[str, Any]) -> None:
-    """Refuse sizes, rates and counts that make no sense.
+def check_arguments(arguments: Mapping[str, Any]) -> None:
+    """Refuse words, sizes, rates and counts that make no sense, whichever of them an estimator has.
 
     Args:
         arguments: of the constructor, by name.
@@ -53,43 +48,107 @@ def check_numbers(arguments: Mapping[str, Any]) -> None:
     Raises:
         ValueError: one is not as it must be; it is named.
     """
-    _check_hidden(arguments["hidden"])
+    for name, value in arguments.items():
+        if name in CHOICES and value not in CHOICES[name]:
+            raise ValueError(f"{name} must be one of {', '.join(map(repr, CHOICES[name]))}, got {value!r}")
+        if name in WHOLE:
+            _check_whole(name, value)
+        if name in ("hidden", "filters"):
+            _check_sizes(name, value)
+        if name in ("learning_rate", "noise"):
+            _check_positive(name, value)
+    if arguments.get("n_nets", "auto") is None:
+        raise ValueError("n_nets must be 'auto' or a whole number of at least 1, got None")
+    if arguments.get("noise", "auto") is None:
+        raise ValueError("noise must be 'auto' or a positive number, got None")
+    if arguments.get("kernel_size", 1) % 2 == 0:
+        raise ValueError(f"kernel_size must be an odd number, got {arguments['kernel_size']!r}")
+    _check_kept(arguments.get("keep_rows", 0))
+    _check_contamination(arguments["contamination"])
     model = arguments["model"]
     if not (model is None or isinstance(model, nn.Module) or callable(model)):
         raise ValueError(
             f"model must be a torch module, or a function that makes one for a width, got {model!r}"
         )
-    whole = {
-        name: arguments[name] for name in WHOLE if name in arguments and arguments[name] not in (None, "auto")
-    }
-    for name, value in whole.items():
-        if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
-            raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
-    if arguments.get("members", "auto") is None:
-        raise ValueError("members must be 'auto' or a whole number of at least 1, got None")
-    kept: Any = arguments["keep_rows"]
-    if not isinstance(kept, Integral) or kept < 0:
-        raise ValueError(f"keep_rows must be a whole number of at least 0, got {kept!r}")
-    positive: dict[str, Any] = {"learning_rate": arguments["learning_rate"], "noise": arguments["noise"]}
-    for name, number in positive.items():
-        if (name, number) in (("noise", "auto"), ("learning_rate", None)):
-            continue
-        if not isinstance(number, Real) or not 0 < float(number) < np.inf:
-            raise ValueError(f"{name} must be a positive number, got {number!r}")
 
 
-def _check_hidden(hidden: Any) -> None:
-    if isinstance(hidden, str) and hidden == "auto":
+def _check_whole(name: str, value: Any) -> None:
+    if isinstance(value, str) and value == "auto":
         return
-    if isinstance(hidden, str) or not isinstance(hidden, Sequence | np.ndarray):
-        raise ValueError(
-            f"hidden must be 'auto' or a sequence of layer widths, as in hidden=(64, 64, 64), got {hidden!r}"
-        )
-    if not len(hidden):
+    if value is not None and (isinstance(value, bool) or not isinstance(value, Integral) or value < 1):
+        raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
+
+
+def _check_positive(name: str, value: Any) -> None:
+    if value is None or (isinstance(value, str) and value == "auto"):
+        return
+    if not isinstance(value, Real) or not 0 < float(value) < np.inf:
+        raise ValueError(f"{name} must be a positive number, got {value!r}")
+
+
+def _check_kept(kept: Any) -> None:
+    if isinstance(kept, bool) or not isinstance(kept, Integral) or kept < 0:
+        raise ValueError(f"keep_rows must be a whole number of at least 0, got {kept!r}")
+
+
+def _check_contamination(share: Any) -> None:
+    if share != "auto" and not (isinstance(share, Real) and 0 < float(share) <= 0.5):
+        raise ValueError(f"contamination must be 'auto' or in (0, 0.5], got {share!r}")
+
+
+def _check_sizes(name: str, sizes: Any) -> None:
+    """Refuse what is neither "auto" nor the sizes of some layers; filters may be none, or one number."""
+    if isinstance(sizes, str) and sizes == "auto":
+        return
+    if name == "filters" and isinstance(sizes, Integral):
+        _check_whole(name, sizes)
+        return
+    what = {"hidden": "layer widths, as in hidden=(64, 64, 64)", "filters": "filters, as in filters=(16, 32)"}
+    if isinstance(sizes, str) or not isinstance(sizes, Sequence | np.ndarray):
+        raise ValueError(f"{name} must be 'auto' or a sequence of {what[name]}, got {sizes!r}")
+    if name == "hidden" and not len(sizes):
         raise ValueError("hidden must name at least one layer, as in hidden=(64, 64, 64)")
-    for i, units in enumerate(hidden):
-        if not isinstance(units, Integral) or units < 1:
-            raise ValueError(f"hidden[{i}] must be a whole number of at least 1, got {units!r}")
+    for i, units in enumerate(sizes):
+        if isinstance(units, bool) or not isinstance(units, Integral) or units < 1:
+            raise ValueError(f"{name}[{i}] must be a whole number of at least 1, got {units!r}")
+
+
+def sizes_of(given: Any, default: tuple[int, ...]) -> tuple[int, ...]:
+    """The sizes of layers, or the default ones for "auto".
+
+    Args:
+        given: by the user.
+        default: for "auto".
+    """
+    return default if isinstance(given, str) else tuple(int(size) for size in given)
+
+
+def whole_or_none(given: Any) -> int | None:
+    """A whole number; None for None and "auto".
+
+    Args:
+        given: by the user.
+    """
+    return None if given is None or isinstance(given, str) else int(given)
+
+
+def given_noise(given: Any, default: Any) -> Any:
+    """The noise of a training: a number, or what "auto" stands for.
+
+    Args:
+        given: by the user.
+        default: a number, "auto" for the distance of neighbours, or "bin" for one step of the pixels.
+    """
+    return default if isinstance(given, str) else float(given)
+
+
+def frozen(value: Any) -> Any:
+    """A list or an array as a tuple, which nobody can change; anything else as it is.
+
+    Args:
+        value: given by the user.
+    """
+    return tuple(value) if isinstance(value, list | tuple | np.ndarray) else value
 
 
 def plain_argument(value: Any) -> Any:

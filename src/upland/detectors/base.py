@@ -1,84 +1,78 @@
-r"""Detectors: upland's own face, anomaly scores, p-values, flags.
+"""The estimator contract: `fit` and `calibrate`, for every modality and model.
 
 `fit` holds rows out (or images, or windows of sequences), fits one member (split) or one for each fold
-(cross) on the rest, and keeps the held-out scores. The anomaly score is the mean over the members of the
-criterion's value; higher is worse. p-values compare new data with the held-out ones (see `upland.calibration.conformal`
-for what is guaranteed), and `flag` cuts them at alpha. scikit-learn's users get the other face of
-`upland.detectors.contract`. What differs between tables, sequences and images stands in `upland.detectors.kinds`.
+(cross) on the rest, and keeps the held-out scores. What a fitted detector does is in
+`upland.detectors.scoring`.
 """
 
 from __future__ import annotations
 
-import warnings
+import copy
 from abc import abstractmethod
-from collections.abc import Mapping
-from functools import partial
-from numbers import Real
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from upland.calibration.conformal import Calibration, Control, Floats, benjamini_hochberg
-from upland.data.encoder import Encoder
-from upland.data.encoder import Kind as KindName
+from upland.calibration.conformal import Calibration, Floats, calibration_of_folds, warn_of_weak
+from upland.catalogue import Unit, load
+from upland.data.modality import check_modality
+from upland.data.reader import Reader
 from upland.data.rows import NormalRows
-from upland.detectors.arguments import check_rate, plain_argument
-from upland.detectors.contract import OutlierContract
-from upland.detectors.fitting import Member, Recipe, check_columns, fit_members, held_out_rows, with_reserves
-from upland.detectors.held_out import calibrated, calibration_of, warn_of_weak, with_reserve
-from upland.detectors.information import told
-from upland.detectors.kinds import Kind, Unit, kind_of
-from upland.detectors.results import Assessment, Scored
-from upland.detectors.sequencing import Series
-from upland.detectors.stream import NextScore, Stream, advance, begin, one_row
-from upland.groups.verdicts import GroupContract
-from upland.models.base import EnergyModel
-from upland.training.checkpoint import Checkpoint, plan_of
+from upland.detectors.arguments import check_arguments, device_of, plain_argument
+from upland.detectors.ensemble import Member
+from upland.detectors.fitting import (
+    CALIBRATION_MOST,
+    MemberFitter,
+    Offered,
+    calibration_method,
+    held_out_rows,
+    offered_criteria,
+    some_of,
+)
+from upland.detectors.plan import LIVE, FitPlan, TrainingPlan
+from upland.detectors.scoring import ALPHA, ScoringDetector, name_of
+from upland.groups.tester import GroupTester
+from upland.io.advice import Advice, Argument
+from upland.training.checkpoint import Checkpoint, identity_of
 from upland.training.progress import progress_bar
 
-ALPHA = 0.05  # the level that scikit-learn's offset_ and the warnings of coarse p-values refer to
-LIVE = ("criterion", "contamination", "per", "id", "time", "device", "progress")
-"""Arguments that hold as `set_params` leaves them; the others as the fit found them."""
+LEAST_ROWS = 12
+"""Normal rows or images from which criteria that compare with reference rows have enough of them."""
+LEAST_KEPT = 8
+"""Reference rows that such a criterion needs."""
 
 
-class Detector(OutlierContract, GroupContract):
-    """What every detector does once it is known how a member is made: abstract."""
+class Detector(ScoringDetector):
+    """A detector that can be fitted and calibrated: abstract, what a modality and a model add to it."""
 
-    random_state: Any
-    contamination: float | Literal["auto"]
     calibration: Literal["auto", "split", "cross"]
-    criterion: str | None
-    kind: str
-    time: Any
-    id: Any
+    epochs: int | None
+    batch_size: int | None
+    learning_rate: float | None
+    patience: int
+    device: str
     progress: bool | Literal["auto"]
-    keep_rows: int
-    kind_: KindName
+    random_state: Any
 
     @abstractmethod
-    def _kind(self, name: KindName) -> Kind:
-        """How the constructor's arguments read a kind of data."""
+    def _reader(self) -> Reader:
+        """How the constructor's arguments say that data are read."""
 
     @abstractmethod
-    def _recipe(self, seed: int, kind: Kind) -> Recipe:
-        """Check the constructor's arguments and say how members are made."""
-
-    @abstractmethod
-    def build_model(self, encoder: Encoder, generator: torch.Generator | None = None) -> EnergyModel:
-        """A model for what an encoder makes of the data, with fresh weights.
+    def _plan(self, rows: Any, reader: Reader, method: Literal["split", "cross"], seed: int) -> FitPlan:
+        """Resolve the constructor's arguments.
 
         Args:
-            encoder: fitted.
-            generator: source of the weights of upland's own model.
+            rows: all normal rows.
+            reader: how they are read.
+            method: of the calibration.
+            seed: of everything random.
         """
-
-    def _settle(self, rows: NormalRows) -> None:
-        """Choose what goes by the normal rows as a whole, before any is held out; nothing by default."""
 
     # -- fit ---------------------------------------------------------------------------------------
 
@@ -86,10 +80,7 @@ class Detector(OutlierContract, GroupContract):
         """Learn what is normal, and calibrate on rows held out.
 
         Args:
-            X: normal data. A table `(N, M)`, N >= 2: an array, a frame, an Arrow table. Sequences: an array
-                `(N, T, D)`, a list of arrays `(T_i, D)`, a long frame with a time column, one long series
-                `(T, D)` with kind="sequence". Images: an array `(N, H, W)`, `(N, H, W, C)` or
-                `(N, C, H, W)`, a folder. Or the path of a file: CSV, Parquet, Arrow.
+            X: normal data, as the class describes them; or the path of a file or folder.
             y: ignored, for scikit-learn's sake.
             checkpoint: a file kept up to date while training; a second call with the same rows and arguments
                 goes on from it.
@@ -98,186 +89,124 @@ class Detector(OutlierContract, GroupContract):
             The detector itself.
 
         Raises:
-            TypeError: X is no table of values.
-            ValueError: an argument or a column is not as it must be; the message names it.
+            TypeError: X is no data of the modality.
+            ValueError: an argument or a column is not as it must be; the message names it. Data of another
+                modality; the message names the estimator for them.
             FloatingPointError: the training diverged; the message says what to try.
         """
-        before = dict(vars(self))
-        try:
-            self._fit(X, checkpoint)
-            warn_of_weak(self.calibrations_, (self.unit_,), ALPHA)
-        except BaseException:  # an earlier fit stays whole
-            self.__dict__ = before
-            raise
+        fitted = copy.copy(self)  # where this fit fails, an earlier one stays whole
+        fitted._fit(X, checkpoint)
+        warn_of_weak(fitted.calibrations_, (fitted.unit_,), ALPHA)
+        self.__dict__ = fitted.__dict__
         return self
 
     def _fit(self, X: Any, checkpoint: str | Path | None) -> None:
-        self._check_contamination()
-        how = self._calibration_kind()
-        name = kind_of(X, self.kind, self.time, self.id)
-        rows = self._kind(name).normal_rows(X)
-        self._settle(rows)
-        kind = self._kind(name)
+        check_arguments(self.get_params(deep=False))
+        check_modality(X, self.modality, self.family)
+        asked = self._reader()
+        rows = asked.normal_rows(X)
+        reader = asked.resolved(rows)
+        blocks, units = reader.blocks(rows)
+        method = calibration_method(units, self.calibration)
         fresh = int(check_random_state(self.random_state).randint(2**31 - 1))
-        saved = Checkpoint(checkpoint, plan_of(rows, self._settings())) if checkpoint is not None else None
-        recipe = self._recipe(saved.seed(fresh) if saved is not None else fresh, kind)
-        folds = held_out_rows(rows.n_rows, how, recipe.generator(0), *kind.blocks(rows))
-        check_columns(rows, recipe)
+        saved = None if checkpoint is None else Checkpoint(checkpoint, identity_of(rows, self._settings()))
+        plan = self._plan(rows, reader, method, saved.seed(fresh) if saved is not None else fresh)
+        offered = offered_criteria(self.family, self.modality, plan)
+        criteria = offered.chosen(self.criterion)
+        self._check_reference_rows(offered, criteria[plan.unit], plan, rows)
+        folds = held_out_rows(rows.n_rows, method, plan.stream("folds"), blocks)
+        fitter = MemberFitter(rows, plan, device_of(self.device), offered.homes, criteria)
+        fitter.check_columns()
         with progress_bar(self.progress, len(folds)) as show:
-            members = with_reserves(fit_members(rows, folds, recipe, saved, show), rows, folds, recipe)
-        by = self._criterion(kind)
-        known = calibrated(kind, by, members, rows, folds, self.calibration == "cross")
-        self.kind_, self.members_, self.calibrations_, self.criterion_ = name, members, known, by
-        self.unit_, self.params_ = kind.unit_of_rows(rows), self.get_params(deep=False)
-        self._note_columns()
+            found = fitter.fit_all(folds, saved, show)
+        cross = self.calibration == "cross"
+        calibrations = {
+            unit: _calibration(unit, [fitted.held_out_scores[unit] for fitted in found], cross)
+            for unit in reader.units
+        }
+        self._take(plan, [fitted.member for fitted in found], calibrations, rows.n_rows)
         self.offset_ = self._offset(X)
-        self.n_samples_fit_ = rows.n_rows
 
-    def _calibration_kind(self) -> Literal["auto", "split", "cross"]:
-        if self.calibration not in ("auto", "split", "cross"):
-            raise ValueError(f"calibration must be 'auto', 'split' or 'cross', got {self.calibration!r}")
-        return self.calibration
+    def _take(
+        self,
+        plan: FitPlan,
+        members: list[Member],
+        calibrations: Mapping[Unit, Calibration],
+        n_rows: int,
+    ) -> None:
+        """Put on what a fit made."""
+        self.plan_, self.members_, self.calibrations_ = plan, members, dict(calibrations)
+        self.params_ = self.get_params(deep=False)
+        self.unit_, self.n_samples_fit_ = plan.unit, n_rows
+        self.group_tester_ = GroupTester(members[0].reference)
+        self.offered_ = offered_criteria(self.family, self.modality, plan)
+        self.criterion_ = name_of(self._names())
+        self.n_features_in_ = len(self.encoder_.inputs)
+        if self.encoder_.named:
+            self.feature_names_in_ = np.asarray(self.encoder_.inputs, dtype=object)
+        else:
+            self.__dict__.pop("feature_names_in_", None)
+        self._is_fitted = True
+
+    def restore(
+        self,
+        plan: FitPlan,
+        members: list[Member],
+        calibrations: Mapping[Unit, Calibration],
+        offset: float,
+        n_rows: int,
+    ) -> None:
+        """Put a detector back into the state that a fit left it in, as `upland.load` does.
+
+        Args:
+            plan: of the fit.
+            members: as fitted.
+            calibrations: of each unit.
+            offset: scikit-learn's.
+            n_rows: rows of the fit.
+        """
+        self._take(plan, members, calibrations, n_rows)
+        self.offset_ = offset
 
     def _settings(self) -> dict[str, Any]:
         """The constructor's arguments that decide what is fitted, as plain data."""
         settings: dict[str, Any] = self.get_params(deep=False)
-        without = ("progress", "device", "contamination", "criterion")
-        return {k: plain_argument(v) for k, v in settings.items() if k not in without}
-
-    def _note_columns(self) -> None:
-        inputs = self.encoder_.inputs
-        self.n_features_in_ = len(inputs)
-        if self.encoder_.named:
-            self.feature_names_in_ = np.asarray(inputs, dtype=object)
-        elif "feature_names_in_" in vars(self):
-            del self.feature_names_in_
+        return {name: plain_argument(value) for name, value in settings.items() if name not in LIVE}
 
     def _offset(self, X: Any) -> float:
         """The threshold in scikit-learn's sign."""
         if self.contamination == "auto":
             return -self.calibration_.threshold(ALPHA)
-        known = self.score_samples(X)
-        return float(np.percentile(known[np.isfinite(known)], 100 * self.contamination))
+        scores = self.score_samples(X)
+        return float(np.percentile(scores[np.isfinite(scores)], 100 * self.contamination))
 
-    def _check_contamination(self) -> None:
-        share: Any = self.contamination
-        if share != "auto" and not (isinstance(share, Real) and 0 < float(share) <= 0.5):
-            raise ValueError(f"contamination must be 'auto' or in (0, 0.5], got {share!r}")
-
-    # -- upland's face -----------------------------------------------------------------------------
-
-    @property
-    def calibration_(self) -> Calibration:
-        """The held-out scores, and the p-values that follow; of what the normal data are units of."""
-        return self.calibrations_[self.unit_]
-
-    @property
-    def encoder_(self) -> Encoder:
-        """The (first member's) encoder: names, kinds and scaling of the columns."""
-        return self.members_[0].encoder
-
-    @property
-    def models_(self) -> list[EnergyModel]:
-        """The members' models."""
-        return [member.model for member in self.members_]
-
-    @property
-    def history_(self) -> list[dict[str, Any]]:
-        """The members' losses, and why each training stopped."""
-        return [member.history.to_json() for member in self.members_]
-
-    def anomaly_score(self, X: Any) -> Floats:
-        """How anomalous the data are, by the criterion: `(N, ...) -> (N,)`, higher = worse.
-
-        Args:
-            X: data like those of the fit, columns in any order; or the path of a file or folder. Of a long
-                series or a long frame every time step has a score, in the user's order; with `per="step"`
-                so has every step of `(N, T, D)`, as `(N, T)` with NaN behind the end of a sequence.
-
-        Raises:
-            ValueError: columns are missing or of another kind; the message names them.
-        """
-        scored = self._scored(X)
-        return scored.arrange(scored.values.mean(axis=1))
-
-    def p_values(self, X: Any) -> Floats:
-        """Conformal p-values, arranged as the anomaly scores; `info()["calibration"]["guarantee"]` says what
-        is guaranteed.
-        """
-        return self.assess(X).p_value
-
-    def assess(self, X: Any) -> Assessment:
-        """Anomaly scores and p-values at the price of one."""
-        return self._assessed(X)[0]
-
-    def _assessed(self, X: Any) -> tuple[Assessment, Unit]:
-        self._check_criterion()
-        scored = self._scored(X)
-        mean = scored.values.mean(axis=1)
-        known = self.calibrations_[scored.unit]
-        p = known.p_values(scored.values if known.kind == "cross" else mean[:, None])
-        return Assessment(scored.arrange(mean), scored.arrange(p)), scored.unit
-
-    def flag(self, X: Any, alpha: float = ALPHA, control: Control = "false_alarm") -> NDArray[np.bool_]:
-        """Which are anomalies: bool, arranged as the anomaly scores.
-
-        Args:
-            X: data like those of the fit.
-            alpha: the rate that is kept, in (0, 1).
-            control: "false_alarm" keeps the share of normal rows flagged at alpha; "fdr" the share of flags
-                that are false, over these rows judged together (Benjamini-Hochberg).
-
-        Raises:
-            ValueError: alpha or control is none of these.
-        """
-        check_is_fitted(self)
-        check_rate(alpha, control)
-        (_, p), unit = self._assessed(X)
-        self.check_alpha(alpha, control, unit)
-        if control == "fdr":
-            there = np.isfinite(p)  # behind the end of a sequence there is none
-            flags = np.zeros(p.shape, dtype=bool)
-            flags[there] = benjamini_hochberg(p[there], alpha)
-            return flags
-        return p <= alpha
-
-    def check_alpha(self, alpha: float, control: Control = "false_alarm", unit: Unit | None = None) -> None:
-        """Refuse an alpha or control that makes no sense, and warn where the calibration of such units (the
-        fit's if left out) cannot resolve alpha.
-        """
-        check_is_fitted(self)
-        check_rate(alpha, control)
-        unit = unit or self.unit_
-        known = self.calibrations_[unit]
-        if known.smallest_p > alpha:
-            warnings.warn(
-                f"{known.size} calibration {unit}s cannot resolve alpha = {alpha:g}: "
-                f"the smallest p-value is {known.smallest_p:.3g}, so nothing is flagged; "
-                f"calibrate on at least {int(np.ceil(1 / alpha)) - 1} {unit}s",
-                stacklevel=3,
+    def _check_reference_rows(self, offered: Offered, name: str, plan: FitPlan, rows: NormalRows) -> None:
+        """Refuse, before any training, a criterion that too few rows are kept for."""
+        if not load(offered.homes[name]).needs_rows:
+            return
+        if plan.keep_rows < LEAST_KEPT or rows.n_rows < LEAST_ROWS:
+            raise ValueError(
+                Advice(
+                    f"criterion {name!r} compares with normal {plan.unit}s kept with the model, "
+                    "and it takes ",
+                    Argument("keep_rows"),
+                    f" of at least {LEAST_KEPT} and {LEAST_ROWS} normal {plan.unit}s: use ",
+                    Argument("criterion", "likelihood"),
+                    " to do without",
+                )
             )
 
-    def score_next(self, state: Stream | None, x_t: Any) -> NextScore:
-        """Score one more step of a series, in constant time: equal to the pass over the series so far.
+    def _with_lengths(self, plan: TrainingPlan) -> TrainingPlan:
+        """A training by default with what the user says of its length and rate."""
+        return replace(
+            plan,
+            epochs=None if self.epochs is None else int(self.epochs),
+            batch_size=int(self.batch_size or plan.batch_size),
+            learning_rate=float(self.learning_rate or plan.learning_rate),
+            patience=int(self.patience),
+        )
 
-        Args:
-            state: what the last call returned; None before the first step.
-            x_t: the values of one step: `(D,)`, a mapping from column to value, or a frame of one row.
-
-        Raises:
-            TypeError: the detector was not fitted on sequences.
-            ValueError: columns are missing or of another kind, or there is more than one step.
-
-        Returns:
-            The step's anomaly score and p-value, and the state to give to the next call.
-        """
-        self._check_criterion()
-        kind = self.data_kind()
-        if not isinstance(kind, Series):
-            raise TypeError(f"score_next is for sequences; this detector was fitted on kind={self.kind_!r}")
-        known = self.calibrations_["step"]
-        stream = begin(self.members_, kind, self.criterion_) if state is None else state
-        return advance(stream, self.members_, known, one_row(x_t))
+    # -- calibrate ---------------------------------------------------------------------------------
 
     def calibrate(self, X: Any) -> Self:
         """Renew the calibration on fresh normal rows that the fit has not seen, without fitting again.
@@ -285,111 +214,45 @@ class Detector(OutlierContract, GroupContract):
         The p-values are then exact (split) for a cross-fitted detector too. A numeric `contamination` keeps
         its offset. Where the fit cut series into windows, these are cut likewise, and the p-values of whole
         sequences are by the windows.
+
+        Args:
+            X: normal data like those of the fit.
+
+        Raises:
+            ValueError: columns are missing or of another kind; with a numeric `contamination`, the criterion
+                has changed.
         """
         check_is_fitted(self)
         if self.contamination != "auto":
             self._check_criterion()
-        renewed: dict[Unit, Calibration] = {}
-        for unit in self.calibrations_:
-            renewed[unit] = calibration_of(unit, [self._scored(X, unit).values.mean(axis=1)], cross=False)
-        self.members_ = [
-            with_reserve(self.data_kind(), m, X, self.fitted_params()["keep_rows"]) for m in self.members_
+        renewed: dict[Unit, Calibration] = {
+            unit: _calibration(unit, [self._scores(X, unit).values.mean(axis=1)], cross=False)
+            for unit in self.calibrations_
+        }
+        members = [self._with_held_out(member, X) for member in self.members_]
+        fine = [
+            unit
+            for unit, before in self.calibrations_.items()
+            if unit != self.unit_ and before.smallest_p <= ALPHA
         ]
-        fine = [u for u, known in self.calibrations_.items() if u != self.unit_ and known.smallest_p <= ALPHA]
-        self.calibrations_, self.criterion_ = renewed, self._criterion(self.data_kind())
+        self.members_, self.calibrations_ = members, renewed
+        self.group_tester_ = GroupTester(members[0].reference)
+        self.criterion_ = name_of(self._names())
         if self.contamination == "auto":
             self.offset_ = self._offset(X)
         warn_of_weak(self.calibrations_, (self.unit_, *fine), ALPHA)
         return self
 
-    def info(self) -> dict[str, Any]:
-        """What the detector is and what its p-values guarantee, as plain data."""
-        self._check_criterion()
-        return {"detector": type(self).__name__, "kind": self.kind_, "criterion": self.criterion_} | told(
-            self.fitted_params(),
-            self.members_,
-            self.history_,
-            self.calibration_,
-            self.unit_,
-            self.n_samples_fit_,
-        )
+    def _with_held_out(self, member: Member, X: Any) -> Member:
+        """The member with some fresh normal rows to compare groups with."""
+        if member.held_out is None:
+            return member
+        rows = self.plan_.reader.normal_rows(X)
+        generator = np.random.default_rng(0)
+        some = some_of(np.arange(rows.n_rows), self.plan_.keep_rows, member.encoder.width, generator)
+        return replace(member, held_out=self.encode(member.encoder, rows.take(some)))
 
-    def restore(
-        self,
-        kind: KindName,
-        unit: Unit,
-        members: list[Member],
-        calibrations: Mapping[Unit, Calibration],
-        offset: float,
-        n_rows: int,
-    ) -> None:
-        """Put a detector back into the state that a fit left it in, as `upland.load` does."""
-        self.kind_, self.unit_ = kind, unit
-        self.members_, self.calibrations_, self.offset_ = members, dict(calibrations), offset
-        self.criterion_, self.n_samples_fit_ = self._criterion(self._kind(kind)), n_rows
-        self.params_ = self.get_params(deep=False)
-        self._note_columns()
 
-    def fitted_params(self) -> dict[str, Any]:
-        """The constructor's arguments that hold: as the fit found them, but for those that may change later
-        (criterion, contamination, per, id, time, device, progress).
-        """
-        check_is_fitted(self)
-        now: dict[str, Any] = self.get_params(deep=False)
-        return {name: value if name in LIVE else self.params_[name] for name, value in now.items()}
-
-    def scores_and_offset(self, X: Any) -> tuple[Floats, float]:
-        """The anomaly scores, and `offset_`, or the threshold of other units than the fit's (steps for
-        sequences), which is that of the calibration at alpha = 0.05 whatever `contamination` is.
-
-        Raises:
-            ValueError: the criterion has changed since the calibration.
-        """
-        self._check_criterion()
-        scored = self._scored(X)
-        known = self.calibrations_[scored.unit]
-        offset = self.offset_ if scored.unit == self.unit_ else -known.threshold(ALPHA)
-        return scored.arrange(scored.values.mean(axis=1)), offset
-
-    def _check_criterion(self) -> None:
-        """p-values compare like with like: refuse them where `set_params` has changed the criterion since
-        the calibration.
-        """
-        check_is_fitted(self)
-        now = self._criterion(self.data_kind())
-        if now != self.criterion_:
-            raise ValueError(
-                f"calibrated for criterion={self.criterion_!r}, but now criterion={now!r}: "
-                "fit again, or with contamination='auto' calibrate on fresh normal rows"
-            )
-
-    def judged_by(self, unit: Unit) -> str:
-        """The criterion of such units' anomaly scores, as `set_params` has left it."""
-        kind = self.data_kind()
-        return kind.by(self._criterion(kind), unit)
-
-    def data_kind(self) -> Kind:
-        """How the data of the fit are read."""
-        return self._kind(self.kind_)
-
-    def _criterion(self, kind: Kind) -> str:
-        """What data are judged by, as the user says it; "auto" where that differs by unit."""
-        if self.criterion in (None, "auto"):
-            found = {kind.by("auto", unit) for unit in kind.units}
-            return found.pop() if len(found) == 1 else "auto"
-        if self.criterion not in kind.criteria:
-            known = ", ".join(map(repr, kind.criteria))
-            raise ValueError(f"criterion must be 'auto' or one of {known}, got {self.criterion!r}")
-        return self.criterion
-
-    def _scored(self, X: Any, unit: Unit | None = None) -> Scored:
-        """Each member's scores; of a unit that is named, data read as those that calibrate."""
-        check_is_fitted(self)
-        kind = self.data_kind()
-        by = self._criterion(kind)
-        parts = []
-        read = kind.pieces(X, self.encoder_) if unit is None else kind.fresh(X, self.encoder_, unit)
-        for piece in read:
-            of = unit or kind.unit(piece)
-            parts.append(np.stack([kind.judge(kind.by(by, of), m, piece, of) for m in self.members_], axis=1))
-        return Scored(np.concatenate(parts), of, partial(kind.arrange, piece=piece, unit=of))
+def _calibration(unit: Unit, scores: Sequence[Floats], cross: bool) -> Calibration:
+    """The calibration from the held-out scores of each fold; of steps some thousands, evenly spread."""
+    return calibration_of_folds(scores, cross, CALIBRATION_MOST if unit == "step" else None)

@@ -1,4 +1,4 @@
-"""scikit-learn's face of a detector: higher = more normal, +1 for inliers and -1 for outliers."""
+"""scikit-learn's interface of a detector: higher = more normal, +1 for inliers and -1 for outliers."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from upland.calibration.conformal import Floats
 class OutlierContract(OutlierMixin, BaseEstimator, ABC):
     """What scikit-learn asks of an outlier detector, from anomaly scores and an offset: abstract."""
 
+    _is_fitted = False
+
     @abstractmethod
     def anomaly_score(self, X: Any) -> Floats:
-        """How anomalous data are, higher = worse."""
+        """How anomalous data are: `(N, M) -> (N,)`, higher = more anomalous."""
 
     @abstractmethod
     def scores_and_offset(self, X: Any) -> tuple[Floats, float]:
@@ -39,7 +41,7 @@ class OutlierContract(OutlierMixin, BaseEstimator, ABC):
         return np.where(self.decision_function(X) < 0, -1, 1)
 
     def __sklearn_is_fitted__(self) -> bool:
-        return "calibrations_" in vars(self)
+        return self._is_fitted
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

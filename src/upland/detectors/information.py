@@ -1,4 +1,4 @@
-"""What a fitted detector tells about itself, as plain data."""
+"""What a fitted detector is, as plain data."""
 
 from __future__ import annotations
 
@@ -9,48 +9,31 @@ from typing import Any
 from upland import __version__
 from upland.calibration.conformal import GUARANTEES, OF_STEPS, Calibration
 from upland.detectors.arguments import plain_argument
-from upland.detectors.fitting import Member
-from upland.detectors.kinds import Unit
+from upland.detectors.ensemble import Member
+from upland.detectors.plan import FitPlan
 from upland.models.base import NoiseConditional
 from upland.models.multiscale import MultiscaleEnergy
 
 
-def _noise(member: Member) -> float | list[float]:
-    """Sigma, or all the scales that score."""
-    model = member.model
-    return list(model.scales) if isinstance(model, NoiseConditional) else member.sigma
-
-
-def _prior(members: Sequence[Member], rows: int) -> dict[str, Any]:
-    """What a multi-scale energy stands on, and how many training rows the members keep at most."""
-    kernels = [m.model.kernel for m in members if isinstance(m.model, MultiscaleEnergy)]
-    sizes = [len(kernel.centres) for kernel in kernels if kernel is not None]
-    if kernels and kernels[0] is not None:
-        if kernels[0].clusters:
-            return {"kind": "mixture", "training_rows": 0, "clusters": sizes}
-        return {"kind": "kernel", "training_rows": min(sum(sizes), rows)}
-    return {"kind": "centre", "training_rows": 0}
-
-
-def told(
+def description(
     arguments: Mapping[str, Any],
+    plan: FitPlan,
     members: Sequence[Member],
     history: Sequence[Mapping[str, Any]],
-    known: Calibration,
-    unit: Unit,
+    calibration: Calibration,
     rows: int,
 ) -> dict[str, Any]:
     """Data, settings, noise, calibration, training and versions.
 
     Args:
         arguments: of the constructor.
+        plan: of the fit.
         members: as fitted.
         history: of their trainings.
-        known: the calibration.
-        unit: what one score is of.
+        calibration: of the unit of the fit.
         rows: how many normal rows, images or windows there were.
     """
-    encoder = members[0].encoder
+    encoder, unit = members[0].encoder, plan.unit
     return {
         "rows": rows,
         "columns": encoder.describe(),
@@ -60,18 +43,19 @@ def told(
             for name, value in arguments.items()
             if name not in ("model", "device", "progress")
         },
+        "architecture": members[0].architecture.to_json(),
         "noise": [_noise(member) for member in members],
         "prior": _prior(members, rows),
         "kept_rows": {
-            "to_learn_from": 0 if members[0].standard is None else len(members[0].standard),
-            "to_compare_with": 0 if members[0].reserve is None else len(members[0].reserve),
+            "reference": 0 if members[0].standard is None else len(members[0].standard),
+            "held_out": 0 if members[0].held_out is None else len(members[0].held_out),
         },
         "calibration": {
-            "kind": known.kind,
-            "rows": known.size,
-            "smallest_p": known.smallest_p,
+            "method": calibration.method,
+            "rows": calibration.size,
+            "smallest_p": calibration.smallest_p,
             "of": unit,
-            "guarantee": OF_STEPS if unit == "step" else GUARANTEES[known.kind],
+            "guarantee": OF_STEPS if unit == "step" else GUARANTEES[calibration.method],
         },
         "training": [
             {k: h[k] for k in ("stopped", "best_step", "seconds")}
@@ -84,3 +68,20 @@ def told(
         "versions": {"upland": __version__}
         | {name: version(name) for name in ("torch", "numpy", "scikit-learn")},
     }
+
+
+def _noise(member: Member) -> float | list[float]:
+    """Sigma, or all the scales that score."""
+    model = member.model
+    return list(model.scales) if isinstance(model, NoiseConditional) else member.sigma
+
+
+def _prior(members: Sequence[Member], rows: int) -> dict[str, Any]:
+    """What a multi-scale energy is added to, and how many training rows the members keep for it at most."""
+    priors = [m.model.prior for m in members if isinstance(m.model, MultiscaleEnergy)]
+    sizes = [len(prior.centres) for prior in priors if prior is not None]
+    if priors and priors[0] is not None:
+        if priors[0].clusters:
+            return {"name": "mixture", "training_rows": 0, "clusters": sizes}
+        return {"name": "kernel", "training_rows": min(sum(sizes), rows)}
+    return {"name": "centre", "training_rows": 0}

@@ -6,7 +6,6 @@ series from its start.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -17,27 +16,29 @@ import torch
 
 from upland.calibration.conformal import Calibration
 from upland.criteria.reading import precise
+from upland.criteria.sequence import SequenceCriterion
 from upland.data.sequence.encoder import SequenceEncoder
-from upland.data.table.frames import as_rows
-from upland.detectors.fitting import Member
-from upland.detectors.sequencing import Reader, Series
-from upland.models.recurrent import RecurrentEnergy, State
+from upland.data.table.frames import view_table
+from upland.detectors.ensemble import Member
+from upland.models.recurrent import RecurrentEnergy, RecurrentState
 
 
 @dataclass(frozen=True)
 class Stream:
-    """Where a series stands: what `score_next` returns and takes again; it is never changed in place.
+    """The state of a series: what `score_next` returns and takes again; it is never changed in place.
 
     Args:
         models: the members' models in float64.
-        states: what each member knows of the steps so far.
-        readers: what each member's criterion keeps of them.
+        criteria: of each member, fitted.
+        states: what each model has read so far.
+        memories: what each criterion remembers of it; None before the first step.
         steps: how many there were.
     """
 
     models: tuple[RecurrentEnergy, ...]
-    states: tuple[State, ...]
-    readers: tuple[Reader, ...]
+    criteria: tuple[SequenceCriterion, ...]
+    states: tuple[RecurrentState, ...]
+    memories: tuple[Any, ...]
     steps: int
 
 
@@ -49,46 +50,47 @@ class NextScore(NamedTuple):
     state: Stream
 
 
-def begin(members: Sequence[Member], kind: Series, criterion: str) -> Stream:
-    """Before the first step of a series.
+def begin(members: Sequence[Member], criteria: Sequence[SequenceCriterion]) -> Stream:
+    """The state before the first step of a series.
 
     Args:
         members: of the detector.
-        kind: how the sequences are read.
-        criterion: what a step is judged by.
+        criteria: of each member, fitted.
     """
-    models = tuple(precise(kind.model_of(member)) for member in members)
-    readers = [kind.reader(criterion, member, model) for member, model in zip(members, models, strict=True)]
-    return Stream(models, tuple(model.start(1) for model in models), tuple(readers), 0)
+    models = []
+    for member in members:
+        assert isinstance(member.model, RecurrentEnergy)
+        models.append(precise(member.model))
+    states = tuple(model.start(1) for model in models)
+    return Stream(tuple(models), tuple(criteria), states, (None,) * len(models), 0)
 
 
-def advance(stream: Stream, members: Sequence[Member], known: Calibration, row: Any) -> NextScore:
-    """Judge one more step.
+def advance(stream: Stream, members: Sequence[Member], calibration: Calibration, row: Any) -> NextScore:
+    """Score one more step.
 
     Args:
-        stream: where the series stands.
+        stream: the state of the series.
         members: of the detector.
-        known: the calibration of steps.
+        calibration: of steps.
         row: a table of one row.
     """
-    scores, states, readers = [], [], []
-    together = zip(members, stream.models, stream.states, stream.readers, strict=True)
-    for member, model, state, before in together:
+    scores, states, memories = [], [], []
+    together = zip(members, stream.models, stream.criteria, stream.states, stream.memories, strict=True)
+    for member, model, criterion, state, memory in together:
         assert isinstance(member.encoder, SequenceEncoder)
         device = next(model.parameters()).device
         x = torch.from_numpy(member.encoder.table.transform(row)).double()[None].to(device)
-        reader = copy.copy(before)
         with torch.no_grad():
             points, context, after = model.advance(state, x)
-            value = reader(points, context)
+            value, memory = criterion.score_next(model, memory, points, context)
         if bool(torch.isnan(value).any()):
             raise FloatingPointError("the model gives no number (NaN) for this step")
         scores.append(float(value))
         states.append(after)
-        readers.append(reader)
+        memories.append(memory)
     mean = float(np.mean(scores))
-    p = known.p_values(np.array([scores if known.kind == "cross" else [mean]]))
-    after_all = Stream(stream.models, tuple(states), tuple(readers), stream.steps + 1)
+    p = calibration.p_values(np.array([scores if calibration.method == "cross" else [mean]]))
+    after_all = Stream(stream.models, stream.criteria, tuple(states), tuple(memories), stream.steps + 1)
     return NextScore(mean, float(p[0]), after_all)
 
 
@@ -105,7 +107,7 @@ def one_row(x: Any) -> Any:
         return pa.table({str(name): pa.array([value], from_pandas=True) for name, value in x.items()})
     plain = isinstance(x, np.ndarray | list | tuple | float | int)
     table = np.atleast_2d(np.asarray(x)) if plain else x
-    rows = table.shape[0] if plain else as_rows(table).n_rows
+    rows = table.shape[0] if plain else view_table(table).n_rows
     if rows != 1:
         raise ValueError(f"score_next takes one step at a time, got {rows}")
     return table

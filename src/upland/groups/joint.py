@@ -9,25 +9,22 @@ means of features are drawn from a Gaussian of the rows' own mean and covariance
 
 so that |u| is about the number of standard deviations, on either side: a group may be too good as well, as
 constant or over-smooth ones are; of the mean energy the two sides together are a test of typicality. The
-rules to combine components are the largest |u|, and the mean of u^2.
+joint statistic is the mean of u^2 over the components.
 
 It is a function of the group's means and size like any other, so its p-values are exact whatever the
-standardisation; that says only how components are weighed. For n = 1 it is a criterion of points.
+standardisation; that says only how components are weighed. For n = 1 it is a criterion of single rows.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Self
+from typing import Self
 
 import torch
 from torch import Tensor
 
-from upland.groups.baselines import Likelihood, Projections, Stein
-from upland.groups.statistic import INPUT, WIDEST, Divergence, Rows, Statistic
-
-Rule = Literal["squares", "max"]
-RULES = ("squares", "max")
+from upland.groups.base import Statistic
+from upland.groups.outputs import ModelOutputs
 
 DRAWS = 400  # groups at each rung of the ladder
 LARGEST = 4_096  # rows of a group, beyond which the standardisation stays
@@ -38,42 +35,40 @@ LEAST_SPREAD = 1e-9  # in units of 1 + |median|
 
 
 @dataclass
-class Combined(Statistic):
-    """Components, standardised at the size of each group and put together.
+class JointStatistic(Statistic):
+    """The mean square of its components, each standardised at the size of the group.
 
     Args:
         components: the statistics; they are fitted on some rows, and standardised on others.
-        rule: "squares" for the mean of u^2, "max" for the largest |u|.
     """
 
     components: Sequence[Statistic] = field(default_factory=list)
-    rule: Rule = "squares"
 
-    def fit(self, rows: Rows, learning: Rows | None = None) -> Self:
-        """Fit the components and standardise them.
+    def fit(self, outputs: ModelOutputs, training: ModelOutputs | None = None) -> Self:
+        """Fit the components and standardise them; returns the statistic itself.
 
         Args:
-            rows: held-out normal ones, at least 4, that components are standardised on.
-            learning: other normal ones that components are fitted on, which the model may have seen; None
-                fits them on the first half of `rows`, and leaves the second.
+            outputs: of held-out normal rows, at least 4, that components are standardised on.
+            training: of other normal rows that components are fitted on, which the model may have been
+                trained on; None fits them on the first half of `outputs`, and standardises on the second.
 
         Raises:
-            ValueError: there are fewer than 4 rows, no components, or no such rule.
+            ValueError: there are fewer than 4 rows, or no components.
         """
-        if len(rows.energy) < 4 or not self.components or self.rule not in RULES:
+        count = len(outputs.energy)
+        if count < 4 or not self.components:
             raise ValueError(
-                f"at least 4 rows, a component and a rule of {', '.join(RULES)} are needed, got "
-                f"{len(rows.energy)}, {len(self.components)} and {self.rule!r}"
+                f"at least 4 rows and a component are needed, got {count} and {len(self.components)}"
             )
-        half = 0 if learning is not None else len(rows.energy) // 2
-        first = rows.take(slice(None, half)) if learning is None else learning
+        half = 0 if training is not None else count // 2
+        first = outputs.take(slice(None, half)) if training is None else training
         for statistic in self.components:
             statistic.fit(first)
         widths = [statistic.features(first.take(slice(0, 1))).shape[1] for statistic in self.components]
-        self.known = {"widths": torch.tensor(widths)}
+        self.fitted = {"widths": torch.tensor(widths)}
         sizes = ladder(LARGEST)
-        table = self._ladder_of(self.features(rows.take(slice(half, None))), sizes)
-        self.known |= {"sizes": sizes, "table": table}
+        table = self._ladder_of(self.features(outputs.take(slice(half, None))), sizes)
+        self.fitted |= {"sizes": sizes, "table": table}
         return self
 
     def _ladder_of(self, features: Tensor, sizes: Tensor) -> Tensor:
@@ -121,23 +116,13 @@ class Combined(Statistic):
         found = self._logarithms(means, torch.full((len(means),), float(n), dtype=torch.float64))
         return torch.where(positive, found.exp(), found)
 
-    @property
-    def name(self) -> str:
-        """What it is called in a report."""
-        return "combined"
-
-    def features(self, rows: Rows) -> Tensor:
+    def features(self, outputs: ModelOutputs) -> Tensor:
         """Those of the components side by side: `(N, F)`."""
-        return torch.cat([statistic.features(rows) for statistic in self.components], 1)
+        return torch.cat([statistic.features(outputs) for statistic in self.components], 1)
 
     def value(self, means: Tensor, sizes: Tensor) -> Tensor:
-        """The largest |u| or the mean of u^2: `(G, F)`, `(G,)` -> `(G,)`."""
-        u = self.standardised(means, sizes)
-        return u.abs().amax(1) if self.rule == "max" else u.square().mean(1)
-
-    def parts(self, means: Tensor, sizes: Tensor) -> dict[str, Tensor]:
-        """`components`, the u of each: `(G, C)`."""
-        return {"components": self.standardised(means, sizes)}
+        """The mean of u^2: `(G, F)`, `(G,)` -> `(G,)`."""
+        return self.standardised(means, sizes).square().mean(1)
 
     def standardised(self, means: Tensor, sizes: Tensor) -> Tensor:
         """The components in standard deviations of normal groups of the same size: `(G, C)`.
@@ -152,7 +137,7 @@ class Combined(Statistic):
 
     def _logarithms(self, means: Tensor, sizes: Tensor) -> Tensor:
         """The components, of positive ones the logarithm: `(G, C)`."""
-        parts = means.split(self.known["widths"].tolist(), 1)
+        parts = means.split(self.fitted["widths"].tolist(), 1)
         values = []
         for statistic, part in zip(self.components, parts, strict=True):
             value = statistic.value(part, sizes)
@@ -161,7 +146,7 @@ class Combined(Statistic):
 
     def _usual(self, sizes: Tensor) -> Tensor:
         """The table at these sizes, medians linear and spreads geometric in log n: `(G, C, 3)`."""
-        rungs, table = self.known["sizes"].log(), self.known["table"]
+        rungs, table = self.fitted["sizes"].log(), self.fitted["table"]
         logs = sizes.log().clamp(rungs[0], rungs[-1])
         after = torch.searchsorted(rungs, logs).clamp(1, max(len(rungs) - 1, 1))
         before = after - 1
@@ -196,31 +181,3 @@ def ladder(most: int) -> Tensor:
         sizes.append(round(n))
         n = max(n * LADDER, n + 1)
     return torch.tensor(sorted(set(sizes)), dtype=torch.float64)
-
-
-def default_statistics(rows: Rows) -> list[Statistic]:
-    """The components for rows like these: divergences of every level and of the rows themselves, and what
-    needs neither.
-
-    Args:
-        rows: some of the model's, for their shapes.
-    """
-    inputs = [Divergence(split, INPUT) for split in _splits(rows.points)] if rows.points.ndim == 2 else []
-    found = [
-        Divergence(split, number) for number, level in enumerate(rows.levels) for split in _splits(level.mean)
-    ]
-    if found:
-        return [*found, *inputs, Likelihood()]
-    wide = rows.points[0].numel()
-    shifts = [Projections("points", min(2 * wide, 32))]
-    return [Likelihood(), *inputs, *shifts, *([Stein()] if rows.score is not None else [])]
-
-
-def _splits(z: Tensor) -> list[str]:
-    shape = z.shape[1:]
-    if len(shape) == 3:
-        suitable = {"location": shape[0] <= WIDEST, "block": min(shape[1:]) > 1, "pair": max(shape[1:]) > 1}
-        return [name for name, suits in suitable.items() if suits]
-    width = shape.numel()
-    suitable = {"whole": width <= WIDEST, "coordinate": width > 1, "pairs": width > WIDEST}
-    return [name for name, suits in suitable.items() if suits]

@@ -1,15 +1,20 @@
-"""Which group each row is in: labels, whatever holds them."""
+"""Which group each row is in: labels in any container, or a column of a table."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
+import narwhals as nw
 import numpy as np
 from numpy.typing import NDArray
 
+from upland.data.table.frames import view_table
+from upland.io.advice import Advice, Argument
+
 
 def listed(labels: Any) -> list[Any]:
-    """Labels as plain values, whatever holds them: a list, an array, a tensor, a column of a frame.
+    """Labels as a list of plain values, from a list, an array, a tensor or a column of a frame.
 
     Args:
         labels: `(N,)`.
@@ -17,9 +22,9 @@ def listed(labels: Any) -> list[Any]:
     Raises:
         ValueError: they are not one for each row.
     """
-    for way in ("to_pylist", "to_list", "tolist"):
-        if callable(getattr(labels, way, None)):
-            found = getattr(labels, way)()
+    for method in ("to_pylist", "to_list", "tolist"):
+        if callable(getattr(labels, method, None)):
+            found = getattr(labels, method)()
             break
     else:
         found = list(labels)
@@ -39,7 +44,7 @@ def grouped(labels: Any, rows: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
     """The groups in order of first appearance, and the number of each row's.
 
     Args:
-        labels: `(N,)` of anything that can be told apart.
+        labels: `(N,)` hashable values, in any container.
         rows: N.
 
     Raises:
@@ -49,12 +54,40 @@ def grouped(labels: Any, rows: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
     if len(found) != rows:
         raise ValueError(f"there are {rows} rows, but groups names {len(found)}")
     if not found:
-        raise ValueError("there are no rows, and so no group to judge")
-    lost = [place for place, label in enumerate(found) if _is_missing(label)]
+        raise ValueError("there are no rows, and so no group to test")
+    lost = [row for row, label in enumerate(found) if _is_missing(label)]
     if lost:
         raise ValueError(f"{len(lost)} of {rows} rows have no group, the first is row {lost[0]}")
-    places: dict[Any, int] = {}
-    numbers = np.array([places.setdefault(label, len(places)) for label in found], dtype=np.int64)
-    names = np.empty(len(places), dtype=object)
-    names[:] = list(places)
+    number_of: dict[Any, int] = {}
+    numbers = np.array([number_of.setdefault(label, len(number_of)) for label in found], dtype=np.int64)
+    names = np.empty(len(number_of), dtype=object)
+    names[:] = list(number_of)
     return names, numbers
+
+
+def labels_in(table: Any, column: str, features: Collection[str], blanks: Collection[str] = ()) -> list[Any]:
+    """The values of a column that names groups.
+
+    Args:
+        table: any table of named columns.
+        column: its name.
+        features: names of the columns that the detector uses.
+        blanks: text that stands for no label.
+
+    Raises:
+        ValueError: it is a feature, or there is no such column.
+    """
+    if column in features:
+        raise ValueError(
+            Advice(
+                f"column {column!r} is a feature of this detector: fit with ",
+                Argument("ignore", [column]),
+                " to name groups by it",
+            )
+        )
+    rows = view_table(table)
+    if rows.naming == "none" or column not in rows.names:
+        there = ", ".join(map(repr, rows.names[:8])) if rows.naming != "none" else "no names"
+        raise ValueError(f"there is no column {column!r} to name groups by; the table has {there}")
+    values: list[Any] = nw.from_native(table, eager_only=True)[column].to_list()
+    return [None if value in blanks else value for value in values] if blanks else values

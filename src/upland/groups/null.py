@@ -1,16 +1,16 @@
 r"""The p-value of a group at its own size, from R held-out normal rows that nothing fitted has seen.
 
-A statistic T of n rows is a function of means of features (`criteria.groups`). Two procedures, both exact for
-every T that is fixed before:
+A statistic T of n rows is a function of means of features (`upland.groups.base`). Two procedures, both exact
+for every T that is fixed before:
 
 * *disjoint groups*: one fixed random partition of the R rows into k = floor(R / n) groups of n. The group
-  judged is exchangeable with them if it is normal, so p = (1 + #{T_b >= T}) / (k + 1), as for single rows.
+  tested is exchangeable with them if it is normal, so p = (1 + #{T_b >= T}) / (k + 1), as for single rows.
 * *permutation*, where 1 / (k + 1) does not resolve what is asked: pool the n rows with the R, draw n of the n
   + R without replacement, B times: p = (1 + #{T_b >= T}) / (B + 1). If the group is normal, all R + n rows
   are exchangeable, its own n are one more such draw, and P(p <= alpha) <= alpha at every n.
 
 The pool must hold the group itself, and draws must be without replacement. Drawing from the R rows alone or
-with replacement makes groups that the judged one is not exchangeable with: copies of rows make drawn groups
+with replacement makes groups that the tested one is not exchangeable with: copies of rows make drawn groups
 differ from fresh ones, all the more the larger n is against R.
 
 Draws stop early (Besag and Clifford 1991): with the h-th draw that reaches T, at draw l, p = h / l, which is
@@ -42,7 +42,7 @@ ROUNDING = 1e-9  # relative; what is nearer than this counts as reaching
 
 
 class GroupPValue(NamedTuple):
-    """What a group's statistic amounts to.
+    """The p-value of one group.
 
     Args:
         p: the p-value.
@@ -83,7 +83,7 @@ class Null:
         self._size = 0
 
     def method(self, n: int) -> str:
-        """How a group of n rows is judged.
+        """How a group of n rows is tested.
 
         Args:
             n: its size.
@@ -113,7 +113,7 @@ class Null:
             return 1 / (len(self.features) // n + 1)
         return max(1 / (self.draws_of(n) + 1), math.exp(-_log_choices(len(self.features) + n, n)))
 
-    def judge(self, group: Tensor) -> GroupPValue:
+    def p_value(self, group: Tensor) -> GroupPValue:
         """The p-value of one group.
 
         Args:
@@ -124,8 +124,8 @@ class Null:
         statistic = self._value(group.mean(0, keepdim=True), n)[0]
         reached = statistic - ROUNDING * statistic.abs()
         if method == "disjoint groups":
-            known = self._partition(n)
-            p = (1 + int((known >= reached).sum())) / (len(known) + 1)
+            values = self._partition(n)
+            p = (1 + int((values >= reached).sum())) / (len(values) + 1)
         else:
             p = self._permuted(group, reached)
         return GroupPValue(p, self.smallest(n), method)
@@ -183,8 +183,8 @@ class Null:
         own = chosen >= rows
         touched = np.flatnonzero(own.any(1))
         members = np.zeros((len(touched), n))
-        draw, place = np.nonzero(own[touched])
-        members[draw, chosen[touched][draw, place] - rows] = 1
+        draw, position = np.nonzero(own[touched])
+        members[draw, chosen[touched][draw, position] - rows] = 1
         return _Block(
             self._value(sums / n, n),
             torch.from_numpy(touched),
@@ -210,16 +210,16 @@ class _Block(NamedTuple):
 
 
 def _sums(features: Tensor, chosen: NDArray[np.int64]) -> Tensor:
-    """Sums of features over the rows of each draw that there are: `(B, n)` -> `(B, F)`."""
+    """Sums of features over the normal rows of each draw: `(B, n)` -> `(B, F)`."""
     rows = len(features)
     draw = np.repeat(np.arange(len(chosen)), chosen.shape[1])
-    place = chosen.ravel()
-    there = place < rows
+    row = chosen.ravel()
+    normal = row < rows
     if chosen.shape[1] * DENSE > rows:
         dense = np.zeros((len(chosen), rows))
-        dense[draw[there], place[there]] = 1
+        dense[draw[normal], row[normal]] = 1
         return torch.from_numpy(dense) @ features
-    members = csr_array((np.ones(there.sum()), (draw[there], place[there])), shape=(len(chosen), rows))
+    members = csr_array((np.ones(normal.sum()), (draw[normal], row[normal])), shape=(len(chosen), rows))
     return torch.from_numpy(members @ features.numpy())
 
 

@@ -1,4 +1,5 @@
-r"""Which columns or regions of a group are off: by themselves, or in how they go together.
+r"""Which columns or regions contribute to a group's verdict: by themselves, or by how they depend on each
+other.
 
 In the user's own columns (encoded inputs, those of a categorical column together), not in latents. With the
 mean m and variance v of a column in a group of n rows, in units of normal ones, its *marginal* part is
@@ -7,59 +8,75 @@ mean m and variance v of a column in a group of n rows, in units of normal ones,
 
 and its part of the *dependence* is the sum over other columns of the squared difference between their
 correlation in the group and among normal rows. Both are compared with those of random normal groups of the
-same size: the verdict is the one whose strangest column is further out. Of images the columns are the
+same size: the reason is the one whose strangest column is further out. Of images the columns are the
 nine regions of a 3 x 3 grid, and there is no dependence part.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from upland.data.image.encoder import ImageEncoder
-from upland.data.table.encoder import TableEncoder
-from upland.detectors.fitting import Member
-
 DRAWS = 100
-WIDEST = 256  # encoded columns up to which dependence is told
+WIDEST = 256  # encoded columns up to which dependence is compared
 NAMED = 3
 LEAST_VARIANCE = 1e-6
 _ROWS, _COLUMNS = ("top", "middle", "bottom"), ("left", "centre", "right")
 
 
-class Reasons:
-    """Tells groups of one member's encoded rows.
+class Reason(NamedTuple):
+    """Why a group differs from normal ones.
 
     Args:
-        member: as fitted, with normal rows kept.
+        name: "marginals", "dependence", or "" where nobody asked.
+        columns: the contributing columns or regions, the one that differs most first.
     """
 
-    def __init__(self, member: Member) -> None:
-        assert member.standard is not None
-        normal = member.standard.flatten(1).double()
-        self.normal, self.center = normal, normal.mean(0)
-        self.scale = normal.var(0, correction=0).clamp(min=LEAST_VARIANCE).sqrt()
-        self.names, self.slots = _columns(member)
-        units = (normal - self.center) / self.scale
-        self.usual_correlation = _correlation(units) if self.dependent else None
+    name: str
+    columns: tuple[str, ...]
+
+
+NO_REASON = Reason("", ())
+"""What stands where nobody asked for a reason."""
+
+
+class Reasons:
+    """Finds the contributing columns of groups of encoded rows.
+
+    What is usual of normal groups of a size is computed on first use and kept as long as this object lives.
+
+    Args:
+        normal: `(S, ...)` encoded normal rows.
+        names: of the C columns or regions.
+        columns: `(D,)` the number of the column or region that each encoded input belongs to.
+    """
+
+    def __init__(self, normal: Tensor, names: tuple[str, ...], columns: Tensor) -> None:
+        self.normal = normal.flatten(1).double()
+        self.names, self.columns = names, columns
+        self.center = self.normal.mean(0)
+        self.scale = self.normal.var(0, correction=0).clamp(min=LEAST_VARIANCE).sqrt()
+        dependent = len(self.center) <= WIDEST and len(names) > 1
+        units = (self.normal - self.center) / self.scale
+        self.normal_correlation = _correlation(units) if dependent else None
         self._usual: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
 
-    @property
-    def dependent(self) -> bool:
-        """Whether dependence is told."""
-        return len(self.center) <= WIDEST and len(self.names) > 1
+    def of(self, x: Tensor) -> Reason:
+        """The reason of one group.
 
-    def of(self, x: Tensor) -> tuple[str, tuple[str, ...]]:
-        """What a group's rows `(n, ...)` are off in: "marginals" or "dependence", and the columns."""
+        Args:
+            x: `(n, ...)` its encoded rows.
+        """
         parts = self._parts(x.flatten(1).double())
-        usual, spread, most = self._usual_of(len(x))
-        away = (parts - usual) / spread
-        kind = int((away.amax(1) - most).argmax())
-        by_column = away[kind]
-        order = by_column.argsort(descending=True, stable=True)[:NAMED].tolist()
-        return ("marginals", "dependence")[kind], tuple(self.names[i] for i in order)
+        mean, spread, furthest = self._usual_of(len(x))
+        away = (parts - mean) / spread
+        part = int((away.amax(1) - furthest).argmax())
+        order = away[part].argsort(descending=True, stable=True)[:NAMED].tolist()
+        return Reason(("marginals", "dependence")[part], tuple(self.names[i] for i in order))
 
     def _parts(self, x: Tensor) -> Tensor:
         """Logarithms of both parts of each of the user's columns: `(2 or 1, C)`."""
@@ -68,10 +85,10 @@ class Reasons:
         n = len(x)
         variance = (n * variance + 2) / (n + 2)
         found = [0.5 * (variance + mean.square() - 1 - variance.log())]
-        if self.usual_correlation is not None:
-            found.append((_correlation(units) - self.usual_correlation).square().sum(1))
+        if self.normal_correlation is not None:
+            found.append((_correlation(units) - self.normal_correlation).square().sum(1))
         stacked = torch.stack(found)
-        summed = stacked.new_zeros(len(found), len(self.names)).index_add_(1, self.slots, stacked)
+        summed = stacked.new_zeros(len(found), len(self.names)).index_add_(1, self.columns, stacked)
         return (summed + 1e-9).log()
 
     def _usual_of(self, n: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -104,13 +121,13 @@ def _correlation(units: Tensor) -> Tensor:
     return found
 
 
-def _columns(member: Member) -> tuple[tuple[str, ...], Tensor]:
-    """The names of columns or regions, and which of them each encoded number belongs to."""
-    encoder = member.encoder
-    if isinstance(encoder, TableEncoder):
-        return encoder.column_names, torch.from_numpy(np.asarray(encoder.slots))
-    assert isinstance(encoder, ImageEncoder)
-    channels, height, width = encoder.shape
+def regions(shape: tuple[int, ...]) -> tuple[tuple[str, ...], Tensor]:
+    """The names of the regions of images, and the number of the region of each pixel value: `(C H W,)`.
+
+    Args:
+        shape: (C, H, W).
+    """
+    channels, height, width = shape
     cells = 3 * _thirds(height)[:, None] + _thirds(width)
     names = tuple(f"{row} {column}" for row in _ROWS for column in _COLUMNS)
     return names, torch.from_numpy(np.tile(cells.ravel(), channels))

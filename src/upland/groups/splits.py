@@ -1,6 +1,6 @@
 r"""Cutting a latent into many small vectors that keep neighbours together (KLODS, arXiv 2002.03328).
 
-The covariance of a whole latent cannot be told from a few rows. But flows leave the dependence between
+The covariance of a whole latent cannot be estimated from a few rows. But flows leave the dependence between
 neighbours in their latents (Kirichenko et al. 2020), so a latent is cut into vectors of few coordinates, and
 all vectors of a row and of its group count as draws of one Gaussian. A split brings a level's latents to
 
@@ -10,10 +10,9 @@ Of images `(N, C, H, W)`:
 
 | name | vector | P | K | d |
 |---|---|---|---|---|
-| location | the channels of one place | H W | 1 | C |
-| block | 2 x 2 places of one channel | C H W / 4 | 1 | 4 |
-| pair | two places of one channel side by side or one above the other | C (H (W-1) + W (H-1)) | 1 | 2 |
-| channels | 4 neighbouring channels of one place | H W C / 4 | 1 | 4 |
+| location | the channels of one position | H W | 1 | C |
+| block | 2 x 2 positions of one channel | C H W / 4 | 1 | 4 |
+| pair | two positions of one channel side by side or one above the other | C (H (W-1) + W (H-1)) | 1 | 2 |
 
 Of flat latents `(N, D)`:
 
@@ -21,11 +20,9 @@ Of flat latents `(N, D)`:
 |---|---|---|---|---|
 | whole | the latent | 1 | 1 | D |
 | coordinate | each column | 1 | D | 1 |
-| blocks | 4 neighbouring columns | 1 | D / 4 | 4 |
 | pairs | two neighbouring columns | D - 1 | 1 | 2 |
 
-Where 4 does not divide a width, the last vector overlaps the one before it. "whole" and "coordinate" also
-take images, as flat.
+"whole" and "coordinate" also take images, as flat.
 """
 
 from collections.abc import Callable
@@ -33,16 +30,19 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-GROUP = 4  # channels or columns of a vector
+from upland.groups.outputs import ModelOutputs
+
+WIDEST = 64
+"""Coordinates of a vector up to which covariances are estimated."""
 
 
 def location(z: Tensor) -> Tensor:
-    """The channels of each place: `(N, C, H, W) -> (N, H W, 1, C)`."""
+    """The channels of each position: `(N, C, H, W) -> (N, H W, 1, C)`."""
     return z.flatten(2).mT.unsqueeze(2)
 
 
 def block(z: Tensor) -> Tensor:
-    """Squares of 2 x 2 places in each channel, the last odd row or column left out: `-> (N, P, 1, 4)`."""
+    """Squares of 2 x 2 positions in each channel, the last odd row or column left out: `-> (N, P, 1, 4)`."""
     n, c, h, w = z.shape
     even = z[:, :, : h - h % 2, : w - w % 2].reshape(n, c, h // 2, 2, w // 2, 2)
     return even.permute(0, 1, 2, 4, 3, 5).reshape(n, -1, 1, 4)
@@ -55,12 +55,6 @@ def pair(z: Tensor) -> Tensor:
     return torch.cat([across, down], 1)
 
 
-def channels(z: Tensor) -> Tensor:
-    """Groups of 4 channels of each place: `(N, C, H, W) -> (N, P, 1, 4)`, fewer where C is."""
-    groups = _windows(z.flatten(2), 1)
-    return torch.stack(groups, 1).permute(0, 1, 3, 2).reshape(z.shape[0], -1, 1, groups[0].shape[1])
-
-
 def whole(z: Tensor) -> Tensor:
     """The latent as one vector: `(N, ...) -> (N, 1, 1, D)`."""
     return z.reshape(z.shape[0], 1, 1, -1)
@@ -71,36 +65,22 @@ def coordinate(z: Tensor) -> Tensor:
     return z.reshape(z.shape[0], 1, -1, 1)
 
 
-def blocks(z: Tensor) -> Tensor:
-    """Blocks of 4 neighbouring columns, each its own Gaussian: `(N, D) -> (N, 1, D / 4, 4)`."""
-    return torch.stack(_windows(z.flatten(1), 1), 1).unsqueeze(1)
-
-
 def pairs(z: Tensor) -> Tensor:
     """All pairs of neighbouring columns, pooled: `(N, D) -> (N, D - 1, 1, 2)`."""
     z = z.flatten(1)
     return torch.stack([z[:, :-1], z[:, 1:]], -1).unsqueeze(2)
 
 
-def _windows(z: Tensor, axis: int) -> list[Tensor]:
-    size = z.shape[axis]
-    width = min(GROUP, size)
-    starts = [*range(0, size - width, width), size - width]
-    return [z.narrow(axis, start, width) for start in starts]
-
-
 SPLITS: dict[str, Callable[[Tensor], Tensor]] = {
     "location": location,
     "block": block,
     "pair": pair,
-    "channels": channels,
     "whole": whole,
     "coordinate": coordinate,
-    "blocks": blocks,
     "pairs": pairs,
 }
-OF_IMAGES = ("location", "block", "pair", "channels")
-OF_COLUMNS = ("blocks", "pairs")
+OF_IMAGES = ("location", "block", "pair")
+OF_COLUMNS = ("pairs",)
 
 
 def cut(z: Tensor, split: str) -> Tensor:
@@ -121,3 +101,27 @@ def cut(z: Tensor, split: str) -> Tensor:
     if not vectors[0].numel():
         raise ValueError(f"split {split!r} leaves nothing of latents of shape {tuple(z.shape)}")
     return vectors
+
+
+def latent_splits(outputs: ModelOutputs) -> list[tuple[str, int]]:
+    """The suitable splits of every level of latents: their names and the level's number.
+
+    Args:
+        outputs: of some rows, for their shapes.
+    """
+    return [(split, n) for n, level in enumerate(outputs.levels) for split in suitable_splits(level.mean)]
+
+
+def suitable_splits(z: Tensor) -> list[str]:
+    """The splits by which latents of this shape are compared.
+
+    Args:
+        z: `(N, D)` or `(N, C, H, W)`.
+    """
+    shape = z.shape[1:]
+    if len(shape) == 3:
+        suitable = {"location": shape[0] <= WIDEST, "block": min(shape[1:]) > 1, "pair": max(shape[1:]) > 1}
+    else:
+        width = shape.numel()
+        suitable = {"whole": width <= WIDEST, "coordinate": width > 1, "pairs": width > WIDEST}
+    return [name for name, suits in suitable.items() if suits]

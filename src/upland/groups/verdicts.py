@@ -1,54 +1,40 @@
-r"""Verdicts on whole groups: has this batch, shift, lot or site gone off?
+r"""Verdicts on whole groups of rows, such as a batch, a shift, a lot or a site.
 
-The statistic of a group is a function of its own rows and the fitted detector alone (`upland.criteria.judges`); its
-p-value compares it with groups of the same size made of normal rows that neither training nor the statistic
-has seen (`upland.groups.null`), and flags keep the rate of false discoveries among the groups judged together. Only
-the first member of a cross-fitted detector judges groups, with the rows that were held out from it.
-
-What a group's verdict is made of is told in the user's own columns (`upland.groups.reasons`).
+The statistic of a group is a function of its own rows and the fitted model alone; its p-value compares it
+with groups of the same size made of normal rows that neither training nor the statistic has seen
+(`upland.groups.null`), and flags keep the rate of false discoveries among the groups tested together.
 """
 
 from __future__ import annotations
 
 import warnings
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import narwhals as nw
 import numpy as np
 import pyarrow as pa
 import torch
 from numpy.typing import NDArray
-from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from upland.calibration.conformal import Calibration, Control, Floats, benjamini_hochberg
-from upland.criteria.judges import LEAST_STANDARD, OF_SCORES, STATISTICS, needs_score, readings, yardstick
-from upland.data.encoder import Encoder
-from upland.data.table.frames import as_rows
-from upland.detectors.arguments import check_rate
-from upland.detectors.fitting import Member
-from upland.detectors.kinds import Kind, Unit
-from upland.detectors.results import Scored
+from upland.calibration.conformal import Floats
+from upland.calibration.false_discovery import Control, benjamini_hochberg
+from upland.groups.base import Statistic
 from upland.groups.labels import grouped
 from upland.groups.null import GroupPValue, Null
-from upland.groups.reasons import Reasons
-from upland.groups.statistic import Rows, Statistic
-from upland.io.csv import NULLS
-from upland.io.source import suffix_of
+from upland.groups.outputs import ModelOutputs
+from upland.groups.reasons import NO_REASON, Reason, Reasons
 
 MOST_ROWS = 4_096
-"""Rows by which a larger group is judged, drawn from it with a fixed seed."""
+"""Rows by which a larger group is tested, drawn from it with a fixed seed."""
 
-TEXT = ("csv", "tsv")  # files in which a missing label is text
 AT_ONCE = 16_384  # rows whose features are in memory at once
-NUMBERS_AT_ONCE = 1 << 22  # encoded numbers that a model is asked about at once
+NUMBERS_AT_ONCE = 1 << 22  # encoded numbers that a model is given at once
 
 
 class GroupVerdicts(NamedTuple):
-    """What is found of each group, in order of first appearance.
+    """The verdict on each of G groups, in order of first appearance.
 
     Args:
         group: `(G,)` the groups' names.
@@ -56,9 +42,9 @@ class GroupVerdicts(NamedTuple):
         statistic: `(G,)` higher = more anomalous, too good as well as too bad.
         p_value: `(G,)` of the group at its own size.
         flag: `(G,)` bool.
-        kind: `(G,)` "marginals" or "dependence": whether columns by themselves are off, or how they go
-            together.
-        columns: for each group the columns or regions that stand out most, first the strangest.
+        reason: `(G,)` "marginals" where the distribution of single columns differs from normal, "dependence"
+            where the correlation between columns does; "" where it was not asked for.
+        columns: for each group the contributing columns or regions, the one that differs most first.
         smallest_p: `(G,)` the least p-value that a group of this size could have had.
         method: `(G,)` "disjoint groups" or "permutation", see `upland.groups.null`.
 
@@ -77,18 +63,17 @@ class GroupVerdicts(NamedTuple):
     statistic: Floats
     p_value: Floats
     flag: NDArray[np.bool_]
-    kind: NDArray[np.str_]
+    reason: NDArray[np.str_]
     columns: list[tuple[str, ...]]
     smallest_p: Floats
     method: NDArray[np.str_]
 
     def to_arrow(self) -> pa.Table:
-        """One row a group."""
-        parts = self._asdict() | {"columns": [", ".join(names) for names in self.columns]}
-        return pa.table({name: pa.array(list(values)) for name, values in parts.items()})
+        """A table of one row a group."""
+        return pa.table({name: pa.array(list(values)) for name, values in self._by_name().items()})
 
     def to_frame(self) -> Any:
-        """The same as a pandas frame.
+        """A pandas frame of one row a group.
 
         Raises:
             ImportError: pandas is not installed; the message says what to install.
@@ -97,292 +82,133 @@ class GroupVerdicts(NamedTuple):
             import pandas as pd
         except ImportError:
             raise ImportError("to_frame needs pandas: pip install 'upland[pandas]'") from None
-        parts = self._asdict() | {"columns": [", ".join(names) for names in self.columns]}
-        return pd.DataFrame(parts)
+        return pd.DataFrame(self._by_name())
+
+    def _by_name(self) -> dict[str, Any]:
+        return self._asdict() | {"columns": [", ".join(names) for names in self.columns]}
 
 
-Read = Callable[[Tensor], Rows]
-
-
-def judge_groups(
-    member: Member,
-    x: Tensor,
-    labels: Any,
-    alpha: float,
-    control: Control,
-    statistic: str,
-    reasons: Reasons | None = None,
-) -> GroupVerdicts:
-    """A verdict on every group of encoded rows.
+@dataclass(frozen=True)
+class Comparison:
+    """What groups are compared by, and with.
 
     Args:
-        member: that judges.
+        statistic: fitted.
+        outputs: what the model says of encoded rows.
+        held_out: `(R, ...)` encoded normal rows that neither training nor the statistic has seen.
+    """
+
+    statistic: Statistic
+    outputs: Callable[[Tensor], ModelOutputs]
+    held_out: Tensor
+
+    def features(self, x: Tensor) -> Tensor:
+        """The features of encoded rows: `(N, F)`.
+
+        The model is given a power of two of rows at a time, few enough that large images fit into memory.
+
+        Args:
+            x: `(N, ...)`.
+        """
+        rows = 1 << max(8, (NUMBERS_AT_ONCE // x[0].numel()).bit_length() - 1)
+        return torch.cat([self.statistic.features(self.outputs(part)) for part in x.split(rows)])
+
+
+class _Finding(NamedTuple):
+    """What is found of one group."""
+
+    value: float
+    p: GroupPValue
+    reason: Reason
+
+
+def verdicts_on(
+    x: Tensor, labels: Any, comparison: Comparison, alpha: float, control: Control, reasons: Reasons | None
+) -> GroupVerdicts:
+    """A verdict on every group of encoded rows, in order of first appearance.
+
+    Args:
         x: `(N, ...)` the rows.
         labels: `(N,)` the group of each.
-        alpha: the rate to keep.
-        control: whose rate.
-        statistic: a name of `upland.criteria.judges.STATISTICS`.
-        reasons: says what verdicts are made of; None where nobody asks.
+        comparison: what groups are compared by, and with.
+        alpha: the rate to keep, in (0, 1).
+        control: "fdr" keeps the false discovery rate at alpha, "false_alarm" the false-alarm rate.
+        reasons: finds the contributing columns; None leaves them out.
 
     Raises:
-        ValueError: too few normal rows are kept, labels and rows differ in number, or a row has no group.
+        ValueError: labels and rows differ in number, or a row has no group.
     """
-    score = needs_score(member, statistic)
-    known, reserve = yardstick(member, statistic), reserve_of(member)
-
-    def read(rows: Tensor) -> Rows:
-        return readings(member, rows, score)
-
-    return _verdicts(known, read, reserve, x, labels, alpha, control, reasons)
-
-
-def judge_scores(
-    normal: Floats, scores: Floats, labels: Any, alpha: float, control: Control, statistic: str
-) -> GroupVerdicts:
-    """A verdict on every group by anomaly scores alone.
-
-    Args:
-        normal: `(R,)` scores of held-out normal data; half of them teach the statistic.
-        scores: `(N,)`.
-        labels: `(N,)` the group of each.
-        alpha: the rate to keep.
-        control: whose rate.
-        statistic: a name of `upland.criteria.judges.OF_SCORES`.
-
-    Raises:
-        ValueError: there are too few normal scores, labels and scores differ in number or shape, one has no
-            group, or a score is no number.
-    """
-    if len(normal) < 2 * LEAST_STANDARD:
-        raise ValueError(f"{len(normal)} held-out scores are too few to judge groups: fit on more sequences")
-    mixed = torch.from_numpy(np.random.default_rng(0).permutation(normal))[:, None]
-    x = torch.from_numpy(scores)
-    if x.ndim != 1:
-        raise ValueError(
-            f"groups are of scores (N,), but these are {tuple(x.shape)}: fit with per='sequence'"
-        )
-
-    def read(rows: Tensor) -> Rows:
-        return Rows(rows, rows[:, 0], [])
-
-    if lost := int(np.isnan(scores).sum()):
-        raise ValueError(f"{lost} of {len(scores)} have no score, and so no group to be judged in")
-    half = len(mixed) // 2
-    rows = read(mixed[:half])
-    known = STATISTICS[statistic](rows).fit(rows)
-    return _verdicts(known, read, mixed[half:], x[:, None], labels, alpha, control, None)
-
-
-def _verdicts(
-    known: Statistic,
-    read: Read,
-    reserve: Tensor,
-    x: Tensor,
-    labels: Any,
-    alpha: float,
-    control: Control,
-    reasons: Reasons | None,
-) -> GroupVerdicts:
     names, numbers = grouped(labels, len(x))
-    count = len(names)
-    null = Null(_features(known, read, reserve), known.value, alpha / count if control == "fdr" else alpha)
-    sizes = np.bincount(numbers, minlength=count)
-    by_size = np.argsort(sizes, kind="stable")  # groups of one size share their draws
-    back = np.argsort(by_size)
-    numbers, ordered = back[numbers], sizes[by_size]
-    order = np.argsort(numbers, kind="stable")
-    told: list[GroupPValue] = []
-    values: list[float] = []
-    why: list[tuple[str, tuple[str, ...]]] = []
-    for rows in _whole_groups(order, ordered):
-        seen, of = _features(known, read, x[rows]), numbers[rows]
-        for number in np.unique(of):
-            mine = np.flatnonzero(of == number)
-            features = seen[mine]
-            n = torch.tensor([float(len(mine))], dtype=torch.float64)
-            told.append(null.judge(features))
-            values.append(float(known.value(features.mean(0, keepdim=True), n)[0]))
-            why.append(("", ()) if reasons is None else reasons.of(x[rows[mine]]))
-    told, values, why = ([part[place] for place in back] for part in (told, values, why))
-    p, smallest = np.array([v.p for v in told]), np.array([v.smallest for v in told])
-    _warn_of_resolution(smallest, sizes, alpha, control, len(reserve))
+    sizes = np.bincount(numbers, minlength=len(names))
+    resolution = alpha / len(names) if control == "fdr" else alpha
+    null = Null(comparison.features(comparison.held_out), comparison.statistic.value, resolution)
+    found: dict[int, _Finding] = {}
+    for batch in _batches(numbers, sizes):
+        rows = np.concatenate(list(batch.values()))
+        parts = comparison.features(x[rows]).split([len(own) for own in batch.values()])
+        for (number, own), features in zip(batch.items(), parts, strict=True):
+            reason = NO_REASON if reasons is None else reasons.of(x[own])
+            found[number] = _Finding(_value(comparison.statistic, features), null.p_value(features), reason)
+    in_order = [found[number] for number in range(len(names))]
+    p = np.array([finding.p.p for finding in in_order])
+    smallest = np.array([finding.p.smallest for finding in in_order])
+    _warn_of_resolution(smallest, sizes, alpha, control, len(comparison.held_out))
     return GroupVerdicts(
         group=names,
         size=sizes,
-        statistic=np.array(values),
+        statistic=np.array([finding.value for finding in in_order]),
         p_value=p,
         flag=benjamini_hochberg(p, alpha) if control == "fdr" else p <= alpha,
-        kind=np.array([kind for kind, _ in why]),
-        columns=[columns for _, columns in why],
+        reason=np.array([finding.reason.name for finding in in_order]),
+        columns=[finding.reason.columns for finding in in_order],
         smallest_p=smallest,
-        method=np.array([v.method for v in told]),
+        method=np.array([finding.p.method for finding in in_order]),
     )
 
 
-def _features(known: Statistic, read: Read, x: Tensor) -> Tensor:
-    """The features of rows, a power of two at a time, few enough that large images do not fill the
-    memory: `(N, F)`.
+def _value(statistic: Statistic, features: Tensor) -> float:
+    """The statistic of one group from the features `(n, F)` of its rows."""
+    size = torch.tensor([float(len(features))], dtype=torch.float64)
+    return float(statistic.value(features.mean(0, keepdim=True), size)[0])
+
+
+def _batches(numbers: NDArray[np.int64], sizes: NDArray[np.int64]) -> Iterator[dict[int, NDArray[np.int64]]]:
+    """The rows of whole groups by the group's number, some thousand rows at a time.
+
+    Groups come by size, because those of one size share their draws; of a very large group some rows.
     """
-    rows = 1 << max(8, (NUMBERS_AT_ONCE // x[0].numel()).bit_length() - 1)
-    return torch.cat([known.features(read(part)) for part in x.split(rows)])
-
-
-def reserve_of(member: Member) -> Tensor:
-    """The normal rows that groups are compared with; raises ValueError where none are kept."""
-    if member.reserve is None or not len(member.reserve):
-        raise ValueError("no normal rows are kept to compare groups with: fit with keep_rows above 0")
-    return member.reserve
-
-
-def _whole_groups(order: NDArray[np.int64], sizes: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-    """Rows of whole groups, some thousand at a time; of a very large group some."""
-    start, waiting = 0, []
-    for size in sizes.tolist():
-        mine = order[start : start + size]
-        start += size
+    rows_of = np.split(np.argsort(numbers, kind="stable"), np.cumsum(sizes)[:-1])
+    batch: dict[int, NDArray[np.int64]] = {}
+    waiting = 0
+    for number in np.argsort(sizes, kind="stable").tolist():
+        rows, size = rows_of[number], int(sizes[number])
         if size > MOST_ROWS:
-            chosen = np.random.default_rng(size).choice(mine, MOST_ROWS, replace=False)
-            mine = np.sort(chosen)
-        waiting.append(mine)
-        if sum(map(len, waiting)) >= AT_ONCE:
-            yield np.concatenate(waiting)
-            waiting = []
-    if waiting:
-        yield np.concatenate(waiting)
+            rows = np.sort(np.random.default_rng(size).choice(rows, MOST_ROWS, replace=False))
+        batch[number] = rows
+        waiting += len(rows)
+        if waiting >= AT_ONCE:
+            yield batch
+            batch, waiting = {}, 0
+    if batch:
+        yield batch
 
 
 def _warn_of_resolution(
-    smallest: Floats, sizes: NDArray[np.int64], alpha: float, control: Control, reserve: int
+    smallest: Floats, sizes: NDArray[np.int64], alpha: float, control: Control, held_out: int
 ) -> None:
-    """Say so where p-values are too coarse for a flag."""
+    """Warn where p-values are too coarse for a flag."""
     coarse = smallest > alpha
     if coarse.any():
         warnings.warn(
             f"{int(coarse.sum())} of {len(sizes)} groups cannot be flagged at alpha = {alpha:g}: with "
-            f"{reserve} normal rows kept to compare with, a group of {int(sizes[coarse][0])} has no p-value "
+            f"{held_out} normal rows kept to compare with, a group of {int(sizes[coarse][0])} has no p-value "
             f"below {smallest[coarse][0]:.3g}; fit or calibrate on more rows",
-            stacklevel=4,
+            stacklevel=5,
         )
     elif control == "fdr" and smallest.min() * len(sizes) > alpha:
         least = int(np.ceil(smallest.min() * len(sizes) / alpha))
         warnings.warn(
-            f"among {len(sizes)} groups at least {least} must be off before any can be flagged at a false "
-            f"discovery rate of {alpha:g}: the smallest p-value is {smallest.min():.3g}",
-            stacklevel=4,
+            f"among {len(sizes)} groups at least {least} must be anomalous before any can be flagged at a "
+            f"false discovery rate of {alpha:g}: the smallest p-value is {smallest.min():.3g}",
+            stacklevel=5,
         )
-
-
-class GroupContract(ABC):
-    """The face for groups, for detectors: abstract."""
-
-    members_: list[Member]
-    unit_: Unit
-    calibrations_: dict[Unit, Calibration]
-
-    @abstractmethod
-    def data_kind(self) -> Kind:
-        """How the data of the fit are read."""
-
-    @abstractmethod
-    def _scored(self, X: Any, unit: Unit | None = None) -> Scored:
-        """Each member's scores."""
-
-    @abstractmethod
-    def anomaly_score(self, X: Any) -> Floats:
-        """How anomalous the data are."""
-
-    def score_groups(
-        self,
-        X: Any,
-        groups: Any,
-        alpha: float = 0.05,
-        control: Control = "fdr",
-        statistic: str = "auto",
-    ) -> GroupVerdicts:
-        """Judge whole groups of rows, images or sequences.
-
-        Args:
-            X: data like those of the fit; or the path of a file or folder.
-            groups: `(N,)` the group of each, or the name of a column of X that is no feature.
-            alpha: the rate that is kept, in (0, 1).
-            control: "fdr" keeps the share of flagged groups that are normal; "false_alarm" the share of
-                normal groups that are flagged.
-            statistic: "auto" combines what fits the model; "divergence" (KL of latents), "geometric",
-                "typicality", "likelihood", "projections" (Kolmogorov-Smirnov), "kernel" (maximum mean
-                discrepancy), "stein" (the model's own score).
-
-        Returns:
-            A verdict for each group, in order of first appearance.
-
-        Raises:
-            TypeError: the statistic is of latents, and the model has none.
-            ValueError: an argument is none of these; the column is a feature or is missing; a row has no
-                group; too few normal rows were kept.
-        """
-        check_is_fitted(self)
-        check_rate(alpha, control)
-        kind, member = self.data_kind(), self.members_[0]
-        if kind.name == "sequence":
-            return self._sequences_in_groups(X, groups, alpha, control, statistic)
-        yardstick(member, statistic), reserve_of(member)  # refuse before reading
-        by = groups if isinstance(groups, str) else None
-        if by is not None and kind.name == "image":
-            raise ValueError(f"images have no column {by!r}: give groups an array with the group of each")
-        a_file = kind.name == "table" and isinstance(X, str | Path)
-        blanks = NULLS if a_file and suffix_of(Path(X)) in TEXT else ()
-        x, labels = [], []
-        for piece in kind.pieces(X, member.encoder):
-            if by is not None:
-                labels += labels_in(piece, by, member.encoder, blanks)
-            x.append(torch.from_numpy(member.encoder.transform(piece)))
-        return judge_groups(
-            member, torch.cat(x), groups if by is None else labels, alpha, control, statistic, Reasons(member)
-        )
-
-    def _sequences_in_groups(
-        self, X: Any, groups: Any, alpha: float, control: Control, statistic: str
-    ) -> GroupVerdicts:
-        """The same for sequences, by the distribution of their anomaly scores."""
-        if statistic not in OF_SCORES:
-            names = ", ".join(map(repr, OF_SCORES))
-            raise TypeError(f"groups of sequences are judged by their scores: statistic is one of {names}")
-        if isinstance(groups, str):
-            raise ValueError("name the group of each sequence in an array: groups=[...], one a sequence")
-        unit = self.unit_
-        known = self.calibrations_[unit]
-        if known.folds is None:
-            own, scores = known.scores, self.anomaly_score(X)
-        else:  # the first member alone, and what it has not seen
-            own, scored = known.scores[known.folds == 0], self._scored(X, unit)
-            scores = scored.arrange(scored.values[:, 0])
-        if unit == "step":
-            warnings.warn(
-                "time steps depend on each other, so the p-values of their groups are approximate",
-                stacklevel=3,
-            )
-        return judge_scores(own, scores, groups, alpha, control, statistic)
-
-
-def labels_in(piece: Any, column: str, encoder: Encoder, blanks: Sequence[str] = ()) -> list[Any]:
-    """The values of a column that names groups.
-
-    Args:
-        piece: a table.
-        column: its name.
-        encoder: of the detector.
-        blanks: text that stands for no label.
-
-    Raises:
-        ValueError: it is a feature, or there is no such column.
-    """
-    if column in {used["name"] for used in encoder.describe()}:
-        raise ValueError(
-            f"column {column!r} is a feature of this detector: fit with ignore=[{column!r}] to name groups "
-            "by it"
-        )
-    rows = as_rows(piece)
-    if rows.naming == "none" or column not in rows.names:
-        there = ", ".join(map(repr, rows.names[:8])) if rows.naming != "none" else "no names"
-        raise ValueError(f"there is no column {column!r} to name groups by; the table has {there}")
-    values: list[Any] = nw.from_native(piece, eager_only=True)[column].to_list()
-    return [None if value in blanks else value for value in values] if blanks else values

@@ -1,1 +1,1 @@
-"""Files and bytes: one reader and one writer a format, whole-or-not-at-all writes, the model file."""
+"""Files: one module a format, opened by suffix; replacement whole or not at all; the model file. No torch."""

@@ -1,9 +1,13 @@
-"""NumPy's files of arrays: .npy is mapped, .npz is read; nothing is ever unpickled."""
+"""NumPy's files of arrays: .npy is mapped, .npz is read; nothing is ever unpickled.
+
+The size that the header of an array gives is checked against the file before anything is allocated.
+"""
 
 from __future__ import annotations
 
+import math
 import zipfile
-from collections.abc import Sequence
+import zlib
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,11 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 NAMES = ("images", "X", "x")
-"""Which array of several is taken, the first of these that is there."""
+"""Names of the array that is taken from several, the first of these that is there."""
+
+_DENSEST = 1 << 14  # bytes that one byte of an archive stands for at most; 1,032 with the usual compression
 
 
 def is_array_file(path: Path) -> bool:
-    """Whether a file is called like NumPy's."""
+    """Whether a file has the suffix of one of NumPy's."""
     return path.suffix.casefold() in (".npy", ".npz")
 
 
@@ -28,9 +34,13 @@ def read_array(path: Path) -> NDArray[Any]:
     try:
         if path.suffix.casefold() == ".npy":
             return cast(NDArray[Any], np.load(path, mmap_mode="r", allow_pickle=False))
-        with np.load(path, allow_pickle=False) as archive:
-            return cast(NDArray[Any], archive[_chosen(archive.files, path)])
-    except (ValueError, EOFError, zipfile.BadZipFile, OSError) as error:
+        with zipfile.ZipFile(path) as archive:
+            member = _member(archive, path)
+            with archive.open(member) as file:
+                _check_size(*_header(file), min(member.file_size, _DENSEST * path.stat().st_size))
+            with archive.open(member) as file:
+                return np.lib.format.read_array(file, allow_pickle=False)
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, KeyError, OSError) as error:
         if isinstance(error, _NoChoice | FileNotFoundError | PermissionError):
             raise
         raise _damaged(path, error) from error
@@ -46,13 +56,11 @@ def shape_in(path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
         if path.suffix.casefold() == ".npy":
             with path.open("rb") as file:
                 return _header(file)
-        with zipfile.ZipFile(path) as archive:
-            names = [name.removesuffix(".npy") for name in archive.namelist()]
-            with archive.open(f"{_chosen(names, path)}.npy") as member:
-                return _header(member)
+        with zipfile.ZipFile(path) as archive, archive.open(_member(archive, path)) as file:
+            return _header(file)
     except _NoChoice:
         return (), np.dtype(object)
-    except (ValueError, EOFError, zipfile.BadZipFile, KeyError, OSError) as error:
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, KeyError, OSError) as error:
         raise _damaged(path, error) from error
 
 
@@ -64,17 +72,24 @@ def _header(file: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
 
 
 class _NoChoice(ValueError):
-    """Several arrays, none of them called as expected."""
+    """Several arrays, none of them of an expected name."""
 
 
-def _chosen(names: Sequence[str], path: Path) -> str:
-    if len(names) == 1:
-        return names[0]
-    for name in NAMES:
-        if name in names:
-            return name
-    held = ", ".join(names) or "none"
+def _member(archive: zipfile.ZipFile, path: Path) -> zipfile.ZipInfo:
+    """The array of an archive that is taken."""
+    members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
+    for name in members if len(members) == 1 else NAMES:
+        if name in members:
+            return members[name]
+    held = ", ".join(members) or "none"
     raise _NoChoice(f"{path} must hold one array, or one called {', '.join(NAMES)}; it holds {held}")
+
+
+def _check_size(shape: tuple[int, ...], dtype: np.dtype[Any], there: int) -> None:
+    """Refuse a header of more bytes than are there; objects are refused when they are read."""
+    size = math.prod(shape) * dtype.itemsize
+    if not dtype.hasobject and size > there:
+        raise ValueError(f"its header announces {size} bytes, which are not there")
 
 
 def _damaged(path: Path, error: Exception) -> ValueError:

@@ -1,35 +1,35 @@
-"""CSV as a source: what separates the cells, which line is the header, what a cell is, and where a file is
-broken.
+"""CSV and TSV files: the separator, the header, the cells, and the line at which a file is damaged.
 
 To fit, a CSV is read whole and its types are inferred over all rows. To score, it streams as text, and each
-column of the schema is cast to the kind it had in the fit; so a batch never guesses, and columns that the
-schema does not know go through as they stand.
+column of the schema is cast to the kind it had in the fit (`upland.io.casting`); so no type depends on a
+batch, and columns that the schema does not have are passed on unchanged.
+
+Text is quoted only where it must be when it is written, so that cells read as text are written as they were.
 """
 
 from __future__ import annotations
 
 import csv
+import gzip
 import io
-import math
 import re
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import IO, Any, NamedTuple, cast
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as arrow_csv
 
-from upland.io.schema import Column, Schema
-from upland.io.source import PIECE, Source, reading, suffix_of
-
-NULLS = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None")
-"""Spellings of a missing cell."""
+from upland.io.casting import NULLS, as_number, cast_columns, columns_of
+from upland.io.formats import Format, Sink, suffix_of
+from upland.io.schema import Schema
+from upland.io.source import PIECE, Source, reading
 
 _SAMPLE = 1 << 20
 _BLOCK = 1 << 23
-_TRUE, _FALSE = ("true", "1"), ("false", "0")
+_EMPTY = pa.scalar("", pa.large_string())
 
 
 class _Dialect(NamedTuple):
@@ -38,16 +38,18 @@ class _Dialect(NamedTuple):
 
 
 class CsvSource(Source):
-    """A CSV file with a header: cells parted by comma, semicolon, tab or bar; UTF-8; plain or gzip. One
+    """A CSV file with a header: cells parted by comma, semicolon, tab or bar; UTF-8; plain or gzip. It is one
     group.
     """
+
+    nulls = NULLS
 
     def __init__(self, path: Path) -> None:
         sample = _sample(path)
         lines = [line for line in sample.splitlines() if line.strip()]
         if not lines:
             raise ValueError(f"{path} is empty")
-        self._dialect = _dialect(lines, suffix_of(path))
+        self._dialect = _dialect(lines, _is_tsv(path))
         names = next(csv.reader(lines, delimiter=self._dialect.delimiter))
         _check_header(path, names)
         if len(lines) == 1 and len(sample) < _SAMPLE:
@@ -65,18 +67,17 @@ class CsvSource(Source):
     def pairs(self, schema: Schema | None = None, size: int = PIECE) -> Iterator[tuple[pa.Table, pa.Table]]:
         """See `Source.pairs`; without a schema the file is read whole."""
         if schema is None:
-            for start in range(0, self.read().num_rows, size):
-                yield (piece := self.read().slice(start, size)), piece
+            yield from super().pairs(size=size)
             return
-        columns = _columns_by_name(schema, self.names)
+        columns = columns_of(schema, self.names)
         first = 0
         for raw in self._texts(size):
-            yield raw, _typed(raw, columns, first, self.path, self._dialect.decimal)
+            yield raw, cast_columns(raw, columns, self._dialect.decimal, first, self.path)
             first += raw.num_rows
 
-    def _pieces(self, group: int) -> Iterator[pa.Table]:
+    def _pieces(self, group: int, size: int) -> Iterator[pa.Table]:
         table = self.read()
-        return (table.slice(start, PIECE) for start in range(0, table.num_rows, PIECE))
+        return (table.slice(start, size) for start in range(0, table.num_rows, size))
 
     def _read_inferred(self) -> pa.Table:
         convert = arrow_csv.ConvertOptions(
@@ -137,11 +138,44 @@ class CsvSource(Source):
         return "?"
 
 
-# -- the look of the file ------------------------------------------------------------------------------------
+class CsvSink(Sink):
+    """Writes a CSV file, a TSV by its suffix, either of them compressed; the arguments are those of `Sink`.
+
+    Equal rows give equal files: a gzip stream carries no time.
+    """
+
+    def __init__(self, file: IO[bytes], path: Path, schema: pa.Schema) -> None:
+        self._delimiter = "\t" if _is_tsv(path) else ","
+        self._file: Any = file
+        if _is_gzip(path):
+            self._file = gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=file, mtime=0)
+        header = pa.table({str(position): [name] for position, name in enumerate(schema.names)})
+        self._file.write(_lines(header, self._delimiter))
+
+    def write(self, table: pa.Table) -> None:
+        """See `Sink.write`."""
+        for start in range(0, table.num_rows, PIECE):
+            self._file.write(_lines(table.slice(start, PIECE), self._delimiter))
+
+    def close(self) -> None:
+        """See `Sink.close`."""
+        if isinstance(self._file, gzip.GzipFile):
+            self._file.close()
+
+
+# -- the dialect of a file -----------------------------------------------------------------------------------
+
+
+def _is_tsv(path: Path) -> bool:
+    return suffix_of(path).startswith(".tsv")
+
+
+def _is_gzip(path: Path) -> bool:
+    return suffix_of(path).endswith(".gz")
 
 
 def _opened(path: Path) -> pa.NativeFile:
-    return pa.input_stream(str(path), compression="gzip" if path.name.casefold().endswith(".gz") else None)
+    return pa.input_stream(str(path), compression="gzip" if _is_gzip(path) else None)
 
 
 def _sample(path: Path) -> str:
@@ -163,8 +197,8 @@ def _not_utf8(path: Path, where: str) -> ValueError:
     return ValueError(f"{path} is not UTF-8 text ({where}): save it as UTF-8")
 
 
-def _dialect(lines: Sequence[str], kind: str) -> _Dialect:
-    delimiter = "\t" if kind == "tsv" else _delimiter(lines)
+def _dialect(lines: Sequence[str], tsv: bool) -> _Dialect:
+    delimiter = "\t" if tsv else _delimiter(lines)
     decimal = "."
     if delimiter == ";":
         cells = [cell.strip() for line in lines[1:1000] for cell in line.split(";")]
@@ -193,136 +227,44 @@ def _check_header(path: Path, names: Sequence[str]) -> None:
     ):
         raise ValueError(f"{path}: duplicate column names in the header: {', '.join(map(repr, twice))}")
     counted = [str(position) for position in range(len(names))]
-    if names != counted and all(_number(name) is not None for name in names):
+    if names != counted and all(as_number(name) is not None for name in names):
         raise ValueError(
             f"{path} has no header: its first line holds only numbers ({', '.join(names[:5])}); "
             "add a line of names"
         )
 
 
-# -- from text to the schema's kinds -------------------------------------------------------------------------
+# -- writing -------------------------------------------------------------------------------------------------
 
 
-def _columns_by_name(schema: Schema, names: Sequence[str]) -> dict[str, Column]:
-    """The file's columns that the schema knows: by name, or by position when the fit had no names."""
-    columns = {column.name: column for column in schema.columns}
-    if schema.naming == "names":
-        return {name: columns[name] for name in names if name in columns}
-    if len(names) != len(schema.inputs):
-        return {}
-    pairs = zip(names, schema.inputs, strict=True)
-    return {name: columns[known] for name, known in pairs if known in columns}
+def _lines(table: pa.Table, delimiter: str) -> bytes:
+    """Rows as lines of text; a lone missing cell is quoted, since an empty line would be skipped on
+    reading.
+    """
+    if table.num_rows == 0:
+        return b""
+    columns = [_cells(table.column(position), delimiter) for position in range(table.num_columns)]
+    if len(columns) == 1:
+        columns = [pc.if_else(pc.equal(pc.utf8_length(columns[0]), 0), '""', columns[0])]
+    lines = _joined([_joined(columns, delimiter), _EMPTY], "\n")
+    ends = np.frombuffer(lines.buffers()[1], dtype=np.int64)[lines.offset : lines.offset + len(lines) + 1]
+    return cast(bytes, lines.buffers()[2][int(ends[0]) : int(ends[-1])].to_pybytes())
 
 
-def _typed(raw: pa.Table, columns: dict[str, Column], first: int, path: Path, decimal: str) -> pa.Table:
-    table = raw
-    for position, name in enumerate(raw.column_names):
-        if name in columns:
-            try:
-                cells = _cast(raw.column(position), columns[name], decimal)
-            except _BadCell as bad:
-                raise ValueError(
-                    f"{path}: column {name!r}, row {first + bad.row + 1} holds {bad.value!r}, "
-                    f"which is not {bad.wanted}"
-                ) from None
-            table = table.set_column(position, name, cells)
-    return table
+def _joined(parts: list[Any], separator: str) -> Any:
+    """Elementwise concatenation of columns of text, and of scalars."""
+    return pc.binary_join_element_wise(*parts, pa.scalar(separator, pa.large_string()))
 
 
-class _BadCell(Exception):
-    def __init__(self, row: int, value: str, wanted: str) -> None:
-        self.row, self.value, self.wanted = row, value, wanted
+def _cells(column: pa.ChunkedArray, delimiter: str) -> pa.Array:
+    text = column.cast(pa.large_string())
+    text = pc.fill_null(pa.concat_arrays(text.chunks) if text.num_chunks != 1 else text.chunk(0), "")
+    special = pc.match_substring_regex(text, f'["\r\n{delimiter}]|^\\s|\\s$')
+    if not pc.any(special).as_py():
+        return text
+    doubled = pc.replace_substring(text, '"', '""')
+    quoted = _joined([_EMPTY, doubled, _EMPTY], '"')
+    return pc.if_else(special, quoted, text)
 
 
-def _cast(cells: pa.ChunkedArray, column: Column, decimal: str) -> pa.ChunkedArray:
-    if column.kind == "categorical":
-        return _levels(_without_nulls(cells), column.dtype)
-    cells = _without_nulls(pc.utf8_trim_whitespace(cells))
-    if column.kind == "boolean":
-        return _booleans(cells)
-    if column.kind == "numeric":
-        return _tried(cells, partial(_numbers, decimal=decimal), "a number")
-    if column.kind == "date":
-        return _tried(cells, _dates, "a date (such as 2026-01-31 or 2026-01-31T12:00:00)")
-    return _tried(cells, _times, "a time of day (such as 12:00:00)")
-
-
-def _without_nulls(cells: pa.ChunkedArray) -> pa.ChunkedArray:
-    return pc.if_else(pc.is_in(cells, pa.array(NULLS)), pa.scalar(None, pa.string()), cells)
-
-
-def _numbers(cells: pa.ChunkedArray, decimal: str) -> pa.ChunkedArray:
-    return pc.cast(cells if decimal == "." else pc.replace_substring(cells, decimal, "."), pa.float64())
-
-
-def _dates(cells: pa.ChunkedArray) -> pa.ChunkedArray:
-    """ISO dates and times, with or without a zone, down to nanoseconds (which are cut off)."""
-    *others, last = [pa.timestamp(unit, zone) for unit in ("us", "ns") for zone in (None, "UTC")]
-    for kind in others:
-        try:
-            return pc.cast(cells, kind).cast(pa.timestamp("us"), safe=False)
-        except pa.ArrowInvalid:
-            continue
-    return pc.cast(cells, last).cast(pa.timestamp("us"), safe=False)
-
-
-def _times(cells: pa.ChunkedArray) -> pa.ChunkedArray:
-    return pc.cast(pc.binary_join_element_wise("1970-01-01", cells, "T"), pa.timestamp("us")).cast(
-        pa.time64("us")
-    )
-
-
-def _tried(
-    cells: pa.ChunkedArray, parse: Callable[[pa.ChunkedArray], pa.ChunkedArray], wanted: str
-) -> pa.ChunkedArray:
-    """Parse a column of text, or name the first cell that is not what is wanted, found by halving."""
-    try:
-        return parse(cells)
-    except pa.ArrowInvalid:
-        low, high = 0, len(cells)
-    while high - low > 1:
-        middle = (low + high) // 2
-        try:
-            parse(cells[low:middle])
-            low = middle
-        except pa.ArrowInvalid:
-            high = middle
-    raise _BadCell(low, cells[low].as_py(), wanted)
-
-
-def _booleans(cells: pa.ChunkedArray) -> pa.ChunkedArray:
-    lower = pc.utf8_lower(cells)
-    true, false = pc.is_in(lower, pa.array(_TRUE)), pc.is_in(lower, pa.array(_FALSE))
-    known = pc.or_(pc.or_(true, false), pc.is_null(cells))
-    if not pc.all(known).as_py():
-        row = pc.index(known, False).as_py()
-        raise _BadCell(row, cells[row].as_py(), "true, false, 1 or 0")
-    return pc.if_else(pc.is_null(cells), pa.scalar(None, pa.bool_()), true)
-
-
-def _levels(cells: pa.ChunkedArray, dtype: str) -> pa.ChunkedArray:
-    """Text as the fit would have read it: in a column of whole numbers 007 is 7."""
-    if dtype in ("string", "category"):
-        return cells
-    encoded = cells.combine_chunks().dictionary_encode()
-    encoded = encoded.combine_chunks() if isinstance(encoded, pa.ChunkedArray) else encoded
-    words = [_canonical(word, dtype) for word in encoded.dictionary.to_pylist()]
-    return pa.chunked_array([pa.array(words, pa.string()).take(encoded.indices)])
-
-
-def _canonical(word: str, dtype: str) -> str:
-    if dtype == "boolean":
-        lower = word.strip().casefold()
-        return "True" if lower in _TRUE else "False" if lower in _FALSE else word
-    number: Any = _number(word)
-    if number is None:
-        return word
-    return str(int(number)) if number == int(number) else str(number)
-
-
-def _number(word: str) -> float | None:
-    try:
-        number = float(word)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
+FORMAT = Format(CsvSource, CsvSink)

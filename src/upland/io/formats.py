@@ -1,22 +1,81 @@
-"""The door to files of rows: open one to read, or write one.
+"""Files of rows of any format: one to read, or one to write, by the suffix of its name.
 
-`open_source` looks at a file and gives the `Source` for its kind; `TableWriter` is the way out.
+The suffixes are the keys of `upland.catalogue.FORMATS`; each names a module with a `FORMAT`, which is what
+reads such a file and, where it can, writes it. `open_source` opens a file, `TableWriter` writes one.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
 
-from upland.io.columnar import ArrowSource, ParquetSource
-from upland.io.csv import CsvSource
-from upland.io.source import Source, suffix_of
-from upland.io.writer import TableWriter
+import pyarrow as pa
 
-__all__ = ["Source", "TableWriter", "open_source", "suffix_of"]
+from upland.catalogue import FORMATS, load
+from upland.io.replace import check_target, replacing
+from upland.io.source import Source
+
+
+class Sink(ABC):
+    """Writes tables of one schema into an open file, called with `(file, path, schema)`: the binary file,
+    which stays open, the name that it will have, and the columns.
+    """
+
+    @abstractmethod
+    def write(self, table: pa.Table) -> None:
+        """Append the rows of a table."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Write what is due at the end; the file stays open."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format of rows.
+
+    Args:
+        source: Path to a reader of the file there.
+        sink: File, path and schema to a writer; None for a format that is only read.
+    """
+
+    source: Callable[[Path], Source]
+    sink: Callable[[IO[bytes], Path, pa.Schema], Sink] | None = None
+
+
+def suffix_of(path: str | Path, writable: bool = False) -> str:
+    """The suffix by which a file's format is known, in lower case, such as .csv.gz.
+
+    Args:
+        path: The file; it need not exist.
+        writable: Whether the format must be one that can be written.
+
+    Raises:
+        ValueError: No format has such a suffix; the format can only be read. All that have are listed.
+    """
+    name = Path(path).name.casefold()
+    suffix = max((suffix for suffix in FORMATS if name.endswith(suffix)), key=len, default=None)
+    if suffix is None:
+        raise ValueError(f"{path}: unknown format; known are {', '.join(FORMATS)}")
+    if writable and _format(suffix).sink is None:
+        able = [other for other in FORMATS if _format(other).sink is not None]
+        raise ValueError(f"{path}: {suffix} files can only be read; known for writing are {', '.join(able)}")
+    return suffix
+
+
+def _format(suffix: str) -> Format:
+    found = load(f"{FORMATS[suffix]}:FORMAT")
+    assert isinstance(found, Format)
+    return found
 
 
 def open_source(path: str | Path) -> Source:
-    """Open a file of rows by its suffix: .csv, .csv.gz, .tsv, .parquet, .pq, .arrow, .feather.
+    """Open a file of rows by its suffix.
 
     Raises:
         FileNotFoundError, IsADirectoryError, PermissionError: As the file system says, with the path.
@@ -26,13 +85,9 @@ def open_source(path: str | Path) -> Source:
     path = Path(path)
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a directory: name one file in it")
-    kind = suffix_of(path)
+    found = _format(suffix_of(path))
     _check_readable(path)
-    if kind == "parquet":
-        return ParquetSource(path)
-    if kind == "arrow":
-        return ArrowSource(path)
-    return CsvSource(path)
+    return found.source(path)
 
 
 def _check_readable(path: Path) -> None:
@@ -44,3 +99,62 @@ def _check_readable(path: Path) -> None:
                 raise ValueError(f"{path} is empty")
     except PermissionError:
         raise PermissionError(f"{path}: no permission to read it") from None
+
+
+class TableWriter:
+    r"""Writes tables with one schema into one file by its suffix, whole or not at all; a context manager.
+
+    Args:
+        path: The file to write.
+        overwrite: Whether an existing file may be replaced.
+
+    Raises:
+        OSError: As `upland.io.replace.check_target`.
+        ValueError: Unknown suffix, or one of a format that is only read; another schema than the first
+            table's; nothing was written.
+
+    Example:
+        >>> import tempfile, pathlib, pyarrow
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "rows.csv"
+        >>> with TableWriter(path) as writer:
+        ...     writer.write(pyarrow.table({"a": [1, 2]}))
+        >>> path.read_text()
+        'a\n1\n2\n'
+    """
+
+    def __init__(self, path: str | Path, overwrite: bool = False) -> None:
+        self.path = Path(path)
+        self._overwrite = overwrite
+        self._sink_of = _format(suffix_of(self.path, writable=True)).sink
+        check_target(self.path, overwrite)
+        self._stack = ExitStack()
+        self._file: IO[bytes] | None = None
+        self._schema: pa.Schema | None = None
+        self._sink: Sink | None = None
+
+    def __enter__(self) -> Self:
+        self._file = self._stack.enter_context(replacing(self.path, self._overwrite))
+        return self
+
+    def write(self, table: pa.Table) -> None:
+        """Append the rows of a table; the first call sets the columns."""
+        if self._file is None:
+            raise ValueError("a TableWriter writes inside a with block")
+        if self._sink is None:
+            assert self._sink_of is not None
+            self._schema = table.schema
+            self._sink = self._sink_of(self._file, self.path, table.schema)
+            self._stack.callback(self._sink.close)
+        elif not table.schema.equals(self._schema):
+            raise ValueError(f"{self.path}: this table's columns differ from the first one's")
+        self._sink.write(table)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file = None
+        if kind is None and self._sink is None:
+            nothing = ValueError(f"{self.path}: there were no rows to write")
+            self._stack.__exit__(ValueError, nothing, None)
+            raise nothing
+        self._stack.__exit__(kind, error, trace)

@@ -1,4 +1,4 @@
-"""Heat maps as PNG files: a picture beside itself in grey with the heat over it."""
+"""Heat maps as PNG files: an image, and beside it the image in grey with the heat over it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from upland.data.image.pixels import recoloured
+from upland.io.colours import recoloured
 from upland.io.images import pillow
 
 LEAST_WIDTH = 256
-"""Small pictures are enlarged by a whole number until they are this wide."""
+"""Small images are enlarged by a whole number until they are this wide."""
 
 _MOST = 4_096  # neither side grows beyond this
 _GAP = 8  # white pixels between the two
@@ -31,8 +31,7 @@ _RAMP = np.array(
 
 
 def write_heat_map(path: str | Path, image: NDArray[Any], heat: NDArray[Any], top: float) -> None:
-    """Write a PNG: the picture on the left; on the right the picture in grey, its heat over it from yellow to
-    red.
+    """Write a PNG: the image, and to its right the image in grey with its heat over it, yellow to red.
 
     Args:
         path: the file to write.
@@ -84,7 +83,7 @@ def _bytes(pixels: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def _warmed(shown: NDArray[np.uint8], warmth: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """The picture in grey under its heat, `(H, W, 3)`."""
+    """The image in grey under its heat, `(H, W, 3)`."""
     grey = recoloured(shown, 1).astype(np.float64)
     ramp = np.stack([np.interp(warmth, _HEAT, column) for column in _RAMP.T], axis=2)
     cover = ramp[:, :, 3:]

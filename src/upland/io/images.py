@@ -1,8 +1,8 @@
-"""Picture files and Pillow images to pixels: what each is by its header, and its pixels `(H, W, C)`.
+"""Image files and Pillow images: their headers, and their pixels `(H, W, C)`.
 
-PNG, JPEG, BMP, TIFF, GIF, WebP and PNM are read by Pillow. Every picture becomes one of four things: grey or
+PNG, JPEG, BMP, TIFF, GIF, WebP and PNM are read by Pillow. Every image is read as one of four types: grey or
 colour of 8 bits, grey of 16 bits, grey float (a TIFF). Palettes, CMYK, YCbCr and HSV become RGB; one-bit
-pictures become grey of 0 and 255; alpha is dropped; the camera's orientation (EXIF) is applied. Pillow reads
+images become grey of 0 and 255; alpha is dropped; the camera's orientation (EXIF) is applied. Pillow reads
 colour of 16 bits as 8 bits.
 """
 
@@ -27,12 +27,12 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    Picture = Path | Image
+    ImageFile = Path | Image
 
 SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp", ".pgm", ".ppm", ".pbm"}
 )
-"""What picture files are called."""
+"""Suffixes of image files."""
 
 _COLOUR = frozenset({"P", "PA", "RGB", "RGBX", "RGBA", "RGBa", "CMYK", "YCbCr", "HSV"})
 _GREY = frozenset({"1", "L", "LA"})
@@ -44,7 +44,7 @@ _BROKEN = (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, s
 
 @dataclass(frozen=True)
 class Header:
-    """What a picture is, by what stands before its pixels.
+    """Size and type of an image, as its header says.
 
     Args:
         height: pixels from top to bottom.
@@ -63,7 +63,7 @@ class Header:
 
 
 def header_of(pixels: NDArray[Any]) -> Header:
-    """What pixels `(H, W, C)` are."""
+    """The header of pixels `(H, W, C)`."""
     height, width, channels = pixels.shape
     return Header(height, width, channels, pixels.dtype.newbyteorder("="))
 
@@ -77,7 +77,7 @@ def pillow() -> ModuleType:
     try:
         import PIL.Image
     except ImportError:
-        raise ImportError("picture files are read by Pillow: pip install 'upland[images]'") from None
+        raise ImportError("image files are read by Pillow: pip install 'upland[images]'") from None
     return PIL.Image
 
 
@@ -87,25 +87,25 @@ def is_pillow(x: object) -> bool:
     return module is not None and isinstance(x, module.Image)
 
 
-def is_picture_file(path: Path) -> bool:
-    """Whether a file is called like a picture."""
+def is_image_file(path: Path) -> bool:
+    """Whether a file has the suffix of an image."""
     return path.suffix.casefold() in SUFFIXES
 
 
 # -- folders -------------------------------------------------------------------------------------------------
 
 
-def pictures_in(folder: Path) -> list[Path]:
-    """The picture files of a folder and of the folders in it, in the natural order of their names.
+def image_files_in(folder: Path) -> list[Path]:
+    """The image files of a folder and of the folders in it, in the natural order of their names.
 
-    Hidden files and files of other kinds are left out; deeper folders too, with a warning.
+    Hidden files and other files are left out; deeper folders too, with a warning.
 
     Raises:
-        ValueError: there is no picture; the message says what there is.
+        ValueError: there is no image; the message says what there is.
     """
     here = _visible(folder)
     inside = [entry for sub in here if sub.is_dir() for entry in _visible(sub)]
-    files = [entry for entry in [*here, *inside] if is_picture_file(entry) and entry.is_file()]
+    files = [entry for entry in [*here, *inside] if is_image_file(entry) and entry.is_file()]
     deeper = [entry for entry in inside if entry.is_dir()]
     if not files:
         raise ValueError(f"{folder} holds no images: {_contents(here, inside)}")
@@ -145,28 +145,28 @@ def _contents(here: list[Path], inside: list[Path]) -> str:
 # -- reading -------------------------------------------------------------------------------------------------
 
 
-def look(picture: Picture, label: str) -> Header:
-    """What a picture is; reads no pixels of a file.
+def read_header(file: ImageFile, label: str) -> Header:
+    """The header of an image; reads no pixels of a file.
 
     Raises:
         FileNotFoundError, PermissionError: as the file system says, with the path.
         ValueError: no image, or one that is not supported: too large, of several frames, of a rare mode.
     """
-    with _opened(picture, label) as image:
-        channels, dtype = _kind(image, label)
+    with _opened(file, label) as image:
+        channels, dtype = _pixel_type(image, label)
         width, height = image.size
         if _orientation(image) >= 5:
             width, height = height, width
         return Header(height, width, channels, dtype)
 
 
-def read(picture: Picture, label: str) -> tuple[NDArray[Any], bool]:
-    """The pixels `(H, W, C)` of a picture, and whether alpha hid nothing; raises as `look`, and ValueError
-    for a truncated or damaged file.
+def read_pixels(file: ImageFile, label: str) -> tuple[NDArray[Any], bool]:
+    """The pixels `(H, W, C)` of an image, and whether alpha hid nothing; raises as `read_header`, and
+    ValueError for a truncated or damaged file.
     """
-    with _opened(picture, label) as image:
-        channels, dtype = _kind(image, label)
-        turned = _orientation(image)  # before the pixels: a look sees no more
+    with _opened(file, label) as image:
+        channels, dtype = _pixel_type(image, label)
+        turned = _orientation(image)  # before the pixels are loaded, as `read_header` does
         image.load()
         opaque = True
         if dtype == np.uint8 and (image.mode in _ALPHA or "transparency" in image.info):
@@ -186,18 +186,18 @@ def read(picture: Picture, label: str) -> tuple[NDArray[Any], bool]:
 
 
 @contextmanager
-def _opened(picture: Picture, label: str) -> Iterator[Image]:
-    """A picture with Pillow's errors turned into ones that name it; a file is closed at the end."""
+def _opened(file: ImageFile, label: str) -> Iterator[Image]:
+    """An image with Pillow's errors turned into ones that name it; a file is closed at the end."""
     module = pillow()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # damage beside the pixels
             warnings.simplefilter("error", module.DecompressionBombWarning)
-            if isinstance(picture, Path):
-                with module.open(picture) as image:
+            if isinstance(file, Path):
+                with module.open(file) as image:
                     yield image
             else:
-                yield picture
+                yield file
     except (FileNotFoundError, IsADirectoryError):
         raise FileNotFoundError(f"{label}: there is no such file") from None
     except PermissionError:
@@ -215,11 +215,11 @@ def _opened(picture: Picture, label: str) -> Iterator[Image]:
 
 
 class _Unsupported(Exception):
-    """A sound image of a kind that is not read."""
+    """A valid image of a type that is not read."""
 
 
-def _kind(image: Image, label: str) -> tuple[int, np.dtype[Any]]:
-    """Channels and dtype of what becomes of an image."""
+def _pixel_type(image: Image, label: str) -> tuple[int, np.dtype[Any]]:
+    """Channels and dtype that an image is read as."""
     frames = getattr(image, "n_frames", 1)
     if frames > 1 and image.format != "MPO":  # a camera's JPEG with a preview
         raise _Unsupported(f"{label} holds {frames} frames: save each as a file of its own")
@@ -237,7 +237,7 @@ def _kind(image: Image, label: str) -> tuple[int, np.dtype[Any]]:
 
 
 def _orientation(image: Image) -> int:
-    """The camera's orientation, 1 to 8; Pillow turns TIFFs by itself, and 1 stands for them."""
+    """The camera's orientation, 1 to 8; 1 for a TIFF, which Pillow turns by itself."""
     if image.format == "TIFF" or (
         image.format == "PNG" and not {"exif", "Raw profile type exif"} & set(image.info)
     ):

@@ -1,40 +1,43 @@
-r"""The one safe file: tensors, a JSON manifest and a digest in a single `.safetensors` file.
+r"""The model file: tensors, a JSON manifest and a digest in a single `.safetensors` file.
 
 Layout: the safetensors header's `__metadata__` holds one entry, `upland`, a JSON text
 
-    {"format": 1, "manifest": {...}, "sha256": "..."}
+    {"format": 2, "manifest": {...}, "sha256": "..."}
 
 and the tensors follow as safetensors lays them out, so any safetensors reader can look at the weights. The
 digest is SHA-256 over the canonical JSON (sorted keys, no spaces) of `format` and `manifest`, then over every
 tensor in the order of its name: name, dtype, shape, bytes in C order, little endian. This rule stays the same
-in every format to come, so that a file of a newer upland is told from a corrupted one.
+in every format to come, so that a file of a newer upland is not taken for a corrupted one.
 
-Reading never runs code from the file: pickles and archives are refused, not opened. A file that cannot be
-trusted raises `TensorFileError`, whose `reason` is `directory`, `empty`, `truncated`, `foreign`, `corrupted`
-or `newer`.
+Reading never runs code from the file: pickles and archives are refused, not opened. The header is read by
+safetensors, which allocates nothing before it has checked every size and offset against the file's own size.
+A file that cannot be trusted raises `TensorFileError`, whose `reason` is `directory`, `empty`, `truncated`,
+`foreign`, `corrupted`, `older` or `newer`.
 
 Reference: safetensors, https://huggingface.co/docs/safetensors
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
-import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FORMAT", "TensorFileError", "read_tensors", "replacing", "write_tensors"]
+from upland.io.replace import replacing
 
-FORMAT = 1
+__all__ = ["FORMAT", "TensorFileError", "read_tensors", "write_tensors"]
+
+FORMAT = 2
+_OLDEST = 2  # the first format that was released
 _KEY = "upland"
-_MAX_HEADER = 100_000_000  # what the safetensors format itself allows
+_LENGTH = 8  # bytes of the number at the start: the length of the header that follows
+_LONGEST_HEADER = 100_000_000  # what the safetensors format allows
 _ARCHIVES = (b"\x80", b"PK\x03\x04")  # pickle, and the zip archive that torch.save makes
 
 Tensors = dict[str, NDArray[Any]]
@@ -45,7 +48,7 @@ class TensorFileError(ValueError):
 
     Args:
         path: The file at fault.
-        reason: `directory`, `empty`, `truncated`, `foreign`, `corrupted` or `newer`.
+        reason: `directory`, `empty`, `truncated`, `foreign`, `corrupted`, `older` or `newer`.
         detail: The rest of the sentence that begins with the path.
     """
 
@@ -69,7 +72,7 @@ def write_tensors(
         overwrite: Whether an existing file may be replaced.
 
     Raises:
-        FileExistsError: The file exists and `overwrite` is false.
+        OSError: The file exists and `overwrite` is false, or it cannot be written; see `check_target`.
         TypeError: A tensor holds no numbers, or the manifest is not JSON.
         ValueError: The manifest holds a NaN or an infinity.
 
@@ -87,10 +90,8 @@ def write_tensors(
     envelope = {"format": FORMAT, "manifest": json.loads(_canonical(manifest))}
     text = _canonical(envelope | {"sha256": _digest(envelope, plain)})
     data = save(plain, metadata={_KEY: text})
-    with replacing(path, overwrite) as temporary, temporary.open("wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
+    with replacing(path, overwrite) as file:
+        file.write(data)
 
 
 def read_tensors(path: str | os.PathLike[str]) -> tuple[Tensors, dict[str, Any]]:
@@ -104,47 +105,20 @@ def read_tensors(path: str | os.PathLike[str]) -> tuple[Tensors, dict[str, Any]]
 
     Raises:
         FileNotFoundError: There is no such file.
-        TensorFileError: The file is a directory, empty, truncated, foreign, corrupted or of a newer format.
+        TensorFileError: The file is a directory, empty, truncated, foreign, corrupted, or of a format that
+            this version does not read.
     """
     path = Path(path)
-    data = _read_bytes(path)
-    header = _header(path, data)
-    envelope = _envelope(path, header)
-    tensors = _tensors(path, data)
+    _check_start(path)
+    metadata, tensors = _opened(path)
+    envelope = _envelope(path, metadata)
     claimed = envelope.pop("sha256", None)
     if claimed != _digest(envelope, tensors):
         raise TensorFileError(
             path, "corrupted", "is corrupted: its content does not match its SHA-256 digest"
         )
-    if envelope["format"] > FORMAT:
-        newer = f"was written by a newer upland: format {envelope['format']}, this one reads up to {FORMAT}"
-        raise TensorFileError(path, "newer", newer)
+    _check_format(path, envelope["format"])
     return tensors, cast(dict[str, Any], envelope["manifest"])
-
-
-@contextlib.contextmanager
-def replacing(path: str | os.PathLike[str], overwrite: bool = False) -> Iterator[Path]:
-    """Give a temporary path beside `path`; on success it takes the place of `path`, on failure it goes.
-
-    Args:
-        path: The file to write in the end.
-        overwrite: Whether an existing file may be replaced.
-
-    Raises:
-        FileExistsError: The file exists and `overwrite` is false, or it is a directory.
-        FileNotFoundError: The folder to write into does not exist.
-    """
-    path = Path(path)
-    if path.is_dir() or (path.exists() and not overwrite):
-        raise FileExistsError(f"{path} exists already" + (" and is a directory" if path.is_dir() else ""))
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"cannot write {path}: there is no folder {path.parent}")
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _plain(name: str, tensor: NDArray[Any]) -> NDArray[Any]:
@@ -170,50 +144,60 @@ def _digest(envelope: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) ->
     return digest.hexdigest()
 
 
-def _read_bytes(path: Path) -> bytes:
+def _check_start(path: Path) -> None:
+    """Refuse what is no safetensors file by its first bytes; raises FileNotFoundError, TensorFileError."""
     if path.is_dir():
         raise TensorFileError(path, "directory", "is a directory, not a model file")
     if not path.exists():
         raise FileNotFoundError(f"there is no file {path}")
-    data = path.read_bytes()
-    if not data:
+    with path.open("rb") as file:
+        start = file.read(_LENGTH + 1)
+    if not start:
         raise TensorFileError(path, "empty", "is empty: it holds no bytes at all")
-    return data
+    if len(start) > _LENGTH and start[_LENGTH:] != b"{":
+        archive = start.startswith(_ARCHIVES)
+        what = "a pickle or an archive, which upland never opens" if archive else "no safetensors file"
+        raise TensorFileError(path, "foreign", f"is {what}")
 
 
-def _header(path: Path, data: bytes) -> dict[str, Any]:
-    """The safetensors header, once the file is long enough for all that it announces."""
-    length, body = int.from_bytes(data[:8], "little"), data[8:]
-    if body and not body.startswith(b"{"):
-        kind = (
-            "a pickle or an archive, which upland never opens"
-            if data.startswith(_ARCHIVES)
-            else "no safetensors file"
-        )
-        raise TensorFileError(path, "foreign", f"is {kind}")
-    if length > _MAX_HEADER:
-        raise TensorFileError(path, "corrupted", f"is corrupted: it announces a header of {length} bytes")
-    if len(body) < max(length, 1):
-        raise TensorFileError(
-            path, "truncated", f"is truncated: it ends after {len(data)} bytes, in its header"
-        )
+def _opened(path: Path) -> tuple[Mapping[str, str] | None, Tensors]:
+    """The metadata and the tensors of a safetensors file."""
+    from safetensors import SafetensorError, safe_open
+
     try:
-        header = json.loads(body[:length])
-        end = max(
-            (entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"), default=0
-        )
-        missing = int(end) - (len(body) - length)
-    except (ValueError, AttributeError, TypeError, LookupError, RecursionError) as error:
-        raise TensorFileError(path, "corrupted", "is corrupted: its header is not readable") from error
-    if missing > 0:
-        raise TensorFileError(path, "truncated", f"is truncated: {missing} of its bytes are missing")
-    return cast(dict[str, Any], header)
+        with safe_open(path, framework="np") as file:
+            names = file.keys()
+            return file.metadata(), {
+                name: np.require(file.get_tensor(name), requirements="W") for name in names
+            }
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
+        if (missing := _missing_bytes(path)) > 0:
+            what = f"is truncated: at least {missing} of its bytes are missing"
+            raise TensorFileError(path, "truncated", what) from error
+        raise TensorFileError(path, "corrupted", f"is corrupted: {error}") from error
 
 
-def _envelope(path: Path, header: dict[str, Any]) -> dict[str, Any]:
+def _missing_bytes(path: Path) -> int:
+    """How many bytes an unreadable file lacks by its header; 0 where the header says nothing."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(_LENGTH), "little")
+        if size <= _LENGTH or _LENGTH + length > size:
+            # The header of a truncated file is cut off as well; a length beyond any header is damage.
+            return 0 if length > _LONGEST_HEADER else max(_LENGTH + length - size, 1)
+        header = file.read(length)
+    try:
+        ends = [
+            entry["data_offsets"][1] for key, entry in json.loads(header).items() if key != "__metadata__"
+        ]
+        return int(max(ends, default=0)) + _LENGTH + length - size
+    except (ValueError, AttributeError, TypeError, LookupError, RecursionError):
+        return 0
+
+
+def _envelope(path: Path, metadata: Mapping[str, str] | None) -> dict[str, Any]:
     """What upland wrote into the header: format, manifest, digest."""
-    metadata = header.get("__metadata__")
-    if not isinstance(metadata, dict) or _KEY not in metadata:
+    if metadata is None or _KEY not in metadata:
         raise TensorFileError(path, "foreign", "is a safetensors file, but not one that upland wrote")
     try:
         envelope = json.loads(metadata[_KEY])
@@ -224,11 +208,10 @@ def _envelope(path: Path, header: dict[str, Any]) -> dict[str, Any]:
     raise TensorFileError(path, "corrupted", "is corrupted: its manifest is not readable")
 
 
-def _tensors(path: Path, data: bytes) -> Tensors:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
-
-    try:
-        return {name: np.require(array, requirements="W") for name, array in load(data).items()}
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise TensorFileError(path, "corrupted", f"is corrupted: {error}") from error
+def _check_format(path: Path, number: int) -> None:
+    """Refuse a format that this version does not read."""
+    if number < _OLDEST:
+        raise TensorFileError(path, "older", f"is of format {number} of an unreleased upland 0.1: fit again")
+    if number > FORMAT:
+        newer = f"was written by a newer upland: format {number}, this one reads up to {FORMAT}"
+        raise TensorFileError(path, "newer", newer)

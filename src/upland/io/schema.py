@@ -1,4 +1,4 @@
-"""What a fitted table looks like: names, kinds, levels, scaling.
+"""The columns of a fitted table: names, kinds, levels, scaling.
 
 A `Schema` is all that `upland.data.table.encoder.TableEncoder` learns from normal rows. It is frozen, and it
 survives JSON without the loss of a bit (JSON keeps a float64 whole), so that a reloaded detector encodes
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
-Kind = Literal["numeric", "boolean", "categorical", "date", "duration"]
+ColumnKind = Literal["numeric", "boolean", "categorical", "date", "duration"]
 Naming = Literal["names", "numbers", "none"]
 
 
@@ -23,7 +23,7 @@ class Column:
     Args:
         name: The column's name; `x0`, `x1`, ... for an array.
         kind: What the values are. Dates count as seconds since 1970, durations and times of day as seconds.
-        dtype: The data's own word: integer, floating, decimal, boolean, string, datetime or duration.
+        dtype: The type in the data: integer, floating, decimal, boolean, string, datetime or duration.
         center: Mean of the values present (share of true for a boolean), or the constant.
         scale: Standard deviation; 0 marks a constant column.
         missing: Share of missing cells; above 0 the column has a slot of its own for them.
@@ -34,7 +34,7 @@ class Column:
     """
 
     name: str
-    kind: Kind
+    kind: ColumnKind
     dtype: str
     center: float = 0.0
     scale: float = 1.0
@@ -126,10 +126,10 @@ class Schema:
 def _check_fields(cls: type[Column] | type[Schema], record: object, what: str) -> None:
     if not isinstance(record, Mapping):
         raise ValueError(f"a {what} must be a JSON object, got {type(record).__name__}")
-    known = {field.name for field in fields(cls)}
-    if unknown := sorted(set(record) - known):
+    expected = {field.name for field in fields(cls)}
+    if unknown := sorted(set(record) - expected):
         raise ValueError(f"unknown fields in the {what}: {', '.join(map(str, unknown))}")
-    if lacking := sorted(known - set(record)):
+    if lacking := sorted(expected - set(record)):
         raise ValueError(f"fields lacking in the {what}: {', '.join(lacking)}")
 
 
@@ -137,8 +137,10 @@ def _check_column(column: Column) -> None:
     label = f"column {column.name!r} of the schema"
     if not isinstance(column.name, str) or not isinstance(column.dtype, str):
         raise ValueError(f"{label}: name and dtype must be text")
-    if column.kind not in get_args(Kind):
-        raise ValueError(f"{label}: unknown kind {column.kind!r}; known are {', '.join(get_args(Kind))}")
+    if column.kind not in get_args(ColumnKind):
+        raise ValueError(
+            f"{label}: unknown kind {column.kind!r}; known are " + ", ".join(get_args(ColumnKind))
+        )
     numbers = (column.center, column.scale, column.missing, column.rare_share, *column.shares)
     if not all(isinstance(number, int | float) and math.isfinite(number) for number in numbers):
         raise ValueError(f"{label}: its scaling must be finite numbers")

@@ -1,9 +1,9 @@
-"""Files of rows: CSV, Parquet and Arrow behind one face, read in batches.
+"""Files of rows, whatever their format, read in batches: the class that every format's reader derives from.
 
-A file is a row of groups (Parquet's row groups, Arrow's record batches, all of a CSV), and a group is a row
-of pieces of at most 65,536 rows. Reading, taking single rows and shuffling for training are written once on
-top of that, so that memory depends on the pieces and not on the file. A CSV says nothing of its types: to
-learn them it is read whole; against a known schema it streams.
+A file is a sequence of groups (Parquet's row groups, Arrow's record batches, all of a CSV), and a group is a
+sequence of pieces of at most 65,536 rows. A reader gives the pieces of a group. Reading, taking single rows
+and shuffling for training are written once on top of that, so that memory depends on the pieces and not on
+the file.
 """
 
 from __future__ import annotations
@@ -34,7 +34,12 @@ class Source(ABC):
         path: Where it is.
         names: Its columns.
         sizes: Rows in each group; None until they are known.
+
+    Attributes:
+        nulls: Spellings of a missing cell, in a format whose cells are text without types; else empty.
     """
+
+    nulls: tuple[str, ...] = ()
 
     def __init__(self, path: Path, names: Sequence[str], sizes: Sequence[int] | None) -> None:
         self.path = path
@@ -46,21 +51,28 @@ class Source(ABC):
         """Number of rows; None for a CSV that was not read yet."""
         return None if self._sizes is None else sum(self._sizes)
 
+    @property
+    def typed(self) -> bool:
+        """Whether the file says which type each column has; text is cast to the types of a schema."""
+        return not self.nulls
+
     @abstractmethod
+    def _pieces(self, group: int, size: int) -> Iterator[pa.Table]:
+        """The rows of one group, typed, at most `size` at a time."""
+
     def pairs(self, schema: Schema | None = None, size: int = PIECE) -> Iterator[tuple[pa.Table, pa.Table]]:
         """Batches of at most `size` rows, twice: as they stand in the file, and typed for the schema. See
         `batches`.
         """
-
-    @abstractmethod
-    def _pieces(self, group: int) -> Iterator[pa.Table]:
-        """The rows of one group, typed, at most `PIECE` at a time."""
+        for group in range(len(self._known_sizes())):
+            for piece in self._pieces(group, size):
+                yield piece, piece
 
     def batches(self, schema: Schema | None = None, size: int = PIECE) -> Iterator[pa.Table]:
         """Batches of at most `size` rows, in the file's order and in constant memory.
 
-        With a schema the text of a CSV is cast to the kinds of its columns, and other columns stay the text
-        they are. Parquet and Arrow have types of their own; they are left to the encoder's checks.
+        With a schema the text of an untyped file is cast to the kinds of its columns, and other columns stay
+        text. Types of the file's own are left to the encoder's checks.
 
         Raises:
             ValueError: For a damaged file; for a cell that is not of its column's kind, with column, row and
@@ -73,9 +85,7 @@ class Source(ABC):
         return pa.concat_tables(self._all(range(len(self._known_sizes()))))
 
     def take(self, rows: NDArray[np.integer[Any]]) -> pa.Table:
-        """Single rows by their places in the file, counted from 0 and sorted; reads only the groups that hold
-        them.
-        """
+        """Single rows by their sorted numbers, counted from 0; reads only the groups that hold them."""
         sizes = self._known_sizes()
         rows = _checked(rows, sum(sizes))
         parts: list[pa.Table] = []
@@ -83,7 +93,8 @@ class Source(ABC):
             inside = rows[(rows >= first) & (rows < first + sizes[group])]
             if len(inside) or not parts:
                 parts += [
-                    piece.take(pa.array(here)) for piece, here in _meet(self._pieces(group), inside - first)
+                    piece.take(pa.array(here))
+                    for piece, here in _meet(self._pieces(group, PIECE), inside - first)
                 ]
         return pa.concat_tables(parts)
 
@@ -117,7 +128,7 @@ class Source(ABC):
     ) -> Iterator[pa.Table]:
         for group in order:
             start = int(firsts[group])
-            for piece in self._pieces(group):
+            for piece in self._pieces(group, PIECE):
                 keep = np.ones(piece.num_rows, dtype=bool)
                 low, high = np.searchsorted(left_out, [start, start + piece.num_rows])
                 keep[left_out[low:high] - start] = False
@@ -125,31 +136,12 @@ class Source(ABC):
                 yield piece if keep.all() else piece.filter(pa.array(keep))
 
     def _all(self, groups: Iterable[int]) -> Iterator[pa.Table]:
-        return (piece for group in groups for piece in self._pieces(group))
+        return (piece for group in groups for piece in self._pieces(group, PIECE))
 
     def _known_sizes(self) -> list[int]:
         if self._sizes is None:
             self.read()
         return cast(list[int], self._sizes)
-
-
-def suffix_of(path: Path) -> str:
-    """What a file is by its name: csv, tsv, parquet or arrow; raises ValueError for anything else."""
-    name = path.name.casefold()
-    kinds = {
-        ".csv": "csv",
-        ".csv.gz": "csv",
-        ".tsv": "tsv",
-        ".tsv.gz": "tsv",
-        ".parquet": "parquet",
-        ".pq": "parquet",
-        ".arrow": "arrow",
-        ".feather": "arrow",
-    }
-    for suffix, kind in kinds.items():
-        if name.endswith(suffix):
-            return kind
-    raise ValueError(f"{path}: unknown kind of file; known are {', '.join(kinds)}")
 
 
 @contextmanager
@@ -160,20 +152,30 @@ def reading(path: Path, what: str) -> Iterator[None]:
     except (pa.ArrowException, OSError) as error:
         first_line = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(
-            f"{path} cannot be read as {what}, it is damaged or of another kind: {first_line}"
+            f"{path} cannot be read as {what}, it is damaged or of another format: {first_line}"
         ) from error
 
 
-# -- rows by place -------------------------------------------------------------------------------------------
+def check_rows(source: Source) -> None:
+    """Refuse a file without columns or without rows; raises ValueError."""
+    if not source.names:
+        raise ValueError(f"{source.path} has no columns")
+    if source.n_rows == 0:
+        raise ValueError(f"{source.path} has columns but no rows")
+
+
+# -- rows by number -----------------------------------------------------------------------------------------
 
 
 def _checked(rows: NDArray[np.integer[Any]], n_rows: int) -> NDArray[np.int64]:
-    places = np.asarray(rows, dtype=np.int64)
-    if places.ndim != 1 or np.any(np.diff(places) <= 0):
-        raise ValueError("row numbers must be sorted and each be there once")
-    if len(places) and (places[0] < 0 or places[-1] >= n_rows):
-        raise ValueError(f"row numbers must lie between 0 and {n_rows - 1}, got {places[0]} to {places[-1]}")
-    return places
+    numbers = np.asarray(rows, dtype=np.int64)
+    if numbers.ndim != 1 or np.any(np.diff(numbers) <= 0):
+        raise ValueError("row numbers must be sorted and distinct")
+    if len(numbers) and (numbers[0] < 0 or numbers[-1] >= n_rows):
+        raise ValueError(
+            f"row numbers must lie between 0 and {n_rows - 1}, got {numbers[0]} to {numbers[-1]}"
+        )
+    return numbers
 
 
 def _meet(

@@ -1,1 +1,1 @@
-"""Floor 2: models. Torch only: no files, no optimiser, no column names."""
+"""Models: torch modules that give energies. No files, no NumPy, no optimiser, no column names."""

@@ -1,14 +1,13 @@
-"""What every model is: an energy.
+"""The interface of every model: an energy.
 
 An energy E(x) is one number for one input, in nats up to a constant, higher = more anomalous, and defines
-the density p(x) = exp(-E(x)) / Z. The gradient of log p is the *score*, -grad E(x); it needs no Z. One
-abstract method, `energy`, gives the gradient, the reconstruction f(x) = x - grad E(x), explanations and
-every objective based on the score. A model whose density is a product over parts says so in `factors`.
-
-`Gaussian` is the closed-form oracle that the laws hold objectives and criteria against: for p = N(mu, S),
-E(x) = 1/2 (x - mu)' P (x - mu) with P = S^-1, so that grad E(x) = P (x - mu).
+the density p(x) = exp(-E(x)) / Z. The gradient of log p is the *score*, -grad E(x); it needs no Z. The only
+abstract method is `energy`; from it follow the gradient, the reconstruction f(x) = x - grad E(x),
+explanations and every objective based on the score. A model whose density is a product of factors overrides
+`factors`.
 """
 
+import math
 from abc import ABC, abstractmethod
 from typing import NamedTuple
 
@@ -17,16 +16,19 @@ from torch import Tensor, nn
 
 
 class EnergyModel(nn.Module, ABC):
-    """A module from points to energies: abstract, one method to write.
+    """A module from points to energies: abstract, `energy` is to be written.
 
-    `reconstruct` has a default by automatic differentiation, which serves any differentiable energy; a model
-    whose gradient has a closed form overrides it, so that training needs a single backward pass.
+    `reconstruct` has a default by automatic differentiation, for any differentiable energy; a model whose
+    gradient has a closed form overrides it, so that training needs a single backward pass.
 
     Attributes:
-        block: rows that are scored together.
+        block_rows: rows that are scored together.
+        may_stay_unchanged: names of parameters that a training may leave as they were; of any other one that
+            did not change the user is warned.
     """
 
-    block = 256
+    block_rows = 256
+    may_stay_unchanged: tuple[str, ...] = ()
 
     @abstractmethod
     def energy(self, x: Tensor) -> Tensor:
@@ -39,32 +41,40 @@ class EnergyModel(nn.Module, ABC):
     def factors(self, x: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, "EnergyModel"]:
         """The points whose energies add up to that of x, and the energy of such a point.
 
-        A density that is a product has an energy that is a sum. Here x is one point, `(N, ...)`; of a
-        conditional energy, p(x) = product over t of p(x_t | x_<t), every x_t is one, `(M, ...)`, and its
-        energy holds the history fixed. Objectives perturb points only. In training a model with very many of
-        them may draw some with the generator.
+        A density that is a product has an energy that is a sum. By default each x is one point, `(N, ...)`;
+        of a conditional energy, p(x) = product over t of p(x_t | x_<t), every x_t is one, `(M, ...)`, and its
+        energy holds the history fixed. Objectives perturb points only.
+
+        Args:
+            x: `(N, ...)`.
+            generator: source of the choice where a model in training uses only some of very many points.
         """
         return x, self
 
-    def place(self, x: Tensor, generator: torch.Generator | None = None) -> None:
-        """Set what should start on data, from some encoded training rows `(N, ...)`; nothing by default."""
-
-    def settle(self, x: Tensor, fresh: bool = True) -> None:
-        """Learn what is usual, after training, from normal rows; nothing by default.
+    def init_from_data(self, x: Tensor, generator: torch.Generator | None = None) -> None:
+        """Initialise what starts from data, before training; nothing by default.
 
         Args:
-            x: `(N, ...)` encoded rows.
+            x: `(N, ...)` encoded training rows.
+            generator: source of random choices; None draws from torch's own.
+        """
+
+    def fit_normalization(self, x: Tensor, fresh: bool = True) -> None:
+        """Fit the statistics that scores are standardised by, after training; nothing by default.
+
+        Args:
+            x: `(N, ...)` encoded normal rows.
             fresh: whether the model has not been trained on them.
         """
 
-    def of_nets(self) -> "EnergyModel":
-        """The energy without what stands on single training rows, for statistics that compare such rows with
-        others: itself by default.
+    def without_prior(self) -> "EnergyModel":
+        """The energy without terms centred at single training rows, for statistics that compare such rows
+        with others: itself by default.
         """
         return self
 
     def expected(self, x: Tensor) -> Tensor:
-        """What a normal row in the place of this one would be like, for explanations: `(N, ...) -> (N, ...)`;
+        """The normal row that would be expected instead of each row: `(N, ...) -> (N, ...)`;
         the reconstruction by default.
         """
         return self.reconstruct(x)
@@ -82,7 +92,7 @@ class EnergyModel(nn.Module, ABC):
 
 
 class LikelihoodModel(EnergyModel):
-    """An energy whose Z is known: E(x) = -log p(x); abstract, one method to write."""
+    """An energy whose Z is known: E(x) = -log p(x); abstract, `log_prob` is to be written."""
 
     @abstractmethod
     def log_prob(self, x: Tensor) -> Tensor:
@@ -92,13 +102,27 @@ class LikelihoodModel(EnergyModel):
         """-log p(x), in nats: `(N, ...) -> (N,)`."""
         return -self.log_prob(x)
 
+    @torch.no_grad()
+    def bits_per_dim(self, x: Tensor, step: float, generator: torch.Generator | None = None) -> Tensor:
+        """An upper bound of the bits per dimension of discrete data, by one draw of the dequantising noise:
+        `(N, ...) -> (N,)` (Theis, van den Oord, Bethge, ICLR 2016, arXiv 1511.01844).
+
+        Args:
+            x: values that are multiples of `step` apart, `(N, ...)`.
+            step: between two neighbouring values, in the units of x.
+            generator: source of the noise, uniform and as wide as a step; None draws from torch's own.
+        """
+        noise = torch.rand(x.shape, generator=generator, device=x.device, dtype=x.dtype) - 0.5
+        nats = -self.log_prob(x + step * noise) / x[0].numel()
+        return (nats - math.log(step)) / math.log(2)
+
 
 class Level(NamedTuple):
     """The latents of some rows at one level of a model.
 
     Args:
         mean: `(N, D)` or `(N, C, H, W)`; under the model a draw of N(0, I), whatever the level.
-        variance: likewise, of what is left uncertain (an encoder's sigma^2); None where nothing is.
+        variance: of the posterior (an encoder's sigma^2), likewise; None where latents are exact.
     """
 
     mean: Tensor
@@ -106,45 +130,46 @@ class Level(NamedTuple):
 
 
 class Latent(ABC):
-    """What has latents that are N(0, I) under the model: a flow, a VAE; abstract, one method to write."""
+    """A model with latents that are N(0, I): a flow, a VAE; abstract, `latents` is to be written."""
 
     @abstractmethod
     def latents(self, x: Tensor) -> list[Level]:
-        """The latents of each level, the one split off first (the finest) first: `(N, ...)`."""
+        """The latents of `x (N, ...)` at each level, the finest (split off first) first."""
 
 
 class NoiseConditional(EnergyModel):
     """An ensemble of energies to which the scale of the noise is an input: abstract.
 
     Args:
-        scales: that score, ascending; training draws between the first and the last.
-        members: of the ensemble, M.
+        scales: of the score, ascending; training draws between the first and the last.
+        n_nets: number of nets, M.
     """
 
-    def __init__(self, scales: tuple[float, ...], members: int) -> None:
+    def __init__(self, scales: tuple[float, ...], n_nets: int) -> None:
         super().__init__()
-        self.scales, self.members = scales, members
+        self.scales, self.n_nets = scales, n_nets
 
     @abstractmethod
     def denoise(self, x: Tensor, sigma: Tensor) -> Tensor:
-        """Each member's x - grad E(x, sigma), E in units of sigma^2 nats: `(M, B, D)`, `(M, B, 1)` ->
+        """Each net's x - grad E(x, sigma), E in units of sigma^2 nats: `(M, B, D)`, `(M, B, 1)` ->
         `(M, B, D)`.
         """
 
     @abstractmethod
-    def combined(self, x: Tensor) -> Tensor:
-        """The anomaly over all scales, in standard deviations of normal rows: `(N, D) -> (N,)`."""
+    def multiscale_score(self, x: Tensor) -> Tensor:
+        """The anomaly score over all scales, in standard deviations of normal rows: `(N, D) -> (N,)`."""
 
     @abstractmethod
     def shares(self, x: Tensor) -> Tensor:
-        """What each input adds to `combined`: `(N, D) -> (N, D)`."""
+        """The share of each input in `multiscale_score`, which they sum to: `(N, D) -> (N, D)`."""
 
 
 class Variational(EnergyModel, Latent):
-    """An energy that bounds -log p(x) by a mean over draws of a latent: abstract, one method to write.
+    """An energy that bounds -log p(x) by a mean over draws of a latent: abstract, `bound` is to be
+    written.
 
     Args:
-        latent: numbers of a latent, K.
+        latent: dimensions of the latent, K.
     """
 
     def __init__(self, latent: int) -> None:
@@ -162,7 +187,7 @@ class Variational(EnergyModel, Latent):
 
 
 class ModuleEnergy(EnergyModel):
-    """Any module from `(N, ...)` to one energy per row, `(N,)` or `(N, 1)`, served by the autograd path.
+    """Any module from `(N, ...)` to one energy per row, `(N,)` or `(N, 1)`; gradients by autograd.
 
     Args:
         module: the user's network; it must be differentiable twice for score matching.
@@ -184,21 +209,3 @@ class ModuleEnergy(EnergyModel):
                 f"an energy is one number per row: the module gave {tuple(e.shape)} for {tuple(x.shape)}"
             )
         return e.reshape(x.shape[0])
-
-
-class Gaussian(EnergyModel):
-    """The closed-form oracle N(mean, covariance), with a free precision matrix as its weight.
-
-    Args:
-        mean: `(D,)`.
-        covariance: `(D, D)`, symmetric positive definite.
-    """
-
-    def __init__(self, mean: Tensor, covariance: Tensor) -> None:
-        super().__init__()
-        self.mean = nn.Parameter(mean.clone())
-        self.precision = nn.Parameter(torch.linalg.inv(covariance).contiguous())
-
-    def energy(self, x: Tensor) -> Tensor:
-        """1/2 (x - mu)' P (x - mu): `(N, D) -> (N,)`."""
-        return 0.5 * ((x - self.mean) @ self.precision * (x - self.mean)).sum(-1)

@@ -1,11 +1,11 @@
-r"""Invertible maps whose log-determinant is cheap: what flows are made of.
+r"""Bijections with a cheap log-determinant, which flows are composed of.
 
-A bijection z = f(x) carries a density over, log p(x) = log p(z) + log |det df/dx|; the last term is called
+A bijection z = f(x) transforms a density: log p(x) = log p(z) + log |det df/dx|; the last term is called
 *ladj*, the log of the absolute determinant of the Jacobian.
 
 * `ActNorm` (Kingma and Dhariwal, NeurIPS 2018): z_c = (x_c - m_c) exp(s_c), channel by channel. Its first
-  values make the channels of some training rows of mean 0 and deviation 1; they are weights like any other
-  from then on, and nothing but `place` ever sets them by data.
+  values give the channels of some training rows mean 0 and standard deviation 1; they are weights like any
+  other from then on, and only `init_from_data` sets them from data.
 * `InvertibleLinear` (ibid., eq. 10): z = P L (U + diag(r)) x with a fixed permutation P and triangular L, U,
   so that ladj = sum log |r| costs nothing; the signs of r are fixed. It starts as a random rotation.
 """
@@ -19,7 +19,7 @@ from upland.models.nets import affine
 
 
 class Bijection(nn.Module, ABC):
-    """An invertible map: abstract, two methods to write."""
+    """An invertible map: abstract, `forward` and `inverse` are to be written."""
 
     @abstractmethod
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -29,22 +29,22 @@ class Bijection(nn.Module, ABC):
     def inverse(self, z: Tensor) -> Tensor:
         """Back to the data: `z (N, ...)` -> `x (N, ...)`."""
 
-    def place(self, x: Tensor) -> None:
-        """Set what should start on data, from some of what comes in, `(N, ...)`; nothing by default."""
+    def init_from_data(self, x: Tensor) -> None:
+        """Initialise what starts from data, from some inputs `(N, ...)`; nothing by default."""
 
 
 class ActNorm(Bijection):
-    """A shift and a scale of each column or channel, whose first values come from data.
+    """A shift and a scale of each column or channel, initialised from data.
 
     Args:
         channels: columns of `(N, D)`, or channels of `(N, C, H, W)`.
-        least: deviations below it are taken for it: a constant channel is not blown up.
+        least: smallest standard deviation that is divided by, so that a constant channel stays finite.
 
     Example:
         >>> import torch
         >>> x = torch.randn(500, 3, generator=torch.Generator().manual_seed(0)) * 5 + 2
         >>> norm = ActNorm(3)
-        >>> norm.place(x)
+        >>> norm.init_from_data(x)
         >>> norm(x)[0].std(0, correction=0)
         tensor([1.0000, 1.0000, 1.0000], grad_fn=<StdBackward0>)
     """
@@ -57,17 +57,17 @@ class ActNorm(Bijection):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """`x (N, C, ...)` -> `z (N, C, ...)`, `ladj (N,)`."""
-        places = x[0, 0].numel()
+        positions = x[0, 0].numel()
         z = (x - self._shaped(self.mean, x)) * self._shaped(self.log_scale.exp(), x)
-        return z, (places * self.log_scale.sum()).expand(x.shape[0])
+        return z, (positions * self.log_scale.sum()).expand(x.shape[0])
 
     def inverse(self, z: Tensor) -> Tensor:
         """`z (N, C, ...)` -> `x (N, C, ...)`."""
         return z * self._shaped((-self.log_scale).exp(), z) + self._shaped(self.mean, z)
 
     @torch.no_grad()
-    def place(self, x: Tensor) -> None:
-        """Give the channels of these rows mean 0 and deviation 1."""
+    def init_from_data(self, x: Tensor) -> None:
+        """Give the channels of `x (N, C, ...)` mean 0 and standard deviation 1."""
         columns = x.transpose(0, 1).flatten(1).double()
         self.mean.copy_(columns.mean(1))
         self.log_scale.copy_(-columns.std(1, correction=0).clamp_min(self.least).log())
@@ -122,7 +122,7 @@ class InvertibleLinear(Bijection):
 
 
 class Permutation(Bijection):
-    """The columns in another order, which stays as it was drawn.
+    """The columns in another order, drawn once.
 
     Args:
         width: columns D.

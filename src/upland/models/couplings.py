@@ -1,7 +1,7 @@
-r"""Couplings: half of a row decides what is done to the other half (Dinh, Krueger, Bengio 2014; Dinh,
-Sohl-Dickstein, Bengio, ICLR 2017, arXiv 1605.08803).
+r"""Couplings: one half of a row is mapped by parameters that depend on the other half (Dinh, Krueger, Bengio
+2014; Dinh, Sohl-Dickstein, Bengio, ICLR 2017, arXiv 1605.08803).
 
-With x = (a, b) and a net that sees a alone,
+With x = (a, b) and a net that reads a alone,
 
     z = (a, g(b; net(a))),   ladj = sum over the columns of b of log dg/db,
 
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from upland.models.bijections import Bijection
-from upland.models.nets import Body
+from upland.models.nets import TanhNet
 from upland.models.splines import Spline
 
 STEEPEST = 2.0
@@ -24,10 +24,10 @@ STEEPEST = 2.0
 
 
 class AffineCoupling(Bijection):
-    """A shift and a scale of the one half by what a net makes of the other.
+    """A shift and a scale of one half, both given by a net of the other.
 
     Args:
-        width: columns D; the first D // 2 decide.
+        width: columns D; the first D // 2 stay as they are.
         hidden: units of the net's hidden layers.
         generator: source of its initial weights; None draws from torch's own.
     """
@@ -37,7 +37,7 @@ class AffineCoupling(Bijection):
     ) -> None:
         super().__init__()
         self.kept = width // 2
-        self.net = Body(self.kept, hidden, 2 * (width - self.kept), generator)
+        self.net = TanhNet(self.kept, hidden, 2 * (width - self.kept), generator)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """`x (N, D)` -> `z (N, D)`, `ladj (N,)`."""
@@ -58,10 +58,10 @@ class AffineCoupling(Bijection):
 
 
 class SplineCoupling(Bijection):
-    """A spline of each column of the one half, its knots given by what a net makes of the other.
+    """A monotonic spline of each column of one half, its knots given by a net of the other.
 
     Args:
-        width: columns D; the first D // 2 decide.
+        width: columns D; the first D // 2 stay as they are.
         hidden: units of the net's hidden layers.
         bins: pieces of a spline, K.
         bound: B; outside of [-B, B] the map is the identity.
@@ -79,7 +79,7 @@ class SplineCoupling(Bijection):
         super().__init__()
         self.kept, self.bound = width // 2, bound
         self.shape = (width - self.kept, 3 * bins - 1)
-        self.net = Body(self.kept, hidden, self.shape[0] * self.shape[1], generator)
+        self.net = TanhNet(self.kept, hidden, self.shape[0] * self.shape[1], generator)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """`x (N, D)` -> `z (N, D)`, `ladj (N,)`."""

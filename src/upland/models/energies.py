@@ -1,6 +1,6 @@
 r"""Deep structured energies (DSEBM): Zhai, Cheng, Lu, Zhang, ICML 2016, arXiv 1605.07717.
 
-The energy is the output of a deterministic net whose last layer's units each lower it:
+The energy is a quadratic term minus the outputs of the units of a deterministic net's last layer:
 
     E(x) = 1/2 |x - b'|^2 - sum_k h_{L,k}(x),   h_0 = x,   h_l = softplus(W_l' h_{l-1} + b_l).
 
@@ -73,7 +73,7 @@ class DenseEnergy(EnergyModel):
         return self._affine(u, self.weights[0], self.prior)
 
     def _affine(self, x: Tensor, w: Tensor, b: Tensor) -> Tensor:
-        """`x @ w + b`; in evaluation a row's result does not depend on its place in the batch."""
+        """`x @ w + b`; in evaluation a row's result does not depend on its position in the batch."""
         return affine(x, w, b, steady=not self.training)
 
     def _product(self, x: Tensor, w: Tensor) -> Tensor:

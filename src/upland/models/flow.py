@@ -1,11 +1,11 @@
 r"""Normalising flows: a density by a change of variables (Tabak and Vanden-Eijnden 2010; Dinh et al., ICLR
 2017, arXiv 1605.08803).
 
-Bijections in a row carry x to z = f(x), and the base density is N(0, I):
+A composition of bijections maps x to z = f(x), and the base density is N(0, I):
 
     log p(x) = -1/2 |z|^2 - D/2 log 2 pi + log |det df/dx|.
 
-The number is exact, and so are samples: x = f^-1(z) with z drawn from N(0, I).
+The density is exact, and so are samples: x = f^-1(z) with z drawn from N(0, I).
 """
 
 import math
@@ -20,11 +20,11 @@ from upland.models.bijections import ActNorm, Bijection, InvertibleLinear, Permu
 from upland.models.couplings import AffineCoupling, SplineCoupling
 
 WIDEST = 256
-"""Columns up to which a table's flow mixes them by a full matrix."""
+"""Columns up to which a table's flow mixes them by a full matrix; more are permuted."""
 
 
 class Flow(LikelihoodModel, Latent):
-    """Bijections in a row before N(0, I), for rows `(N, D)`.
+    """A composition of bijections with the base density N(0, I), for rows `(N, D)`.
 
     Args:
         bijections: from the data to the latent.
@@ -75,10 +75,15 @@ class Flow(LikelihoodModel, Latent):
         return self.decode([z])
 
     @torch.no_grad()
-    def place(self, x: Tensor, generator: torch.Generator | None = None) -> None:
-        """Start every bijection on what the ones before it make of some training rows `(N, D)`."""
+    def init_from_data(self, x: Tensor, generator: torch.Generator | None = None) -> None:
+        """Initialise every bijection from the outputs of those before it for some training rows.
+
+        Args:
+            x: `(N, D)` encoded rows.
+            generator: not used: nothing is random here.
+        """
         for bijection in self._chain():
-            bijection.place(x)
+            bijection.init_from_data(x)
             x, _ = bijection(x)
 
     def _chain(self) -> list[Bijection]:
@@ -87,24 +92,24 @@ class Flow(LikelihoodModel, Latent):
 
 def table_flow(
     width: int,
-    depth: int = 4,
+    layers: int = 4,
     hidden: Sequence[int] = (128, 128),
     coupling: Literal["affine", "spline"] = "affine",
     generator: torch.Generator | None = None,
 ) -> Flow:
-    """The flow for tables: `depth` times ActNorm, a mixing of the columns, and a coupling.
+    """The flow for tables: `layers` times ActNorm, a mixing of the columns, and a coupling.
 
     Args:
         width: columns D.
-        depth: couplings.
+        layers: number of couplings.
         hidden: units of the hidden layers of each coupling's net.
-        coupling: what a coupling does to its half.
+        coupling: "affine" shifts and scales, "spline" maps each column by a monotonic spline.
         generator: source of the initial weights; None draws from torch's own.
     """
     mixing = InvertibleLinear if width <= WIDEST else Permutation
     made = AffineCoupling if coupling == "affine" else SplineCoupling
     bijections: list[Bijection] = []
-    for _ in range(depth):
+    for _ in range(layers):
         bijections += [
             ActNorm(width),
             mixing(width, generator),

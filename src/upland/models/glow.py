@@ -1,17 +1,17 @@
-r"""Glow: a multi-scale normalising flow for pictures (Kingma and Dhariwal, NeurIPS 2018, arXiv 1807.03039).
+r"""Glow: a multi-scale normalising flow for images (Kingma and Dhariwal, NeurIPS 2018, arXiv 1807.03039).
 
-A picture is mapped to latents z = f(x) by bijections, and its density is
+An image is mapped to latents z = f(x) by bijections, and its density is
 
     log p(x) = log N(z; 0, I) + log |det df/dx|.
 
-Values first go through a curve of tones. At each of L levels two by two places then become channels of one, K
+Values first go through a tone curve. At each of L levels two by two pixels then become the channels of one, K
 steps follow, each an affine map of the channels and an affine coupling (`upland.models.glowlevels`), and half
-of the channels are given away as latents; the last level keeps all. Every latent is N(0, I) under the model,
-whatever its level, and none is lost: (C, H, W) numbers go in and as many come out.
+of the channels are split off as latents; the last level keeps all. Every latent is N(0, I) under the model,
+whatever its level, and there are as many as the image has values, C H W.
 
 Pixels are whole numbers, and a density of them is unbounded: it is fitted to pixels with uniform noise of the
 width of one step. For pixels of D dimensions that are b apart, -log p(x) + D log(1/b) is then a bound on the
-nats of the discrete picture (Theis, van den Oord, Bethge, ICLR 2016): `bits_per_dim`.
+nats of the discrete image (Theis, van den Oord, Bethge, ICLR 2016): see `LikelihoodModel.bits_per_dim`.
 """
 
 from __future__ import annotations
@@ -26,28 +26,27 @@ from upland.models.base import Latent, Level, LikelihoodModel
 from upland.models.glowlevels import GlowLevel, ToneCurve
 
 LEVELS = 3
-"""The most levels that are taken where their number is left open."""
-_LEAST_SIDE = 3  # of the last level where the number of levels is left open
+"""The most levels that are taken by default."""
+_LEAST_SIDE = 3  # of the last level, by default
 
 
 class Glow(LikelihoodModel, Latent):
-    """A Glow for pictures `(N, C, H, W)` of any size from 2 x 2 on.
+    """A Glow for images `(N, C, H, W)` of any size from 2 x 2 on.
 
     Args:
-        shape: of one picture, (C, H, W).
+        shape: of one image, (C, H, W).
         levels: number of scales L, each of half the sides of the one before; None takes three, or as many as
-            leave a last one of 3 x 3 places.
+            leave a last one of 3 x 3 pixels.
         depth: steps of each level, K.
         hidden: filters of the couplings' layers.
-        tones: pieces of the curve that values first go through, set by `place`: as many as a pixel has
-            values, where they are encoded to lie between -1/2 and 1/2, but no more than some hundreds; 1 for
-            no curve.
+        tones: pieces of the tone curve, which `init_from_data` fits: as many as a pixel has values, where
+            they are encoded to lie between -1/2 and 1/2, but no more than some hundreds; 1 for no curve.
         generator: source of the initial weights; None draws from torch's own.
 
     Attributes:
-        latent_shapes: of the latents of one picture in the order of `encode`: of each level first the edges
-            of odd sides, if there are, `(D,)`, then what its split gives away `(C, H, W)`; at last what the
-            last level keeps.
+        latent_shapes: of the latents of one image in the order of `encode`: of each level first the edges
+            of odd sides, if there are, `(D,)`, then the half that is split off, `(C, H, W)`; at the end the
+            output of the last level.
 
     Raises:
         ValueError: no level, no step, no filter or no piece, or more levels than the sides can be halved.
@@ -74,8 +73,7 @@ class Glow(LikelihoodModel, Latent):
         self.shape = (channels, height, width)
         side = min(height, width)
         most = side.bit_length() - 1
-        if levels is None:
-            levels = max(1, min(LEVELS, (side // _LEAST_SIDE).bit_length() - 1))
+        levels = default_levels(shape) if levels is None else levels
         counts = {"levels": levels, "depth": depth, "hidden": hidden, "tones": tones}
         for name, count in counts.items():
             if count < 1:
@@ -94,19 +92,19 @@ class Glow(LikelihoodModel, Latent):
         self.latent_shapes.append(inside)
 
     @torch.no_grad()
-    def place(self, x: Tensor, generator: torch.Generator | None = None) -> None:
-        """Let the curve be the distribution function of the values, and the channels of every step begin with
-        a mean of 0 and a variance of 1.
+    def init_from_data(self, x: Tensor, generator: torch.Generator | None = None) -> None:
+        """Set the tone curve to the distribution function of the values, and the first maps so that the
+        channels of every step have mean 0 and variance 1.
 
         Args:
-            x: `(N, C, H, W)`, training pictures.
-            generator: not used; the hook's other argument.
+            x: `(N, C, H, W)`, training images.
+            generator: not used: nothing is random here.
         """
-        self.tones.place(x)
+        self.tones.init_from_data(x)
         x = self.tones(x)[0]
         for level in self.levels:
             assert isinstance(level, GlowLevel)
-            x = level.place(x)
+            x = level.init_from_data(x)
 
     def encode(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
         """The latents in the order of `latent_shapes`, and the log-determinants: `(N, C, H, W)` -> list of
@@ -121,7 +119,7 @@ class Glow(LikelihoodModel, Latent):
         return [*z, x], ladj
 
     def decode(self, z: Sequence[Tensor]) -> Tensor:
-        """The pictures of latents in the order of `latent_shapes`: list of `(N, ...)` -> `(N, C, H, W)`."""
+        """The images of latents in the order of `latent_shapes`: list of `(N, ...)` -> `(N, C, H, W)`."""
         *given, x = z
         for level in reversed(self.levels):
             assert isinstance(level, GlowLevel)
@@ -130,7 +128,7 @@ class Glow(LikelihoodModel, Latent):
         return self.tones.inverse(x)
 
     def latents(self, x: Tensor) -> list[Level]:
-        """What `encode` gives, as levels: `(N, C, H, W)` -> list of `(N, D)` or `(N, C', H', W')`."""
+        """The latents of `encode`, as levels: `(N, C, H, W)` -> list of `(N, D)` or `(N, C', H', W')`."""
         return [Level(part) for part in self.encode(x)[0]]
 
     def log_prob(self, x: Tensor) -> Tensor:
@@ -140,10 +138,10 @@ class Glow(LikelihoodModel, Latent):
         return ladj - 0.5 * (squares + math.prod(self.shape) * math.log(2 * math.pi))
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        """Pictures drawn from the model: `(n, C, H, W)`.
+        """Images drawn from the model: `(n, C, H, W)`.
 
         Args:
-            n: number of pictures.
+            n: number of images.
             generator: source of the latents; None draws from torch's own.
         """
         like = next(self.parameters())
@@ -155,13 +153,10 @@ class Glow(LikelihoodModel, Latent):
             return self.decode(z)
 
 
-def bits_per_dim(log_prob: Tensor, dims: int, bin: float) -> Tensor:
-    """Bits per dimension of discrete pictures under a density of their dequantised values.
+def default_levels(shape: Sequence[int]) -> int:
+    """Three levels, or as many as leave a last one of 3 x 3 positions.
 
     Args:
-        log_prob: `(N,)`, log p of pixels with uniform noise of the width of one step, in nats.
-        dims: numbers of one picture, C H W.
-        bin: the step between two values of a pixel, in the units of the model's input: 1/256 for 8 bits
-            brought to an interval of length one.
+        shape: of one picture, (C, H, W).
     """
-    return (-log_prob / dims - math.log(bin)) / math.log(2)
+    return max(1, min(LEVELS, (min(shape[1:]) // _LEAST_SIDE).bit_length() - 1))

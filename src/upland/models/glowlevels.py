@@ -1,22 +1,22 @@
-r"""What a level of Glow is made of: affine maps of the channels, couplings, splits, and edges of odd length.
+r"""The parts of a level of Glow: affine maps of the channels, couplings, splits, and edges of odd sides.
 
 All are of the form z = a * x + b where a and b come from another part of the input, or from none, so that
 the inverse and the log-determinant cost no more than the map itself.
 
-*Tones.* Before the first level every value goes through one rising curve of straight pieces, the distribution
-function of all the values of some training pictures: many pictures are half of one flat tone, and the nets
-would take very long to draw so sharp a border around it.
+*Tones.* Before the first level every value goes through an increasing, piecewise linear curve, the
+distribution function of all the values of some training images: in many images half of the pixels have the
+same value, and the nets would need very long to learn so sharp a peak.
 
 *Channels.* The actnorm and the 1x1 convolution of a step are one affine map y = W diag(e^l) x + b with
 W = P L U, P a fixed permutation, L of unit diagonal, U of diagonal sign * e^d, all steps of a level built by
 one batched product. Its log-determinant is H W (sum l + sum d), one number a level.
 
-*Coupling.* Of two halves the first stays, the second becomes x2 * exp(s(x1)) + t(x1), where (s, t) is a net
-of three convolutions, 3x3, 1x1 and 3x3, the last one zero at first and s bounded by a tanh. A split gives the
-second half away as a latent by such a map, of one convolution: in Glow's words with a learned prior,
-N(mu(x1), sigma(x1)^2), here standardised, so that the latent is N(0, I) at every level.
+*Coupling.* Of two halves the first stays, the second becomes x2 * exp(s(x1)) + t(x1), where (s, t) is
+a net of three convolutions, 3x3, 1x1 and 3x3, the last one zero at first and s bounded by a tanh. A split
+turns the second half into a latent by such a map, of one convolution: Glow's learned prior
+N(mu(x1), sigma(x1)^2), standardised, so that the latent is N(0, I) at every level.
 
-*Edges.* An odd side cannot be halved: its last row or column is given away as a latent, standardised by
+*Edges.* An odd side cannot be halved: its last row or column is split off as a latent, standardised by
 a net that reads the rest.
 """
 
@@ -36,14 +36,14 @@ LEAST_SPREAD = 1e-3
 
 
 EVEN = 0.3
-"""The share of even tones that is mixed into those of the training pictures: the curve's least slope."""
+"""The share of even tones that is mixed into those of the training images: the curve's least slope."""
 
 
 class ToneCurve(nn.Module):
-    """A rising curve of equally wide straight pieces from (-1/2, -1/2) to (1/2, 1/2), of slope one outside.
+    """An increasing, piecewise linear curve from (-1/2, -1/2) to (1/2, 1/2), of slope one outside.
 
     Args:
-        pieces: their number; the straight line where it is one.
+        pieces: number of pieces, of equal width; 1 is the identity.
     """
 
     heights: Tensor
@@ -64,25 +64,25 @@ class ToneCurve(nn.Module):
         return slope, torch.where(inside, starts[piece], torch.zeros_like(slope))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The values on the curve, and the log-determinants: `(N, ...)` -> `(N, ...)`, `(N,)`."""
+        """The values of the curve, and the log-determinants: `(N, ...)` -> `(N, ...)`, `(N,)`."""
         slope, start = self._line(self._piece(x), x.detach().abs() <= 0.5)
         return x * slope + start, slope.log().flatten(1).sum(1, dtype=torch.float64)
 
     def inverse(self, z: Tensor) -> Tensor:
-        """The values as they were."""
+        """The inverse of the curve: `(N, ...)` -> `(N, ...)`."""
         piece = torch.searchsorted(self.heights, z.detach().contiguous(), right=True) - 1
         slope, start = self._line(piece.clamp(0, self.pieces - 1), z.detach().abs() <= 0.5)
         return (z - start) / slope
 
-    def place(self, x: Tensor) -> None:
-        """Let the curve be the distribution function of the values of `x (N, ...)`."""
+    def init_from_data(self, x: Tensor) -> None:
+        """Set the curve to the distribution function of the values of `x (N, ...)`."""
         counts = torch.bincount(self._piece(x).flatten(), minlength=self.pieces).double()
         shares = (1 - EVEN) * counts / counts.sum() + EVEN / self.pieces
         self.heights[1:-1] = (shares.cumsum(0)[:-1] - 0.5).to(self.heights)
 
 
-class Affine(NamedTuple):
-    """A map x -> matrix x + bias of the channels of every place.
+class AffineMap(NamedTuple):
+    """A map x -> matrix x + bias of the channels of every pixel.
 
     Args:
         matrix: `(C, C)`.
@@ -96,10 +96,10 @@ class Affine(NamedTuple):
         """`(N, C, H, W) -> (N, C, H, W)`."""
         return functional.conv2d(x, self.matrix[:, :, None, None], self.bias)
 
-    def inverse(self) -> Affine:
-        """The map back, worked out in float64."""
+    def inverse(self) -> AffineMap:
+        """The inverse map, computed in float64."""
         back = torch.linalg.inv(self.matrix.double())
-        return Affine(back.to(self.matrix), -(back @ self.bias.double()).to(self.bias))
+        return AffineMap(back.to(self.matrix), -(back @ self.bias.double()).to(self.bias))
 
 
 class ChannelMaps(nn.Module):
@@ -132,17 +132,17 @@ class ChannelMaps(nn.Module):
         upper = self.upper.triu(1) + torch.diag_embed(self.signs * self.diagonal.exp())
         return self.permutations @ (self.lower.tril(-1) + one) @ upper
 
-    def maps(self) -> list[Affine]:
+    def maps(self) -> list[AffineMap]:
         """The map of every step."""
         matrices = self.rotations() * self.scale.exp()[:, None, :]
-        return [Affine(*pair) for pair in zip(matrices.unbind(), self.bias.unbind(), strict=True)]
+        return [AffineMap(*pair) for pair in zip(matrices.unbind(), self.bias.unbind(), strict=True)]
 
     def ladj(self) -> Tensor:
-        """The log-determinant at one place of all steps: scalar."""
+        """The log-determinant at one pixel of all steps: scalar."""
         return self.scale.sum() + self.diagonal.sum()
 
-    def place(self, step: int, x: Tensor) -> Tensor:
-        """Let one step begin with channels of mean 0 and variance 1, and map `x (N, C, H, W)` by it."""
+    def init_from_data(self, step: int, x: Tensor) -> Tensor:
+        """Let one step's map give the channels of `x (N, C, H, W)` mean 0 and variance 1, and apply it."""
         mean, spread = _moments(x.transpose(0, 1).flatten(1))
         self.scale[step] = -spread.log()
         self.bias[step] = -(self.rotations()[step] @ (mean / spread))
@@ -153,35 +153,35 @@ class Conditioner(nn.Module):
     """The net of a coupling: log-scale and shift of some channels by others.
 
     Args:
-        given: channels read.
-        wanted: channels to be scaled and shifted.
+        inputs: channels read.
+        outputs: channels to be scaled and shifted.
         hidden: filters of the two layers between; 0 for a single convolution.
         generator: source of the initial weights; None draws from torch's own.
     """
 
     def __init__(
-        self, given: int, wanted: int, hidden: int, generator: torch.Generator | None = None
+        self, inputs: int, outputs: int, hidden: int, generator: torch.Generator | None = None
     ) -> None:
         super().__init__()
-        sizes = [(hidden, given, 3), (hidden, hidden, 1)] if hidden else []
-        self.kernels = nn.ParameterList(torch.empty(o, i, k, k) for o, i, k in sizes)
+        sizes = [(hidden, inputs, 3), (hidden, hidden, 1)] if hidden else []
+        self.conv_weights = nn.ParameterList(torch.empty(o, i, k, k) for o, i, k in sizes)
         self.biases = nn.ParameterList(torch.zeros(o) for o, _, _ in sizes)
-        for w in self.kernels:
+        for w in self.conv_weights:
             nn.init.normal_(w, std=math.sqrt(2 / w[0].numel()), generator=generator)
-        self.last = nn.Parameter(torch.zeros(2 * wanted, hidden or given, 3, 3))
-        self.offset = nn.Parameter(torch.zeros(2 * wanted))
+        self.last = nn.Parameter(torch.zeros(2 * outputs, hidden or inputs, 3, 3))
+        self.offset = nn.Parameter(torch.zeros(2 * outputs))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Log-scale, within +-CAP, and shift: `(N, given, H, W)` -> twice `(N, wanted, H, W)`."""
+        """Log-scale, within +-CAP, and shift: `(N, inputs, H, W)` -> twice `(N, outputs, H, W)`."""
         h = x.contiguous(memory_format=torch.channels_last)
-        for w, b in zip(self.kernels, self.biases, strict=True):
+        for w, b in zip(self.conv_weights, self.biases, strict=True):
             h = functional.relu_(functional.conv2d(h, w, b, padding=w.shape[-1] // 2))
         raw, shift = functional.conv2d(h, self.last, self.offset, padding=1).chunk(2, 1)
         return CAP * torch.tanh(raw / CAP), shift
 
 
-class Coupling(nn.Module):
-    """One half of the channels scaled and shifted by what the other half says.
+class ChannelCoupling(nn.Module):
+    """One half of the channels scaled and shifted by a net of the other half.
 
     Args:
         channels: of both halves together, an even number.
@@ -200,23 +200,23 @@ class Coupling(nn.Module):
         return kept, moved * scale.exp() + shift, _row_sums(scale)
 
     def inverse(self, kept: Tensor, moved: Tensor) -> Tensor:
-        """Both halves as they came."""
+        """The inputs of `forward`, both halves."""
         scale, shift = self.conditioner(kept)
         return torch.cat([kept, (moved - shift) * torch.exp(-scale)], 1)
 
 
 class Edges(nn.Module):
-    """The last row and column of odd sides, given away.
+    """The last row and column of odd sides, split off as a latent.
 
     Args:
         channels: C.
-        height: rows; the last is given away if their number is odd.
+        height: rows; the last is split off if their number is odd.
         width: columns, likewise.
         hidden: filters of the conditioner's layers.
         generator: source of the initial weights; None draws from torch's own.
     """
 
-    places: Tensor
+    positions: Tensor
 
     def __init__(
         self, channels: int, height: int, width: int, hidden: int, generator: torch.Generator | None = None
@@ -228,50 +228,50 @@ class Edges(nn.Module):
         at = torch.arange(height * width).reshape(height, width)
         inside = torch.zeros(height, width, dtype=torch.bool)
         inside[: height // 2 * 2, : width // 2 * 2] = True
-        self.register_buffer("places", at[~inside], persistent=False)
+        self.register_buffer("positions", at[~inside], persistent=False)
 
     def _map(self, inner: Tensor) -> tuple[Tensor, Tensor]:
         """Log-scale and shift of the edges by the even part: `(N, C, K)` each."""
         lacking = (0, self.width - inner.shape[3], 0, self.height - inner.shape[2])
         scale, shift = self.conditioner(functional.pad(inner, lacking))
-        scale, shift = (part.flatten(2)[:, :, self.places] for part in (scale, shift))
+        scale, shift = (part.flatten(2)[:, :, self.positions] for part in (scale, shift))
         return scale + self.scale, shift + self.bias
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The even part, the edges as a latent `(N, C K)`, and the log-determinants `(N,)`."""
         inner = x[:, :, : self.height // 2 * 2, : self.width // 2 * 2]
         scale, shift = self._map(inner)
-        z = x.flatten(2)[:, :, self.places] * scale.exp() + shift
+        z = x.flatten(2)[:, :, self.positions] * scale.exp() + shift
         return inner, z.flatten(1), _row_sums(scale)
 
     def inverse(self, inner: Tensor, z: Tensor) -> Tensor:
-        """The whole, `(N, C, H, W)`."""
+        """The whole image, `(N, C, H, W)`."""
         scale, shift = self._map(inner)
         edges = (z.reshape(scale.shape) - shift) * torch.exp(-scale)
         lacking = (0, self.width - inner.shape[3], 0, self.height - inner.shape[2])
         flat = functional.pad(inner, lacking).flatten(2)
-        return flat.index_copy(2, self.places, edges).reshape(-1, self.channels, self.height, self.width)
+        return flat.index_copy(2, self.positions, edges).reshape(-1, self.channels, self.height, self.width)
 
-    def place(self, x: Tensor) -> None:
-        """Let the edges of `x (N, C, H, W)` begin with a mean of 0 and a variance of 1."""
-        mean, spread = _moments(x.flatten(2)[:, :, self.places].transpose(0, 1).flatten(1))
+    def init_from_data(self, x: Tensor) -> None:
+        """Give the edges of `x (N, C, H, W)` mean 0 and variance 1."""
+        mean, spread = _moments(x.flatten(2)[:, :, self.positions].transpose(0, 1).flatten(1))
         self.scale.copy_(-spread.log()[:, None])
         self.bias.copy_(-(mean / spread)[:, None])
 
 
 class GlowLevel(nn.Module):
-    """Edges of odd sides off, four places made one, steps of affine map and coupling, and half given away.
+    """One level: odd edges split off, two by two pixels made one, steps of map and coupling, half split off.
 
     Args:
-        shape: (C, H, W) of what comes in.
+        shape: (C, H, W) of the input.
         depth: number of steps.
         hidden: filters of the conditioners' layers.
-        last: nothing is given away at the end.
+        last: whether nothing is split off at the end.
         generator: source of the initial weights; None draws from torch's own.
 
     Attributes:
-        out: (C, H, W) of what is passed on, or of the last latent.
-        given: shapes of the latents given away.
+        out: (C, H, W) of the output, or of the last latent.
+        given: shapes of the latents split off.
     """
 
     def __init__(
@@ -287,17 +287,17 @@ class GlowLevel(nn.Module):
         odd = height % 2 or width % 2
         self.edges = Edges(*shape, hidden, generator) if odd else None
         self.channels = ChannelMaps(depth, 4 * channels, generator)
-        self.couplings = nn.ModuleList(Coupling(4 * channels, hidden, generator) for _ in range(depth))
-        self.split = None if last else Coupling(4 * channels, 0, generator)
+        self.couplings = nn.ModuleList(ChannelCoupling(4 * channels, hidden, generator) for _ in range(depth))
+        self.split = None if last else ChannelCoupling(4 * channels, 0, generator)
         self.out = ((4 if last else 2) * channels, height // 2, width // 2)
         self.given: list[tuple[int, ...]] = []
         if self.edges is not None:
-            self.given.append((channels * len(self.edges.places),))
+            self.given.append((channels * len(self.edges.positions),))
         if not last:
             self.given.append(self.out)
 
     def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor], Tensor]:
-        """What is passed on, the latents given away, and the log-determinants `(N,)`, in float64."""
+        """The output of the level, the latents split off, and the log-determinants `(N,)`, in float64."""
         latents = []
         ladj = torch.zeros(x.shape[0], dtype=torch.float64, device=x.device)
         if self.edges is not None:
@@ -316,24 +316,24 @@ class GlowLevel(nn.Module):
         return x, latents, ladj
 
     def inverse(self, x: Tensor, latents: list[Tensor]) -> Tensor:
-        """What came in."""
+        """The input of `forward`."""
         latents = list(latents)
         if self.split is not None:
             x = self.split.inverse(x, latents.pop())
         for affine, coupling in reversed(list(zip(self.channels.maps(), self.couplings, strict=True))):
-            assert isinstance(coupling, Coupling)
+            assert isinstance(coupling, ChannelCoupling)
             x = affine.inverse()(coupling.inverse(*x.chunk(2, 1)))
         x = functional.pixel_shuffle(x, 2)
         return x if self.edges is None else self.edges.inverse(x, latents.pop())
 
-    def place(self, x: Tensor) -> Tensor:
-        """Set every step on data, and give what is passed on."""
+    def init_from_data(self, x: Tensor) -> Tensor:
+        """Initialise every step from data; the level's output is returned."""
         if self.edges is not None:
-            self.edges.place(x)
+            self.edges.init_from_data(x)
             x = self.edges(x)[0]
         x = functional.pixel_unshuffle(x, 2)
         for step, coupling in enumerate(self.couplings):
-            kept, moved, _ = coupling(self.channels.place(step, x))
+            kept, moved, _ = coupling(self.channels.init_from_data(step, x))
             x = torch.cat([kept, moved], 1)
         return x if self.split is None else self.split(x)[0]
 

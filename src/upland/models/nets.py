@@ -1,4 +1,4 @@
-"""Small bodies that energies and couplings share, and matrix products that do not know their row's place."""
+"""A dense net that couplings share, and matrix products that do not depend on a row's position."""
 
 import math
 from collections.abc import Sequence
@@ -9,9 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 LEAST_COLUMNS = 16
-"""Matrix products with fewer columns go through kernels that sum in an order of the row's place in the
-batch.
-"""
+"""Matrix products with fewer columns sum in an order that depends on the row's position in the batch."""
 
 FAINT = 0.01
 """What the last layer's first weights are multiplied by, so that a coupling starts near the identity."""
@@ -24,7 +22,7 @@ def affine(x: Tensor, w: Tensor, b: Tensor, steady: bool, times: float = 1.0) ->
         x: `(N, I)`.
         w: `(I, O)`.
         b: `(O,)`.
-        steady: whether a row's result must not depend on its place in the batch.
+        steady: whether a row's result must not depend on its position in the batch.
         times: a factor of it all.
     """
     lacking = LEAST_COLUMNS - w.shape[1]
@@ -34,16 +32,16 @@ def affine(x: Tensor, w: Tensor, b: Tensor, steady: bool, times: float = 1.0) ->
     return torch.addmm(b, x, w, beta=times, alpha=times)[:, :-lacking]
 
 
-class Body(nn.Module):
-    """A net of dense layers with tanh between them, which starts near zero.
+class TanhNet(nn.Module):
+    """Dense layers with tanh between them, with an output near zero at first.
 
-    Its hidden units are bounded, so its output is: what a coupling does to the one half of a row stays
-    bounded however far out the other half lies.
+    Its hidden units are bounded, so its output is: a coupling's effect on one half of a row stays bounded
+    however far out the other half lies.
 
     Args:
         width: inputs; with none the output is the same for all rows.
         hidden: units of each hidden layer.
-        outputs: numbers that it gives.
+        outputs: number of outputs.
         generator: source of the initial weights; None draws from torch's own.
     """
 
@@ -66,5 +64,5 @@ class Body(nn.Module):
         *inner, last = zip(self.weights, self.biases, strict=True)
         for w, b in inner:
             gate = torch.sigmoid(affine(h, w, b, not self.training, times=2.0))
-            h = torch.add(-torch.ones_like(b), gate, alpha=2)  # tanh at a third of its price
+            h = torch.add(-torch.ones_like(b), gate, alpha=2)  # tanh, three times as fast
         return affine(h, *last, not self.training)

@@ -1,7 +1,7 @@
 r"""Recurrent structured energies: the sequential model of DSEBM (Zhai, Cheng, Lu, Zhang, ICML 2016,
 arXiv 1605.07717).
 
-A sequence's density is the product of what each step is, given the steps before it:
+A sequence's density is the product of the conditional densities of its steps:
 
     p(x) = product over t of p(x_t | x_<t),   p(x_t | x_<t) = exp(-E(x_t | h_{t-1})) / Z(h_{t-1}),
 
@@ -11,13 +11,13 @@ recurrent net that has read the steps before:
     b'_t = b' + B' h_{t-1},   b_{l,t} = b_l + B_l h_{t-1}.
 
 Given h the gradient is that of a dense energy, through the tied weights: training needs one backward pass,
-which goes through the states into the recurrent weights as well.
+which goes through the states to the recurrent weights as well.
 
 A *frame* of P steps generalises the point: factor t is of (x_{t-P+1}, ..., x_t), with zeros before the start,
-given h_{t-P}. One step of a smooth signal is mostly a copy of the one before, and a copy tells little; a
-frame shows a stretch of the curve. P = 1 is the paper's model; a larger P is a composite likelihood, in which
-a step is counted once in each frame that holds it. Nothing depends on what comes later, and one more step
-costs the same however many came before.
+given h_{t-P}. One step of a smooth signal is mostly a copy of the one before and carries little information;
+a frame holds a piece of the curve. P = 1 is the paper's model; a larger P is a composite likelihood, in which
+a step is counted once in each frame that holds it. No step depends on later ones, and the cost of one more
+step does not depend on how many came before.
 """
 
 import math
@@ -35,19 +35,19 @@ Cell = Literal["gru", "lstm", "rnn"]
 CELLS: dict[str, type[nn.GRU | nn.LSTM | nn.RNN]] = {"gru": nn.GRU, "lstm": nn.LSTM, "rnn": nn.RNN}
 
 
-DRAWN = 512  # points of a training batch that count
-_TOGETHER = 128  # contexts whose log Z is estimated at once
-_DESCENT = 100  # steps towards the minimum of an energy
-_LEAST_CURVATURE = 0.05  # of the Gaussian that log Z is estimated with; that of 1/2 |x|^2 is 1
+POINTS_PER_BATCH = 512  # points of a training batch that the loss is computed on
+CONTEXTS_AT_ONCE = 128  # whose log Z is estimated together
+DESCENT_STEPS = 100  # steps towards the minimum of an energy
+LEAST_CURVATURE = 0.05  # of the Gaussian that log Z is estimated with; that of 1/2 |x|^2 is 1
 
 
-class State(NamedTuple):
-    """What a model knows of n sequences that it has read so far; never changed in place.
+class RecurrentState(NamedTuple):
+    """The state of a model after the steps read so far of n sequences; never changed in place.
 
     Args:
         steps: `(n, P - 1, D)` the last steps, zeros before the start.
         contexts: `(n, P, S)` the recurrent states after each of the last P steps, zeros before the start.
-        cell: `(n, S)` the inner state of an LSTM; of width 0 for the other cells.
+        cell: `(n, S)` the cell state of an LSTM; of width 0 for the other nets.
     """
 
     steps: Tensor
@@ -59,7 +59,7 @@ class RecurrentEnergy(EnergyModel):
     """The recurrent energy for sequences `(N, T, D)`, with NaN behind the end of a shorter one.
 
     Args:
-        width: numbers of a time step, D.
+        width: values of a time step, D.
         hidden: units of each layer of the factors' energy; its length is the depth L.
         state: units of the recurrent net, S.
         frame: steps of a factor, P.
@@ -96,24 +96,25 @@ class RecurrentEnergy(EnergyModel):
         self.of_context = nn.Parameter(torch.empty(sum(sizes), state))
         for w in [*self.weights, self.of_context]:
             _uniform(w, generator)
-        with torch.random.fork_rng(devices=[]):  # its own initial weights are drawn and thrown away
+        with torch.random.fork_rng(devices=[]):  # its own initial weights are overwritten below
             self.net = CELLS[cell](width, state, batch_first=True)
         for w in self.net.parameters():
             _uniform(w, generator, state)
 
-    # -- reading -----------------------------------------------------------------------------------
+    # -- reading
 
-    def start(self, n: int) -> State:
-        """Before the first step of n sequences."""
+    def start(self, n: int) -> RecurrentState:
+        """The state before the first step of n sequences."""
         new = self.prior.new_zeros
         cell = self.state if isinstance(self.net, nn.LSTM) else 0
-        return State(new(n, self.frame - 1, self.width), new(n, self.frame, self.state), new(n, cell))
+        steps, contexts = new(n, self.frame - 1, self.width), new(n, self.frame, self.state)
+        return RecurrentState(steps, contexts, new(n, cell))
 
-    def advance(self, state: State, x: Tensor) -> tuple[Tensor, Tensor, State]:
-        """Read on: the points of L more steps and what conditions them.
+    def advance(self, state: RecurrentState, x: Tensor) -> tuple[Tensor, Tensor, RecurrentState]:
+        """Read L more steps.
 
         Args:
-            state: after the steps so far.
+            state: after the steps read so far.
             x: `(n, L, D)` the steps that follow.
 
         Returns:
@@ -130,35 +131,35 @@ class RecurrentEnergy(EnergyModel):
         steps = torch.cat([state.steps, x], dim=1)
         contexts = torch.cat([state.contexts, out], dim=1)
         points = steps.unfold(1, self.frame, 1).transpose(2, 3).reshape(x.shape[0], length, -1)
-        after = State(steps[:, length:], contexts[:, length:], cell)
+        after = RecurrentState(steps[:, length:], contexts[:, length:], cell)
         return points, contexts[:, :length], after
 
-    # -- judging -----------------------------------------------------------------------------------
+    # -- energies
 
     def given(self, context: Tensor) -> "Conditional":
-        """The energy of points, each with its context: `(M, S)`."""
+        """The conditional energy of points, given the context of each, `(M, S)`."""
         return Conditional(self, context)
 
     def factors(self, x: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, "Conditional"]:
-        """A point for each step there is, and their energy given the steps before: `(N, T, D) -> (M, P D)`.
+        """A point for each existing step, and their energy given the steps before: `(N, T, D) -> (M, P D)`.
 
-        In training, and with a generator, at most `DRAWN` of them, drawn at random.
+        In training, and with a generator, at most `POINTS_PER_BATCH` of them, drawn at random.
 
         The points hold no gradient of x; the contexts do not depend on noise that is put on the points.
         """
         there = ~torch.isnan(x).any(2)
         points, context, _ = self.advance(self.start(x.shape[0]), torch.where(there[..., None], x, 0.0))
-        if self.training and generator is not None and int(there.sum()) > DRAWN:
-            places = there.nonzero()
-            order = torch.randperm(places.shape[0], generator=generator, device=places.device)
-            row, step = places[order[:DRAWN]].unbind(1)
+        if self.training and generator is not None and int(there.sum()) > POINTS_PER_BATCH:
+            positions = there.nonzero()
+            order = torch.randperm(positions.shape[0], generator=generator, device=positions.device)
+            row, step = positions[order[:POINTS_PER_BATCH]].unbind(1)
             return points[row, step], self.given(context[row, step])
         return points[there], self.given(context[there])
 
     def energy(self, x: Tensor) -> Tensor:
         """The sum over a sequence's factors: `(N, T, D) -> (N,)`, in float64.
 
-        It lacks the sum of log Z(h), which depends on the sequence: see `Conditional.log_partition`.
+        The sum of log Z(h), which depends on the sequence, is not included: see `Conditional.log_partition`.
         """
         there = ~torch.isnan(x).any(2)
         points, conditional = self.factors(x)
@@ -172,7 +173,7 @@ class Conditional(EnergyModel):
     """The dense energy of points `(M, P D)` whose biases are affine in their contexts.
 
     Args:
-        model: whose weights these are.
+        model: the owner of the weights.
         context: `(M, S)`.
     """
 
@@ -190,8 +191,8 @@ class Conditional(EnergyModel):
         h = x
         for w, b in zip(self.weights, self.biases, strict=True):
             h = functional.softplus(torch.addmm(b, h, w.T))
-        bowl: Tensor = 0.5 * (x - self.prior).square().sum(-1, dtype=torch.float64)
-        return bowl - h.sum(-1, dtype=torch.float64)
+        quadratic: Tensor = 0.5 * (x - self.prior).square().sum(-1, dtype=torch.float64)
+        return quadratic - h.sum(-1, dtype=torch.float64)
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """f(x | h) = x - grad E(x | h) through the tied weights: `(M, P D) -> (M, P D)`."""
@@ -207,20 +208,23 @@ class Conditional(EnergyModel):
     def log_partition(self, sigma: float, draws: int = 256) -> Tensor:
         """An estimate of log Z(h), where p(x | h) = exp(-E(x | h) / sigma^2) / Z(h): `(M,)`, float64.
 
-        What the hidden units do not see of x is integrated exactly: it is Gaussian. In the rest, of as many
-        dimensions as the first layer has units at most, Z is the mean of importance weights under a Gaussian
-        at a minimum of E with the curvature there (Laplace's approximation, corrected), by draws that are
-        the same for every point and every call. It is exact for L = 0 and close where p(x | h) has one mode;
-        a mode far from that minimum is missed.
+        Directions of x orthogonal to the first layer's weights are Gaussian and integrated exactly. In the
+        others, at most as many as the first layer has units, Z is the mean of importance weights under a
+        Gaussian at a minimum of E with the curvature there (Laplace's approximation, corrected), by draws
+        that are the same for every point and every call. It is exact for L = 0 and close where p(x | h) has
+        one mode; a mode far from that minimum is missed.
 
         Args:
             sigma: scale of the noise that the model was trained with.
             draws: points at which E is computed, for each context.
         """
         with torch.no_grad():
-            rows = zip(self.prior.split(_TOGETHER), *(b.split(_TOGETHER) for b in self.biases), strict=True)
+            parts = (b.split(CONTEXTS_AT_ONCE) for b in (self.prior, *self.biases))
             return torch.cat(
-                [_log_partition(self.weights, prior, biases, sigma, draws) for prior, *biases in rows]
+                [
+                    _log_partition(self.weights, prior, biases, sigma, draws)
+                    for prior, *biases in zip(*parts, strict=True)
+                ]
             )
 
 
@@ -234,12 +238,12 @@ def _log_partition(
     inward, at_prior = u * scale, biases[0].double() + prior.double() @ first.T
     upper = [b.double() for b in biases[1:]]
     y = prior.new_zeros(len(prior), rank, dtype=torch.float64)
-    for _ in range(_DESCENT):
+    for _ in range(DESCENT_STEPS):
         y = 0.5 * (y + _slopes(at_prior + y @ inward.T, above, upper)[0][0] @ inward)
-    bend = _bend(at_prior + y @ inward.T, above, upper)
-    curvature = torch.eye(rank, dtype=y.dtype, device=y.device) - inward.T @ bend @ inward
+    hessian = _hessian(at_prior + y @ inward.T, above, upper)
+    curvature = torch.eye(rank, dtype=y.dtype, device=y.device) - inward.T @ hessian @ inward
     size, axes = torch.linalg.eigh(curvature)
-    size = size.clamp_min(_LEAST_CURVATURE)
+    size = size.clamp_min(LEAST_CURVATURE)
     normal = _normal_draws(draws, rank).to(y.device)
     shift = (normal[None] * (sigma * size.rsqrt())[:, None]) @ axes.transpose(1, 2)
     points = y[:, None] + shift
@@ -274,14 +278,14 @@ def _slopes(
     return slopes[::-1], gates
 
 
-def _bend(a: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor]) -> Tensor:
+def _hessian(a: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor]) -> Tensor:
     """Hessian `(M, H_1, H_1)` of the sum of the top layer's units in the first layer's activations."""
     slopes, gates = _slopes(a, weights, biases)
-    bend = torch.diag_embed(slopes[-1] * (1 - gates[-1]))
+    hessian = torch.diag_embed(slopes[-1] * (1 - gates[-1]))
     for w, gate, slope in zip(reversed(weights), reversed(gates[:-1]), reversed(slopes[:-1]), strict=True):
-        through = gate[:, :, None] * (w.T @ bend @ w) * gate[:, None]
-        bend = through + torch.diag_embed(slope * (1 - gate))
-    return bend
+        through = gate[:, :, None] * (w.T @ hessian @ w) * gate[:, None]
+        hessian = through + torch.diag_embed(slope * (1 - gate))
+    return hessian
 
 
 def _normal_draws(draws: int, width: int) -> Tensor:

@@ -1,14 +1,14 @@
 r"""The variational auto-encoder (Kingma and Welling, ICLR 2014, arXiv 1312.6114).
 
 A latent z ~ N(0, I) is decoded into the mean g(z) of a Gaussian of one width s, and an encoder gives the
-Gaussian q(z | x) = N(mu(x), diag v(x)) of the latents that x may have come from. What is known of log p(x)
-is a bound, of which the energy is the negative,
+Gaussian q(z | x) = N(mu(x), diag v(x)), an approximation of the posterior. The energy is the negative of a
+lower bound of log p(x),
 
     E(x) = E_q [ |x - g(z)|^2 / (2 s^2) ] + D/2 log(2 pi s^2) + KL(q || N(0, I))  >=  -log p(x).
 
 The mean over q is taken over a few fixed quasi-random draws (Sobol' points through the normal quantile), the
 same for every row, so that a row's energy is a function of the row. The width s is learned (Rybkin et al.
-2021, "sigma-VAE"). A VAE bounds a likelihood, it has none: it is an energy, a latent, a reconstruction g(mu).
+2021, "sigma-VAE"). The likelihood itself is not known, only its bound; the reconstruction of x is g(mu(x)).
 """
 
 import math
@@ -26,7 +26,7 @@ DRAWS = 8
 LEAST_LOG_WIDTH, MOST_LOG_VARIANCE = -4.0, 10.0
 
 
-class DenseBody(nn.Module):
+class SiLUNet(nn.Module):
     """Dense layers with SiLU between them: `(N, I) -> (N, O)`.
 
     Args:
@@ -49,13 +49,13 @@ class DenseBody(nn.Module):
         return h
 
 
-class PictureEncoder(nn.Module):
+class ConvolutionalEncoder(nn.Module):
     """Convolutions that halve the sides, then a dense layer: `(N, C, H, W) -> (N, O)`.
 
     Args:
-        shape: of one picture, (C, H, W).
+        shape: of one image, (C, H, W).
         filters: of each convolution.
-        outputs: numbers that it gives.
+        outputs: number of outputs.
         generator: source of the initial weights; None draws from torch's own.
     """
 
@@ -67,26 +67,27 @@ class PictureEncoder(nn.Module):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        self.kernels = nn.ParameterList(torch.empty(o, i, 3, 3) for i, o in pairwise([shape[0], *filters]))
+        sizes = [shape[0], *filters]
+        self.conv_weights = nn.ParameterList(torch.empty(o, i, 3, 3) for i, o in pairwise(sizes))
         self.biases = nn.ParameterList(torch.zeros(n) for n in filters)
-        for w in self.kernels:
+        for w in self.conv_weights:
             _start(w, w[0].numel(), generator)
-        self.top = DenseBody([math.prod(_top(shape, filters)), outputs], generator)
+        self.top = SiLUNet([math.prod(_top(shape, filters)), outputs], generator)
 
     def forward(self, x: Tensor) -> Tensor:
         """The last layer's outputs."""
-        for w, b in zip(self.kernels, self.biases, strict=True):
+        for w, b in zip(self.conv_weights, self.biases, strict=True):
             x = functional.silu(functional.conv2d(x, w, b, 2, 1))
         return self.top(x.flatten(1))  # type: ignore[no-any-return]
 
 
-class PictureDecoder(nn.Module):
-    """The way back: a dense layer, then convolutions over doubled sides: `(N, I) -> (N, C, H, W)`.
+class ConvolutionalDecoder(nn.Module):
+    """A dense layer, then convolutions over doubled sides: `(N, I) -> (N, C, H, W)`.
 
     Args:
-        shape: of one picture, (C, H, W).
-        filters: of the encoder's convolutions, which are gone through backwards.
-        inputs: numbers that it takes.
+        shape: of one image, (C, H, W).
+        filters: of the encoder's convolutions; the decoder has them in reverse order.
+        inputs: number of inputs.
         generator: source of the initial weights; None draws from torch's own.
     """
 
@@ -100,77 +101,29 @@ class PictureDecoder(nn.Module):
         super().__init__()
         self.shape, self.low = tuple(shape), _top(shape, filters)
         self.sides = [_top(shape, filters[:n])[1:] for n in range(len(filters))][::-1]
-        self.bottom = DenseBody([inputs, math.prod(self.low)], generator)
+        self.bottom = SiLUNet([inputs, math.prod(self.low)], generator)
         ways = list(pairwise([*filters[::-1], shape[0]]))
-        self.kernels = nn.ParameterList(torch.empty(o, i, 3, 3) for i, o in ways)
+        self.conv_weights = nn.ParameterList(torch.empty(o, i, 3, 3) for i, o in ways)
         self.biases = nn.ParameterList(torch.zeros(o) for _, o in ways)
-        for w in self.kernels:
+        for w in self.conv_weights:
             _start(w, w[0].numel(), generator)
 
     def forward(self, z: Tensor) -> Tensor:
-        """The mean of a picture."""
+        """The mean of an image."""
         h: Tensor = self.bottom(z).reshape(-1, *self.low)
-        for (height, width), w, b in zip(self.sides, self.kernels, self.biases, strict=True):
+        for (height, width), w, b in zip(self.sides, self.conv_weights, self.biases, strict=True):
             h = functional.interpolate(functional.silu(h), scale_factor=2, mode="nearest")
             h = functional.conv2d(h[..., :height, :width], w, b, 1, 1)
         return h
 
 
-class SequenceBody(nn.Module):
-    """A GRU over the steps, and a dense layer on its last state: `(N, T, D) -> (N, O)`.
-
-    Args:
-        width: numbers of a step, D.
-        units: of the GRU.
-        outputs: numbers that it gives.
-        generator: source of the initial weights; None draws from torch's own.
-    """
-
-    def __init__(
-        self, width: int, units: int, outputs: int, generator: torch.Generator | None = None
-    ) -> None:
-        super().__init__()
-        self.cell = nn.GRU(width, units, batch_first=True)
-        _start_all(self.cell, units, generator)
-        self.top = DenseBody([units, outputs], generator)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The outputs after the last step."""
-        return self.top(self.cell(x)[1][-1])  # type: ignore[no-any-return]
-
-
-class SequenceDecoder(nn.Module):
-    """A GRU that is given z at every step, and a dense layer on its states: `(N, I) -> (N, T, D)`.
-
-    Args:
-        shape: of one sequence, (T, D).
-        units: of the GRU.
-        inputs: numbers that it takes.
-        generator: source of the initial weights; None draws from torch's own.
-    """
-
-    def __init__(
-        self, shape: Sequence[int], units: int, inputs: int, generator: torch.Generator | None = None
-    ) -> None:
-        super().__init__()
-        self.steps, width = shape
-        self.cell = nn.GRU(inputs, units, batch_first=True)
-        _start_all(self.cell, units, generator)
-        self.top = DenseBody([units, width], generator)
-
-    def forward(self, z: Tensor) -> Tensor:
-        """The mean of a sequence."""
-        states = self.cell(z[:, None].expand(-1, self.steps, -1))[0]
-        return self.top(states.flatten(0, 1)).unflatten(0, states.shape[:2])  # type: ignore[no-any-return]
-
-
 class VAE(Variational):
-    """A VAE with any bodies; `dense_vae`, `recurrent_vae` and `convolutional_vae` are the recipes.
+    """A VAE with any encoder and decoder; `dense_vae` and `convolutional_vae` make them.
 
     Args:
         encoder: from `(N, ...)` to `(N, 2 K)`: mu and log v.
         decoder: from `(N, K)` to `(N, ...)`.
-        latent: K, numbers of a latent.
+        latent: dimensions of the latent, K.
 
     Example:
         >>> import torch
@@ -223,10 +176,10 @@ class VAE(Variational):
         return [Level(mean, log_variance.exp())]
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        """Rows that the model would make: `(n, ...)`.
+        """Rows drawn from the model: `(n, ...)`.
 
         Args:
-            n: how many.
+            n: number of rows.
             generator: source of the latents and of the noise; None draws from torch's own.
         """
         like = self.log_width
@@ -243,43 +196,28 @@ def dense_vae(
     """A VAE for rows of a table `(N, D)`.
 
     Args:
-        width: numbers of a row, D.
-        hidden: units of each layer of the encoder; the decoder has them backwards.
-        latent: numbers of a latent.
+        width: number of columns, D.
+        hidden: units of each layer of the encoder; the decoder has them in reverse order.
+        latent: dimensions of the latent.
         generator: source of the initial weights; None draws from torch's own.
     """
-    encoder = DenseBody([width, *hidden, 2 * latent], generator)
-    return VAE(encoder, DenseBody([latent, *hidden[::-1], width], generator), latent)
+    encoder = SiLUNet([width, *hidden, 2 * latent], generator)
+    return VAE(encoder, SiLUNet([latent, *hidden[::-1], width], generator), latent)
 
 
 def convolutional_vae(
     shape: Sequence[int], filters: Sequence[int], latent: int, generator: torch.Generator | None = None
 ) -> VAE:
-    """A VAE for pictures `(N, C, H, W)`.
+    """A VAE for images `(N, C, H, W)`.
 
     Args:
-        shape: of one picture, (C, H, W).
+        shape: of one image, (C, H, W).
         filters: of each convolution, which halves the sides.
-        latent: numbers of a latent.
+        latent: dimensions of the latent.
         generator: source of the initial weights; None draws from torch's own.
     """
-    encoder = PictureEncoder(shape, filters, 2 * latent, generator)
-    return VAE(encoder, PictureDecoder(shape, filters, latent, generator), latent)
-
-
-def recurrent_vae(
-    shape: Sequence[int], units: int, latent: int, generator: torch.Generator | None = None
-) -> VAE:
-    """A VAE for sequences of one length `(N, T, D)`.
-
-    Args:
-        shape: of one sequence, (T, D).
-        units: of the GRUs.
-        latent: numbers of a latent.
-        generator: source of the initial weights; None draws from torch's own.
-    """
-    encoder = SequenceBody(shape[1], units, 2 * latent, generator)
-    return VAE(encoder, SequenceDecoder(shape, units, latent, generator), latent)
+    encoder = ConvolutionalEncoder(shape, filters, 2 * latent, generator)
+    return VAE(encoder, ConvolutionalDecoder(shape, filters, latent, generator), latent)
 
 
 def _top(shape: Sequence[int], filters: Sequence[int]) -> tuple[int, int, int]:
@@ -293,8 +231,3 @@ def _top(shape: Sequence[int], filters: Sequence[int]) -> tuple[int, int, int]:
 def _start(w: Tensor, fan_in: int, generator: torch.Generator | None) -> None:
     bound = 1 / math.sqrt(fan_in)
     nn.init.uniform_(w, -bound, bound, generator=generator)
-
-
-def _start_all(module: nn.Module, units: int, generator: torch.Generator | None) -> None:
-    for w in module.parameters():
-        _start(w, units, generator)

@@ -1,13 +1,14 @@
-r"""Monotone views of encoded columns: the same row seen with its tails cut short, drawn out, or by rank.
+r"""Monotone views of encoded columns: the same row with its tails compressed, expanded, or by rank.
 
 Distances depend on how a column is scaled, and no scaling is right for every table: a column with a heavy
 tail is best compared after a logarithm, a far excursion of a compact one as it is, and a skewed one by the
 rank of its values. A view is an increasing function of each encoded column by itself, given with its slope,
-so that what is measured in a view has a gradient in x.
+so that a distance in a view has a gradient in x.
 
-The encoder's codes are z-scores, cut to a logarithm beyond two standard deviations (`upland.data.table.encodings`).
-`bent` undoes that and bends at another knee; `Ranks` maps a value to the normal score of its rank among
-training rows (van der Waerden scores), linear between knots, with slope one beyond the ends.
+The encoder's codes are z-scores, cut to a logarithm beyond two standard deviations
+(`upland.data.table.encodings`). `bent` undoes that and bends at another knee; `Ranks` maps a value to the
+normal score of its rank among training rows (van der Waerden scores), linear between knots, with slope one
+beyond the ends.
 """
 
 import math
@@ -16,26 +17,28 @@ import torch
 from torch import Tensor, nn
 
 CODES_KNEE = 2.0
-"""Where the encoder's codes begin to grow like a logarithm."""
+"""Where the encoder's codes begin to grow like a logarithm: equal to `upland.data.table.encodings.KNEE`,
+which models do not import.
+"""
 
-MOST = 60.0  # codes further out than that are not drawn out again, only followed
+FARTHEST = 60.0  # codes farther beyond the knee are continued with slope one
 KNOTS = 128
 
 
 def bent(x: Tensor, knee: float) -> tuple[Tensor, Tensor]:
-    """Codes as if the logarithm began at another knee: `x (N, D)` -> values and slopes `(N, D)`.
+    """Codes with the logarithm beginning at another knee: `x (N, D)` -> values and slopes `(N, D)`.
 
     Args:
         x: encoded rows.
         knee: in standard deviations.
     """
     size = x.abs()
-    out = (size - CODES_KNEE).clamp(0.0, MOST)
+    out = (size - CODES_KNEE).clamp(0.0, FARTHEST)
     grown = torch.expm1(out)
     z = size.clamp(max=CODES_KNEE) + grown
     beyond = (z - knee).clamp(min=0.0)
-    value = z.clamp(max=knee) + torch.log1p(beyond) + (size - CODES_KNEE - MOST).clamp(min=0.0)
-    slope = torch.where(size > CODES_KNEE + MOST, torch.ones_like(x), (1 + grown) / (1 + beyond))
+    value = z.clamp(max=knee) + torch.log1p(beyond) + (size - CODES_KNEE - FARTHEST).clamp(min=0.0)
+    slope = torch.where(size > CODES_KNEE + FARTHEST, torch.ones_like(x), (1 + grown) / (1 + beyond))
     return torch.copysign(value, x), slope
 
 
@@ -57,15 +60,15 @@ class Ranks(nn.Module):
         self.register_buffer("slopes", torch.ones(width, 2))
 
     def fit(self, x: Tensor) -> None:
-        """Learn the ranks of training rows: `x (N, D)`."""
+        """Fit the ranks of training rows `x (N, D)`."""
         columns = [_scores(column) for column in x.T]
         most = max(len(knots) for knots, _ in columns)
         knots = x.new_full((x.shape[1], most), math.inf)
         heights, slopes = x.new_zeros(x.shape[1], most), x.new_ones(x.shape[1], most + 1)
-        for j, (places, values) in enumerate(columns):
-            n = len(places)
-            knots[j, :n], heights[j, :n] = places, values
-            slopes[j, 1:n] = values.diff() / places.diff()
+        for j, (positions, values) in enumerate(columns):
+            n = len(positions)
+            knots[j, :n], heights[j, :n] = positions, values
+            slopes[j, 1:n] = values.diff() / positions.diff()
         self.knots, self.heights, self.slopes = knots, heights, slopes
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,1 +1,1 @@
-"""Fitting a model: objectives, the loop, the optimiser, how long, checkpoints, progress."""
+"""Training: objectives, the loop, the optimiser, the schedule, checkpoints, progress."""

@@ -3,8 +3,7 @@
     m = b1 m + (1 - b1) g,   v = b2 v + (1 - b2) g^2,   w = w - rate * m / (1 - b1^t) / (sqrt(v / (1 - b2^t))
     + eps)
 
-PyTorch's own loads its compiler when it is first used, seconds of every new process in which a small fit
-takes a tenth of one.
+`torch.optim.Adam` imports PyTorch's compiler at its first step, which takes longer than a small fit.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ class Adam:
     """The optimiser of one model's weights.
 
     Args:
-        parameters: weights that are moved where they have a gradient.
+        parameters: those that require a gradient are updated.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
@@ -31,13 +30,13 @@ class Adam:
         self._count = 0
 
     def clear(self) -> None:
-        """Forget the gradients."""
+        """Delete the gradients."""
         for weight in self._weights:
             weight.grad = None
 
     @torch.no_grad()
     def step(self, rate: float) -> None:
-        """Move the weights once along their gradients at a learning rate."""
+        """Update the weights once by their gradients, at a learning rate."""
         self._count += 1
         share, scale = 1 - FIRST**self._count, (1 - SECOND**self._count) ** 0.5
         for weight, mean, square in zip(self._weights, self._mean, self._square, strict=True):
@@ -48,13 +47,13 @@ class Adam:
             weight.addcdiv_(mean, square.sqrt().div_(scale).add_(EPSILON), value=-rate / share)
 
     def state(self) -> dict[str, Tensor]:
-        """The moments and the number of steps by name, as tensors."""
+        """The moments and the number of steps, as tensors by name."""
         moments = {f"mean/{k}": mean for k, mean in enumerate(self._mean)}
         moments |= {f"square/{k}": square for k, square in enumerate(self._square)}
         return moments | {"count": torch.tensor(self._count)}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Take up what `state` gave."""
+        """Resume from what `state` returned."""
         for k, (mean, square) in enumerate(zip(self._mean, self._square, strict=True)):
             mean.copy_(state[f"mean/{k}"])
             square.copy_(state[f"square/{k}"])

@@ -1,4 +1,4 @@
-"""A fit that can go on where it stopped: one file, kept up to date at every look at the held-out loss.
+"""A fit that can go on where it stopped: one file, written at every check of the held-out loss.
 
 It holds each member's weights, best weights, optimiser state and losses, the seed, and what the fit was
 started with; a fit started with anything else is refused rather than mixed.
@@ -21,16 +21,16 @@ class Checkpoint:
 
     Args:
         path: where it is, or will be.
-        plan: what the fit was started with, JSON-able; a file of another plan is refused.
+        fit: what the fit was started with (`identity_of`); the file of another fit is refused.
 
     Raises:
         FileNotFoundError: there is no folder to write it into.
         ValueError: the file belongs to another fit, or is no upland file.
     """
 
-    def __init__(self, path: str | Path, plan: Mapping[str, Any]) -> None:
+    def __init__(self, path: str | Path, fit: Mapping[str, Any]) -> None:
         self.path = Path(path)
-        self._plan = json.loads(json.dumps(plan, default=str))
+        self._fit = json.loads(json.dumps(fit, default=str))
         self._seed: int | None = None
         self._members: dict[str, Any] = {}
         self._tensors: dict[str, Any] = {}
@@ -43,9 +43,9 @@ class Checkpoint:
 
     def _read(self) -> None:
         tensors, manifest = read_tensors(self.path)
-        if manifest.get("kind") != "checkpoint":
+        if manifest.get("content") != "checkpoint":
             raise ValueError(f"{self.path} is an upland file, but no checkpoint: name another file")
-        other = _differing(self._plan, manifest["plan"])
+        other = _differing(self._fit, manifest["fit"])
         if other:
             raise ValueError(
                 f"{self.path} is the checkpoint of another fit (other {', '.join(other)}): "
@@ -71,11 +71,11 @@ class Checkpoint:
         arrays, plain = training.to_state()
         self._members[str(number)] = plain
         self._tensors |= {f"{number}/{name}": value for name, value in arrays.items()}
-        manifest = {"kind": "checkpoint", "plan": self._plan, "seed": self._seed, "members": self._members}
+        manifest = {"content": "checkpoint", "fit": self._fit, "seed": self._seed, "members": self._members}
         write_tensors(self.path, self._tensors, manifest)
 
 
-def plan_of(rows: NormalRows, settings: Mapping[str, Any]) -> dict[str, Any]:
+def identity_of(rows: NormalRows, settings: Mapping[str, Any]) -> dict[str, Any]:
     """What tells one fit from another: the rows' number, names and values, and the constructor's arguments.
 
     Of rows in memory every value counts; of a file beyond memory, some thousands spread over it.
@@ -88,10 +88,10 @@ def plan_of(rows: NormalRows, settings: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _differing(plan: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
-    """What a plan has otherwise: "rows", "columns", "values", or the names of arguments."""
-    parts = [key for key in ("rows", "columns", "values") if found.get(key) != plan[key]]
+def _differing(fit: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
+    """What is different: "rows", "columns", "values", or the names of arguments."""
+    parts = [key for key in ("rows", "columns", "values") if found.get(key) != fit[key]]
     there = found.get("settings", {})
-    names = sorted({*plan["settings"], *there})
-    parts += [name for name in names if there.get(name) != plan["settings"].get(name)]
+    names = sorted({*fit["settings"], *there})
+    parts += [name for name in names if there.get(name) != fit["settings"].get(name)]
     return parts

@@ -1,11 +1,11 @@
 """The loop: one for every model and every objective.
 
-Batches come from an endless iterator, so that memory and files larger than memory are served alike. The
-number of steps is fixed beforehand, the learning rate falls along a half cosine to zero, and the held-out
-loss is looked at `looks` times, always with the same noise: the best weights seen are kept, and `patience`
-looks without a better one end the training. Each stretch between two looks has a noise generator of its own,
-seeded from `seed` and its number: a training resumed from a checkpoint therefore goes on exactly as if it
-had not stopped.
+Batches come from an endless iterator, so that rows in memory and files larger than memory are treated alike.
+The number of steps is fixed beforehand, and the learning rate falls along a half cosine to zero. The held-out
+loss is computed at `checks` validation checks, always with the same noise: the best weights are kept, and
+`patience` checks without a better loss end the training. The noise of each interval between two checks has a
+random stream of its own, seeded from `seed` and the interval's number, so that a resumed training goes on
+exactly as if it had not stopped.
 """
 
 import itertools
@@ -24,14 +24,18 @@ from upland.models.threads import fitting_threads
 from upland.training.adam import Adam
 
 Loss = Callable[[EnergyModel, Tensor, torch.Generator], Tensor]
-State = dict[str, np.ndarray[Any, Any]]
+Arrays = dict[str, np.ndarray[Any, Any]]
 
-WARMUP = 20
+WARMUP_STEPS = 20
+VALIDATION_ROWS = 4_096  # held-out rows that go through the model together
+
+HELD_OUT_STREAM, FIRST_TRAINING_STREAM = 0, 1
+"""Random streams of a training: one for the noise of the held-out loss, then one for each interval."""
 
 
 @dataclass
 class History:
-    """What happened in a training: losses at each look, in the objective's own unit.
+    """The course of a training: the losses at each validation check, in the objective's own unit.
 
     `stopped` says why it ended: "finished", "early" (no better held-out loss) or "interrupted" (Ctrl-C).
     """
@@ -50,42 +54,50 @@ class History:
 
 @dataclass(frozen=True)
 class Settings:
-    """How long and how fast to train.
+    """Length, speed and seed of a training.
 
     Args:
         steps: optimiser steps in all.
-        looks: how many times the held-out loss is computed.
-        patience: looks without improvement before the training ends.
+        checks: number of validation checks, at which the held-out loss is computed.
+        patience: checks without improvement before the training ends.
         learning_rate: of Adam, at its highest.
         batch: rows of a step.
         seed: of the noise.
     """
 
     steps: int
-    looks: int
+    checks: int
     patience: int
     learning_rate: float
     batch: int
     seed: int
 
     @property
-    def stretch(self) -> int:
-        """Steps between two looks."""
-        return max(1, self.steps // self.looks)
+    def interval(self) -> int:
+        """Steps between two validation checks."""
+        return max(1, self.steps // self.checks)
 
     def rate(self, step: int) -> float:
         """The learning rate at a step: a short linear rise, then a half cosine down to zero."""
-        rise = min(1.0, (step + 1) / min(WARMUP, self.steps))
+        rise = min(1.0, (step + 1) / min(WARMUP_STEPS, self.steps))
         return self.learning_rate * rise * 0.5 * (1 + float(np.cos(np.pi * step / self.steps)))
 
-    def generator(self, stretch: int, device: torch.device) -> torch.Generator:
-        """The noise of a stretch, a function of seed and number alone; -1 is that of the held-out loss."""
-        mixed = np.random.SeedSequence([self.seed, stretch + 1]).generate_state(1, np.uint64)[0]
+    def training_noise(self, interval: int, device: torch.device) -> torch.Generator:
+        """The source of the noise of an interval between two checks, by its number from 0."""
+        return self._generator(FIRST_TRAINING_STREAM + interval, device)
+
+    def held_out_noise(self, device: torch.device) -> torch.Generator:
+        """The source of the noise of the held-out loss, the same at every check."""
+        return self._generator(HELD_OUT_STREAM, device)
+
+    def _generator(self, stream: int, device: torch.device) -> torch.Generator:
+        """A generator that depends on the seed and on the number of the stream alone."""
+        mixed = np.random.SeedSequence([self.seed, stream]).generate_state(1, np.uint64)[0]
         return torch.Generator(device).manual_seed(int(mixed >> np.uint64(1)))
 
 
 class Training:
-    """One model's training and everything needed to go on with it later.
+    """The training of one model, with everything needed to resume it.
 
     Args:
         model: any energy; trained in place.
@@ -106,15 +118,15 @@ class Training:
         batches: Iterator[Tensor],
         validation: Tensor,
         *,
-        after_look: Callable[["Training"], None] | None = None,
+        after_check: Callable[["Training"], None] | None = None,
         progress: Callable[[int, int, float], None] | None = None,
     ) -> History:
         """Train to the end and leave the best weights in the model.
 
         Args:
-            batches: endless; a resumed training skips those that it has had.
+            batches: endless; a resumed training skips those that it has used.
             validation: held-out rows `(N, ...)`.
-            after_look: called after each look, to write a checkpoint.
+            after_check: called after each validation check, to write a checkpoint.
             progress: called as `(step, steps, held-out loss)`.
 
         Returns:
@@ -122,18 +134,18 @@ class Training:
 
         Raises:
             FloatingPointError: the loss is not finite; the message says what to try.
-            KeyboardInterrupt: interrupted before the first look, when nothing is learned yet.
+            KeyboardInterrupt: interrupted before the first validation check.
         """
         started = time.perf_counter()
         stream = itertools.islice(batches, self.step, None)
         try:
             while not self.history.stopped:
                 with fitting_threads(self.model, self.settings.batch):
-                    self._stretch(stream, validation)
+                    self._interval(stream, validation)
                 if progress is not None:
                     progress(self.step, self.settings.steps, self.history.validation[-1])
-                if after_look is not None:
-                    after_look(self)
+                if after_check is not None:
+                    after_check(self)
         except KeyboardInterrupt:
             if not self.history.validation:
                 raise
@@ -148,14 +160,14 @@ class Training:
         self.model.eval()
         return self.history
 
-    def _stretch(self, stream: Iterator[Tensor], validation: Tensor) -> None:
-        generator = self.settings.generator(self.step // self.settings.stretch, self.device)
-        end = min(self.step + self.settings.stretch, self.settings.steps)
+    def _interval(self, stream: Iterator[Tensor], validation: Tensor) -> None:
+        generator = self.settings.training_noise(self.step // self.settings.interval, self.device)
+        end = min(self.step + self.settings.interval, self.settings.steps)
         self.model.train()
         losses = []
         while self.step < end:
             losses.append(self._update(next(stream).to(self.device, non_blocking=True), generator))
-        self._look(float(torch.stack(losses).mean()), self._held_out(validation))
+        self._check(float(torch.stack(losses).mean()), self._held_out(validation))
 
     def _update(self, batch: Tensor, generator: torch.Generator) -> Tensor:
         self.optimizer.clear()
@@ -166,16 +178,16 @@ class Training:
         return loss.detach()
 
     def _held_out(self, validation: Tensor) -> float:
-        generator = self.settings.generator(-1, self.device)
+        generator = self.settings.held_out_noise(self.device)
         self.model.eval()
         with torch.no_grad():
             parts = [
                 self.loss(self.model, part.to(self.device), generator) * part.shape[0]
-                for part in validation.split(4096)
+                for part in validation.split(VALIDATION_ROWS)
             ]
         return float(torch.stack(parts).sum() / validation.shape[0])
 
-    def _look(self, training: float, held_out: float) -> None:
+    def _check(self, training: float, held_out: float) -> None:
         if not (np.isfinite(training) and np.isfinite(held_out)):
             raise FloatingPointError(
                 f"the loss is not finite at step {self.step} (training {training}, held-out {held_out}): "
@@ -189,14 +201,14 @@ class Training:
         past.validation.append(held_out)
         if better:
             self.best, past.best_step = _weights(self.model), self.step
-        looks_since = sum(step > past.best_step for step in past.steps)
+        checks_since = sum(step > past.best_step for step in past.steps)
         if self.step >= self.settings.steps:
             past.stopped = "finished"
-        elif looks_since >= self.settings.patience:
+        elif checks_since >= self.settings.patience:
             past.stopped = "early"
 
-    def to_state(self) -> tuple[State, dict[str, Any]]:
-        """Everything needed to go on: arrays by name, and plain data."""
+    def to_state(self) -> tuple[Arrays, dict[str, Any]]:
+        """Everything needed to resume: arrays by name, and JSON-able data."""
         arrays = {f"weights/{k}": v.cpu().numpy() for k, v in self.model.state_dict().items()}
         arrays |= {f"best/{k}": v.cpu().numpy() for k, v in self.best.items()}
         arrays |= {f"optimizer/{k}": v.cpu().numpy() for k, v in self.optimizer.state().items()}
@@ -206,8 +218,8 @@ class Training:
             "settings": asdict(self.settings),
         }
 
-    def restore(self, arrays: State, plain: dict[str, Any]) -> None:
-        """Take up the state that `to_state` gave.
+    def restore(self, arrays: Arrays, plain: dict[str, Any]) -> None:
+        """Resume from the state that `to_state` returned.
 
         Raises:
             ValueError: it belongs to a training with other settings.
@@ -244,7 +256,7 @@ def _weights(model: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in model.state_dict().items()}
 
 
-def _part(arrays: State, name: str) -> dict[str, Tensor]:
+def _part(arrays: Arrays, name: str) -> dict[str, Tensor]:
     prefix = name + "/"
     return {
         k.removeprefix(prefix): torch.from_numpy(v.copy()) for k, v in arrays.items() if k.startswith(prefix)

@@ -1,22 +1,22 @@
-r"""What is minimised: functions `(model, x, sigma, generator) -> scalar`, the mean over the points of x: its
-rows, or the factors of a model whose density is a product (`EnergyModel.factors`).
+r"""Training objectives: functions `(model, x, sigma, generator) -> scalar`, the mean over the points of x:
+its rows, or the factors of a model whose density is a product (`EnergyModel.factors`).
 
-Two fit grad E to the gradient of a log density without sampling or a partition function. With f(x) = x -
-grad E(x) and the score s(x) = -grad E(x) / sigma^2, so that E / sigma^2 is in nats:
+Two of them fit grad E to the gradient of a log density, without sampling and without a partition function.
+With f(x) = x - grad E(x) and the score s(x) = -grad E(x) / sigma^2, so that E / sigma^2 is in nats:
 
 * Denoising score matching (Vincent 2011; DSEBM eq. 6): E |x - f(x + eps)|^2, eps ~ N(0, sigma^2 I). By
   Tweedie's formula the optimum is grad E = -sigma^2 grad log q_sigma, where q_sigma is the data's density
   smoothed by the noise. For N(mu, S) it is minimal at N(mu, S + sigma^2 I).
 * Sliced score matching (Song et al., UAI 2019, arXiv 1905.07088), the variance-reduced form:
   E [v' (grad_x v' s(x)) + 1/2 |s(x)|^2], v of independent signs, times sigma^2 to condition it. There is no
-  noise on x: for N(mu, S) it is minimal at N(mu, S). It wants a density, hence continuous columns; sigma is
+  noise on x: for N(mu, S) it is minimal at N(mu, S). It needs a density, hence continuous columns; sigma is
   then only the finest scale that the prior term 1/2 |x - b'|^2 can express.
 
 * Conditional: denoising at every scale between two, sigma^2-weighted, so that scales count alike (Song and
   Ermon 2019; Karras et al. 2022): (1 + sigma^2) / sigma^2 is what makes the error of the best constant or
   identity denoiser about one at any scale.
 
-A model whose Z is known needs no score: it is fitted by its likelihood, in nats.
+A model whose Z is known is fitted by its likelihood, in nats.
 
 * Likelihood: E -log p(x + eps), eps ~ N(0, sigma^2 I), fits the same smoothed density q_sigma as denoising
   does; for N(mu, S) it is minimal at N(mu, S + sigma^2 I). Without noise it is minimal at S, but a density
@@ -27,8 +27,8 @@ A model whose Z is known needs no score: it is fitted by its likelihood, in nats
 
 * Evidence: the same of a bound, -ELBO(x + eps), of a VAE (Kingma and Welling, ICLR 2014).
 
-The noise must bridge the gaps between neighbours and no more, as a kernel's bandwidth must:
-`neighbour_spacing` measures them on the training rows alone.
+The noise should be about as large as the distance between neighbours, like the bandwidth of a kernel density:
+`neighbour_distance` measures it on training rows.
 """
 
 import math
@@ -63,18 +63,18 @@ def sliced(model: EnergyModel, x: Tensor, sigma: float, generator: torch.Generat
     return per_row.mean()
 
 
-def neighbour_spacing(x: Tensor, least: float = 0.1, most: float = 1.0) -> float:
+def neighbour_distance(x: Tensor, least: float = 0.1, most: float = 1.0) -> float:
     """The median distance of a row to its nearest other row, per dimension: `x (N, D)` -> |x - x'| /
     sqrt(D), within bounds.
 
-    Copies of a row are counted once, so that duplicates do not make the scale vanish.
+    Copies of a row are counted once, so that duplicates do not make the distance vanish.
     """
     rows = torch.unique(x, dim=0)
     if rows.shape[0] < 2:
         return most
     distance = torch.cdist(rows.double(), rows.double()).fill_diagonal_(torch.inf)
-    spacing = distance.min(dim=1).values.median().item() / x.shape[1] ** 0.5
-    return float(min(max(spacing, least), most))
+    found = distance.min(dim=1).values.median().item() / x.shape[1] ** 0.5
+    return float(min(max(found, least), most))
 
 
 def likelihood(model: EnergyModel, x: Tensor, sigma: float, generator: torch.Generator) -> Tensor:
@@ -100,11 +100,11 @@ def evidence(model: EnergyModel, x: Tensor, sigma: float, generator: torch.Gener
 
 
 def conditional(model: EnergyModel, x: Tensor, sigma: float, generator: torch.Generator) -> Tensor:
-    """Denoising at scales drawn evenly in log sigma, weighted by (1 + sigma^2) / sigma^2, for each member of
-    a noise-conditional energy: `x (N, D)` -> scalar, the sum over the members; `sigma` is not used.
+    """Denoising at scales drawn evenly in log sigma, weighted by (1 + sigma^2) / sigma^2, for each net of
+    a noise-conditional energy: `x (N, D)` -> scalar, the sum over the nets; `sigma` is not used.
     """
     assert isinstance(model, NoiseConditional)
-    shape = (model.members, *x.shape)
+    shape = (model.n_nets, *x.shape)
     first, last = math.log(model.scales[0]), math.log(model.scales[-1])
     even = torch.rand((*shape[:2], 1), generator=generator, device=x.device, dtype=x.dtype)
     scale = torch.exp(first + (last - first) * even)
@@ -113,9 +113,12 @@ def conditional(model: EnergyModel, x: Tensor, sigma: float, generator: torch.Ge
     return residual.square().sum(-1).mean(1).sum()
 
 
-OBJECTIVES: dict[str, Objective] = {"denoising": denoising, "sliced": sliced}
-LIKELIHOODS: dict[str, Objective] = {
+OBJECTIVES: dict[str, Objective] = {
+    "denoising": denoising,
+    "sliced": sliced,
+    "conditional": conditional,
     "likelihood": likelihood,
     "dequantised": dequantised,
     "evidence": evidence,
 }
+"""The objectives by name."""

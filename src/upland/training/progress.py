@@ -11,26 +11,26 @@ Show = Callable[[int, int, int, float], None]
 
 
 @contextmanager
-def progress_bar(wanted: bool | Literal["auto"], members: int) -> Iterator[Show]:
-    """A function `(member, step, steps, held-out loss)` that draws, or does nothing.
+def progress_bar(wanted: bool | Literal["auto"], trainings: int) -> Iterator[Show]:
+    """A function `(training, step, steps, held-out loss)` that updates the bar, or does nothing.
 
     Args:
-        wanted: yes, no, or "auto": where standard error is a terminal.
-        members: how many trainings there will be.
+        wanted: whether to show it, or "auto": where standard error is a terminal.
+        trainings: how many there will be.
     """
     if not (sys.stderr.isatty() if wanted == "auto" else wanted):
-        yield lambda member, step, steps, loss: None
+        yield lambda number, step, steps, loss: None
         return
     from rich.console import Console
     from rich.progress import Progress
 
     with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("training", total=float(members))
+        task = bar.add_task("training", total=float(trainings))
 
-        def show(member: int, step: int, steps: int, loss: float) -> None:
-            label = f"training {member + 1} of {members}" if members > 1 else "training"
+        def show(number: int, step: int, steps: int, loss: float) -> None:
+            label = f"training {number + 1} of {trainings}" if trainings > 1 else "training"
             bar.update(
-                task, completed=member + step / steps, description=f"{label}, held-out loss {loss:.4g}"
+                task, completed=number + step / steps, description=f"{label}, held-out loss {loss:.4g}"
             )
 
         yield show

@@ -1,87 +1,107 @@
-"""How long and how fast a kind of data is trained on."""
+"""How long and how fast a model is trained where the user does not say, and on how many rows it starts.
+
+The functions that give a number of optimiser steps have the signature `(rows, width, steps_per_pass)`: the
+number of training rows, the encoded dimensions, and the steps of one pass over the rows.
+"""
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from collections.abc import Callable
 
-PLACING_ROWS = 2_000
-KERNEL_ROWS_LEAST, KERNEL_ROWS, KERNEL_ROWS_MOST = 256, 4_096, 20_000
-KERNEL_SQUARES, KERNEL_NUMBERS_MOST = 2_000_000, 1 << 22
-KERNEL_DRAWS = 8
+INIT_ROWS = 2_000
 
+SUPPORT_LEAST, SUPPORT_USUAL, SUPPORT_MOST = 256, 4_096, 20_000
+SUPPORT_SQUARES = 2_000_000  # support points times D^2
+SUPPORT_NUMBERS = 1 << 22  # support points times D, at most
+CANDIDATES_PER_POINT = 8
 
-class Plan(NamedTuple):
-    """How long and how fast a kind of data is trained on where the user does not say.
-
-    Args:
-        steps: of the optimiser; 0 goes by the number of rows.
-        batch_size: rows, images or windows of a step.
-        learning_rate: of Adam at its highest.
-        noise: sigma, "auto" by the spacing of neighbours, or "bin" for one step of the pixels.
-        spacings: the noise in units of that spacing.
-        noise_least: the least noise that is chosen so.
-    """
-
-    steps: int
-    batch_size: int
-    learning_rate: float
-    noise: float | Literal["auto", "bin"] = "auto"
-    spacings: float = 1.5
-    noise_least: float = 0.1
+PASSES, STEPS_USUAL = 60, 1_500
+PASSES_OF_MANY, STEPS_MOST = 7, 10_000
+STEPS_LEAST, STEPS_LEAST_PER_RATIO = 300, 40
 
 
-def fixed_length(steps: int, rows: int, width: int, a_pass: int) -> int:
-    """So many steps, whatever the rows."""
-    return steps
+def denoising_steps(rows: int, width: int, steps_per_pass: int) -> int:
+    """Steps of the training of a table's energy at one scale of noise: 60 passes, but at most 1,500 steps.
 
-
-def few_places(width: int) -> int:
-    """Training rows that a model may start from."""
-    return PLACING_ROWS
-
-
-def kernel_places(width: int) -> int:
-    """Training rows that a kernel prior may stand on: 2,000,000 / D^2 within 4,096 to 20,000, and of very
-    wide rows fewer. The distance to the nearest of N rows falls as N^(-1/D): where there are few columns more
-    rows tell more, where there are many they hardly do.
+    A table of many rows gets more: 7 passes within 10,000 steps, and in any case one pass. A small one gets
+    at least 300 where its rows outnumber the encoded dimensions; where they do not, more steps would only
+    fit the rows.
 
     Args:
+        rows: training rows.
         width: encoded dimensions.
+        steps_per_pass: steps of one pass over the rows.
     """
-    most = max(KERNEL_ROWS, min(KERNEL_SQUARES // width**2, KERNEL_ROWS_MOST))
-    return max(KERNEL_ROWS_LEAST, min(most, KERNEL_NUMBERS_MOST // width))
+    least = min(STEPS_LEAST, STEPS_LEAST_PER_RATIO * rows // width)
+    usual = min(max(PASSES * steps_per_pass, least), STEPS_USUAL)
+    return max(steps_per_pass, usual, min(PASSES_OF_MANY * steps_per_pass, STEPS_MOST))
 
 
-def kernel_draws(width: int) -> int:
-    """Training rows among which a kernel prior finds its distinct ones: eight times their number, as far as
-    the memory allows.
-
-    Args:
-        width: encoded dimensions.
-    """
-    places = kernel_places(width)
-    return max(places, min(KERNEL_DRAWS * places, 2 * KERNEL_NUMBERS_MOST // width))
-
-
-def multiscale_length(rows: int, width: int, a_pass: int) -> int:
+def multiscale_steps(rows: int, width: int, steps_per_pass: int) -> int:
     """Steps of the training of a multi-scale energy: three a row, within 300 to 2,000; for many rows seven
-    passes within 10,000, and in any case one pass.
+    passes within 10,000 steps, and in any case one pass.
 
     Args:
         rows: training rows.
         width: encoded dimensions.
-        a_pass: steps of a pass.
+        steps_per_pass: steps of one pass over the rows.
     """
-    usual = min(max(3 * rows, 300), 2_000)
-    return max(a_pass, usual, min(7 * a_pass, 10_000))
+    usual = min(max(3 * rows, STEPS_LEAST), 2_000)
+    return max(steps_per_pass, usual, min(PASSES_OF_MANY * steps_per_pass, STEPS_MOST))
 
 
-def likelihood_length(rows: int, width: int, a_pass: int) -> int:
-    """Steps of the training of a likelihood of a table: 240 passes within 1,200 to 2,000, at least one pass.
+def likelihood_steps(rows: int, width: int, steps_per_pass: int) -> int:
+    """Steps of the training of a table's likelihood: 240 passes within 1,200 to 2,000 steps, at least one
+    pass.
 
     Args:
         rows: training rows.
         width: encoded dimensions.
-        a_pass: steps of a pass.
+        steps_per_pass: steps of one pass over the rows.
     """
-    return max(a_pass, min(max(240 * a_pass, 1_200), 2_000))
+    return max(steps_per_pass, min(max(240 * steps_per_pass, 1_200), 2_000))
+
+
+def init_rows(width: int) -> int:
+    """Training rows that a model without support points is initialised from.
+
+    Args:
+        width: encoded dimensions.
+    """
+    return INIT_ROWS
+
+
+def support_points(width: int) -> int:
+    """Training rows that a kernel prior keeps at most: 2,000,000 / D^2 within 4,096 to 20,000, and of very
+    wide rows fewer.
+
+    The distance to the nearest of N rows falls as N^(-1/D): where there are few columns more rows tell more,
+    where there are many they hardly do.
+
+    Args:
+        width: encoded dimensions D.
+    """
+    most = max(SUPPORT_USUAL, min(SUPPORT_SQUARES // width**2, SUPPORT_MOST))
+    return max(SUPPORT_LEAST, min(most, SUPPORT_NUMBERS // width))
+
+
+def support_candidates(width: int) -> int:
+    """Training rows among which a kernel prior finds its distinct support points: eight times their number,
+    as far as the memory allows.
+
+    Args:
+        width: encoded dimensions D.
+    """
+    points = support_points(width)
+    return max(points, min(CANDIDATES_PER_POINT * points, 2 * SUPPORT_NUMBERS // width))
+
+
+STEPS: dict[str, Callable[[int, int, int], int]] = {
+    "denoising": denoising_steps,
+    "multiscale": multiscale_steps,
+    "likelihood": likelihood_steps,
+}
+"""How many steps a training has, by its rows, the encoded dimensions and the steps of one pass."""
+
+START_ROWS: dict[str, Callable[[int], int]] = {"few": init_rows, "kernel": support_candidates}
+"""How many training rows a model is initialised from, by its encoded dimensions."""

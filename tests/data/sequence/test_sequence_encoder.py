@@ -45,7 +45,7 @@ def test_codes_have_the_promised_form(encoder):
     assert codes.dtype == np.float32
     np.testing.assert_array_equal(np.isfinite(codes).sum(axis=(1, 2)), np.array([5, 3, 4]) * encoder.width)
     assert np.isnan(codes[1, 3:]).all()
-    assert (encoder.kind, encoder.shape, encoder.named) == ("sequence", (encoder.width,), True)
+    assert (encoder.modality, encoder.shape, encoder.named) == ("sequence", (encoder.width,), True)
     assert encoder.inputs == encoder.column_names == ("flow", "valve", "unit")
     assert encoder.n_columns == 3
     assert encoder.slots.tolist() == [0, 1, 1, 1, 2]

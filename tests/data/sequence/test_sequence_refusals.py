@@ -1,4 +1,4 @@
-"""What is no sequences is refused by name, gaps are warned of, and kinds of data are told apart."""
+"""What is no sequences is refused by name, gaps are warned of, tables and images are no sequences."""
 
 import datetime as dt
 import warnings
@@ -101,9 +101,9 @@ ARRAYS = [
 ]
 
 
-@pytest.mark.parametrize(("X", "kind", "message"), ARRAYS, ids=range(len(ARRAYS)))
-def test_what_is_no_sequences_is_refused(X, kind, message):
-    with pytest.raises(kind, match=message):
+@pytest.mark.parametrize(("X", "error", "message"), ARRAYS, ids=range(len(ARRAYS)))
+def test_what_is_no_sequences_is_refused(X, error, message):
+    with pytest.raises(error, match=message):
         as_sequences(X)
 
 
@@ -184,7 +184,7 @@ LONGS = [
         table(id=[7] * 7, t=[1, 1, 1, 2, 3, 3, 4], v=[0.0] * 7),
         {"id": "id", "time": "t"},
         ValueError,
-        r"id 7: 3 rows have the stamp 1, and 1 more stamp\(s\) stand more than once",
+        r"id 7: 3 rows have the stamp 1, and 1 more stamp\(s\) occur more than once",
     ),
     (pl.DataFrame({"t": [], "v": []}), {"time": "t"}, ValueError, r"0 sample\(s\)"),
     ([table(), table(v=None)], {}, ValueError, r"X\[1\] has other columns than X\[0\]: it lacks 'v'"),
@@ -196,9 +196,9 @@ LONGS = [
 ]
 
 
-@pytest.mark.parametrize(("X", "names", "kind", "message"), LONGS, ids=range(len(LONGS)))
-def test_what_is_no_long_frame_is_refused_by_name(X, names, kind, message):
-    with pytest.raises(kind, match=message):
+@pytest.mark.parametrize(("X", "names", "error", "message"), LONGS, ids=range(len(LONGS)))
+def test_what_is_no_long_frame_is_refused_by_name(X, names, error, message):
+    with pytest.raises(error, match=message):
         as_sequences(X, **names)
 
 

@@ -7,6 +7,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from upland.data.sequence.container import as_sequences
+from upland.data.sequence.encoder import SequenceEncoder
 from upland.data.sequence.windows import SequenceRows
 
 
@@ -68,6 +69,45 @@ def test_overlapping_windows_stay_within_their_blocks():
     )
 
 
+SEQUENCES = {
+    "series": (np.arange(40.0) ** 1.5, {"window": 8}),
+    "overlapping": (np.arange(60.0) % 7, {"window": 8, "stride": 3}),
+    "of several lengths": (series(11, 3, 8, 20), {"window": 5}),
+    "whole, of several lengths": (series(9, 3, 8, 20, 1), {"window": None}),
+    "padded": (np.where(np.arange(4)[:, None, None] + np.arange(6)[:, None] < 7, 0.5, np.nan), {}),
+    "frame of columns of several kinds": (
+        pd.DataFrame(
+            {
+                "id": np.repeat(np.arange(5), 7),
+                "t": np.tile(np.arange(7)[::-1], 5),
+                "v": np.arange(35.0) * np.pi,
+                "w": np.where(np.arange(35) % 6 == 0, np.nan, 3.0),
+                "x": np.array(["a", "b", "c"])[np.arange(35) % 3],
+            }
+        ).sample(frac=1, random_state=0),
+        {"id": "id", "time": "t", "window": 4, "stride": 2},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SEQUENCES)
+def test_windows_of_codes_are_the_codes_of_windows(case):
+    X, options = SEQUENCES[case]
+    rows = SequenceRows(X, **options)
+    encoder = SequenceEncoder(id=options.get("id"), time=options.get("time")).fit(rows.sequences)
+    codes = encoder.steps(rows.sequences)
+    generator = np.random.default_rng(0)
+    for numbers in (
+        np.arange(rows.n_rows),
+        np.array([rows.n_rows - 1]),
+        np.sort(generator.choice(rows.n_rows, 2, replace=False)),
+        generator.permutation(rows.n_rows),
+    ):
+        found, expected = rows.windows_of_codes(codes, numbers), encoder.transform(rows.take(numbers))
+        assert (found.dtype, found.shape) == (np.float32, expected.shape)
+        assert found.tobytes() == expected.tobytes()
+
+
 def frame(ids, steps):
     return pd.DataFrame(
         {"id": np.repeat(np.arange(ids), steps), "t": np.tile(np.arange(steps), ids), "v": 0.5}
@@ -112,10 +152,10 @@ def test_rows_are_normal_rows():
     assert sorted(name for part in parts for name in part.ids) == [0, 1, 3, 4]
 
 
-def test_windows_keep_their_place_in_the_users_data():
+def test_windows_know_their_rows_in_the_users_data():
     data = frame(1, 12).iloc[::-1].assign(w=np.arange(12))
     part = SequenceRows(data, id="id", time="t", window=4).take(np.array([1]))
-    assert part.places.tolist() == [7, 6, 5, 4] == part.table["w"].tolist()
+    assert part.row_numbers.tolist() == [7, 6, 5, 4] == part.table["w"].tolist()
     assert part.label(0, 0) == (0, 4)
 
 
@@ -152,7 +192,7 @@ REFUSALS = [
     ({"window": 4, "stride": 5}, ValueError, "stride=5 must not exceed window=4"),
     ({"window": None, "stride": 5}, ValueError, "stride=5 needs a window: window=None cuts nothing"),
     ({"window": 21}, ValueError, r"window=21 is longer than the longest sequence, which has 20 step\(s\)"),
-    ({"stride": 9}, ValueError, "stride=9 exceeds the window of 8 that window='auto' chose"),
+    ({"stride": 9}, ValueError, "stride=9 exceeds the window of 8 steps that was chosen: name a window"),
     (
         {"window": 20},
         ValueError,
@@ -166,16 +206,18 @@ REFUSALS = [
 ]
 
 
-@pytest.mark.parametrize(("options", "kind", "message"), REFUSALS, ids=range(len(REFUSALS)))
-def test_arguments_that_make_no_sense_are_refused(options, kind, message):
-    with pytest.raises(kind, match=message):
+@pytest.mark.parametrize(("options", "error", "message"), REFUSALS, ids=range(len(REFUSALS)))
+def test_arguments_that_make_no_sense_are_refused(options, error, message):
+    with pytest.raises(error, match=message):
         SequenceRows(np.zeros(20), **options)
 
 
 def test_what_is_too_little_is_refused():
     with pytest.raises(ValueError, match=r"1 sequence\(s\) of 3 step\(s\) are too few to fit on"):
         SequenceRows(np.zeros(3))
-    with pytest.raises(ValueError, match="window='auto' cuts nothing of 6 steps"):
+    with pytest.raises(
+        ValueError, match="stride=2 needs a window, and by itself none is cut of 6 steps: name one"
+    ):
         SequenceRows(np.zeros((4, 6, 1)), stride=2)
     assert SequenceRows(np.zeros(4)).n_rows == 2
     with pytest.raises(ValueError, match="window=3: window=2 would do"):

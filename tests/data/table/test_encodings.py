@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from upland.data.table import encodings as en
+from upland.models import views
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 EXTREMES = np.array(
@@ -100,3 +102,13 @@ def test_levels_round_trip():
     codes = np.tile(miss, (3, 1))
     codes[np.arange(3), np.arange(3)] = hit[:3]
     assert en.decode_levels(codes, p).tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("knee", [0.5, 1.0, 2.0, 4.0])
+def test_the_views_of_the_models_begin_at_the_knee_of_the_codes(knee):
+    """`models.views` cannot import this package, so that it has a copy of the constant."""
+    assert views.CODES_KNEE == en.KNEE
+    z = np.array([-30.0, -2.5, -1.0, 0.0, 1.5, en.KNEE, 3.0, 50.0])
+    codes = torch.from_numpy(en.squash(z.copy()))
+    expected = np.copysign(np.minimum(np.abs(z), knee) + np.log1p(np.maximum(np.abs(z) - knee, 0)), z)
+    np.testing.assert_allclose(views.bent(codes, knee)[0].numpy(), expected, rtol=1e-12)

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from upland.data.table.learning import ColumnLearner, Moments
+from upland.data.table.learning import ColumnLearner, RunningMoments
 
 
 def moments(x, *cuts):
-    result = Moments()
+    result = RunningMoments()
     for part in np.split(np.asarray(x, dtype=np.float64), list(cuts)):
         result.update(part)
     return result

@@ -1,13 +1,14 @@
-"""What arrays and tensors are images: their dtype, their least size, and which axis the channels are."""
+"""Which arrays and tensors are images: by their dtype, their size, and the axis of their channels."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from upland.data.arrays import as_array, is_tensor
 
 Channels = Literal["first", "last"]
 
@@ -18,14 +19,9 @@ LEAST_SIDE = 2
 """Pixels that an image has at least in each direction."""
 
 
-def _is_tensor(x: object) -> bool:
-    torch = sys.modules.get("torch")
-    return torch is not None and isinstance(x, torch.Tensor)
-
-
 def is_array(x: object) -> bool:
     """Whether this is a NumPy array or a PyTorch tensor; does not import PyTorch."""
-    return isinstance(x, np.ndarray) or _is_tensor(x)
+    return isinstance(x, np.ndarray) or is_tensor(x)
 
 
 def dtype_of(x: Any) -> np.dtype[Any]:
@@ -34,7 +30,7 @@ def dtype_of(x: Any) -> np.dtype[Any]:
 
 
 def looks_like_images(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
-    """Whether an array of this shape and dtype is images by its looks: numbers of rank 4, or rank 3 of bool,
+    """Whether an array of this shape and dtype is images by them: numbers of rank 4, or rank 3 of bool,
     uint8 or uint16.
     """
     return (len(shape) == 4 and dtype.kind in "buif") or (
@@ -42,21 +38,15 @@ def looks_like_images(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
     )
 
 
-def as_array(x: Any) -> NDArray[Any]:
+def as_pixels(x: Any) -> NDArray[Any]:
     """An array or tensor as an array; raises TypeError for masked arrays, ValueError for ragged lists."""
     if isinstance(x, np.ma.MaskedArray):
         raise TypeError("masked arrays are not supported as images: fill them in with X.filled(...)")
-    if _is_tensor(x):
-        tensor = x.detach().cpu().resolve_conj()
-        return np.asarray(tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor)
-    try:
-        return np.asarray(x)
-    except ValueError as error:
-        raise ValueError(f"these are no images: {error}") from None
+    return as_array(x, "these are no images")
 
 
 def check_dtype(dtype: np.dtype[Any], what: str) -> None:
-    """Refuse pixels that are complex (ValueError), no numbers, or integers of an odd range (TypeError)."""
+    """Refuse pixels of a dtype that images do not have; raises TypeError, ValueError for complex numbers."""
     if dtype.kind == "c":
         raise ValueError(f"Complex data not supported: {what} of dtype {dtype}")
     if dtype.kind == "i" or (dtype.kind == "u" and dtype.itemsize > 2):

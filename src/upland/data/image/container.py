@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from upland.data.image.arrays import (
     Channels,
-    as_array,
+    as_pixels,
     channels_last,
     check_dtype,
     check_sides,
@@ -27,16 +27,17 @@ from upland.data.image.arrays import (
     is_array,
     looks_like_images,
 )
-from upland.data.image.pixels import Mode, Wish
+from upland.data.image.pixels import Conversion, Mode
+from upland.io.advice import Advice, Argument, Symbol
 from upland.io.arrays import is_array_file, read_array, shape_in
 from upland.io.images import (
     Header,
     header_of,
-    is_picture_file,
+    image_files_in,
+    is_image_file,
     is_pillow,
-    look,
-    pictures_in,
-    read,
+    read_header,
+    read_pixels,
 )
 
 Numbers = NDArray[np.int64]
@@ -122,7 +123,7 @@ class Images:
         for start in range(0, len(self), step):
             yield start, self.take(np.arange(start, min(start + step, len(self))))
 
-    def kept(self) -> Images:
+    def loaded(self) -> Images:
         """The same images, their pixels in memory."""
         if self.in_memory:
             return self
@@ -140,12 +141,12 @@ def as_images(
     mode: Mode | None = None,
     channels: Channels | None = None,
 ) -> Images:
-    """Look at a user's images; of files only the headers are read.
+    """A user's images by number; of files only the headers are read.
 
     Args:
         X: `(N, H, W)`, `(N, H, W, C)` or `(N, C, H, W)` array or tensor of bool, uint8, uint16 or float; a
             list of arrays, of Pillow images or of paths; a folder; the path of an image, or of an .npy or
-            .npz file with one array or one named images, X or x; images that were looked at before.
+            .npz file with one array or one named images, X or x; an `Images`.
         size: (height, width) to bring all images to.
         mode: "grey" or "rgb" to bring all images to.
         channels: "first" or "last", for arrays that could be read either way.
@@ -155,7 +156,7 @@ def as_images(
         ImportError: these are files, and Pillow is not installed.
         TypeError: things that are no images; pixels of another dtype.
         ValueError: a shape that images do not have; no image; images of several sizes, colours or depths; a
-            file that is damaged or of another kind. The file or image is named.
+            file that is damaged or of another format. The file or image is named.
 
     Example:
         >>> import numpy as np
@@ -163,24 +164,22 @@ def as_images(
         >>> images.shape, images.take([4, 0]).shape
         ((8, 6, 3), (2, 8, 6, 3))
     """
-    wish = Wish(size, mode, channels)
+    to = Conversion(size, mode, channels)
     if isinstance(X, Images):
-        shape, inner = wish.shape(*X.shape), X.origin
-        return (
-            X if shape == X.shape else replace(X, shape=shape, origin=lambda rows: wish.granted(inner(rows)))
-        )
+        shape, inner = to.shape(*X.shape), X.origin
+        return X if shape == X.shape else replace(X, shape=shape, origin=lambda rows: to.apply(inner(rows)))
     if isinstance(X, str | Path):
-        return _from_path(Path(X), wish)
+        return _from_path(Path(X), to)
     if is_pillow(X):
         raise TypeError("this is a single Pillow image: put it in a list, [image]")
     if isinstance(X, list | tuple):
-        return _from_list(X, wish)
-    return _from_array(as_array(X), wish)
+        return _from_list(X, to)
+    return _from_array(as_pixels(X), to)
 
 
 def is_image_input(X: Any) -> bool:
-    """Whether data are images by their looks: rank 4, or rank 3 of bool, uint8 or uint16; image files, a
-    folder of any kind, a list of either or of Pillow images.
+    """Whether data are images by their form: rank 4, or rank 3 of bool, uint8 or uint16; image files, a
+    folder, a list of either or of Pillow images.
 
     Example:
         >>> import numpy as np
@@ -193,13 +192,13 @@ def is_image_input(X: Any) -> bool:
         path = Path(X)
         if is_array_file(path):
             return path.is_file() and looks_like_images(*shape_in(path))
-        return is_picture_file(path) or path.is_dir()
+        return is_image_file(path) or path.is_dir()
     if isinstance(X, list | tuple):
         if not X:
             return False
         first = X[0]
         if isinstance(first, str | Path):
-            return is_picture_file(Path(first))
+            return is_image_file(Path(first))
         if is_pillow(first):
             return True
         return is_array(first) and looks_like_images((len(X), *first.shape), dtype_of(first))
@@ -215,72 +214,72 @@ def digest(images: Images) -> str:
         >>> digest(images) == digest(as_images(np.zeros((5, 8, 8, 1))))
         True
     """
-    kind = images.dtype.newbyteorder("<")
-    found = hashlib.sha256(f"{len(images)} {images.shape} {kind.str}".encode())
+    dtype = images.dtype.newbyteorder("<")
+    found = hashlib.sha256(f"{len(images)} {images.shape} {dtype.str}".encode())
     for _, pixels in images.chunks():
-        found.update(np.ascontiguousarray(pixels, dtype=kind).tobytes())
+        found.update(np.ascontiguousarray(pixels, dtype=dtype).tobytes())
     return found.hexdigest()
 
 
 # -- from arrays, lists and files ---------------------------------------------------------------------------
 
 
-def _from_array(X: NDArray[Any], wish: Wish) -> Images:
+def _from_array(X: NDArray[Any], to: Conversion) -> Images:
     check_dtype(X.dtype, "an array")
     if X.ndim and not len(X):
         raise ValueError(f"there are no images in an array of shape {X.shape}")
-    return _from_last(channels_last(X, wish.channels), wish)
+    return _from_last(channels_last(X, to.channels), to)
 
 
-def _from_last(last: NDArray[Any], wish: Wish) -> Images:
+def _from_last(last: NDArray[Any], to: Conversion) -> Images:
     """From `(N, H, W, C)`."""
     shape = (last.shape[1], last.shape[2], last.shape[3])
     check_sides(shape, "an image")
     dtype = last.dtype.newbyteorder("=")
     rows = np.arange(len(last))
     return Images(
-        wish.shape(*shape),
+        to.shape(*shape),
         dtype,
         rows,
         lambda row: f"image {row}",
         False,
         True,
-        lambda rows: wish.granted(np.ascontiguousarray(last[rows], dtype=dtype)),
+        lambda rows: to.apply(np.ascontiguousarray(last[rows], dtype=dtype)),
     )
 
 
 # -- from lists and files ------------------------------------------------------------------------------------
 
 
-def _from_path(path: Path, wish: Wish) -> Images:
+def _from_path(path: Path, to: Conversion) -> Images:
     if path.is_dir():
-        files = pictures_in(path)
-        return _from_pictures(files, [file.relative_to(path).as_posix() for file in files], wish, True)
+        files = image_files_in(path)
+        return _from_image_files(files, [file.relative_to(path).as_posix() for file in files], to, True)
     if not path.exists():
         raise FileNotFoundError(f"{path}: there is no such file or folder")
     if is_array_file(path):
-        return _from_array(read_array(path), wish)
-    return _from_pictures([path], [path.name], wish, True)
+        return _from_array(read_array(path), to)
+    return _from_image_files([path], [path.name], to, True)
 
 
-def _from_list(X: Sequence[Any], wish: Wish) -> Images:
+def _from_list(X: Sequence[Any], to: Conversion) -> Images:
     if not X:
         raise ValueError("there are no images in an empty list")
     if all(isinstance(x, str | Path) for x in X):
-        return _from_pictures([Path(x) for x in X], [str(x) for x in X], wish, True)
+        return _from_image_files([Path(x) for x in X], [str(x) for x in X], to, True)
     labels = [f"image {number}" for number in range(len(X))]
     if all(is_pillow(x) for x in X):
-        return _from_pictures(X, labels, wish, False)
+        return _from_image_files(X, labels, to, False)
     if odd := [number for number, x in enumerate(X) if is_pillow(x) or isinstance(x, str | Path)]:
         other = next(number for number in range(len(X)) if number not in odd)
         raise TypeError(
             f"a list must be of arrays, of Pillow images or of paths: image {odd[0]} is a "
             f"{type(X[odd[0]]).__name__}, image {other} a {type(X[other]).__name__}"
         )
-    return _from_arrays([as_array(x) for x in X], labels, wish)
+    return _from_arrays([as_pixels(x) for x in X], labels, to)
 
 
-def _from_arrays(arrays: list[NDArray[Any]], labels: list[str], wish: Wish) -> Images:
+def _from_arrays(arrays: list[NDArray[Any]], labels: list[str], to: Conversion) -> Images:
     for array, label in zip(arrays, labels, strict=True):
         if array.ndim not in (2, 3):
             raise ValueError(
@@ -288,22 +287,22 @@ def _from_arrays(arrays: list[NDArray[Any]], labels: list[str], wish: Wish) -> I
             )
         check_dtype(array.dtype, f"{label} is an array")
     pixels = [
-        array[..., None] if array.ndim == 2 else channels_last(array[None], wish.channels)[0]
+        array[..., None] if array.ndim == 2 else channels_last(array[None], to.channels)[0]
         for array in arrays
     ]
     if len({(part.shape, part.dtype) for part in pixels}) == 1:
-        return _from_last(np.stack(pixels), wish)
+        return _from_last(np.stack(pixels), to)
     headers = [header_of(part) for part in pixels]
-    return _gathered(headers, labels, lambda row: pixels[row], wish, from_files=False, in_memory=True)
+    return _gathered(headers, labels, lambda row: pixels[row], to, from_files=False, in_memory=True)
 
 
-def _from_pictures(pictures: Sequence[Any], labels: list[str], wish: Wish, from_files: bool) -> Images:
+def _from_image_files(files: Sequence[Any], labels: list[str], to: Conversion, from_files: bool) -> Images:
     """Files and Pillow images; alpha is dropped, with one warning where it hid anything."""
-    headers = [look(picture, label) for picture, label in zip(pictures, labels, strict=True)]
+    headers = [read_header(file, label) for file, label in zip(files, labels, strict=True)]
     warned: list[str] = []
 
     def one(row: int) -> NDArray[Any]:
-        pixels, opaque = read(pictures[row], labels[row])
+        pixels, opaque = read_pixels(files[row], labels[row])
         if not (opaque or warned):
             warned.append(labels[row])
             warnings.warn(f"alpha is left out: {labels[row]} is not all opaque", UserWarning, stacklevel=2)
@@ -312,45 +311,51 @@ def _from_pictures(pictures: Sequence[Any], labels: list[str], wish: Wish, from_
             raise ValueError(f"{labels[row]} has changed: it was {headers[row]} and is {found}")
         return pixels
 
-    return _gathered(headers, labels, one, wish, from_files=from_files, in_memory=False)
+    return _gathered(headers, labels, one, to, from_files=from_files, in_memory=False)
 
 
 def _gathered(
     headers: list[Header],
     labels: list[str],
     one: Callable[[int], NDArray[Any]],
-    wish: Wish,
+    to: Conversion,
     *,
     from_files: bool,
     in_memory: bool,
 ) -> Images:
-    """Images that are read one by one, and may differ as far as the wish makes them equal."""
+    """Images that are read one by one, and may differ as far as the conversion makes them equal."""
     for header, label in zip(headers, labels, strict=True):
         check_sides((header.height, header.width), label)
     _check_equal([str(header.dtype) for header in headers], labels, "depths", "convert them to one")
-    if wish.mode is None:
+    if to.mode is None:
         colours = [{1: "grey", 3: "colour", 4: "colour with alpha"}[header.channels] for header in headers]
-        _check_equal(colours, labels, "colours", "mode='grey' or mode='rgb' converts them")
-    if wish.size is None:
+        advice = Advice(Argument("mode", "grey"), " or ", Argument("mode", "rgb"), " converts them")
+        _check_equal(colours, labels, "colours", advice)
+    if to.size is None:
         sizes = [f"{header.height} x {header.width}" for header in headers]
         height, width = headers[0].height, headers[0].width
-        _check_equal(sizes, labels, "sizes", f"size=(H, W) resizes them, as size=({height}, {width})")
+        sides = Argument("size", (Symbol("H"), Symbol("W")))
+        advice = Advice(sides, " resizes them, as ", Argument("size", (height, width)))
+        _check_equal(sizes, labels, "sizes", advice)
     first = headers[0]
-    shape = wish.shape(first.height, first.width, first.channels)
+    shape = to.shape(first.height, first.width, first.channels)
 
     def origin(rows: Numbers) -> NDArray[Any]:
         pixels = np.empty((len(rows), *shape), dtype=first.dtype)
-        for place, row in enumerate(rows.tolist()):
-            pixels[place] = wish.granted(one(row)[None])[0]
+        for number, row in enumerate(rows.tolist()):
+            pixels[number] = to.apply(one(row)[None])[0]
         return pixels
 
     rows = np.arange(len(headers))
     return Images(shape, first.dtype, rows, labels.__getitem__, from_files, in_memory, origin)
 
 
-def _check_equal(values: list[str], labels: list[str], what: str, way_out: str) -> None:
+def _check_equal(values: list[str], labels: list[str], what: str, advice: str) -> None:
     if other := [number for number, value in enumerate(values) if value != values[0]]:
         raise ValueError(
-            f"images of several {what}: {labels[0]} is {values[0]}, {labels[other[0]]} is "
-            f"{values[other[0]]} ({len(other)} of {len(values)} differ from the first): {way_out}"
+            Advice(
+                f"images of several {what}: {labels[0]} is {values[0]}, {labels[other[0]]} is "
+                f"{values[other[0]]} ({len(other)} of {len(values)} differ from the first): ",
+                advice,
+            )
         )

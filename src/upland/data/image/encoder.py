@@ -1,9 +1,10 @@
 """Images to numbers: `(N, C, H, W)` float32 for a model, and the way back to the user's pixels.
 
 What is learned from the normal images is their shape and depth, and the mean m and standard deviation s of
-each channel, or of each pixel (`upland.data.image.statistics`). A pixel becomes (x - m) / s, bounded by `FAR`.
-With contrast scaling x is the square root of the pixel, m and s are of the image itself, s with a floor c
-learned from the normal images, in units that make the norm of a typical picture 6.5: (x - m) / ((s + c) u).
+each channel, or of each pixel (`upland.data.image.statistics`). A pixel becomes (x - m) / s, bounded by
+`FAR`. With contrast scaling x is the square root of the pixel, m and s are of the image itself, and a
+constant c is learned from the normal images, in units u that make the norm of a typical image 6.5:
+(x - m) / ((s + c) u).
 With level scaling nothing is learned: 8 bits become (x + 1/2) / 256 - 1/2, so that a density of codes with
 even noise, of the width `bin` of one step, is one of the pixels.
 
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 
 from upland.data.image.arrays import Channels
 from upland.data.image.container import Images, as_images, digest, is_image_input
-from upland.data.image.pixels import Mode, Wish, rounded
+from upland.data.image.pixels import Conversion, Mode
 from upland.data.image.rows import ImageRows, channel_names, check_count
 from upland.data.image.statistics import (
     ContrastSums,
@@ -32,6 +33,8 @@ from upland.data.image.statistics import (
     levels_of,
     rooted,
 )
+from upland.io.advice import Advice, Argument
+from upland.io.colours import rounded
 
 __all__ = ["ImageEncoder", "ImageRows", "Images", "as_images", "digest", "is_image_input"]
 
@@ -79,7 +82,7 @@ class ImageEncoder:
         True
     """
 
-    kind: Literal["image"] = "image"
+    modality: Literal["image"] = "image"
 
     def __init__(
         self,
@@ -92,8 +95,8 @@ class ImageEncoder:
     ) -> None:
         if scaling not in get_args(Scaling):
             raise ValueError(f"scaling must be one of {', '.join(get_args(Scaling))}, got {scaling!r}")
-        wish = Wish(size, mode, channels)
-        self.size, self.mode, self.channels = wish.size, wish.mode, wish.channels
+        to = Conversion(size, mode, channels)
+        self.size, self.mode, self.channels = to.size, to.mode, to.channels
         self.scaling = scaling
         self.owner = owner
 
@@ -126,7 +129,7 @@ class ImageEncoder:
             raise ValueError("there is no batch to fit on")
         check_count(sums.count, self.owner)
         mean, scale = sums.finish()
-        self._settle(sums.shape, sums.dtype, sums.largest, mean, scale)
+        self._set_scaling(sums.shape, sums.dtype, sums.largest, mean, scale)
         return self
 
     def _sums(self, images: Images) -> _Sums:
@@ -136,7 +139,7 @@ class ImageEncoder:
             return LevelSums(images.shape, images.dtype)
         return PixelSums(images.shape, images.dtype, _AXES[self.scaling])
 
-    def _settle(
+    def _set_scaling(
         self,
         shape: tuple[int, int, int],
         dtype: np.dtype[Any],
@@ -151,14 +154,14 @@ class ImageEncoder:
         """Refuse images of another shape or depth; raises ValueError."""
         who = images.label(0) if len(images) else "an image"
         if images.shape[:2] != shape[:2]:
-            raise ValueError(
-                f"{who} is of {_sides(images.shape)} pixels, where the fit had {_sides(shape)}: "
-                f"{self.owner}(size={shape[:2]}) resizes"
-            )
+            text = f"{who} is of {_sides(images.shape)} pixels, where the fit had {_sides(shape)}"
+            raise ValueError(Advice(f"{text}: a fit with ", Argument("size", shape[:2]), " resizes"))
         if images.shape[2] != shape[2]:
             ways = {1: "grey", 3: "rgb"}
-            out = f": {self.owner}(mode={ways[shape[2]]!r}) converts" if shape[2] in ways else ""
-            raise ValueError(f"{who} has {images.shape[2]} channels, where the fit had {shape[2]}{out}")
+            text = f"{who} has {images.shape[2]} channels, where the fit had {shape[2]}"
+            if shape[2] not in ways:
+                raise ValueError(text)
+            raise ValueError(Advice(f"{text}: a fit with ", Argument("mode", ways[shape[2]]), " converts"))
         if _family(images.dtype) != _family(dtype):
             raise ValueError(
                 f"{who} is of {images.dtype} pixels, where the fit had {dtype}: bring them to the same depth"
@@ -189,7 +192,7 @@ class ImageEncoder:
         bits and for floats, 1/65536 for 16 bits, 1/2 for booleans.
 
         Raises:
-            ValueError: with another scaling, where it differs from place to place or from image to image.
+            ValueError: with another scaling, where it differs between pixels or between images.
         """
         if self.scaling != "levels":
             raise ValueError(
@@ -284,9 +287,9 @@ class ImageEncoder:
             raise ValueError(
                 "contrast scaling forgets brightness: say like=the images that these codes are of"
             )
-        known = None if like is None else self.images(like)
+        reference = None if like is None else self.images(like)
         for number, z in enumerate(Z):
-            pixels = images[:1] if known is None else known.take([number])
+            pixels = images[:1] if reference is None else reference.take([number])
             contrast = self.scaling == "contrast"
             plain = pixels.astype(np.float64)
             center, unit = self._center_and_unit(rooted(plain) if contrast else plain)
@@ -325,9 +328,9 @@ class ImageEncoder:
         write.
         """
         arguments = {"size", "mode", "channels", "scaling", "owner"}
-        known = arguments | {"format", "shape", "dtype", "largest"}
-        if odd := (set(manifest) ^ known) | (set(tensors) ^ {"mean", "scale"}):
-            raise ValueError(f"not the state of an ImageEncoder: {sorted(odd)} are unknown or lacking")
+        fields = arguments | {"format", "shape", "dtype", "largest"}
+        if wrong := (set(manifest) ^ fields) | (set(tensors) ^ {"mean", "scale"}):
+            raise ValueError(f"not the state of an ImageEncoder: {sorted(wrong)} are unknown or lacking")
         if manifest["format"] != FORMAT:
             raise ValueError(
                 f"the image encoder's format is {manifest['format']!r}; "
@@ -344,7 +347,7 @@ class ImageEncoder:
             raise ValueError(f"mean and scale of the image encoder must be float64 of shape {wanted}")
         if not np.isfinite(parts).all() or (parts[1] <= 0).any():
             raise ValueError("mean and scale of the image encoder must be finite, and scale positive")
-        encoder._settle(shape, dtype, largest, parts[0].copy(), parts[1].copy())
+        encoder._set_scaling(shape, dtype, largest, parts[0].copy(), parts[1].copy())
         return encoder
 
 

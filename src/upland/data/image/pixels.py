@@ -1,4 +1,4 @@
-"""Pixels of one dtype brought to another size, or from grey to colour and back; the dtype stays."""
+"""Images converted to another size, or from grey to colour and back; the dtype stays."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upland.data.image.arrays import LEAST_SIDE, Channels
+from upland.io.colours import recoloured, rounded
 from upland.io.images import pillow
 
 Mode = Literal["grey", "rgb"]
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What a user wants images to be brought to.
+class Conversion:
+    """What a user wants images to be converted to.
 
     Args:
         size: (height, width), or None for as they are.
@@ -37,12 +38,12 @@ class Wish:
             raise ValueError(f"channels must be 'first', 'last' or None, got {self.channels!r}")
 
     def shape(self, height: int, width: int, channels: int) -> tuple[int, int, int]:
-        """What becomes of an image of this shape."""
+        """The shape (H, W, C) that an image of this shape is converted to."""
         height, width = self.size or (height, width)
         return height, width, {None: channels, "grey": 1, "rgb": 3}[self.mode]
 
-    def granted(self, pixels: NDArray[Any]) -> NDArray[Any]:
-        """Images `(n, H, W, C)` as they are wanted."""
+    def apply(self, pixels: NDArray[Any]) -> NDArray[Any]:
+        """Images `(n, H, W, C)` converted."""
         height, width, channels = self.shape(*pixels.shape[1:])
         pixels = recoloured(pixels, channels)
         if pixels.shape[1:3] == (height, width):
@@ -75,31 +76,3 @@ def resized(pixels: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
         plane = module.fromarray(np.ascontiguousarray(pixels[:, :, channel], dtype=np.float32))
         out[:, :, channel] = plane.resize(size[::-1], module.Resampling.BILINEAR)
     return rounded(out, pixels.dtype)
-
-
-def rounded(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Numbers as pixels of a dtype: rounded and clipped to its range; floats as they are."""
-    if dtype.kind == "b":
-        bright: NDArray[np.bool_] = values >= 0.5
-        return bright
-    if dtype.kind == "u":
-        whole: NDArray[Any] = np.clip(np.rint(values), 0, np.iinfo(dtype).max).astype(dtype)
-        return whole
-    return values.astype(dtype)
-
-
-def recoloured(pixels: NDArray[Any], channels: int) -> NDArray[Any]:
-    """Pixels `(..., C)` with another number of channels: grey is the luma of ITU-R 601; alpha is dropped.
-
-    Args:
-        pixels: of 1, 3 or 4 channels.
-        channels: 1 or 3.
-    """
-    if pixels.shape[-1] == channels:
-        return pixels
-    if pixels.shape[-1] == 1:
-        return np.repeat(pixels, channels, axis=-1)
-    if channels == 3:
-        return pixels[..., :3]
-    red, green, blue = (pixels[..., k].astype(np.float64) for k in range(3))
-    return rounded(0.299 * red + 0.587 * green + 0.114 * blue, pixels.dtype)[..., None]

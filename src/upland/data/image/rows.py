@@ -60,7 +60,7 @@ class ImageRows:
         check_count(len(images), owner)
         self._bytes = 4 * math.prod(images.shape)
         fits = len(images) * self._bytes <= BYTES_IN_MEMORY
-        self.images = images.kept() if fits else images
+        self.images = images.loaded() if fits else images
         self.in_memory = self.images.in_memory
         self.n_rows = len(images)
         self.names = list(channel_names(images.shape[2]))

@@ -5,7 +5,7 @@ length one, (x + 1/2) / 256 - 1/2 for 8 bits. Floats count as 8 bits of the smal
 them, 0 to 1, -1 to 1 or 0 to 255, and otherwise of the one from their least to their greatest value.
 
 Elsewhere the scale is the standard deviation, but no less than a tenth of the typical one, so that a pixel
-that was constant counts as strange when it moves, but not without bounds. Where all pixels of all images
+that was constant gets a large code when it changes, but a bounded one. Where all pixels of all images
 were equal, a step of 1/255 of the range counts one.
 """
 
@@ -25,9 +25,9 @@ _NOTHING = 1e-6  # of the range: what varies less is rounding
 _RANGES = ((0.0, 1.0), (-1.0, 1.0), (0.0, 255.0))
 
 NORM = 6.5
-"""What the norm of a typical picture is made by contrast scaling."""
+"""The norm that contrast scaling gives to a typical image."""
 
-_FLOOR = 0.4  # of the typical contrast, added to each picture's own
+_LEAST_CONTRAST = 0.4  # of the typical contrast, added to the contrast of each image
 
 
 class LevelSums:
@@ -76,7 +76,7 @@ def levels_of(dtype: np.dtype[Any]) -> int:
 
 
 class ContrastSums:
-    """What contrast scaling learns: the floor of the contrast, and the factor that makes norms `NORM`."""
+    """What contrast scaling learns: what is added to a contrast, and the factor that makes norms `NORM`."""
 
     def __init__(self, shape: tuple[int, int, int], dtype: np.dtype[Any]) -> None:
         self.shape, self.dtype = shape, dtype
@@ -91,7 +91,7 @@ class ContrastSums:
             self._contrasts.append(brightness_and_contrast(rooted(x))[1])
 
     def finish(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """The floor `(1,)` and the factor's inverse `(1,)`; raises ValueError for numbers too large."""
+        """What is added `(1,)` and the factor's inverse `(1,)`; raises ValueError for numbers too large."""
         contrasts = np.concatenate(self._contrasts)
         typical = float(np.median(contrasts))
         if not np.isfinite(contrasts).all():
@@ -99,10 +99,10 @@ class ContrastSums:
                 f"pixels as large as {self.largest:g} are too large: bring them to a smaller unit"
             )
         span = math.sqrt(span_of(self.dtype, self.largest))
-        floor = _FLOOR * typical if typical > _NOTHING * span else span / _LEVELS
-        squares = math.prod(self.shape) * np.square(contrasts / (contrasts + floor))
+        added = _LEAST_CONTRAST * typical if typical > _NOTHING * span else span / _LEVELS
+        squares = math.prod(self.shape) * np.square(contrasts / (contrasts + added))
         norm = math.sqrt(float(squares.mean())) or 1.0
-        return np.array([floor]), np.array([norm / NORM])
+        return np.array([added]), np.array([norm / NORM])
 
 
 def rooted(x: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""Sequences in whatever form a user holds them: arrays `(N, T, D)`, lists, long frames, one long series.
+"""Sequences in any form: arrays `(N, T, D)`, lists, long frames, one long series.
 
 All become one container: a table with one time step a row, sequence after sequence, and the number of steps
 of each. So a step is encoded as any row of a table is, there is no padding that could leak, and scores go
@@ -18,10 +18,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from upland.data.arrays import as_array, from_tensor, numbers
+from upland.data.arrays import as_array, filled, from_tensor, numbers
 from upland.data.rows import take_rows
 from upland.data.sequence.longframes import find_column, in_time, read_ids, read_stamps
-from upland.data.table.frames import Rows, as_rows, check_size
+from upland.data.table.frames import TableView, check_size, view_table
 from upland.data.table.matching import listed
 from upland.io.formats import open_source
 
@@ -37,7 +37,7 @@ class Sequences:
         table: The steps' values, S rows: an array or a frame; sequence after sequence, in time order.
         lengths: `(N,)` steps of each sequence.
         layout: How the user gave them: an `array` (N, T, D), a `ragged` list, a long `frame`, one `series`.
-        order: `(S,)` the user's own row of each step; None where the steps stand as the user's rows do.
+        order: `(S,)` the user's own row of each step; None where the steps are in the order of the rows.
         ids: The user's ids, in the order of the sequences; None where there are none.
         stamps: `(S,)` time stamps as NumPy numbers, datetime64 (in UTC) or timedelta64; None where there
             are none.
@@ -75,7 +75,7 @@ class Sequences:
         return np.cumsum(self.lengths) - self.lengths
 
     @property
-    def places(self) -> Indices:
+    def row_numbers(self) -> Indices:
         """`(S,)` the user's own row, or the position in the flattened array, of each step."""
         return np.arange(self.n_steps) if self.order is None else self.order
 
@@ -161,7 +161,7 @@ def as_sequences(
     * A list of arrays `(T_i, D)` or `(T_i,)`, or of frames: a sequence each.
     * An array `(T, D)` or `(T,)`: one long series.
     * A frame (pandas, polars, Arrow, ...), or the path of a file: one step a row. Rows are put in the order
-      of `time`; those that share an `id` are one sequence. Without `time` they stand in their order; without
+      of `time`; those that share an `id` are one sequence. Without `time` they keep their order; without
       `id` all are one series. The other columns are values.
 
     Args:
@@ -173,7 +173,7 @@ def as_sequences(
     Raises:
         TypeError: For what is neither numbers nor a frame.
         ValueError: For a wrong shape, an empty sequence, channels that differ from one sequence to the next,
-            columns that are not there, missing ids or stamps, stamps that stand twice; the place is named.
+            columns that are not there, missing ids or stamps, stamps that occur twice; they are named.
 
     Example:
         >>> import polars as pl
@@ -192,7 +192,7 @@ def as_sequences(
         return _from_frame(frame, id, time)
     if (entries := _entries(X)) is not None:
         return _from_list(entries, time)
-    return _from_array(as_array(X), owner)
+    return _from_array(filled(as_array(X)), owner)
 
 
 def slice_rows(X: Any, start: int, stop: int) -> Any:
@@ -223,7 +223,7 @@ def _from_array(X: NDArray[Any], owner: str) -> Sequences:
     if X.ndim == 3:
         return _from_padded(numbers(X, "X"))
     X = X.reshape(-1, 1) if X.ndim == 1 else X
-    check_size(as_rows(X))
+    check_size(view_table(X))
     return Sequences(X, np.array([len(X)], dtype=np.int64), "series")
 
 
@@ -285,18 +285,18 @@ def _from_list(entries: Sequence[Any], time: str | int | None) -> Sequences:
     frames = [_as_frame(entry) for entry in entries]
     if all(frame is not None for frame in frames):
         return _from_frames(frames, time)
-    arrays = [_entry(entry, f"X[{place}]") for place, entry in enumerate(entries)]
+    arrays = [_entry(entry, f"X[{number}]") for number, entry in enumerate(entries)]
     widths = [array.shape[1] for array in arrays]
-    for place, width in enumerate(widths):
+    for number, width in enumerate(widths):
         if width != widths[0]:
-            raise ValueError(f"X[{place}] has {width} channel(s), but X[0] has {widths[0]}")
+            raise ValueError(f"X[{number}] has {width} channel(s), but X[0] has {widths[0]}")
     lengths = np.array([len(array) for array in arrays], dtype=np.int64)
     return Sequences(np.concatenate(arrays), lengths, "ragged")
 
 
 def _entry(entry: object, where: str) -> NDArray[Any]:
     try:
-        array = as_array(entry)
+        array = filled(as_array(entry))
     except ValueError as error:
         raise ValueError(f"{where} is no array (T, D): {error}") from None
     if array.ndim not in (1, 2):
@@ -325,7 +325,7 @@ def _as_frame(X: object) -> Any:
 
 
 def _from_frame(frame: Any, id: str | int | None, time: str | int | None) -> Sequences:
-    rows = as_rows(frame)
+    rows = view_table(frame)
     check_size(rows)
     taken = {what: find_column(frame, rows, name, what) for what, name in (("id", id), ("time", time))}
     if id is not None and taken["id"] == taken["time"]:
@@ -345,28 +345,28 @@ def _from_frame(frame: Any, id: str | int | None, time: str | int | None) -> Seq
 
 
 def _from_frames(frames: Sequence[Any], time: str | int | None) -> Sequences:
-    parts = [as_rows(frame) for frame in frames]
+    parts = [view_table(frame) for frame in frames]
     names = parts[0].names
-    for place, rows in enumerate(parts):
+    for number, rows in enumerate(parts):
         lacking = [name for name in names if name not in rows.names]
-        beside = [name for name in rows.names if name not in names]
-        if lacking or beside:
-            what = f"lacks {listed(lacking)}" if lacking else f"has {listed(beside)} beside them"
-            raise ValueError(f"X[{place}] has other columns than X[0]: it {what}")
+        more = [name for name in rows.names if name not in names]
+        if lacking or more:
+            what = f"lacks {listed(lacking)}" if lacking else f"has {listed(more)} beside them"
+            raise ValueError(f"X[{number}] has other columns than X[0]: it {what}")
         if not rows.n_rows:
-            raise ValueError(f"X[{place}] has no step: it has no rows")
+            raise ValueError(f"X[{number}] has no step: it has no rows")
     try:
         table = pa.concat_tables([_arrow(rows, names) for rows in parts], promote_options="permissive")
     except pa.ArrowException as error:
         raise ValueError(f"the frames differ in the types of their columns: {error}") from None
-    rows = as_rows(table)
+    rows = view_table(table)
     check_size(rows)
     taken = {"id": None, "time": find_column(frames[0], rows, time, "time")}
     codes = np.repeat(np.arange(len(parts)), [part.n_rows for part in parts])
     return _stepwise(table, rows, taken, codes, None, lambda row: f"X[{row}]", "ragged")
 
 
-def _arrow(rows: Rows, names: Sequence[str]) -> pa.Table:
+def _arrow(rows: TableView, names: Sequence[str]) -> pa.Table:
     columns = [rows.read(rows.names.index(name)) for name in names]
     arrays = [
         pa.array(column, from_pandas=True) if isinstance(column, np.ndarray) else column for column in columns
@@ -377,7 +377,7 @@ def _arrow(rows: Rows, names: Sequence[str]) -> pa.Table:
 
 def _stepwise(
     frame: Any,
-    rows: Rows,
+    rows: TableView,
     taken: dict[str, int | None],
     codes: Indices | None,
     ids: tuple[Any, ...] | None,

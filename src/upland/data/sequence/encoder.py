@@ -46,7 +46,7 @@ class SequenceEncoder:
         [[0.0, nan], [1.0, -1.0]]
     """
 
-    kind: Literal["sequence"] = "sequence"
+    modality: Literal["sequence"] = "sequence"
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class SequenceEncoder:
         """Learn the channels of normal sequences, two steps at least.
 
         Raises:
-            TypeError: For data that are no sequences of values; the place is named.
+            TypeError: For data that are no sequences of values; the row or entry is named.
             ValueError: As `as_sequences`; and for infinities, a channel that is all missing, free text or a
                 label left in, unknown names in `categorical` or `ignore`.
         """
@@ -134,13 +134,7 @@ class SequenceEncoder:
                 number of channels in an array, infinities.
         """
         sequences = self._read(X)
-        codes, lengths = self.steps(sequences), sequences.lengths
-        longest = int(lengths.max())
-        if lengths.min() == longest:
-            return codes.reshape(lengths.size, longest, self.width)
-        padded = np.full((lengths.size, longest, self.width), np.nan, dtype=np.float32)
-        padded[np.arange(longest) < lengths[:, None]] = codes
-        return padded
+        return padded(self.steps(sequences), sequences.lengths)
 
     def steps(self, X: object) -> Codes:
         """Encode all steps without padding, sequence after sequence: `(S, D)` float32; raises as
@@ -159,21 +153,21 @@ class SequenceEncoder:
         if sequences.n_steps * self.width <= CODES_AT_ONCE:
             codes = self.table.transform(table)
             return lambda start, stop: codes[start:stop]
-        told: set[str] = set()
+        warned: set[str] = set()
 
         def stretch(start: int, stop: int) -> Codes:
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
                 found = self.table.transform(slice_rows(table, start, stop))
             for warning in caught:
-                if str(warning.message) not in told:
-                    told.add(str(warning.message))
+                if str(warning.message) not in warned:
+                    warned.add(str(warning.message))
                     warnings.warn(warning.message, warning.category, stacklevel=2)
             return found
 
         return stretch
 
-    # -- the way back ----------------------------------------------------------------------------------------
+    # -- back to values --------------------------------------------------------------------------------------
 
     def decode(self, Z: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """The typical values that codes `(S, D)` of steps stand for, as `TableEncoder.decode` gives them."""
@@ -203,11 +197,11 @@ class SequenceEncoder:
         """Rebuild an encoder that gives the same bits; raises ValueError for what `to_state` did not
         write.
         """
-        known = {"format", "id", "time", "owner", "table"}
-        if set(manifest) != known:
+        fields = {"format", "id", "time", "owner", "table"}
+        if set(manifest) != fields:
             raise ValueError(
                 f"not the state of a SequenceEncoder: "
-                f"fields {sorted(set(manifest) ^ known)} are unknown or lacking"
+                f"fields {sorted(set(manifest) ^ fields)} are unknown or lacking"
             )
         if manifest["format"] != FORMAT:
             raise ValueError(
@@ -224,3 +218,18 @@ def column_name(name: Any, what: str) -> str | int | None:
     if isinstance(name, bool | np.bool_) or not isinstance(name, str | int | np.integer | None):
         raise TypeError(f"{what} must be the name of one column, got {name!r}")
     return int(name) if isinstance(name, np.integer) else name
+
+
+def padded(codes: Codes, lengths: NDArray[np.int64]) -> Codes:
+    """Codes of steps as `(N, T, D)`, T the longest sequence; NaN behind the end of a shorter one.
+
+    Args:
+        codes: `(S, D)`, sequence after sequence, S the sum of the lengths.
+        lengths: `(N,)` steps of each sequence.
+    """
+    longest, width = int(lengths.max()), codes.shape[1]
+    if lengths.min() == longest:
+        return codes.reshape(lengths.size, longest, width)
+    result = np.full((lengths.size, longest, width), np.nan, dtype=np.float32)
+    result[np.arange(longest) < lengths[:, None]] = codes
+    return result

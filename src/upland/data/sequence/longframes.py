@@ -1,8 +1,8 @@
 """Ids and time stamps of a long frame: which rows are one sequence, and in which order.
 
 A long frame holds one time step a row. Rows that share an id are one sequence; within it they are put in the
-order of their stamps. A stamp that stands twice in a sequence is refused, since no order is right; a gap is
-worth a warning, since a model sees the steps one after the other, whatever the time between them.
+order of their stamps. A stamp that occurs twice in a sequence is refused, since no order is right; a gap
+gives a warning, since a model sees the steps one after the other, whatever the time between them.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from upland.data.table.frames import Rows
+from upland.data.table.frames import TableView
 from upland.data.table.matching import listed
 from upland.data.table.values import Values, dtype_of, floats, is_text
+from upland.io.advice import Advice, Argument
 
 GAP = 5.0
 """A gap of more than this many median steps is worth a warning."""
@@ -29,7 +30,7 @@ class Steps(NamedTuple):
     """The rows of a long frame as steps of sequences.
 
     Args:
-        order: `(S,)` the row of each step, sequence after sequence; None where the rows stand so already.
+        order: `(S,)` the row of each step, sequence after sequence; None for rows in this order.
         lengths: `(N,)` steps of each sequence.
         stamps: `(S,)` the stamp of each step, in that order; None without a time column.
     """
@@ -39,12 +40,12 @@ class Steps(NamedTuple):
     stamps: NDArray[Any] | None
 
 
-def find_column(frame: Any, rows: Rows, name: str | int | None, what: str) -> int | None:
+def find_column(frame: Any, rows: TableView, name: str | int | None, what: str) -> int | None:
     """The position of the column that the user named, None for no name.
 
     Args:
         frame: The user's frame.
-        rows: The same, looked at.
+        rows: The same as a view.
         name: The column's name.
         what: Which argument names it.
 
@@ -58,11 +59,14 @@ def find_column(frame: Any, rows: Rows, name: str | int | None, what: str) -> in
     index = list(frame.index.names) if nw.dependencies.is_pandas_dataframe(frame) else []
     hint = "; it is the frame's index: use X.reset_index()" if name in index else ""
     raise ValueError(
-        f"{what}={name!r} names a column that is not in the table; it has {listed(rows.names)}{hint}"
+        Advice(
+            Argument(what, name),
+            f" names a column that is not in the table; it has {listed(rows.names)}{hint}",
+        )
     )
 
 
-def read_ids(rows: Rows, position: int) -> tuple[NDArray[np.int64], tuple[Any, ...]]:
+def read_ids(rows: TableView, position: int) -> tuple[NDArray[np.int64], tuple[Any, ...]]:
     """The number of each row's sequence `(S,)`, and the ids in the order in which they first appear.
 
     Args:
@@ -90,7 +94,7 @@ def read_ids(rows: Rows, position: int) -> tuple[NDArray[np.int64], tuple[Any, .
     return codes, tuple(encoded.dictionary.to_pylist())
 
 
-def read_stamps(rows: Rows, position: int) -> NDArray[Any]:
+def read_stamps(rows: TableView, position: int) -> NDArray[Any]:
     """Stamps as NumPy numbers, datetime64 (in UTC) or timedelta64, `(S,)`.
 
     Args:
@@ -127,16 +131,16 @@ def in_time(
     n_rows: int,
     called: Callable[[int], str],
 ) -> Steps:
-    """Rows as steps: sequence after sequence, in time order within each, else as they stand.
+    """Rows as steps: sequence after sequence, in time order within each, else in the order of the rows.
 
     Args:
         codes: `(S,)` number of each row's sequence; None where all are one.
-        stamps: `(S,)` each row's stamp; None where the rows stand in their order.
+        stamps: `(S,)` each row's stamp; None where the rows are in order already.
         n_rows: S.
         called: What to call a sequence of a number in messages.
 
     Raises:
-        ValueError: For a stamp that stands twice in a sequence.
+        ValueError: For a stamp that occurs twice in a sequence.
     """
     codes = np.zeros(n_rows, dtype=np.int64) if codes is None else codes
     lengths = np.bincount(codes).astype(np.int64)
@@ -150,8 +154,8 @@ def in_time(
     return Steps(order, lengths, stamps)
 
 
-def _typed(rows: Rows, position: int, what: str, advice: str) -> tuple[Values, str | None]:
-    """A column's values without a dictionary, and the data's word for their type."""
+def _typed(rows: TableView, position: int, what: str, advice: str) -> tuple[Values, str | None]:
+    """A column's values without a dictionary, and the name of their type in the data."""
     name = rows.names[position]
     try:
         values = rows.read(position)
@@ -181,18 +185,18 @@ def _missing(name: str, absent: NDArray[np.bool_], why: str) -> ValueError:
 def _plain_stamps(values: Values) -> NDArray[Any]:
     if isinstance(values, np.ndarray):
         return values
-    kind, is_a = values.type, pa.types
-    if is_a.is_decimal(kind):
+    type_, is_a = values.type, pa.types
+    if is_a.is_decimal(type_):
         return floats(values)
-    if not is_a.is_temporal(kind):
+    if not is_a.is_temporal(type_):
         numbers: NDArray[Any] = values.to_numpy(zero_copy_only=False)
         return numbers
-    narrow = is_a.is_date32(kind) or is_a.is_time32(kind)
+    narrow = is_a.is_date32(type_) or is_a.is_time32(type_)
     whole = values.cast(pa.int32() if narrow else pa.int64()).to_numpy(zero_copy_only=False).astype(np.int64)
-    if is_a.is_date(kind):
+    if is_a.is_date(type_):
         word = "M8[D]" if narrow else "M8[ms]"
     else:
-        word = f"{'M8' if is_a.is_timestamp(kind) else 'm8'}[{kind.unit}]"
+        word = f"{'M8' if is_a.is_timestamp(type_) else 'm8'}[{type_.unit}]"
     stamps: NDArray[Any] = whole.view(word)
     return stamps
 
@@ -216,7 +220,7 @@ def _check_distinct(codes: NDArray[np.int64], stamps: NDArray[Any], called: Call
     count = int(np.sum((codes == codes[first]) & (stamps == stamps[first])))
     alike = (codes[twice[1:]] == codes[twice[:-1]]) & (stamps[twice[1:]] == stamps[twice[:-1]])
     others = int(twice.size - alike.sum()) - 1
-    more = f", and {others} more stamp(s) stand more than once" if others else ""
+    more = f", and {others} more stamp(s) occur more than once" if others else ""
     raise ValueError(
         f"{called(int(codes[first]))}: {count} rows have the stamp {stamps[first]}{more}; a sequence has one "
         "row for each stamp: name the column that tells sequences apart (id), or drop or average such rows"

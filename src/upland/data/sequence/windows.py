@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 
 from upland.data.rows import digest_of
 from upland.data.sequence.container import Indices, Sequences, as_sequences
-from upland.data.sequence.encoder import column_name
-from upland.data.table.frames import as_rows
+from upland.data.sequence.encoder import column_name, padded
+from upland.data.table.frames import view_table
+from upland.io.advice import Advice, Argument
 
 WHOLE, USUAL, LEAST = 512, 128, 8
 """Steps up to which sequences stay whole, and the bounds of the windows of longer ones."""
@@ -32,7 +33,7 @@ ENOUGH = 5
 """Sequences that are enough to fit on without cutting them; as many windows and blocks as there should be."""
 
 FRAME = 16
-"""Steps of a long series that are judged together."""
+"""Steps of a long series that one score of a step is taken from."""
 
 BLOCK = 10
 """A block of overlapping windows is at most so many windows long."""
@@ -90,7 +91,7 @@ class SequenceRows:
         self.sequences = as_sequences(X, id=id, time=time, owner=owner)
         if not isinstance(X, Sequences):
             _check_named(self.sequences, id, time)
-        self.names = list(as_rows(self.sequences.table).names)
+        self.names = list(view_table(self.sequences.table).names)
         self.window_ = _resolved(window, stride, self.sequences)
         self._pieces, self.blocks = _windows(self.sequences, self.window_, stride)
         self.n_rows = int(self.blocks.size)
@@ -101,14 +102,31 @@ class SequenceRows:
         """The windows of these numbers, as sequences."""
         return self.sequences.cut(*(part[rows] for part in self._pieces))
 
+    def windows_of_codes(self, codes: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Windows `(n, T, D)` of steps that are encoded already; NaN behind the end of a shorter window.
+
+        This equals `encoder.transform(self.take(rows))` to the bit, since a step's code depends on it alone.
+
+        Args:
+            codes: `(S, D)` the codes of all steps, `encoder.steps(self.sequences)`.
+            rows: `(n,)` the numbers of the windows.
+        """
+        starts, lengths = self._pieces.starts[rows], self._pieces.lengths[rows]
+        return padded(codes[np.repeat(starts, lengths) + _within(lengths)], lengths)
+
     def steps_of(self, rows: NDArray[np.int64]) -> Indices:
         """The steps of windows, among those of all sequences: sorted, each once."""
         starts, lengths = self._pieces.starts[rows], self._pieces.lengths[rows]
         return np.unique(np.repeat(starts, lengths) + _within(lengths))
 
+    def steps_in(self, rows: NDArray[np.int64]) -> tuple[Indices, Indices]:
+        """The steps of windows, window after window, and how many each has: `(S,)`, `(n,)`."""
+        starts, lengths = self._pieces.starts[rows], self._pieces.lengths[rows]
+        return np.repeat(starts, lengths) + _within(lengths), lengths
+
     def frame(self) -> int:
-        """Steps that are usefully judged together: a quarter of a whole sequence; of long series 16, or a
-        quarter of a window where that is less.
+        """Steps that the score of a step is usefully taken from: a quarter of a whole sequence; of long
+        series 16, or a quarter of a window where that is less.
         """
         if self.window_ is None:
             return max(1, -(-int(np.median(self.sequences.lengths)) // 4))
@@ -140,26 +158,33 @@ class SequenceRows:
 
 
 def _check_arguments(window: Any, stride: Any) -> None:
-    told = window is not None and window != "auto"
-    if told and (isinstance(window, bool) or not isinstance(window, Integral) or window < 2):
+    given = window is not None and window != "auto"
+    if given and (isinstance(window, bool) or not isinstance(window, Integral) or window < 2):
         raise ValueError(f"window must be 'auto', None or a whole number of at least 2, got {window!r}")
     if stride is None:
         return
     if isinstance(stride, bool) or not isinstance(stride, Integral) or stride < 1:
         raise ValueError(f"stride must be None or a whole number of at least 1, got {stride!r}")
     if window is None:
-        raise ValueError(f"stride={stride} needs a window: window=None cuts nothing")
-    if told and stride > window:
+        raise ValueError(Advice(Argument("stride", stride), " needs a window: window=None cuts nothing"))
+    if given and stride > window:
         raise ValueError(
-            f"stride={stride} must not exceed window={window}: the steps between windows would be lost"
+            Advice(
+                Argument("stride", stride),
+                " must not exceed ",
+                Argument("window", window),
+                ": the steps between windows would be lost",
+            )
         )
 
 
 def _check_named(sequences: Sequences, id: str | int | None, time: str | int | None) -> None:
     for what, name, found in (("id", id, sequences.ids), ("time", time, sequences.stamps)):
         if name is not None and found is None:
-            given = "a list" if sequences.layout == "ragged" else "an array"
-            raise ValueError(f"{what}={name!r} names a column of a frame, but X is {given}: leave {what} out")
+            form = "a list" if sequences.layout == "ragged" else "an array"
+            raise ValueError(
+                Advice(Argument(what, name), f" names a column of a frame, but X is {form}: leave {what} out")
+            )
 
 
 def _resolved(window: int | Literal["auto"] | None, stride: int | None, sequences: Sequences) -> int | None:
@@ -169,7 +194,10 @@ def _resolved(window: int | Literal["auto"] | None, stride: int | None, sequence
         if longest <= WHOLE and sequences.n_sequences >= enough:
             if stride is not None:
                 raise ValueError(
-                    f"stride={stride} needs a window: window='auto' cuts nothing of {longest} steps"
+                    Advice(
+                        Argument("stride", stride),
+                        f" needs a window, and by itself none is cut of {longest} steps: name one",
+                    )
                 )
             return None
         chosen = min(USUAL, max(longest // 10, LEAST))
@@ -177,11 +205,15 @@ def _resolved(window: int | Literal["auto"] | None, stride: int | None, sequence
             chosen = max(longest // 2, 2)
         if stride is not None and stride > chosen:
             raise ValueError(
-                f"stride={stride} exceeds the window of {chosen} that window='auto' chose: name a window"
+                Advice(
+                    Argument("stride", stride),
+                    f" exceeds the window of {chosen} steps that was chosen: name a window",
+                )
             )
         return chosen
     if window is not None and window > longest:
-        raise ValueError(f"window={window} is longer than the longest sequence, which has {longest} step(s)")
+        text = f" is longer than the longest sequence, which has {longest} step(s)"
+        raise ValueError(Advice(Argument("window", window), text))
     return None if window is None else int(window)
 
 
@@ -228,8 +260,8 @@ def _within(counts: Indices) -> Indices:
 def _too_few(sequences: Sequences, window: int | None) -> str:
     longest = int(sequences.lengths.max())
     text = f"{sequences.n_sequences} sequence(s) of {longest} step(s)"
-    cut = f" with window={window}" if window is not None else ""
+    cut = (" with ", Argument("window", window)) if window is not None else ()
     if longest < 4:
         return f"{text} are too few to fit on: a fit takes two sequences, or four steps in a row"
     most = max(longest // ENOUGH, 2)
-    return f"{text} make fewer than two windows{cut}: window={most} would do"
+    return Advice(f"{text} make fewer than two windows", *cut, ": ", Argument("window", most), " would do")

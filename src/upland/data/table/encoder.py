@@ -1,9 +1,9 @@
-r"""Tables to numbers: any frame or array -> `(N, D)` float32, and the way back to the user's columns.
+r"""Tables to numbers: any frame or array -> `(N, D)` float32, and back to the user's columns.
 
-Every column becomes one number of about unit size (`upland.data.table.encodings` has the formulas), or one slot for
-each of its levels if it is categorical. What is learned from the normal rows is a `Schema`; nothing of a
-later table changes it, and a row's code depends on that row alone. The slots of one column stand together, in
-this order:
+Every column becomes one number of about unit size (formulas: `upland.data.table.encodings`), or one slot for
+each of its levels if it is categorical. What is learned from the normal rows is a `Schema`; no later table
+changes it, and a row's code depends on that row alone. The slots of one column are consecutive, in this
+order:
 
     numeric, boolean, date, duration    value, missing*
     categorical                         one for each level, rare*, missing*, unseen
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from upland.data.table import encodings as en
 from upland.data.table.encodings import Floats
-from upland.data.table.frames import Rows, as_rows, check_size
+from upland.data.table.frames import TableView, check_size, view_table
 from upland.data.table.layout import (
     Codes,
     OneHot,
@@ -72,7 +72,7 @@ class TableEncoder:
         [[0.0, 0.0], [2.0, 0.0]]
     """
 
-    kind: Literal["table"] = "table"
+    modality: Literal["table"] = "table"
 
     def __init__(
         self,
@@ -109,10 +109,10 @@ class TableEncoder:
     def fit_batches(self, batches: Iterable[object]) -> Self:
         """The same from a stream of tables, in constant memory; two rows in all. Raises as `fit`."""
         learners: list[ColumnLearner] = []
-        first: Rows | None = None
+        first: TableView | None = None
         total = 0
         for batch in batches:
-            rows = as_rows(batch)
+            rows = view_table(batch)
             if first is None:
                 check_size(rows)
                 first = rows
@@ -125,10 +125,10 @@ class TableEncoder:
             raise ValueError("there is no batch to fit on")
         check_size(replace(first, n_rows=total), least=2)
         columns = tuple(learner.finish(self.max_levels) for learner in learners)
-        self._settle(Schema(columns, first.names, first.naming))
+        self._set_schema(Schema(columns, first.names, first.naming))
         return self
 
-    def _learners(self, rows: Rows) -> list[ColumnLearner]:
+    def _learners(self, rows: TableView) -> list[ColumnLearner]:
         categorical = resolve(self.categorical, rows, "categorical")
         ignore = resolve(self.ignore, rows, "ignore")
         if both := categorical & ignore:
@@ -138,9 +138,11 @@ class TableEncoder:
             raise ValueError("every column is ignored: nothing is left to fit on")
         return [ColumnLearner(name, name in categorical) for name in used]
 
-    def _settle(self, schema: Schema) -> None:
+    def _set_schema(self, schema: Schema) -> None:
         widths = [column.width for column in schema.columns]
-        self.schema_ = schema
+        self.schema_, self._width = schema, schema.width
+        self._all_numeric = all(column.kind == "numeric" for column in schema.columns)
+        self._positions = [schema.inputs.index(column.name) for column in schema.columns]
         self.slots: NDArray[np.intp] = np.repeat(np.arange(len(widths)), widths)
         starts = np.cumsum([0, *widths[:-1]])
         self._plain = plan_plain(schema.columns, starts)
@@ -156,7 +158,8 @@ class TableEncoder:
     @property
     def width(self) -> int:
         """Number of encoded dimensions D."""
-        return self._fitted.width
+        _ = self._fitted
+        return self._width
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -208,21 +211,20 @@ class TableEncoder:
             self._report_missing(sorted(unexpected))
         return codes
 
-    def _rows(self, X: object) -> tuple[Rows, list[int]]:
+    def _rows(self, X: object) -> tuple[TableView, list[int]]:
         schema = self._fitted
-        rows = as_rows(X)
-        positions = find_positions(rows, schema, schema.names, self.owner)
+        rows = view_table(X)
+        if rows.naming == schema.naming == "none" and len(rows.names) == len(schema.inputs):
+            positions = self._positions
+        else:
+            positions = find_positions(rows, schema, schema.names, self.owner)
         check_size(rows)
         if rows.matrix is None or rows.matrix.dtype == bool or self._one_hot or not self._all_numeric:
             for column, position in zip(schema.columns, positions, strict=True):
                 check_kind(column, rows.read(position))
         return rows, positions
 
-    @property
-    def _all_numeric(self) -> bool:
-        return all(column.kind == "numeric" for column in self.schema_.columns)
-
-    def _encode_plain(self, rows: Rows, positions: Sequence[int], codes: Codes) -> set[int]:
+    def _encode_plain(self, rows: TableView, positions: Sequence[int], codes: Codes) -> set[int]:
         plan = self._plain
         where = [positions[column] for column in plan.columns]
         whole = where == list(range(len(rows.names)))
@@ -236,13 +238,13 @@ class TableEncoder:
             if absent is not None and np.isinf(x).any():
                 self._refuse_infinite(rows, where)
             z = en.encode_numeric(x, plan.center, plan.scale)
-            for place, center, tolerance in plan.constants:
-                z[:, place] = en.encode_constant(x[:, place], center, tolerance)
+            for number, center, tolerance in plan.constants:
+                z[:, number] = en.encode_constant(x[:, number], center, tolerance)
             if absent is not None:
-                strange = absent & plan.unmarked
-                unexpected |= {plan.columns[place] for place in np.flatnonzero(strange.any(axis=0))}
+                unseen = absent & plan.unmarked
+                unexpected |= {plan.columns[number] for number in np.flatnonzero(unseen.any(axis=0))}
                 z[absent] = 0.0
-                z[strange] = en.FAR
+                z[unseen] = en.FAR
             codes[start:stop, slice(None) if everything else plan.slots] = z
             if len(plan.marked):
                 gone = (
@@ -254,14 +256,14 @@ class TableEncoder:
         return unexpected
 
     def _encode_levels(self, plan: OneHot, values: Values, codes: Codes) -> set[int]:
-        keys, places = levels(values)
-        slots = np.array([plan.index.get(key, len(plan.hit) - 1) for key in keys] + [plan.missing])[places]
+        keys, found = levels(values)
+        slots = np.array([plan.index.get(key, len(plan.hit) - 1) for key in keys] + [plan.missing])[found]
         block = codes[:, plan.start : plan.start + len(plan.hit)]
         block[:] = plan.miss
         block[np.arange(len(block)), slots] = plan.hit[slots]
-        return {plan.column} if plan.missing == len(plan.hit) - 1 and np.any(places < 0) else set()
+        return {plan.column} if plan.missing == len(plan.hit) - 1 and np.any(found < 0) else set()
 
-    def _refuse_infinite(self, rows: Rows, where: Sequence[int]) -> None:
+    def _refuse_infinite(self, rows: TableView, where: Sequence[int]) -> None:
         for position in where:
             check_finite(floats(rows.read(position)), rows.names[position])
 
@@ -270,9 +272,9 @@ class TableEncoder:
         text = f"missing values in {listed(names)}, where no value was missing in the normal data"
         if self.missing == "error":
             raise ValueError(f"{text}: fill them in, or fit on data with missing values")
-        warnings.warn(f"{text}: these cells count as strange", UserWarning, stacklevel=3)
+        warnings.warn(f"{text}: these cells are encoded as far from normal ones", UserWarning, stacklevel=3)
 
-    # -- the way back ----------------------------------------------------------------------------------------
+    # -- back to values --------------------------------------------------------------------------------------
 
     def decode(self, Z: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """The typical values that codes `(N, D)` stand for: column name -> `(N,)`.
@@ -296,7 +298,7 @@ class TableEncoder:
         return result
 
     def values(self, X: object) -> dict[str, NDArray[Any]]:
-        """The values of the columns in use as they stand in a table, in the types of `decode`, missing as
+        """The values of the columns in use, in the types of `decode`, missing as
         NaN, NaT or None; raises as `transform`.
         """
         rows, positions = self._rows(X)
@@ -307,10 +309,10 @@ class TableEncoder:
 
     def extra_columns(self, X: object) -> list[str]:
         """Columns of a table that the fit did not see, in their order; none for an array."""
-        rows = as_rows(X)
-        known = set(self._fitted.inputs)
+        rows = view_table(X)
+        fitted = set(self._fitted.inputs)
         return (
-            [name for name in rows.names if name not in known]
+            [name for name in rows.names if name not in fitted]
             if rows.naming == self.schema_.naming != "none"
             else []
         )
@@ -344,18 +346,18 @@ class TableEncoder:
         """Rebuild an encoder that gives the same bits; raises ValueError for what `to_state` did not
         write.
         """
-        known = {"format", "categorical", "ignore", "max_levels", "missing", "owner", "schema"}
-        if set(manifest) != known:
+        fields = {"format", "categorical", "ignore", "max_levels", "missing", "owner", "schema"}
+        if set(manifest) != fields:
             raise ValueError(
                 f"not the state of a TableEncoder: "
-                f"fields {sorted(set(manifest) ^ known)} are unknown or lacking"
+                f"fields {sorted(set(manifest) ^ fields)} are unknown or lacking"
             )
         if manifest["format"] != FORMAT:
             raise ValueError(
                 f"the table encoder's format is {manifest['format']!r}; "
                 f"this version reads {FORMAT}: update upland"
             )
-        encoder = cls(**{key: manifest[key] for key in known - {"format", "schema"}})
+        encoder = cls(**{key: manifest[key] for key in fields - {"format", "schema"}})
         schema = dict(manifest["schema"])
         schema["columns"] = [
             {
@@ -366,11 +368,11 @@ class TableEncoder:
             else record
             for position, record in enumerate(schema["columns"])
         ]
-        encoder._settle(Schema.from_json(schema))
+        encoder._set_schema(Schema.from_json(schema))
         return encoder
 
 
-def _learn(learners: Sequence[ColumnLearner], rows: Rows, positions: Sequence[int]) -> None:
+def _learn(learners: Sequence[ColumnLearner], rows: TableView, positions: Sequence[int]) -> None:
     """One batch into the learners, a matrix in blocks that stay in the processor's cache."""
     step = rows.n_rows if rows.matrix is None else max(_BLOCK // max(len(rows.names), 1), 64)
     for start in range(0, rows.n_rows, max(step, 1)):
@@ -379,11 +381,11 @@ def _learn(learners: Sequence[ColumnLearner], rows: Rows, positions: Sequence[in
             learner.update(rows.read(position) if block is None else block[position])
 
 
-def _block(rows: Rows, where: Sequence[int], whole: bool, start: int, stop: int) -> Floats:
+def _block(rows: TableView, where: Sequence[int], whole: bool, start: int, stop: int) -> Floats:
     if rows.matrix is not None:
         part = rows.matrix[start:stop]
         return (part if whole else part[:, where]).astype(np.float64)
     x = np.empty((stop - start, len(where)))
-    for place, position in enumerate(where):
-        x[:, place] = floats(rows.read(position)[start:stop])
+    for number, position in enumerate(where):
+        x[:, number] = floats(rows.read(position)[start:stop])
     return x

@@ -5,8 +5,9 @@ A value x of a column with mean m and standard deviation s becomes z = (x - m) /
     squash(z) = z                                        for |z| <= KNEE
               = sign(z) (KNEE + log(1 + |z| - KNEE))     beyond
 
-The squash is monotone with a continuous slope, so that heavy tails and garbage stay finite, ordered and far:
-the largest double is encoded below 720. A column that was constant among the normal rows has no scale; there
+The squash is monotone with a continuous slope, so that heavy tails and extreme values stay finite, ordered
+and far from zero: the largest double is encoded below 720. A column that was constant among the normal rows
+has no scale; there
 
     z = 0                                              where x equals the constant c to `TOLERANCE`
       = sign(x - c) (FAR + log(1 + |x - c| / max(|c|, 1)))   elsewhere: never seen, hence far.

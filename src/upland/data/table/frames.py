@@ -19,17 +19,19 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from upland.data.arrays import as_cells, filled
 from upland.data.table.values import Values, from_objects, plain
+from upland.io.advice import Advice, Argument
 from upland.io.schema import Naming
 
 
 @dataclass(frozen=True)
-class Rows:
+class TableView:
     """A table with its columns by position, converted when asked for.
 
     Args:
         names: One name for each column.
-        naming: Whether these are the user's names, whole numbers, or made up (`none`).
+        naming: Whether these are the user's names, whole numbers, or absent (`none`).
         n_rows: Number of rows.
         read: Position to values.
         matrix: The whole table where it is one numeric or boolean array `(N, M)`.
@@ -42,34 +44,34 @@ class Rows:
     matrix: NDArray[Any] | None = None
 
 
-def as_rows(X: object) -> Rows:
-    """Look at a user's table.
+def view_table(X: object) -> TableView:
+    """A user's table as columns by position.
 
     Raises:
         TypeError: For a sparse matrix, a table of objects that are no values, names of mixed types.
         ValueError: For other than two dimensions, complex numbers, ragged lists, duplicate names.
     """
     if isinstance(X, np.ndarray):
-        return _array_rows(X)
+        return _view_array(X)
     if isinstance(X, pa.RecordBatch):
-        return _arrow_rows(pa.Table.from_batches([X]))
+        return _view_arrow(pa.Table.from_batches([X]))
     if isinstance(X, pa.Table):
-        return _arrow_rows(X)
+        return _view_arrow(X)
     if isinstance(X, nw.DataFrame | nw.LazyFrame):
-        return as_rows(X.to_native())
+        return view_table(X.to_native())
     if nw.dependencies.is_pandas_dataframe(X):
-        return _pandas_rows(X)
+        return _view_pandas(X)
     if "scipy.sparse" in sys.modules and sys.modules["scipy.sparse"].issparse(X):
         raise TypeError("sparse data is not supported: use X.toarray() to make it dense")
     frame = nw.from_native(cast(Any, X), pass_through=True)
     if isinstance(frame, nw.LazyFrame):
         frame = frame.collect()
     if isinstance(frame, nw.DataFrame):
-        return _frame_rows(frame)
-    return _array_rows(_as_array(X))
+        return _view_frame(frame)
+    return _view_array(as_cells(X))
 
 
-def check_size(rows: Rows, least: int = 1) -> None:
+def check_size(rows: TableView, least: int = 1) -> None:
     """Refuse a table with no columns or fewer than `least` rows; raises ValueError."""
     shape = f"(shape=({rows.n_rows}, {len(rows.names)}))"
     if not rows.names:
@@ -82,17 +84,9 @@ def check_size(rows: Rows, least: int = 1) -> None:
         )
 
 
-def _as_array(X: object) -> NDArray[Any]:
-    try:
-        array = np.asarray(X)
-    except ValueError as error:
-        raise ValueError(f"the rows have different lengths, or are nested too deeply: {error}") from None
-    return np.asarray(X, dtype=object) if array.dtype.kind in "US" else array
-
-
-def _array_rows(X: NDArray[Any]) -> Rows:
+def _view_array(X: NDArray[Any]) -> TableView:
     if isinstance(X, np.ma.MaskedArray):
-        X = np.ma.filled(X.astype(np.float64), np.nan)
+        X = filled(X)
     if X.dtype.kind == "c":
         raise ValueError(f"Complex data not supported\n{X}\n")
     if X.ndim != 2:
@@ -104,14 +98,16 @@ def _array_rows(X: NDArray[Any]) -> Rows:
         )
     names = tuple(f"x{position}" for position in range(X.shape[1]))
     if X.dtype.kind in "biuf":
-        return Rows(names, "none", len(X), lambda position: X[:, position], X)
+        return TableView(names, "none", len(X), lambda position: X[:, position], X)
     if X.dtype.kind in "SV":
         raise TypeError(
             f"an array of dtype {X.dtype} is not supported: argument must be a string or a number"
         )
     if X.dtype.kind == "O":
-        return Rows(names, "none", len(X), lambda position: from_objects(X[:, position], names[position]))
-    return Rows(
+        return TableView(
+            names, "none", len(X), lambda position: from_objects(X[:, position], names[position])
+        )
+    return TableView(
         names,
         "none",
         len(X),
@@ -119,12 +115,12 @@ def _array_rows(X: NDArray[Any]) -> Rows:
     )
 
 
-def _arrow_rows(X: pa.Table) -> Rows:
+def _view_arrow(X: pa.Table) -> TableView:
     names, naming = _names(X.column_names)
-    return Rows(names, naming, X.num_rows, cache(lambda position: plain(X.column(position))))
+    return TableView(names, naming, X.num_rows, cache(lambda position: plain(X.column(position))))
 
 
-def _frame_rows(X: nw.DataFrame[Any]) -> Rows:
+def _view_frame(X: nw.DataFrame[Any]) -> TableView:
     names, naming = _names(X.columns)
 
     def read(position: int) -> Values:
@@ -136,15 +132,15 @@ def _frame_rows(X: nw.DataFrame[Any]) -> Rows:
         except (pa.ArrowException, nw.exceptions.NarwhalsError):
             raise _unsupported(names[position], column.dtype) from None
 
-    return Rows(names, naming, len(X), cache(read))
+    return TableView(names, naming, len(X), cache(read))
 
 
-def _pandas_rows(X: Any) -> Rows:
+def _view_pandas(X: Any) -> TableView:
     names, naming = _names(list(X.columns))
     dtypes = set(X.dtypes)
     if len(dtypes) == 1 and isinstance(dtype := dtypes.pop(), np.dtype) and dtype.kind in "biuf":
         matrix = X.to_numpy()
-        return Rows(names, naming, len(X), lambda position: matrix[:, position], matrix)
+        return TableView(names, naming, len(X), lambda position: matrix[:, position], matrix)
 
     def read(position: int) -> Values:
         column = X.iloc[:, position]
@@ -159,7 +155,7 @@ def _pandas_rows(X: Any) -> Rows:
         except (pa.ArrowException, TypeError):
             return _dense(column, names[position])
 
-    return Rows(names, naming, len(X), cache(read))
+    return TableView(names, naming, len(X), cache(read))
 
 
 def _dense(column: Any, name: str) -> Values:
@@ -171,16 +167,20 @@ def _dense(column: Any, name: str) -> Values:
 
 def _unsupported(name: str, dtype: object) -> TypeError:
     return TypeError(
-        f"column {name!r} has the type {dtype}, which is not supported: leave it out (ignore=[{name!r}])"
+        Advice(
+            f"column {name!r} has the type {dtype}, which is not supported: leave it out (",
+            Argument("ignore", [name]),
+            ")",
+        )
     )
 
 
 def _names(names: Sequence[object]) -> tuple[tuple[str, ...], Naming]:
-    kinds = sorted({"int" if isinstance(name, int | np.integer) else type(name).__name__ for name in names})
-    if len(kinds) > 1 or (kinds and kinds[0] not in ("str", "str_", "int")):
+    types = sorted({"int" if isinstance(name, int | np.integer) else type(name).__name__ for name in names})
+    if len(types) > 1 or (types and types[0] not in ("str", "str_", "int")):
         raise TypeError(
             "Feature names are only supported if all input features have string names, but your input has "
-            f"{kinds} as feature name / column name types. If you want feature names to be "
+            f"{types} as feature name / column name types. If you want feature names to be "
             "stored and validated, you must "
             "convert them all to strings, by using X.columns = X.columns.astype(str) for example."
         )
@@ -189,4 +189,4 @@ def _names(names: Sequence[object]) -> tuple[tuple[str, ...], Naming]:
         raise ValueError(
             f"duplicate column names: {', '.join(map(repr, twice))}; rename or drop all but one of each"
         )
-    return texts, "numbers" if kinds == ["int"] else "names"
+    return texts, "numbers" if types == ["int"] else "names"

@@ -1,6 +1,4 @@
-"""A schema laid out as arrays, so that a table is encoded in a few passes over blocks of rows, and the way
-back.
-"""
+"""A schema laid out as arrays, so that tables are encoded and decoded in a few passes over blocks of rows."""
 
 from __future__ import annotations
 
@@ -14,7 +12,7 @@ from numpy.typing import NDArray
 from upland.data.table import encodings as en
 from upland.data.table.encodings import Floats
 from upland.data.table.values import Values, floats, levels
-from upland.io.schema import Column, Kind
+from upland.io.schema import Column, ColumnKind
 
 Codes = NDArray[np.float32]
 
@@ -36,7 +34,7 @@ class Plain:
 
 @dataclass(frozen=True)
 class OneHot:
-    """A categorical column: where it stands, and what each slot holds."""
+    """A categorical column: its position, and the code of each of its slots."""
 
     column: int
     start: int
@@ -49,25 +47,25 @@ class OneHot:
 
 def plan_plain(columns: Sequence[Column], starts: NDArray[np.intp]) -> Plain:
     """Lay out the columns of one number; `starts` is the first slot of each column of the schema."""
-    places = tuple(position for position, column in enumerate(columns) if column.kind != "categorical")
-    mine = [columns[position] for position in places]
-    marked = np.flatnonzero([column.missing > 0 for column in mine])
-    shares = np.array([mine[place].missing for place in marked])
+    positions = tuple(position for position, column in enumerate(columns) if column.kind != "categorical")
+    plain = [columns[position] for position in positions]
+    marked = np.flatnonzero([column.missing > 0 for column in plain])
+    shares = np.array([plain[number].missing for number in marked])
     deviations = np.array([en.deviation_of_flag(share) for share in shares])
     return Plain(
-        columns=places,
-        slots=starts[list(places)].astype(np.intp),
-        center=np.array([column.center for column in mine]),
-        scale=np.array([column.scale or 1.0 for column in mine]),
+        columns=positions,
+        slots=starts[list(positions)].astype(np.intp),
+        center=np.array([column.center for column in plain]),
+        scale=np.array([column.scale or 1.0 for column in plain]),
         constants=tuple(
-            (place, column.center, en.TOLERANCE if column.kind == "numeric" else 0.0)
-            for place, column in enumerate(mine)
+            (number, column.center, en.TOLERANCE if column.kind == "numeric" else 0.0)
+            for number, column in enumerate(plain)
             if column.scale == 0.0
         ),
         marked=marked,
         present=en.encode_numeric(np.zeros(len(marked)), shares, deviations).astype(np.float32),
         absent=en.encode_numeric(np.ones(len(marked)), shares, deviations).astype(np.float32),
-        unmarked=np.array([column.missing == 0 for column in mine], dtype=bool),
+        unmarked=np.array([column.missing == 0 for column in plain], dtype=bool),
     )
 
 
@@ -79,7 +77,7 @@ def plan_one_hot(columns: Sequence[Column], starts: NDArray[np.intp]) -> tuple[O
             tail = [column.rare_share] * bool(column.rare) + [column.missing] * (column.missing > 0)
             shares = np.array([*column.shares, *tail])
             hit, miss = en.encode_levels(shares)
-            index = {level: place for place, level in enumerate(column.levels)}
+            index = {level: number for number, level in enumerate(column.levels)}
             index |= dict.fromkeys(column.rare, len(column.levels))
             missing = len(shares) - 1 if column.missing else len(shares)
             start = int(starts[position])
@@ -98,7 +96,7 @@ def decode_plain(z: Floats, column: Column) -> NDArray[Any]:
     return _typed(en.decode_numeric(z, column.center, column.scale), column.kind)
 
 
-def _typed(x: Floats, kind: Kind) -> NDArray[Any]:
+def _typed(x: Floats, kind: ColumnKind) -> NDArray[Any]:
     if kind == "boolean":
         return x > 0.5
     if kind == "numeric":
@@ -121,8 +119,8 @@ def decode_one_hot(z: Floats, column: Column, plan: OneHot) -> NDArray[Any]:
 def shown(column: Column, values: Values) -> NDArray[Any]:
     """The values of a user's column in the types of `decode_plain` and `decode_one_hot`."""
     if column.kind == "categorical":
-        keys, places = levels(values)
-        return np.array([*keys, None], dtype=object)[places]
+        keys, found = levels(values)
+        return np.array([*keys, None], dtype=object)[found]
     x = floats(values)
     if column.kind == "boolean" and np.isnan(x).any():
         return np.array([None if value != value else bool(value) for value in x], dtype=object)

@@ -1,5 +1,4 @@
-"""What normal rows teach about one column, in constant memory: moments, levels, missing cells, and the doubts
-worth an error.
+"""What is learned of one column from normal rows, in constant memory: moments, levels, missing cells.
 
 Moments are merged batch by batch (Chan, Golub, LeVeque 1983) and kept in units of a power of two near the
 largest value, so that neither 1e300 nor 1e-300 overflows or vanishes when squared: rescaling by a power of
@@ -16,7 +15,8 @@ from numpy.typing import NDArray
 
 from upland.data.table.encodings import Floats, deviation_of_flag
 from upland.data.table.values import Values, dtype_of, floats, kind_of, levels, mixture_error
-from upland.io.schema import Column, Kind
+from upland.io.advice import Advice, Argument
+from upland.io.schema import Column, ColumnKind
 
 MAX_DISTINCT = 100_000
 """Levels that a categorical column may have before it is taken for free text."""
@@ -52,7 +52,7 @@ LABEL_NAMES = frozenset(
 )
 
 
-class Moments:
+class RunningMoments:
     """Running count, mean, sum of squares and range of one column of float64."""
 
     def __init__(self) -> None:
@@ -117,35 +117,35 @@ class ColumnLearner:
         self.name = name
         self.categorical = categorical
         self.dtype: str | None = None
-        self.kind: Kind = "categorical"
+        self.kind: ColumnKind = "categorical"
         self.n_rows = 0
         self.n_missing = 0
-        self._moments = Moments()
+        self._moments = RunningMoments()
         self._levels: Counter[str] = Counter()
-        self._odd: tuple[int, str] | None = None
+        self._first_text: tuple[int, str] | None = None
         self._numeric_rows = 0
-        self._suspect = name.strip().casefold() in LABEL_NAMES and not categorical
+        self._maybe_label = name.strip().casefold() in LABEL_NAMES and not categorical
         self._distinct: set[float] = set()
         self._counts_rows = True
         self._last: float | None = None
 
     def update(self, values: Values) -> None:
-        """Add one batch `(N,)`; raises ValueError for infinities, for another kind than before, for too many
+        """Add one batch `(N,)`; raises ValueError for infinities, for a kind other than before, for too many
         levels.
         """
         dtype = dtype_of(values, self.name)
         if dtype is None:
             self.n_missing += len(values)
         else:
-            self._settle(dtype)
+            self._set_dtype(dtype)
             if self.kind == "categorical":
                 self._update_levels(values)
             else:
                 self._update_numbers(floats(values))
         self.n_rows += len(values)
 
-    def _settle(self, dtype: str) -> None:
-        kind: Kind = "categorical" if self.categorical else kind_of(dtype)
+    def _set_dtype(self, dtype: str) -> None:
+        kind: ColumnKind = "categorical" if self.categorical else kind_of(dtype)
         if self.dtype is None:
             self.dtype, self.kind = dtype, kind
         elif kind != self.kind:
@@ -165,7 +165,7 @@ class ColumnLearner:
             x = x[~absent]
         if not len(x):
             return
-        if self._suspect and len(self._distinct) <= 2:
+        if self._maybe_label and len(self._distinct) <= 2:
             self._distinct.update(np.unique(x)[:3].tolist())
         self._counts_rows = self._counts_rows and self._counts_on(x)
         self._last = float(x[-1])
@@ -183,15 +183,15 @@ class ColumnLearner:
         self.n_missing += int(np.sum(codes < 0))
         for code, (key, count) in enumerate(zip(keys, counts.tolist(), strict=True)):
             if count and key not in self._levels:
-                self._look_at(key, code, codes)
+                self._note_text(key, code, codes)
             if count:
                 self._levels[key] += count
         if len(self._levels) > MAX_DISTINCT:
             raise self._free_text(f"more than {MAX_DISTINCT:,} distinct texts")
 
-    def _look_at(self, key: str, code: int, codes: NDArray[np.intp]) -> None:
-        if self._odd is None and not self.categorical and not _is_number(key):
-            self._odd = self.n_rows + int(np.argmax(codes == code)), key
+    def _note_text(self, key: str, code: int, codes: NDArray[np.intp]) -> None:
+        if self._first_text is None and not self.categorical and not _is_number(key):
+            self._first_text = self.n_rows + int(np.argmax(codes == code)), key
 
     def finish(self, max_levels: int) -> Column:
         """The column as learned.
@@ -201,8 +201,7 @@ class ColumnLearner:
         """
         if self.n_missing == self.n_rows or self.dtype is None:
             raise ValueError(
-                f"column {self.name!r} has no value in any of the {self.n_rows} rows: "
-                f"leave it out (ignore=[{self.name!r}])"
+                self._left_out(f"column {self.name!r} has no value in any of the {self.n_rows} rows")
             )
         self._refuse_label()
         if self.kind == "categorical":
@@ -240,18 +239,19 @@ class ColumnLearner:
         )
 
     def _refuse_label(self) -> None:
-        if self._suspect and (len(self._levels) if self.kind == "categorical" else len(self._distinct)) <= 2:
+        distinct = len(self._levels) if self.kind == "categorical" else len(self._distinct)
+        if self._maybe_label and distinct <= 2:
             raise ValueError(
-                f"column {self.name!r} looks like a label: ignore=[{self.name!r}] leaves it out; "
-                f"categorical=[{self.name!r}] uses it as a feature"
+                self._left_out_or(f"column {self.name!r} looks like a label", "uses it as a feature")
             )
 
     def _warn_of_counter(self) -> None:
         dense = self._moments.high - self._moments.low < MEAN_STEP * self.n_rows
         if self.kind == "numeric" and self._counts_rows and dense and self.n_rows >= 50:
             warnings.warn(
-                f"column {self.name!r} merely counts the rows, so every later row will look strange: "
-                f"leave it out (ignore=[{self.name!r}])",
+                self._left_out(
+                    f"column {self.name!r} merely counts the rows, so every later row would be anomalous"
+                ),
                 UserWarning,
                 stacklevel=2,
             )
@@ -262,8 +262,8 @@ class ColumnLearner:
         """
         numeric = {level: count for level, count in self._levels.items() if _is_number(level)}
         present = self.n_rows - self.n_missing
-        if self._odd is not None and len(numeric) > 10 and sum(numeric.values()) > present / 2:
-            raise mixture_error(self.name, "numbers", *self._odd)
+        if self._first_text is not None and len(numeric) > 10 and sum(numeric.values()) > present / 2:
+            raise mixture_error(self.name, "numbers", *self._first_text)
 
     def _refuse_free_text(self) -> None:
         present, distinct = self.n_rows - self.n_missing, len(self._levels)
@@ -273,9 +273,18 @@ class ColumnLearner:
 
     def _free_text(self, found: str) -> ValueError:
         return ValueError(
-            f"column {self.name!r} looks like free text ({found}): ignore=[{self.name!r}] leaves it out; "
-            f"categorical=[{self.name!r}] uses it as a category all the same"
+            self._left_out_or(
+                f"column {self.name!r} looks like free text ({found})",
+                "uses it as a category all the same",
+            )
         )
+
+    def _left_out(self, text: str) -> Advice:
+        return Advice(f"{text}: leave it out (", Argument("ignore", [self.name]), ")")
+
+    def _left_out_or(self, text: str, used: str) -> Advice:
+        ignore, categorical = Argument("ignore", [self.name]), Argument("categorical", [self.name])
+        return Advice(f"{text}: ", ignore, " leaves it out; ", categorical, f" {used}")
 
 
 def check_finite(x: Floats, name: str) -> None:

@@ -1,4 +1,4 @@
-"""Which column of a later table is which column of the fit, and whether it is still of the same kind."""
+"""The columns of a later table matched with those of the fit by name or position, their kinds checked."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from upland.data.table.frames import Rows
+from upland.data.table.frames import TableView
 from upland.data.table.values import Values, dtype_of, floats, kind_of
-from upland.io.schema import Column, Kind, Schema
+from upland.io.schema import Column, ColumnKind, Schema
 
 
 def as_names(names: Sequence[str | int], what: str) -> tuple[str | int, ...]:
@@ -19,7 +19,7 @@ def as_names(names: Sequence[str | int], what: str) -> tuple[str | int, ...]:
     return tuple(names)
 
 
-def resolve(names: Sequence[str | int], rows: Rows, what: str) -> set[str]:
+def resolve(names: Sequence[str | int], rows: TableView, what: str) -> set[str]:
     """Names as text; a whole number is a position in an array, the name itself in a frame with numbered
     columns.
     """
@@ -31,8 +31,8 @@ def resolve(names: Sequence[str | int], rows: Rows, what: str) -> set[str]:
     return texts
 
 
-def find_positions(rows: Rows, schema: Schema, wanted: Sequence[str], owner: str) -> list[int]:
-    """Where the wanted columns stand in a table: by name where both have names, else by position."""
+def find_positions(rows: TableView, schema: Schema, wanted: Sequence[str], owner: str) -> list[int]:
+    """Positions of the wanted columns in a table: by name where both have names, else by position."""
     if rows.naming == schema.naming != "none":
         here = {name: position for position, name in enumerate(rows.names)}
         if lacking := [name for name in wanted if name not in here]:
@@ -86,7 +86,7 @@ def check_kind(column: Column, values: Values) -> None:
         )
 
 
-def _words(kind: Kind, dtype: str) -> str:
+def _words(kind: ColumnKind, dtype: str) -> str:
     return f"{kind} ({dtype})"
 
 

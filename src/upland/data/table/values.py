@@ -1,4 +1,4 @@
-"""One column of a user's table, whatever it came from: its kind, its numbers, its levels.
+"""One column of a user's table, from any container: its kind, its numbers, its levels.
 
 A column is either a one-dimensional NumPy array of numbers or booleans, or an Arrow array. NaN and null both
 mean missing.
@@ -16,7 +16,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from upland.data.table.encodings import Floats
-from upland.io.schema import Kind
+from upland.io.advice import Advice, Argument
+from upland.io.schema import ColumnKind
 
 Values = Any
 """`np.ndarray` with a dtype of kind b, i, u or f, or `pa.Array`."""
@@ -33,7 +34,7 @@ def dtype_of(values: Values, name: str) -> str | None:
     return _arrow_dtype(values.type, name)
 
 
-def _arrow_dtype(kind: pa.DataType, name: str) -> str | None:
+def _arrow_dtype(type_: pa.DataType, name: str) -> str | None:
     is_a = pa.types
     tests = (
         (is_a.is_null, None),
@@ -46,25 +47,30 @@ def _arrow_dtype(kind: pa.DataType, name: str) -> str | None:
         (lambda t: is_a.is_duration(t) or is_a.is_time(t), "duration"),
     )
     for test, word in tests:
-        if test(kind):
+        if test(type_):
             return word
-    if is_a.is_dictionary(kind):
-        return None if is_a.is_null(kind.value_type) else "string" if is_text(kind.value_type) else "category"
+    if is_a.is_dictionary(type_):
+        value = type_.value_type
+        return None if is_a.is_null(value) else "string" if is_text(value) else "category"
     raise TypeError(
-        f"column {name!r} has the type {kind}, which is neither a number, text, a boolean nor a date: "
-        f"leave it out (ignore=[{name!r}]) or turn it into columns of its own"
+        Advice(
+            f"column {name!r} has the type {type_}, which is neither a number, text, a boolean nor a date: "
+            "leave it out (",
+            Argument("ignore", [name]),
+            ") or turn it into columns of its own",
+        )
     )
 
 
-def is_text(kind: pa.DataType) -> bool:
-    """Whether an Arrow type is one of the three kinds of string."""
+def is_text(type_: pa.DataType) -> bool:
+    """Whether an Arrow type is one of the three types of text."""
     is_a = pa.types
-    return bool(is_a.is_string(kind) or is_a.is_large_string(kind) or is_a.is_string_view(kind))
+    return bool(is_a.is_string(type_) or is_a.is_large_string(type_) or is_a.is_string_view(type_))
 
 
-def kind_of(dtype: str) -> Kind:
+def kind_of(dtype: str) -> ColumnKind:
     """The kind that a column of this dtype has unless the user names it categorical."""
-    kinds: dict[str, Kind] = {
+    kinds: dict[str, ColumnKind] = {
         "boolean": "boolean",
         "integer": "numeric",
         "floating": "numeric",
@@ -81,21 +87,21 @@ def floats(values: Values) -> Floats:
     """
     if isinstance(values, np.ndarray):
         return values.astype(np.float64)
-    kind = values.type
+    type_ = values.type
     is_a = pa.types
-    if is_a.is_null(kind):
+    if is_a.is_null(type_):
         return np.full(len(values), np.nan)
-    if is_a.is_dictionary(kind):
+    if is_a.is_dictionary(type_):
         return floats(values.dictionary_decode())
-    if is_a.is_date(kind):
-        kind = pa.timestamp("s" if is_a.is_date32(kind) else "ms")
-        values = values.cast(kind)
-    if is_a.is_temporal(kind):
-        whole = pa.int32() if is_a.is_time32(kind) else pa.int64()
-        return _to_numpy(values.cast(whole)) / _SECONDS[kind.unit]
-    if is_a.is_boolean(kind):
+    if is_a.is_date(type_):
+        type_ = pa.timestamp("s" if is_a.is_date32(type_) else "ms")
+        values = values.cast(type_)
+    if is_a.is_temporal(type_):
+        whole = pa.int32() if is_a.is_time32(type_) else pa.int64()
+        return _to_numpy(values.cast(whole)) / _SECONDS[type_.unit]
+    if is_a.is_boolean(type_):
         values = values.cast(pa.uint8())
-    if is_a.is_decimal(kind):
+    if is_a.is_decimal(type_):
         values = values.cast(pa.float64())
     return _to_numpy(values)
 
@@ -155,29 +161,29 @@ def plain(values: pa.Array | pa.ChunkedArray) -> pa.Array:
 
 
 def _from_mixture(values: NDArray[np.object_], name: str) -> Values:
-    sorts = np.array([_sort(value) for value in values])
-    for row in np.flatnonzero(sorts == "other")[:1]:
+    types = np.array([_type_of(value) for value in values])
+    for row in np.flatnonzero(types == "other")[:1]:
         if isinstance(values[row], complex):
             raise ValueError(f"Complex data not supported: column {name!r}, row {row + 1}: {values[row]!r}")
         raise TypeError(
             f"column {name!r}, row {row + 1}: argument must be a string or a number, "
             f"not {type(values[row]).__name__!r}"
         )
-    texts, numbers = sorts == "text", sorts == "number"
+    texts, numbers = types == "text", types == "number"
     if texts.any() and numbers.any():
-        odd, rest = (texts, "numbers") if texts.sum() <= numbers.sum() else (numbers, "text")
-        row = int(np.flatnonzero(odd)[0])
+        minority, rest = (texts, "numbers") if texts.sum() <= numbers.sum() else (numbers, "text")
+        row = int(np.flatnonzero(minority)[0])
         raise mixture_error(name, rest, row, values[row])
     if texts.any():
         return pa.array(
-            [value if sort == "text" else None for value, sort in zip(values, sorts, strict=True)]
+            [value if type_ == "text" else None for value, type_ in zip(values, types, strict=True)]
         )
     return np.array(
-        [float(value) if sort == "number" else np.nan for value, sort in zip(values, sorts, strict=True)]
+        [float(value) if type_ == "number" else np.nan for value, type_ in zip(values, types, strict=True)]
     )
 
 
-def _sort(value: object) -> str:
+def _type_of(value: object) -> str:
     if (
         value is None
         or type(value).__name__ in ("NAType", "NaTType")
@@ -192,7 +198,10 @@ def _sort(value: object) -> str:
 def mixture_error(name: str, rest: str, row: int, value: object) -> ValueError:
     """The error for numbers and text in one column; `row` counts from 0, the message from 1."""
     return ValueError(
-        f"column {name!r} holds {rest}, but row {row + 1} holds {value!r}: "
-        f"correct that cell or leave it empty; "
-        f"if the column is a category, make all of it text and name it, categorical=[{name!r}]"
+        Advice(
+            f"column {name!r} holds {rest}, but row {row + 1} holds {value!r}: "
+            "correct that cell or leave it empty; "
+            "if the column is a category, make all of it text and name it, ",
+            Argument("categorical", [name]),
+        )
     )

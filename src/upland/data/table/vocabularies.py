@@ -1,4 +1,4 @@
-"""Large vocabularies as tensors: UTF-8 text beside the length of each word."""
+"""Large vocabularies as tensors: UTF-8 text, and the length of each word."""
 
 from __future__ import annotations
 

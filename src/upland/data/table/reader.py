@@ -1,0 +1,70 @@
+"""How tables are read: any frame or array, or a file batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from upland.catalogue import Unit
+from upland.data.reader import Floats
+from upland.data.rows import NormalRows, normal_rows
+from upland.data.table.encoder import TableEncoder
+from upland.io.formats import open_source
+
+
+@dataclass(frozen=True)
+class TableReader:
+    """Rows of a table.
+
+    Args:
+        categorical: columns that are categories whatever they hold.
+        ignore: columns to leave out.
+        owner: the estimator, for messages.
+    """
+
+    categorical: Sequence[str | int] = ()
+    ignore: Sequence[str | int] = ()
+    owner: str = "TableReader"
+    modality: ClassVar[Literal["table"]] = "table"
+    units: ClassVar[tuple[Unit, ...]] = ("row",)
+
+    def encoder(self) -> TableEncoder:
+        """An encoder that has learned nothing yet."""
+        return TableEncoder(categorical=self.categorical, ignore=self.ignore, owner=self.owner)
+
+    def normal_rows(self, X: Any) -> NormalRows:
+        """The rows of a table or a file."""
+        return normal_rows(X)
+
+    def resolved(self, rows: NormalRows) -> TableReader:
+        """Itself: nothing goes by the rows."""
+        return self
+
+    def blocks(self, rows: NormalRows) -> tuple[None, int]:
+        """Each stands alone."""
+        return None, rows.n_rows
+
+    def pieces(self, X: Any, encoder: TableEncoder) -> Iterator[Any]:
+        """The table itself, or a file batch by batch."""
+        if isinstance(X, str | Path):
+            yield from open_source(X).batches(encoder.schema_)
+        else:
+            yield X
+
+    def calibration_pieces(self, X: Any, encoder: TableEncoder, unit: Unit) -> Iterator[Any]:
+        """The same as `pieces`."""
+        return self.pieces(X, encoder)
+
+    def unit(self, piece: Any) -> Unit:
+        """A row."""
+        return "row"
+
+    def unit_of_rows(self, rows: NormalRows) -> Unit:
+        """A row."""
+        return "row"
+
+    def arrange(self, values: Floats, piece: Any, unit: Unit) -> Floats:
+        """The values as they are."""
+        return values

@@ -1,0 +1,366 @@
+"""The architectures of models: what a fit resolved of their sizes, and how they are built.
+
+Each is a frozen record of the sizes that a constructor's arguments came to. What goes by the encoded width of
+a member is left None until `resolved`, so that a saved member says all that its weights need.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import Any, ClassVar, Literal, Self
+
+import torch
+from torch import nn
+
+from upland.data.encoder import Encoder
+from upland.data.image.encoder import ImageEncoder
+from upland.models.base import EnergyModel, Latent, ModuleEnergy, NoiseConditional, Variational
+from upland.models.convolutional import ConvolutionalEnergy, Pool
+from upland.models.energies import DenseEnergy
+from upland.models.flow import Flow, table_flow
+from upland.models.glow import Glow, default_levels
+from upland.models.multiscale import MultiscaleEnergy, Prior
+from upland.models.recurrent import RecurrentEnergy
+from upland.models.vae import VAE, convolutional_vae, dense_vae
+from upland.training.schedule import support_points
+
+Sizes = tuple[int, ...]
+Coupling = Literal["affine", "spline"]
+
+SMALL_IMAGE = 4_096
+"""Values of an image up to which dense layers see its pixels without convolutions below."""
+
+
+@dataclass(frozen=True)
+class Architecture(ABC):
+    """The sizes of a model: abstract, one method to write.
+
+    Attributes:
+        name: in a saved file.
+        model_type: of what `build` makes, for criteria that ask for one.
+        own: whether the model is the user's own module.
+    """
+
+    name: ClassVar[str]
+    model_type: ClassVar[type] = EnergyModel
+    own: ClassVar[bool] = False
+
+    @abstractmethod
+    def build(self, encoder: Encoder, generator: torch.Generator | None = None) -> EnergyModel:
+        """A model with fresh weights.
+
+        Args:
+            encoder: fitted.
+            generator: source of the weights; None draws from torch's own.
+        """
+
+    def resolved(self, encoder: Encoder) -> Self:
+        """The same with what goes by the encoded data.
+
+        Args:
+            encoder: fitted.
+        """
+        return self
+
+    def to_json(self) -> dict[str, Any]:
+        """Name and sizes as plain data."""
+        plain = {
+            key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()
+        }
+        return {"name": self.name, **plain}
+
+
+@dataclass(frozen=True)
+class Dense(Architecture):
+    """The paper's fully connected energy.
+
+    Args:
+        hidden: units of each layer.
+    """
+
+    hidden: Sizes
+    name: ClassVar[str] = "dense energy"
+
+    def build(self, encoder: Encoder, generator: torch.Generator | None = None) -> EnergyModel:
+        """A `DenseEnergy`."""
+        return DenseEnergy(encoder.width, self.hidden, generator)
+
+
+@dataclass(frozen=True)
+class Multiscale(Architecture):
+    """An ensemble of fully connected energies at several scales of noise, on a prior.
+
+    Args:
+        hidden: units of each layer.
+        n_nets: nets of the ensemble.
+        scales: noise scales that score.
+        prior: "kernel", "mixture" or "centre".
+        support_points: rows that a kernel stands on at most; None goes by the encoded width.
+    """
+
+    hidden: Sizes
+    n_nets: int
+    scales: tuple[float, ...]
+    prior: Prior
+    support_points: int | None = None
+    name: ClassVar[str] = "multi-scale energy"
+    model_type: ClassVar[type] = NoiseConditional
+
+    def resolved(self, encoder: Encoder) -> Self:
+        """With the number of support points."""
+        return replace(self, support_points=self.support_points or support_points(encoder.width))
+
+    def build(self, encoder: Encoder, generator: torch.Generator | None = None) -> EnergyModel:
+        """A `MultiscaleEnergy`."""
+        points = self.support_points or support_points(encoder.width)
+        return MultiscaleEnergy(
+            encoder.width, self.hidden, self.n_nets, self.scales, self.prior, points, generator
+        )
+
+
+@dataclass(frozen=True)
+class Recurrent(Architecture):
+    """A recurrent energy of frames of steps.
+
+    Args:
+        hidden: units of each layer.
+        frame: steps of a frame.
+    """
+
+    hidden: Sizes
+    frame: int
+    name: ClassVar[str] = "recurrent energy"
+    model_type: ClassVar[type] = RecurrentEnergy
+
+    def build(self, encoder: Encoder, generator: torch.Generator | None = None) -> EnergyModel:
+        """A `RecurrentEnergy` with an LSTM."""
+        return RecurrentEnergy(encoder.width, self.hidden, frame=self.frame, cell="lstm", generator=generator)
+
+
+@dataclass(frozen=True)
+class Convolutional(Architecture):
+    """A convolutional energy of images.
+
+    Args:
+        filters: of each convolution; None goes by the size of the images.
+        kernel_size: side of a filter.
+        pool: "average", "max" or "none".
+        hidden: units of each dense layer.
+        n_centres: centres of the first term of the energy.
+        spread: width of the Gaussian around each of several centres.
+    """
+
+    filters: Sizes | None
+    kernel_size: int
+    pool: Pool
+    hidden: Sizes
+    n_centres: int
+    spread: float
+    name: ClassVar[str] = "convolutional energy"
+
+    def resolved(self, encoder: Encoder) -> Self:
+        """With the filters."""
+        return replace(self, filters=self._filters(encoder))
+
+    def _filters(self, encoder: Encoder) -> Sizes:
+        if self.filters is not None:
+            return self.filters
+        return () if math.prod(encoder.shape) <= SMALL_IMAGE else (16, 32)
+
+    def build(self, encoder: Encoder, generator: torch.Generator | None = None) -> EnergyModel:
+        """A `ConvolutionalEnergy`."""
+        return ConvolutionalEnergy(
+            encoder.shape,
+            self._filters(encoder),
+            self.kernel_size,
+            self.pool,
+            self.hidden,
+            n_centres=self.n_centres,
+            spread=self.spread,
+            generator=generator,
+        )
+
+
+@dataclass(frozen=True)
+class TableFlow(Architecture):
+    """A normalising flow of tables.
+
+    Args:
+        layers: couplings.
+        hidden: units of each layer of a coupling's net.
+        coupling: "affine" or "spline".
+    """
+
+    layers: int
+    hidden: Sizes
+    coupling: Coupling
+    name: ClassVar[str] = "flow"
+    model_type: ClassVar[type] = Flow
+
+    def build(self, encoder: Encoder, generator: torch.Generator | None = None) -> EnergyModel:
+        """A `Flow`."""
+        return table_flow(encoder.width, self.layers, self.hidden, self.coupling, generator)
+
+
+@dataclass(frozen=True)
+class ImageFlow(Architecture):
+    """A Glow of images.
+
+    Args:
+        levels: scales; None goes by the size of the images.
+        depth: steps of each scale.
+        filters: of the couplings' layers.
+        tones: pieces of the curve that values first go through; None goes by the pixels.
+    """
+
+    levels: int | None
+    depth: int
+    filters: int
+    tones: int | None = None
+    name: ClassVar[str] = "glow"
+    model_type: ClassVar[type] = Glow
+
+    def resolved(self, encoder: Encoder) -> Self:
+        """With the levels and the tones."""
+        assert isinstance(encoder, ImageEncoder)
+        levels = default_levels(encoder.shape) if self.levels is None else self.levels
+        return replace(self, levels=levels, tones=self.tones or min(256, round(1 / encoder.bin)))
+
+    def build(self, encoder: Encoder, generator: torch.Generator | None = None) -> EnergyModel:
+        """A `Glow`."""
+        all_sizes = self.resolved(encoder)
+        assert all_sizes.tones is not None
+        return Glow(encoder.shape, all_sizes.levels, self.depth, self.filters, all_sizes.tones, generator)
+
+
+@dataclass(frozen=True)
+class TableVAE(Architecture):
+    """A variational auto-encoder of tables.
+
+    Args:
+        hidden: units of each layer of the encoder.
+        latent: numbers of a latent; None goes by the encoded width.
+    """
+
+    hidden: Sizes
+    latent: int | None
+    name: ClassVar[str] = "vae of tables"
+    model_type: ClassVar[type] = VAE
+
+    def resolved(self, encoder: Encoder) -> Self:
+        """With the size of the latent."""
+        return replace(self, latent=self.latent or max(1, min(8, encoder.width // 2)))
+
+    def build(self, encoder: Encoder, generator: torch.Generator | None = None) -> EnergyModel:
+        """A dense `VAE`."""
+        latent = self.resolved(encoder).latent
+        assert latent is not None
+        return dense_vae(encoder.width, self.hidden, latent, generator)
+
+
+@dataclass(frozen=True)
+class ImageVAE(Architecture):
+    """A variational auto-encoder of images.
+
+    Args:
+        filters: of each convolution.
+        latent: numbers of a latent.
+    """
+
+    filters: Sizes
+    latent: int
+    name: ClassVar[str] = "vae of images"
+    model_type: ClassVar[type] = VAE
+
+    def build(self, encoder: Encoder, generator: torch.Generator | None = None) -> EnergyModel:
+        """A convolutional `VAE`."""
+        return convolutional_vae(encoder.shape, self.filters, self.latent, generator)
+
+
+@dataclass(frozen=True)
+class OwnModule(Architecture):
+    """A module of the user's own.
+
+    Args:
+        module: the module, or a function that makes one for a width D or a shape (C, H, W).
+    """
+
+    module: nn.Module | Callable[[Any], nn.Module] | None
+    name: ClassVar[str] = "own module"
+    own: ClassVar[bool] = True
+
+    def build(self, encoder: Encoder, generator: torch.Generator | None = None) -> EnergyModel:
+        """A copy of the module, or what the function makes.
+
+        Raises:
+            ValueError: it has no weights that can be trained, or is no model of such data.
+        """
+        assert self.module is not None
+        size = encoder.shape if encoder.modality == "image" else encoder.width
+        own = self.module
+        made: nn.Module = copy.deepcopy(own) if isinstance(own, nn.Module) else own(size)
+        if not any(weight.requires_grad for weight in made.parameters()):
+            raise ValueError(f"model has no weights that can be trained: {type(made).__name__}")
+        self.check(made)
+        return made if isinstance(made, EnergyModel) else ModuleEnergy(made)
+
+    def check(self, made: nn.Module) -> None:
+        """Refuse a module that the estimator cannot use; any will do for an energy.
+
+        Args:
+            made: the module.
+        """
+
+    def to_json(self) -> dict[str, Any]:
+        """The name alone: a file holds weights, no code."""
+        return {"name": self.name}
+
+
+@dataclass(frozen=True)
+class OwnRecurrent(OwnModule):
+    """A recurrent energy of the user's own."""
+
+    name: ClassVar[str] = "own recurrent energy"
+    model_type: ClassVar[type] = RecurrentEnergy
+
+    def check(self, made: nn.Module) -> None:
+        """Refuse what is no `RecurrentEnergy`; raises ValueError.
+
+        Args:
+            made: the module.
+        """
+        if not isinstance(made, RecurrentEnergy):
+            raise ValueError(f"a model of sequences must be a RecurrentEnergy, got {type(made).__name__}")
+
+
+@dataclass(frozen=True)
+class OwnLatent(OwnModule):
+    """A likelihood with latents of the user's own."""
+
+    name: ClassVar[str] = "own likelihood"
+    model_type: ClassVar[type] = Variational  # an energy with latents
+
+    def check(self, made: nn.Module) -> None:
+        """Refuse what has no latents; raises ValueError.
+
+        Args:
+            made: the module.
+        """
+        if not (isinstance(made, EnergyModel) and isinstance(made, Latent)):
+            raise ValueError(
+                f"model must be a likelihood with latents (upland.models.base), got {type(made).__name__}"
+            )
+
+
+ARCHITECTURES: dict[str, type[Architecture]] = {
+    kind.name: kind
+    for kind in (
+        *(Dense, Multiscale, Recurrent, Convolutional, TableFlow, ImageFlow, TableVAE, ImageVAE),
+        *(OwnModule, OwnRecurrent, OwnLatent),
+    )
+}
+"""The architectures by the names that files have for them."""

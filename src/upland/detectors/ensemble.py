@@ -1,0 +1,260 @@
+"""Members: an encoder, a model and what scores are compared with, fitted together without some held-out rows.
+
+A split calibration has one member and one set of held-out rows; a cross calibration has a member for each
+fold. A member keeps some encoded normal rows, its *reference rows*: of the rows that it may see (for criteria
+and for statistics of groups), and of those held out from it (which groups are compared with).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from upland.catalogue import Unit, load
+from upland.criteria.base import Criterion, Floats
+from upland.criteria.sequence import EncodedSequences, SequenceCriterion, SequenceReference
+from upland.data.encoder import Encoder
+from upland.data.image.encoder import ImageEncoder
+from upland.data.rows import NormalRows
+from upland.data.sequence.encoder import SequenceEncoder
+from upland.data.sequence.windows import SequenceRows
+from upland.data.table.encoder import TableEncoder
+from upland.detectors.architectures import Architecture
+from upland.groups.outputs import Reference
+from upland.models.base import EnergyModel
+from upland.models.recurrent import RecurrentEnergy
+from upland.training.loop import History
+
+Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Member:
+    """An encoder and the model trained on what it encodes, blind to the member's held-out rows.
+
+    Args:
+        encoder: fitted.
+        model: trained.
+        sigma: scale of the noise.
+        history: of the training.
+        architecture: of the model, with all sizes.
+        standard: `(S, ...)` encoded rows that criteria and statistics are fitted on; where there are enough,
+            the model has not been trained on them. None where none are kept.
+        training_rows: `(L, ...)` encoded rows that the model was trained on, for reference moments.
+        held_out: `(R, ...)` encoded rows that groups are compared with: neither the training nor `standard`
+            has them.
+        criteria: fitted, by name and unit; filled when one is first asked for.
+    """
+
+    encoder: Encoder
+    model: EnergyModel
+    sigma: float
+    history: History
+    architecture: Architecture
+    standard: Tensor | None = None
+    training_rows: Tensor | None = None
+    held_out: Tensor | None = None
+    criteria: dict[tuple[str, Unit], Criterion[Any, Any]] = field(default_factory=dict)
+
+    @property
+    def reference(self) -> Reference:
+        """The model and its reference rows, as criteria and statistics of groups are fitted on them."""
+        encoder = self.encoder
+        return Reference(
+            model=self.model,
+            sigma=self.sigma,
+            rows=self.standard,
+            training_rows=self.training_rows,
+            held_out=self.held_out,
+            columns=encoder.slots if isinstance(encoder, TableEncoder) else None,
+            column_names=encoder.column_names if isinstance(encoder, TableEncoder) else (),
+            bin=encoder.bin if isinstance(encoder, ImageEncoder) and encoder.scaling == "levels" else None,
+            shape=encoder.shape,
+        )
+
+    def criterion(self, name: str, unit: Unit, home: str) -> Criterion[Any, Any]:
+        """A fitted criterion; one of rows or images is fitted when it is first asked for.
+
+        Args:
+            name: of the criterion.
+            unit: what one score is of.
+            home: where it is loaded from, `module:class`.
+
+        Raises:
+            ValueError: the member keeps too few reference rows for it.
+        """
+        if (name, unit) not in self.criteria:
+            self.criteria[name, unit] = load(home)().fit(self.reference)
+        return self.criteria[name, unit]
+
+
+class EncodedRows(ABC):
+    """The normal rows as one member encodes them, each once: abstract."""
+
+    @abstractmethod
+    def take(self, rows: Indices) -> Tensor:
+        """The codes of these rows, as the model is trained on them: `(n, ...)`.
+
+        Args:
+            rows: their numbers, sorted.
+        """
+
+    @abstractmethod
+    def kept(self, rows: Indices) -> Tensor | None:
+        """The same to be kept with the model; None where a member keeps none.
+
+        Args:
+            rows: their numbers, sorted.
+        """
+
+    @abstractmethod
+    def held_out_scores(self, criterion: Criterion[Any, Any], rows: Indices, unit: Unit) -> Floats:
+        """The scores of the units in held-out rows.
+
+        Args:
+            criterion: fitted on others.
+            rows: numbers of the held-out rows, sorted.
+            unit: what one score is of.
+        """
+
+
+class EncodedPoints(EncodedRows):
+    """Rows of a table, or images.
+
+    Args:
+        encoder: fitted.
+        source: all normal rows.
+        everything: all of them, where they are in memory; None where they are read when they are needed.
+    """
+
+    def __init__(self, encoder: Encoder, source: NormalRows, everything: Any) -> None:
+        self.encoder, self.source = encoder, source
+        self.codes = None if everything is None else torch.from_numpy(encoder.transform(everything))
+
+    def take(self, rows: Indices) -> Tensor:
+        """`(n, ...)` codes.
+
+        Args:
+            rows: their numbers, sorted.
+        """
+        if self.codes is not None:
+            return self.codes[torch.from_numpy(rows)]
+        return torch.from_numpy(self.encoder.transform(self.source.take(rows)))
+
+    def kept(self, rows: Indices) -> Tensor | None:
+        """The same.
+
+        Args:
+            rows: their numbers, sorted.
+        """
+        return self.take(rows)
+
+    def held_out_scores(self, criterion: Criterion[Any, Any], rows: Indices, unit: Unit) -> Floats:
+        """A score for each row.
+
+        Args:
+            criterion: fitted on others.
+            rows: numbers of the held-out rows, sorted.
+            unit: a row or an image.
+        """
+        return criterion.score(self.take(rows))
+
+
+class EncodedWindows(EncodedRows):
+    """Windows of sequences; each step is encoded once.
+
+    Args:
+        encoder: fitted.
+        source: all normal sequences and their windows.
+    """
+
+    def __init__(self, encoder: SequenceEncoder, source: SequenceRows) -> None:
+        self.source = source
+        self.codes = encoder.steps(source.sequences)
+        self.whole = encoded(self.codes, source.sequences.lengths)
+
+    def take(self, rows: Indices) -> Tensor:
+        """`(n, T, D)` codes of windows, NaN behind the end of a shorter one.
+
+        Args:
+            rows: their numbers, sorted.
+        """
+        return torch.from_numpy(self.source.windows_of_codes(self.codes, rows))
+
+    def kept(self, rows: Indices) -> None:
+        """None: groups of sequences are compared by their scores.
+
+        Args:
+            rows: not used.
+        """
+        return
+
+    def windows(self, rows: Indices) -> EncodedSequences:
+        """Windows as sequences of their own.
+
+        Args:
+            rows: their numbers, sorted.
+        """
+        steps, lengths = self.source.steps_in(rows)
+        return encoded(self.codes[steps], lengths)
+
+    def held_out_scores(self, criterion: Criterion[Any, Any], rows: Indices, unit: Unit) -> Floats:
+        """A score for each held-out window; or for each of their steps, as it comes in a pass over the whole
+        sequences.
+
+        Args:
+            criterion: fitted on others.
+            rows: numbers of the held-out windows, sorted.
+            unit: a sequence or a step.
+        """
+        if unit == "sequence":
+            return criterion.score(self.windows(rows))
+        scores: Floats = criterion.score(self.whole)[self.source.steps_of(rows)]
+        return scores
+
+    def reference(self, model: EnergyModel, sigma: float, smoothing: int, seen: Indices) -> SequenceReference:
+        """What criteria of sequences are fitted on.
+
+        Args:
+            model: trained on some of the windows that may be seen.
+            sigma: scale of the noise.
+            smoothing: steps that the score of a step is smoothed over.
+            seen: the numbers of the windows that may be seen.
+        """
+        assert isinstance(model, RecurrentEnergy)
+        steps = self.source.steps_of(seen)
+        positions = self.source.positions(steps)
+        return SequenceReference(model, sigma, smoothing, self.windows(seen), self.whole, steps, positions)
+
+
+def encoded(codes: NDArray[np.float32], lengths: Indices) -> EncodedSequences:
+    """Codes in memory as encoded sequences.
+
+    Args:
+        codes: `(S, D)`, sequence after sequence.
+        lengths: `(N,)` steps of each sequence.
+    """
+    return EncodedSequences(lambda start, stop: torch.from_numpy(codes[start:stop]), lengths)
+
+
+def fitted_sequence_criteria(
+    homes: dict[str, str], reference: SequenceReference
+) -> dict[tuple[str, Unit], Criterion[Any, Any]]:
+    """Every criterion of sequences, for steps and for whole sequences, fitted on the same normal ones.
+
+    Args:
+        homes: where each is loaded from, by name.
+        reference: a trained model and normal sequences.
+    """
+    found: dict[tuple[str, Unit], Criterion[Any, Any]] = {}
+    for name, home in homes.items():
+        for unit in ("step", "sequence"):
+            made: SequenceCriterion = load(home)(unit)
+            found[name, unit] = made.fit(reference)
+    return found

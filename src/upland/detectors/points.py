@@ -1,0 +1,47 @@
+"""What detectors of tables and of images have in common: points that are scored each by itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from upland.calibration.false_discovery import Control
+from upland.detectors.base import Detector
+from upland.groups.labels import labels_in
+from upland.groups.verdicts import GroupVerdicts
+from upland.io.formats import open_source
+
+
+class PointDetector(Detector):
+    """A detector of rows or images: abstract."""
+
+    keep_rows: int
+
+    def _group_verdicts(
+        self, X: Any, groups: Any, alpha: float, control: Control, statistic: str, reasons: bool
+    ) -> GroupVerdicts:
+        """By the first member and the normal rows held out from it; its statistic is refused before data are
+        read.
+        """
+        self.group_tester_.check(statistic)
+        x, labels = self._encoded_with_labels(X, groups)
+        return self.group_tester_.test(x, labels, alpha, control, statistic, reasons)
+
+    def _encoded_with_labels(self, X: Any, groups: Any) -> tuple[Tensor, Any]:
+        """The encoded points `(N, ...)` and the group of each."""
+        encoder = self.encoder_
+        by = groups if isinstance(groups, str) else None
+        if by is not None and self.modality == "image":
+            raise ValueError(f"images have no column {by!r}: give groups an array with the group of each")
+        a_file = self.modality == "table" and isinstance(X, str | Path)
+        blanks = open_source(X).nulls if a_file else ()  # in text files a missing label is text
+        features = {used["name"] for used in encoder.describe()}
+        x, labels = [], []
+        for piece in self.plan_.reader.pieces(X, encoder):
+            if by is not None:
+                labels += labels_in(piece, by, features, blanks)
+            x.append(self.encode(encoder, piece))
+        return torch.cat(x), groups if by is None else labels

@@ -1,0 +1,336 @@
+"""A fitted detector: anomaly scores, p-values, flags, verdicts on groups.
+
+The anomaly score is the mean over the members of the criterion's value; higher = more anomalous. p-values
+compare new data with held-out normal data (see `upland.calibration.conformal` for what is guaranteed), and
+`flag` cuts them at alpha. scikit-learn's methods are those of `upland.detectors.contract`.
+"""
+
+from __future__ import annotations
+
+import warnings
+from abc import abstractmethod
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.utils.validation import check_is_fitted
+
+from upland.calibration.conformal import Calibration, Floats
+from upland.calibration.false_discovery import Control, benjamini_hochberg
+from upland.catalogue import Modality, Unit
+from upland.criteria.base import Criterion, finite
+from upland.data.encoder import Encoder
+from upland.data.reader import Reader
+from upland.detectors.arguments import check_rate
+from upland.detectors.contract import OutlierContract
+from upland.detectors.ensemble import Member
+from upland.detectors.fitting import Offered
+from upland.detectors.information import description
+from upland.detectors.plan import LIVE, FitPlan
+from upland.groups.tester import GroupTester
+from upland.groups.verdicts import GroupVerdicts
+from upland.models.base import EnergyModel
+
+ALPHA = 0.05  # the level that scikit-learn's offset_ and the warnings of coarse p-values refer to
+
+
+class Assessment(NamedTuple):
+    """Anomaly scores and p-values of the same data, in the same arrangement, `(N,)` by custom."""
+
+    anomaly_score: Floats
+    p_value: Floats
+
+
+class Scores(NamedTuple):
+    """The scores of K members.
+
+    Args:
+        values: `(N, K)`.
+        unit: what each is of.
+        reader: how the data were read.
+        piece: the sequences that they are of; of rows and images the last piece, which does not matter.
+    """
+
+    values: Floats
+    unit: Unit
+    reader: Reader
+    piece: Any
+
+
+class ScoringDetector(OutlierContract):
+    """What a detector does once it is fitted: abstract.
+
+    Attributes:
+        family: of the model, a name of `upland.catalogue.FAMILIES`.
+        modality: of the data.
+    """
+
+    family: ClassVar[str]
+    modality: ClassVar[Modality]
+
+    criterion: str | None
+    contamination: float | Literal["auto"]
+
+    plan_: FitPlan
+    members_: list[Member]
+    calibrations_: dict[Unit, Calibration]
+    group_tester_: GroupTester
+    params_: dict[str, Any]
+    criterion_: str
+    unit_: Unit
+    offset_: float
+    n_samples_fit_: int
+    offered_: Offered
+
+    def encode(self, encoder: Any, piece: Any) -> Any:
+        """New data as a member's criteria take them: encoded rows `(N, D)` or images `(N, C, H, W)`.
+
+        Args:
+            encoder: of the member.
+            piece: as `plan_.reader.pieces` gives them.
+        """
+        return torch.from_numpy(encoder.transform(piece))
+
+    # -- what it is scored by ----------------------------------------------------------------------
+
+    def criterion_of(self, unit: Unit) -> str:
+        """The criterion of such units' anomaly scores, as `set_params` has left it.
+
+        Args:
+            unit: what one score is of.
+
+        Raises:
+            ValueError: there is no such criterion of this model.
+        """
+        self._check_fitted()
+        if self.criterion is None or self.criterion == "auto":
+            return self.offered_.defaults[unit]
+        return self.criterion if self.criterion in self.offered_.homes else self._names()[unit]
+
+    def _names(self) -> dict[Unit, str]:
+        return self.offered_.chosen(self.criterion)
+
+    def fitted_criterion(self, member: Member, unit: Unit) -> Criterion[Any, Any]:
+        """The criterion of such units, fitted on a member's reference.
+
+        Args:
+            member: of this detector.
+            unit: what one score is of.
+        """
+        name = self.criterion_of(unit)
+        return member.criteria.get((name, unit)) or member.criterion(name, unit, self.offered_.homes[name])
+
+    def _check_criterion(self) -> None:
+        """p-values compare like with like: refuse them where `set_params` has changed the criterion since
+        the calibration.
+        """
+        self._check_fitted()
+        now = name_of(self._names())
+        if now != self.criterion_:
+            raise ValueError(
+                f"calibrated for criterion={self.criterion_!r}, but now criterion={now!r}: "
+                "fit again, or with contamination='auto' calibrate on fresh normal rows"
+            )
+
+    def _check_fitted(self) -> None:
+        if not self._is_fitted:
+            check_is_fitted(self)
+
+    # -- scores, p-values, flags -------------------------------------------------------------------
+
+    @property
+    def calibration_(self) -> Calibration:
+        """The held-out scores and the p-values that follow, of the unit of the fit."""
+        return self.calibrations_[self.unit_]
+
+    @property
+    def encoder_(self) -> Encoder:
+        """The (first member's) encoder: names, kinds and scaling of the columns."""
+        return self.members_[0].encoder
+
+    @property
+    def models_(self) -> list[EnergyModel]:
+        """The members' models."""
+        return [member.model for member in self.members_]
+
+    @property
+    def history_(self) -> list[dict[str, Any]]:
+        """The members' losses, and why each training stopped."""
+        return [member.history.to_json() for member in self.members_]
+
+    def anomaly_score(self, X: Any) -> Floats:
+        """How anomalous the data are, by the criterion: `(N, ...) -> (N,)`, higher = more anomalous.
+
+        Args:
+            X: data like those of the fit, columns in any order; or the path of a file or folder. Of a long
+                series or a long frame every time step has a score, in the user's order; with `per="step"`
+                so has every step of `(N, T, D)`, as `(N, T)` with NaN behind the end of a sequence.
+
+        Raises:
+            ValueError: columns are missing or of another kind; the message names them.
+        """
+        scores = self._scores(X)
+        return scores.reader.arrange(scores.values.mean(axis=1), scores.piece, scores.unit)
+
+    def p_values(self, X: Any) -> Floats:
+        """Conformal p-values, arranged as the anomaly scores; `info()["calibration"]["guarantee"]` says what
+        is guaranteed.
+        """
+        return self.assess(X).p_value
+
+    def assess(self, X: Any) -> Assessment:
+        """Anomaly scores and p-values at the price of one."""
+        return self._assessed(X)[0]
+
+    def _assessed(self, X: Any) -> tuple[Assessment, Unit]:
+        self._check_criterion()
+        values, unit, reader, piece = self._scores(X)
+        mean, calibration = values.mean(axis=1), self.calibrations_[unit]
+        p = calibration.p_values(values if calibration.method == "cross" else mean[:, None])
+        return Assessment(reader.arrange(mean, piece, unit), reader.arrange(p, piece, unit)), unit
+
+    def _scores(self, X: Any, unit: Unit | None = None) -> Scores:
+        """Each member's scores; of a unit that is named, data read as those that calibrate."""
+        self._check_fitted()
+        reader = self.plan_.reader
+        read = (
+            reader.pieces(X, self.encoder_)
+            if unit is None
+            else reader.calibration_pieces(X, self.encoder_, unit)
+        )
+        parts, of, last = [], unit or self.unit_, None
+        for piece in read:
+            of, last = unit or reader.unit(piece), piece
+            found = [
+                self.fitted_criterion(member, of).score(self.encode(member.encoder, piece))
+                for member in self.members_
+            ]
+            parts.append(np.stack(found, axis=1))
+        values = np.concatenate(parts)
+        return Scores(finite(values) if np.isnan(values).any() else values, of, reader, last)
+
+    def flag(self, X: Any, alpha: float = ALPHA, control: Control = "false_alarm") -> NDArray[np.bool_]:
+        """Which are anomalies: bool, arranged as the anomaly scores.
+
+        Args:
+            X: data like those of the fit.
+            alpha: the rate that is kept, in (0, 1).
+            control: "false_alarm" keeps the share of normal rows flagged at alpha; "fdr" the share of flags
+                that are false, over these rows together (Benjamini-Hochberg).
+
+        Raises:
+            ValueError: alpha or control is none of these.
+        """
+        self._check_fitted()
+        check_rate(alpha, control)
+        (_, p), unit = self._assessed(X)
+        self.check_alpha(alpha, control, unit)
+        if control == "fdr":
+            there = np.isfinite(p)  # behind the end of a sequence there is none
+            flags = np.zeros(p.shape, dtype=bool)
+            flags[there] = benjamini_hochberg(p[there], alpha)
+            return flags
+        return p <= alpha
+
+    def check_alpha(self, alpha: float, control: Control = "false_alarm", unit: Unit | None = None) -> None:
+        """Refuse an alpha or control that makes no sense, and warn where the calibration of such units (the
+        fit's if left out) cannot resolve alpha.
+        """
+        self._check_fitted()
+        check_rate(alpha, control)
+        unit = unit or self.unit_
+        calibration = self.calibrations_[unit]
+        if calibration.smallest_p > alpha:
+            warnings.warn(
+                f"{calibration.size} calibration {unit}s cannot resolve alpha = {alpha:g}: "
+                f"the smallest p-value is {calibration.smallest_p:.3g}, so nothing is flagged; "
+                f"calibrate on at least {int(np.ceil(1 / alpha)) - 1} {unit}s",
+                stacklevel=3,
+            )
+
+    def scores_and_offset(self, X: Any) -> tuple[Floats, float]:
+        """The anomaly scores, and `offset_`, or the threshold of other units than the fit's (steps for
+        sequences), which is that of the calibration at alpha = 0.05 whatever `contamination` is.
+
+        Raises:
+            ValueError: the criterion has changed since the calibration.
+        """
+        self._check_criterion()
+        values, unit, reader, piece = self._scores(X)
+        offset = self.offset_ if unit == self.unit_ else -self.calibrations_[unit].threshold(ALPHA)
+        return reader.arrange(values.mean(axis=1), piece, unit), offset
+
+    # -- groups ------------------------------------------------------------------------------------
+
+    def score_groups(
+        self,
+        X: Any,
+        groups: Any,
+        alpha: float = ALPHA,
+        control: Control = "fdr",
+        statistic: str = "auto",
+        reasons: bool = True,
+    ) -> GroupVerdicts:
+        """Test whole groups of rows, images or sequences.
+
+        Args:
+            X: data like those of the fit; or the path of a file or folder.
+            groups: `(N,)` the group of each, or the name of a column of X that is no feature.
+            alpha: the rate that is kept, in (0, 1).
+            control: "fdr" keeps the share of flagged groups that are normal; "false_alarm" the share of
+                normal groups that are flagged.
+            statistic: a name of `upland.catalogue.STATISTICS`; "auto" puts together what suits the model.
+            reasons: whether verdicts say which columns or regions contribute; sequences have no reasons.
+
+        Returns:
+            A verdict for each group, in order of first appearance.
+
+        Raises:
+            TypeError: the statistic is of latents, and the model has none; or it needs more than scores, for
+                groups of sequences.
+            ValueError: an argument is none of these; the column is a feature or is missing; a row has no
+                group; too few reference rows were kept.
+        """
+        self._check_fitted()
+        check_rate(alpha, control)
+        return self._group_verdicts(X, groups, alpha, control, statistic, reasons)
+
+    @abstractmethod
+    def _group_verdicts(
+        self, X: Any, groups: Any, alpha: float, control: Control, statistic: str, reasons: bool
+    ) -> GroupVerdicts:
+        """The same, arguments checked."""
+
+    # -- what it is --------------------------------------------------------------------------------
+
+    def info(self) -> dict[str, Any]:
+        """What the detector is and what its p-values guarantee, as plain data."""
+        self._check_criterion()
+        named = {"detector": type(self).__name__, "modality": self.modality, "criterion": self.criterion_}
+        return named | description(
+            self.fitted_params(),
+            self.plan_,
+            self.members_,
+            self.history_,
+            self.calibration_,
+            self.n_samples_fit_,
+        )
+
+    def fitted_params(self) -> dict[str, Any]:
+        """The constructor's arguments that hold: as the fit found them, but for those that may change later
+        (`upland.detectors.plan.LIVE`).
+        """
+        self._check_fitted()
+        now: dict[str, Any] = self.get_params(deep=False)
+        return {name: value if name in LIVE else self.params_[name] for name, value in now.items()}
+
+
+def name_of(criteria: dict[Unit, str]) -> str:
+    """The name of the criterion of all units; "auto" where that differs by unit.
+
+    Args:
+        criteria: the name of each unit.
+    """
+    names = set(criteria.values())
+    return names.pop() if len(names) == 1 else "auto"

@@ -1,0 +1,216 @@
+"""The detector of sequences: whole ones, or the time steps of long series."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import nn
+
+from upland.calibration.false_discovery import Control
+from upland.criteria.sequence import EncodedSequences
+from upland.data.reader import Reader
+from upland.data.sequence.container import Sequences
+from upland.data.sequence.encoder import SequenceEncoder
+from upland.data.sequence.reader import Per, SequenceReader
+from upland.data.sequence.windows import SequenceRows
+from upland.detectors.architectures import Architecture, OwnRecurrent, Recurrent
+from upland.detectors.arguments import frozen, given_noise, sizes_of, whole_or_none
+from upland.detectors.base import Detector
+from upland.detectors.plan import FitPlan, TrainingPlan
+from upland.detectors.stream import NextScore, Stream, advance, begin, one_row
+from upland.groups.tester import check_of_scores, verdicts_from_scores
+from upland.groups.verdicts import GroupVerdicts
+
+
+class SequenceEnergyDetector(Detector):
+    """Anomaly detection in sequences by a recurrent energy trained by score matching (DSEBM, ICML 2016).
+
+    Normal data are an array `(N, T, D)`, a list of arrays `(T_i, D)`, a long frame with a time column, one
+    long series `(T, D)`, or the path of a file. A frame of one step (`frame=1`) is the paper's model.
+
+    Args:
+        hidden: units of each dense softplus layer; "auto" is (64, 64).
+        noise: sigma of the score matching, in standard deviations of a channel; "auto" is one and a half
+            times the typical distance per dimension between neighbours among the training frames, within 0.1
+            to 1.
+        frame: time steps that one energy is of; "auto" is a quarter of a whole sequence, and 16 steps of a
+            long series.
+        criterion: "score_test", how far the data pull the model's biases, two-sided; "max_channel", the
+            largest smoothed squared residual of any channel; "reconstruction", |x - f(x)|^2; "energy",
+            -log p of a step given those before it, in nats; "auto" or None is the score test for whole
+            sequences and max_channel for steps. All but the score test are one-sided: what is calmer than
+            normal data, as a sensor that is stuck, passes.
+        calibration: "split" holds out a fifth of the sequences or windows and gives exact p-values; "cross"
+            fits five folds; "auto" splits from 500 sequences or windows.
+        contamination: sets scikit-learn's `offset_`: "auto" from the calibration at alpha = 0.05, a number
+            as a quantile of the training scores.
+        epochs: passes over the training windows; None goes by their number.
+        batch_size: sequences or windows of a training step at most; None goes by the model.
+        learning_rate: of Adam at its highest; None goes by the model.
+        patience: checks (20 in a training) of the held-out loss without improvement before it ends.
+        id: the column of a long frame that tells its sequences apart.
+        time: the column of a long frame that orders the steps of a sequence.
+        window: steps of the windows that long series are cut into to train on; None cuts nothing.
+        stride: steps from one window to the next; None is the window itself.
+        per: what one score is of, "sequence" or "step"; "auto" is a sequence for arrays `(N, T, D)` and
+            lists, a time step for long frames and one long series.
+        smoothing: steps, about, that the score of a step in a long series is smoothed over; with 1 it falls
+            back at once after a fault; "auto" is a window of the training.
+        categorical: columns that are categories whatever they hold.
+        ignore: columns to leave out.
+        model: a `RecurrentEnergy` of your own, with another cell or state for one, or a function that makes
+            one for a width D; None is upland's own, with an LSTM.
+        device: "auto", "cpu", "cuda" or any torch device.
+        progress: whether to show a bar; "auto" shows one on a terminal.
+        random_state: seed or NumPy RandomState; with a seed two fits are equal bit for bit.
+
+    Attributes:
+        plan_: every argument as the fit resolved it (`upland.detectors.plan.FitPlan`).
+        members_: encoder, model, noise and history of each member.
+        calibrations_: the held-out scores and the p-values that follow, by unit; `calibration_` is the one of
+            `unit_`.
+        criterion_: the criterion that `calibration_` and `offset_` are of.
+        n_samples_fit_: number of sequences or windows that the fit was given, those held out among them.
+        offset_: scikit-learn's threshold: `decision_function = score_samples - offset_`.
+        params_: the constructor's arguments as the fit found them.
+        unit_: what one score is of: "sequence" or "step".
+
+    Example:
+        >>> import numpy as np, upland
+        >>> rng = np.random.default_rng(0)
+        >>> waves = np.sin(np.arange(20) / 3 + rng.uniform(0, 6, (40, 1)))[..., None]
+        >>> detector = upland.SequenceEnergyDetector(random_state=0, epochs=2).fit(waves)
+        >>> detector.anomaly_score(waves[:3]).shape
+        (3,)
+    """
+
+    family: ClassVar[str] = "energy"
+    modality: ClassVar[Literal["sequence"]] = "sequence"
+
+    def __init__(
+        self,
+        hidden: Sequence[int] | Literal["auto"] = "auto",
+        noise: float | Literal["auto"] = "auto",
+        frame: int | Literal["auto"] = "auto",
+        criterion: str | None = "auto",
+        calibration: Literal["auto", "split", "cross"] = "auto",
+        contamination: float | Literal["auto"] = "auto",
+        epochs: int | None = None,
+        batch_size: int | None = None,
+        learning_rate: float | None = None,
+        patience: int = 5,
+        id: str | int | None = None,
+        time: str | int | None = None,
+        window: int | Literal["auto"] | None = "auto",
+        stride: int | None = None,
+        per: Per = "auto",
+        smoothing: int | Literal["auto"] = "auto",
+        categorical: Sequence[str | int] = (),
+        ignore: Sequence[str | int] = (),
+        model: nn.Module | Callable[[Any], nn.Module] | None = None,
+        device: str = "auto",
+        progress: bool | Literal["auto"] = "auto",
+        random_state: Any = None,
+    ) -> None:
+        self.hidden, self.noise, self.frame = hidden, noise, frame
+        self.criterion, self.calibration = criterion, calibration
+        self.contamination = contamination
+        self.epochs, self.batch_size = epochs, batch_size
+        self.learning_rate, self.patience = learning_rate, patience
+        self.id, self.time = id, time
+        self.window, self.stride, self.per = window, stride, per
+        self.smoothing = smoothing
+        self.categorical, self.ignore = categorical, ignore
+        self.model = model
+        self.device, self.progress = device, progress
+        self.random_state = random_state
+
+    # -- fit ---------------------------------------------------------------------------------------
+
+    def _reader(self) -> SequenceReader:
+        return SequenceReader(
+            id=self.id,
+            time=self.time,
+            window=self.window,
+            stride=self.stride,
+            per=self.per,
+            categorical=frozen(self.categorical),
+            ignore=frozen(self.ignore),
+            owner=type(self).__name__,
+        )
+
+    def _plan(
+        self, rows: SequenceRows, reader: Reader, method: Literal["split", "cross"], seed: int
+    ) -> FitPlan:
+        frame = whole_or_none(self.frame) or rows.frame()
+        steps, rate = (500, 4e-3) if rows.window_ else (250, 1e-3)
+        training = TrainingPlan("denoising", steps, 16, rate, noise=given_noise(self.noise, "auto"))
+        return FitPlan(
+            reader=reader,
+            unit=reader.unit_of_rows(rows),
+            calibration=method,
+            architecture=self._architecture(frame),
+            training=self._with_lengths(training),
+            keep_rows=0,
+            smoothing=whole_or_none(self.smoothing) or rows.window_ or frame,
+            seed=seed,
+        )
+
+    def _architecture(self, frame: int) -> Architecture:
+        if self.model is not None:
+            return OwnRecurrent(self.model)
+        return Recurrent(sizes_of(self.hidden, (64, 64)), frame)
+
+    # -- scores ------------------------------------------------------------------------------------
+
+    def encode(self, encoder: SequenceEncoder, piece: Sequences) -> EncodedSequences:
+        """Encoded sequences; of very long ones the steps are encoded when they are read.
+
+        Args:
+            encoder: of the member.
+            piece: sequences.
+        """
+        codes = encoder.slices(piece)
+        return EncodedSequences(lambda start, stop: torch.from_numpy(codes(start, stop)), piece.lengths)
+
+    def score_next(self, state: Stream | None, x_t: Any) -> NextScore:
+        """Score one more step of a series, in constant time: equal to the pass over the series so far.
+
+        Args:
+            state: what the last call returned; None before the first step.
+            x_t: the values of one step: `(D,)`, a mapping from column to value, or a frame of one row.
+
+        Raises:
+            ValueError: columns are missing or of another kind, or there is more than one step.
+
+        Returns:
+            The step's anomaly score and p-value, and the state to give to the next call.
+        """
+        self._check_criterion()
+        criteria: list[Any] = [self.fitted_criterion(member, "step") for member in self.members_]
+        stream = begin(self.members_, criteria) if state is None else state
+        return advance(stream, self.members_, self.calibrations_["step"], one_row(x_t))
+
+    def _group_verdicts(
+        self, X: Any, groups: Any, alpha: float, control: Control, statistic: str, reasons: bool
+    ) -> GroupVerdicts:
+        """By the distribution of the anomaly scores."""
+        check_of_scores(statistic)
+        if isinstance(groups, str):
+            raise ValueError("name the group of each sequence in an array: groups=[...], one a sequence")
+        calibration = self.calibration_
+        if calibration.folds is None:
+            normal, scores = calibration.scores, self.anomaly_score(X)
+        else:  # the first member alone, and what it has not seen
+            values, unit, reader, piece = self._scores(X, self.unit_)
+            normal = calibration.scores[calibration.folds == 0]
+            scores = reader.arrange(values[:, 0], piece, unit)
+        if self.unit_ == "step":
+            warnings.warn(
+                "time steps depend on each other, so the p-values of their groups are approximate",
+                stacklevel=3,
+            )
+        return verdicts_from_scores(normal, scores, groups, alpha, control, statistic)

@@ -1,0 +1,376 @@
+"""The detectors of tables: energies, flows, variational auto-encoders."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Literal
+
+from torch import nn
+
+from upland.data.reader import Reader
+from upland.data.table.reader import TableReader
+from upland.detectors.architectures import (
+    Architecture,
+    Dense,
+    Multiscale,
+    OwnLatent,
+    OwnModule,
+    TableFlow,
+    TableVAE,
+)
+from upland.detectors.arguments import frozen, given_noise, sizes_of, whole_or_none
+from upland.detectors.plan import FitPlan, TrainingPlan
+from upland.detectors.points import PointDetector
+from upland.models.multiscale import SCALES
+
+NETS = 2
+"""Nets of a table's ensemble where one member calibrates."""
+
+
+class TableDetector(PointDetector):
+    """A detector of rows of a table: abstract."""
+
+    modality: ClassVar[Literal["table"]] = "table"
+
+    categorical: Sequence[str | int]
+    ignore: Sequence[str | int]
+
+    def _reader(self) -> TableReader:
+        return TableReader(frozen(self.categorical), frozen(self.ignore), type(self).__name__)
+
+    def _plan(self, rows: Any, reader: Reader, method: Literal["split", "cross"], seed: int) -> FitPlan:
+        architecture = self._architecture(method)
+        training = self._training(architecture)
+        return FitPlan(reader, "row", method, architecture, training, int(self.keep_rows), None, seed)
+
+    @abstractmethod
+    def _architecture(self, method: Literal["split", "cross"]) -> Architecture:
+        """The model that the constructor's arguments ask for."""
+
+    @abstractmethod
+    def _training(self, architecture: Architecture) -> TrainingPlan:
+        """How long and how fast it is trained."""
+
+
+class EnergyDetector(TableDetector):
+    """Anomaly detection in tables by a deep energy trained by score matching (DSEBM, Zhai et al., ICML 2016).
+
+    Normal data are a table `(N, M)`, N >= 2: an array, a frame, an Arrow table, or the path of a file.
+    `EnergyDetector(noise=0.5, prior="centre", n_nets=1)` is the paper's model.
+
+    Args:
+        hidden: units of each dense softplus layer; "auto" goes by the model.
+        noise: sigma of the score matching, in standard deviations of a column; "auto" trains at all scales
+            from 0.05 to 1.5 at once and scores at three of them; where there is one scale only (sliced score
+            matching, a model of your own) it is one and a half times the typical distance per dimension
+            between neighbours among the training rows, within 0.1 to 1.
+        prior: what the energy is added to: "kernel", a kernel density of training rows, which stay in the
+            model (some thousands at most, of each member); "mixture", the means of up to 64 clusters of them
+            and some values of each column; "centre", the paper's single centre; "auto" is the kernel.
+        n_nets: nets that are trained together; "auto" is two, one in each fold of a cross calibration.
+        objective: "denoising" or "sliced" score matching.
+        criterion: "multiscale", the cubic mean over scales of noise, and over views of the prior, of how much
+            further a row is from where it is denoised to, and from training rows, than normal rows are, in
+            their standard deviations; "reconstruction", |x - f(x)|^2; "energy", E / sigma^2 in nats (over
+            several scales the mean of E, in sigma^2 nats); "auto" or None is multiscale, of a model of one
+            scale reconstruction.
+        calibration: "split" holds out a fifth of the rows and gives exact p-values; "cross" fits five folds;
+            "auto" splits from 500 rows.
+        contamination: sets scikit-learn's `offset_`: "auto" from the calibration at alpha = 0.05, a number
+            as a quantile of the training scores.
+        epochs: passes over the training rows; None goes by their number.
+        batch_size: rows of a training step at most; None goes by the model.
+        learning_rate: of Adam at its highest; None goes by the model.
+        patience: checks (20 in a training) of the held-out loss without improvement before it ends.
+        categorical: columns that are categories whatever they hold.
+        ignore: columns to leave out, such as the one that names groups.
+        keep_rows: reference rows of each of three sorts that are kept with the model at most, for groups and
+            for criteria that compare with them; 0 keeps none; what `prior` keeps is besides.
+        model: a module of your own from `(N, D)` encoded rows to `(N,)` energies, or a function that makes
+            one for a width D; None is upland's own energy.
+        device: "auto", "cpu", "cuda" or any torch device.
+        progress: whether to show a bar; "auto" shows one on a terminal.
+        random_state: seed or NumPy RandomState; with a seed two fits are equal bit for bit.
+
+    Attributes:
+        plan_: every argument as the fit resolved it (`upland.detectors.plan.FitPlan`).
+        members_: encoder, model, noise and history of each member.
+        calibrations_: the held-out scores and the p-values that follow, by unit; `calibration_` is the one of
+            `unit_`.
+        criterion_: the criterion that `calibration_` and `offset_` are of.
+        group_tester_: tests groups against the reference rows of the first member.
+        n_samples_fit_: number of rows that the fit was given, those held out among them.
+        offset_: scikit-learn's threshold: `decision_function = score_samples - offset_`.
+        params_: the constructor's arguments as the fit found them.
+        unit_: what one score is of: "row".
+
+    Example:
+        >>> import numpy as np, upland
+        >>> rows = np.random.default_rng(0).normal(size=(200, 3))
+        >>> detector = upland.EnergyDetector(random_state=0).fit(rows)
+        >>> detector.flag(np.array([[0.0, 0.0, 0.0], [9.0, -9.0, 9.0]])).tolist()
+        [False, True]
+    """
+
+    family: ClassVar[str] = "energy"
+
+    def __init__(
+        self,
+        hidden: Sequence[int] | Literal["auto"] = "auto",
+        noise: float | Literal["auto"] = "auto",
+        prior: Literal["auto", "kernel", "mixture", "centre"] = "auto",
+        n_nets: int | Literal["auto"] = "auto",
+        objective: Literal["denoising", "sliced"] = "denoising",
+        criterion: str | None = "auto",
+        calibration: Literal["auto", "split", "cross"] = "auto",
+        contamination: float | Literal["auto"] = "auto",
+        epochs: int | None = None,
+        batch_size: int | None = None,
+        learning_rate: float | None = None,
+        patience: int = 5,
+        categorical: Sequence[str | int] = (),
+        ignore: Sequence[str | int] = (),
+        keep_rows: int = 2_000,
+        model: nn.Module | Callable[[Any], nn.Module] | None = None,
+        device: str = "auto",
+        progress: bool | Literal["auto"] = "auto",
+        random_state: Any = None,
+    ) -> None:
+        self.hidden, self.noise = hidden, noise
+        self.prior, self.n_nets, self.objective = prior, n_nets, objective
+        self.criterion, self.calibration = criterion, calibration
+        self.contamination = contamination
+        self.epochs, self.batch_size = epochs, batch_size
+        self.learning_rate, self.patience = learning_rate, patience
+        self.categorical, self.ignore = categorical, ignore
+        self.keep_rows, self.model = keep_rows, model
+        self.device, self.progress = device, progress
+        self.random_state = random_state
+
+    def _is_multiscale(self) -> bool:
+        """Whether the model is the multi-scale energy: not with another objective or model, nor where it is
+        the paper's.
+        """
+        paper = not isinstance(self.noise, str) and self.prior == "centre" and self.n_nets == 1
+        return self.model is None and self.objective == "denoising" and not paper
+
+    def _architecture(self, method: Literal["split", "cross"]) -> Architecture:
+        if not self._is_multiscale():
+            self._check_no_ensemble()
+            return Dense(sizes_of(self.hidden, (64, 64, 64))) if self.model is None else OwnModule(self.model)
+        return Multiscale(
+            hidden=sizes_of(self.hidden, (128, 128)),
+            n_nets=whole_or_none(self.n_nets) or (NETS if method == "split" else 1),
+            scales=SCALES if isinstance(self.noise, str) else (float(self.noise),),
+            prior="kernel" if self.prior == "auto" else self.prior,
+        )
+
+    def _check_no_ensemble(self) -> None:
+        """Refuse a prior or an ensemble that the model does not have."""
+        asked = {"prior": self.prior not in ("auto", "centre"), "n_nets": self.n_nets not in ("auto", 1)}
+        if wrong := [name for name, is_asked in asked.items() if is_asked]:
+            raise ValueError(
+                f"{wrong[0]}={self.get_params()[wrong[0]]!r} needs objective='denoising' and upland's own "
+                "model: leave it 'auto'"
+            )
+
+    def _training(self, architecture: Architecture) -> TrainingPlan:
+        if isinstance(architecture, Multiscale):
+            plan = TrainingPlan("conditional", "multiscale", 128, 2e-3, noise=1.0, start_rows="kernel")
+        else:
+            plan = TrainingPlan(self.objective, "denoising", 128, 1e-3, noise=given_noise(self.noise, "auto"))
+        return self._with_lengths(plan)
+
+
+class FlowDetector(TableDetector):
+    """Anomaly detection in tables by a normalising flow: a likelihood with latents (KLODS, arXiv 2002.03328).
+
+    Normal data are a table `(N, M)`, N >= 2: an array, a frame, an Arrow table, or the path of a file.
+
+    Args:
+        layers: couplings of the flow.
+        hidden: units of each layer of a coupling's net; "auto" is (128, 128).
+        coupling: "affine", or "spline" for monotonic rational-quadratic splines.
+        noise: standard deviation of the Gaussian noise added to the encoded rows in training, in those of a
+            column; "auto" is half the typical distance between neighbours, within 0.05 to 1.
+        criterion: "likelihood", -log p(x) in nats; "typicality", its distance from the mean of normal data;
+            "divergence", the KL of one latent's parts from normal ones; "auto" is likelihood.
+        calibration: "split" holds out a fifth of the rows and gives exact p-values; "cross" fits five folds;
+            "auto" splits from 500 rows.
+        contamination: sets scikit-learn's `offset_`: "auto" from the calibration at alpha = 0.05, a number
+            as a quantile of the training scores.
+        epochs: passes over the training rows; None goes by their number.
+        batch_size: rows of a training step at most; None goes by the model.
+        learning_rate: of Adam at its highest; None goes by the model.
+        patience: checks (20 in a training) of the held-out loss without improvement before it ends.
+        categorical: columns that are categories whatever they hold.
+        ignore: columns to leave out, such as the one that names groups.
+        keep_rows: reference rows of each of three sorts that are kept with the model at most, for groups and
+            for criteria that compare with them; 0 keeps none.
+        model: a module of your own, a `LikelihoodModel` with `Latent` of `upland.models.base`, or a function
+            that makes one for a width D; None is upland's own flow.
+        device: "auto", "cpu", "cuda" or any torch device.
+        progress: whether to show a bar; "auto" shows one on a terminal.
+        random_state: seed or NumPy RandomState; with a seed two fits are equal bit for bit.
+
+    Attributes:
+        plan_: every argument as the fit resolved it (`upland.detectors.plan.FitPlan`).
+        members_: encoder, model, noise and history of each member.
+        calibrations_: the held-out scores and the p-values that follow, by unit; `calibration_` is the one of
+            `unit_`.
+        criterion_: the criterion that `calibration_` and `offset_` are of.
+        group_tester_: tests groups against the reference rows of the first member.
+        n_samples_fit_: number of rows that the fit was given, those held out among them.
+        offset_: scikit-learn's threshold: `decision_function = score_samples - offset_`.
+        params_: the constructor's arguments as the fit found them.
+        unit_: what one score is of: "row".
+
+    Example:
+        >>> import numpy as np, upland
+        >>> rows = np.random.default_rng(0).normal(size=(200, 3))
+        >>> detector = upland.FlowDetector(random_state=0, epochs=5).fit(rows)
+        >>> detector.flag(np.array([[0.0, 0.0, 0.0], [9.0, -9.0, 9.0]])).tolist()
+        [False, True]
+    """
+
+    family: ClassVar[str] = "flow"
+
+    def __init__(
+        self,
+        layers: int = 4,
+        hidden: Sequence[int] | Literal["auto"] = "auto",
+        coupling: Literal["affine", "spline"] = "affine",
+        noise: float | Literal["auto"] = "auto",
+        criterion: str | None = "auto",
+        calibration: Literal["auto", "split", "cross"] = "auto",
+        contamination: float | Literal["auto"] = "auto",
+        epochs: int | None = None,
+        batch_size: int | None = None,
+        learning_rate: float | None = None,
+        patience: int = 5,
+        categorical: Sequence[str | int] = (),
+        ignore: Sequence[str | int] = (),
+        keep_rows: int = 2_000,
+        model: nn.Module | Callable[[Any], nn.Module] | None = None,
+        device: str = "auto",
+        progress: bool | Literal["auto"] = "auto",
+        random_state: Any = None,
+    ) -> None:
+        self.layers, self.hidden, self.coupling = layers, hidden, coupling
+        self.noise = noise
+        self.criterion, self.calibration = criterion, calibration
+        self.contamination = contamination
+        self.epochs, self.batch_size = epochs, batch_size
+        self.learning_rate, self.patience = learning_rate, patience
+        self.categorical, self.ignore = categorical, ignore
+        self.keep_rows, self.model = keep_rows, model
+        self.device, self.progress = device, progress
+        self.random_state = random_state
+
+    def _architecture(self, method: Literal["split", "cross"]) -> Architecture:
+        if self.model is not None:
+            return OwnLatent(self.model)
+        return TableFlow(int(self.layers), sizes_of(self.hidden, (128, 128)), self.coupling)
+
+    def _training(self, architecture: Architecture) -> TrainingPlan:
+        noise = given_noise(self.noise, "auto")
+        return self._with_lengths(
+            TrainingPlan(
+                "likelihood", "likelihood", 128, 3e-3, noise=noise, noise_factor=0.5, least_noise=0.05
+            )
+        )
+
+
+class VAEDetector(TableDetector):
+    """Anomaly detection in tables by a variational auto-encoder: an energy (-ELBO), a latent, a
+    reconstruction.
+
+    Normal data are a table `(N, M)`, N >= 2: an array, a frame, an Arrow table, or the path of a file.
+
+    Args:
+        hidden: units of each layer of the encoder; "auto" is (64, 64).
+        latent: numbers of a latent; "auto" is half the encoded width, eight at most.
+        noise: standard deviation of the Gaussian noise added to the encoded rows in training; "auto" is one
+            and a half times the typical distance between neighbours.
+        criterion: "reconstruction", |x - g(mu)|^2; "likelihood", -ELBO in nats; "typicality", its distance
+            from the mean of normal data; "divergence", the KL of one latent's parts from normal ones;
+            "auto" is reconstruction.
+        calibration: "split" holds out a fifth of the rows and gives exact p-values; "cross" fits five folds;
+            "auto" splits from 500 rows.
+        contamination: sets scikit-learn's `offset_`: "auto" from the calibration at alpha = 0.05, a number
+            as a quantile of the training scores.
+        epochs: passes over the training rows; None goes by their number.
+        batch_size: rows of a training step at most; None goes by the model.
+        learning_rate: of Adam at its highest; None goes by the model.
+        patience: checks (20 in a training) of the held-out loss without improvement before it ends.
+        categorical: columns that are categories whatever they hold.
+        ignore: columns to leave out, such as the one that names groups.
+        keep_rows: reference rows of each of three sorts that are kept with the model at most, for groups and
+            for criteria that compare with them; 0 keeps none.
+        model: a module of your own, a `Variational` of `upland.models.base`, or a function that makes one for
+            a width D; None is upland's own VAE.
+        device: "auto", "cpu", "cuda" or any torch device.
+        progress: whether to show a bar; "auto" shows one on a terminal.
+        random_state: seed or NumPy RandomState; with a seed two fits are equal bit for bit.
+
+    Attributes:
+        plan_: every argument as the fit resolved it (`upland.detectors.plan.FitPlan`).
+        members_: encoder, model, noise and history of each member.
+        calibrations_: the held-out scores and the p-values that follow, by unit; `calibration_` is the one of
+            `unit_`.
+        criterion_: the criterion that `calibration_` and `offset_` are of.
+        group_tester_: tests groups against the reference rows of the first member.
+        n_samples_fit_: number of rows that the fit was given, those held out among them.
+        offset_: scikit-learn's threshold: `decision_function = score_samples - offset_`.
+        params_: the constructor's arguments as the fit found them.
+        unit_: what one score is of: "row".
+
+    Example:
+        >>> import numpy as np, upland
+        >>> rows = np.random.default_rng(0).normal(size=(200, 3))
+        >>> detector = upland.VAEDetector(random_state=0, epochs=5).fit(rows)
+        >>> detector.flag(np.array([[0.0, 0.0, 0.0], [9.0, -9.0, 9.0]])).tolist()
+        [False, True]
+    """
+
+    family: ClassVar[str] = "vae"
+
+    def __init__(
+        self,
+        hidden: Sequence[int] | Literal["auto"] = "auto",
+        latent: int | Literal["auto"] = "auto",
+        noise: float | Literal["auto"] = "auto",
+        criterion: str | None = "auto",
+        calibration: Literal["auto", "split", "cross"] = "auto",
+        contamination: float | Literal["auto"] = "auto",
+        epochs: int | None = None,
+        batch_size: int | None = None,
+        learning_rate: float | None = None,
+        patience: int = 5,
+        categorical: Sequence[str | int] = (),
+        ignore: Sequence[str | int] = (),
+        keep_rows: int = 2_000,
+        model: nn.Module | Callable[[Any], nn.Module] | None = None,
+        device: str = "auto",
+        progress: bool | Literal["auto"] = "auto",
+        random_state: Any = None,
+    ) -> None:
+        self.hidden, self.latent, self.noise = hidden, latent, noise
+        self.criterion, self.calibration = criterion, calibration
+        self.contamination = contamination
+        self.epochs, self.batch_size = epochs, batch_size
+        self.learning_rate, self.patience = learning_rate, patience
+        self.categorical, self.ignore = categorical, ignore
+        self.keep_rows, self.model = keep_rows, model
+        self.device, self.progress = device, progress
+        self.random_state = random_state
+
+    def _architecture(self, method: Literal["split", "cross"]) -> Architecture:
+        if self.model is not None:
+            return OwnLatent(self.model)
+        return TableVAE(sizes_of(self.hidden, (64, 64)), whole_or_none(self.latent))
+
+    def _training(self, architecture: Architecture) -> TrainingPlan:
+        noise = given_noise(self.noise, "auto")
+        return self._with_lengths(TrainingPlan("evidence", "denoising", 128, 1e-3, noise=noise))

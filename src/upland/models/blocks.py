@@ -1,0 +1,58 @@
+"""Functions of rows, applied block by block.
+
+Rows go through a model in blocks of one fixed size, the last one padded: every matrix product then has the
+same shape, so a row's number does not depend on how many rows come with it.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from upland.models.base import EnergyModel
+from upland.models.threads import fitting_threads
+
+RowFunction = Callable[[EnergyModel, Tensor, float], Tensor]
+RowFunctions = Callable[[EnergyModel, Tensor, float], list[Tensor]]
+
+
+def in_blocks(
+    function: RowFunction, model: EnergyModel, x: Tensor, sigma: float, size: int | None = None
+) -> Tensor:
+    """Apply a function of rows block by block on the model's device: `x (N, ...)` -> `(N, ...)` on the CPU.
+
+    Args:
+        function: `(model, rows, sigma) -> one result a row`.
+        model: an energy in evaluation mode.
+        x: `(N, ...)` inputs.
+        sigma: scale of the noise that the model was trained with.
+        size: rows of a block; None takes the model's `block_rows`.
+    """
+    return blocks_of(lambda *given: [function(*given)], model, x, sigma, size)[0]
+
+
+def blocks_of(
+    function: RowFunctions,
+    model: EnergyModel,
+    x: Tensor,
+    sigma: float,
+    size: int | None = None,
+) -> list[Tensor]:
+    """Apply a function with several results block by block: each `(N, ...)`, on the CPU.
+
+    Args:
+        function: `(model, rows, sigma) -> results, each one a row`.
+        model: an energy in evaluation mode.
+        x: `(N, ...)` inputs.
+        sigma: scale of the noise that the model was trained with.
+        size: rows of a block; None takes the model's `block_rows`.
+    """
+    device = next((p.device for p in model.parameters()), x.device)
+    blocks, size = [], size or model.block_rows
+    for block in x.split(size):
+        rows = block.shape[0]
+        if rows < size:
+            block = torch.cat([block, block.new_zeros((size - rows, *block.shape[1:]))])
+        with torch.no_grad(), fitting_threads(model, size):
+            blocks.append([part[:rows].cpu() for part in function(model, block.to(device), sigma)])
+    return [torch.cat(parts) for parts in zip(*blocks, strict=True)]
