@@ -144,9 +144,9 @@ class SequenceExplanation:
     def _worst(self, row: int, k: int) -> list[Reason]:
         share = self.shares[row]
         total = max(float(share.sum()), np.finfo(float).tiny)
-        places = np.argsort(-share, axis=None, kind="stable")[:k]
+        order = np.argsort(-share, axis=None, kind="stable")[:k]
         found = []
-        for step, channel in zip(*np.unravel_index(places, share.shape), strict=True):
+        for step, channel in zip(*np.unravel_index(order, share.shape), strict=True):
             part = float(share[step, channel])
             name = f"{self.columns[channel]} at {self.labels[row][step]}"
             where = (step, channel)
@@ -189,8 +189,8 @@ class ImageExplanation:
         heat = self.shares[image].sum(axis=2)
         total = max(float(heat.sum()), np.finfo(float).tiny)
         found = []
-        for place in np.argsort(-heat, axis=None, kind="stable")[:k]:
-            y, x = divmod(int(place), heat.shape[1])
+        for pixel in np.argsort(-heat, axis=None, kind="stable")[:k]:
+            y, x = divmod(int(pixel), heat.shape[1])
             share = float(heat[y, x])
             seen, expected = self.values[image, y, x], self.expected[image, y, x]
             found.append(Reason(f"row {y}, column {x}", share, share / total, _pixel(seen), _pixel(expected)))

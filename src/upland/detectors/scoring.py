@@ -93,7 +93,7 @@ class ScoringDetector(OutlierContract):
         """
         return torch.from_numpy(encoder.transform(piece))
 
-    # -- the state that a fit leaves ----------------------------------------------------------------
+    # -- the state after a fit ----------------------------------------------------------------------
 
     def _take(
         self,
