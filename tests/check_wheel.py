@@ -1,4 +1,6 @@
-"""Run the installed wheel's command line: version, fit, score, demo. Not a test module; `make wheel` calls it."""
+"""Run the installed wheel's command line: version, fit, score, demo. Not a test module; `make wheel` calls
+it.
+"""
 
 import csv
 import json

@@ -6,7 +6,7 @@ import polars as pl
 import pyarrow as pa
 from pyarrow import csv, parquet
 
-from upland.detectors.energy import EnergyDetector
+from upland import EnergyDetector
 
 
 def mixed(count=120, seed=0):

@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from sklearn.utils.validation import check_is_fitted
 
 from upland.catalogue import Unit
 from upland.criteria.base import Floats
@@ -221,7 +220,7 @@ def explain(detector: ScoringDetector, X: Any) -> Explanation | SequenceExplanat
         >>> upland.explain(detector, np.array([[0.0, 40.0, 0.0]])).top(1)[0][0].column
         'x1'
     """
-    check_is_fitted(detector)
+    detector.check_fitted()
     encoder = detector.encoder_
     if isinstance(encoder, ImageEncoder):
         return _of_images(detector, encoder, X)

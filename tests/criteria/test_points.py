@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from laws import autograd_gradient, covariance, generator, normal, randomise
+from laws import Gaussian, autograd_gradient, covariance, generator, normal, randomise
 from upland.criteria.points import CRITERIA, energy, reconstruction, residual
-from upland.models.base import EnergyModel, Gaussian, ModuleEnergy
+from upland.models.base import EnergyModel, ModuleEnergy
 from upland.models.blocks import in_blocks
 from upland.models.energies import DenseEnergy
 

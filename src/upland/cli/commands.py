@@ -236,7 +236,7 @@ def info(model: option.Model, as_json: option.Json = False) -> None:
         from upland.persistence import load
 
         found = load(model).info()
-        reporter.result(found, lambda screen: screen.print(info_lines(found)))
+        reporter.result(lambda: found, lambda screen: screen.print(info_lines(found)))
 
 
 @app.command(epilog=EXIT_CODES)
@@ -317,7 +317,7 @@ def _save(reporter: Reporter, detector: Detector, output: Path) -> None:
         screen.print(info_lines(found))
         screen.print(f"wrote {output}", soft_wrap=True)
 
-    reporter.result({"model": str(output), "info": found}, show)
+    reporter.result(lambda: {"model": str(output), "info": found}, show)
 
 
 def _check_maps(detector: Detector, maps: Path | None) -> None:
@@ -345,4 +345,4 @@ def _report(reporter: Reporter, result: Result, maps: Path | None = None) -> Non
             screen.print(f"wrote {written} heat map(s) into {maps}/", soft_wrap=True)
 
     output = None if target is None else str(target)
-    reporter.result({**document(result), "output": output}, show)
+    reporter.result(lambda: {**document(result), "output": output}, show)

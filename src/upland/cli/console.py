@@ -80,11 +80,11 @@ class Reporter:
         if not self.as_json:
             say(f"warning: {text}", "yellow")
 
-    def result(self, document: Mapping[str, Any], show: Callable[[Console], None]) -> None:
+    def result(self, document: Callable[[], Mapping[str, Any]], show: Callable[[Console], None]) -> None:
         """Print the result: as JSON, or by `show` on a console."""
         if self.as_json:
             sys.stdout.write(
-                json.dumps({**document, "warnings": self.warnings}, indent=2, allow_nan=False) + "\n"
+                json.dumps({**document(), "warnings": self.warnings}, indent=2, allow_nan=False) + "\n"
             )
         elif not self.quiet:
             show(console(sys.stdout))

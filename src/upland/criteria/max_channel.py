@@ -23,7 +23,7 @@ import torch
 from scipy.signal import lfilter
 from torch import Tensor
 
-from upland.criteria.base import Floats, Shares, finite
+from upland.criteria.base import Floats, Shares
 from upland.criteria.reading import Codes, Indices, precise, step_values, stretches
 from upland.criteria.sequence import (
     EncodedSequences,
@@ -83,7 +83,7 @@ class MaxChannel(SequenceCriterion):
     def step_scores(self, x: EncodedSequences) -> Floats:
         """The largest level of any channel at each step: `(S,)`, float64."""
         found = channel_tests(self.model, x.codes, x.lengths, self.usual, self.smoothing)
-        return finite(found.numpy())
+        return found.numpy()
 
     def shares(self, x: EncodedSequences) -> Shares:
         """The score divided among the channels by their levels, and what was expected: `(S, D)` twice."""

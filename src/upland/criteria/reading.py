@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from upland.models.base import EnergyModel
+from upland.models.blocks import fitting_threads
 from upland.models.recurrent import RecurrentEnergy, RecurrentState
-from upland.models.threads import fitting_threads
 
 Indices = NDArray[np.int64]
 Codes = Callable[[int, int], Tensor]

@@ -28,8 +28,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from upland.criteria.reading import Codes, Indices, precise, stretches
+from upland.models.blocks import fitting_threads
 from upland.models.recurrent import RecurrentEnergy
-from upland.models.threads import fitting_threads
 
 Floats = NDArray[np.float64]
 

@@ -44,7 +44,7 @@ def grouped(labels: Any, rows: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
     """The groups in order of first appearance, and the number of each row's.
 
     Args:
-        labels: `(N,)` of anything that can be told apart.
+        labels: `(N,)` hashable values, in any container.
         rows: N.
 
     Raises:

@@ -168,20 +168,22 @@ class GroupTester:
                 number, or a row has no group.
             TypeError: the statistic is of latents, and the model has none.
         """
-        score = needs_score(statistic, self.reference.model) if statistic in STATISTICS else False
+        fitted, held_out = self.statistic(statistic), self.held_out()
+        score = needs_score(statistic, self.reference.model)
 
         def outputs(rows: Tensor) -> ModelOutputs:
             return self.reference.outputs(rows, score)
 
-        comparison = Comparison(self.statistic(statistic), outputs, self.held_out())
-        return verdicts_on(x, labels, comparison, alpha, control, self._fitted_reasons() if reasons else None)
+        why = self._fitted_reasons() if reasons else None
+        return verdicts_on(x, labels, Comparison(fitted, outputs, held_out), alpha, control, why)
 
     def _fitted_reasons(self) -> Reasons:
         if self._reasons is None:
             of = self.reference
-            names, columns = (
-                regions(of.shape) if of.columns is None else (of.column_names, torch.from_numpy(of.columns))
-            )
+            if of.columns is None:
+                names, columns = regions(of.shape)
+            else:
+                names, columns = of.column_names, torch.from_numpy(of.columns)
             self._reasons = Reasons(of.reference_rows(), names, columns)
         return self._reasons
 

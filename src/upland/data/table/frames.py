@@ -85,7 +85,8 @@ def check_size(rows: TableView, least: int = 1) -> None:
 
 
 def _view_array(X: NDArray[Any]) -> TableView:
-    X = filled(X)
+    if isinstance(X, np.ma.MaskedArray):
+        X = filled(X)
     if X.dtype.kind == "c":
         raise ValueError(f"Complex data not supported\n{X}\n")
     if X.ndim != 2:
