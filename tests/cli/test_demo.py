@@ -3,6 +3,7 @@
 import re
 import shlex
 import sys
+from pathlib import Path
 
 import numpy as np
 import pyarrow.csv as csv
@@ -161,3 +162,26 @@ def test_without_pillow_there_are_arrays_and_no_maps(tmp_path, monkeypatch, caps
         *("digits.csv", "digits.npy", "zeros.npy", "zeros.safetensors")
     ]
     assert not any("--maps" in command for command in demo.next_commands(tmp_path, files))
+
+
+@pytest.mark.parametrize("layout", ["checkout", "wheel", "neither"])
+def test_the_demonstration_is_found_in_both_layouts(layout, tmp_path, monkeypatch):
+    from upland.cli import demonstration
+
+    package = tmp_path / "src" / "upland"
+    there = {"checkout": tmp_path / "examples" / "demo", "wheel": package / "demo", "neither": tmp_path}[
+        layout
+    ]
+    (package / "cli").mkdir(parents=True)
+    there.mkdir(parents=True, exist_ok=True)
+    (there / "run.py").touch()
+    monkeypatch.setattr(demonstration, "__file__", str(package / "cli" / "demonstration.py"))
+    if layout != "neither":
+        assert demonstration.demonstration_folder() == there
+        return
+    with pytest.raises(FileNotFoundError, match="the demonstration is missing"):
+        demonstration.demonstration_folder()
+
+
+def test_the_demonstration_is_that_of_the_checkout():
+    assert Path(demo.__file__) == Path(__file__).parents[2] / "examples" / "demo" / "run.py"

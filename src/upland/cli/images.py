@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from upland.cli.console import OutputError, writing
 from upland.cli.inputs import check_new
+from upland.cli.opened import Assessed
 from upland.cli.results import (
     REASONS,
     Floats,
@@ -28,7 +29,6 @@ from upland.cli.results import (
     with_verdicts,
     worst_first,
 )
-from upland.cli.scoring import Assessed
 
 if TYPE_CHECKING:
     from upland.data.image.encoder import Images
@@ -101,7 +101,7 @@ class OpenedImages(Assessed):
         """The regions of the strangest images."""
         return self._strange(rows)[0]
 
-    def go(self, cut: float, write: Write | None) -> tuple[int, int]:
+    def process(self, cut: float, write: Write | None) -> tuple[int, int]:
         """Draw the heat maps and write one row for each image."""
         flags = self.p_values <= cut
         everyone = write is not None and self.request.why

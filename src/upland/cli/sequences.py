@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from upland.cli.episodes import episodes_of, strangest
 from upland.cli.inputs import array_in, check_new
+from upland.cli.opened import Assessed
 from upland.cli.results import (
     ADDED,
     REASONS,
@@ -29,7 +30,6 @@ from upland.cli.results import (
     texts,
     with_verdicts,
 )
-from upland.cli.scoring import Assessed
 
 if TYPE_CHECKING:
     from upland.data.sequence.container import Sequences
@@ -160,7 +160,7 @@ class OpenedWholes(OpenedSequences):
             self.seen(piece.n_steps)
         return [self._reasons[n] for n in rows.tolist()]
 
-    def go(self, cut: float, write: Write | None) -> tuple[int, int]:
+    def process(self, cut: float, write: Write | None) -> tuple[int, int]:
         """Write one row for each sequence."""
         if write is not None:
             why = texts(self.reasons(np.arange(self.scores.size))) if self.request.why else None
@@ -208,7 +208,7 @@ class OpenedSteps(OpenedSequences):
             found |= zip(inside.tolist(), some.top(REASONS), strict=True)
         return [found[n] for n in rows.tolist()]
 
-    def go(self, cut: float, write: Write | None) -> tuple[int, int]:
+    def process(self, cut: float, write: Write | None) -> tuple[int, int]:
         """Write the rows of the file as they stand, or the numbers of an array's steps."""
         if write is not None:
             why = self._texts() if self.request.why else None

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from upland.cli.opened import Opened
 from upland.cli.results import (
     ADDED,
     REASONS,
@@ -27,7 +28,6 @@ from upland.cli.results import (
     with_verdicts,
     worst_first,
 )
-from upland.cli.scoring import Opened
 
 if TYPE_CHECKING:
     from upland.detectors.base import Detector
@@ -82,7 +82,7 @@ class OpenedTable(Opened):
             self.seen(table.num_rows)
         return discovery_cut(counts, self.request.alpha)
 
-    def go(self, cut: float, write: Write | None) -> tuple[int, int]:
+    def process(self, cut: float, write: Write | None) -> tuple[int, int]:
         """Score the rows batch by batch; raises ValueError where there are none."""
         count = flagged = 0
         for raw, table in self.source.pairs(self.encoder.schema_, self.at_once):
