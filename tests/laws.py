@@ -57,9 +57,9 @@ def finite_difference(function, x, step=1e-5):
     """Central differences of `(N, D) -> (N,)` in each coordinate: `(N, D)`."""
     columns = []
     with torch.no_grad():
-        for place in range(x.shape[1]):
+        for column in range(x.shape[1]):
             shift = torch.zeros_like(x)
-            shift[:, place] = step
+            shift[:, column] = step
             columns.append((function(x + shift) - function(x - shift)) / (2 * step))
     return torch.stack(columns, dim=1)
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from upland.calibration.conformal import Calibration, Floats, calibration_of_folds, warn_of_weak
@@ -23,7 +22,7 @@ from upland.catalogue import Unit, load
 from upland.data.modality import check_modality
 from upland.data.reader import Reader
 from upland.data.rows import NormalRows
-from upland.detectors.arguments import check_arguments, device_of, plain_argument
+from upland.detectors.arguments import check_arguments, device_of, plain_argument, seed_of
 from upland.detectors.ensemble import Member, Offered, offered_criteria
 from upland.detectors.fitting import (
     CALIBRATION_MOST,
@@ -98,14 +97,14 @@ class Detector(ScoringDetector):
         return self
 
     def _fit(self, X: Any, checkpoint: str | Path | None) -> None:
-        check_arguments(self.get_params(deep=False))
+        check_arguments(self.get_params(deep=False), type(self)().get_params(deep=False))
         check_modality(X, self.modality, self.family)
         asked = self._reader()
         rows = asked.normal_rows(X)
         reader = asked.resolved(rows)
         blocks, units = reader.blocks(rows)
         method = calibration_method(units, self.calibration)
-        fresh = int(check_random_state(self.random_state).randint(2**31 - 1))
+        fresh = seed_of(self.random_state)
         saved = None if checkpoint is None else Checkpoint(checkpoint, identity_of(rows, self._settings()))
         plan = self._plan(rows, reader, method, saved.seed(fresh) if saved is not None else fresh)
         offered = offered_criteria(self.family, self.modality, plan.architecture.model_type)

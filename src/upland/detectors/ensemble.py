@@ -56,7 +56,7 @@ class Offered(NamedTuple):
         """
         if criterion is None or criterion == "auto":
             return self.defaults
-        if criterion not in self.homes:
+        if not isinstance(criterion, str) or criterion not in self.homes:
             names = ", ".join(map(repr, self.homes))
             raise ValueError(f"criterion must be 'auto' or one of {names}, got {criterion!r}")
         return dict.fromkeys(self.defaults, criterion)

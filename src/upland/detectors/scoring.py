@@ -150,7 +150,7 @@ class ScoringDetector(OutlierContract):
         self.check_fitted()
         if self.criterion is None or self.criterion == "auto":
             return self.offered_.defaults[unit]
-        return self.criterion if self.criterion in self.offered_.homes else self._names()[unit]
+        return self._names()[unit]
 
     def _names(self) -> dict[Unit, str]:
         return self.offered_.chosen(self.criterion)
