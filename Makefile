@@ -1,5 +1,6 @@
 # make demo   a virtual environment with pinned versions, then the demonstration
 # make test   the same environment plus lint, types, the built wheel and all tests
+# make bench  benchmarks: QUICK=1 for a part in minutes, DATA=folder for the data sets
 PYTHON ?= python3
 BIN    := .venv/bin
 WHEEL  := .venv-wheel/bin
@@ -7,6 +8,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --qui
 CODE   := src tests examples $(wildcard benchmarks)
 SOURCE := $(shell find src -name '*.py' -o -name 'py.typed')
 DATA   ?=
+QUICK  ?=
 
 .PHONY: demo test lint types wheel tests bench clean
 
@@ -29,7 +31,8 @@ tests: .venv/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 bench: .venv/.bench
-	$(BIN)/python -m benchmarks $(if $(DATA),--data $(DATA))
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/benchmarks/test_peers.py
+	$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(if $(DATA),--data $(DATA))
 
 clean:
 	rm -rf .venv .venv-wheel build dist upland-demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
@@ -48,7 +51,7 @@ clean:
 	touch $@ .venv/.runtime
 
 .venv/.bench: .venv/.dev
-	$(PIP) 'pyod==3.6.7' --editable '.[bench]'
+	$(PIP) --editable '.[bench]'
 	touch $@
 
 # The wheel is installed for itself, beside the dependencies of .venv and not beside the editable sources.
