@@ -1,6 +1,7 @@
 # make demo   a virtual environment with pinned versions, then the demonstration
 # make test   the same environment plus lint, types, the built wheel, the documentation and all tests
 # make docs   the documentation as a site, in site/
+# make bench  benchmarks: QUICK=1 for a part in minutes, DATA=folder for the data sets
 PYTHON ?= python3
 BIN    := .venv/bin
 WHEEL  := .venv-wheel/bin
@@ -8,6 +9,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --qui
 CODE   := src tests examples docs $(wildcard benchmarks)
 SOURCE := $(shell find src examples/demo -name '*.py' -o -name 'py.typed')
 DATA   ?=
+QUICK  ?=
 
 .PHONY: demo test lint types wheel docs tests bench clean
 
@@ -33,7 +35,8 @@ tests: .venv/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 bench: .venv/.bench
-	$(BIN)/python -m benchmarks $(if $(DATA),--data $(DATA))
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/benchmarks/test_peers.py
+	$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(if $(DATA),--data $(DATA))
 
 clean:
 	rm -rf .venv .venv-wheel build dist site upland-demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
@@ -56,7 +59,7 @@ clean:
 	touch $@
 
 .venv/.bench: .venv/.dev
-	$(PIP) 'pyod==3.6.7' --editable '.[bench]'
+	$(PIP) --editable '.[bench]'
 	touch $@
 
 # The wheel is installed for itself, beside the dependencies of .venv and not beside the editable sources.
