@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from laws import assert_level, normal
+from laws import Gaussian, assert_level, normal
 from upland.catalogue import STATISTICS
 from upland.groups import verdicts
 from upland.groups.null import Null
