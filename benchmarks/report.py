@@ -49,9 +49,9 @@ def report(files: Sequence[Row]) -> str:
     headers: dict[str, list[Row]] = defaultdict(list)
     for file in files:
         for row in file["rows"]:
-            rows[kind(row)].append(row)
+            rows[benchmark_of(row)].append(row)
         if file["rows"]:
-            headers[kind(file["rows"][0])].append(file["header"])
+            headers[benchmark_of(file["rows"][0])].append(file["header"])
     parts = ["# Benchmarks\n", "Written by `python -m benchmarks.report`; do not edit.\n"]
     for name, section in SECTIONS.items():
         if rows[name]:
@@ -59,8 +59,8 @@ def report(files: Sequence[Row]) -> str:
     return "\n".join(parts).rstrip() + "\n"
 
 
-def kind(row: Row) -> str:
-    """Which benchmark wrote this row: it says so, or its columns tell."""
+def benchmark_of(row: Row) -> str:
+    """Which benchmark wrote this row: by its name, or by its columns."""
     if "benchmark" in row:
         return str(row["benchmark"])
     if "variant" in row:
@@ -263,12 +263,12 @@ def contaminated(rows: Sequence[Row]) -> str:
         cells = [_mean(group, key, 100.0, 2) for key in ("auroc", "auprc")]
         body.append([method, *cells, _mean(group, "fit_seconds", 1.0, 1)])
     body.sort(key=lambda line: -float(line[1]))
-    sets, seeds = ({case[place] for case in cases} for place in (0, 1))
+    sets, seeds = ({case[key] for case in cases} for key in (0, 1))
     note = (
-        "Anomalies are left among the training rows, and these rows are judged. "
+        "Anomalies are left among the training rows, and these rows are scored. "
         f"Sets: {len(sets)}; seeds: {len(seeds)}; s: mean CPU seconds of a fit.\n\n"
     )
-    return "## Dirty training data\n\n" + note + table(("method", "AUROC", "AUPRC", "s"), body)
+    return "## Contaminated training data\n\n" + note + table(("method", "AUROC", "AUPRC", "s"), body)
 
 
 RATES = (("FDP, all normal", "fdp_normal"), ("FDP, with anomalies", "fdp_mixed"), ("power", "power"))

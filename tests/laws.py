@@ -7,6 +7,19 @@ import torch
 from scipy.stats import binom
 
 from programs import run_python
+from upland.models.base import EnergyModel
+
+
+class Gaussian(EnergyModel):
+    """The energy of N(mu, S), E(x) = 1/2 (x - mu)' P (x - mu) with P = S^-1: grad E(x) = P (x - mu)."""
+
+    def __init__(self, mean, covariance):
+        super().__init__()
+        self.mean = torch.nn.Parameter(mean.clone())
+        self.precision = torch.nn.Parameter(torch.linalg.inv(covariance).contiguous())
+
+    def energy(self, x):
+        return 0.5 * ((x - self.mean) @ self.precision * (x - self.mean)).sum(-1)
 
 
 def generator(seed=0):
@@ -44,9 +57,9 @@ def finite_difference(function, x, step=1e-5):
     """Central differences of `(N, D) -> (N,)` in each coordinate: `(N, D)`."""
     columns = []
     with torch.no_grad():
-        for place in range(x.shape[1]):
+        for column in range(x.shape[1]):
             shift = torch.zeros_like(x)
-            shift[:, place] = step
+            shift[:, column] = step
             columns.append((function(x + shift) - function(x - shift)) / (2 * step))
     return torch.stack(columns, dim=1)
 

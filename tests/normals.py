@@ -1,4 +1,7 @@
-"""Normal rows of mixed columns, in every container, and quick detectors for them."""
+"""Normal data of every modality, in every container, and quick detectors for them."""
+
+import copy
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -6,7 +9,7 @@ import polars as pl
 import pyarrow as pa
 from pyarrow import csv, parquet
 
-from upland import EnergyDetector
+import upland
 
 
 def mixed(count=120, seed=0):
@@ -28,10 +31,60 @@ def numbers(count=120, columns=4, seed=0):
     return np.random.default_rng(seed).normal(size=(count, columns))
 
 
+def waves(count=24, steps=14, channels=2, seed=0):
+    """Noisy sines of random phase, each channel a little later than the one before: `(count, steps, D)`."""
+    rng = np.random.default_rng(seed)
+    phase = rng.uniform(0, 2 * np.pi, (count, 1, 1)) + np.arange(channels)
+    return np.sin(0.7 * np.arange(steps)[:, None] + phase) + 0.1 * rng.normal(size=(count, steps, channels))
+
+
+def slopes(count=24, height=8, width=7, channels=1, seed=0):
+    """Images that grow brighter in a random direction: `(count, H, W)` uint8, or `(count, H, W, C)`."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+    angle = rng.uniform(0, 2 * np.pi, (count, 1, 1, channels))
+    slope = np.cos(angle) * x[..., None] + np.sin(angle) * y[..., None]
+    shades = 120 + 50 * slope + rng.normal(0, 4, slope.shape)
+    return np.clip(shades, 0, 255).astype(np.uint8).squeeze(3 if channels == 1 else ())
+
+
+NORMAL = {"table": numbers, "sequence": waves, "image": slopes}
+"""Normal data of each modality, `(count=..., seed=...)`."""
+
+COMMON = {"epochs": 2, "calibration": "split", "random_state": 0, "progress": False}
+
+SIZES = {
+    upland.EnergyDetector: {"hidden": (16, 8)},
+    upland.FlowDetector: {"layers": 2, "hidden": (8,)},
+    upland.VAEDetector: {"hidden": (8,), "latent": 2},
+    upland.SequenceEnergyDetector: {"hidden": (8,), "frame": 3},
+    upland.ImageEnergyDetector: {"hidden": (16, 8)},
+    upland.ImageFlowDetector: {"depth": 1, "filters": 4},
+    upland.ImageVAEDetector: {"filters": (4,), "latent": 2},
+}
+"""Every estimator, and the sizes of a small model."""
+
+
+def small(made, **options):
+    """An estimator of this class that fits in a fraction of a second."""
+    return made(**COMMON | SIZES[made] | options)
+
+
 def quick(**options):
-    """A small detector that fits in a fraction of a second."""
-    settings = {"hidden": (16, 8), "epochs": 5, "calibration": "split", "random_state": 0, "progress": False}
-    return EnergyDetector(**settings | options)
+    """A small detector of tables."""
+    return small(upland.EnergyDetector, **{"epochs": 5} | options)
+
+
+@cache
+def _fitted(made, options):
+    return small(made, **dict(options)).fit(NORMAL[made.modality]())
+
+
+def fitted(made=upland.EnergyDetector, **options):
+    """A small detector fitted on normal data of its modality: a copy, so that it may be changed."""
+    if made is upland.EnergyDetector:
+        options = {"epochs": 5} | options
+    return copy.copy(_fitted(made, tuple(sorted(options.items()))))
 
 
 def as_csv(frame, folder):

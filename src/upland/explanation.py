@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from sklearn.utils.validation import check_is_fitted
 
 from upland.catalogue import Unit
 from upland.criteria.base import Floats
@@ -145,9 +144,9 @@ class SequenceExplanation:
     def _worst(self, row: int, k: int) -> list[Reason]:
         share = self.shares[row]
         total = max(float(share.sum()), np.finfo(float).tiny)
-        places = np.argsort(-share, axis=None, kind="stable")[:k]
+        order = np.argsort(-share, axis=None, kind="stable")[:k]
         found = []
-        for step, channel in zip(*np.unravel_index(places, share.shape), strict=True):
+        for step, channel in zip(*np.unravel_index(order, share.shape), strict=True):
             part = float(share[step, channel])
             name = f"{self.columns[channel]} at {self.labels[row][step]}"
             where = (step, channel)
@@ -190,8 +189,8 @@ class ImageExplanation:
         heat = self.shares[image].sum(axis=2)
         total = max(float(heat.sum()), np.finfo(float).tiny)
         found = []
-        for place in np.argsort(-heat, axis=None, kind="stable")[:k]:
-            y, x = divmod(int(place), heat.shape[1])
+        for pixel in np.argsort(-heat, axis=None, kind="stable")[:k]:
+            y, x = divmod(int(pixel), heat.shape[1])
             share = float(heat[y, x])
             seen, expected = self.values[image, y, x], self.expected[image, y, x]
             found.append(Reason(f"row {y}, column {x}", share, share / total, _pixel(seen), _pixel(expected)))
@@ -221,7 +220,7 @@ def explain(detector: ScoringDetector, X: Any) -> Explanation | SequenceExplanat
         >>> upland.explain(detector, np.array([[0.0, 40.0, 0.0]])).top(1)[0][0].column
         'x1'
     """
-    check_is_fitted(detector)
+    detector.check_fitted()
     encoder = detector.encoder_
     if isinstance(encoder, ImageEncoder):
         return _of_images(detector, encoder, X)

@@ -4,12 +4,12 @@ import warnings
 
 import numpy as np
 import pytest
+from upland.detectors.latent import FlowDetector, VAEDetector
 
 import upland
 from laws import standard_error
 from normals import mixed, numbers, quick
 from plant import ramps
-from upland.detectors.latent import FlowDetector, VAEDetector
 from upland.groups.tester import verdicts_from_scores
 
 

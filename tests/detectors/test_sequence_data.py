@@ -6,10 +6,10 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+from upland.detectors.sequencing import Series
 
 import upland
 from normals import numbers, quick
-from upland.detectors.sequencing import Series
 
 pytestmark = pytest.mark.filterwarnings("ignore:p-values are coarse", "ignore:training did not move")
 CRITERIA = ["auto", *Series.criteria]

@@ -9,10 +9,10 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import estimator_checks_generator
-
-from normals import mixed, numbers, quick
 from upland.detectors.energy import EnergyDetector
 from upland.detectors.latent import FlowDetector, VAEDetector
+
+from normals import mixed, numbers, quick
 
 NEEDS_A_SWITCH = {"check_array_api_input"}
 """Checks that scikit-learn itself leaves out unless the environment says SCIPY_ARRAY_API."""

@@ -9,11 +9,11 @@ import pyarrow as pa
 import pytest
 import torch
 from sklearn.exceptions import NotFittedError
+from upland.detectors.sequencing import Series
 
 import upland
 from normals import numbers, quick
 from upland.criteria import reading as steps
-from upland.detectors.sequencing import Series
 from upland.detectors.stream import one_row
 from upland.models.recurrent import RecurrentEnergy
 

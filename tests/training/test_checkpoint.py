@@ -22,17 +22,17 @@ class PowerCut(Exception):
 
 
 def fit_with_cuts(rows, path, every, monkeypatch, **options):
-    """Fit, the power cut after each `every` looks, until it is done: the detector, and how many cuts."""
+    """Fit, the power cut after each `every` checks, until it is done: the detector, and how many cuts."""
     original = Training._interval
     for cuts in range(100):
-        looks = iter(range(every + 1))
+        checks = iter(range(every + 1))
 
-        def stretch(self, *rest, looks=looks):
-            if next(looks) == every:
+        def interval(self, *rest, checks=checks):
+            if next(checks) == every:
                 raise PowerCut
             original(self, *rest)
 
-        monkeypatch.setattr(Training, "_interval", stretch)
+        monkeypatch.setattr(Training, "_interval", interval)
         try:
             return quick(**options).fit(rows, checkpoint=path), cuts
         except PowerCut:

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from laws import covariance, generator, normal, points_with_moments
-from upland.models.base import Gaussian
+from laws import Gaussian, covariance, generator, normal, points_with_moments
 from upland.training.objectives import OBJECTIVES, denoising, neighbour_distance, sliced
 
 D, N, SIGMA = 3, 100_000, 0.6
@@ -143,7 +142,7 @@ def test_works_without_gradients_being_recorded(objective):
         assert not objective(Gaussian(MEAN, SPREAD).eval(), X[:50], SIGMA, generator()).requires_grad
 
 
-# -- the spacing of neighbours -------------------------------------------------------------------------------
+# -- the distance between neighbours -------------------------------------------------------------------------
 
 
 def grid(step, width=2, side=6):
@@ -152,21 +151,21 @@ def grid(step, width=2, side=6):
 
 
 @pytest.mark.parametrize("width", [1, 2, 3])
-def test_spacing_of_a_grid(width):
+def test_the_neighbour_distance_of_a_grid(width):
     assert neighbour_distance(grid(0.5, width)) == pytest.approx(0.5 / np.sqrt(width))
 
 
-def test_copies_of_rows_do_not_change_the_spacing():
+def test_copies_of_rows_do_not_change_the_neighbour_distance():
     rows = grid(0.5)
     copied = torch.cat([rows, rows[:20], rows[:20], rows[:1].expand(500, -1)])
     assert neighbour_distance(copied) == pytest.approx(neighbour_distance(rows))
 
 
 @pytest.mark.parametrize("rows", [torch.zeros(1, 3), torch.ones(40, 3)])
-def test_without_neighbours_the_spacing_is_the_most(rows):
+def test_without_neighbours_the_neighbour_distance_is_the_most(rows):
     assert neighbour_distance(rows, most=0.7) == 0.7
 
 
-def test_spacing_stays_within_its_bounds():
+def test_the_neighbour_distance_stays_within_its_bounds():
     assert neighbour_distance(grid(1e-3), least=0.2) == 0.2
     assert neighbour_distance(grid(50.0), most=0.9) == 0.9

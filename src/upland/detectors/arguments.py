@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 import torch
+from sklearn.utils import check_random_state
 from torch import nn
 
 WHOLE = (
     *("patience", "batch_size", "epochs", "layers", "depth", "levels", "latent", "n_nets", "n_centres"),
     *("frame", "smoothing", "kernel_size"),
 )
-"""Arguments that count something, where an estimator has them; None and "auto" leave the number open."""
+"""Arguments that count something, where an estimator has them; a default of None or "auto" leaves the number
+open.
+"""
 
 CHOICES: dict[str, tuple[Any, ...]] = {
     "calibration": ("auto", "split", "cross"),
@@ -39,11 +42,12 @@ def device_of(name: str) -> torch.device:
     return device
 
 
-def check_arguments(arguments: Mapping[str, Any]) -> None:
+def check_arguments(arguments: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
     """Refuse words, sizes, rates and counts that make no sense, whichever of them an estimator has.
 
     Args:
         arguments: of the constructor, by name.
+        defaults: of the same.
 
     Raises:
         ValueError: one is not as it must be; it is named.
@@ -51,39 +55,65 @@ def check_arguments(arguments: Mapping[str, Any]) -> None:
     for name, value in arguments.items():
         if name in CHOICES and value not in CHOICES[name]:
             raise ValueError(f"{name} must be one of {', '.join(map(repr, CHOICES[name]))}, got {value!r}")
-        if name in WHOLE:
-            _check_whole(name, value)
-        if name in ("hidden", "filters"):
+        if name in WHOLE or (name == "filters" and isinstance(defaults[name], int)):
+            _check_whole(name, value, defaults[name])
+        elif name in ("hidden", "filters"):
             _check_sizes(name, value)
         if name in ("learning_rate", "noise"):
-            _check_positive(name, value)
-    if arguments.get("n_nets", "auto") is None:
-        raise ValueError("n_nets must be 'auto' or a whole number of at least 1, got None")
-    if arguments.get("noise", "auto") is None:
-        raise ValueError("noise must be 'auto' or a positive number, got None")
+            _check_positive(name, value, defaults[name])
     if arguments.get("kernel_size", 1) % 2 == 0:
         raise ValueError(f"kernel_size must be an odd number, got {arguments['kernel_size']!r}")
     _check_kept(arguments.get("keep_rows", 0))
     _check_contamination(arguments["contamination"])
-    model = arguments["model"]
+    _check_model(arguments["model"])
+    progress = arguments["progress"]
+    if not (isinstance(progress, bool | np.bool_) or _same(progress, "auto")):
+        raise ValueError(f"progress must be True, False or 'auto', got {progress!r}")
+
+
+def seed_of(random_state: Any) -> int:
+    """The seed of a fit.
+
+    Args:
+        random_state: of the constructor.
+
+    Raises:
+        ValueError: it is neither a seed nor a RandomState.
+    """
+    try:
+        return int(check_random_state(random_state).randint(2**31 - 1))
+    except ValueError as error:
+        raise ValueError(f"random_state: {error}") from None
+
+
+def _same(value: Any, default: Any) -> bool:
+    """Whether a value is a default of None or "auto"."""
+    return value is None if default is None else isinstance(value, str) and value == default == "auto"
+
+
+def _check_whole(name: str, value: Any, default: Any) -> None:
+    if _same(value, default):
+        return
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+        raise ValueError(f"{name} must be {_open(default)}a whole number of at least 1, got {value!r}")
+
+
+def _check_positive(name: str, value: Any, default: Any) -> None:
+    if _same(value, default):
+        return
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) < np.inf:
+        raise ValueError(f"{name} must be {_open(default)}a positive number, got {value!r}")
+
+
+def _open(default: Any) -> str:
+    return f"{default!r} or " if _same(default, default) else ""
+
+
+def _check_model(model: Any) -> None:
     if not (model is None or isinstance(model, nn.Module) or callable(model)):
         raise ValueError(
             f"model must be a torch module, or a function that makes one for a width, got {model!r}"
         )
-
-
-def _check_whole(name: str, value: Any) -> None:
-    if isinstance(value, str) and value == "auto":
-        return
-    if value is not None and (isinstance(value, bool) or not isinstance(value, Integral) or value < 1):
-        raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
-
-
-def _check_positive(name: str, value: Any) -> None:
-    if value is None or (isinstance(value, str) and value == "auto"):
-        return
-    if not isinstance(value, Real) or not 0 < float(value) < np.inf:
-        raise ValueError(f"{name} must be a positive number, got {value!r}")
 
 
 def _check_kept(kept: Any) -> None:
@@ -97,11 +127,8 @@ def _check_contamination(share: Any) -> None:
 
 
 def _check_sizes(name: str, sizes: Any) -> None:
-    """Refuse what is neither "auto" nor the sizes of some layers; filters may be none, or one number."""
+    """Refuse what is neither "auto" nor the sizes of some layers; filters may be none."""
     if isinstance(sizes, str) and sizes == "auto":
-        return
-    if name == "filters" and isinstance(sizes, Integral):
-        _check_whole(name, sizes)
         return
     what = {"hidden": "layer widths, as in hidden=(64, 64, 64)", "filters": "filters, as in filters=(16, 32)"}
     if isinstance(sizes, str) or not isinstance(sizes, Sequence | np.ndarray):
@@ -143,12 +170,12 @@ def given_noise(given: Any, default: Any) -> Any:
 
 
 def frozen(value: Any) -> Any:
-    """A list or an array as a tuple, which nobody can change; anything else as it is.
+    """A list, an array or an index as a tuple, which nobody can change; text and numbers as they are.
 
     Args:
         value: given by the user.
     """
-    return tuple(value) if isinstance(value, list | tuple | np.ndarray) else value
+    return tuple(value) if isinstance(value, Collection) and not isinstance(value, str) else value
 
 
 def plain_argument(value: Any) -> Any:
@@ -159,14 +186,8 @@ def plain_argument(value: Any) -> Any:
         return value.item()
     if value is None or isinstance(value, str | int | float):
         return value
-    if isinstance(value, list | tuple | np.ndarray):
+    if isinstance(value, nn.Module | torch.device):
+        return str(value)
+    if isinstance(value, Collection):
         return [plain_argument(part) for part in value]
-    return str(value) if isinstance(value, nn.Module | torch.device) else type(value).__qualname__
-
-
-def check_rate(alpha: Any, control: str) -> None:
-    """Refuse what is no rate to flag at; raises ValueError."""
-    if not isinstance(alpha, Real) or not 0 < float(alpha) < 1:
-        raise ValueError(f"alpha must be between 0 and 1, got {alpha!r}")
-    if control not in ("false_alarm", "fdr"):
-        raise ValueError(f"control must be 'false_alarm' or 'fdr', got {control!r}")
+    return type(value).__qualname__

@@ -20,7 +20,7 @@ def detector_for(
     Args:
         X: normal data, or the path of a file or folder.
         model: the family of the model: "energy", "flow" or "vae".
-        modality: "table", "sequence" or "image" where the data could be several; None looks at them.
+        modality: "table", "sequence" or "image" where the data could be several; None goes by the data.
         **params: arguments of the class's constructor.
 
     Raises:

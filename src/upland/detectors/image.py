@@ -98,7 +98,6 @@ class ImageEnergyDetector(ImageDetector):
         calibrations_: the held-out scores and the p-values that follow, by unit; `calibration_` is the one of
             `unit_`.
         criterion_: the criterion that `calibration_` and `offset_` are of.
-        group_tester_: tests groups against the reference rows of the first member.
         n_samples_fit_: number of images that the fit was given, those held out among them.
         offset_: scikit-learn's threshold: `decision_function = score_samples - offset_`.
         params_: the constructor's arguments as the fit found them.
@@ -207,7 +206,6 @@ class ImageFlowDetector(ImageDetector):
         calibrations_: the held-out scores and the p-values that follow, by unit; `calibration_` is the one of
             `unit_`.
         criterion_: the criterion that `calibration_` and `offset_` are of.
-        group_tester_: tests groups against the reference rows of the first member.
         n_samples_fit_: number of images that the fit was given, those held out among them.
         offset_: scikit-learn's threshold: `decision_function = score_samples - offset_`.
         params_: the constructor's arguments as the fit found them.
@@ -304,7 +302,6 @@ class ImageVAEDetector(ImageDetector):
         calibrations_: the held-out scores and the p-values that follow, by unit; `calibration_` is the one of
             `unit_`.
         criterion_: the criterion that `calibration_` and `offset_` are of.
-        group_tester_: tests groups against the reference rows of the first member.
         n_samples_fit_: number of images that the fit was given, those held out among them.
         offset_: scikit-learn's threshold: `decision_function = score_samples - offset_`.
         params_: the constructor's arguments as the fit found them.

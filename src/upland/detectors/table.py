@@ -99,7 +99,6 @@ class EnergyDetector(TableDetector):
         calibrations_: the held-out scores and the p-values that follow, by unit; `calibration_` is the one of
             `unit_`.
         criterion_: the criterion that `calibration_` and `offset_` are of.
-        group_tester_: tests groups against the reference rows of the first member.
         n_samples_fit_: number of rows that the fit was given, those held out among them.
         offset_: scikit-learn's threshold: `decision_function = score_samples - offset_`.
         params_: the constructor's arguments as the fit found them.
@@ -220,7 +219,6 @@ class FlowDetector(TableDetector):
         calibrations_: the held-out scores and the p-values that follow, by unit; `calibration_` is the one of
             `unit_`.
         criterion_: the criterion that `calibration_` and `offset_` are of.
-        group_tester_: tests groups against the reference rows of the first member.
         n_samples_fit_: number of rows that the fit was given, those held out among them.
         offset_: scikit-learn's threshold: `decision_function = score_samples - offset_`.
         params_: the constructor's arguments as the fit found them.
@@ -320,7 +318,6 @@ class VAEDetector(TableDetector):
         calibrations_: the held-out scores and the p-values that follow, by unit; `calibration_` is the one of
             `unit_`.
         criterion_: the criterion that `calibration_` and `offset_` are of.
-        group_tester_: tests groups against the reference rows of the first member.
         n_samples_fit_: number of rows that the fit was given, those held out among them.
         offset_: scikit-learn's threshold: `decision_function = score_samples - offset_`.
         params_: the constructor's arguments as the fit found them.

@@ -159,7 +159,7 @@ def verdicts_on(
         statistic=np.array([finding.value for finding in in_order]),
         p_value=p,
         flag=benjamini_hochberg(p, alpha) if control == "fdr" else p <= alpha,
-        reason=np.array([finding.reason.kind for finding in in_order]),
+        reason=np.array([finding.reason.name for finding in in_order]),
         columns=[finding.reason.columns for finding in in_order],
         smallest_p=smallest,
         method=np.array([finding.p.method for finding in in_order]),

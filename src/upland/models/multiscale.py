@@ -93,7 +93,8 @@ class MultiscaleEnergy(NoiseConditional):
         support_points: int = 4_096,
         generator: torch.Generator | None = None,
     ) -> None:
-        super().__init__(tuple(float(scale) for scale in scales), n_nets)
+        super().__init__()
+        self.scales, self.n_nets = tuple(float(scale) for scale in scales), n_nets
         sizes = [width, *hidden]
         self.centre = nn.Parameter(torch.zeros(n_nets, 1, width))
         self.weights = nn.ParameterList(torch.empty(n_nets, i, o) for i, o in pairwise(sizes))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -13,9 +13,13 @@ from upland.io.schema import Column, ColumnKind, Schema
 
 
 def as_names(names: Sequence[str | int], what: str) -> tuple[str | int, ...]:
-    """Column names as the user gave them; raises TypeError for one text, whose letters are no columns."""
+    """Column names as the user gave them; raises TypeError for one text, whose letters are no columns,
+    and for what is no collection.
+    """
     if isinstance(names, str):
         raise TypeError(f"{what} must be a list of column names, not one text: {what}=[{names!r}]")
+    if not isinstance(names, Collection):
+        raise TypeError(f"{what} must be a list of column names, got {names!r}")
     return tuple(names)
 
 

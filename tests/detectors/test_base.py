@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
+from upland.detectors.energy import sequencing
 
 import upland
 from normals import numbers, quick
 from upland.data.sequence import windows
-from upland.detectors.energy import sequencing
 
 pytestmark = pytest.mark.filterwarnings("ignore:p-values are coarse", "ignore:.*cannot resolve alpha")
 

@@ -1,4 +1,4 @@
-"""Flags at the rate asked for, calibration renewed, scikit-learn's offset, and what `info` tells."""
+"""Flags at the rate asked for, calibration renewed, scikit-learn's offset, and what `info` says."""
 
 import json
 import warnings
@@ -7,23 +7,20 @@ import numpy as np
 import pytest
 import torch
 
+import normals
 import upland
 from normals import as_parquet, mixed, numbers, quick
 from upland.calibration.false_discovery import benjamini_hochberg
+from upland.detectors.fitting import held_out_rows
 
-KINDS = ["split", "cross"]
-CRITERIA = ["combined", "reconstruction", "energy"]
+METHODS = ["split", "cross"]
+CRITERIA = ["multiscale", "reconstruction", "energy"]
 
 
-@pytest.fixture(scope="module", params=[(k, c) for k in KINDS for c in CRITERIA], ids="-".join)
+@pytest.fixture(params=[(m, c) for m in METHODS for c in CRITERIA], ids="-".join)
 def fitted(request):
-    kind, criterion = request.param
-    return quick(calibration=kind, criterion=criterion).fit(numbers())
-
-
-@pytest.fixture(scope="module")
-def pump():
-    return quick(hidden=(32, 32), epochs=60, learning_rate=1e-2, criterion="reconstruction").fit(mixed(300))
+    method, criterion = request.param
+    return normals.fitted(calibration=method, criterion=criterion)
 
 
 NEW = numbers(700, seed=3) * 2
@@ -50,8 +47,7 @@ def test_assess_is_both_at_once(fitted):
 
 
 def test_p_values_fall_with_the_score_in_a_split():
-    detector = quick().fit(numbers())
-    scores, p = detector.assess(NEW)
+    scores, p = normals.fitted().assess(NEW)
     assert (np.diff(p[np.argsort(scores)]) <= 0).all()
 
 
@@ -76,7 +72,7 @@ def test_an_alpha_too_fine_for_the_calibration_warns_and_flags_nothing():
 
 @pytest.mark.parametrize("n", [18, 19])
 def test_the_warning_begins_where_the_p_values_end(n):
-    detector = quick().fit(numbers())
+    detector = normals.fitted()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         detector.calibrate(numbers(n, seed=8))
@@ -87,8 +83,7 @@ def test_the_warning_begins_where_the_p_values_end(n):
 
 
 def test_calibrate_takes_the_place_of_the_held_out_rows(fitted):
-    fresh = numbers(200, seed=9) + 1
-    detector = quick(calibration=fitted.calibration, criterion=fitted.criterion).fit(numbers())
+    fresh, detector = numbers(200, seed=9) + 1, fitted
     scores = detector.anomaly_score(NEW)
     assert detector.calibrate(fresh) is detector
     assert detector.calibration_.method == "split"
@@ -101,7 +96,7 @@ def test_calibrate_takes_the_place_of_the_held_out_rows(fitted):
     np.testing.assert_array_equal(detector.predict(NEW) == -1, detector.flag(NEW))
 
 
-def test_calibrate_from_a_file(pump, tmp_path):
+def test_calibrate_from_a_file(tmp_path):
     detector = quick().fit(mixed())
     detector.calibrate(as_parquet(mixed(50, seed=5), tmp_path))
     assert detector.calibration_.size == 50
@@ -112,21 +107,17 @@ def test_auto_splits_only_many_rows():
     assert quick(calibration="auto", epochs=1).fit(numbers(500, 1)).calibration_.method == "split"
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_held_out_rows_are_seen_by_no_one(kind):
+@pytest.mark.parametrize("method", METHODS)
+def test_held_out_rows_are_seen_by_no_one(method):
     """Calibration rows changed beyond recognition leave every member as it was."""
-    from upland.detectors.fitting import held_out_rows
-
-    rows = numbers()
-    detector = quick(calibration=kind).fit(rows)
-    seed = int(np.random.RandomState(0).randint(2**31 - 1))
-    folds = held_out_rows(len(rows), kind, np.random.default_rng([seed, 0]))
+    rows, detector = numbers(), normals.fitted(calibration=method)
+    folds = held_out_rows(len(rows), method, detector.plan_.stream("folds"))
     assert sum(len(fold) for fold in folds) == detector.calibration_.size
     changed = rows.copy()
     changed[folds[0]] = 1e6
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the changed rows are all alike
-        other = quick(calibration=kind).fit(changed)
+        other = quick(calibration=method).fit(changed)
     for name, value in detector.models_[0].state_dict().items():
         assert torch.equal(value, other.models_[0].state_dict()[name]), name
     assert detector.encoder_.to_state()[0] == other.encoder_.to_state()[0]
@@ -134,20 +125,11 @@ def test_held_out_rows_are_seen_by_no_one(kind):
     assert detector.history_[0]["validation"] == other.history_[0]["validation"]
 
 
-def test_folds_partition_the_rows():
-    from upland.detectors.fitting import held_out_rows
-
-    for n in (2, 5, 6, 83):
-        folds = held_out_rows(n, "cross", np.random.default_rng(0))
-        np.testing.assert_array_equal(np.sort(np.concatenate(folds)), np.arange(n))
-        assert max(map(len, folds)) - min(map(len, folds)) <= 1
-
-
 # -- scikit-learn's offset -----------------------------------------------------------------------------------
 
 
 def test_offset_auto_flags_as_alpha_does():
-    detector = quick().fit(numbers())
+    detector = normals.fitted()
     np.testing.assert_array_equal(detector.predict(NEW) == -1, detector.flag(NEW, 0.05))
 
 
@@ -175,9 +157,8 @@ def test_calibrate_leaves_a_numeric_offset():
 
 
 def test_a_criterion_changed_after_the_fit_is_not_compared_with_the_other():
-    detector = quick(criterion="reconstruction").fit(numbers())
-    detector.set_params(criterion="energy")
-    expected = quick(criterion="energy").fit(numbers())
+    detector = normals.fitted(criterion="reconstruction").set_params(criterion="energy")
+    expected = normals.fitted(criterion="energy")
     np.testing.assert_array_equal(detector.anomaly_score(NEW), expected.anomaly_score(NEW))
     for method in (detector.p_values, detector.flag, detector.predict, detector.decision_function):
         with pytest.raises(ValueError, match=r"calibrated for criterion='reconstruction', but now.*'energy'"):
@@ -220,7 +201,7 @@ def test_info_is_plain_data(options):
 
 
 def test_info_says_what_is_guaranteed(fitted):
-    told = fitted.info()["calibration"]
-    assert told["rows"] == (24 if fitted.calibration == "split" else 120)
-    assert told["smallest_p"] == 1 / (told["rows"] + 1)
-    assert ("2 alpha" in told["guarantee"]) == (fitted.calibration == "cross")
+    found = fitted.info()["calibration"]
+    assert found["rows"] == (24 if fitted.calibration == "split" else 120)
+    assert found["smallest_p"] == 1 / (found["rows"] + 1)
+    assert ("2 alpha" in found["guarantee"]) == (fitted.calibration == "cross")

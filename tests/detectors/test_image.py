@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from upland.detectors.energy import kinds
 
 import upland
 from laws import generator, scores_in_a_new_process, standard_error
 from normals import numbers, quick
 from upland.data.image import rows as imagerows
 from upland.data.image.rows import ImageRows
-from upland.detectors.energy import kinds
 from upland.detectors.fitting import fit_member, held_out_rows
 from upland.models.convolutional import ConvolutionalEnergy
 from upland.training.checkpoint import Checkpoint

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 import torch
 from pyarrow import parquet
+from upland.detectors.sequencing import Series
 
 import upland
 from laws import generator, scores_in_a_new_process, standard_error
@@ -17,7 +18,6 @@ from normals import quick
 from upland.calibration.false_discovery import benjamini_hochberg
 from upland.data.sequence.windows import SequenceRows
 from upland.detectors.fitting import fit_member, held_out_rows
-from upland.detectors.sequencing import Series
 from upland.models.recurrent import RecurrentEnergy
 from upland.training.checkpoint import Checkpoint
 

@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 import torch
 from torch import nn
+from upland.criteria.judges import lengths
+from upland.detectors.latent import FlowDetector, VAEDetector
 
 import upland
 from normals import CONTAINERS, mixed, numbers
 from programs import run_python
-from upland.criteria.judges import lengths
-from upland.detectors.latent import FlowDetector, VAEDetector
 from upland.models.flow import table_flow
 from upland.models.vae import dense_vae
 
