@@ -70,7 +70,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--repeats", type=int, default=20, help="turns that the medians are of")
     parser.add_argument("--series-steps", nargs="+", type=int, default=[1_000_000, 10_000_000])
     parser.add_argument("--scratch", type=Path, help="folder for the series; a temporary one if left out")
-    return run_parts(parser, argv, "speed_deep", PARTS, repeats=2, series_steps=[20_000])
+    return run_parts(parser, argv, "speed_deep", PARTS, {"repeats": 2, "series_steps": [20_000]})
 
 
 def compare(

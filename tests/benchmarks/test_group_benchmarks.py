@@ -255,12 +255,8 @@ def test_images_from_the_model_to_the_page(tmp_path, monkeypatch):
     rows = json.loads(stored)["rows"]
     cases = {row["case"] for row in rows}
     assert {"notMNIST", "notMNIST, 20 % of each group", "notMNIST, shell", "contrast 0.5"} <= cases
-    assert {row["statistic"] for row in rows} == {
-        "auto",
-        "likelihood",
-        "point divergence_complexity",
-        "point complexity",
-    }
+    points = {groups.POINTS + name for name in groups.ONLY_POINTS["flow"]}
+    assert {row["statistic"] for row in rows} == {"auto", "likelihood"} | points
     assert all(entry["size"] > 1 for row in rows if "of each" in row["case"] for entry in row["sizes"])
     groups.main(call)
     assert output.read_text() == stored
