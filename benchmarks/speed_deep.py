@@ -36,7 +36,7 @@ from torch import Tensor, nn
 from benchmarks.options import command
 from benchmarks.records import Records
 from benchmarks.timing import Part, interleaved, measured_command, n_weights, note, run_parts
-from upland.catalogue import Modality
+from upland.catalogue import DETECTORS, Modality, load
 from upland.models.base import EnergyModel
 from upland.models.convolutional import ConvolutionalEnergy
 from upland.models.recurrent import POINTS_PER_BATCH, RecurrentEnergy
@@ -191,10 +191,8 @@ def squared_error(peer: nn.Module, x: Tensor, size: int) -> Tensor:
 
 def fitted(rows: Any, modality: Modality, **settings: Any) -> Detector:
     """An energy detector of one member after one pass over some rows."""
-    from upland import detector_for
-
     usual = {"calibration": "split", "epochs": 1, "random_state": 0, "progress": False}
-    return detector_for(rows, modality=modality, **usual, **settings).fit(rows)
+    return load(DETECTORS["energy", modality].home)(**usual, **settings).fit(rows)
 
 
 def like(build: Callable[[int], nn.Module], count: int) -> nn.Module:
