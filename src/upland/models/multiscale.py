@@ -71,7 +71,7 @@ class MultiscaleEnergy(NoiseConditional):
         support_points: training rows of a kernel prior, at most.
         generator: source of the initial weights; None draws from torch's own.
 
-    Example:
+    Examples:
         >>> import torch
         >>> model = MultiscaleEnergy(3, (16, 16), generator=torch.Generator().manual_seed(0))
         >>> model.energy(torch.zeros(5, 3)).shape
