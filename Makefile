@@ -1,19 +1,22 @@
 # make demo   a virtual environment with pinned versions, then the demonstration
-# make test   the same environment plus lint, types, the built wheel and all tests
+# make test   the same environment plus lint, types, the built wheel, the documentation and all tests
+# make docs   the documentation as a site, in site/
+# make bench  benchmarks: QUICK=1 for a part in minutes, DATA=folder for the data sets
 PYTHON ?= python3
 BIN    := .venv/bin
 WHEEL  := .venv-wheel/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --quiet -c constraints.txt
-CODE   := src tests examples $(wildcard benchmarks)
-SOURCE := $(shell find src -name '*.py' -o -name 'py.typed')
+CODE   := src tests examples docs $(wildcard benchmarks)
+SOURCE := $(shell find src examples/demo -name '*.py' -o -name 'py.typed')
 DATA   ?=
+QUICK  ?=
 
-.PHONY: demo test lint types wheel tests bench clean
+.PHONY: demo test lint types wheel docs tests bench clean
 
 demo: .venv/.runtime
 	$(BIN)/upland demo
 
-test: lint types wheel tests
+test: lint types wheel docs tests
 
 lint: .venv/.dev
 	$(BIN)/ruff check $(CODE)
@@ -25,14 +28,18 @@ types: .venv/.dev
 wheel: .venv-wheel/.installed
 	cd .venv-wheel && PYTHONPATH= bin/python ../tests/check_wheel.py bin/upland
 
+docs: .venv/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
 tests: .venv/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 bench: .venv/.bench
-	$(BIN)/python -m benchmarks $(if $(DATA),--data $(DATA))
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/benchmarks/test_peers.py
+	$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(if $(DATA),--data $(DATA))
 
 clean:
-	rm -rf .venv .venv-wheel build dist upland-demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-wheel build dist site upland-demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 # One stamp per set of packages: a second `make` installs nothing.
 .venv/.created:
@@ -47,8 +54,12 @@ clean:
 	$(PIP) --editable '.[dev]'
 	touch $@ .venv/.runtime
 
+.venv/.docs: .venv/.dev
+	$(PIP) --editable '.[docs]'
+	touch $@
+
 .venv/.bench: .venv/.dev
-	$(PIP) 'pyod==3.6.7' --editable '.[bench]'
+	$(PIP) --editable '.[bench]'
 	touch $@
 
 # The wheel is installed for itself, beside the dependencies of .venv and not beside the editable sources.

@@ -1,7 +1,7 @@
 """Every benchmark, one after another, then the page of results: `python -m benchmarks --data DIR`.
 
-What stands in the output folder already is not run again. `--quick` takes one seed and leaves out PyOD and
-KDD.
+Rows that the output folder has already are not run again. `--quick` runs a small part of each benchmark;
+without a folder of data only of those that need none, on tables that scikit-learn bundles.
 """
 
 from __future__ import annotations
@@ -13,45 +13,50 @@ import sys
 from pathlib import Path
 
 from benchmarks.baselines import BASELINES
+from benchmarks.options import HERE, QUICK, data_argument
 from benchmarks.ours import OURS
 from benchmarks.peers import PEERS
-from benchmarks.records import command, data_argument
 from benchmarks.series_peers import SEQUENCE_OURS, SEQUENCE_PEERS
 
 PYOD = ("PyOD AutoEncoder", "PyOD LSTM")
-QUICK_METHODS = ["upland", "kNN", "IForest", "LOF", "PCA"]
-HERE = Path(__file__).parent
+TABLES = ("adbench", "contaminated", "groups_tables", "ablation")  # quick ones have bundled tables
+WITHOUT_DATA = ("calibration", "speed", "speed_groups", "speed_flows", "speed_glow", "speed_deep")
+WITH_DATA = ("dagmm", "sequences", "telemetry", "images", "groups")
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = command(__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     data_argument(parser)
     parser.add_argument("--output", type=Path, help="folder of results; `results` (`quick`) beside this file")
     parser.add_argument("--quick", action="store_true", help="minutes instead of hours")
-    return parser.parse_args(argv)
+    options = parser.parse_args(argv)
+    if options.data is None and not options.quick:
+        parser.error("--data is needed, unless --quick")
+    return options
 
 
 def main(argv: list[str] | None = None) -> int:
     options = arguments(argv)
-    output: Path = options.output or HERE / ("quick" if options.quick else "results")
+    output: Path = options.output or (QUICK if options.quick else HERE / "results")
     output.mkdir(parents=True, exist_ok=True)
     for name, (module, *extra) in plan(options.data, options.quick).items():
+        print(f"-- {name}", flush=True)
         run(module, "--output", str(output / f"{name}.json"), *extra)
     results = sorted(map(str, output.glob("*.json")))
     run("report", *results, "--output", str(output / "README.md"))
+    print(f"{output / 'README.md'} has the tables")
     return 0
 
 
-def plan(data: Path, quick: bool) -> dict[str, list[str]]:
+def plan(data: Path | None, quick: bool) -> dict[str, list[str]]:
     """Name of the results -> module and its arguments, short ones first."""
-    source = ["--data", str(data)]
+    source = ["--data", str(data)] if data else []
     if quick:
-        return {
-            "dagmm": ["dagmm", *source, "--sets", "thyroid", "arrhythmia", "--seeds", "3"],
-            "adbench": ["adbench", *source, "--seeds", "0", "--methods", *QUICK_METHODS],
-            "calibration": ["calibration", "--redraws", "20"],
-            "speed": ["speed", "--parts", "step", "help", "scoring"],
-        }
+        plain = {name: [name, "--quick"] for name in WITHOUT_DATA}
+        tables = {name: [name, "--quick", *source] for name in TABLES}
+        return tables | plain | ({name: [name, "--quick", *source] for name in WITH_DATA} if data else {})
     return {
         "speed": ["speed"],
         "calibration": ["calibration"],
@@ -68,15 +73,7 @@ def plan(data: Path, quick: bool) -> dict[str, list[str]]:
         "sequences_peers": ["sequences", *source, "--methods", *SEQUENCE_PEERS],
         "telemetry_upland": ["telemetry", *source, "--methods", "upland"],
         "telemetry_peers": ["telemetry", *source, "--methods", "kNN", "PCA", "IForest"],
-        "telemetry_pyod": [
-            "telemetry",
-            *source,
-            "--methods",
-            "PyOD AutoEncoder",
-            "PyOD LSTM",
-            "--seeds",
-            "0",
-        ],
+        "telemetry_pyod": ["telemetry", *source, "--methods", *PYOD, "--seeds", "0"],
         "images_upland": ["images", *source, "--methods", "upland"],
         "images_peers": ["images", *source, "--methods", "kNN", "PCA", "IForest", "OCSVM"],
         "speed_groups": ["speed_groups"],

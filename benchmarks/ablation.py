@@ -11,38 +11,47 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor, nn
 
 from benchmarks import protocols
+from benchmarks.options import command, data_argument, parsed, sets_arguments
 from benchmarks.ours import PAPER
-from benchmarks.records import Records, command, data_argument
+from benchmarks.records import Records
 from upland.models.kernel_prior import NARROW, WIDE
 from upland.models.views import bent
+from upland.training.schedule import STEPS
 
 POWER = "upland.models.multiscale.POWER"
 KEYS = ("variant", "set", "seed")
-SHARE, LENGTH = "upland.models.multiscale.PRIOR_SHARE", "upland.detectors.energy.multiscale_steps"
+SHARE, SCALES = "upland.models.multiscale.PRIOR_SHARE", "upland.detectors.table.SCALES"
 
 
-def steps(most: int) -> Any:
-    """A length of training: three steps a row, at most so many; for many rows seven passes, as by default."""
-    return lambda rows, width, a_pass: max(a_pass, min(max(3 * rows, 300), most), min(7 * a_pass, 10_000))
+def at_most(most: int) -> dict[str, Any]:
+    """The constant that sets the length of training: three steps a row, at most so many; for many rows seven
+    passes, as by default.
+    """
+
+    def steps(rows: int, width: int, steps_per_pass: int) -> int:
+        return max(steps_per_pass, min(max(3 * rows, 300), most), min(7 * steps_per_pass, 10_000))
+
+    return {"upland.detectors.plan.STEPS": {**STEPS, "multiscale": steps}}
 
 
 def every_row(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """In the place of the distinct rows: all of them, as if there were no copies."""
-    places = torch.arange(len(x))
-    return places, torch.ones_like(places), places
+    """Instead of the distinct rows: all of them, as if there were no copies."""
+    index = torch.arange(len(x))
+    return index, torch.ones_like(index), index
 
 
 class Bent(nn.Module):
-    """A bent view in the place of the last one, that of the ranks.
+    """A bent view instead of the last one, that of the ranks.
 
     Args:
         knee: of the view.
@@ -63,7 +72,7 @@ class Bent(nn.Module):
 def views(*knees: float | None) -> dict[str, Any]:
     """The constants that leave one view, or two, of these knees; None stands for the ranks and comes last."""
     first, last = knees[0], knees[-1]
-    constants = {f"upland.models.{module}.VIEWS": len(knees) for module in ("kernels", "multiscale")}
+    constants = {f"upland.models.{module}.VIEWS": len(knees) for module in ("kernel_prior", "multiscale")}
     if last is not None:
         constants["upland.models.kernel_prior.Ranks"] = partial(Bent, last)
     if len(knees) == 2:
@@ -80,8 +89,8 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "copies of rows as centres": ({}, {"upland.models.kernel_prior._distinct": every_row}),
     "mean of the parts": ({}, {POWER: 1}),
     "square mean of the parts": ({}, {POWER: 2}),
-    "five scales": ({}, {"upland.detectors.energy.SCALES": (0.05, 0.117, 0.274, 0.641, 1.5)}),
-    "two scales": ({}, {"upland.detectors.energy.SCALES": (0.05, 1.5)}),
+    "five scales": ({}, {SCALES: (0.05, 0.117, 0.274, 0.641, 1.5)}),
+    "two scales": ({}, {SCALES: (0.05, 1.5)}),
     "prior mixture": ({"prior": "mixture"}, {}),
     "no rank view": ({}, views(WIDE, NARROW)),
     "no narrow view": ({}, views(WIDE, None)),
@@ -91,11 +100,11 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "rank view alone": ({}, views(None)),
     "one scale, 0.3": ({"noise": 0.3}, {}),
     "one scale, 1": ({"noise": 1.0}, {}),
-    "one net": ({"members": 1}, {}),
-    "four nets": ({"members": 4}, {}),
-    "at most 1,000 steps": ({}, {LENGTH: steps(1_000)}),
-    "at most 4,000 steps": ({}, {LENGTH: steps(4_000)}),
-    "at most 6,000 steps": ({}, {LENGTH: steps(6_000)}),
+    "one net": ({"n_nets": 1}, {}),
+    "four nets": ({"n_nets": 4}, {}),
+    "at most 1,000 steps": ({}, at_most(1_000)),
+    "at most 4,000 steps": ({}, at_most(4_000)),
+    "at most 6,000 steps": ({}, at_most(6_000)),
     "ensemble, reconstruction": ({"criterion": "reconstruction", "prior": "centre"}, {}),
     "ensemble, energy": ({"criterion": "energy", "prior": "centre"}, {}),
     "paper's model, reconstruction": ({**PAPER, "criterion": "reconstruction"}, {}),
@@ -108,9 +117,9 @@ def main(argv: list[str] | None = None) -> int:
     data_argument(parser)
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS), metavar="VARIANT")
     parser.add_argument("--seeds", type=int, default=5, help="seeds of Thyroid and Arrhythmia, from 0")
-    parser.add_argument("--sets", nargs="+", help="names of sets; all of both protocols if left out")
-    parser.add_argument("--output", type=Path, required=True, help="JSON file, taken up if it exists")
-    options = parser.parse_args(argv)
+    sets_arguments(parser)
+    quick = {"variants": ["default", "one net", "kernel alone"], "seeds": 0, "most_sets": 2}
+    options = parsed(parser, argv, "ablation", quick, is_bundled=True)
     records = Records.open(options.output, KEYS)
     for variant in options.variants:
         arguments, constants = VARIANTS[variant]
@@ -129,30 +138,22 @@ def main(argv: list[str] | None = None) -> int:
 
 def cases(options: argparse.Namespace) -> Iterator[tuple[str, int]]:
     """Set and seed: ADBench's once, the two others `seeds` times."""
-    known = [(name, 0) for name in protocols.adbench_names(options.data)]
-    known += [(name, seed) for name in ("thyroid", "arrhythmia") for seed in range(options.seeds)]
-    return ((name, seed) for name, seed in known if options.sets is None or name in options.sets)
+    found = [(name, 0) for name in protocols.adbench_names(options.data)[: options.most_sets]]
+    found += [(name, seed) for name in ("thyroid", "arrhythmia") for seed in range(options.seeds)]
+    return ((name, seed) for name, seed in found if options.sets is None or name in options.sets)
 
 
 @contextmanager
 def changed(constants: dict[str, Any]) -> Iterator[None]:
     """Set module constants, and put them back."""
-    import importlib
-
-    places = [(*path.rsplit(".", 1), value) for path, value in constants.items()]
-    before = [(importlib.import_module(module), name) for module, name, _ in places]
-    kept = [getattr(module, name) for module, name in before]
-    try:
-        for (module, name), (_, _, value) in zip(before, places, strict=True):
-            setattr(module, name, value)
+    with ExitStack() as stack:
+        for path, value in constants.items():
+            stack.enter_context(mock.patch(path, value))
         yield
-    finally:
-        for (module, name), value in zip(before, kept, strict=True):
-            setattr(module, name, value)
 
 
 def run(data: Path, name: str, seed: int, arguments: dict[str, Any]) -> dict[str, float]:
-    """Fit once, judge by the variant's criterion."""
+    """Fit once, score by the variant's criterion."""
     from upland import EnergyDetector
 
     split, measure = prepared(data, name, seed)

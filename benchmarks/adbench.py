@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import peers, protocols
+from benchmarks.options import command, data_argument, parsed, sets_arguments
 from benchmarks.ours import OURS
-from benchmarks.records import Records, command, data_argument
+from benchmarks.records import Records
 
 METHODS = {**peers.PEERS, **OURS}
 KEYS = ("set", "seed", "method")
+QUICK = {"methods": ["upland", "kNN", "IForest", "LOF", "PCA"], "seeds": [0], "most_sets": 3}
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -24,17 +26,14 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     data_argument(parser)
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), metavar="METHOD")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
-    parser.add_argument("--sets", nargs="+", help="names of sets; all in the data folder if left out")
-    parser.add_argument(
-        "--output", type=Path, required=True, help="JSON file of results, taken up if it exists"
-    )
-    return parser.parse_args(argv)
+    sets_arguments(parser)
+    return parsed(parser, argv, "adbench", QUICK, is_bundled=True)
 
 
 def main(argv: list[str] | None = None) -> int:
     options = arguments(argv)
     records = Records.open(options.output, KEYS)
-    names = options.sets or protocols.adbench_names(options.data)
+    names = options.sets or protocols.adbench_names(options.data)[: options.most_sets]
     for method in options.methods:
         peers.warm_up(METHODS[method])
     for seed in options.seeds:
@@ -52,15 +51,11 @@ def run_set(records: Records, data: Path, name: str, seed: int, methods: list[st
     fixed = not protocols.is_resampled(len(y))
     split = protocols.adbench_split(X, y, seed)
     for method in missing:
-        row = repeated(records, name, method) if fixed and method in peers.DETERMINISTIC else None
+        key = {"set": name, "seed": seed, "method": method}
+        row = records.of_another_seed(**key) if fixed and method in peers.DETERMINISTIC else None
         row = row or measured(split, method, seed) | {"bootstrapped": protocols.is_bootstrapped(len(y))}
-        records.add(row | {"set": name, "seed": seed, "method": method})
-        tell(records.rows[-1])
-
-
-def repeated(records: Records, name: str, method: str) -> dict[str, Any] | None:
-    """A row of the same set and method under another seed."""
-    return next((dict(row) for row in records.rows if row["set"] == name and row["method"] == method), None)
+        records.add(row | key)
+        show(records.rows[-1])
 
 
 def measured(split: protocols.Split, method: str, seed: int) -> dict[str, Any]:
@@ -71,7 +66,7 @@ def measured(split: protocols.Split, method: str, seed: int) -> dict[str, Any]:
     return {**sizes, "n_test": len(split.test), **measures, **seconds}
 
 
-def tell(row: dict[str, Any]) -> None:
+def show(row: dict[str, Any]) -> None:
     print(
         f"{row['set']:14} seed {row['seed']}  {row['method']:22} AUROC {row['auroc']:.4f}"
         f"  AUPRC {row['auprc']:.4f}  fit {row['fit_seconds']:.1f} s  score {row['score_seconds']:.2f} s",

@@ -1,4 +1,4 @@
-"""The baselines of the DSEBM paper: PCA, kernel PCA, KDE and the one-class SVM, behind the peers' face.
+"""The baselines of the DSEBM paper, with the interface of the peers: PCA, kernel PCA, KDE, one-class SVM.
 
 Kernel methods cost the square of their training rows, so they see at most `KERNEL_ROWS` of them, drawn by the
 seed; PCA sees all. The paper's own settings are not published: kernels have width 1 / D on z-scores, KDE has

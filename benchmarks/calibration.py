@@ -1,4 +1,4 @@
-"""Does the promised rate hold? Training, calibration and test rows are all drawn anew, many times, with the
+"""Is the false-alarm rate kept? Training, calibration and test rows are all drawn anew, many times, with the
 default detector.
 
 One draw proves nothing: given one set of calibration rows the false-alarm rate is itself random. The mean
@@ -12,13 +12,13 @@ from __future__ import annotations
 import argparse
 import sys
 import warnings
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from benchmarks.records import Records, command
+from benchmarks.options import command, parsed
+from benchmarks.records import Records
 from benchmarks.synthetic import Surface
 
 KEYS = ("case", "redraw", "alpha")
@@ -31,8 +31,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--cases", nargs="+", choices=ROWS, default=list(ROWS))
     parser.add_argument("--redraws", type=int, default=200)
     parser.add_argument("--alpha", type=float, default=0.05)
-    parser.add_argument("--output", type=Path, required=True, help="JSON file, taken up if it exists")
-    return parser.parse_args(argv)
+    return parsed(parser, argv, "calibration", {"redraws": 5})
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -68,7 +67,7 @@ def redrawn(case: str, redraw: int, alpha: float) -> dict[str, Any]:
         "redraw": redraw,
         "alpha": alpha,
         "rows": ROWS[case],
-        "kind": detector.calibration_.method,
+        "method": detector.calibration_.method,
         "n": detector.calibration_.size,
         "false_alarms": float(alarms.mean()),
         "fdp_normal": float(found.any()),
@@ -80,7 +79,9 @@ def redrawn(case: str, redraw: int, alpha: float) -> dict[str, Any]:
 def show(case: str, rows: list[dict[str, Any]]) -> None:
     """Means, standard errors and the two bounds."""
     n, alpha = rows[0]["n"], rows[0]["alpha"]
-    print(f"{case}: {rows[0]['kind']}, n = {n}, bounds [{np.floor(alpha * (n + 1)) / (n + 1):.4f}, {alpha}]")
+    print(
+        f"{case}: {rows[0]['method']}, n = {n}, bounds [{np.floor(alpha * (n + 1)) / (n + 1):.4f}, {alpha}]"
+    )
     for key in ("false_alarms", "fdp_normal", "fdp_mixed", "power"):
         values = [row[key] for row in rows]
         print(f"  {key:13} {np.mean(values):.4f} ± {np.std(values, ddof=1) / np.sqrt(len(values)):.4f}")

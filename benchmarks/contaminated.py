@@ -1,7 +1,7 @@
-"""Dirty training data: anomalies left among the rows that are learned from, and the same rows judged.
+"""Contaminated training data: anomalies are left among the training rows, and the same rows are scored.
 
 The unsupervised setting of ADBench: every row trains, at most 20,000 drawn at random, and every one of them
-is scored. Neighbours leave the judged row itself out, as is usual in this setting. Rows are written as they
+is scored. Neighbours leave the scored row itself out, as is usual in this setting. Rows are written as they
 come; a second call with the same output does what is missing.
 """
 
@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from sklearn.neighbors import LocalOutlierFactor, NearestNeighbors
 
 from benchmarks import peers, protocols
+from benchmarks.options import command, data_argument, parsed, sets_arguments
 from benchmarks.ours import OURS, energy_detector
 from benchmarks.peers import NEIGHBOURS, PEERS, Array, Fit, Score
-from benchmarks.records import Records, command, data_argument
+from benchmarks.records import Records
 
 KEYS = ("set", "seed", "method")
 MOST = 20_000
@@ -50,14 +50,14 @@ def main(argv: list[str] | None = None) -> int:
     parser = command(__doc__)
     data_argument(parser)
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), metavar="METHOD")
-    parser.add_argument("--sets", nargs="+", help="names of sets; all in the data folder if left out")
+    sets_arguments(parser)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--output", type=Path, required=True, help="JSON file, taken up if it exists")
-    options = parser.parse_args(argv)
+    quick = {"methods": ["upland", "kNN", "IForest"], "most_sets": 3}
+    options = parsed(parser, argv, "contaminated", quick, is_bundled=True)
     records = Records.open(options.output, KEYS)
     for method in options.methods:
         peers.warm_up(METHODS[method])
-    for name in options.sets or protocols.adbench_names(options.data):
+    for name in options.sets or protocols.adbench_names(options.data)[: options.most_sets]:
         for seed in options.seeds:
             run_set(records, options, name, seed)
     return 0
@@ -65,16 +65,16 @@ def main(argv: list[str] | None = None) -> int:
 
 def run_set(records: Records, options: argparse.Namespace, name: str, seed: int) -> None:
     """Every method that has no row yet on one set and seed."""
-    split = dirty(*protocols.load_adbench(options.data, name), seed)
+    split = contaminated_split(*protocols.load_adbench(options.data, name), seed)
     for method in options.methods:
         if records.find(set=name, seed=seed, method=method) is None:
             row = {"benchmark": "contaminated", "set": name, "seed": seed, "method": method}
             records.add(row | measured(split, method, seed))
-            tell(records.rows[-1])
+            show(records.rows[-1])
 
 
-def dirty(X: Array, y: protocols.Labels, seed: int) -> protocols.Split:
-    """Rows drawn at random, standardised, anomalies among them, to train on and to judge."""
+def contaminated_split(X: Array, y: protocols.Labels, seed: int) -> protocols.Split:
+    """Rows drawn at random, standardised, anomalies among them, to train on and to score."""
     rows = np.random.default_rng(seed).permutation(len(y))[:MOST]
     some = np.asarray(X[rows], dtype=np.float64)
     return protocols.standardised(protocols.Split(some, some, y[rows]))
@@ -87,7 +87,7 @@ def measured(split: protocols.Split, method: str, seed: int) -> dict[str, Any]:
     return {**sizes, **protocols.adbench_measures(split.labels, result.scores), **seconds}
 
 
-def tell(row: dict[str, Any]) -> None:
+def show(row: dict[str, Any]) -> None:
     print(
         f"{row['set']:14} seed {row['seed']}  {row['method']:16} AUROC {row['auroc']:.4f}"
         f"  AUPRC {row['auprc']:.4f}  fit {row['fit_seconds']:.1f} s",

@@ -1,4 +1,4 @@
-"""KDD Cup 99 (10 %), Thyroid and Arrhythmia in the DAGMM protocol: precision, recall, F1 at the known anomaly
+"""KDD Cup 99 (10 %), Thyroid and Arrhythmia in the DAGMM protocol: precision, recall, F1 at the given anomaly
 share.
 
 upland reads the columns as they are (its encoder scales them); the baselines get z-scores by the training
@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 from typing import Any
 
 from benchmarks import peers, protocols
 from benchmarks.baselines import BASELINES
+from benchmarks.options import command, data_argument, parsed
 from benchmarks.ours import OURS
-from benchmarks.records import Records, command, data_argument
+from benchmarks.records import Records
 
 METHODS = {**BASELINES, **OURS}
 SEEDS = {"thyroid": 20, "arrhythmia": 20, "kdd": 3}
@@ -28,10 +28,8 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), metavar="METHOD")
     parser.add_argument("--sets", nargs="+", choices=SEEDS, default=list(SEEDS))
     parser.add_argument("--seeds", type=int, help="how many seeds, from 0; 20 (3 on KDD) if left out")
-    parser.add_argument(
-        "--output", type=Path, required=True, help="JSON file of results, taken up if it exists"
-    )
-    return parser.parse_args(argv)
+    quick = {"methods": ["upland", "PCA"], "sets": ["thyroid", "arrhythmia"], "seeds": 1}
+    return parsed(parser, argv, "dagmm", quick)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -58,7 +56,7 @@ def run_seed(
     for method in missing:
         row = measured(scaled if method in BASELINES else raw, name, method, seed)
         records.add({"set": name, "seed": seed, "method": method, **row})
-        tell(records.rows[-1])
+        show(records.rows[-1])
 
 
 def measured(split: protocols.Split, name: str, method: str, seed: int) -> dict[str, Any]:
@@ -69,7 +67,7 @@ def measured(split: protocols.Split, name: str, method: str, seed: int) -> dict[
     return {**sizes, "n_test": len(split.test), **measures, **seconds}
 
 
-def tell(row: dict[str, Any]) -> None:
+def show(row: dict[str, Any]) -> None:
     print(
         f"{row['set']:10} seed {row['seed']:2}  {row['method']:22} P {row['precision']:.4f}"
         f"  R {row['recall']:.4f}  F1 {row['f1']:.4f}  fit {row['fit_seconds']:.1f} s"

@@ -1,4 +1,4 @@
-"""Detectors that are trained once: in a folder, each with a page of what its training took."""
+"""Detectors that are trained once and kept in a folder, each with the facts of its training in JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Groups drawn from rows, and how well a statistic tells outlying ones from normal ones.
+"""Groups drawn from rows, and how well a statistic separates outlying ones from normal ones.
 
 **Draws.** A group has distinct rows, and groups share none until every row has had its turn; then the rows
 are mixed anew. A mixture of share s has round(s n) outlying rows, at least one, and normal ones that no
@@ -6,7 +6,7 @@ normal group is drawn from. Five draws; ± is the standard deviation over them.
 
 **Measures.** AUROC of the statistic between normal and outlying groups of the same size. Power: the share of
 outlying groups with p <= 0.05 by the detector's own null (`upland.groups.null`); alarms: that of normal
-groups. Where p-values come of permutations only some groups of each draw are judged.
+groups. Where p-values come of permutations only some groups of each draw are tested.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Groups = NDArray[np.int64]
 ALPHA = 0.05
 DRAWS = 5
 COUNT = 100  # groups of each draw
-JUDGED = 10  # of these, where a p-value takes permutations
+TESTED = 10  # of these, where a p-value takes permutations
 
 
 class Case(NamedTuple):
@@ -87,42 +87,42 @@ def values(statistic: Statistic, features: Tensor, groups: Groups) -> NDArray[np
     return statistic.value(means(features, groups), sizes).numpy()
 
 
-def p_values(null: Null, features: Tensor, groups: Groups, most: int = JUDGED) -> NDArray[np.float64]:
+def p_values(null: Null, features: Tensor, groups: Groups, most: int = TESTED) -> NDArray[np.float64]:
     """Those of `Null.p_value`; all at once where they are by disjoint groups, else of the first `most`."""
     n = groups.shape[1]
     if null.method(n) != "disjoint groups":
         return np.array([null.p_value(features[torch.from_numpy(group)]).p for group in groups[:most]])
-    known = null._partition(n).sort().values
+    reference = null._partition(n).sort().values
     statistic = null._value(means(features, groups), n)
-    below = torch.searchsorted(known, statistic - ROUNDING * statistic.abs()).numpy()
-    return (1 + len(known) - below) / (len(known) + 1)
+    below = torch.searchsorted(reference, statistic - ROUNDING * statistic.abs()).numpy()
+    return (1 + len(reference) - below) / (len(reference) + 1)
 
 
 @dataclass
 class Contest:
-    """One statistic with its null, and normal groups that outlying ones are told from.
+    """One statistic with its null, and normal groups that outlying ones are compared with.
 
     Args:
-        statistic: learned.
-        reserve: features of the normal rows that the null is made of.
+        statistic: fitted.
+        held_out: features of the normal rows that the null is made of.
         normal: features of other normal rows, that groups are drawn from.
         count: groups of each draw.
         draws: how many.
     """
 
     statistic: Statistic
-    reserve: Tensor
+    held_out: Tensor
     normal: Tensor
     count: int = COUNT
     draws: int = DRAWS
-    _known: dict[int, tuple[list[NDArray[np.float64]], float]] = field(default_factory=dict)
+    _measured: dict[int, tuple[list[NDArray[np.float64]], float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.null = Null(self.reserve, self.statistic.value, ALPHA)
+        self.null = Null(self.held_out, self.statistic.value, ALPHA)
 
-    def usual(self, size: int) -> tuple[list[NDArray[np.float64]], float]:
+    def normal_groups(self, size: int) -> tuple[list[NDArray[np.float64]], float]:
         """Of the normal groups: the statistics of each draw, and the share of p <= 0.05."""
-        if size not in self._known:
+        if size not in self._measured:
             groups = [
                 drawn(len(self.normal), size, self.count, generator(draw, size, 0))
                 for draw in range(self.draws)
@@ -130,14 +130,14 @@ class Contest:
             groups = groups if size > 1 else [single(len(self.normal))]
             found = [values(self.statistic, self.normal, part) for part in groups]
             p = [p_values(self.null, self.normal, part) for part in groups] if size > 1 else []
-            self._known[size] = found, _rejected(p)
-        return self._known[size]
+            self._measured[size] = found, _rejected(p)
+        return self._measured[size]
 
     def measured(self, size: int, case: Case) -> dict[str, Any]:
         """AUROC, power, alarms at one size; of single rows the AUROC alone."""
-        usual, alarms = self.usual(size)
-        strange = [values(self.statistic, case.features, groups) for groups in case.groups]
-        areas = [auroc(a, b) for a, b in zip(usual, strange, strict=True)]
+        ordinary, alarms = self.normal_groups(size)
+        outlying = [values(self.statistic, case.features, groups) for groups in case.groups]
+        areas = [auroc(a, b) for a, b in zip(ordinary, outlying, strict=True)]
         row: dict[str, Any] = {
             "size": size,
             "auroc": float(np.mean(areas)),
@@ -145,7 +145,7 @@ class Contest:
         }
         if size > 1:
             p = [p_values(self.null, case.features, groups) for groups in case.groups]
-            row |= {"power": _rejected(p), "alarms": alarms, "judged": sum(map(len, p))}
+            row |= {"power": _rejected(p), "alarms": alarms, "tested": sum(map(len, p))}
             row |= {"method": self.null.method(size), "smallest_p": self.null.smallest(size)}
         return row
 
@@ -162,35 +162,35 @@ def _rejected(p: Sequence[NDArray[np.float64]]) -> float:
 def false_alarms(
     statistic: Statistic,
     pool: Tensor,
-    reserve: int,
+    compared: int,
     size: int,
     redraws: int,
     most: int = 20,
     permuted: int = 3,
 ) -> dict[str, Any]:
-    """The share of normal groups with p <= 0.05, over redraws of which rows are the reserve.
+    """The share of normal groups with p <= 0.05, over redraws of which rows groups are compared with.
 
     Args:
-        statistic: learned from none of these rows.
+        statistic: fitted on none of these rows.
         pool: features of normal rows.
-        reserve: how many of them are the reserve in each redraw.
+        compared: how many of them groups are compared with in each redraw.
         size: rows of a group.
         redraws: how many.
         most: groups of a redraw.
         permuted: the same where a p-value takes permutations.
     """
-    shares, method, judged = [], "", 0
+    shares, method, tested = [], "", 0
     for redraw in range(redraws):
         order = generator(redraw, size, 1).permutation(len(pool))
-        null = Null(pool[torch.from_numpy(order[:reserve])], statistic.value, ALPHA)
+        null = Null(pool[torch.from_numpy(order[:compared])], statistic.value, ALPHA)
         method = null.method(size)
-        count = min((len(pool) - reserve) // size, most if method == "disjoint groups" else permuted)
+        count = min((len(pool) - compared) // size, most if method == "disjoint groups" else permuted)
         if not count:
             return {}
-        groups = order[reserve : reserve + count * size].reshape(count, size)
+        groups = order[compared : compared + count * size].reshape(count, size)
         p = p_values(null, pool, groups)
-        judged += len(p)
+        tested += len(p)
         shares.append(float(np.mean(p <= ALPHA)))
     error = float(np.std(shares, ddof=1) / math.sqrt(len(shares))) if redraws > 1 else math.nan
-    found = {"size": size, "alarms": float(np.mean(shares)), "error": error, "judged": judged}
-    return found | {"redraws": redraws, "method": method, "reserve": reserve}
+    found = {"size": size, "alarms": float(np.mean(shares)), "error": error, "tested": tested}
+    return found | {"redraws": redraws, "method": method, "held_out": compared}

@@ -1,7 +1,7 @@
-"""What shift of a batch is usually looked for with: Kolmogorov-Smirnov, PSI and MMD on rows as they are.
+"""The usual tests of a shift between two batches: Kolmogorov-Smirnov, PSI and MMD on rows as they are.
 
-All see the rows that a detector holds out, in the user's columns: the first part to learn from, the second
-to be compared with.
+All see the rows that a detector holds out, in the user's columns: the first part to fit on, the second
+to compare with.
 
 * `ColumnTests`: the two-sample Kolmogorov-Smirnov test of each column against both parts together, at the
   level 0.05 over the number of columns (Bonferroni). Distances are exact, p-values those of scipy's
@@ -40,7 +40,7 @@ class ColumnTests:
 
     def distances(self, groups: Array) -> Array:
         """The distance of each group's columns: `(G, n, D)` -> `(G, D)`."""
-        return np.stack([distance(known, groups[:, :, d]) for d, known in enumerate(self.columns)], axis=1)
+        return np.stack([distance(column, groups[:, :, d]) for d, column in enumerate(self.columns)], axis=1)
 
     def p_values(self, distances: Array, n: int) -> Array:
         """Bonferroni's over the columns: `(G, D)` -> `(G,)`."""
@@ -50,11 +50,11 @@ class ColumnTests:
         return np.minimum(1.0, p * len(self.columns))[which]
 
 
-def distance(known: Array, rows: Array) -> Array:
-    """max |F_rows - F_known| of each line of `rows` `(G, n)`, where both may jump at one value."""
+def distance(reference: Array, rows: Array) -> Array:
+    """max |F_rows - F_reference| of each line of `rows` `(G, n)`, where both may jump at one value."""
     rows = np.sort(rows, axis=1)
-    n, m = rows.shape[1], len(known)
-    below, upto = (np.searchsorted(known, rows, side=side) / m for side in ("left", "right"))
+    n, m = rows.shape[1], len(reference)
+    below, upto = (np.searchsorted(reference, rows, side=side) / m for side in ("left", "right"))
     steps = np.arange(1, n + 1) / n
     last = np.concatenate([rows[:, 1:] > rows[:, :-1], np.ones((len(rows), 1), dtype=bool)], axis=1)
     first = np.concatenate([np.ones((len(rows), 1), dtype=bool), rows[:, 1:] > rows[:, :-1]], axis=1)

@@ -1,7 +1,7 @@
 """Groups of images: flow, VAE and energy, every statistic, pairs of sets, classes and manipulated images.
 
 Each model is trained once for a normal set and seed and kept in the folder of models; verdicts are run from
-there. What draws and measures are is told in `group_draws.py`.
+there. `group_draws.py` defines draws and measures.
 
 **Normal sets.** 18,000 training images of Fashion-MNIST and MNIST, 12,000 of CIFAR-10, and all of one class
 of Fashion-MNIST. Groups are drawn from at most 1,000 normal test images and as many of each outlying set.
@@ -10,12 +10,12 @@ of Fashion-MNIST. Groups are drawn from at most 1,000 normal test images and as 
 m + c (x - m), clipped (which undoes most of a raised one where images are black and white); groups of which
 half or a fifth are outlying; and images of the grey sets that are manipulated to look normal to the flow
 (`benchmarks.manipulations`), clipped and rounded: contrast matched to the likelihood of normal images,
-latents moved to their shell, whitened. They stand in the folder of models with their flow, and are judged by
-all.
+latents moved to their shell, whitened. They are kept in the folder of models with their flow; all models
+score them.
 
-**Points** are groups of one: likelihood, typicality and divergence are the same there. Beside them what only
-single images are judged by: *combined*, *complexity*, *reconstruction*, *energy*, as the detector has them,
-where images are not manipulated.
+**Single images** are groups of one: likelihood, typicality and divergence are the same there. Beside them the
+criteria of single images: *divergence_complexity*, *complexity*, *reconstruction*, *energy*, as the detector
+has them, where images are not manipulated.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import argparse
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,8 +36,11 @@ from torch import Tensor
 
 from benchmarks.fitted import remembered
 from benchmarks.group_draws import COUNT, DRAWS, Case, Contest, auroc, drawn, generator, mixed, single
+from benchmarks.group_features import GroupFeatures, statistics_of
 from benchmarks.images import SETS, load_images
-from benchmarks.records import Records, command, data_argument
+from benchmarks.options import QUICK, command, data_argument, parsed
+from benchmarks.records import Records
+from upland.catalogue import DETECTORS, load
 
 Images = NDArray[np.uint8]
 
@@ -60,28 +63,10 @@ COLOUR_SIZES = (*SIZES, 100)
 POINTS = "point "  # before the name of a criterion of single images
 
 
-def flow(seed: int, **arguments: Any) -> Any:
-    from upland import FlowDetector
-
-    return FlowDetector(kind="image", random_state=seed, progress=False, **arguments)
-
-
-def vae(seed: int, **arguments: Any) -> Any:
-    from upland import VAEDetector
-
-    return VAEDetector(kind="image", random_state=seed, progress=False, **arguments)
-
-
-def energy(seed: int, **arguments: Any) -> Any:
-    from upland import EnergyDetector
-
-    return EnergyDetector(kind="image", random_state=seed, progress=False, **arguments)
-
-
-METHODS: dict[str, Callable[..., Any]] = {"flow": flow, "vae": vae, "energy": energy}
-ONLY_POINTS = {  # criteria that no statistic of groups is
-    "flow": ("combined", "complexity"),
-    "vae": ("combined", "complexity", "reconstruction"),
+METHODS = {family: load(entry.home) for (family, modality), entry in DETECTORS.items() if modality == "image"}
+ONLY_POINTS = {  # criteria that are not a statistic of groups
+    "flow": ("divergence_complexity", "complexity"),
+    "vae": ("divergence_complexity", "complexity", "reconstruction"),
     "energy": ("energy", "reconstruction"),
 }
 
@@ -133,7 +118,7 @@ def changed_contrast(images: Images, factor: float) -> Images:
 
 
 def outlying_sets(data: Path, name: str, normal: Normal) -> Iterator[tuple[str, Images, tuple[float, ...]]]:
-    """What the groups of a normal set are told from: names, images, and the shares of mixed groups."""
+    """The outlying images of a normal set: names, images, and the shares of mixed groups."""
     if name in CLASSES:
         whole = load_images(data, FASHION)
         for number, other in enumerate(whole.names):
@@ -156,54 +141,23 @@ def model_path(folder: Path, name: str, method: str, seed: int) -> Path:
 
 
 def fitted(folder: Path, name: str, method: str, seed: int, train: Images, arguments: dict[str, Any]) -> Any:
-    """The detector, from the folder or trained; and what training took."""
+    """The detector, from the folder or trained; and the facts of its training."""
     path = model_path(folder, name, method, seed)
-    return remembered(path, lambda: METHODS[method](seed, **arguments), train)
+
+    def make() -> Any:
+        return METHODS[method](random_state=seed, progress=False, **arguments)
+
+    return remembered(path, make, train)
 
 
-class Seen:
-    """What a fitted detector makes of images: the model's outputs, and the features of each statistic.
-
-    Args:
-        detector: fitted on images.
-        names: of statistics.
-    """
-
-    def __init__(self, detector: Any, names: Sequence[str]) -> None:
-        from upland.detectors.references import reference_of
-        from upland.groups.tester import fit_statistic, needs_score
-
-        self.detector, self.member = detector, detector.members_[0]
-        self.reference = reference_of(self.member)
-        self.score = any(needs_score(name, self.member.model) for name in names)
-        self.statistics = {name: fit_statistic(name, self.reference) for name in names}
-
-    def encoded(self, images: Images) -> Tensor:
-        return torch.from_numpy(self.member.encoder.transform(images))
-
-    def features(self, x: Tensor) -> dict[str, Tensor]:
-        """Of encoded images, by the name of the statistic."""
-        rows = self.reference.outputs(x, self.score)
-        return {name: statistic.features(rows) for name, statistic in self.statistics.items()}
-
-    def energy(self, images: Images) -> Tensor:
-        return self.reference.outputs(self.encoded(images)).energy
-
-    def points(self, images: Images, criteria: Sequence[str]) -> dict[str, NDArray[np.float64]]:
-        """The detector's own scores of single images."""
-        found = {}
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            for criterion in criteria:
-                found[criterion] = self.detector.set_params(criterion=criterion).anomaly_score(images)
-        return found
-
-
-def statistics_of(method: str) -> list[str]:
-    from upland.catalogue import STATISTICS
-
-    leave = "latents" if method == "energy" else "score"
-    return [name for name, entry in STATISTICS.items() if entry.needs != leave]
+def point_scores(detector: Any, images: Images, criteria: Sequence[str]) -> dict[str, NDArray[np.float64]]:
+    """The detector's own scores of single images, by criterion."""
+    found = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for criterion in criteria:
+            found[criterion] = detector.set_params(criterion=criterion).anomaly_score(images)
+    return found
 
 
 # -- manipulations -------------------------------------------------------------------------------------------
@@ -223,44 +177,44 @@ def manipulated(folder: Path, data: Path, name: str, seed: int, normal: Normal) 
         return {}
     import upland
 
-    seen = Seen(upland.load(path), [])
-    usual = seen.energy(normal.spare)
+    features = GroupFeatures(upland.load(path), [])
+    normal_energies = features.energy(normal.spare)
     made = {
         f"{other}, {how}": images
         for other in FAR[name]
-        for how, images in disguises(seen, some(test_images(data, other), MOST, 2), usual)
+        for how, images in disguises(features, some(test_images(data, other), MOST, 2), normal_energies)
     }
     np.savez_compressed(kept, **made)
     return made
 
 
-def disguises(seen: Seen, images: Images, normal: Tensor) -> Iterator[tuple[str, Images]]:
+def disguises(features: GroupFeatures, images: Images, normal: Tensor) -> Iterator[tuple[str, Images]]:
     """How images are made to look normal to a flow, and what they are then.
 
     Args:
-        seen: of the flow.
+        features: of the flow.
         images: outlying ones.
         normal: energies of normal images.
     """
     from benchmarks import manipulations
 
     def energy(pixels: Tensor) -> Tensor:
-        return seen.energy(pixels.to(torch.uint8).numpy())
+        return features.energy(pixels.to(torch.uint8).numpy())
 
-    few, model = images[:MANIPULATED], seen.member.model
+    few, model = images[:MANIPULATED], features.model
     yield (
         "contrast matched",
         manipulations.matched_contrast(torch.from_numpy(few).float(), energy, normal)[0].numpy(),
     )
     with torch.no_grad():
-        moved = [manipulations.shell(model, block) for block in seen.encoded(few).split(100)]
-        yield "shell", decoded(seen, torch.cat(moved))
-        yield "whitened", decoded(seen, manipulations.whitening(model, seen.encoded(images)))
+        moved = [manipulations.shell(model, block) for block in features.encoded(few).split(100)]
+        yield "shell", decoded(features, torch.cat(moved))
+        yield "whitened", decoded(features, manipulations.whitening(model, features.encoded(images)))
 
 
-def decoded(seen: Seen, x: Tensor) -> Images:
-    """Codes as pixels, clipped and rounded; what is no number is black."""
-    return seen.member.encoder.decode(torch.nan_to_num(x, nan=-1.0, posinf=1.0, neginf=-1.0).numpy())
+def decoded(features: GroupFeatures, x: Tensor) -> Images:
+    """Codes as pixels, clipped and rounded; NaN and infinity become black or white."""
+    return features.detector.encoder_.decode(torch.nan_to_num(x, nan=-1.0, posinf=1.0, neginf=-1.0).numpy())
 
 
 # -- runner --------------------------------------------------------------------------------------------------
@@ -269,7 +223,7 @@ def decoded(seen: Seen, x: Tensor) -> Images:
 def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = command(__doc__)
     data_argument(parser)
-    parser.add_argument("--models", type=Path, required=True, help="folder of fitted detectors")
+    parser.add_argument("--models", type=Path, help="folder of fitted detectors")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), metavar="METHOD")
     names = [*TRAIN, *CLASSES]
     parser.add_argument("--sets", nargs="+", choices=names, default=list(DEFAULT_SETS), metavar="SET")
@@ -280,10 +234,11 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, help="passes, fewer than usual")
     parser.add_argument("--train-only", action="store_true", help="fill the folder of models, no verdicts")
     parser.add_argument("--no-manipulations", action="store_true", help="leave the manipulated images out")
-    parser.add_argument("--output", type=Path, help="JSON file of results, taken up if it exists")
-    options = parser.parse_args(argv)
-    if not (options.output or options.train_only):
-        parser.error("--output is needed, unless --train-only")
+    quick = {"methods": ["flow"], "sets": [f"{FASHION} Trouser"], "rows": 500, "epochs": 1}
+    quick |= {"groups": 20, "draws": 2, "models": QUICK / "models"}
+    options = parsed(parser, argv, "groups", quick)
+    if options.models is None:
+        parser.error("--models is needed: a folder, in which fitted detectors are kept")
     return options
 
 
@@ -318,14 +273,14 @@ def run_model(
     if not todo:
         return
     start = time.process_time()
-    field = Field(Seen(detector, statistics_of(method)), ONLY_POINTS[method], normal, options)
+    contests = Contests(detector, method, normal, options)
     for case, images, shares in todo:
-        cells = field.measured(case, images, shares, COLOUR_SIZES if name == "CIFAR-10" else SIZES)
+        cells = contests.measured(case, images, shares, COLOUR_SIZES if name == "CIFAR-10" else SIZES)
         each = (time.process_time() - start) / len(cells)
         for (called, statistic), sizes in cells.items():
             row = {"benchmark": "groups", **key, "case": called, "statistic": statistic, "sizes": sizes}
             records.rows.append({**row, **facts, "verdict_seconds": each})
-            tell(records.rows[-1])
+            show(records.rows[-1])
         records.add(records.rows.pop())
         start = time.process_time()
 
@@ -343,38 +298,36 @@ def cases(
 Cells = dict[tuple[str, str], list[dict[str, Any]]]
 
 
-class Field:
-    """The contests of one fitted detector, one a statistic, and its scores of single images."""
+class Contests:
+    """The comparisons of one fitted detector, one a statistic, and its scores of single images."""
 
-    def __init__(
-        self, seen: Seen, criteria: Sequence[str], normal: Normal, options: argparse.Namespace
-    ) -> None:
-        self.seen, self.criteria = seen, criteria
+    def __init__(self, detector: Any, method: str, normal: Normal, options: argparse.Namespace) -> None:
+        self.features = GroupFeatures(detector, statistics_of(method))
+        self.detector, self.criteria = detector, ONLY_POINTS[method]
         self.count, self.draws = options.groups, options.draws
-        reserve = seen.features(seen.member.reserve)
-        own = seen.features(seen.encoded(normal.test))
-        self.spare = seen.features(seen.encoded(normal.spare)) if len(normal.spare) else {}
+        held_out, own = self.features.held_out(), self.features.of(normal.test)
+        self.spare = self.features.of(normal.spare) if len(normal.spare) else {}
         self.contests = {
-            name: Contest(statistic, reserve[name], own[name], self.count, self.draws)
-            for name, statistic in seen.statistics.items()
+            name: Contest(statistic, held_out[name], own[name], self.count, self.draws)
+            for name, statistic in self.features.statistics.items()
         }
-        self.points = seen.points(normal.test, criteria)
+        self.points = point_scores(detector, normal.test, self.criteria)
 
     def measured(self, case: str, images: Images, shares: Sequence[float], sizes: Sequence[int]) -> Cells:
         """What is measured at each size, by case and statistic; a share of mixed groups is a case."""
-        features = self.seen.features(self.seen.encoded(images))
+        features = self.features.of(images)
         cells: Cells = {}
         for share in (1.0, *shares):
             called = case if share == 1 else f"{case}, {100 * share:g} % of each group"
             for name, contest in self.contests.items():
-                known = features[name] if share == 1 else torch.cat([features[name], self.spare[name]])
+                rows = features[name] if share == 1 else torch.cat([features[name], self.spare[name]])
                 cells[called, name] = [
-                    contest.measured(size, Case(known, self._groups(len(images), len(known), share, size)))
+                    contest.measured(size, Case(rows, self._groups(len(images), len(rows), share, size)))
                     for size in sizes
                     if share == 1 or size > 1
                 ]
         single_images = () if ", " in case else self.criteria
-        for criterion, scores in self.seen.points(images, single_images).items():
+        for criterion, scores in point_scores(self.detector, images, single_images).items():
             area = auroc(self.points[criterion], scores)
             cells[case, POINTS + criterion] = [{"size": 1, "auroc": area, "auroc_sd": 0.0}]
         return cells
@@ -388,7 +341,7 @@ class Field:
         return [mixed(outlying, rows - outlying, share, size, self.count, source) for source in sources]
 
 
-def tell(row: Mapping[str, Any]) -> None:
+def show(row: Mapping[str, Any]) -> None:
     areas = "  ".join(f"{entry['size']}: {entry['auroc']:.3f}" for entry in row["sizes"])
     head = f"{row['set']:22} {row['method']:6} {row['case']:34} {row['statistic']:20}"
     print(f"{head} {areas}", flush=True)

@@ -10,8 +10,8 @@ class is an anomaly.
 **The DSEBM paper's way** (Zhai et al., ICML 2016), from the same scores. The class's test images, with as
 many others mixed in as make up a share rho of the whole; the top rho of the scores is flagged. As many are
 flagged as there are anomalies, so precision, recall and F1 are one number. Which others are mixed in is
-drawn, in the same way for every method, and the mean over `DRAWS` draws is kept. The paper's own split of the
-images is not known.
+drawn, in the same way for every method, and the mean over `DRAWS` draws is kept. The paper does not
+give its own split of the images.
 
 Everything is read from `images/` below the folder of data; images are uint8.
 """
@@ -33,8 +33,9 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.svm import OneClassSVM
 
 from benchmarks import peers
+from benchmarks.options import command, data_argument, parsed
 from benchmarks.protocols import Array, Labels, flagged, precision_recall_f1
-from benchmarks.records import Records, command, data_argument
+from benchmarks.records import Records
 
 Images = NDArray[np.uint8]
 Pixels = NDArray[np.float32]
@@ -96,7 +97,7 @@ def load_images(data: Path, name: str) -> ImageSet:
     if not path.exists():
         raise FileNotFoundError(f"{path} is not there: benchmarks/README.md lists the sets")
     with np.load(path) as stored:
-        parts = [stored[f"{kind}_{part}"] for part in ("train", "test") for kind in "xy"]
+        parts = [stored[f"{array}_{part}"] for part in ("train", "test") for array in "xy"]
     return ImageSet(names, *(part if part.ndim > 1 else part.astype(np.int64) for part in parts))
 
 
@@ -190,9 +191,9 @@ def ocsvm(train: Images, seed: int) -> dict[str, Score]:
 
 def upland(train: Images, seed: int) -> dict[str, Score]:
     """The default detector, and the paper's other criterion of the same fit."""
-    from upland import EnergyDetector
+    from upland import ImageEnergyDetector
 
-    detector = EnergyDetector(kind="image", random_state=seed, progress=False).fit(train)
+    detector = ImageEnergyDetector(random_state=seed, progress=False).fit(train)
 
     def score(criterion: str, test: Images) -> Array:
         return detector.set_params(criterion=criterion).anomaly_score(test)
@@ -221,10 +222,8 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS), metavar="SET")
     parser.add_argument("--classes", nargs="+", help="names of classes; all if left out")
-    parser.add_argument(
-        "--output", type=Path, required=True, help="JSON file of results, taken up if it exists"
-    )
-    return parser.parse_args(argv)
+    quick = {"methods": ["kNN", "PCA", "upland"], "seeds": [0], "sets": ["MNIST"], "classes": ["0"]}
+    return parsed(parser, argv, "images", quick)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -259,19 +258,13 @@ def run_set(records: Records, data: ImageSet, name: str, seed: int, options: arg
             for key in keys:
                 if records.find(**key) is None:
                     records.add({"benchmark": "images", **rows[key["method"]], **key})
-                    tell(records.rows[-1])
+                    show(records.rows[-1])
 
 
 def repeated(records: Records, keys: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]] | None:
     """The rows of a fit under another seed; None where one of them is not there."""
-    same = [name for name in KEYS if name != "seed"]
-    found = {
-        key["method"]: dict(row)
-        for key in keys
-        for row in records.rows
-        if all(row[name] == key[name] for name in same)
-    }
-    return found if len(found) == len(keys) else None
+    found = {key["method"]: records.of_another_seed(**key) for key in keys}
+    return found if all(found.values()) else None
 
 
 def measured(split: ImageSplit, method: str, seed: int) -> dict[str, dict[str, Any]]:
@@ -295,7 +288,7 @@ def measured(split: ImageSplit, method: str, seed: int) -> dict[str, dict[str, A
     return rows
 
 
-def tell(row: dict[str, Any]) -> None:
+def show(row: dict[str, Any]) -> None:
     print(
         f"{row['set']:14} {row['class']:10} seed {row['seed']}  {row['method']:22} AUROC {row['auroc']:.4f}"
         f"  AUPRC {row['auprc']:.4f}  fit {row['fit_seconds']:.1f} s  score {row['score_seconds']:.2f} s",

@@ -1,4 +1,4 @@
-r"""Making anomalies look normal, to turn on one's own detector: how it fails is worth knowing beforehand.
+r"""Manipulations that make anomalies look normal, to find how a detector fails.
 
 Each defeats some statistic of groups. With z = f(x) the latents of a row at all levels together, D numbers:
 
@@ -11,7 +11,7 @@ Each defeats some statistic of groups. With z = f(x) the latents of a row at all
 * whitening: z' = S^(-1/2) (z - m), x' = f^-1(z'), with the moments m, S of the group itself; against the
   two-sample form z' = m0 + S0^(1/2) S^(-1/2) (z - m), m0, S0 those of normal latents. This defeats
   every divergence of Gaussians, whole or split, since nothing is left for it in the first two moments; only
-  higher ones (`Projections`, `MeanDiscrepancy`) or a second model can tell. It needs as many rows as to
+  higher ones (`Projections`, `MeanDiscrepancy`) or a second model can detect it. It needs as many rows as to
   estimate S.
 
 What comes back through f^-1 is no picture yet: `pixels` clips and rounds it, as a file would.
@@ -142,8 +142,8 @@ def whitening(coder: Coder, x: Tensor, normal: Tensor | None = None) -> Tensor:
         x: encoded rows, all that are to be whitened together.
         normal: encoded normal rows, the moments of whose latents are taken on; None for those of N(0, I).
     """
-    known = None if normal is None else coder.encode(normal)[0]
-    return coder.decode(whitened(coder.encode(x)[0], known))
+    reference = None if normal is None else coder.encode(normal)[0]
+    return coder.decode(whitened(coder.encode(x)[0], reference))
 
 
 def mixture(x: Tensor, normal: Tensor, share: float, generator: torch.Generator) -> Tensor:
@@ -156,10 +156,10 @@ def mixture(x: Tensor, normal: Tensor, share: float, generator: torch.Generator)
         generator: source of the choice and the order.
     """
     keep = round(share * len(x))
-    mine = torch.randperm(len(x), generator=generator)[:keep].to(x.device)
-    theirs = torch.randperm(len(normal), generator=generator)[: len(x) - keep].to(x.device)
+    own = torch.randperm(len(x), generator=generator)[:keep].to(x.device)
+    others = torch.randperm(len(normal), generator=generator)[: len(x) - keep].to(x.device)
     order = torch.randperm(len(x), generator=generator).to(x.device)
-    return torch.cat([x[mine], normal[theirs]])[order]
+    return torch.cat([x[own], normal[others]])[order]
 
 
 def blend(x: Tensor, normal: Tensor, share: float) -> Tensor:

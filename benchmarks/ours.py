@@ -1,4 +1,4 @@
-"""upland's own detectors behind the peers' face: its defaults, each criterion by name, the paper's model."""
+"""upland's detectors with the interface of the peers: defaults, each criterion by name, the paper's model."""
 
 from __future__ import annotations
 
@@ -12,6 +12,13 @@ def energy_detector(train: Array, seed: int, **arguments: Any) -> Score:
     from upland import EnergyDetector
 
     return EnergyDetector(random_state=seed, progress=False, **arguments).fit(train).anomaly_score
+
+
+def sequence_detector(train: Any, seed: int, **arguments: Any) -> Score:
+    """The fitted detector's `anomaly_score` of sequences, or of the steps of one series."""
+    from upland import SequenceEnergyDetector
+
+    return SequenceEnergyDetector(random_state=seed, progress=False, **arguments).fit(train).anomaly_score
 
 
 def flow_detector(train: Array, seed: int, **arguments: Any) -> Score:
@@ -28,7 +35,7 @@ def vae_detector(train: Array, seed: int, **arguments: Any) -> Score:
     return VAEDetector(random_state=seed, progress=False, **arguments).fit(train).anomaly_score
 
 
-PAPER: dict[str, Any] = {"noise": 0.5, "prior": "centre", "members": 1}
+PAPER: dict[str, Any] = {"noise": 0.5, "prior": "centre", "n_nets": 1}
 """Arguments that make it the model of Zhai et al. (2016): one net, one scale, one centre."""
 
 OURS: dict[str, Fit] = {

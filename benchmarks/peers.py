@@ -1,4 +1,4 @@
-"""The field: detectors of scikit-learn and PyOD, each with its library's defaults, behind one face.
+"""Peers: detectors of scikit-learn and PyOD with one interface, each with its library's defaults.
 
 A peer is a function `(train, seed) -> score`, where `score(test)` gives one number for each row, higher =
 worse. `PEERS` is the list; `run` fits and scores one of them and takes its CPU time.

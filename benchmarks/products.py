@@ -47,11 +47,11 @@ def training_products(rows: int, sizes: Sequence[int]) -> Products:
     return _multiply(triples)
 
 
-def batched_products(rows: int, sizes: Sequence[int], members: int) -> Products:
+def batched_products(rows: int, sizes: Sequence[int], n_nets: int) -> Products:
     """The same of a training step of several nets at once, each on rows of its own."""
     triples: list[Triple] = []
     for layer, (inner, outer) in enumerate(pairwise(sizes)):
-        x, w, u = (torch.randn(members, *shape) for shape in ((rows, inner), (inner, outer), (rows, outer)))
+        x, w, u = (torch.randn(n_nets, *shape) for shape in ((rows, inner), (inner, outer), (rows, outer)))
         to_inner, to_outer, to_weight = torch.empty_like(x), torch.empty_like(u), torch.empty_like(w)
         there, back, weight = (x, w, to_outer), (u, w.mT, to_inner), (x.mT, u, to_weight)
         triples += [there, back, there, weight, weight, *([back] if layer > 0 else [])]
@@ -65,8 +65,8 @@ def multiscale_products(rows: int, model: MultiscaleEnergy) -> Products:
     """
     triples: list[Triple] = []
     for layer, w in enumerate(model.weights):
-        members, inner, outer = w.shape
-        x, u = torch.randn(members, rows, inner), torch.randn(members, rows, outer)
+        n_nets, inner, outer = w.shape
+        x, u = torch.randn(n_nets, rows, inner), torch.randn(n_nets, rows, outer)
         there, back = (x, w.detach(), torch.empty_like(u)), (u, w.detach().mT, torch.empty_like(x))
         triples += [there] * (len(model.scales) if layer else 1) + [back] * len(model.scales)
     if model.prior is not None:

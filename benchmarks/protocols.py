@@ -4,10 +4,10 @@
 1000, one of more than 50,000 is subsampled to 50,000, both seeded. Training = the first half of the normal
 rows in file order, test = the other normal rows and every anomaly. Features are standardised with the mean
 and deviation of the training rows. The bootstrap comes before the split, so copies of one row stand on both
-sides: `is_bootstrapped` tells those sets.
+sides: `is_bootstrapped` names those sets.
 
 **DAGMM** (Zong et al., ICLR 2018). A random half of all rows trains, of which only the normal rows are kept;
-the other half is the test. The top `rho` share of the test scores is flagged, `rho` being the known anomaly
+the other half is the test. The top `rho` share of the test scores is flagged, `rho` being the given anomaly
 share. In KDD Cup 99 the normal traffic is the minority and so the anomaly.
 """
 

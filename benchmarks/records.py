@@ -3,7 +3,6 @@ row."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import platform
@@ -18,17 +17,6 @@ PACKAGES = (
     *("upland", "torch", "numpy", "scikit-learn", "pyod", "hmmlearn", "pyarrow"),
     *("antsnormflows", "zuko"),
 )
-
-
-def command(text: str | None) -> argparse.ArgumentParser:
-    """A parser that shows the module's page as it stands."""
-    return argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
-
-
-def data_argument(parser: argparse.ArgumentParser) -> None:
-    """Add `--data DIR`, by default the environment's UPLAND_DATA."""
-    home = os.environ.get("UPLAND_DATA")
-    parser.add_argument("--data", type=Path, default=home, required=home is None, help="folder of the sets")
 
 
 def header() -> dict[str, Any]:
@@ -91,6 +79,12 @@ class Records:
     def find(self, **key: Any) -> dict[str, Any] | None:
         """The row of this key, or None."""
         return next((row for row in self.rows if all(row[name] == key[name] for name in self.keys)), None)
+
+    def of_another_seed(self, **key: Any) -> dict[str, Any] | None:
+        """A copy of a row of the same key but for the seed, or None."""
+        same = [name for name in self.keys if name != "seed"]
+        found = (dict(row) for row in self.rows if all(row[name] == key[name] for name in same))
+        return next(found, None)
 
     def add(self, row: dict[str, Any]) -> None:
         self.rows.append(row)

@@ -19,7 +19,6 @@ import numpy as np
 
 from benchmarks import report_groups, report_images, report_series
 from benchmarks.markdown import Row, grouped, methods, spread, table
-from benchmarks.records import command
 
 PUBLISHED = Path(__file__).parent / "published"
 COLUMNS = ("DTE-NP", "kNN", "ICL", "DTE-C", "LOF", "OCSVM", "PCA", "VAE", "DeepSVDD", "IForest")
@@ -37,7 +36,9 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = command(__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("results", nargs="+", type=Path, help="JSON files of the benchmarks, in any order")
     parser.add_argument("--output", "-o", type=Path, help="Markdown file; the screen if left out")
     return parser.parse_args(argv)
@@ -49,9 +50,9 @@ def report(files: Sequence[Row]) -> str:
     headers: dict[str, list[Row]] = defaultdict(list)
     for file in files:
         for row in file["rows"]:
-            rows[kind(row)].append(row)
+            rows[benchmark_of(row)].append(row)
         if file["rows"]:
-            headers[kind(file["rows"][0])].append(file["header"])
+            headers[benchmark_of(file["rows"][0])].append(file["header"])
     parts = ["# Benchmarks\n", "Written by `python -m benchmarks.report`; do not edit.\n"]
     for name, section in SECTIONS.items():
         if rows[name]:
@@ -59,8 +60,8 @@ def report(files: Sequence[Row]) -> str:
     return "\n".join(parts).rstrip() + "\n"
 
 
-def kind(row: Row) -> str:
-    """Which benchmark wrote this row: it says so, or its columns tell."""
+def benchmark_of(row: Row) -> str:
+    """Which benchmark wrote this row: by its name, or by its columns."""
     if "benchmark" in row:
         return str(row["benchmark"])
     if "variant" in row:
@@ -263,12 +264,12 @@ def contaminated(rows: Sequence[Row]) -> str:
         cells = [_mean(group, key, 100.0, 2) for key in ("auroc", "auprc")]
         body.append([method, *cells, _mean(group, "fit_seconds", 1.0, 1)])
     body.sort(key=lambda line: -float(line[1]))
-    sets, seeds = ({case[place] for case in cases} for place in (0, 1))
+    sets, seeds = ({case[key] for case in cases} for key in (0, 1))
     note = (
-        "Anomalies are left among the training rows, and these rows are judged. "
+        "Anomalies are left among the training rows, and these rows are scored. "
         f"Sets: {len(sets)}; seeds: {len(seeds)}; s: mean CPU seconds of a fit.\n\n"
     )
-    return "## Dirty training data\n\n" + note + table(("method", "AUROC", "AUPRC", "s"), body)
+    return "## Contaminated training data\n\n" + note + table(("method", "AUROC", "AUPRC", "s"), body)
 
 
 RATES = (("FDP, all normal", "fdp_normal"), ("FDP, with anomalies", "fdp_mixed"), ("power", "power"))

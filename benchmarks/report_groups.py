@@ -21,7 +21,7 @@ trainings; power: the share of outlying groups with p <= 0.05 by the detector's 
 the others of its images are normal. *Shell*, *whitened*, *contrast matched*: made to look normal to the flow,
 see `benchmarks.manipulations`; whitening is meant to defeat every divergence of Gaussians. Far pairs are
 those of grey sets, lowered contrast included; a raised one mostly clips. The energy sees each image at its
-own contrast, so that it cannot tell another one.
+own contrast, so that it cannot detect another one.
 
 *Published* means are quoted, never re-run, over other pairs with larger models: (V) verified at the source.
 """
@@ -68,8 +68,8 @@ def sort(row: Row) -> str:
         return FAR_PAIRS if float(row["case"].split()[1]) < 1 else "contrast raised"
     if row["case"] in FAR[row["set"]]:
         return FAR_PAIRS
-    kind = row["case"].split(", ", 1)[1]
-    return {"shell": "manipulated", "contrast matched": "manipulated"}.get(kind, kind)
+    how = row["case"].split(", ", 1)[1]
+    return {"shell": "manipulated", "contrast matched": "manipulated"}.get(how, how)
 
 
 def means(rows: Sequence[Row], sizes: Sequence[int]) -> str:
@@ -123,7 +123,7 @@ def by_statistic(rows: Sequence[Row], size: int, measure: str, points: bool = Fa
     text = table(("normal → outlying", *head), [*body, ["*mean of the far pairs*", *mean_cells]])
     if not points:
         return text
-    quoted = [row for row in published() if row["kind"] == "point"]
+    quoted = [row for row in published() if row["unit"] == "image"]
     return text + "".join(
         f"\n*Published:* {row['method']} {100 * float(row['auroc']):.1f} ({row['mark']}, {row['source']}).\n"
         for row in quoted
@@ -167,18 +167,18 @@ def published() -> list[dict[str, str]]:
 
 
 def tables(rows: Sequence[Row]) -> str:
-    judged = [row for row in rows if row["case"] != ALARMS]
-    largest = max(entry["size"] for row in judged for entry in row["sizes"])
+    tested = [row for row in rows if row["case"] != ALARMS]
+    largest = max(entry["size"] for row in tested for entry in row["sizes"])
     parts = [
         TABLES,
-        f"### Power and AUROC, mean over sets, groups of {largest}\n\n{over_sets(judged, largest)}",
+        f"### Power and AUROC, mean over sets, groups of {largest}\n\n{over_sets(tested, largest)}",
     ]
     parts.append(
-        f"### Permuted column, power by set, groups of {largest}\n\n{by_set(judged, PERMUTED, largest)}"
+        f"### Permuted column, power by set, groups of {largest}\n\n{by_set(tested, PERMUTED, largest)}"
     )
     for case in ("20 % anomalies", "all anomalies"):
         parts.append(
-            f"### {case.capitalize()}, power by set, groups of {largest}\n\n{by_set(judged, case, largest)}"
+            f"### {case.capitalize()}, power by set, groups of {largest}\n\n{by_set(tested, case, largest)}"
         )
     parts.append(f"### False alarms of *auto* over redraws of the reference\n\n{false_alarms(rows)}")
     return "\n".join(parts)
@@ -215,8 +215,8 @@ def by_set(rows: Sequence[Row], case: str, size: int) -> str:
             cells.append(mean(power))
             found[column] += [np.mean(power) > 0.9] if power else []
         first = group[0]
-        told = f"{first['columns']} columns, R² {first['r_squared']:.2f}" if case == PERMUTED else ""
-        body.append([name, told, *cells])
+        facts = f"{first['columns']} columns, R² {first['r_squared']:.2f}" if case == PERMUTED else ""
+        body.append([name, facts, *cells])
     body.append(["*above 90*", "", *(f"{sum(found[column])} of {len(found[column])}" for column in names)])
     return table(("set", "", *names), body)
 

@@ -34,11 +34,11 @@ def images(rows: Sequence[Row]) -> str:
     for name in SETS:
         group = [row for row in rows if row["set"] == name]
         if group:
-            known = [row for row in quoted if row["set"] == name]
+            quoted_here = [row for row in quoted if row["set"] == name]
             parts += [
-                f"### {name}\n\n{summary(group, known)}",
-                f"#### {name}: AUROC by class\n\n{by_class(group, known, SETS[name][1])}",
-                f"#### {name}: F1 by share\n\n{by_share(group)}{best(known)}",
+                f"### {name}\n\n{summary(group, quoted_here)}",
+                f"#### {name}: AUROC by class\n\n{by_class(group, quoted_here, SETS[name][1])}",
+                f"#### {name}: F1 by share\n\n{by_share(group)}{best(quoted_here)}",
             ]
     return "\n".join(parts)
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks import peers, series
-from benchmarks.records import Records, command, data_argument
+from benchmarks.options import command, data_argument, parsed
+from benchmarks.records import Records
 from benchmarks.series_peers import DETERMINISTIC, SEQUENCE_OURS, SEQUENCE_PEERS, SequenceFit
 
 METHODS = {**SEQUENCE_PEERS, **SEQUENCE_OURS}
@@ -28,10 +28,8 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), metavar="METHOD")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--sets", nargs="+", choices=series.SETS, default=list(series.SETS))
-    parser.add_argument(
-        "--output", type=Path, required=True, help="JSON file of results, taken up if it exists"
-    )
-    return parser.parse_args(argv)
+    quick = {"methods": ["upland", "kNN flat", "PCA flat"], "seeds": [0], "sets": ["GunPoint"]}
+    return parsed(parser, argv, "sequences", quick)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -58,16 +56,10 @@ def run_set(records: Records, data: series.SequenceSet, name: str, seed: int, me
         for method in methods:
             key = {"set": name, "class": normal, "seed": seed, "method": method}
             if records.find(**key) is None:
-                row = repeated(records, **key) if method in DETERMINISTIC else None
+                row = records.of_another_seed(**key) if method in DETERMINISTIC else None
                 row = row or measured(split, method, seed)
                 records.add({"benchmark": "sequences", **row, **key})
-                tell(records.rows[-1])
-
-
-def repeated(records: Records, **key: Any) -> dict[str, Any] | None:
-    """A row of the same set, class and method under another seed."""
-    same = [name for name in KEYS if name != "seed"]
-    return next((dict(row) for row in records.rows if all(row[name] == key[name] for name in same)), None)
+                show(records.rows[-1])
 
 
 def measured(split: series.SequenceSplit, method: str, seed: int) -> dict[str, Any]:
@@ -77,7 +69,7 @@ def measured(split: series.SequenceSplit, method: str, seed: int) -> dict[str, A
     return {**sizes, **series.measures(split.labels, result.scores), **seconds}
 
 
-def tell(row: dict[str, Any]) -> None:
+def show(row: dict[str, Any]) -> None:
     print(
         f"{row['set']:16} {row['class']:10} seed {row['seed']}  {row['method']:18} AUROC {row['auroc']:.4f}"
         f"  AUPRC {row['auprc']:.4f}  fit {row['fit_seconds']:.1f} s  score {row['score_seconds']:.2f} s",

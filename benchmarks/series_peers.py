@@ -1,4 +1,4 @@
-"""The field on sequences and on series, behind one face each.
+"""Peers on sequences and on series, with one interface each.
 
 On sequences a method is a function `(train, seed) -> score` over lists of sequences (T_i, D): the tabular
 peers of `peers.py` on flattened sequences and on summary features, hidden Markov models, and upland. On
@@ -21,7 +21,7 @@ from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 
 from benchmarks import peers
-from benchmarks.ours import energy_detector
+from benchmarks.ours import energy_detector, sequence_detector
 from benchmarks.peers import Array, Fit, Score
 
 Sequences = Sequence[Array]
@@ -70,8 +70,8 @@ def resampled(steps: Array, length: int) -> Array:
     """(T, D) to (length, D), linearly between the first and the last step."""
     if len(steps) == length:
         return steps
-    places = np.linspace(0.0, len(steps) - 1.0, length)
-    return np.stack([np.interp(places, np.arange(len(steps)), channel) for channel in steps.T], axis=1)
+    positions = np.linspace(0.0, len(steps) - 1.0, length)
+    return np.stack([np.interp(positions, np.arange(len(steps)), channel) for channel in steps.T], axis=1)
 
 
 class Summarised:
@@ -125,7 +125,7 @@ def hidden_markov(states: int) -> SequenceFit:
 
 def recurrent(train: Sequences, seed: int, **arguments: Any) -> SequenceScore:
     """upland on sequences: an array where they are of one length, else a list."""
-    score = energy_detector(together(train), seed, kind="sequence", **arguments)
+    score = sequence_detector(together(train), seed, **arguments)
     return lambda test: score(together(test))
 
 
@@ -208,7 +208,7 @@ def lstm(train: Array, seed: int) -> Score:
 
 def recurrent_steps(train: Array, seed: int) -> Score:
     """upland on one long series: a score for every step."""
-    return energy_detector(train, seed, kind="sequence")
+    return sequence_detector(train, seed)
 
 
 SERIES_PEERS: dict[str, Fit] = {

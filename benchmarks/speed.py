@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,8 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from benchmarks import peers
-from benchmarks.ours import OURS
+from benchmarks.options import command
+from benchmarks.ours import OURS, PAPER
 from benchmarks.products import (
     Products,
     batched_products,
@@ -36,62 +37,22 @@ from benchmarks.products import (
     scoring_products,
     training_products,
 )
-from benchmarks.records import Records, command
+from benchmarks.records import Records
 from benchmarks.synthetic import planted_table
+from benchmarks.timing import Part, interleaved, measured_command, note, run_parts
 from upland.models.multiscale import MultiscaleEnergy
 
-KEYS = ("part", "method")
 TABLE = {"upland": OURS["upland"], "IForest": peers.isolation_forest, "PyOD AutoEncoder": peers.autoencoder}
-STEP_WIDTH, STEP_HIDDEN, STEP_BATCH, STEP_MEMBERS = 120, (512, 512), 1024, 2
-# A new process inherits the peak of the one it was forked from: so a small one, not this, starts the command.
-WATCH = """
-import os, sys
-pid = os.posix_spawnp(sys.argv[1], sys.argv[1:], os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, 2, 1)])
-_, status, usage = os.wait4(pid, 0)
-print(usage.ru_maxrss, usage.ru_utime + usage.ru_stime)
-sys.exit(os.waitstatus_to_exitcode(status))
-"""
+STEP_WIDTH, STEP_HIDDEN, STEP_BATCH, STEP_NETS = 120, (512, 512), 1024, 2
 CLI = (sys.executable, "-c", "from upland.cli.commands import main; main()")  # what the `upland` script does
 
 
-def arguments(argv: list[str] | None) -> argparse.Namespace:
+def main(argv: list[str] | None = None) -> int:
     parser = command(__doc__)
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--rows", type=int, default=100_000, help="rows of the table")
     parser.add_argument("--file-rows", nargs="+", type=int, default=[1_000_000, 10_000_000])
-    parser.add_argument(
-        "--scratch", type=Path, help="folder for the large files; a temporary one if left out"
-    )
-    parser.add_argument("--output", type=Path, required=True, help="JSON file, taken up if it exists")
-    return parser.parse_args(argv)
-
-
-def main(argv: list[str] | None = None) -> int:
-    options = arguments(argv)
-    torch.set_num_threads(1)
-    records = Records.open(options.output, KEYS)
-    for part in options.parts:
-        PARTS[part](records, options)
-    return 0
-
-
-def note(records: Records, part: str, method: str, values: Mapping[str, Any]) -> None:
-    """Write one row and show it."""
-    records.add({"part": part, "method": method, **values})
-    shown = "  ".join(f"{key} {value:.4g}" for key, value in values.items())
-    print(f"{part:8} {method:34} {shown}", flush=True)
-
-
-def interleaved(tasks: Mapping[str, Callable[[], object]], repeats: int = 20) -> dict[str, float]:
-    """Median CPU seconds of each task, taken in turns, after two turns of warming up."""
-    seconds: dict[str, list[float]] = {name: [] for name in tasks}
-    for turn in range(repeats + 2):
-        for name, task in tasks.items():
-            start = time.process_time()
-            task()
-            if turn >= 2:
-                seconds[name].append(time.process_time() - start)
-    return {name: statistics.median(values) for name, values in seconds.items()}
+    parser.add_argument("--scratch", type=Path, help="folder for large files; a temporary one if left out")
+    return run_parts(parser, argv, "speed", PARTS, {"parts": ["step", "help", "scoring"], "rows": 10_000})
 
 
 # -- table ---------------------------------------------------------------------------------------------------
@@ -125,7 +86,7 @@ def step(records: Records, options: argparse.Namespace) -> None:
         "autograd double backward": training_step(explicit=False),
     }
     several = {
-        "matrix products alone, two nets": batched_products(STEP_BATCH, sizes, STEP_MEMBERS),
+        "matrix products alone, two nets": batched_products(STEP_BATCH, sizes, STEP_NETS),
         "upland, two nets at all scales": multiscale_step(),
     }
     for part in (tasks, several):
@@ -142,9 +103,7 @@ def multiscale_step() -> Callable[[], object]:
     from upland.training.objectives import conditional
 
     generator = torch.Generator().manual_seed(0)
-    model = MultiscaleEnergy(
-        STEP_WIDTH, STEP_HIDDEN, n_nets=STEP_MEMBERS, prior="centre", generator=generator
-    )
+    model = MultiscaleEnergy(STEP_WIDTH, STEP_HIDDEN, n_nets=STEP_NETS, prior="centre", generator=generator)
     settings = Settings(steps=1000, checks=1, patience=1, learning_rate=1e-3, batch=STEP_BATCH, seed=0)
     training = Training(model, lambda m, x, noise: conditional(m, x, 1.0, noise), settings)
     batch = torch.randn(STEP_BATCH, STEP_WIDTH, generator=generator)
@@ -181,8 +140,7 @@ def scoring(records: Records, options: argparse.Namespace) -> None:
     """
     wide, _ = planted_table(options.rows // 5, STEP_WIDTH, 0.02, seed=0)
     narrow, _ = planted_table(options.rows, 30, 0.02, seed=0)
-    paper = {"noise": 0.5, "prior": "centre", "members": 1}
-    score_over_products(records, "120 inputs, 512-512, the paper's model", wide, hidden=STEP_HIDDEN, **paper)
+    score_over_products(records, "120 inputs, 512-512, the paper's model", wide, hidden=STEP_HIDDEN, **PAPER)
     score_over_products(records, "120 inputs, 512-512, all scales", wide, hidden=STEP_HIDDEN)
     score_over_products(records, "30 inputs, default", narrow)
 
@@ -258,15 +216,6 @@ def write_parquet(path: Path, rows: int, columns: int = 10, batch: int = 100_000
     return path
 
 
-def measured_command(parts: Sequence[str]) -> tuple[float, float]:
-    """Peak resident megabytes and CPU seconds of one command."""
-    ended = subprocess.run([sys.executable, "-S", "-c", WATCH, *parts], capture_output=True, text=True)
-    if ended.returncode:
-        raise RuntimeError(f"{' '.join(parts)} ended with {ended.returncode}: {ended.stderr[-2000:]}")
-    peak, seconds = ended.stdout.split()[-2:]
-    return float(peak) / (2**20 if sys.platform == "darwin" else 2**10), float(seconds)
-
-
 def help_time(records: Records, options: argparse.Namespace) -> None:
     """Median wall seconds of `upland --help` over nine calls."""
     if records.find(part="help", method="upland --help") is None:
@@ -279,7 +228,7 @@ def help_time(records: Records, options: argparse.Namespace) -> None:
         note(records, "help", "upland --help", {"seconds": statistics.median(seconds), "best": min(seconds)})
 
 
-PARTS: dict[str, Callable[[Records, argparse.Namespace], None]] = {
+PARTS: dict[str, Part] = {
     "step": step,
     "help": help_time,
     "scoring": scoring,

@@ -11,7 +11,7 @@ loss, backward pass and optimiser, by either gradient, beside a step of a plain 
 as many weights: GRU to GRU for windows, convolutions for images. The recurrent energy reads all steps and
 takes its loss from those that it draws, the auto-encoder's loss is of all. *scoring*: raw arrays to anomaly
 scores by a detector of one member, beside the auto-encoder's squared error of encoded ones. Sequences are
-scored in double precision. `over_upland` is the CPU time in units of ours.
+scored in double precision. `over_upland` is the CPU time over that of upland.
 
 Times are CPU seconds of this process, so that a busy machine changes them little: medians of interleaved
 turns.
@@ -33,8 +33,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks.records import Records, command
-from benchmarks.speed import KEYS, interleaved, measured_command, note
+from benchmarks.options import command
+from benchmarks.records import Records
+from benchmarks.timing import Part, interleaved, measured_command, n_weights, note, run_parts
+from upland.catalogue import DETECTORS, Modality, load
 from upland.models.base import EnergyModel
 from upland.models.convolutional import ConvolutionalEnergy
 from upland.models.recurrent import POINTS_PER_BATCH, RecurrentEnergy
@@ -42,7 +44,7 @@ from upland.training.loop import Settings, Training
 from upland.training.objectives import denoising
 
 if TYPE_CHECKING:
-    from upland import EnergyDetector
+    from upland.detectors.base import Detector
 
 SIGMA = 0.5
 WINDOWS, STEPS, CHANNELS = 64, 128, (8, 25)
@@ -63,23 +65,12 @@ if len(sys.argv) > 2:
 """
 
 
-def arguments(argv: list[str] | None) -> argparse.Namespace:
+def main(argv: list[str] | None = None) -> int:
     parser = command(__doc__)
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--repeats", type=int, default=20, help="turns that the medians are of")
     parser.add_argument("--series-steps", nargs="+", type=int, default=[1_000_000, 10_000_000])
     parser.add_argument("--scratch", type=Path, help="folder for the series; a temporary one if left out")
-    parser.add_argument("--output", type=Path, required=True, help="JSON file, taken up if it exists")
-    return parser.parse_args(argv)
-
-
-def main(argv: list[str] | None = None) -> int:
-    options = arguments(argv)
-    torch.set_num_threads(1)
-    records = Records.open(options.output, KEYS)
-    for part in options.parts:
-        PARTS[part](records, options)
-    return 0
+    return run_parts(parser, argv, "speed_deep", PARTS, {"repeats": 2, "series_steps": [20_000]})
 
 
 def compare(
@@ -99,15 +90,11 @@ def compare(
     for name, value in seconds.items():
         if records.find(part=part, method=name) is None:
             note(records, part, name, {
-                "weights": weights(peer if name == "auto-encoder" else model),
+                "weights": n_weights(peer if name == "auto-encoder" else model),
                 "milliseconds": 1000 * value,
                 f"{unit}_per_second": count / value,
                 "over_upland": value / seconds["upland"],
             })  # fmt: skip
-
-
-def weights(model: nn.Module) -> int:
-    return sum(w.numel() for w in model.parameters())
 
 
 # -- steps of a training -------------------------------------------------------------------------------------
@@ -183,7 +170,11 @@ def training_tasks(model: EnergyModel, peer: nn.Module, batch: Tensor) -> dict[s
 
 
 def scoring_tasks(
-    detector: EnergyDetector, raw: Any, peer: nn.Module, encoded: Tensor, size: int
+    detector: Detector,
+    raw: Any,
+    peer: nn.Module,
+    encoded: Tensor,
+    size: int,
 ) -> dict[str, Callable[[], object]]:
     """Raw data to anomaly scores, and the auto-encoder on encoded data, `size` at a time."""
     peer.eval()
@@ -198,22 +189,20 @@ def squared_error(peer: nn.Module, x: Tensor, size: int) -> Tensor:
         return torch.cat([(peer(part) - part).square().flatten(1).sum(1) for part in x.split(size)])
 
 
-def fitted(kind: str, rows: Any, **settings: Any) -> EnergyDetector:
-    """A detector of one member after one pass over some rows."""
-    from upland import EnergyDetector
-
-    plain = {"kind": kind, "calibration": "split", "epochs": 1, "random_state": 0, "progress": False}
-    return EnergyDetector(**plain, **settings).fit(rows)
+def fitted(rows: Any, modality: Modality, **settings: Any) -> Detector:
+    """An energy detector of one member after one pass over some rows."""
+    usual = {"calibration": "split", "epochs": 1, "random_state": 0, "progress": False}
+    return load(DETECTORS["energy", modality].home)(**usual, **settings).fit(rows)
 
 
 def like(build: Callable[[int], nn.Module], count: int) -> nn.Module:
-    """The auto-encoder of that kind whose number of weights is the nearest."""
+    """The auto-encoder whose number of weights is the nearest to `count`."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         size = 1
-        while weights(build(size + 1)) < count:
+        while n_weights(build(size + 1)) < count:
             size += 1
-        return min((build(size), build(size + 1)), key=lambda model: abs(weights(model) - count))
+        return min((build(size), build(size + 1)), key=lambda model: abs(n_weights(model) - count))
 
 
 # -- windows -------------------------------------------------------------------------------------------------
@@ -237,12 +226,12 @@ def windows(records: Records, options: argparse.Namespace) -> None:
     """The default recurrent energy and the paper's, for each number of channels."""
     for width in CHANNELS:
         rows = np.random.default_rng(0).normal(size=(SCORED_WINDOWS, STEPS, width))
-        for kind, settings in SEQUENCES.items():
-            detector = fitted("sequence", rows, **settings)
+        for variant, settings in SEQUENCES.items():
+            detector = fitted(rows, "sequence", **settings)
             model = detector.members_[0].model
-            peer = like(lambda state, d=width: RecurrentAutoencoder(d, state), weights(model))
+            peer = like(lambda state, d=width: RecurrentAutoencoder(d, state), n_weights(model))
             encoded = torch.from_numpy(detector.members_[0].encoder.transform(rows))
-            batch, name = encoded[:WINDOWS], f"windows {STEPS} x {width}, {kind}"
+            batch, name = encoded[:WINDOWS], f"windows {STEPS} x {width}, {variant}"
             measure = partial(compare, records, options.repeats, "windows", model, peer)
             for steps in (WINDOWS * STEPS, POINTS_PER_BATCH):
                 tasks = gradient_tasks(copy.deepcopy(model), batch, steps)
@@ -289,12 +278,12 @@ def images(records: Records, options: argparse.Namespace) -> None:
         channels, height, width = shape
         size = (SCORED_IMAGES, height, width, channels)
         pixels = np.random.default_rng(0).integers(0, 256, size=size, dtype=np.uint8)
-        for kind, settings in IMAGES.items():
-            detector = fitted("image", pixels, **settings)
+        for variant, settings in IMAGES.items():
+            detector = fitted(pixels, "image", **settings)
             model = detector.members_[0].model
-            peer = like(lambda code, s=shape: ConvolutionalAutoencoder(s, code), weights(model))
+            peer = like(lambda code, s=shape: ConvolutionalAutoencoder(s, code), n_weights(model))
             encoded = torch.from_numpy(detector.members_[0].encoder.transform(pixels))
-            batch, name = encoded[:BATCH], f"images {' x '.join(map(str, shape))}, {kind}"
+            batch, name = encoded[:BATCH], f"images {' x '.join(map(str, shape))}, {variant}"
             measure = partial(compare, records, options.repeats, "images", model, peer)
             measure(f"gradient, {BATCH} {name}", BATCH, gradient_tasks(copy.deepcopy(model), batch))
             measure(f"training step, {BATCH} {name}", BATCH, training_tasks(model, peer, batch))
@@ -332,7 +321,7 @@ def save_detector(path: Path) -> None:
 
     short = path.with_name("short.npy")
     write_series(short, 20_000)
-    upland.save(fitted("sequence", np.load(short)), path)
+    upland.save(fitted(np.load(short), "sequence"), path)
 
 
 def write_series(path: Path, steps: int, piece: int = 100_000) -> None:
@@ -348,7 +337,7 @@ def write_series(path: Path, steps: int, piece: int = 100_000) -> None:
     stored.flush()
 
 
-PARTS: dict[str, Callable[[Records, argparse.Namespace], None]] = {
+PARTS: dict[str, Part] = {
     "windows": windows,
     "images": images,
     "memory": memory,

@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,10 +23,11 @@ import torch
 from torch import Tensor
 
 from benchmarks import protocols
-from benchmarks.records import Records, command, data_argument
-from benchmarks.speed import interleaved, note
+from benchmarks.options import command, data_argument
+from benchmarks.records import Records
+from benchmarks.timing import Part, interleaved, note, run_parts
+from upland.models.base import EnergyModel
 
-KEYS = ("part", "method")
 DEPTH, HIDDEN, BINS = 4, (128, 128), 8
 WIDTHS, BATCHES = (10, 30), (128, 1024)
 ROWS, BLOCK = 16_384, 4_096
@@ -35,21 +35,12 @@ SETS, STEPS, BATCH, RATE = ("magic.gamma", "annthyroid"), 1_000, 128, 1e-3
 COUPLINGS = ("affine", "spline")
 
 
-def arguments(argv: list[str] | None) -> argparse.Namespace:
+def main(argv: list[str] | None = None) -> int:
     parser = command(__doc__)
     data_argument(parser)
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
-    parser.add_argument("--output", type=Path, required=True, help="JSON file, taken up if it exists")
-    return parser.parse_args(argv)
-
-
-def main(argv: list[str] | None = None) -> int:
-    options = arguments(argv)
-    torch.set_num_threads(1)
-    records = Records.open(options.output, KEYS)
-    for part in options.parts:
-        PARTS[part](records, options)
-    return 0
+    parser.add_argument("--repeats", type=int, default=20, help="turns that the medians are of")
+    quick = {"parts": ["flow-step", "flow-scoring"], "repeats": 2}
+    return run_parts(parser, argv, "speed_flows", PARTS, quick)
 
 
 # -- the two -------------------------------------------------------------------------------------------------
@@ -86,8 +77,8 @@ def zuko_flow(width: int, coupling: str) -> torch.nn.Module:
 
 
 def log_prob(model: torch.nn.Module, x: Tensor) -> Tensor:
-    """Of either."""
-    found: Tensor = model.log_prob(x) if hasattr(model, "log_prob") else model().log_prob(x)
+    """Log-densities by either library's flow."""
+    found: Tensor = (model if isinstance(model, EnergyModel) else model()).log_prob(x)
     return found
 
 
@@ -132,7 +123,9 @@ def train(records: Records, options: argparse.Namespace) -> None:
                 if missing(records, "flow-step", case):
                     batch = torch.randn(size, width, generator=torch.Generator().manual_seed(1))
                     models = both(width, coupling)
-                    seconds = interleaved({name: training_step(m, batch) for name, m in models.items()})
+                    seconds = interleaved(
+                        {name: training_step(m, batch) for name, m in models.items()}, options.repeats
+                    )
                     for name, value in seconds.items():
                         values = {"milliseconds": 1000 * value, "over_upland": value / seconds["upland"]}
                         note(records, "flow-step", f"{name} ({case})", values)
@@ -145,7 +138,9 @@ def score(records: Records, options: argparse.Namespace) -> None:
             if missing(records, "flow-scoring", case):
                 x = torch.randn(ROWS, width, generator=torch.Generator().manual_seed(1))
                 models = {name: model.eval() for name, model in both(width, coupling).items()}
-                seconds = interleaved({name: scoring(m, x) for name, m in models.items()}, repeats=5)
+                seconds = interleaved(
+                    {name: scoring(m, x) for name, m in models.items()}, min(5, options.repeats)
+                )
                 for name, value in seconds.items():
                     values = {"rows_per_second": ROWS / value, "over_upland": value / seconds["upland"]}
                     note(records, "flow-scoring", f"{name} ({case})", values)
@@ -170,9 +165,8 @@ def fitted(model: Any, rows: Tensor, held: Tensor) -> dict[str, float]:
     from upland.training.objectives import likelihood
 
     source = torch.Generator().manual_seed(2)
-    if hasattr(model, "place"):
-        model.init_from_data(rows[:2000], source)
-    wrapped = model if hasattr(model, "energy") else Wrapped(model)
+    wrapped = model if isinstance(model, EnergyModel) else Wrapped(model)
+    wrapped.init_from_data(rows[:2000], source)
     training = Training(
         wrapped,
         lambda energy, x, noise: likelihood(energy, x, 0.1, noise),
@@ -183,8 +177,8 @@ def fitted(model: Any, rows: Tensor, held: Tensor) -> dict[str, float]:
     return {"nats": nats, "bits_per_dim": nats / rows.shape[1] / float(np.log(2)), "seconds": history.seconds}
 
 
-class Wrapped(torch.nn.Module):
-    """zuko's flow with upland's word for its energy."""
+class Wrapped(EnergyModel):
+    """zuko's flow as an energy, -log p(x) in nats."""
 
     def __init__(self, flow: Any) -> None:
         super().__init__()
@@ -195,7 +189,7 @@ class Wrapped(torch.nn.Module):
         return found
 
 
-PARTS: dict[str, Callable[[Records, argparse.Namespace], None]] = {
+PARTS: dict[str, Part] = {
     "flow-step": train,
     "flow-scoring": score,
     "flow-nats": fit,

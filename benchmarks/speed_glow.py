@@ -8,7 +8,7 @@ derivatives and a step of Adam, each library's model with PyTorch's or upland's 
 of a batch. Of antsnormflows as it comes, whose couplings' nets have an actnorm after each convolution, and
 without (`net_actnorm=False`), where both nets are the same. *convolutions alone*: those of the couplings and
 the 1x1 ones between them, forwards, and backwards in training, in the faster memory format: no Glow of this
-shape that calls PyTorch's convolutions can be faster. `over_upland` is the CPU time in units of ours.
+shape that calls PyTorch's convolutions can be faster. `over_upland` is the CPU time over that of upland.
 
 Times are CPU seconds of this process, so that a busy machine changes them little: medians of interleaved
 turns.
@@ -19,15 +19,16 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks.records import Records, command
-from benchmarks.speed import KEYS, interleaved, note
+from benchmarks.options import command
+from benchmarks.records import Records
+from benchmarks.timing import Part, interleaved, n_weights, note, run_parts
 from upland.models.glow import Glow
 from upland.training.adam import Adam
 
@@ -35,28 +36,17 @@ SHAPES = {"grey": ((1, 28, 28), 2), "colour": ((3, 32, 32), 3)}
 BIN = 1 / 256
 
 
-def arguments(argv: list[str] | None) -> argparse.Namespace:
+def main(argv: list[str] | None = None) -> int:
     parser = command(__doc__)
-    parser.add_argument("--parts", nargs="+", choices=SHAPES, default=list(SHAPES))
     parser.add_argument("--depth", type=int, default=8, help="steps of a level")
     parser.add_argument("--hidden", type=int, default=32, help="filters of the couplings' layers")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--repeats", type=int, default=8, help="turns that the medians are of")
-    parser.add_argument("--output", type=Path, required=True, help="JSON file, taken up if it exists")
-    return parser.parse_args(argv)
+    return run_parts(parser, argv, "speed_glow", PARTS, {"depth": 2, "repeats": 2})
 
 
-def main(argv: list[str] | None = None) -> int:
-    options = arguments(argv)
-    torch.set_num_threads(1)
-    records = Records.open(options.output, KEYS)
-    for part in options.parts:
-        compare(records, part, options)
-    return 0
-
-
-def compare(records: Records, part: str, options: argparse.Namespace) -> None:
-    """Time training and scoring of one shape, unless they stand there."""
+def compare(part: str, records: Records, options: argparse.Namespace) -> None:
+    """Time training and scoring of one shape, unless the rows exist."""
     shape, levels = SHAPES[part]
     generator = torch.Generator().manual_seed(0)
     x = torch.rand(options.batch, *shape, generator=generator) - 0.5
@@ -80,7 +70,7 @@ def compare(records: Records, part: str, options: argparse.Namespace) -> None:
         seconds = interleaved(tasks, options.repeats)
         for name, value in seconds.items():
             note(records, part, f"{name} ({work})", {
-                "weights": weights(models[name]) if name in models else 0,
+                "weights": n_weights(models[name]) if name in models else 0,
                 "milliseconds": 1000 * value,
                 "images_per_second": options.batch / value,
                 "over_upland": value / seconds["upland"],
@@ -109,10 +99,6 @@ def scoring(model: Any, x: Tensor) -> Callable[[], object]:
         model.train()
 
     return score
-
-
-def weights(model: nn.Module) -> int:
-    return sum(w.numel() for w in model.parameters())
 
 
 # -- the peer ------------------------------------------------------------------------------------------------
@@ -156,7 +142,7 @@ class Convolutions:
         for level in model.levels:
             channels, height, width = 4 * channels, height // 2, width // 2
             for affine, coupling in zip(level.channels.maps(), level.couplings, strict=True):
-                nets = [*coupling.conditioner.kernels, coupling.conditioner.last]
+                nets = [*coupling.conditioner.conv_weights, coupling.conditioner.last]
                 for kernel in [affine.matrix[:, :, None, None], *nets]:
                     x = torch.randn(batch, kernel.shape[1], height, width)
                     x = x.to(memory_format=torch.channels_last).requires_grad_()
@@ -172,6 +158,8 @@ class Convolutions:
         for (x, w), outward in zip(self.pairs, self.outward, strict=True):
             torch.autograd.grad(functional.conv2d(x, w, padding=w.shape[-1] // 2), (x, w), outward)
 
+
+PARTS: dict[str, Part] = {part: partial(compare, part) for part in SHAPES}
 
 if __name__ == "__main__":
     sys.exit(main())

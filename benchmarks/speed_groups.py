@@ -1,7 +1,7 @@
 """The verdict over a million rows in a thousand groups of a table with 30 columns, by a flow.
 
 One process; seconds are of the CPU. Memory is what the process held at most in the verdict over what it held
-before, where the system tells (Linux).
+before, where the system says so (Linux).
 `outputs` is the model alone over as many rows; `null` the p-values alone, from features that are there.
 Every tenth group has a column that is permuted within the group.
 """
@@ -20,14 +20,19 @@ import numpy as np
 import torch
 
 from benchmarks.group_draws import generator
-from benchmarks.records import Records, command
+from benchmarks.group_features import GroupFeatures
+from benchmarks.options import command
+from benchmarks.records import Records
 from benchmarks.synthetic import Surface
+from benchmarks.timing import run_parts
+from upland.groups.null import Null
 
+PART = "verdicts on groups"
 KEYS = ("part", "method", "rows", "groups")
 COLUMNS, TRAIN, EVERY = 30, 20_000, 10
 
 
-def arguments(argv: list[str] | None) -> argparse.Namespace:
+def main(argv: list[str] | None = None) -> int:
     parser = command(__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--groups", type=int, default=1_000)
@@ -35,27 +40,23 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, help="passes of the fit, fewer than usual")
     parser.add_argument("--statistics", nargs="+", default=["auto", "divergence", "typicality"])
     parser.add_argument("--profile", action="store_true", help="print where the time of each verdict goes")
-    parser.add_argument("--output", type=Path, required=True, help="JSON file, taken up if it exists")
-    return parser.parse_args(argv)
+    quick = {"rows": 20_000, "groups": 100, "train": 2_000, "epochs": 2, "statistics": ["auto"]}
+    return run_parts(parser, argv, "speed_groups", {PART: verdicts}, quick, KEYS)
 
 
-def main(argv: list[str] | None = None) -> int:
-    options = arguments(argv)
-    torch.set_num_threads(1)
-    records = Records.open(options.output, KEYS)
+def verdicts(records: Records, options: argparse.Namespace) -> None:
+    """The verdict and its p-values alone by each statistic."""
     sizes = {"rows": options.rows, "groups": options.groups}
-    methods = [f"{part} {name}" for name in options.statistics for part in ("verdict", "null")]
-    missing = [m for m in methods if records.find(part="verdicts on groups", method=m, **sizes) is None]
+    methods = [f"{work} {name}" for name in options.statistics for work in ("verdict", "null")]
+    missing = [m for m in methods if records.find(part=PART, method=m, **sizes) is None]
     if not missing:
-        return 0
+        return
     detector, x, labels = prepared(options)
     for method in missing:
-        part, statistic = method.split()
-        row = (verdict if part == "verdict" else null)(detector, x, labels, statistic, options.profile)
-        head = {"part": "verdicts on groups", "method": method}
-        records.add({**head, **sizes, "columns": COLUMNS, **row})
+        work, statistic = method.split()
+        row = (verdict if work == "verdict" else null)(detector, x, labels, statistic, options.profile)
+        records.add({"part": PART, "method": method, **sizes, "columns": COLUMNS, **row})
         print(records.rows[-1], flush=True)
-    return 0
 
 
 def prepared(options: argparse.Namespace) -> tuple[Any, np.ndarray, np.ndarray]:
@@ -68,8 +69,8 @@ def prepared(options: argparse.Namespace) -> tuple[Any, np.ndarray, np.ndarray]:
     x = surface.draw(options.rows, generator(2))
     labels = np.sort(generator(3).permutation(np.arange(options.rows) % options.groups))
     for group in range(0, options.groups, EVERY):
-        mine = np.flatnonzero(labels == group)
-        x[mine, 0] = x[generator(4, group).permutation(mine), 0]
+        rows = np.flatnonzero(labels == group)
+        x[rows, 0] = x[generator(4, group).permutation(rows), 0]
     return detector, x, labels
 
 
@@ -93,20 +94,14 @@ def verdict(
 
 
 def null(detector: Any, x: np.ndarray, labels: np.ndarray, statistic: str, profiled: bool) -> dict[str, Any]:
-    """P-values of as many normal groups of one size, from the features of the rows that are kept."""
-    from upland.detectors.references import reference_of
-    from upland.groups.null import Null
-    from upland.groups.tester import fit_statistic, needs_score
-
-    reference = reference_of(detector.members_[0])
-    fitted = fit_statistic(statistic, reference)
-    score = needs_score(statistic, reference.model)
-    features = fitted.features(reference.outputs(reference.held_out, score))
+    """P-values of as many normal groups of one size, from the features of the held-out reference rows."""
+    fitted = GroupFeatures(detector, [statistic])
+    features, value = fitted.held_out()[statistic], fitted.statistics[statistic].value
     count = int(labels.max()) + 1
     size = len(labels) // count
     groups = torch.from_numpy(generator(5).integers(0, len(features), (count, size)))
     start = time.process_time()
-    reached = Null(features, fitted.value, 0.05 / count)
+    reached = Null(features, value, 0.05 / count)
     with_profile(lambda: [reached.p_value(features[group]) for group in groups], profiled)
     return {"seconds": time.process_time() - start}
 

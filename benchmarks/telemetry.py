@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
-from pathlib import Path
+from itertools import islice
 from typing import Any
 
 import numpy as np
 
 from benchmarks import peers, series
-from benchmarks.records import Records, command, data_argument
+from benchmarks.options import command, data_argument, parsed
+from benchmarks.records import Records
 from benchmarks.series_peers import DETERMINISTIC, SERIES_OURS, SERIES_PEERS
 from benchmarks.vus import vus_pr
 
@@ -32,10 +32,9 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--collections", nargs="+", choices=series.COLLECTIONS, default=list(series.COLLECTIONS)
     )
-    parser.add_argument(
-        "--output", type=Path, required=True, help="JSON file of results, taken up if it exists"
-    )
-    return parser.parse_args(argv)
+    parser.add_argument("--most-series", type=int, help="at most so many series of a collection")
+    quick = {"methods": ["upland", "PCA"], "seeds": [0], "collections": ["nab"], "most_series": 3}
+    return parsed(parser, argv, "telemetry", quick)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -46,32 +45,26 @@ def main(argv: list[str] | None = None) -> int:
         peers.run(METHODS[method], steps, steps, 0)  # untimed: no measured time holds an import
     for seed in options.seeds:
         for collection in options.collections:
-            run_collection(records, options.data, collection, seed, options.methods)
+            run_collection(records, options, collection, seed)
     return 0
 
 
-def run_collection(records: Records, data: Path, collection: str, seed: int, methods: Sequence[str]) -> None:
-    """Every series and method that has no row yet; series that cannot be ranked are left out, and told."""
+def run_collection(records: Records, options: argparse.Namespace, collection: str, seed: int) -> None:
+    """Every series and method that has no row yet; series that cannot be ranked are left out, and printed."""
     left_out = []
-    for name, split in series.load_collection(data, collection):
+    for name, split in islice(series.load_collection(options.data, collection), options.most_series):
         if not split.can_be_ranked:
             left_out.append(name)
             continue
-        for method in methods:
+        for method in options.methods:
             key = {"collection": collection, "series": name, "seed": seed, "method": method}
             if records.find(**key) is None:
-                row = repeated(records, **key) if method in DETERMINISTIC else None
+                row = records.of_another_seed(**key) if method in DETERMINISTIC else None
                 row = row or measured(split, method, seed)
                 records.add({"benchmark": "telemetry", **row, **key})
-                tell(records.rows[-1])
+                show(records.rows[-1])
     if left_out:
         print(f"{collection}: {len(left_out)} without an anomaly to rank: {', '.join(left_out)}", flush=True)
-
-
-def repeated(records: Records, **key: Any) -> dict[str, Any] | None:
-    """A row of the same series and method under another seed."""
-    same = [name for name in KEYS if name != "seed"]
-    return next((dict(row) for row in records.rows if all(row[name] == key[name] for name in same)), None)
 
 
 def measured(split: series.SeriesSplit, method: str, seed: int) -> dict[str, Any]:
@@ -83,7 +76,7 @@ def measured(split: series.SeriesSplit, method: str, seed: int) -> dict[str, Any
     return {**sizes, **share, **values, **seconds}
 
 
-def tell(row: dict[str, Any]) -> None:
+def show(row: dict[str, Any]) -> None:
     print(
         f"{row['collection']:5} {row['series'][:40]:40} seed {row['seed']}  {row['method']:17}"
         f" AUROC {row['auroc']:.4f}  AUPRC {row['auprc']:.4f}  VUS-PR {row['vus_pr']:.4f}"

@@ -4,8 +4,8 @@
 
 A flow learns patches of two photographs that scikit-learn bundles. The same patches in fog (a tenth of their
 contrast) then get a higher likelihood; so they should be common among its samples. None of 10,000 comes near
-them: their latents have too short a norm and too large a divergence from N(0, I). Writes the figure beside
-itself and says what the page tells; about a minute on one core. Needs Pillow.
+them: their latents have too short a norm and too large a divergence from N(0, I). Writes the figure to
+`img/` and prints the table and the shares of the page; about a minute on one core. Needs Pillow.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_sample_image
 from sklearn.metrics import roc_auc_score
 
-from upland.detectors.latent import FlowDetector
+import upland
 from upland.groups.divergence import Divergence
 from upland.groups.outputs import ModelOutputs, model_outputs
 
@@ -60,7 +60,7 @@ def experiment(epochs: int = 25, samples: int = SAMPLES, seed: int = 0) -> Found
     new = images[:HELD_OUT].astype(np.float64)
     mean = new.mean(axis=(1, 2), keepdims=True)
     fog = np.rint(mean + FOG * (new - mean)).astype(np.uint8)
-    detector = FlowDetector(kind="image", criterion="likelihood", epochs=epochs, random_state=seed)
+    detector = upland.ImageFlowDetector(criterion="likelihood", epochs=epochs, random_state=seed)
     member = detector.fit(images[HELD_OUT:]).members_[0]
     encoded = {
         "samples": member.model.sample(samples, torch.Generator().manual_seed(seed)),
@@ -85,7 +85,7 @@ def table(found: Found) -> str:
 
 
 def sentences(found: Found) -> str:
-    """The shares that the page tells."""
+    """The shares that the page states."""
     samples, normal, fog = (found[name] for name in ("samples", "patches", "fog"))
     truth = np.repeat([0, 1], [len(normal[LIKELIHOOD]), len(fog[LIKELIHOOD])])
     likelier = roc_auc_score(truth, np.concatenate([normal[LIKELIHOOD], fog[LIKELIHOOD]]))
@@ -132,10 +132,10 @@ def panel(found: Found, what: str, number: int) -> str:
     bars = []
     for name, values in found.items():
         counts = np.histogram(values[what], edges)[0]
-        for place in np.flatnonzero(counts).tolist():
-            tall = max(1.5, HEIGHT * counts[place] / counts.max())  # a single one is still seen
+        for index in np.flatnonzero(counts).tolist():
+            tall = max(1.5, HEIGHT * counts[index] / counts.max())  # a single one is still seen
             bars.append(
-                f'<rect x="{left + place * step:.1f}" y="{bottom - tall:.1f}" width="{step:.1f}" '
+                f'<rect x="{left + index * step:.1f}" y="{bottom - tall:.1f}" width="{step:.1f}" '
                 f'height="{tall:.1f}" fill="{COLOURS[name]}" fill-opacity="0.65"/>'
             )
     low, _, high = extremes(everything)
@@ -150,4 +150,4 @@ def panel(found: Found, what: str, number: int) -> str:
 if __name__ == "__main__":
     outcome = experiment()
     sys.stdout.write(f"{table(outcome)}\n\n{sentences(outcome)}\n")
-    Path(__file__).with_suffix(".svg").write_text(figure(outcome), encoding="utf-8")
+    (Path(__file__).parent / "img" / "why_not_sampled.svg").write_text(figure(outcome), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Which rate to control: false alarms among normal parts, or false discoveries among the flagged ones."""
+"""Two error rates: false alarms among normal parts, and false discoveries among the flagged ones."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ import upland
 
 
 def parts(count, generator, wear=0.0):
-    """Five measurements of a machined part that share two causes; wear bends how they hang together."""
+    """Five measurements of a machined part that share two causes; wear shifts one of them."""
     causes = generator.normal(size=(count, 2))
     loadings = np.array([[1.0, 0.5, 0.0, 1.0, -1.0], [0.0, 1.0, 1.0, -1.0, 0.5]])
     measured = causes @ loadings + 0.1 * generator.normal(size=(count, 5))
@@ -29,11 +29,13 @@ for control in ("false_alarm", "fdr"):
 
 print()
 print("false_alarm: about alpha of the good parts are flagged, however many are worn.")
-print("fdr: about alpha of the flagged parts are good: trust the list, and an empty list on a good day.")
+print("fdr: about alpha of the flagged parts are good.")
 
-quiet_day = detector.flag(parts(2_000, generator), alpha=0.1, control="fdr")
-print(f"on a day without worn parts fdr flags {quiet_day.sum()} of 2000 parts")
+no_worn = detector.flag(parts(2_000, generator), alpha=0.1, control="fdr")
+print(f"without worn parts fdr flags {no_worn.sum()} of 2000 parts")
 
-# The same from p-values of any origin, for example of several detectors or days taken together.
+# The same from p-values of any origin, for example of several detectors or days.
 together = upland.benjamini_hochberg(detector.p_values(batch), alpha=0.1)
-print("the same flags by hand:", np.array_equal(together, detector.flag(batch, alpha=0.1, control="fdr")))
+print(
+    "the same flags from p-values:", np.array_equal(together, detector.flag(batch, alpha=0.1, control="fdr"))
+)

@@ -1,4 +1,4 @@
-"""A table as it comes: numbers, categories, dates, missing values, a column to ignore."""
+"""A table with numbers, categories, dates, missing values, and a column to ignore."""
 
 import numpy as np
 import pandas as pd
@@ -7,7 +7,7 @@ import upland
 
 
 def shipments(rows, generator):
-    """Parcels whose price follows from weight and service; some weights were never written down."""
+    """Parcels whose price depends on weight and service; some weights are missing."""
     weight = generator.gamma(2.0, 2.0, rows)
     service = generator.choice(["economy", "standard", "express"], rows, p=[0.5, 0.3, 0.2])
     rate = pd.Series(service).map({"economy": 1.0, "standard": 2.0, "express": 4.0}).to_numpy()
@@ -28,7 +28,7 @@ normal = shipments(2_000, generator)
 detector = upland.EnergyDetector(ignore=["parcel"], random_state=0).fit(normal)
 
 new = shipments(500, generator)
-new.loc[0, ["weight", "service", "price"]] = [2.0, "economy", 60.0]  # far too dear
+new.loc[0, ["weight", "service", "price"]] = [2.0, "economy", 60.0]  # far too expensive
 new.loc[1, "service"] = "drone"  # never seen before
 new = new[new.columns[::-1]]  # the order of columns does not matter
 

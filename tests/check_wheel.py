@@ -1,4 +1,6 @@
-"""Run the installed wheel's command line: version, fit, score. Not a test module; `make wheel` calls it."""
+"""Run the installed wheel's command line: version, fit, score, demo. Not a test module; `make wheel` calls
+it.
+"""
 
 import csv
 import json
@@ -38,11 +40,16 @@ def check(program):
         write(normal, 300, generator, shift=0)
         write(new, 50, generator, shift=9)
         run(program, "fit", normal, "-o", model, "--epochs", "5", "--quiet")
-        told = json.loads(run(program, "score", model, new, "-o", scored, "--why", "--json"))
-        assert told["rows"] == 50
-        assert told["flagged"] > 25
+        found = json.loads(run(program, "score", model, new, "-o", scored, "--why", "--json"))
+        assert found["rows"] == 50
+        assert found["flagged"] > 25
         assert len(scored.read_text().splitlines()) == 51
-    print("fit and score: passed")
+        print("fit and score: passed", flush=True)
+    assert "--out" in run(program, "demo", "--help")
+    from upland.cli.demonstration import load_demonstration
+
+    assert Path(load_demonstration().__file__) == home.parent / "demo" / "run.py"
+    print("demo: found")
 
 
 if __name__ == "__main__":

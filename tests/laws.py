@@ -7,6 +7,19 @@ import torch
 from scipy.stats import binom
 
 from programs import run_python
+from upland.models.base import EnergyModel
+
+
+class Gaussian(EnergyModel):
+    """The energy of N(mu, S), E(x) = 1/2 (x - mu)' P (x - mu) with P = S^-1: grad E(x) = P (x - mu)."""
+
+    def __init__(self, mean, covariance):
+        super().__init__()
+        self.mean = torch.nn.Parameter(mean.clone())
+        self.precision = torch.nn.Parameter(torch.linalg.inv(covariance).contiguous())
+
+    def energy(self, x):
+        return 0.5 * ((x - self.mean) @ self.precision * (x - self.mean)).sum(-1)
 
 
 def generator(seed=0):

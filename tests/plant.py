@@ -5,6 +5,7 @@ import csv
 import numpy as np
 import pyarrow as pa
 
+SHIFTS = ["early", "late", "night", "broken"]
 HEADER = ["flow", "pressure", "valve", "running"]
 
 
@@ -58,3 +59,19 @@ def ramps(count, seed):
     generator = np.random.default_rng(seed)
     ramp = 10 * np.arange(12) + generator.uniform(0, 40, (count, 12, 1))
     return np.rint(ramp + generator.normal(0, 4, (count, 12, 12))).clip(0, 255).astype(np.uint8)
+
+
+def related(count, seed):
+    """Two columns that go together and one that stands alone."""
+    generator = np.random.default_rng(seed)
+    a = generator.normal(0, 1, count)
+    b = a + generator.normal(0, 0.3, count)
+    return {"a": a, "b": b, "c": generator.normal(0, 1, count)}
+
+
+def shifts(each=40, seed=1):
+    """Rows of four shifts; in the last one b no longer goes with a, though each value is as before."""
+    found = related(len(SHIFTS) * each, seed)
+    last = slice(-each, None)
+    found["b"][last] = np.random.default_rng(2).permutation(found["b"][last])
+    return pa.table({**found, "shift": np.repeat(SHIFTS, each)})

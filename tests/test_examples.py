@@ -9,10 +9,6 @@ from programs import run_python
 EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.py"))
 
 
-def test_there_are_examples():
-    assert len(EXAMPLES) >= 3
-
-
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_example(path, tmp_path):
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 60

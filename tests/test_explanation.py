@@ -39,7 +39,7 @@ PLANTED = {
 
 @pytest.mark.parametrize("column", PLANTED)
 def test_a_planted_column_is_on_top(column, fitted):
-    """Of two columns that depend on each other the slope blames both, so either may come first."""
+    """Of two columns that depend on each other both contribute to the slope, so either may come first."""
     pair = {"flow", "pressure"}
     first = [row[0].column for row in upland.explain(fitted, PLANTED[column](NEW)).top(1)]
     assert sum(name in (pair if column in pair else {column}) for name in first) >= 48, first
@@ -116,7 +116,7 @@ def test_arrays_have_numbered_columns():
 def test_a_missing_cell_is_explained(fitted):
     rows = NEW.assign(flow=np.nan)
     reasons = {reason.column: reason for reason in upland.explain(fitted, rows).top(2)[0]}
-    assert "flow" in reasons, "pressure depends on flow and may share the blame, but no other column"
+    assert "flow" in reasons, "pressure depends on flow and may contribute too, but no other column"
     assert np.isnan(reasons["flow"].value)
 
 

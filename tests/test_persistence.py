@@ -14,7 +14,8 @@ from sklearn.exceptions import NotFittedError
 import upland
 from laws import scores_in_a_new_process
 from normals import mixed, numbers, quick
-from upland.io import modelfile as tensorfile
+from programs import run_python
+from upland.io import modelfile
 from upland.io.modelfile import TensorFileError, read_tensors, write_tensors
 
 NEW = mixed(300, seed=1)
@@ -65,10 +66,10 @@ def test_the_same_after_reload(case, tmp_path):
     assert again.n_features_in_ == detector.n_features_in_
     assert ("feature_names_in_" in vars(again)) == ("feature_names_in_" in vars(detector))
     plain = {"random_state": detector.random_state if isinstance(detector.random_state, int) else None}
-    told, before = again.info(), detector.info()
-    told["settings"] |= plain
-    before["settings"] |= plain
-    assert told == before
+    loaded, saved = again.info(), detector.info()
+    loaded["settings"] |= plain
+    saved["settings"] |= plain
+    assert loaded == saved
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "model", "mod el.ü.safetensors"])
@@ -202,8 +203,8 @@ FOREIGN = {
     "torch archive": lambda path: torch.save({"w": torch.ones(2)}, path),
     "text": lambda path: path.write_text("flow,pressure\n1,2\n" * 9),
     "checkpoint": lambda path: quick().fit(mixed(), checkpoint=path),
-    "other upland file": lambda path: write_tensors(path, {"a": np.ones(2)}, {"kind": "letters"}),
-    "upland file of no kind": lambda path: write_tensors(path, {}, {}),
+    "other upland file": lambda path: write_tensors(path, {"a": np.ones(2)}, {"content": "letters"}),
+    "upland file of nothing": lambda path: write_tensors(path, {}, {}),
 }
 
 
@@ -223,7 +224,7 @@ def test_a_checkpoint_is_called_by_its_name(tmp_path):
 def test_a_newer_format(saved, tmp_path, monkeypatch):
     (tmp_path / "m").write_bytes(saved)
     tensors, manifest = read_tensors(tmp_path / "m")
-    monkeypatch.setattr(tensorfile, "FORMAT", 3)
+    monkeypatch.setattr(modelfile, "FORMAT", modelfile.FORMAT + 1)
     write_tensors(tmp_path / "m", tensors, manifest)
     monkeypatch.undo()
     refused(tmp_path / "m", "newer")
@@ -269,8 +270,6 @@ def test_no_module_that_could_unpickle_is_used(saved, tmp_path):
         "import torch; torch.load = no\n"
         "upland.persistence.load(sys.argv[1])"
     )
-    from programs import run_python
-
     done = run_python("-c", code, tmp_path / "m")
     assert done.returncode == 0, done.stderr
 
@@ -324,5 +323,5 @@ def test_the_manifest_is_plain_json(saved, tmp_path):
     (tmp_path / "m").write_bytes(saved)
     _, manifest = read_tensors(tmp_path / "m")
     assert json.loads(json.dumps(manifest)) == manifest
-    assert manifest["kind"] == "detector"
+    assert manifest["content"] == "detector"
     assert set(manifest["versions"]) >= {"upland", "torch", "numpy"}

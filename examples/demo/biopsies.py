@@ -1,4 +1,4 @@
-"""The demonstration's table: biopsies, with the diagnoses kept aside to check what was promised.
+"""The demonstration's table: biopsies, with the diagnoses kept aside to check the results.
 
 The data are the 569 biopsies of scikit-learn's breast cancer set (Street, Wolberg, Mangasarian 1993): 30
 measurements each, benign or malignant. Benign is normal: the detector is fitted on part of the benign rows
@@ -8,7 +8,6 @@ and never sees a label; the benign rows held out and all malignant ones are then
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,18 +15,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv as csv
-from demo.findings import ALPHA, Found, compared, found_table
 from numpy.typing import NDArray
+from upland_demo.findings import ALPHA, Found, compared, fitted, found_table, scored
 
-from upland.calibration.conformal import GUARANTEES
-from upland.cli.rendering import strangest_table
-from upland.cli.tables import Outcome, score_file
-from upland.cli.verdicts import Asked
+from upland.cli.rendering import findings_table
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-    from upland.detectors.energy import EnergyDetector
 
 HELD_OUT = 100
 
@@ -55,10 +49,10 @@ class Files:
 
     @property
     def scored(self) -> Path:
-        """The rows to score, with verdicts and reasons."""
+        """The rows to score, with scores, flags and reasons."""
         return self.folder / "scored.csv"
 
-    def told(self) -> dict[str, str]:
+    def contents(self) -> dict[str, str]:
         """What is in them."""
         return {
             self.normal.name: "benign rows to fit on",
@@ -78,17 +72,24 @@ def run(folder: Path, screen: Console, seed: int) -> Found:
     """
     files = Files(folder)
     _write_data(files, np.random.default_rng(seed))
-    start = time.perf_counter()
-    detector = _fit(files, seed)
-    seconds = time.perf_counter() - start
-    outcome = _score(files, detector)
+    detector, seconds = fitted(files.normal, files.model, random_state=seed)
+    result = scored(detector, files.new, files.scored)
     found = compare(files.scored)
-    _show(screen, files, detector, outcome, found, seconds)
+    calibration = detector.info()["calibration"]
+    rows = csv.read_csv(files.normal).num_rows
+    screen.print("A table: breast cancer biopsies, 30 measurements each; benign is normal", style="bold")
+    screen.print(f"fitted on {rows} benign rows in {seconds:.1f} s, no labels used")
+    screen.print(f"p-values from {calibration['rows']} held-out rows; a row is flagged where p <= {ALPHA:g}")
+    screen.print(f"guarantee ({calibration['method']}): {calibration['guarantee']}", style="dim")
+    screen.print(found_table("rows scored", [("benign, held out", False, found), ("malignant", True, found)]))
+    screen.print(f"AUROC {found.auroc:.3f} (malignant against held-out benign)\n")
+    screen.print("The three strangest rows, and why", style="bold")
+    screen.print(findings_table(result))
     return found
 
 
 def compare(scored: Path) -> Found:
-    """Hold the verdicts of a scored file against its diagnoses.
+    """Compare the flags of a scored file with its diagnoses.
 
     Args:
         scored: The CSV file that the demonstration wrote.
@@ -111,39 +112,3 @@ def _write_data(files: Files, generator: np.random.Generator) -> None:
 
 def _table(values: NDArray[np.float64], names: list[str]) -> pa.Table:
     return pa.table({name: values[:, place] for place, name in enumerate(names)})
-
-
-def _fit(files: Files, seed: int) -> EnergyDetector:
-    from upland.detectors.energy import EnergyDetector
-    from upland.persistence import save
-
-    detector = EnergyDetector(random_state=seed).fit(files.normal)
-    save(detector, files.model)
-    return detector
-
-
-def _score(files: Files, detector: EnergyDetector) -> Outcome:
-    from upland.io.formats import open_source
-
-    asked = Asked(files.scored, alpha=ALPHA, why=True, overwrite=True, top=3)
-    return score_file(detector, open_source(files.new), asked)
-
-
-def _show(
-    screen: Console,
-    files: Files,
-    detector: EnergyDetector,
-    outcome: Outcome,
-    found: Found,
-    seconds: float,
-) -> None:
-    calibration = detector.calibration_
-    rows = csv.read_csv(files.normal).num_rows
-    screen.print("A table: breast cancer biopsies, 30 measurements each; benign is normal", style="bold")
-    screen.print(f"fitted on {rows} benign rows in {seconds:.1f} s, no labels used")
-    screen.print(f"p-values from {calibration.size} held-out rows; a row is flagged where p <= {ALPHA:g}")
-    screen.print(f"guarantee ({calibration.method}): {GUARANTEES[calibration.method]}", style="dim")
-    screen.print(found_table("rows scored", [("benign, held out", False, found), ("malignant", True, found)]))
-    screen.print(f"AUROC {found.auroc:.3f} (malignant against held-out benign)\n")
-    screen.print("The three strangest rows, and why", style="bold")
-    screen.print(strangest_table(outcome.strangest))

@@ -1,4 +1,4 @@
-"""The demonstration's groups: patients of eight clinics, two of which have gone off.
+"""The demonstration's groups: patients of eight clinics, two of which are anomalous.
 
 The data are the 442 patients of scikit-learn's diabetes set (Efron, Hastie, Johnstone, Tibshirani 2004):
 age, sex, body mass index, blood pressure and six blood values. The detector learns from a part of them; the
@@ -8,7 +8,6 @@ so that each value is a real one and none belongs to its row; and another's bloo
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,17 +15,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv as csv
-from demo.findings import ALPHA
 from numpy.typing import NDArray
+from upland_demo.findings import ALPHA, fitted
 
-from upland.cli.group_rendering import groups_line, groups_note, groups_table
-from upland.cli.groups import GroupsAsked, judge_path, write_groups
+from upland.cli.groups import score_groups
+from upland.cli.rendering import findings_table, line, note
+from upland.cli.results import Finding, Request
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-    from upland.detectors.base import Detector
-    from upland.groups.verdicts import GroupVerdicts
 
 CLINIC = "clinic"
 CLINICS, PATIENTS = 8, 20
@@ -56,7 +53,7 @@ class Files:
 
     @property
     def new(self) -> Path:
-        """Patients of the clinics to judge."""
+        """Patients of the clinics to test."""
         return self.folder / "clinics.csv"
 
     @property
@@ -65,76 +62,64 @@ class Files:
         return self.folder / "clinics.safetensors"
 
     @property
-    def judged(self) -> Path:
-        """A row for each clinic, with its verdict."""
-        return self.folder / "clinics-judged.csv"
+    def tested(self) -> Path:
+        """A row for each clinic, with its p-value."""
+        return self.folder / "clinics-tested.csv"
 
-    def told(self) -> dict[str, str]:
+    def contents(self) -> dict[str, str]:
         """What is in them."""
         return {
-            f"{self.normal.name}, {self.new.name}": "a row a patient: to fit on, to judge by clinic",
-            f"{self.model.name}, {self.judged.name}": "the detector; a row a clinic",
+            f"{self.normal.name}, {self.new.name}": "a row a patient: to fit on, to test by clinic",
+            f"{self.model.name}, {self.tested.name}": "the detector; a row a clinic",
         }
 
 
 @dataclass(frozen=True)
-class Judged:
-    """What came of the clinics.
+class Tested:
+    """What was found in the clinics.
 
     Args:
-        verdicts: One for each.
-        rows: `(G,)` how many of the patients of each are flagged one by one.
+        clinics: Each with its p-value and what stands out.
+        rows: How many patients of each are flagged one by one.
     """
 
-    verdicts: GroupVerdicts
-    rows: NDArray[np.int64]
+    clinics: dict[str, Finding]
+    rows: dict[str, int]
 
-    def rows_of(self, clinic: str) -> int:
-        """How many patients of a clinic are flagged one by one."""
-        return int(self.rows[self.verdicts.group == clinic][0])
+    @property
+    def flagged(self) -> list[str]:
+        """The clinics that are flagged."""
+        return [name for name, found in self.clinics.items() if found.is_anomaly]
 
 
-def run(folder: Path, screen: Console, seed: int) -> Judged:
-    """Fit, judge, show.
+def run(folder: Path, screen: Console, seed: int) -> Tested:
+    """Fit, test, show.
 
     Args:
         folder: Where to write.
         screen: Where to print.
         seed: Seed of the deal and of the fit.
     """
-    from upland.detectors.energy import EnergyDetector
-    from upland.persistence import save
-
     files = Files(folder)
     patients = _write_data(files, np.random.default_rng(seed))
-    start = time.perf_counter()
-    detector = EnergyDetector(calibration="split", random_state=seed).fit(files.normal)
-    seconds = time.perf_counter() - start
-    save(detector, files.model)
-    found = judge_path(detector, files.new, GroupsAsked(CLINIC, ALPHA))
-    write_groups(found, files.judged, overwrite=True)
-    judged = Judged(found.verdicts, _flagged_rows(detector, files))
+    detector, seconds = fitted(files.normal, files.model, calibration="split", random_state=seed)
+    request = Request(files.tested, ALPHA, "fdr", top=CLINICS, overwrite=True)
+    result = score_groups(detector, files.new, CLINIC, request)
+    flags = detector.flag(files.new, ALPHA).reshape(CLINICS, PATIENTS).sum(axis=1).tolist()
+    clinics = {found.name: found for found in result.findings}
+    tested = Tested(clinics, dict(zip(clinics, flags, strict=True)))
     screen.print(f"Groups: {CLINICS} clinics of {PATIENTS} patients, ten measurements each", style="bold")
     screen.print(f"fitted on {patients} other patients in {seconds:.1f} s")
     screen.print(f"{MIXED_UP}: its HDL results went to the wrong patients; each is a real one")
     screen.print(f"{MISREAD}: its blood pressures read {TOO_HIGH:.0f} mmHg too high")
-    screen.print(groups_table(found))
-    screen.print(groups_note(found), style="dim")
-    screen.print(groups_line(found))
-    two = f"{judged.rows_of(MIXED_UP)} and {judged.rows_of(MISREAD)} of their {PATIENTS}"
-    others = f"{_others(judged)} of the other {(CLINICS - 2) * PATIENTS}"
+    screen.print(findings_table(result))
+    screen.print(note(result), style="dim")
+    screen.print(line(result))
+    mixed_up, misread = tested.rows[MIXED_UP], tested.rows[MISREAD]
+    others = f"{sum(flags) - mixed_up - misread} of the other {(CLINICS - 2) * PATIENTS}"
+    two = f"{mixed_up} and {misread} of their {PATIENTS}"
     screen.print(f"one by one, {two} patients are flagged, and {others}\n")
-    return judged
-
-
-def _others(judged: Judged) -> int:
-    return int(judged.rows.sum()) - judged.rows_of(MIXED_UP) - judged.rows_of(MISREAD)
-
-
-def _flagged_rows(detector: Detector, files: Files) -> NDArray[np.int64]:
-    flags = detector.flag(files.new, ALPHA)
-    counts: NDArray[np.int64] = flags.reshape(CLINICS, PATIENTS).sum(axis=1)
-    return counts
+    return tested
 
 
 def _write_data(files: Files, generator: np.random.Generator) -> int:
@@ -153,7 +138,7 @@ def _write_data(files: Files, generator: np.random.Generator) -> int:
 
 
 def _spoilt(values: Values, labels: NDArray[np.str_], generator: np.random.Generator) -> Values:
-    """The same with two clinics gone off."""
+    """The same with two clinics made anomalous."""
     spoilt, hdl, pressure = values.copy(), NAMES.index("hdl"), NAMES.index("blood_pressure")
     mixed_up = labels == MIXED_UP
     spoilt[mixed_up, hdl] = generator.permutation(spoilt[mixed_up, hdl])

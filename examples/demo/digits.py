@@ -1,32 +1,29 @@
 """The demonstration's images and short sequences: handwritten zeros, and what is none.
 
 The data are scikit-learn's digits (Alpaydin, Kaynak 1998): 1,797 handwritten digits of 8 x 8 pixels. Zeros
-are normal. Judged are zeros held out, other digits, and zeros with a stroke added, of which the place is
-known: the heat should lie there. The same digits are then read row by row, as sequences of eight steps.
+are normal. Zeros held out, other digits, and zeros with a stroke added are scored; the heat of the last
+should lie in the stroke. The same digits are then read row by row, as sequences of eight steps.
 """
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow.csv as csv
-from demo.findings import ALPHA, Found, compared, found_table
 from numpy.typing import NDArray
+from upland_demo.findings import Bools, Found, compared, fitted, found_table, scored
 
-from upland.cli.images import Maps, open_images, score_images
+import upland
 from upland.cli.rendering import findings_table
-from upland.cli.sequences import open_series, score_sequences
-from upland.cli.verdicts import Asked, Bools
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 NORMAL, HELD_OUT, OTHERS, STRUCK = 0, 40, 15, 10
-"""The normal digit; how many of it are held out; how many of each other are judged; how many get a stroke."""
+"""The normal digit; how many of it are held out; how many of each other are scored; how many get a stroke."""
 
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 STROKES = ((3, 1), (2, 2))
@@ -39,11 +36,11 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Digits:
-    """Digits to fit on and to judge.
+    """Digits to fit on and to score.
 
     Args:
         normal: `(N, 8, 8)` zeros to fit on.
-        new: `(M, 8, 8)` digits to judge.
+        new: `(M, 8, 8)` digits to score.
         names: Of each what it is: `zero-03`, `seven-11`, `struck-zero-02`.
         strokes: `(M, 8, 8)` which pixels were added.
     """
@@ -79,7 +76,7 @@ class Files:
 
     @property
     def new(self) -> Path:
-        """Digits to judge."""
+        """Digits to score."""
         return self.folder / ("digits" if self.pictures else "digits.npy")
 
     @property
@@ -89,7 +86,7 @@ class Files:
 
     @property
     def scored(self) -> Path:
-        """The digits with verdicts and reasons."""
+        """The digits with scores, flags and reasons."""
         return self.folder / "digits.csv"
 
     @property
@@ -114,19 +111,19 @@ class Files:
 
     @property
     def rows_scored(self) -> Path:
-        """The sequences with verdicts and reasons."""
+        """The sequences with scores, flags and reasons."""
         return self.folder / "digit-rows.csv"
 
-    def told(self) -> dict[str, str]:
+    def contents(self) -> dict[str, str]:
         """What is in them."""
         slash = "/" if self.pictures else ""
-        told = {
+        contents = {
             f"{self.normal.name}{slash}, {self.new.name}{slash}": "images to fit on and to score",
             f"{self.model.name}, {self.scored.name}": "their detector; which digit is strange, and where",
         }
         if self.pictures:
-            told[f"{self.maps.name}/"] = "heat maps of the flagged images, strangest first"
-        return told | {
+            contents[f"{self.maps.name}/"] = "heat maps of the flagged images, strangest first"
+        return contents | {
             f"{self.normal_rows.name}, {self.new_rows.name}": "the same as sequences of eight rows",
             f"{self.rows_model.name}, {self.rows_scored.name}": "their detector; which, at which row",
         }
@@ -179,7 +176,7 @@ def _struck(zeros: Pixels, generator: np.random.Generator) -> tuple[Pixels, Bool
 
 @dataclass(frozen=True)
 class Pictured:
-    """What came of the images.
+    """What was found in the images.
 
     Args:
         others: Other digits against zeros held out.
@@ -195,7 +192,7 @@ class Pictured:
 
 
 def show_images(files: Files, dealt: Digits, screen: Console, seed: int) -> Pictured:
-    """Fit on the zeros, judge the digits, show; write heat maps where Pillow is there.
+    """Fit on the zeros, score the digits, show; write heat maps where Pillow is there.
 
     Args:
         files: Where to write.
@@ -203,26 +200,17 @@ def show_images(files: Files, dealt: Digits, screen: Console, seed: int) -> Pict
         screen: Where to print.
         seed: Seed of the fit.
     """
-    from upland.detectors.energy import EnergyDetector
-    from upland.persistence import save
-
     _store(files.normal, dealt.normal, [f"zero-{number:03d}" for number in range(len(dealt.normal))])
     _store(files.new, dealt.new, dealt.names)
-    start = time.perf_counter()
-    detector = EnergyDetector(kind="image", calibration="split", random_state=seed).fit(files.normal)
-    seconds = time.perf_counter() - start
-    save(detector, files.model)
-    asked = Asked(files.scored, alpha=ALPHA, why=True, overwrite=True, top=3)
-    maps = Maps(files.maps) if files.pictures else None
-    if maps is not None:
-        maps.folder.mkdir(exist_ok=True)
-        _clear(maps.folder)
-    judged = score_images(detector, open_images(detector, files.new), asked, maps)
+    detector, seconds = fitted(files.normal, files.model, "image", calibration="split", random_state=seed)
+    _clear(files.maps)
+    result = scored(detector, files.new, files.scored, files.maps if files.pictures else None)
     others, struck = _findings(files, dealt)
-    found = Pictured(others, struck, _located(detector, dealt), judged.maps)
+    found = Pictured(others, struck, _located(detector, dealt), result.details["maps"])
     screen.print("Images: handwritten digits of 8 x 8 pixels; zeros are normal", style="bold")
-    known = detector.calibration_.size
-    screen.print(f"fitted on {len(dealt.normal)} zeros in {seconds:.1f} s, {known} of them held out (split)")
+    held_out = detector.calibration_.size
+    zeros = len(dealt.normal)
+    screen.print(f"fitted on {zeros} zeros in {seconds:.1f} s, {held_out} of them held out (split)")
     lines = [
         ("other zeros", False, others),
         ("other digits", True, others),
@@ -232,7 +220,7 @@ def show_images(files: Files, dealt: Digits, screen: Console, seed: int) -> Pict
     screen.print(f"AUROC {others.auroc:.3f} (other digits), {struck.auroc:.3f} (strokes)")
     screen.print(f"the hottest pixel is in the stroke or beside it in {found.located} of {STRUCK}\n")
     screen.print("The three strangest images, and where in them", style="bold")
-    screen.print(findings_table(judged))
+    screen.print(findings_table(result))
     if not files.pictures:
         screen.print("no heat maps: they need Pillow, pip install 'upland[images]'\n")
     return found
@@ -250,10 +238,8 @@ def _findings(files: Files, dealt: Digits) -> tuple[Found, Found]:
 
 
 def _located(detector: Any, dealt: Digits) -> int:
-    from upland.explanation import ImageExplanation, explain
-
-    explained = explain(detector, dealt.new[dealt.struck])
-    assert isinstance(explained, ImageExplanation)
+    explained = upland.explain(detector, dealt.new[dealt.struck])
+    assert isinstance(explained, upland.ImageExplanation)
     hits = 0
     for heat, stroke in zip(explained.heat(), dealt.strokes[dealt.struck], strict=True):
         y, x = np.unravel_index(int(heat.argmax()), heat.shape)
@@ -283,7 +269,7 @@ def _clear(folder: Path) -> None:
 
 
 def show_rows(files: Files, dealt: Digits, screen: Console, seed: int) -> Found:
-    """The digits as sequences of their rows: fit, judge, show; those with a stroke are left out.
+    """The digits as sequences of their rows: fit, score, show; those with a stroke are left out.
 
     Args:
         files: Where to write.
@@ -291,18 +277,12 @@ def show_rows(files: Files, dealt: Digits, screen: Console, seed: int) -> Found:
         screen: Where to print.
         seed: Seed of the fit.
     """
-    from upland.detectors.energy import EnergyDetector
-    from upland.persistence import save
-
     whole = ~dealt.struck
     np.save(files.normal_rows, dealt.normal.astype(np.float32))
     np.save(files.new_rows, dealt.new[whole].astype(np.float32))
-    start = time.perf_counter()
-    detector = EnergyDetector(kind="sequence", random_state=seed).fit(np.load(files.normal_rows))
-    seconds = time.perf_counter() - start
-    save(detector, files.rows_model)
-    asked = Asked(files.rows_scored, alpha=ALPHA, why=True, overwrite=True, top=3)
-    score_sequences(detector, open_series(detector, files.new_rows), asked)
+    rows = np.load(files.normal_rows)
+    detector, seconds = fitted(rows, files.rows_model, random_state=seed)
+    scored(detector, files.new_rows, files.rows_scored)
     found = compared(files.rows_scored, dealt.odd[whole])
     screen.print("Sequences: the same digits, read row by row in eight steps", style="bold")
     screen.print(f"fitted on {len(dealt.normal)} zeros in {seconds:.1f} s")

@@ -1,27 +1,33 @@
-"""What the parts of the demonstration share: verdicts held against what is known of the data."""
+"""What the parts of the demonstration share: a fit, a scoring, and flags compared with labels."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow.csv as csv
+from numpy.typing import NDArray
 
+import upland
 from upland.cli.console import grid
+from upland.cli.results import Request, Result
+from upland.cli.scoring import score_path
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from upland.cli.verdicts import Bools
-
 ALPHA = 0.05
+
+Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class Found:
-    """How the verdicts compare with the truth.
+    """How the flags compare with the labels.
 
     Args:
         normal: Normal ones that were scored.
@@ -38,19 +44,48 @@ class Found:
     auroc: float
 
 
-def compared(scored: Path, odd: Bools, judged: Bools | None = None) -> Found:
-    """Hold the verdicts of a scored CSV file against the truth.
+def fitted(data: Any, model: Path, modality: Any = None, **arguments: Any) -> tuple[Any, float]:
+    """A fitted detector, which is saved too, and the seconds that the fit took.
+
+    Args:
+        data: Normal data.
+        model: The file to save it in.
+        modality: What the data are, where they could be several things.
+        arguments: Of the detector.
+    """
+    start = time.perf_counter()
+    detector = upland.detector_for(data, modality=modality, **arguments).fit(data)
+    seconds = time.perf_counter() - start
+    upland.save(detector, model)
+    return detector, seconds
+
+
+def scored(detector: Any, data: Path, target: Path, maps: Path | None = None) -> Result:
+    """The result of scoring, as `upland score --why --top 3` gives it.
+
+    Args:
+        detector: Fitted.
+        data: What is scored.
+        target: The file to write.
+        maps: The folder for heat maps.
+    """
+    request = Request(target, alpha=ALPHA, why=True, overwrite=True, top=3)
+    return score_path(detector, data, request, maps)
+
+
+def compared(scored: Path, odd: Bools, used: Bools | None = None) -> Found:
+    """Compare the flags of a scored CSV file with labels.
 
     Args:
         scored: A file that scoring wrote.
         odd: `(N,)` which of its rows are not normal.
-        judged: `(N,)` which of them are looked at; None for all.
+        used: `(N,)` which of them count; None for all.
     """
     from sklearn.metrics import roc_auc_score
 
     table = csv.read_csv(scored)
-    if judged is not None:
-        table, odd = table.filter(judged), odd[judged]
+    if used is not None:
+        table, odd = table.filter(used), odd[used]
     flagged = table["is_anomaly"].to_numpy()
     return Found(
         normal=int((~odd).sum()),

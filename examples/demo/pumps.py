@@ -1,13 +1,12 @@
 """The demonstration's long series: three pumps, a row a minute, one of which fails for half an hour.
 
 The series are made up: the load of a pump swings, pressure follows it with a delay, the bearing
-warms with it slowly. In the rows to judge, the valve of one pump sticks for a while: its pressure no longer
+warms with it slowly. In the rows to score, the valve of one pump sticks for a while: its pressure no longer
 follows its load. Each value by itself stays within the usual range.
 """
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,12 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv as csv
-from demo.findings import ALPHA
 from numpy.typing import NDArray
+from upland_demo.findings import fitted, scored
 
-from upland.cli.rendering import findings_table, judged_line
-from upland.cli.sequences import open_series, score_sequences
-from upland.cli.verdicts import Asked, Finding
+from upland.cli.rendering import findings_table, line
+from upland.cli.results import Finding
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -53,7 +51,7 @@ class Files:
 
     @property
     def new(self) -> Path:
-        """Rows to judge."""
+        """Rows to score."""
         return self.folder / "pumps.csv"
 
     @property
@@ -63,20 +61,20 @@ class Files:
 
     @property
     def scored(self) -> Path:
-        """The rows to judge, with verdicts and reasons."""
+        """The rows to score, with scores, flags and reasons."""
         return self.folder / "pumps-scored.csv"
 
-    def told(self) -> dict[str, str]:
+    def contents(self) -> dict[str, str]:
         """What is in them."""
         return {
             f"{self.normal.name}, {self.new.name}": "a row a pump and minute: to fit on, to score",
-            f"{self.model.name}, {self.scored.name}": "the detector; the rows with verdicts",
+            f"{self.model.name}, {self.scored.name}": "the detector; the scored rows",
         }
 
 
 @dataclass(frozen=True)
 class Watched:
-    """What came of the pumps.
+    """What was found in the pumps.
 
     Args:
         worst: The strangest episode.
@@ -97,35 +95,25 @@ def run(folder: Path, screen: Console, seed: int) -> Watched:
         screen: Where to print.
         seed: Seed of the series and of the fit.
     """
-    from upland.detectors.energy import EnergyDetector
-    from upland.persistence import save
-
     files, generator = Files(folder), np.random.default_rng(seed)
     csv.write_csv(_day(NORMAL_DAY, generator, sick=False), files.normal)
     csv.write_csv(_day(NEW_DAY, generator, sick=True), files.new)
-    start = time.perf_counter()
-    detector = EnergyDetector(
-        time="time",
-        id="pump",
-        criterion="reconstruction",  # forgets at once, so that it tells the moment
-        random_state=seed,
-    ).fit(files.normal)
-    seconds = time.perf_counter() - start
-    save(detector, files.model)
-    asked = Asked(files.scored, alpha=ALPHA, why=True, overwrite=True, top=3)
-    judged = score_sequences(detector, open_series(detector, files.new), asked)
+    columns = {"time": "time", "id": "pump"}
+    criterion = "reconstruction"  # of the last minutes alone, so that flags begin and end with the fault
+    detector, seconds = fitted(files.normal, files.model, **columns, criterion=criterion, random_state=seed)
+    result = scored(detector, files.new, files.scored)
     screen.print("Long series: three pumps, a row a minute (made up, with one fault)", style="bold")
     screen.print(f"fitted on {PUMPS * MINUTES:,} normal minutes in {seconds:.1f} s")
     began, ended = (_clock(minute) for minute in (FROM, UNTIL))
     screen.print(f"the fault: the valve of {SICK} sticks from {began} to {ended}")
-    frame = detector.frame_
-    screen.print(f"a score is of {frame} minutes, the last of which it is told of: flags end that late")
-    screen.print(findings_table(judged))
-    screen.print(f"{judged_line(judged, ALPHA, 'false_alarm')}\n")
+    frame = detector.info()["architecture"]["frame"]
+    screen.print(f"the score of a minute is of the {frame} minutes that end with it: flags end that late")
+    screen.print(findings_table(result))
+    screen.print(f"{line(result)}\n")
     table = csv.read_csv(files.scored)
     ill = np.array(table["is_faulty"].to_pylist(), dtype=bool)
     flagged = np.array(table["is_anomaly"].to_pylist(), dtype=bool)
-    return Watched(judged.strangest[0], float(flagged[ill].mean()), float(flagged[~ill].mean()))
+    return Watched(result.findings[0], float(flagged[ill].mean()), float(flagged[~ill].mean()))
 
 
 def _clock(minute: int) -> str:

@@ -1,8 +1,8 @@
-"""`upland demo`: data from end to end, with what is known of them kept aside to check what was promised.
+"""`upland demo`: data from end to end, with labels kept aside to check the results.
 
 A table (biopsies), groups of rows (patients of clinics), images (handwritten digits), sequences (the same,
-row by row) and long series (pumps); of each the detector sees normal ones alone, and judges others as
-`upland fit`, `upland score` and `upland groups` would.
+row by row) and long series (pumps); of each the detector sees normal ones alone, and scores others as
+`upland fit`, `upland score` and `upland groups` do.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from demo.findings import Found
-from upland_demo import biopsies, digits, pumps
-from upland_demo import clinics as lots
+from upland_demo import biopsies, clinics, digits, pumps
+from upland_demo.findings import Found
 
 from upland.cli.console import OutputError, pairs
 
@@ -26,18 +25,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Findings:
-    """How the verdicts compare with the truth.
+    """How the flags compare with the labels.
 
     Args:
         table: Malignant biopsies against benign ones.
-        groups: Clinics, two of which have gone off.
+        groups: Clinics, two of which are anomalous.
         images: Other digits, and digits with a stroke, against zeros.
         sequences: Other digits against zeros, row by row.
         series: The fault of a pump.
     """
 
     table: Found
-    groups: lots.Judged
+    groups: clinics.Tested
     images: digits.Pictured
     sequences: Found
     series: pumps.Watched
@@ -60,7 +59,7 @@ def run(folder: Path, screen: Console, seed: int = 0) -> Findings:
         dealt = digits.digits(np.random.default_rng(seed))
         found = Findings(
             biopsies.run(folder, screen, seed),
-            lots.run(folder, screen, seed),
+            clinics.run(folder, screen, seed),
             digits.show_images(pictures, dealt, screen, seed),
             digits.show_rows(pictures, dealt, screen, seed),
             pumps.run(folder, screen, seed),
@@ -68,8 +67,8 @@ def run(folder: Path, screen: Console, seed: int = 0) -> Findings:
     except OSError as error:
         raise OutputError(f"cannot write into {folder}: {error.strerror or error}") from error
     screen.print(f"Written to {folder}/", style="bold", soft_wrap=True)
-    tables = biopsies.Files(folder).told() | lots.Files(folder).told()
-    screen.print(pairs(tables | pictures.told() | pumps.Files(folder).told()))
+    tables = biopsies.Files(folder).contents() | clinics.Files(folder).contents()
+    screen.print(pairs(tables | pictures.contents() | pumps.Files(folder).contents()))
     screen.print("\nTry next", style="bold")
     for command in next_commands(folder, pictures):
         screen.print(f"  {command}", soft_wrap=True)
@@ -85,7 +84,7 @@ def next_commands(folder: Path, pictures: digits.Files) -> list[str]:
     """
     called = Path(sys.argv[0])  # not on the search path where the environment is not activated
     program = called if called.name == "upland" and not shutil.which("upland") else "upland"
-    table, clinics, series = biopsies.Files(folder), lots.Files(folder), pumps.Files(folder)
+    table, patients, series = biopsies.Files(folder), clinics.Files(folder), pumps.Files(folder)
     more = folder / "more"
     maps = f" --maps {more}-heat" if pictures.pictures else ""
     return [
@@ -93,8 +92,8 @@ def next_commands(folder: Path, pictures: digits.Files) -> list[str]:
         f"{program} score {table.model} {table.new} --top 5",
         f"{program} score {table.model} {table.new} --control fdr --why -o {more}.parquet",
         f"{program} fit {table.normal} --criterion energy -o {more}.safetensors",
-        f"{program} groups {clinics.model} {clinics.new} --by {lots.CLINIC}",
-        f"{program} fit {clinics.normal} --model flow -o {more}-flow.safetensors",
+        f"{program} groups {patients.model} {patients.new} --by {clinics.CLINIC}",
+        f"{program} fit {patients.normal} --model flow -o {more}-flow.safetensors",
         f"{program} score {pictures.model} {pictures.new} --top 5{maps}",
         f"{program} score {series.model} {series.new} --top 5",
         f"{program} fit {series.normal} --time time --id pump --window 60 -o {more}-pumps.safetensors",

@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from sklearn.utils.validation import check_is_fitted
 
 from upland.catalogue import Unit
 from upland.criteria.base import Floats
@@ -56,7 +55,7 @@ class Explanation:
         values: `(N, C)` objects: what the rows hold; shaped as the shares.
         expected: `(N, C)` objects: what the (first member's) model would have put there; likewise.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> values = np.array([[7.0, 2.0]], dtype=object)
         >>> expected = np.array([[1.0, 2.5]], dtype=object)
@@ -116,7 +115,7 @@ class SequenceExplanation:
         expected: for each sequence `(T_i, C)` objects: what the (first member's) model would have put there.
         labels: for each sequence its steps' names: the user's time stamps, or numbers from 0.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> shares = [np.array([[0.0, 0.1], [0.2, 3.0]])]
         >>> cells = [np.zeros((2, 2), dtype=object)]
@@ -145,9 +144,9 @@ class SequenceExplanation:
     def _worst(self, row: int, k: int) -> list[Reason]:
         share = self.shares[row]
         total = max(float(share.sum()), np.finfo(float).tiny)
-        places = np.argsort(-share, axis=None, kind="stable")[:k]
+        order = np.argsort(-share, axis=None, kind="stable")[:k]
         found = []
-        for step, channel in zip(*np.unravel_index(places, share.shape), strict=True):
+        for step, channel in zip(*np.unravel_index(order, share.shape), strict=True):
             part = float(share[step, channel])
             name = f"{self.columns[channel]} at {self.labels[row][step]}"
             where = (step, channel)
@@ -165,7 +164,7 @@ class ImageExplanation:
         values: `(N, H, W, C)` the pixels.
         expected: `(N, H, W, C)` what the (first member's) model would have put there, in the same unit.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> shares = np.zeros((1, 4, 4, 1))
         >>> shares[0, 2, 3] = 1.5
@@ -190,8 +189,8 @@ class ImageExplanation:
         heat = self.shares[image].sum(axis=2)
         total = max(float(heat.sum()), np.finfo(float).tiny)
         found = []
-        for place in np.argsort(-heat, axis=None, kind="stable")[:k]:
-            y, x = divmod(int(place), heat.shape[1])
+        for pixel in np.argsort(-heat, axis=None, kind="stable")[:k]:
+            y, x = divmod(int(pixel), heat.shape[1])
             share = float(heat[y, x])
             seen, expected = self.values[image, y, x], self.expected[image, y, x]
             found.append(Reason(f"row {y}, column {x}", share, share / total, _pixel(seen), _pixel(expected)))
@@ -214,14 +213,14 @@ def explain(detector: ScoringDetector, X: Any) -> Explanation | SequenceExplanat
         sklearn.exceptions.NotFittedError: the detector is not fitted.
         ValueError: columns are missing or of another kind.
 
-    Example:
+    Examples:
         >>> import numpy as np, upland
         >>> rows = np.random.default_rng(0).normal(size=(200, 3))
         >>> detector = upland.EnergyDetector(random_state=0).fit(rows)
         >>> upland.explain(detector, np.array([[0.0, 40.0, 0.0]])).top(1)[0][0].column
         'x1'
     """
-    check_is_fitted(detector)
+    detector.check_fitted()
     encoder = detector.encoder_
     if isinstance(encoder, ImageEncoder):
         return _of_images(detector, encoder, X)

@@ -57,7 +57,7 @@ def save(detector: Detector, path: str | Path, overwrite: bool = True) -> None:
         FileExistsError: the file exists and may not be replaced.
         OSError: the file cannot be written.
 
-    Example:
+    Examples:
         >>> import numpy as np, tempfile, pathlib, upland
         >>> path = pathlib.Path(tempfile.mkdtemp()) / "model.safetensors"
         >>> rows = np.random.default_rng(0).normal(size=(100, 2))
@@ -136,7 +136,7 @@ def load(path: str | Path, model: nn.Module | None = None) -> Detector:
             which.
         ValueError: the file needs a module of your own, or the module given does not fit its weights.
 
-    Example:
+    Examples:
         >>> import numpy as np, tempfile, pathlib, upland
         >>> path = pathlib.Path(tempfile.mkdtemp()) / "model.safetensors"
         >>> rows = np.random.default_rng(0).normal(size=(100, 2))
@@ -147,7 +147,7 @@ def load(path: str | Path, model: nn.Module | None = None) -> Detector:
     """
     tensors, manifest = read_tensors(path)
     if manifest.get("content") != "detector":
-        found = manifest.get("content", "nothing known")
+        found = manifest.get("content", "nothing of upland's")
         raise TensorFileError(Path(path), "foreign", f"holds a {found}, not a detector")
     made_by = manifest["versions"]["upland"]
     homes = {entry.home.split(":")[1]: entry.home for entry in DETECTORS.values()}
@@ -160,12 +160,12 @@ def load(path: str | Path, model: nn.Module | None = None) -> Detector:
         raise ValueError(f"{path} was fitted with a module of your own: give it as load(path, model=module)")
     if model is not None and not own:
         raise ValueError(f"{path} was fitted with upland's own model: leave model out")
-    kind: type[Detector] = load_entry(homes[manifest["detector"]])
+    estimator: type[Detector] = load_entry(homes[manifest["detector"]])
     arguments = {name: tuple(v) if isinstance(v, list) else v for name, v in manifest["arguments"].items()}
-    if unknown := sorted(arguments.keys() - kind().get_params()):
+    if unknown := sorted(arguments.keys() - estimator().get_params()):
         text = f"has arguments that this upland {__version__} does not know: {', '.join(unknown)}"
         raise TensorFileError(Path(path), "newer", text)
-    detector = kind(**arguments, model=model)
+    detector = estimator(**arguments, model=model)
     try:
         plan = FitPlan.from_json(manifest["plan"], model)
     except (ValueError, TypeError, KeyError) as error:
@@ -173,7 +173,7 @@ def load(path: str | Path, model: nn.Module | None = None) -> Detector:
             Path(path), "newer", f"of upland {made_by} has another plan: {error}"
         ) from error
     members = [
-        _from_state(kind, plan, record, _under(tensors, f"{number}/"), path, model)
+        _from_state(estimator, plan, record, _under(tensors, f"{number}/"), path, model)
         for number, record in enumerate(manifest["members"])
     ]
     calibrations: dict[Any, Calibration] = {
@@ -188,14 +188,14 @@ def _calibration(tensors: Mapping[str, Any], unit: str) -> Calibration:
 
 
 def _from_state(
-    kind: type[Detector],
+    estimator: type[Detector],
     plan: FitPlan,
     record: Mapping[str, Any],
     tensors: Mapping[str, Any],
     path: str | Path,
     own: Any,
 ) -> Member:
-    encoder = ENCODERS[kind.modality].from_state(record["encoder"], _under(tensors, "encoder/"))
+    encoder = ENCODERS[estimator.modality].from_state(record["encoder"], _under(tensors, "encoder/"))
     architecture = architecture_of(record["architecture"], own)
     model = architecture.build(encoder)
     weights = {name: torch.from_numpy(value) for name, value in _under(tensors, "model/").items()}
@@ -208,7 +208,7 @@ def _from_state(
     criteria: dict[Any, Criterion[Any, Any]] = {}
     for name, unit in record["criteria"]:
         assert isinstance(model, RecurrentEnergy)
-        made: SequenceCriterion = load_entry(criteria_of(kind.family, kind.modality)[name])(unit)
+        made: SequenceCriterion = load_entry(criteria_of(estimator.family, estimator.modality)[name])(unit)
         state = {k: torch.from_numpy(v) for k, v in _under(tensors, f"criteria/{name}/{unit}/").items()}
         criteria[name, unit] = made.restore(model, record["sigma"], plan.smoothing or 1, state)
     history = History(**record["history"])

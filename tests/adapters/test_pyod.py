@@ -1,4 +1,4 @@
-"""PyOD's face: its attributes, its labels, its sign."""
+"""PyOD's interface: its attributes, its labels, its sign."""
 
 import numpy as np
 import pytest

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from benchmarks import speed_flows
 
+from benchmarks import speed_flows
 from laws import generator, normal
 
 pytest.importorskip("zuko", reason="zuko is not installed: pip install 'upland[bench]'")

@@ -4,16 +4,18 @@ import json
 import math
 import os
 from argparse import Namespace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from benchmarks import group_draws, group_rows, groups, groups_tables, report, report_groups, speed_groups
 from benchmarks.group_draws import Case, Contest, drawn, false_alarms, mixed, outlying_rows, p_values, single
 from benchmarks.group_peers import ColumnTests, StabilityIndex, distance
 from scipy.stats import ks_2samp
 
+import upland
+from benchmarks import group_draws, group_rows, groups, groups_tables, report, report_groups, speed_groups
 from upland.groups.likelihood import Likelihood
 from upland.groups.null import Null
 from upland.groups.outputs import ModelOutputs
@@ -88,7 +90,7 @@ def test_a_shift_is_measured():
     row = contest(3.0, 5)
     assert (row["auroc"], row["power"]) == (1.0, 1.0)
     assert row["alarms"] < 0.2
-    assert (row["size"], row["judged"], row["method"]) == (5, 80, "disjoint groups")
+    assert (row["size"], row["tested"], row["method"]) == (5, 80, "disjoint groups")
     assert contest(0.0, 5)["auroc"] == pytest.approx(0.5, abs=0.15)
 
 
@@ -102,7 +104,7 @@ def test_false_alarms_keep_the_level():
     pool = column(source(5).normal(size=600))
     found = false_alarms(Likelihood(), pool, 300, 5, redraws=60)
     assert abs(found["alarms"] - 0.05) < 4 * found["error"]
-    assert (found["reserve"], found["method"], found["judged"]) == (300, "disjoint groups", 1200)
+    assert (found["held_out"], found["method"], found["tested"]) == (300, "disjoint groups", 1200)
     assert false_alarms(Likelihood(), pool, 300, 400, redraws=2) == {}
 
 
@@ -111,12 +113,12 @@ def test_false_alarms_keep_the_level():
 
 @pytest.mark.parametrize("rounding", [None, 0])
 def test_distances_and_p_values_are_those_of_scipy(rounding):
-    known, rows = source(0).normal(size=60), source(1).normal(size=(5, 12)) + 0.3
+    reference, rows = source(0).normal(size=60), source(1).normal(size=(5, 12)) + 0.3
     if rounding is not None:
-        known, rows = known.round(rounding), rows.round(rounding)
-    expected = [ks_2samp(row, known, method="asymp") for row in rows]
-    np.testing.assert_allclose(distance(np.sort(known), rows), [test.statistic for test in expected])
-    tests = ColumnTests(known[:, None])
+        reference, rows = reference.round(rounding), rows.round(rounding)
+    expected = [ks_2samp(row, reference, method="asymp") for row in rows]
+    np.testing.assert_allclose(distance(np.sort(reference), rows), [test.statistic for test in expected])
+    tests = ColumnTests(reference[:, None])
     found = tests.p_values(tests.distances(rows[:, :, None]), 12)
     np.testing.assert_allclose(found, [test.pvalue for test in expected])
 
@@ -132,12 +134,12 @@ def test_the_stability_index_is_the_formula():
     def rows(x):
         return ModelOutputs(torch.from_numpy(x), torch.zeros(len(x)), [])
 
-    known, new = source(0).normal(size=(500, 2)), source(1).normal(size=(40, 2)) + 1
-    statistic = StabilityIndex().fit(rows(known))
-    edges = np.quantile(known, np.arange(1, 10) / 10, axis=0)
+    reference, new = source(0).normal(size=(500, 2)), source(1).normal(size=(40, 2)) + 1
+    statistic = StabilityIndex().fit(rows(reference))
+    edges = np.quantile(reference, np.arange(1, 10) / 10, axis=0)
     terms = []
     for d in range(2):
-        counts = [np.bincount(np.searchsorted(edges[:, d], x[:, d]), minlength=10) for x in (known, new)]
+        counts = [np.bincount(np.searchsorted(edges[:, d], x[:, d]), minlength=10) for x in (reference, new)]
         p, q = ((count + 0.5) / (count.sum() + 5) for count in counts)
         terms.append(((q - p) * np.log(q / p)).sum())
     features = statistic.features(rows(new))
@@ -190,12 +192,7 @@ def little_table(folder):
 
 
 def test_tables_from_rows_to_the_page(tmp_path, monkeypatch, capsys):
-    from upland import FlowDetector
-
-    def quick(seed):
-        return FlowDetector(epochs=2, random_state=seed, progress=False)
-
-    monkeypatch.setitem(groups_tables.METHODS, "flow", quick)
+    monkeypatch.setitem(groups_tables.METHODS, "flow", partial(upland.FlowDetector, epochs=2))
     monkeypatch.setattr(groups_tables, "SIZES", (10,))
     monkeypatch.setattr(groups_tables, "ALARM_SIZES", (2,))
     monkeypatch.setattr(groups_tables, "statistics_of", lambda method: ["auto", "likelihood"])
@@ -248,6 +245,7 @@ def test_images_from_the_model_to_the_page(tmp_path, monkeypatch):
     monkeypatch.setattr(groups, "normal_images", lambda data, name, count: normal)
     monkeypatch.setattr(groups, "test_images", lambda data, name: pictures(60, 3, 6))
     monkeypatch.setattr(groups, "statistics_of", lambda method: ["auto", "likelihood"])
+    monkeypatch.setitem(groups.METHODS, "flow", partial(upland.ImageFlowDetector, depth=2, filters=8))
     monkeypatch.setattr(groups, "MANIPULATED", 6)
     monkeypatch.setattr(groups, "SIZES", (1, 2, 5))
     output = tmp_path / "groups.json"
@@ -258,7 +256,8 @@ def test_images_from_the_model_to_the_page(tmp_path, monkeypatch):
     rows = json.loads(stored)["rows"]
     cases = {row["case"] for row in rows}
     assert {"notMNIST", "notMNIST, 20 % of each group", "notMNIST, shell", "contrast 0.5"} <= cases
-    assert {row["statistic"] for row in rows} == {"auto", "likelihood", "point combined", "point complexity"}
+    points = {groups.POINTS + name for name in groups.ONLY_POINTS["flow"]}
+    assert {row["statistic"] for row in rows} == {"auto", "likelihood"} | points
     assert all(entry["size"] > 1 for row in rows if "of each" in row["case"] for entry in row["sizes"])
     groups.main(call)
     assert output.read_text() == stored

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from benchmarks import images, report, report_images, speed_deep
 from benchmarks.speed_deep import ByAutograd
 from sklearn.decomposition import PCA
 from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import NearestNeighbors
 
+from benchmarks import images, report, report_images, speed_deep, timing
 from upland.models.convolutional import ConvolutionalEnergy
 from upland.models.recurrent import RecurrentEnergy
 
@@ -237,13 +237,13 @@ def test_the_auto_encoder_has_about_as_many_weights(kind, count):
         "images": lambda size: speed_deep.ConvolutionalAutoencoder((1, 9, 11), size, (2, 3)),
     }
     model = speed_deep.like(builds[kind], count)
-    assert speed_deep.weights(model) == pytest.approx(count, rel=0.1)
+    assert timing.n_weights(model) == pytest.approx(count, rel=0.1)
     x = torch.zeros((2, 5, 4) if kind == "windows" else (2, 1, 9, 11))
     assert model(x).shape == x.shape
     assert speed_deep.squared_error(model, x, 1).shape == (2,)
 
 
-def test_what_is_timed_is_ours_first_and_works():
+def test_what_is_timed_is_uplands_first_and_works():
     generator = torch.Generator().manual_seed(0)
     model, x = RecurrentEnergy(2, (4,), 3, generator=generator), torch.randn(3, 6, 2, generator=generator)
     before = copy.deepcopy(model.state_dict())
@@ -255,9 +255,9 @@ def test_what_is_timed_is_ours_first_and_works():
 
 
 @pytest.mark.parametrize("name", speed_deep.IMAGES)
-def test_every_kind_of_image_net_is_scored_and_differentiated_both_ways(name):
+def test_every_image_net_is_scored_and_differentiated_both_ways(name):
     pixels = np.random.default_rng(0).integers(0, 256, size=(120, 8, 9, 3), dtype=np.uint8)
-    detector = speed_deep.fitted("image", pixels, **speed_deep.IMAGES[name])
+    detector = speed_deep.fitted(pixels, "image", **speed_deep.IMAGES[name])
     member = detector.members_[0]
     x = torch.from_numpy(member.encoder.transform(pixels[:4]))
     explicit, automatic = (

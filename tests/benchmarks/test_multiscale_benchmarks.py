@@ -1,4 +1,4 @@
-"""The benchmarks of the multi-scale energy: what a variant changes, dirty data, the products, the page."""
+"""The benchmarks of the multi-scale energy: what a variant changes, contaminated data, products, the page."""
 
 import json
 from argparse import Namespace
@@ -10,7 +10,8 @@ from benchmarks.ours import OURS, PAPER
 
 from benchmarks import ablation, contaminated, products, protocols, report, speed
 from laws import generator, normal
-from upland import EnergyDetector, detectors
+from upland import EnergyDetector
+from upland.detectors import plan, table
 from upland.models import kernel_prior, multiscale
 from upland.models.energies import DenseEnergy
 from upland.models.multiscale import MultiscaleEnergy
@@ -56,22 +57,13 @@ def test_the_papers_model_is_one_plain_net():
 @pytest.mark.parametrize("variant", ablation.VARIANTS)
 def test_a_variant_is_a_detector_and_leaves_no_trace(variant):
     arguments, constants = ablation.VARIANTS[variant]
-    before = [
-        *vars(multiscale).values(),
-        *vars(kernel_prior).values(),
-        detectors.SCALES,
-        detectors.multiscale_steps,
-    ]
+    modules = (multiscale, kernel_prior, table, plan)
+    before = [value for module in modules for value in vars(module).values()]
     rows = np.random.default_rng(0).normal(size=(60, 3))
     with ablation.changed(constants):
         made = EnergyDetector(epochs=1, progress=False, random_state=0, **arguments).fit(rows)
         assert np.isfinite(made.anomaly_score(rows)).all()
-    after = [
-        *vars(multiscale).values(),
-        *vars(kernel_prior).values(),
-        detectors.SCALES,
-        detectors.multiscale_steps,
-    ]
+    after = [value for module in modules for value in vars(module).values()]
     assert all(one is other for one, other in zip(before, after, strict=True))
 
 
@@ -111,7 +103,7 @@ def test_ablation_goes_on(tmp_path, monkeypatch):
     assert [row.get("name") for row in json.loads(output.read_text())["rows"]] == [None, "a"]
 
 
-# -- dirty data ----------------------------------------------------------------------------------------------
+# -- contaminated data ---------------------------------------------------------------------------------------
 
 
 def test_neighbours_leave_the_row_itself_out():
@@ -125,13 +117,13 @@ def test_neighbours_leave_the_row_itself_out():
 
 def test_anomalies_stay_in_the_training_rows(tmp_path, monkeypatch):
     data = write_adbench(tmp_path, ["a"])
-    split = contaminated.dirty(*protocols.load_adbench(data, "a"), 0)
+    split = contaminated.contaminated_split(*protocols.load_adbench(data, "a"), 0)
     assert np.array_equal(split.train, split.test)
     assert len(split.train) == 160
     assert split.labels.sum() == 10
     monkeypatch.setattr(contaminated, "MOST", 50)
-    some = contaminated.dirty(*protocols.load_adbench(data, "a"), 0)
-    again, other = (contaminated.dirty(*protocols.load_adbench(data, "a"), seed) for seed in (0, 1))
+    rows = protocols.load_adbench(data, "a")
+    some, again, other = (contaminated.contaminated_split(*rows, seed) for seed in (0, 0, 1))
     assert len(some.train) == 50
     assert np.array_equal(some.train, again.train)
     assert not np.array_equal(some.train, other.train)
@@ -223,7 +215,7 @@ def test_page_of_the_ablation():
     assert "Ablation" not in report.report([])
 
 
-def test_page_of_dirty_data():
+def test_page_of_contaminated_data():
     rows = [
         {"benchmark": "contaminated", "set": name, "seed": 0, "method": method}
         | {"fit_seconds": 2.0, "auroc": value, "auprc": 0.25}
@@ -231,4 +223,4 @@ def test_page_of_dirty_data():
     ]
     page = report.report([{"header": HEADER, "rows": rows}])
     assert page.index("| upland | 75.00 | 25.00 | 2.0 |") < page.index("| kNN | 50.00 | 25.00 | 2.0 |")
-    assert "Dirty training data" in report.report([{"header": HEADER, "rows": rows[1:]}])
+    assert "Contaminated training data" in report.report([{"header": HEADER, "rows": rows[1:]}])

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmarks import report, sequences, series, series_peers, telemetry
 from sklearn.metrics import roc_auc_score
+
+from benchmarks import report, sequences, series, series_peers, telemetry
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("UPLAND_DATA", ROOT.parent / "shared" / "data"))

@@ -6,7 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from upland.calibration.conformal import GUARANTEES, Calibration, conformal_p_values, thinned, warn_of_weak
+from upland.calibration.conformal import (
+    GUARANTEES,
+    Calibration,
+    calibration_of_folds,
+    conformal_p_values,
+    thinned,
+    warn_of_weak,
+)
 
 
 def p_by_counting(reference, scores):
@@ -101,12 +108,12 @@ def test_every_method_says_what_it_guarantees():
 
 def test_the_calibration_of_folds():
     parts = [np.arange(3.0), np.arange(10.0, 14.0)]
-    cross = Calibration.of_folds(parts, cross=True)
+    cross = calibration_of_folds(parts, cross=True)
     assert cross.scores.tolist() == [0, 1, 2, 10, 11, 12, 13]
     assert cross.folds.tolist() == [0, 0, 0, 1, 1, 1, 1]
-    assert Calibration.of_folds(parts[:1], cross=False).folds is None
-    assert Calibration.of_folds(parts[:1], cross=True).folds.tolist() == [0, 0, 0]
-    assert Calibration.of_folds(parts, cross=True, most=4).scores.tolist() == [0, 2, 10, 13]
+    assert calibration_of_folds(parts[:1], cross=False).folds is None
+    assert calibration_of_folds(parts[:1], cross=True).folds.tolist() == [0, 0, 0]
+    assert calibration_of_folds(parts, cross=True, most=4).scores.tolist() == [0, 2, 10, 13]
 
 
 @given(st.integers(1, 200), st.integers(0, 250))

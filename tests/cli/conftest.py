@@ -1,17 +1,26 @@
 """What the command line's tests watch: a plant's table, its pumps as long series, windows, and pictures."""
 
 import json
+import re
 import sys
 import warnings
 from types import SimpleNamespace
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.csv as csv
 import pyarrow.parquet as pq
 import pytest
 
-from plant import pump_rows, pump_series, ramps, waves, write_csv
+from plant import pump_rows, pump_series, ramps, related, shifts, waves, write_csv
 from upland.cli import commands as cli
+from upland.cli.demonstration import load_demonstration
+
+load_demonstration()  # so that tests can import upland_demo
+
+PYTHON = re.compile(r"\b(?!shape=)[a-z]\w*=(['\"\[(\d]|None|True|False)|\w+Detector\b|\bkeep_rows\b")
+"""An argument or a class as Python writes it, which no message of the command line may show; but for
+`shape=(1, 4)`, which scikit-learn's checks ask for."""
 
 
 @pytest.fixture
@@ -24,6 +33,7 @@ def upland(capsys, monkeypatch):
             cli.main()
         out, err = capsys.readouterr()
         assert "Traceback" not in out + err
+        assert not PYTHON.search(err), f"this is Python, not a command line: {err}"
         return SimpleNamespace(code=stopped.value.code, out=out, err=err, words=" ".join((out + err).split()))
 
     return run
@@ -45,14 +55,13 @@ def upland_json(upland):
 @pytest.fixture(scope="session")
 def plant(tmp_path_factory):
     """A folder with normal.csv, new.csv (the last 5 of 60 rows are broken) and a fitted model; read only."""
-    from upland.detectors.energy import EnergyDetector
-    from upland.persistence import save
+    import upland as library
 
     folder = tmp_path_factory.mktemp("plant")
     write_csv(folder / "normal.csv", pump_rows(400, seed=0))
     write_csv(folder / "new.csv", pump_rows(55, seed=1) + pump_rows(5, seed=2, shift=40.0))
-    detector = EnergyDetector(calibration="split", epochs=200, random_state=0, progress=False)
-    save(detector.fit(folder / "normal.csv"), folder / "pump.safetensors")
+    detector = library.EnergyDetector(calibration="split", epochs=200, random_state=0, progress=False)
+    library.save(detector.fit(folder / "normal.csv"), folder / "pump.safetensors")
     return folder
 
 
@@ -61,8 +70,7 @@ def series(tmp_path_factory):
     """A folder with long series: normal.csv, and new.csv, new.parquet of shuffled rows, where the pressure of
     pump b is broken from 8:40 to 8:49; models steps.safetensors and whole.safetensors; read only.
     """
-    from upland.detectors.energy import EnergyDetector
-    from upland.persistence import save
+    import upland as library
 
     folder = tmp_path_factory.mktemp("series")
     csv.write_csv(pump_series(seed=0), folder / "normal.csv")
@@ -78,8 +86,8 @@ def series(tmp_path_factory):
     }.items():
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="p-values are coarse")  # of three sequences
-            detector = EnergyDetector(**plain, **options).fit(folder / "normal.csv")
-        save(detector, folder / f"{name}.safetensors")
+            detector = library.SequenceEnergyDetector(**plain, **options).fit(folder / "normal.csv")
+        library.save(detector, folder / f"{name}.safetensors")
     return folder
 
 
@@ -88,18 +96,17 @@ def windows(tmp_path_factory):
     """A folder with arrays of waves: normal.npy (110, 12, 2), new.npz of 10, in the last of which a step is
     broken; a fitted model; read only.
     """
-    from upland.detectors.energy import EnergyDetector
-    from upland.persistence import save
+    import upland as library
 
     folder = tmp_path_factory.mktemp("windows")
     np.save(folder / "normal.npy", waves(110, seed=0))
     new = waves(10, seed=1)
     new[-1, 7, 1] += 9
     np.savez(folder / "new.npz", x=new)
-    detector = EnergyDetector(
+    detector = library.SequenceEnergyDetector(
         calibration="split", criterion="reconstruction", epochs=100, frame=1, random_state=0, progress=False
     )
-    save(detector.fit(np.load(folder / "normal.npy")), folder / "model.safetensors")
+    library.save(detector.fit(np.load(folder / "normal.npy")), folder / "model.safetensors")
     return folder
 
 
@@ -109,8 +116,7 @@ def pictures(tmp_path_factory):
     spot in rows 2 and 3, columns 8 and 9), new.npy of the same, and a fitted model; read only.
     """
     Image = pytest.importorskip("PIL.Image", reason="needs Pillow")
-    from upland.detectors.energy import EnergyDetector
-    from upland.persistence import save
+    import upland as library
 
     folder = tmp_path_factory.mktemp("pictures")
     new = ramps(10, seed=1)
@@ -121,8 +127,28 @@ def pictures(tmp_path_factory):
             kind = "odd" if name == "new" and number >= 8 else "ramp"
             Image.fromarray(image).save(folder / name / f"{kind}-{number}.png")
     np.save(folder / "new.npy", new)
-    detector = EnergyDetector(
+    detector = library.ImageEnergyDetector(
         calibration="split", criterion="reconstruction", epochs=40, random_state=0, progress=False
     )
-    save(detector.fit(folder / "normal"), folder / "model.safetensors")
+    library.save(detector.fit(folder / "normal"), folder / "model.safetensors")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def works(tmp_path_factory):
+    """A folder with normal.csv, new.csv and new.parquet of four shifts, and models; read only."""
+    folder = tmp_path_factory.mktemp("works")
+    csv.write_csv(pa.table(related(1_000, 0)), folder / "normal.csv")
+    csv.write_csv(shifts(), folder / "new.csv")
+    pq.write_table(shifts(), folder / "new.parquet")
+    import upland as library
+
+    plain = {"random_state": 0, "progress": False, "epochs": 25}
+    for name, detector in {
+        "energy": library.EnergyDetector(**plain),
+        "flow": library.FlowDetector(layers=2, **plain),
+        "vae": library.VAEDetector(**plain),
+        "forgetful": library.EnergyDetector(**{**plain, "epochs": 1}, keep_rows=0),
+    }.items():
+        library.save(detector.fit(folder / "normal.csv"), folder / f"{name}.safetensors")
     return folder

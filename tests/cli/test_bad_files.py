@@ -49,7 +49,7 @@ BAD_TO_FIT = {
         "data.csv",
         csv_of(*with_column("label", ["normal", "attack"])),
         1,
-        "--ignore 'label'",
+        "--ignore label",
     ),
     "free text": ("data.csv", csv_of(*with_column("note", [f"seen by {n}" for n in range(300)])), 1, "note"),
     "duplicate names": (

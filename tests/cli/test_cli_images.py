@@ -13,15 +13,15 @@ FAST = ("--epochs", "1", "--calibration", "split")
 
 def test_fit_on_a_folder(pictures, tmp_path, upland, upland_json):
     told = upland_json("fit", pictures / "normal", "-o", tmp_path / "m", *FAST)["info"]
-    assert (told["kind"], told["rows"], told["calibration"]["of"]) == ("image", 110, "image")
+    assert (told["modality"], told["rows"], told["calibration"]["of"]) == ("image", 110, "image")
     shown = upland("info", tmp_path / "m").words
-    for words in ("kind image", "images 110", "uint8, 12 x 12: grey", "scores are of images"):
+    for words in ("modality image", "images 110", "uint8, 12 x 12: grey", "scores are of images"):
         assert words in shown
     assert "window" not in shown
 
 
 def test_fit_brings_images_to_a_size_and_mode(pictures, tmp_path, upland):
-    options = ("--size", "8x6", "--mode", "rgb", "--kind", "image")
+    options = ("--size", "8x6", "--mode", "rgb", "--modality", "image")
     done = upland("fit", pictures / "normal", "-o", tmp_path / "m", *FAST, *options, "-q")
     assert done.code == 0, done.err
     assert library.load(tmp_path / "m").encoder_.shape == (3, 8, 6)
@@ -37,7 +37,7 @@ def test_each_image_has_one_row(pictures, tmp_path, upland_json):
     np.testing.assert_allclose(
         scored["anomaly_score"], library.load(model).anomaly_score(pictures / "new"), rtol=1e-9
     )
-    assert (told["kind"], told["unit"], told["images"], told["maps"]) == ("image", "image", 10, 0)
+    assert (told["modality"], told["unit"], told["images"], told["maps"]) == ("image", "image", 10, 0)
     assert sorted(row["image"] for row in told["strangest"]) == ["odd-8.png", "odd-9.png"]
     for row in told["strangest"]:
         assert row["why"][0]["column"] == "rows 2-3, columns 8-9"
@@ -152,7 +152,7 @@ def test_score_refuses(data, options, code, words, pictures, tmp_path, upland, m
     [
         (("--window", "4"), 2, "--window is for sequences"),
         (("--time", "t"), 2, "leave --time out"),
-        (("--kind", "table"), 2, "--kind image does"),
+        (("--modality", "table"), 2, "--modality image does"),
         (("--ignore", "x"), 2, "--ignore names a column"),
         (("--size", "1x9"), 1, "at least 2"),
         (("--size", "x9"), 2, "28x28"),

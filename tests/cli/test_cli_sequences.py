@@ -21,7 +21,7 @@ LONG = ("--time", "time", "--id", "pump", "--window", "16")
 def test_fit_on_a_long_table(series, tmp_path, upland_json, upland):
     model = tmp_path / "m"
     told = upland_json("fit", series / "normal.csv", "-o", model, *LONG, "--stride", "8", *FAST)["info"]
-    assert (told["kind"], told["calibration"]["of"]) == ("sequence", "step")
+    assert (told["modality"], told["calibration"]["of"]) == ("sequence", "step")
     assert [column["name"] for column in told["columns"]] == ["flow", "pressure"]
     parameters = library.load(model).get_params()
     assert (parameters["time"], parameters["id"], parameters["window"], parameters["stride"]) == (
@@ -31,24 +31,24 @@ def test_fit_on_a_long_table(series, tmp_path, upland_json, upland):
         8,
     )
     shown = upland("info", model)
-    for words in ("kind sequence", "window 16", "scores are of steps", "judged together", "windows"):
+    for words in ("modality sequence", "window 16", "scores are of steps", "scored together", "windows"):
         assert words in shown.words
     assert "pool" not in shown.words
 
 
 def test_fit_on_arrays_goes_by_their_looks(windows, tmp_path, upland_json):
     told = upland_json("fit", windows / "normal.npy", "-o", tmp_path / "m", *FAST)["info"]
-    assert (told["kind"], told["calibration"]["of"]) == ("sequence", "sequence")
+    assert (told["modality"], told["calibration"]["of"]) == ("sequence", "sequence")
     np.save(tmp_path / "long.npy", np.sin(np.arange(200.0))[:, None])
     told = upland_json(
-        "fit", tmp_path / "long.npy", "-o", tmp_path / "n", "--kind", "sequence", "--window", "20", *FAST
+        "fit", tmp_path / "long.npy", "-o", tmp_path / "n", "--modality", "sequence", "--window", "20", *FAST
     )["info"]
-    assert (told["kind"], told["calibration"]["of"]) == ("sequence", "step")
+    assert (told["modality"], told["calibration"]["of"]) == ("sequence", "step")
 
 
 def test_fit_is_the_library_s_fit(series, tmp_path, upland):
     assert upland("fit", series / "normal.csv", "-o", tmp_path / "m", *LONG, *FAST, "-q").code == 0
-    by_hand = library.EnergyDetector(
+    by_hand = library.SequenceEnergyDetector(
         time="time", id="pump", window=16, calibration="split", epochs=2, random_state=0, progress=False
     ).fit(series / "normal.csv")
     table = csv.read_csv(series / "new.csv")
@@ -87,7 +87,7 @@ def test_every_cell_of_a_csv_stays_as_it_is(series, tmp_path, upland, monkeypatc
     assert [line.rsplit(",", 3)[0] for line in after] == before
 
 
-def test_the_summary_names_the_pump_and_the_moment(series, upland, upland_json):
+def test_the_summary_names_the_pump_and_the_time(series, upland, upland_json):
     done = upland("score", series / "steps.safetensors", series / "new.csv", "--top", "3")
     assert done.code == 0, done.err
     assert "240 steps flagged" in done.out
@@ -97,7 +97,7 @@ def test_the_summary_names_the_pump_and_the_moment(series, upland, upland_json):
     assert "2026-03-02 08:40" in first
     assert max(map(len, done.out.splitlines())) <= 80
     told = upland_json("score", series / "steps.safetensors", series / "new.csv", "--top", "3")
-    assert (told["kind"], told["unit"], told["steps"], told["sequences"]) == ("sequence", "step", 240, 3)
+    assert (told["modality"], told["unit"], told["steps"], told["sequences"]) == ("sequence", "step", 240, 3)
     worst = told["strangest"][0]
     assert (worst["sequence"], worst["start"]) == ("b", "2026-03-02 08:40:00")
     assert "2026-03-02 08:49:00" <= worst["end"] <= "2026-03-02 08:54:00"
@@ -160,7 +160,7 @@ def test_one_long_array_comes_back_step_by_step(tmp_path, upland, upland_json):
     new = series[300:].copy()
     new[60] = 4.0
     np.save(tmp_path / "new.npy", new)
-    options = ("--kind", "sequence", "--window", "20", "--epochs", "60", "--criterion", "reconstruction")
+    options = ("--modality", "sequence", "--window", "20", "--epochs", "60", "--criterion", "reconstruction")
     assert upland("fit", tmp_path / "normal.npy", "-o", tmp_path / "m", *options, "-q").code == 0
     told = upland_json("score", tmp_path / "m", tmp_path / "new.npy", "-o", tmp_path / "s.csv", "--why")
     scored = csv.read_csv(tmp_path / "s.csv")
@@ -225,16 +225,21 @@ def test_calibrate_takes_sequences(series, windows, tmp_path, upland):
         ("series/normal.csv", ("--time", "hour"), 1, "--time hour"),
         ("series/normal.csv", ("--time", "time"), 1, "name the column that tells sequences apart"),
         ("series/normal.csv", ("--window", "9"), 2, "name its time column with --time"),
-        ("series/normal.csv", ("--kind", "table", "--id", "pump"), 2, "say --kind sequence"),
-        ("series/normal.csv", ("--kind", "image"), 2, "a file of rows, --kind table or --kind sequence does"),
+        ("series/normal.csv", ("--modality", "table", "--id", "pump"), 2, "say --modality sequence"),
+        (
+            "series/normal.csv",
+            ("--modality", "image"),
+            2,
+            "a file of rows, --modality table or --modality sequence does",
+        ),
         ("series/normal.csv", ("--size", "8x8"), 2, "--size is for images"),
         ("series/normal.csv", (*LONG, "--stride", "17"), 1, "--stride 17 must not exceed --window 16"),
         ("series/normal.csv", (*LONG[:4], "--window", "999"), 1, "--window 999 is longer"),
         ("windows/normal.npy", ("--time", "t"), 2, "an array: leave --time out"),
-        ("windows/normal.npy", ("--kind", "table"), 2, "--kind sequence or --kind image does"),
+        ("windows/normal.npy", ("--modality", "table"), 2, "--modality sequence or --modality image does"),
         ("windows/absent.npy", (), 1, "does not exist"),
         ("windows/absent.npy", ("--size", "8by8"), 2, "such as 28x28"),
-        ("windows/flat.npy", (), 1, "say --kind sequence if it is one long series of 9 steps"),
+        ("windows/flat.npy", (), 1, "say --modality sequence if it is one long series of 9 steps"),
     ],
 )
 def test_fit_refuses_what_does_not_go_together(name, options, code, words, series, windows, tmp_path, upland):

@@ -11,6 +11,7 @@ import pytest
 import upland as library
 from plant import HEADER, pump_rows, read_csv, write_csv
 from programs import COMMAND_LINE, run_python
+from upland.io.formats import open_source
 from upland.io.modelfile import read_tensors
 
 FAST = ("--epochs", "2", "--calibration", "split")
@@ -20,7 +21,7 @@ def test_fit_writes_a_model_and_says_what_it_is(plant, tmp_path, upland):
     done = upland("fit", plant / "normal.csv", "-o", tmp_path / "model.safetensors", *FAST)
     assert done.code == 0, done.err
     assert "2 numeric: flow, pressure; 1 categorical: valve; 1 boolean: running" in done.words
-    assert "calibration kind split, rows 80" in done.words
+    assert "calibration method split, rows 80" in done.words
     assert f"wrote {tmp_path / 'model.safetensors'}" in done.words
     assert library.load(tmp_path / "model.safetensors").encoder_.column_names == tuple(HEADER)
 
@@ -51,7 +52,7 @@ def test_fit_passes_its_options_on(plant, tmp_path, upland_json):
 def test_fit_is_the_library_s_fit(plant, tmp_path, upland):
     assert upland("fit", plant / "normal.csv", "-o", tmp_path / "m", *FAST, "--seed", "1", "-q").code == 0
     by_hand = library.EnergyDetector(calibration="split", epochs=2, random_state=1).fit(plant / "normal.csv")
-    table = library.data.sources.open_source(plant / "normal.csv").read()
+    table = open_source(plant / "normal.csv").read()
     np.testing.assert_array_equal(
         library.load(tmp_path / "m").anomaly_score(table), by_hand.anomaly_score(table)
     )
@@ -81,8 +82,6 @@ def test_score_equals_the_library(plant, tmp_path, upland):
     assert done.code == 0, done.err
     scored = pq.read_table(tmp_path / "scored.parquet")
     detector = library.load(plant / "pump.safetensors")
-    from upland.io.formats import open_source
-
     table = open_source(plant / "new.csv").read()
     np.testing.assert_array_equal(scored["anomaly_score"], detector.anomaly_score(table))
     np.testing.assert_array_equal(scored["p_value"], detector.p_values(table))
@@ -176,7 +175,7 @@ def test_calibrate_renews_the_p_values_and_leaves_the_model(plant, tmp_path, upl
     assert upland("calibrate", plant / "pump.safetensors", fresh, "-o", renewed).code == 0
     old, new = library.load(plant / "pump.safetensors"), library.load(renewed)
     assert (old.calibration_.size, new.calibration_.size) == (80, 150)
-    rows = library.data.sources.open_source(fresh).read()
+    rows = open_source(fresh).read()
     np.testing.assert_array_equal(old.anomaly_score(rows), new.anomaly_score(rows))
     assert upland("calibrate", renewed, plant / "normal.csv", "--in-place").code == 0
     assert library.load(renewed).calibration_.size == 400
@@ -238,7 +237,7 @@ def test_interrupted(plant, tmp_path, upland, monkeypatch):
     def stop(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("upland.cli.tables._with_verdicts", stop)
+    monkeypatch.setattr("upland.cli.tables.with_verdicts", stop)
     done = upland("score", plant / "pump.safetensors", plant / "new.csv", "-o", tmp_path / "scored.csv")
     assert done.code == 130
     assert "interrupted" in done.err

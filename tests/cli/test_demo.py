@@ -3,18 +3,20 @@
 import re
 import shlex
 import sys
+from pathlib import Path
 
 import numpy as np
 import pyarrow.csv as csv
 import pytest
-from upland_demo import biopsies, clinics as lots, digits, run as demo
+from upland_demo import biopsies, clinics, digits
+from upland_demo import run as demo
 
 import upland as library
 
 PICTURES = ["digits", "heat", "zeros"]
 FILES = [
     *("model.safetensors", "new.csv", "normal.csv", "scored.csv"),
-    *("clinics.csv", "clinics-judged.csv", "clinics.safetensors", "patients.csv"),
+    *("clinics.csv", "clinics-tested.csv", "clinics.safetensors", "patients.csv"),
     *("digits.csv", "zeros.safetensors"),
     *("digit-rows.csv", "digit-rows.npy", "zero-rows.npy", "zero-rows.safetensors"),
     *("pumps-normal.csv", "pumps-scored.csv", "pumps.csv", "pumps.safetensors"),
@@ -45,18 +47,21 @@ def test_what_it_finds_in_the_table(shown):
 
 def test_what_it_finds_in_groups(shown):
     text, folder, findings = shown
-    verdicts = findings.groups.verdicts
-    assert verdicts.group[verdicts.flag].tolist() == [lots.MIXED_UP, lots.MISREAD]
-    found = dict(zip(verdicts.group, zip(verdicts.reason, verdicts.columns, strict=True), strict=True))
-    assert found[lots.MIXED_UP][0] == "dependence"
-    assert found[lots.MIXED_UP][1][0] == "hdl"
-    assert found[lots.MISREAD][0] == "marginals"
-    assert found[lots.MISREAD][1][0] == "blood_pressure"
-    assert findings.groups.rows.sum() <= 16
-    assert findings.groups.rows_of(lots.MIXED_UP) < 20 / 2
-    assert findings.groups.rows_of(lots.MISREAD) <= 2
-    assert "2 of 8 clinics have gone off (false discovery rate 5 %)" in text
-    assert csv.read_csv(folder / "clinics-judged.csv")["flag"].to_pylist() == verdicts.flag.tolist()
+    tested = findings.groups
+    assert tested.flagged == [clinics.MIXED_UP, clinics.MISREAD]
+    for name, made_of, column in (
+        (clinics.MIXED_UP, "dependence", "hdl"),
+        (clinics.MISREAD, "marginals", "blood_pressure"),
+    ):
+        details = tested.clinics[name].details
+        assert (details["made_of"], details["columns"][0]) == (made_of, column)
+    assert sum(tested.rows.values()) <= 16
+    assert tested.rows[clinics.MIXED_UP] < 20 / 2
+    assert tested.rows[clinics.MISREAD] <= 2
+    assert "2 of 8 clinics are anomalous (false discovery rate 5 %)" in text
+    assert csv.read_csv(folder / "clinics-tested.csv")["flag"].to_pylist() == [
+        found.is_anomaly for found in tested.clinics.values()
+    ]
 
 
 def test_one_clinic_s_values_are_all_real_ones(shown):
@@ -65,8 +70,8 @@ def test_one_clinic_s_values_are_all_real_ones(shown):
     normal = csv.read_csv(folder / "patients.csv")
     assert (table.num_rows, normal.num_rows) == (160, 282)
     clinic = np.array(table["clinic"].to_pylist())
-    assert normal.column_names == table.column_names[1:] == lots.NAMES
-    hdl, ratio = (table[name].to_numpy()[clinic == lots.MIXED_UP] for name in ("hdl", "cholesterol_ratio"))
+    assert normal.column_names == table.column_names[1:] == clinics.NAMES
+    hdl, ratio = (table[name].to_numpy()[clinic == clinics.MIXED_UP] for name in ("hdl", "cholesterol_ratio"))
     assert normal["hdl"].to_numpy().min() <= hdl.min() <= hdl.max() <= normal["hdl"].to_numpy().max()
     assert np.corrcoef(hdl, ratio)[0, 1] > np.corrcoef(normal["hdl"], normal["cholesterol_ratio"])[0, 1] + 0.3
 
@@ -92,7 +97,7 @@ def test_what_it_finds_in_long_series(shown):
     _, _, findings = shown
     worst = findings.series.worst
     assert worst.name == "pump-3"
-    assert "2026-03-09T10:11" <= str(worst.start) <= "2026-03-09T10:16"
+    assert "2026-03-09T10:11" <= str(worst.details["start"]) <= "2026-03-09T10:16"
     assert findings.series.flagged > 0.8
     assert findings.series.alarms < 0.1
 
@@ -157,3 +162,26 @@ def test_without_pillow_there_are_arrays_and_no_maps(tmp_path, monkeypatch, caps
         *("digits.csv", "digits.npy", "zeros.npy", "zeros.safetensors")
     ]
     assert not any("--maps" in command for command in demo.next_commands(tmp_path, files))
+
+
+@pytest.mark.parametrize("layout", ["checkout", "wheel", "neither"])
+def test_the_demonstration_is_found_in_both_layouts(layout, tmp_path, monkeypatch):
+    from upland.cli import demonstration
+
+    package = tmp_path / "src" / "upland"
+    there = {"checkout": tmp_path / "examples" / "demo", "wheel": package / "demo", "neither": tmp_path}[
+        layout
+    ]
+    (package / "cli").mkdir(parents=True)
+    there.mkdir(parents=True, exist_ok=True)
+    (there / "run.py").touch()
+    monkeypatch.setattr(demonstration, "__file__", str(package / "cli" / "demonstration.py"))
+    if layout != "neither":
+        assert demonstration.demonstration_folder() == there
+        return
+    with pytest.raises(FileNotFoundError, match="the demonstration is missing"):
+        demonstration.demonstration_folder()
+
+
+def test_the_demonstration_is_that_of_the_checkout():
+    assert Path(demo.__file__) == Path(__file__).parents[2] / "examples" / "demo" / "run.py"

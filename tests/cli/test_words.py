@@ -1,11 +1,11 @@
-"""Values and moments in words."""
+"""Values, times and names in words."""
 
 from datetime import datetime
 
 import numpy as np
 import pytest
 
-from upland.cli.words import cell_text, json_value, label_text, span_text
+from upland.cli.words import cell_text, json_value, label_text, plural, span_text
 
 
 @pytest.mark.parametrize(
@@ -58,3 +58,14 @@ def test_values_for_programs():
     assert json_value(float("nan")) is None
     assert json_value((1, None)) == [1, None]
     assert json_value(np.datetime64("2026-03-02T10:12", "ns")) == "2026-03-02 10:12:00"
+
+
+@pytest.mark.parametrize(
+    ("word", "many"),
+    [
+        *(("shift", "shifts"), ("batch", "batches"), ("day", "days"), ("city", "cities")),
+        *(("box", "boxes"), ("lot_id", "groups of 'lot_id'"), ("Fläche", "groups of 'Fläche'")),
+    ],
+)
+def test_plurals(word, many):
+    assert plural(word) == many

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from laws import generator, normal, randomise
-from upland.criteria import reading as steps
-from upland.criteria.points import energy, reconstruction, residual
+from upland.criteria import reading
+from upland.criteria.energy import scaled_energy
 from upland.criteria.reading import precise, step_values, stretches
+from upland.criteria.residuals import residual, squared_error
 from upland.models.recurrent import RecurrentEnergy
 
 WIDTH, FRAME, SIGMA = 3, 4, 0.5
@@ -40,12 +41,12 @@ def one_by_one(function, model):
 
 
 def at_most(monkeypatch, stretch, together, points=4_096):
-    monkeypatch.setattr(steps, "STRETCH", stretch)
-    monkeypatch.setattr(steps, "TOGETHER", together)
-    monkeypatch.setattr(steps, "POINTS", points)
+    monkeypatch.setattr(reading, "STRETCH", stretch)
+    monkeypatch.setattr(reading, "TOGETHER", together)
+    monkeypatch.setattr(reading, "POINTS", points)
 
 
-@pytest.mark.parametrize("function", [reconstruction, energy, residual])
+@pytest.mark.parametrize("function", [squared_error, scaled_energy, residual])
 @pytest.mark.parametrize("sizes", SIZES)
 def test_every_steps_value_is_that_of_its_sequence_read_alone(model, function, sizes, monkeypatch):
     at_most(monkeypatch, *sizes, points=7)
@@ -55,15 +56,15 @@ def test_every_steps_value_is_that_of_its_sequence_read_alone(model, function, s
 
 
 def test_scale_reaches_the_function(model):
-    one, two = (step_values(energy, model, read, LENGTHS, sigma) for sigma in (1.0, 0.5))
+    one, two = (step_values(scaled_energy, model, read, LENGTHS, sigma) for sigma in (1.0, 0.5))
     torch.testing.assert_close(two, 4 * one)
 
 
 @pytest.mark.parametrize("order", [[6, 5, 4, 3, 2, 1, 0], [3, 0, 6], [1]])
 def test_the_order_and_the_company_of_sequences_do_not_matter(model, order):
-    whole = step_values(reconstruction, model, read, LENGTHS, SIGMA).split(LENGTHS.tolist())
+    whole = step_values(squared_error, model, read, LENGTHS, SIGMA).split(LENGTHS.tolist())
     codes = torch.cat([CODES[STARTS[row] : STARTS[row] + LENGTHS[row]] for row in order])
-    found = step_values(reconstruction, model, lambda start, stop: codes[start:stop], LENGTHS[order], SIGMA)
+    found = step_values(squared_error, model, lambda start, stop: codes[start:stop], LENGTHS[order], SIGMA)
     torch.testing.assert_close(found, torch.cat([whole[row] for row in order]), rtol=1e-10, atol=1e-10)
 
 
@@ -99,17 +100,17 @@ def test_many_short_sequences_are_read_together(model):
 
 def test_nothing_behind_the_end_of_a_sequence_is_counted(model):
     """Codes behind an end belong to the next sequence: what stands there must not matter."""
-    whole = step_values(reconstruction, model, read, LENGTHS, SIGMA)
+    whole = step_values(squared_error, model, read, LENGTHS, SIGMA)
     other = CODES.clone()
     other[STARTS[4] :] = 99.0
-    changed = step_values(reconstruction, model, lambda start, stop: other[start:stop], LENGTHS, SIGMA)
+    changed = step_values(squared_error, model, lambda start, stop: other[start:stop], LENGTHS, SIGMA)
     before = STARTS[4]
     torch.testing.assert_close(changed[:before], whole[:before], rtol=1e-10, atol=1e-10)
     assert (changed[before:] > whole[before:]).all()
 
 
 def test_values_are_nearly_those_of_the_models_own_precision(model):
-    exact = step_values(energy, model, read, LENGTHS, SIGMA)
+    exact = step_values(scaled_energy, model, read, LENGTHS, SIGMA)
     with torch.no_grad():
         single = [
             model.energy(CODES[start : start + length][None]) / SIGMA**2

@@ -27,10 +27,10 @@ def test_a_shift_is_marginal_and_permuted_values_are_dependence(reasons, seed, s
     shifted, permuted = correlated(size, seed), correlated(size, seed + 100)
     shifted[:, 3] += 1.5
     permuted[:, 2] = permuted[:, 2].roll(1)
-    kind, columns = reasons.of(shifted)
-    assert (kind, columns[0]) == ("marginals", "x3")
-    kind, columns = reasons.of(permuted)
-    assert (kind, columns[0]) == ("dependence", "x2")
+    name, columns = reasons.of(shifted)
+    assert (name, columns[0]) == ("marginals", "x3")
+    name, columns = reasons.of(permuted)
+    assert (name, columns[0]) == ("dependence", "x2")
     assert len(set(columns)) == 3
 
 
@@ -43,7 +43,7 @@ def test_encoded_inputs_of_one_column_count_together():
 
 def test_one_column_cannot_depend():
     assert (
-        Reasons(normal(300, 1), ("x0",), torch.zeros(1, dtype=torch.long)).of(normal(20, 1)).kind
+        Reasons(normal(300, 1), ("x0",), torch.zeros(1, dtype=torch.long)).of(normal(20, 1)).name
         == "marginals"
     )
 

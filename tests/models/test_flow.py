@@ -9,7 +9,6 @@ import torch
 from laws import autograd_gradient, covariance, finite_difference, generator, normal
 from upland.models.base import LikelihoodModel
 from upland.models.bijections import ActNorm, InvertibleLinear
-from upland.models.blocks import in_blocks
 from upland.models.flow import WIDEST, Flow, table_flow
 from upland.training.loop import Settings, Training, shuffled_batches
 from upland.training.objectives import dequantised, likelihood
@@ -145,19 +144,6 @@ def test_dequantised_noise_keeps_a_number_in_its_step():
     assert float((x - 1).std()) == pytest.approx(0.25 / 12**0.5, rel=0.05)
 
 
-@pytest.mark.parametrize("width", [2, 9, 33])
-def test_a_row_does_not_know_its_place(make, width):
-    """In float32 and in blocks of one size, bit for bit."""
-    model = make(width).float().eval()
-    row = normal(1, width, seed=4, dtype=torch.float32)
-    others = normal(Flow.block_rows, width, seed=5, dtype=torch.float32)
-    energy = lambda m, x, sigma: m.energy(x)  # noqa: E731
-    alone = in_blocks(energy, model, row, 1.0)
-    for place in (0, 1, 2, 3, 5, 14, 31, 100, 252, 253, 254, 255):
-        block = torch.cat([others[:place], row, others[place + 1 :]])
-        assert torch.equal(in_blocks(energy, model, block, 1.0)[place], alone[0]), place
-
-
 def test_wide_tables_are_permuted_instead_of_mixed():
     wide = table_flow(WIDEST + 1, layers=1, hidden=(4,), generator=generator())
     x = normal(3, WIDEST + 1, dtype=torch.float32)
@@ -165,7 +151,7 @@ def test_wide_tables_are_permuted_instead_of_mixed():
     torch.testing.assert_close(wide.decode(wide.encode(x)[0]), x, rtol=1e-4, atol=1e-4)
 
 
-def test_placed_latents_have_mean_zero_and_deviation_one():
+def test_initialised_latents_have_mean_zero_and_deviation_one():
     model = table_flow(4, hidden=(8,), generator=generator()).double()
     x = normal(1000, 4) * torch.tensor([1.0, 5.0, 0.2, 3.0]).double() + 7
     model.init_from_data(x)

@@ -79,7 +79,7 @@ def test_the_softplus_from_its_gate_is_the_softplus():
     torch.testing.assert_close(from_gate(a, torch.sigmoid(a)).double(), wanted, rtol=1e-6, atol=1e-6)
 
 
-def test_members_share_nothing():
+def test_nets_share_nothing():
     model = made("centre")
     before = model.denoised(X, 0.4)
     with torch.no_grad():
@@ -168,7 +168,7 @@ def test_without_its_prior_it_is_the_ensemble_alone(model):
     assert (model.prior is None) == (bare is model)
 
 
-def test_settled_units_are_the_spread_of_normal_rows():
+def test_the_normalisation_is_that_of_normal_rows():
     model = made()
     roots = model._distances(TRAINING).mean(1)
     torch.testing.assert_close(model.normal_deviations, roots.std(1, correction=0), rtol=1e-9, atol=1e-9)

@@ -53,7 +53,7 @@ def scripted(values):
     return function
 
 
-def test_takes_the_steps_and_looks_asked_for():
+def test_takes_the_steps_and_checks_asked_for():
     history = training().run(batches(), HELD)
     assert history.steps == [10, 20, 30, 40, 50, 60]
     assert len(history.training) == len(history.validation) == 6
@@ -70,7 +70,7 @@ def test_the_loss_falls_and_the_best_weights_are_kept():
     assert not run.model.training
 
 
-def test_patience_ends_it_and_the_best_look_wins():
+def test_patience_ends_it_and_the_best_check_wins():
     run = training(replace(SETTINGS, patience=2), scripted([3.0, 1.0, 2.0, 1.5, 0.1, 0.1]))
     seen = []
     history = run.run(batches(), HELD, after_check=lambda now: seen.append(weights(now.model)))
@@ -116,7 +116,7 @@ def test_an_interruption_keeps_the_best_so_far():
     assert_same_weights(weights(run.model), seen[2])
 
 
-def test_an_interruption_before_the_first_look_has_nothing_to_keep():
+def test_an_interruption_before_the_first_check_has_nothing_to_keep():
     with pytest.raises(KeyboardInterrupt):
         training(function=interrupting(after=4)).run(batches(), HELD)
 
@@ -135,18 +135,36 @@ def test_another_seed_is_another_training():
     assert not torch.equal(one.model.weights[0], two.model.weights[0])
 
 
+def test_every_interval_has_a_noise_of_its_own_and_the_held_out_loss_one():
+    def first(generator):
+        return float(torch.rand((), generator=generator))
+
+    device = torch.device("cpu")
+    for settings in (SETTINGS, replace(SETTINGS, seed=4)):
+        assert first(settings.held_out_noise(device)) == first(settings.held_out_noise(device))
+    streams = [
+        first(source)
+        for settings in (SETTINGS, replace(SETTINGS, seed=4))
+        for source in (
+            settings.held_out_noise(device),
+            *(settings.training_noise(interval, device) for interval in range(6)),
+        )
+    ]
+    assert len(set(streams)) == len(streams) == 14
+
+
 class Stop(Exception):
     pass
 
 
-@pytest.mark.parametrize("looks", range(1, 7))
-def test_resumed_at_any_look_it_ends_as_if_uninterrupted(looks):
+@pytest.mark.parametrize("checks", range(1, 7))
+def test_resumed_at_any_check_it_ends_as_if_uninterrupted(checks):
     whole = training()
     expected = whole.run(batches(), HELD)
     state = []
 
     def stop(now):
-        if len(now.history.steps) == looks:
+        if len(now.history.steps) == checks:
             state.append(now.to_state())
             raise Stop
 
@@ -196,7 +214,7 @@ def test_a_module_with_buffers_keeps_them():
     assert_same_weights(weights(again.model), weights(run.model))
 
 
-def test_progress_hears_of_every_look():
+def test_progress_hears_of_every_check():
     heard = []
     training().run(batches(), HELD, progress=lambda *news: heard.append(news))
     assert [step for step, _, _ in heard] == [10, 20, 30, 40, 50, 60]

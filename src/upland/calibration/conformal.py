@@ -13,7 +13,7 @@ vanishes with the folds' size), and about alpha as measured.
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -50,7 +50,7 @@ def conformal_p_values(reference: ArrayLike, scores: ArrayLike) -> Floats:
     Raises:
         ValueError: no reference scores, or a score that is not a number.
 
-    Example:
+    Examples:
         >>> conformal_p_values([1.0, 2.0, 3.0], [2.5, 9.0])
         array([0.5 , 0.25])
     """
@@ -73,21 +73,6 @@ class Calibration:
 
     scores: Floats
     folds: NDArray[np.int64] | None = None
-
-    @classmethod
-    def of_folds(cls, scores: Sequence[Floats], cross: bool, most: int | None = None) -> Self:
-        """The calibration from the held-out scores of each fold.
-
-        Args:
-            scores: of each fold.
-            cross: whether a single fold is one of several.
-            most: scores that are kept, evenly spread over each fold; None keeps all.
-        """
-        if most is not None:
-            scores = [thinned(part, most // len(scores)) for part in scores]
-        if len(scores) == 1 and not cross:
-            return cls(scores[0])
-        return cls(np.concatenate(scores), np.repeat(np.arange(len(scores)), [len(part) for part in scores]))
 
     @property
     def method(self) -> Literal["split", "cross"]:
@@ -135,6 +120,22 @@ class Calibration:
         reachable = np.arange(1, self.size + 1) / (self.size + 1)
         spared = max(int(np.searchsorted(reachable, alpha, side="right")), 1)
         return float(np.sort(self.scores)[-spared])
+
+
+def calibration_of_folds(scores: Sequence[Floats], cross: bool, most: int | None = None) -> Calibration:
+    """The calibration from the held-out scores of each fold.
+
+    Args:
+        scores: of each fold.
+        cross: whether a single fold is one of several.
+        most: scores that are kept, evenly spread over each fold; None keeps all.
+    """
+    if most is not None:
+        scores = [thinned(part, most // len(scores)) for part in scores]
+    if len(scores) == 1 and not cross:
+        return Calibration(scores[0])
+    folds = np.repeat(np.arange(len(scores)), [len(part) for part in scores])
+    return Calibration(np.concatenate(scores), folds)
 
 
 def thinned(values: Floats, most: int) -> Floats:

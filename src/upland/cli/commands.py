@@ -9,10 +9,12 @@ import io
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from upland.catalogue import MODALITIES
+from upland.cli import options as option
 from upland.cli.console import (
     ANOMALY,
     OutputError,
@@ -23,59 +25,11 @@ from upland.cli.console import (
     reporting,
     writing,
 )
-from upland.cli.options import (
-    AllMaps,
-    Alpha,
-    By,
-    Categorical,
-    Checkpoint,
-    Control,
-    Criterion,
-    Device,
-    Epochs,
-    FailOn,
-    Family,
-    Folder,
-    GroupControl,
-    GroupStatistic,
-    Id,
-    Ignore,
-    InPlace,
-    Json,
-    Judged,
-    Keep,
-    KindOf,
-    MapsIn,
-    Members,
-    Mode,
-    Model,
-    NewModel,
-    Noise,
-    Normal,
-    Overwrite,
-    Per,
-    Prior,
-    Procedure,
-    Quiet,
-    Renewed,
-    Replace,
-    Rows,
-    Scored,
-    Seed,
-    Shown,
-    Size,
-    Stride,
-    Time,
-    Top,
-    Why,
-    Window,
-)
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from upland.cli.scoring import Scoring
-    from upland.cli.verdicts import Asked
+    from upland.cli.results import Result
     from upland.detectors.base import Detector
 
 EXIT_CODES = """\
@@ -86,7 +40,7 @@ Exit codes: 0 done; 1 the data or the model file cannot be used; 2 the command l
 
 app = typer.Typer(
     name="upland",
-    help="Find the rows, moments or images that do not look like normal ones, and say why.",
+    help="Find the rows, time steps or images that do not look like normal ones, and say why.",
     epilog=EXIT_CODES,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -105,8 +59,8 @@ def main() -> None:
     try:
         code = app(args=sys.argv[1:] or ["--help"], prog_name="upland", standalone_mode=False)
     except typer.TyperException as error:
-        said = error.format_message().rstrip(".")
-        code = fail(f"{said}. Try: upland --help", error.exit_code, as_json).exit_code
+        text = error.format_message().rstrip(".")
+        code = fail(f"{text}. Try: upland --help", error.exit_code, as_json).exit_code
     except BrokenPipeError:  # the reader of our output has left, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
@@ -127,45 +81,45 @@ def upland(
         bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Find the rows, moments or images that do not look like normal ones, and say why."""
+    """Find the rows, time steps or images that do not look like normal ones, and say why."""
 
 
 @app.command(epilog=EXIT_CODES)
 def fit(
-    data: Normal,
-    output: NewModel,
-    model: Family = "energy",
-    kind: KindOf = "auto",
-    time: Time = None,
-    id: Id = None,
-    window: Window = None,
-    stride: Stride = None,
-    per: Per = None,
-    size: Size = None,
-    mode: Mode = None,
-    criterion: Criterion = None,
-    noise: Noise = None,
-    prior: Prior = None,
-    members: Members = None,
-    categorical: Categorical = None,
-    ignore: Ignore = None,
-    calibration: Procedure = None,
-    keep_rows: Keep = None,
-    epochs: Epochs = None,
-    seed: Seed = 0,
-    checkpoint: Checkpoint = None,
-    device: Device = None,
-    overwrite: Overwrite = False,
-    quiet: Quiet = False,
-    as_json: Json = False,
+    data: option.Normal,
+    output: option.NewModel,
+    model: option.Family = "energy",
+    modality: option.ModalityOf = "auto",
+    time: option.Time = None,
+    id: option.Id = None,
+    window: option.Window = None,
+    stride: option.Stride = None,
+    per: option.Per = None,
+    size: option.Size = None,
+    mode: option.Mode = None,
+    criterion: option.Criterion = None,
+    noise: option.Noise = None,
+    prior: option.Prior = None,
+    nets: option.Nets = None,
+    categorical: option.Categorical = None,
+    ignore: option.Ignore = None,
+    calibration: option.Procedure = None,
+    keep_rows: option.Keep = None,
+    epochs: option.Epochs = None,
+    seed: option.Seed = 0,
+    checkpoint: option.Checkpoint = None,
+    device: option.Device = None,
+    overwrite: option.Overwrite = False,
+    quiet: option.Quiet = False,
+    as_json: option.Json = False,
 ) -> None:
     """Learn what normal data look like and write a model file.
 
     A table has a row for each case. With --time or --id its rows are time steps of sequences, as they are in
-    an array of three dimensions; images come as a folder or an array. Flows and VAEs read tables and images.
+    an array of three dimensions; images come as a folder or an array.
     """
     chosen = {
-        "kind": kind,
+        "modality": modality,
         "time": time,
         "id": id,
         "window": window,
@@ -174,7 +128,7 @@ def fit(
         "size": None if size is None else _size(size),
         "mode": mode,
         "criterion": criterion,
-        **{"noise": noise, "prior": prior, "members": members},
+        **{"noise": noise, "prior": prior, "n_nets": nets},
         **{"categorical": categorical, "ignore": ignore},
         "calibration": calibration,
         "keep_rows": keep_rows,
@@ -185,36 +139,35 @@ def fit(
     with reporting(as_json, quiet) as reporter:
         check_target(output, overwrite)
         _check_other(output, data)
-        from upland.cli.families import check_family, family
-        from upland.cli.inputs import array_in, form_of, kind_in
+        from upland.cli.inputs import array_in, check_model, form_of, modality_in
+        from upland.detectors.auto import detector_for
 
-        given["kind"] = kind_in(data, given)
-        check_family(model, data, given)
-        an_array = given["kind"] == "sequence" and form_of(data) == "array"
-        progress: Literal[False, "auto"] = False if quiet or as_json else "auto"
-        detector = family(model)(**given, random_state=seed, progress=progress)
-        detector.fit(array_in(data) if an_array else data, checkpoint=checkpoint)
+        given["modality"] = modality_in(data, given)
+        check_model(model, data, given)
+        x = array_in(data) if given["modality"] == "sequence" and form_of(data) == "array" else data
+        given |= {"random_state": seed, "progress": False if quiet or as_json else "auto"}
+        detector = detector_for(x, model, **given).fit(x, checkpoint=checkpoint)
         _save(reporter, detector, output)
 
 
 @app.command(epilog=EXIT_CODES)
 def score(
-    model: Model,
-    data: Rows,
-    output: Scored = None,
-    alpha: Alpha = 0.05,
-    control: Control = "false_alarm",
-    why: Why = False,
-    top: Top = 10,
-    maps: MapsIn = None,
-    all_maps: AllMaps = False,
-    replace_columns: Replace = False,
-    fail_on_anomaly: FailOn = False,
-    overwrite: Overwrite = False,
-    quiet: Quiet = False,
-    as_json: Json = False,
+    model: option.Model,
+    data: option.Rows,
+    output: option.Scored = None,
+    alpha: option.Alpha = 0.05,
+    control: option.Control = "false_alarm",
+    why: option.Why = False,
+    top: option.Top = 10,
+    maps: option.MapsIn = None,
+    all_maps: option.AllMaps = False,
+    replace_columns: option.Replace = False,
+    fail_on_anomaly: option.FailOn = False,
+    overwrite: option.Overwrite = False,
+    quiet: option.Quiet = False,
+    as_json: option.Json = False,
 ) -> None:
-    """Score data: adds anomaly_score, p_value, is_anomaly and, with --why, what to blame.
+    """Score data: adds anomaly_score, p_value, is_anomaly and, with --why, the reasons.
 
     Without -o nothing is written and the strangest are shown.
     """
@@ -224,36 +177,38 @@ def score(
             raise typer.BadParameter("--all-maps says which heat maps are written: say where with --maps DIR")
         if output is not None:
             _check_output(output, data, overwrite)
+        from upland.cli.results import Request
         from upland.cli.scoring import score_path
-        from upland.cli.verdicts import Asked
         from upland.persistence import load
 
+        shown = as_json or (output is None and not quiet)
+        request = Request(output, alpha, control, why, top, shown, overwrite, replace_columns)
         detector = load(model)
-        asked = Asked(output, alpha, control, why, top, overwrite, replace_columns)
-        result = score_path(detector, data, asked, maps, all_maps, quiet or as_json)
-        if result.extra:
-            reporter.note(f"not used by the model, carried through: {', '.join(result.extra)}")
-        _tell(reporter, result, asked, maps)
+        _check_maps(detector, maps)
+        result = score_path(detector, data, request, maps, all_maps, quiet or as_json)
+        if extra := result.details.get("extra_columns"):
+            reporter.note(f"not used by the model, carried through: {', '.join(extra)}")
+        _report(reporter, result, maps)
     if fail_on_anomaly and result.flagged:
         raise typer.Exit(ANOMALY)
 
 
 @app.command(epilog=EXIT_CODES)
 def groups(
-    model: Model,
-    data: Rows,
-    by: By,
-    output: Judged = None,
-    alpha: Alpha = 0.05,
-    control: GroupControl = "fdr",
-    statistic: GroupStatistic = "auto",
-    top: Shown = 20,
-    fail_on_anomaly: FailOn = False,
-    overwrite: Overwrite = False,
-    quiet: Quiet = False,
-    as_json: Json = False,
+    model: option.Model,
+    data: option.Rows,
+    by: option.By,
+    output: option.Tested = None,
+    alpha: option.Alpha = 0.05,
+    control: option.GroupControl = "fdr",
+    statistic: option.GroupStatistic = "auto",
+    top: option.Shown = 20,
+    fail_on_anomaly: option.FailOn = False,
+    overwrite: option.Overwrite = False,
+    quiet: option.Quiet = False,
+    as_json: option.Json = False,
 ) -> None:
-    """Judge whole groups of rows: has this batch, shift, lot or site gone off?
+    """Test whole groups of rows: is this batch, shift, lot or site anomalous?
 
     Each gets a p-value for all of its rows together, even where every single row looks normal.
     """
@@ -261,49 +216,38 @@ def groups(
         _check_alpha(alpha)
         if output is not None:
             _check_output(output, data, overwrite)
-        from upland.cli.group_rendering import groups_document, groups_line, groups_note, groups_table
-        from upland.cli.groups import GroupsAsked, judge_path, write_groups
+        from upland.cli.groups import score_groups
+        from upland.cli.results import Request
         from upland.persistence import load
 
-        asked = GroupsAsked(by, alpha, control, statistic, top)
-        found = judge_path(load(model), data, asked)
-        if output is not None:
-            write_groups(found, output, overwrite)
-
-        def show(screen: Console) -> None:
-            if output is None:
-                screen.print(groups_table(found))
-                screen.print(groups_note(found), style="dim")
-            screen.print(groups_line(found))
-            if output is not None:
-                screen.print(f"wrote {output}", soft_wrap=True)
-
-        target = None if output is None else str(output)
-        reporter.result({**groups_document(found), "output": target}, show)
-    if fail_on_anomaly and found.verdicts.flag.any():
+        shown = as_json or (output is None and not quiet)
+        request = Request(output, alpha, control, top=top, shown=shown, overwrite=overwrite)
+        result = score_groups(load(model), data, by, request, statistic)
+        _report(reporter, result)
+    if fail_on_anomaly and result.flagged:
         raise typer.Exit(ANOMALY)
 
 
 @app.command(epilog=EXIT_CODES)
-def info(model: Model, as_json: Json = False) -> None:
-    """Print what a model file holds: kind of data, columns, calibration, guarantee, training."""
+def info(model: option.Model, as_json: option.Json = False) -> None:
+    """Print what a model file holds: modality, columns, calibration, guarantee, training."""
     with reporting(as_json) as reporter:
-        from upland.cli.rendering import info_lines, told_of
+        from upland.cli.rendering import info_lines
         from upland.persistence import load
 
-        told = told_of(load(model))
-        reporter.result(told, lambda screen: screen.print(info_lines(told)))
+        found = load(model).info()
+        reporter.result(lambda: found, lambda screen: screen.print(info_lines(found)))
 
 
 @app.command(epilog=EXIT_CODES)
 def calibrate(
-    model: Model,
-    data: Normal,
-    output: Renewed = None,
-    in_place: InPlace = False,
-    overwrite: Overwrite = False,
-    quiet: Quiet = False,
-    as_json: Json = False,
+    model: option.Model,
+    data: option.Normal,
+    output: option.Renewed = None,
+    in_place: option.InPlace = False,
+    overwrite: option.Overwrite = False,
+    quiet: option.Quiet = False,
+    as_json: option.Json = False,
 ) -> None:
     """Renew the calibration on fresh normal data; the model itself is not fitted again."""
     if (output is None) == (not in_place):
@@ -321,14 +265,14 @@ def calibrate(
 
 
 @app.command(epilog=EXIT_CODES)
-def demo(out: Folder = Path("upland-demo")) -> None:
+def demo(out: option.Folder = Path("upland-demo")) -> None:
     """Fit and score real data (biopsies, patients of eight clinics, handwritten digits) and a series of
     pumps, and show what comes out.
     """
     with reporting():
-        from demo.run import run
+        from upland.cli.demonstration import load_demonstration
 
-        run(out, console(sys.stdout))
+        load_demonstration().run(out, console(sys.stdout))
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -361,33 +305,44 @@ def _check_other(output: Path, data: Path) -> None:
 
 
 def _save(reporter: Reporter, detector: Detector, output: Path) -> None:
-    """Write the model and tell what it is."""
-    from upland.cli.rendering import info_lines, told_of
+    """Write the model and show what it is."""
+    from upland.cli.rendering import info_lines
     from upland.persistence import save
 
     with writing(output):
         save(detector, output)
-    told = told_of(detector)
+    found = detector.info()
 
     def show(screen: Console) -> None:
-        screen.print(info_lines(told))
+        screen.print(info_lines(found))
         screen.print(f"wrote {output}", soft_wrap=True)
 
-    reporter.result({"model": str(output), "info": told}, show)
+    reporter.result(lambda: {"model": str(output), "info": found}, show)
 
 
-def _tell(reporter: Reporter, result: Scoring, asked: Asked, maps: Path | None) -> None:
-    """The summary; without an output file also the strangest."""
+def _check_maps(detector: Detector, maps: Path | None) -> None:
+    if maps is not None and detector.modality != "image":
+        what = MODALITIES[detector.modality]
+        raise typer.BadParameter(
+            f"--maps is for images, but the model is of {what}: leave it out, or see --why"
+        )
+
+
+def _report(reporter: Reporter, result: Result, maps: Path | None = None) -> None:
+    """Print the line of a result; without an output file also the strangest."""
+    from upland.cli.rendering import document, findings_table, line, note
+
+    target = result.request.target
 
     def show(screen: Console) -> None:
-        if asked.target is None:
-            screen.print(result.table)
-            screen.print(result.note, style="dim")
-        screen.print(result.line)
-        if asked.target is not None:
-            screen.print(f"wrote {asked.target}", soft_wrap=True)
-        if result.maps:
-            screen.print(f"wrote {result.maps} heat map(s) into {maps}/", soft_wrap=True)
+        if target is None:
+            screen.print(findings_table(result))
+            screen.print(note(result), style="dim")
+        screen.print(line(result))
+        if target is not None:
+            screen.print(f"wrote {target}", soft_wrap=True)
+        if written := result.details.get("maps"):
+            screen.print(f"wrote {written} heat map(s) into {maps}/", soft_wrap=True)
 
-    output = None if asked.target is None else str(asked.target)
-    reporter.result({**result.document, "output": output}, show)
+    output = None if target is None else str(target)
+    reporter.result(lambda: {**document(result), "output": output}, show)

@@ -1,4 +1,4 @@
-"""What a program says: results on standard output, everything else on standard error.
+"""What the program prints: results on standard output, everything else on standard error.
 
 A person gets one red paragraph for an error and one yellow line for a warning. A program (`--json`) gets
 exactly one JSON document on standard output, warnings inside it, or one JSON document with the error on
@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import json
 import os
-import re
+import shlex
 import sys
 import traceback
 import warnings
@@ -29,6 +29,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
+
+from upland.io.advice import Advice, Argument, Estimator, text_of
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -43,12 +45,16 @@ _KINDS = {
 }
 
 
+OPTIONS = {"n_nets": "nets"}
+"""Options that are not called like the argument."""
+
+
 class OutputError(Exception):
     """An output that exists already or cannot be written."""
 
 
 class Reporter:
-    """One command's voice.
+    """Prints what one command has to say.
 
     Args:
         as_json: Whether the result is one JSON document.
@@ -61,24 +67,24 @@ class Reporter:
         self.warnings: list[str] = []
 
     def note(self, text: str) -> None:
-        """Say in passing what happened; programs and quiet callers do not hear it."""
+        """Say in passing what happened; not with `--json` or `--quiet`."""
         if not (self.as_json or self.quiet):
             say(text, "dim")
 
     def warn(self, text: str) -> None:
         """Say once what deserves attention: a yellow line, or an entry of the JSON document."""
-        text = in_shell(text)
+        text = shown(text)
         if text in self.warnings:
             return
         self.warnings.append(text)
         if not self.as_json:
             say(f"warning: {text}", "yellow")
 
-    def result(self, document: Mapping[str, Any], show: Callable[[Console], None]) -> None:
+    def result(self, document: Callable[[], Mapping[str, Any]], show: Callable[[Console], None]) -> None:
         """Print the result: as JSON, or by `show` on a console."""
         if self.as_json:
             sys.stdout.write(
-                json.dumps({**document, "warnings": self.warnings}, indent=2, allow_nan=False) + "\n"
+                json.dumps({**document(), "warnings": self.warnings}, indent=2, allow_nan=False) + "\n"
             )
         elif not self.quiet:
             show(console(sys.stdout))
@@ -97,8 +103,8 @@ def say(text: str, style: str) -> None:
     from rich.text import Text
 
     paragraph = " ".join(text.split())
-    voice = console(sys.stderr)
-    voice.print(Text(paragraph, style=style), soft_wrap=not voice.is_terminal)
+    screen = console(sys.stderr)
+    screen.print(Text(paragraph, style=style), soft_wrap=not screen.is_terminal)
 
 
 def grid(headings: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = ()) -> RenderableType:
@@ -134,16 +140,16 @@ def check_target(path: Path, overwrite: bool) -> None:
         overwrite: Whether an existing file may be replaced.
 
     Raises:
-        OutputError: The file exists, is a directory, or its folder is missing or not writable.
+        OutputError: As `upland.io.replace.check_target`.
     """
-    if path.is_dir():
-        raise OutputError(f"cannot write {path}: it is a directory")
-    if path.exists() and not overwrite:
-        raise OutputError(f"{path} exists already; choose another name or say --overwrite")
-    if not path.parent.is_dir():
-        raise OutputError(f"cannot write {path}: there is no folder {path.parent}")
-    if not os.access(path.parent, os.W_OK):
-        raise OutputError(f"cannot write {path}: no permission to write into {path.parent}")
+    from upland.io import replace
+
+    try:
+        replace.check_target(path, overwrite)
+    except FileExistsError as error:
+        raise OutputError(f"{path} exists already; choose another name or say --overwrite") from error
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error}") from error
 
 
 @contextmanager
@@ -171,7 +177,7 @@ def reporting(as_json: bool = False, quiet: bool = False) -> Iterator[Reporter]:
         warnings.simplefilter("ignore")
         for category in (UserWarning, RuntimeWarning):
             warnings.simplefilter("always", category)
-        warnings.showwarning = lambda message, *_, **__: reporter.warn(str(message))
+        warnings.showwarning = lambda message, *_, **__: reporter.warn(text_of(message))
         try:
             yield reporter
         except (typer.Exit, typer.TyperException):
@@ -187,27 +193,42 @@ def reporting(as_json: bool = False, quiet: bool = False) -> Iterator[Reporter]:
             raise fail(inside, INTERNAL, as_json) from error
 
 
-def in_shell(text: str) -> str:
-    """A message of the library with its arguments as the options they are here."""
-    text = re.sub(r"\w+\(((?:size|mode)=.*?\)?)\) (resizes|converts)", r"a fit with \1 \2", text)
-    text = re.sub(r"\bsize=\((\d+), (\d+)\)", r"--size \1x\2", text).replace("size=(H, W)", "--size HxW")
-    text = re.sub(r"\b(ignore|categorical)=\['([^']*)'\]", r"--\1 '\2'", text)
-    text = re.sub(r"\b(kind|time|id|mode)='([^']*)'", r"--\1 \2", text)
-    text = re.sub(r"\bwith keep_rows\b", "with --keep-rows", text)
-    text = re.sub(r"\bstatistic='([^']*)'", r"--statistic '\1'", text)
-    text = text.replace("use a FlowDetector or a VAEDetector", "fit with --model flow or vae")
-    return re.sub(r"\b(window|stride)=(\d+)", r"--\1 \2", text)
+def option(argument: str) -> str:
+    """The option for an argument of the library: `--keep-rows` for `keep_rows`."""
+    return f"--{OPTIONS.get(argument, argument).replace('_', '-')}"
+
+
+def in_shell(part: Argument | Estimator) -> str:
+    """What a message of the library names, as the option that it is here: `--ignore label`.
+
+    Args:
+        part: An argument or an estimator.
+    """
+    if isinstance(part, Estimator):
+        return f"--model {part.family}"
+    name = option(part.name)
+    if part.value is None:
+        return name
+    if part.name == "size":
+        return f"{name} {'x'.join(map(str, part.value))}"
+    values = part.value if isinstance(part.value, list | tuple) else [part.value]
+    return " ".join(f"{name} {shlex.quote(str(value))}" for value in values)
+
+
+def shown(message: str) -> str:
+    """A message as the command line shows it."""
+    return message.shown(in_shell) if isinstance(message, Advice) else message
 
 
 def fail(message: str, code: int, as_json: bool) -> typer.Exit:
-    """Tell an error on standard error and give the exit to raise.
+    """Print an error on standard error and give the exit to raise.
 
     Args:
         message: The paragraph.
         code: The exit code.
-        as_json: Whether to tell it as a JSON document.
+        as_json: Whether to print it as a JSON document.
     """
-    message = in_shell(message)
+    message = shown(message)
     if os.environ.get("UPLAND_DEBUG") == "1":
         traceback.print_exc()
     if as_json:
@@ -223,4 +244,4 @@ def _sentence(error: BaseException) -> str:
         return "there is not enough memory for this; try fewer rows or columns, or a Parquet file"
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
-    return str(error) or type(error).__name__
+    return text_of(error) or type(error).__name__

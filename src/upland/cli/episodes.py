@@ -1,18 +1,15 @@
-"""From flagged time steps to episodes: neighbouring steps of one sequence are one event, told once."""
+"""From flagged time steps to episodes: neighbouring steps of one sequence are one event."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from upland.cli.verdicts import Bools, Floats, worst_first
+from upland.cli.results import Bools, Floats, Indices, worst_first
 
 NEAR = 3
 """Flagged steps of a sequence that are at most so far apart are of one episode."""
-
-Indices = NDArray[np.int64]
 
 
 class Episodes(NamedTuple):

@@ -6,19 +6,17 @@ array, as its sequences, by a file with a label for each.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from upland.cli.inputs import PLURAL, array_in, check_new
-from upland.cli.verdicts import writer
+from upland.catalogue import MODALITIES, Modality
+from upland.cli.inputs import array_in, check_new
+from upland.cli.results import Finding, Request, Result, writer
 
 if TYPE_CHECKING:
-    from upland.calibration.false_discovery import Control
-    from upland.data.encoder import Kind
     from upland.detectors.base import Detector
     from upland.groups.verdicts import GroupVerdicts
 
@@ -29,96 +27,76 @@ LABELS = "group"
 """What is grouped by where labels come in a file of their own."""
 
 
-@dataclass(frozen=True)
-class GroupsAsked:
-    """What the user wants of a verdict on groups.
-
-    Args:
-        by: A column; `folder`; or a file of labels.
-        alpha: The rate to keep.
-        control: Whose rate: `fdr` or `false_alarm`.
-        statistic: What is measured.
-        top: How many groups a table has room for.
-    """
-
-    by: str
-    alpha: float = 0.05
-    control: Control = "fdr"
-    statistic: str = "auto"
-    top: int = 20
-
-
-@dataclass(frozen=True)
-class Grouped:
-    """What judging groups came to.
-
-    Args:
-        verdicts: One for each, in order of first appearance.
-        asked: What was wanted.
-        called: What a group is called: `shift`, `folder`.
-        kind: What its members are.
-        kept: How many normal rows there are to compare with; None where scores are compared.
-    """
-
-    verdicts: GroupVerdicts
-    asked: GroupsAsked
-    called: str
-    kind: Kind
-    kept: int | None
-
-
-def judge_path(detector: Detector, data: Path, asked: GroupsAsked) -> Grouped:
-    """Judge the groups of what is at a path.
+def score_groups(
+    detector: Detector, data: Path, by: str, request: Request, statistic: str = "auto"
+) -> Result:
+    """Test the groups of what is at a path, and write a row for each if there is a target.
 
     Args:
         detector: Fitted.
-        data: Of the kind of the fit.
-        asked: What is wanted.
+        data: Data of the modality of the fit.
+        by: A column; `folder`; or a file of labels.
+        request: What is wanted.
+        statistic: What is measured of a group.
 
     Raises:
         ValueError, TypeError, OSError: Data, labels or model cannot be used; the message says why.
+        OutputError: The target exists or cannot be written.
     """
-    kind = detector.kind_
-    form = check_new(data, kind)
-    x: Any = data
-    groups: Any = asked.by
-    called = asked.by
-    if kind == "sequence" and form != "array":
+    x, groups, called = _grouped(detector, data, by)
+    reasons = request.shown or request.target is not None
+    verdicts = detector.score_groups(x, groups, request.alpha, request.control, statistic, reasons)
+    with writer(request.target, request.overwrite) as write:
+        if write is not None:
+            write(verdicts.to_arrow())
+    rows = detector.members_[0].held_out  # None where scores are compared
+    details = {"by": by, "statistic": statistic, "kept_rows": None if rows is None else len(rows)}
+    count, flagged = len(verdicts.group), int(verdicts.flag.sum())
+    return Result(detector.modality, "group", called, count, flagged, request, _findings(verdicts), details)
+
+
+def _findings(verdicts: GroupVerdicts) -> list[Finding]:
+    parts = zip(
+        verdicts.group,
+        verdicts.statistic.tolist(),
+        verdicts.p_value.tolist(),
+        verdicts.flag.tolist(),
+        verdicts.size.tolist(),
+        verdicts.reason.tolist(),
+        verdicts.columns,
+        verdicts.smallest_p.tolist(),
+        verdicts.method.tolist(),
+        strict=True,
+    )
+    keys = ("size", "made_of", "columns", "smallest_p", "method")
+    return [
+        Finding(name, score, p, flag, (), dict(zip(keys, (size, reason or None, *rest), strict=True)))
+        for name, score, p, flag, size, reason, *rest in parts
+    ]
+
+
+def _grouped(detector: Detector, data: Path, by: str) -> tuple[Any, Any, str]:
+    """The data, the group of each of them or the column that names it, and what a group is called."""
+    modality = detector.modality
+    form = check_new(data, modality)
+    if modality == "sequence" and form != "array":
         raise ValueError(
-            "the model is of sequences, and groups of time steps are not judged: they depend on each other; "
+            "the model is of sequences, and groups of time steps are not tested: they depend on each other; "
             "fit on an array (N, T, D) of sequences, or on a table whose rows stand alone"
         )
     if form == "array":
-        x, groups, called = array_in(data), labels_in(Path(asked.by), kind), LABELS
-    elif kind == "image":
-        x, groups = _in_folders(detector, data, asked.by)
-    reserve = detector.members_[0].reserve
-    found = detector.score_groups(x, groups, asked.alpha, asked.control, asked.statistic)
-    return Grouped(found, asked, called, kind, None if reserve is None else len(reserve))
+        return array_in(data), labels_in(Path(by), modality), LABELS
+    if modality == "image":
+        return *_in_folders(detector, data, by), by
+    return data, by, by
 
 
-def write_groups(found: Grouped, target: Path, overwrite: bool) -> None:
-    """Write a row for each group.
-
-    Args:
-        found: The verdicts.
-        target: A CSV, Parquet or Arrow file.
-        overwrite: Whether it may be replaced.
-
-    Raises:
-        OutputError: It exists or cannot be written.
-    """
-    with writer(target, overwrite) as write:
-        assert write is not None
-        write(found.verdicts.to_arrow())
-
-
-def labels_in(path: Path, kind: Kind) -> NDArray[Any]:
+def labels_in(path: Path, modality: Modality) -> NDArray[Any]:
     """The label of each image or sequence of an array, from an .npy or .npz file or one column of rows.
 
     Args:
         path: Where they are.
-        kind: What they are labels of.
+        modality: What they are labels of.
 
     Raises:
         ValueError: There is no such file, or it holds more than labels.
@@ -128,8 +106,8 @@ def labels_in(path: Path, kind: Kind) -> NDArray[Any]:
 
     if not path.is_file():
         raise ValueError(
-            f"there is no file {path}: {PLURAL[kind]} of an array have no columns, so that --by names a file "
-            "with a label for each, .npy or CSV"
+            f"there is no file {path}: {MODALITIES[modality]} of an array have no columns, so that --by "
+            "names a file with a label for each, .npy or CSV"
         )
     if is_array_file(path):
         labels = np.asarray(read_array(path))
@@ -158,15 +136,3 @@ def _in_folders(detector: Detector, data: Path, by: str) -> tuple[Any, list[str]
             "a group is a sub-folder with its images"
         )
     return images, folders
-
-
-Order = Literal["appearance", "strangest"]
-
-
-def shown(found: Grouped) -> tuple[NDArray[np.int64], Order]:
-    """The numbers of the groups that there is room for: all as they come, or the strangest, worst first."""
-    verdicts, count = found.verdicts, found.asked.top
-    if len(verdicts.group) <= count:
-        return np.arange(len(verdicts.group)), "appearance"
-    order = np.lexsort([-verdicts.statistic, verdicts.p_value])
-    return order[:count], "strangest"

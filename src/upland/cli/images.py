@@ -1,14 +1,13 @@
 """Scoring images: which ones, and where in them; heat maps as PNG files.
 
-Images go by in batches, so that memory does not depend on their number. All are judged first; then those that
-are told of, written about or mapped are explained.
+Images go by in batches, so that memory does not depend on their number. All are scored first; then those that
+are shown, written with reasons or mapped are explained.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,19 +17,17 @@ from numpy.typing import NDArray
 
 from upland.cli.console import OutputError, writing
 from upland.cli.inputs import check_new
-from upland.cli.verdicts import (
+from upland.cli.opened import Assessed
+from upland.cli.results import (
     REASONS,
-    Asked,
-    Bools,
-    Finding,
     Floats,
-    Judgement,
-    Seen,
-    said,
-    verdicts_of,
+    Indices,
+    Reasons,
+    Request,
+    Write,
+    texts,
     with_verdicts,
     worst_first,
-    writer,
 )
 
 if TYPE_CHECKING:
@@ -39,25 +36,12 @@ if TYPE_CHECKING:
     from upland.explanation import ImageExplanation, Reason
 
 AT_ONCE = 1 << 21
-"""Pixel values that are judged at a time; an eighth of them are explained at a time."""
+"""Pixel values that are scored at a time; an eighth of them are explained at a time."""
 
 FIELDS = 7
-"""A region that is blamed is a seventh of the image high and wide."""
+"""A region that is named is a seventh of the image high and wide."""
 
 _MAP = re.compile(r"\d{4,}_.*\.png")
-
-
-@dataclass(frozen=True)
-class Maps:
-    """Heat maps that are wanted.
-
-    Args:
-        folder: Where they go.
-        all: Whether of all images, or of the flagged and of the strangest.
-    """
-
-    folder: Path
-    all: bool = False
 
 
 def open_images(detector: Detector, path: Path) -> Images:
@@ -65,7 +49,7 @@ def open_images(detector: Detector, path: Path) -> Images:
 
     Raises:
         FileNotFoundError: There is nothing at the path.
-        ValueError: Data of another kind; as `as_images`.
+        ValueError: Data of another modality; as `as_images`.
     """
     from upland.data.image.encoder import ImageEncoder
 
@@ -74,11 +58,133 @@ def open_images(detector: Detector, path: Path) -> Images:
     return detector.encoder_.images(path)
 
 
-def check_maps(maps: Maps, data: Path, overwrite: bool) -> None:
+class OpenedImages(Assessed):
+    """Images of a folder, a file or an array; all go by once, and those explained once more.
+
+    Args:
+        detector: Fitted on images.
+        request: What is wanted.
+        path: Where the images are.
+        maps: The folder for heat maps; None draws none.
+        all_maps: Whether heat maps are of all images, or of the flagged and of the strangest.
+
+    Raises:
+        ValueError, OSError: The images cannot be read.
+        OutputError: Heat maps could not be written.
+    """
+
+    unit = "image"
+    called = "image"
+
+    def __init__(
+        self, detector: Detector, request: Request, path: Path, maps: Path | None, all_maps: bool
+    ) -> None:
+        super().__init__(detector, request, path)
+        self.images = open_images(detector, path)
+        self.total = len(self.images)
+        self.names: Any = list(range(self.total)) if self.images.names is None else list(self.images.names)
+        self.maps, self.all_maps, self.n_maps = maps, all_maps, 0
+        self._strangest: tuple[Reasons, Floats] | None = None
+        if maps is not None:
+            check_maps(maps, path, request.overwrite)
+
+    def assess(self) -> tuple[Floats, Floats]:
+        """Anomaly scores and p-values, batch by batch."""
+        parts = []
+        for rows in self._portions(np.arange(len(self.images)), AT_ONCE):
+            parts.append(self.detector.assess(self.images.select(rows)))
+            self.seen(rows.size)
+        scores, p_values = (np.concatenate(part) for part in zip(*parts, strict=True))
+        return scores, p_values
+
+    def reasons(self, rows: Indices) -> Reasons:
+        """The regions of the strangest images."""
+        return self._strange(rows)[0]
+
+    def process(self, cut: float, write: Write | None) -> tuple[int, int]:
+        """Draw the heat maps and write one row for each image."""
+        flags = self.p_values <= cut
+        everyone = write is not None and self.request.why
+        worst = worst_first(self.scores, self.request.top)
+        mapped = np.zeros(len(self.images), dtype=bool)
+        level = 1.0
+        if self.maps is not None:
+            mapped = flags | self.all_maps
+            mapped[worst] = True
+            level = self._level(worst)
+        why: list[str] = []
+        for rows, explained in self._explained(np.flatnonzero(mapped | everyone)):
+            why += texts(regions(explained)) if everyone else []
+            self._draw(explained, rows, mapped, level)
+        self.n_maps = int(mapped.sum())
+        if write is not None:
+            table = pa.table({"image": self.names})
+            write(with_verdicts(table, self.scores, self.p_values, cut, why if everyone else None))
+        return self.counts(cut)
+
+    def details(self) -> dict[str, Any]:
+        """How many heat maps were written."""
+        return {"maps": self.n_maps}
+
+    def _portions(self, rows: Indices, values: int) -> Iterator[Indices]:
+        at_once = max(1, values // int(np.prod(self.images.shape)))
+        for start in range(0, rows.size, at_once):
+            yield rows[start : start + at_once]
+
+    def _explained(self, rows: Indices) -> Iterator[tuple[Indices, ImageExplanation]]:
+        from upland.explanation import ImageExplanation, explain
+
+        for part in self._portions(rows, AT_ONCE // 8):
+            found = explain(self.detector, self.images.select(part))
+            assert isinstance(found, ImageExplanation)
+            yield part, found
+            self.seen(part.size)
+
+    def _strange(self, worst: Indices) -> tuple[Reasons, Floats]:
+        """The regions of the strangest images, and the heat of the hottest pixel of each; explained once."""
+        if self._strangest is None:
+            reasons: list[list[Reason]] = []
+            peaks = []
+            for _, explained in self._explained(worst):
+                reasons += regions(explained)
+                peaks.append(explained.heat().max(axis=(1, 2)))
+            self._strangest = reasons, np.concatenate(peaks)
+        return self._strangest
+
+    def _level(self, worst: Indices) -> float:
+        """The heat that is full red in all maps: that of the hottest pixel of a typical one of the strangest.
+
+        An image that would not be flagged counts as if it were as hot as one that just would, so that maps of
+        normal images stay pale.
+        """
+        peaks = self._strange(worst)[1]
+        scores, threshold = self.scores[worst], self.detector.calibration_.threshold(self.request.alpha)
+        cool = (scores > 0) & (scores < threshold)
+        level = float(np.median(peaks * np.where(cool, threshold / np.where(cool, scores, 1.0), 1.0)))
+        return level if np.isfinite(level) and level > 0 else 1.0
+
+    def _draw(
+        self, explained: ImageExplanation, rows: Indices, mapped: NDArray[np.bool_], level: float
+    ) -> None:
+        """Write heat maps, named by their rank: `0001_cat.png` is of the strangest image."""
+        if self.maps is None:
+            return
+        from upland.io.heatmaps import write_heat_map
+
+        ranks = np.empty(len(self.names), dtype=np.int64)
+        ranks[worst_first(self.scores, len(self.names))] = np.arange(1, len(self.names) + 1)
+        for row, pixels, heat in zip(rows.tolist(), explained.values, explained.heat(), strict=True):
+            if mapped[row]:
+                path = self.maps / f"{ranks[row]:04d}_{_file_name(self.names[row])}.png"
+                with writing(path):
+                    write_heat_map(path, pixels, heat, level)
+
+
+def check_maps(folder: Path, data: Path, overwrite: bool) -> None:
     """Refuse, before any work, a folder that maps could not go into.
 
     Args:
-        maps: What is wanted.
+        folder: Where heat maps are wanted.
         data: The images, where no map may go.
         overwrite: Whether maps of an earlier run may be replaced.
 
@@ -89,68 +195,28 @@ def check_maps(maps: Maps, data: Path, overwrite: bool) -> None:
     from upland.io.images import pillow
 
     pillow()
-    if maps.folder.exists() and not maps.folder.is_dir():
-        raise OutputError(f"cannot write heat maps into {maps.folder}: it is a file")
-    if data.is_dir() and data.resolve() in (maps.folder.resolve(), *maps.folder.resolve().parents):
-        raise OutputError(f"{maps.folder} is in the folder of the images themselves; choose another folder")
-    if maps.folder.is_dir() and not overwrite and any(map(_is_map, maps.folder.iterdir())):
-        raise OutputError(f"{maps.folder} holds heat maps already; choose another folder or say --overwrite")
-    with writing(maps.folder):
-        maps.folder.mkdir(parents=True, exist_ok=True)
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"cannot write heat maps into {folder}: it is a file")
+    if data.is_dir() and data.resolve() in (folder.resolve(), *folder.resolve().parents):
+        raise OutputError(f"{folder} is in the folder of the images themselves; choose another folder")
+    if folder.is_dir() and not overwrite and any(_MAP.fullmatch(path.name) for path in folder.iterdir()):
+        raise OutputError(f"{folder} holds heat maps already; choose another folder or say --overwrite")
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
 
 
-def score_images(
-    detector: Detector,
-    images: Images,
-    asked: Asked,
-    maps: Maps | None = None,
-    seen: Seen = lambda images: None,
-) -> Judgement:
-    """Score images, write one row for each if there is a target, and heat maps if there is a folder.
+def _file_name(name: Any) -> str:
+    """A name that any file system takes."""
+    text = f"image_{name}" if isinstance(name, int) else str(Path(name).with_suffix(""))
+    return re.sub(r"[^\w.-]+", "_", text).strip("_")[-100:]
 
-    Args:
-        detector: Fitted on images.
-        images: As `open_images` finds them.
-        asked: What is wanted.
-        maps: Where heat maps go; None writes none.
-        seen: Told the number of images after each batch; all come by once, and those explained once more.
 
-    Raises:
-        ValueError: Images of another size or depth than in the fit; damaged files.
-        OutputError: The target exists or cannot be written.
-    """
-    detector.check_alpha(asked.alpha, asked.control)
-    verdicts = verdicts_of(*_assessed(detector, images, seen), asked)
-    scores, p_values, flags = verdicts
-    worst = worst_first(scores, asked.top)
-    names: Any = list(range(len(images))) if images.names is None else list(images.names)
-    reasons, peaks = _reasons(detector, images, worst, seen)
-    everyone = asked.target is not None and asked.why
-    mapped = np.zeros(len(images), dtype=bool)
-    if maps is not None:
-        mapped = flags | maps.all
-        mapped[worst] = True
-    atlas = _Atlas(maps, names, scores, _level(detector, asked.alpha, scores[worst], peaks))
-    why: list[str] = []
-    for rows in _portions(images, np.flatnonzero(mapped | everyone), AT_ONCE // 8):
-        explained = _explained(detector, images, rows)
-        why += said(regions(explained)) if everyone else []
-        atlas.draw(explained, rows, mapped)
-        seen(rows.size)
-    with writer(asked.target, asked.overwrite) as write:
-        if write is not None:
-            table = pa.table({"image": names})
-            write(with_verdicts(table, verdicts, why if everyone else None))
-    found = [
-        Finding(names[n], float(scores[n]), float(p_values[n]), bool(flags[n]), told)
-        for n, told in zip(worst.tolist(), reasons, strict=True)
-    ]
-    return Judgement("image", len(images), int(flags.sum()), found, "image", maps=int(mapped.sum()))
+# -- regions -------------------------------------------------------------------------------------------------
 
 
 def regions(explained: ImageExplanation, count: int = REASONS) -> list[list[Reason]]:
-    """The parts of each image to blame, worst first: rectangles that do not overlap, by what they hold of the
-    heat; value and expected are means over the rectangle.
+    """The contributing parts of each image, hottest first: rectangles that do not overlap, by what they hold
+    of the heat; value and expected are means over the rectangle.
 
     Args:
         explained: Images with the shares of their pixels.
@@ -167,62 +233,12 @@ def regions(explained: ImageExplanation, count: int = REASONS) -> list[list[Reas
             share = float(left[window].sum())
             if share <= 0:
                 break
-            rows, columns = (_range(part) for part in window)
-            reasons.append(
-                Reason(
-                    f"rows {rows}, columns {columns}",
-                    share,
-                    share / total,
-                    _mean(values[window]),
-                    _mean(expected[window]),
-                )
-            )
+            rows, columns = (f"{part.start}-{part.stop - 1}" for part in window)
+            name = f"rows {rows}, columns {columns}"
+            reasons.append(Reason(name, share, share / total, _mean(values[window]), _mean(expected[window])))
             left[window] = 0.0
         found.append(reasons)
     return found
-
-
-# -- judging and explaining ----------------------------------------------------------------------------------
-
-
-def _assessed(detector: Detector, images: Images, seen: Seen) -> tuple[Floats, Floats]:
-    parts = []
-    for rows in _portions(images, np.arange(len(images)), AT_ONCE):
-        parts.append(detector.assess(images.select(rows)))
-        seen(rows.size)
-    scores, p_values = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return scores, p_values
-
-
-def _reasons(
-    detector: Detector, images: Images, worst: NDArray[np.int64], seen: Seen
-) -> tuple[list[list[Reason]], Floats]:
-    """The regions of the strangest images, and the heat of the hottest pixel of each."""
-    reasons: list[list[Reason]] = []
-    peaks = []
-    for rows in _portions(images, worst, AT_ONCE // 8):
-        explained = _explained(detector, images, rows)
-        reasons += regions(explained)
-        peaks.append(explained.heat().max(axis=(1, 2)))
-        seen(rows.size)
-    return reasons, np.concatenate(peaks)
-
-
-def _explained(detector: Detector, images: Images, rows: NDArray[np.int64]) -> ImageExplanation:
-    from upland.explanation import ImageExplanation, explain
-
-    found = explain(detector, images.select(rows))
-    assert isinstance(found, ImageExplanation)
-    return found
-
-
-def _portions(images: Images, rows: NDArray[np.int64], values: int) -> Iterator[NDArray[np.int64]]:
-    at_once = max(1, values // int(np.prod(images.shape)))
-    for start in range(0, rows.size, at_once):
-        yield rows[start : start + at_once]
-
-
-# -- regions -------------------------------------------------------------------------------------------------
 
 
 def _hottest(heat: Floats) -> tuple[slice, slice]:
@@ -234,64 +250,7 @@ def _hottest(heat: Floats) -> tuple[slice, slice]:
     return slice(int(y), int(y) + height), slice(int(x), int(x) + width)
 
 
-def _range(part: slice) -> str:
-    return f"{part.start}-{part.stop - 1}"
-
-
 def _mean(pixels: NDArray[Any]) -> Any:
     """The mean of each channel; a number where there is one."""
     means = pixels.reshape(-1, pixels.shape[-1]).mean(axis=0, dtype=np.float64).tolist()
     return means[0] if len(means) == 1 else tuple(means)
-
-
-# -- heat maps -----------------------------------------------------------------------------------------------
-
-
-def _level(detector: Detector, alpha: float, scores: Floats, peaks: Floats) -> float:
-    """The heat that is full red in all maps: that of the hottest pixel of a typical one of the strangest.
-
-    An image that would not be flagged counts as if it were as hot as one that just would, so that maps of
-    normal images stay pale.
-    """
-    threshold = detector.calibration_.threshold(alpha)
-    cool = (scores > 0) & (scores < threshold)
-    level = float(np.median(peaks * np.where(cool, threshold / np.where(cool, scores, 1.0), 1.0)))
-    return level if np.isfinite(level) and level > 0 else 1.0
-
-
-class _Atlas:
-    """Writes heat maps, named by their rank: `0001_cat.png` is of the strangest image.
-
-    Args:
-        maps: Where; None draws nothing.
-        names: What the user calls the images.
-        scores: Their anomaly scores.
-        level: The heat that is full red.
-    """
-
-    def __init__(self, maps: Maps | None, names: list[Any], scores: Floats, level: float) -> None:
-        self.maps, self.names, self.level = maps, names, level
-        self.ranks = np.empty(len(names), dtype=np.int64)
-        self.ranks[worst_first(scores, len(names))] = np.arange(1, len(names) + 1)
-
-    def draw(self, explained: ImageExplanation, rows: NDArray[np.int64], mapped: Bools) -> None:
-        """Write the maps of those images that are to have one."""
-        if self.maps is None:
-            return
-        from upland.io.heatmaps import write_heat_map
-
-        for row, pixels, heat in zip(rows.tolist(), explained.values, explained.heat(), strict=True):
-            if mapped[row]:
-                path = self.maps.folder / f"{self.ranks[row]:04d}_{_file_name(self.names[row])}.png"
-                with writing(path):
-                    write_heat_map(path, pixels, heat, self.level)
-
-
-def _file_name(name: Any) -> str:
-    """A name that any file system takes."""
-    text = f"image_{name}" if isinstance(name, int) else str(Path(name).with_suffix(""))
-    return re.sub(r"[^\w.-]+", "_", text).strip("_")[-100:]
-
-
-def _is_map(path: Path) -> bool:
-    return _MAP.fullmatch(path.name) is not None

@@ -12,24 +12,28 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
+from upland.catalogue import DETECTORS, FAMILIES, FORMATS, MODALITIES, Modality, criteria_of, load
+from upland.cli.console import option
 from upland.data.image.arrays import looks_like_images
 from upland.io.arrays import is_array_file, read_array, shape_in
 from upland.io.images import is_image_file
 
 if TYPE_CHECKING:
-    from upland.catalogue import Modality as Kind
+    from numpy.typing import NDArray
 
 Form = Literal["folder", "image", "array", "rows"]
 
-FITTING: dict[Form, tuple[str, tuple[Kind, ...]]] = {
+FITTING: dict[Form, tuple[str, tuple[Modality, ...]]] = {
     "folder": ("a folder, which holds images", ("image",)),
     "image": ("an image", ("image",)),
     "array": ("an array", ("sequence", "image")),
     "rows": ("a file of rows", ("table", "sequence")),
 }
-"""What each form is called, and the kinds of data that it can be."""
+"""What each form is called, and the modalities that it can be of."""
 
-PLURAL: dict[Kind, str] = {"table": "tables", "sequence": "sequences", "image": "images"}
+ROWS = ", ".join(FORMATS)
+"""Suffixes of files of rows."""
+
 OF_SEQUENCES = ("time", "id", "window", "stride", "per")
 OF_IMAGES = ("size", "mode")
 OF_COLUMNS = ("categorical", "ignore")
@@ -44,8 +48,8 @@ def form_of(path: Path) -> Form:
     return "image" if is_image_file(path) else "rows"
 
 
-def kind_in(path: Path, given: Mapping[str, Any]) -> Kind:
-    """Which kind of data to fit on.
+def modality_in(path: Path, given: Mapping[str, Any]) -> Modality:
+    """The modality of the data to fit on.
 
     Args:
         path: DATA.
@@ -58,40 +62,76 @@ def kind_in(path: Path, given: Mapping[str, Any]) -> Kind:
     """
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist")
-    form, asked = form_of(path), given.get("kind", "auto")
-    called, kinds = FITTING[form]
-    if asked != "auto" and asked not in kinds:
-        right = " or ".join(f"--kind {kind}" for kind in kinds)
+    form, asked = form_of(path), given.get("modality", "auto")
+    called, modalities = FITTING[form]
+    if asked != "auto" and asked not in modalities:
+        right = " or ".join(f"--modality {modality}" for modality in modalities)
         raise typer.BadParameter(
-            f"--kind {asked} does not go with {path}: it is {called}, {right} does{_elsewhere(asked)}"
+            f"--modality {asked} does not go with {path}: it is {called}, {right} does{_elsewhere(asked)}"
         )
-    kind = _by_looks(path, form, given) if asked == "auto" else asked
-    _check_options(path, form, kind, given)
-    return kind
+    modality: Modality = _by_looks(path, form, given) if asked == "auto" else asked
+    _check_options(path, form, modality, given)
+    return modality
 
 
-def array_in(path: Path) -> Any:
+def array_in(path: Path) -> NDArray[Any]:
     """The array of a file; raises FileNotFoundError, or ValueError for a damaged one."""
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist")
     return read_array(path)
 
 
-def check_new(path: Path, kind: Kind) -> Form:
-    """Refuse data of another kind than a model was fitted on; raises ValueError.
+def check_new(path: Path, modality: Modality) -> Form:
+    """Refuse data of another modality than a model was fitted on; raises ValueError.
 
     Args:
         path: DATA.
-        kind: What the model was fitted on.
+        modality: What the model was fitted on.
     """
     form = form_of(path)
-    called, kinds = FITTING[form]
-    if kind != "table" and path.exists() and kind not in kinds:  # a file of rows says itself what it is not
-        raise ValueError(f"the model is of {PLURAL[kind]}, but {path} is {called}{_elsewhere(kind)}")
+    called, modalities = FITTING[form]
+    if modality == "table":  # the reader of files refuses what is none
+        return form
+    if path.exists() and modality not in modalities:
+        where = _elsewhere(modality)
+        raise ValueError(f"the model is of {MODALITIES[modality]}, but {path} is {called}{where}")
     return form
 
 
-def _by_looks(path: Path, form: Form, given: Mapping[str, Any]) -> Kind:
+def check_model(family: str, path: Path, given: Mapping[str, Any]) -> None:
+    """Refuse what does not go with a family of models.
+
+    Args:
+        family: What learns.
+        path: DATA.
+        given: The options by their names, the modality among them.
+
+    Raises:
+        typer.BadParameter: A modality, an option or a criterion that the models of the family do not have.
+    """
+    modality: Modality = given["modality"]
+    if (family, modality) not in DETECTORS:
+        read = " and ".join(name for other, name in MODALITIES.items() if (family, other) in DETECTORS)
+        able = " or ".join(f"--model {other}" for other in FAMILIES if (other, modality) in DETECTORS)
+        raise typer.BadParameter(
+            f"--model {family} reads {read}, but {path} is taken for {_taken_for(modality)}: take {able}"
+        )
+    arguments = load(DETECTORS[family, modality].home)().get_params()
+    if odd := [name for name in given if name not in arguments and name != "modality"]:
+        raise typer.BadParameter(
+            f"{option(odd[0])} does not go with --model {family} on {MODALITIES[modality]}: leave it out"
+        )
+    criteria = criteria_of(family, modality)
+    criterion = given.get("criterion")
+    if criterion not in (None, *criteria):
+        able = " or ".join(other for other in FAMILIES if criterion in criteria_of(other, modality))
+        raise typer.BadParameter(
+            f"--criterion {criterion} does not go with --model {family} on {MODALITIES[modality]}: "
+            f"choose from {', '.join(criteria)}" + (f", or take --model {able}" if able else "")
+        )
+
+
+def _by_looks(path: Path, form: Form, given: Mapping[str, Any]) -> Modality:
     if form in ("folder", "image"):
         return "image"
     if form == "rows":
@@ -101,28 +141,30 @@ def _by_looks(path: Path, form: Form, given: Mapping[str, Any]) -> Kind:
         return "image"
     if len(shape) in (1, 2):
         raise ValueError(
-            f"{path} holds an array of shape {shape}: say --kind sequence if it is one long series of "
-            f"{shape[0]} steps; a table goes in as CSV, TSV, Parquet or Arrow"
+            f"{path} holds an array of shape {shape}: say --modality sequence if it is one long series of "
+            f"{shape[0]} steps; a table comes as one of {ROWS}"
         )
     return "sequence"
 
 
-def _check_options(path: Path, form: Form, kind: Kind, given: Mapping[str, Any]) -> None:
-    """Refuse the first option that is of another kind of data."""
-    if kind != "sequence" and (odd := _first(given, OF_SEQUENCES)):
+def _check_options(path: Path, form: Form, modality: Modality, given: Mapping[str, Any]) -> None:
+    """Refuse the first option that is of another modality."""
+    if modality != "sequence" and (odd := _first(given, OF_SEQUENCES)):
         way = {
-            "rows": "name its time column with --time, or say --kind sequence",
-            "array": "say --kind sequence if these are sequences",
+            "rows": "name its time column with --time, or say --modality sequence",
+            "array": "say --modality sequence if these are sequences",
         }.get(form, f"leave --{odd} out")
         if odd in ("time", "id"):
-            way = f"leave --{odd} out" if form != "rows" else "say --kind sequence"
+            way = f"leave --{odd} out" if form != "rows" else "say --modality sequence"
         raise typer.BadParameter(
-            f"--{odd} is for sequences, but {path} is taken for {_taken_for(kind)}: {way}"
+            f"--{odd} is for sequences, but {path} is taken for {_taken_for(modality)}: {way}"
         )
-    if kind != "image" and (odd := _first(given, OF_IMAGES)):
-        way = "say --kind image if these are images" if form == "array" else f"leave --{odd} out"
-        raise typer.BadParameter(f"--{odd} is for images, but {path} is taken for {_taken_for(kind)}: {way}")
-    if kind == "image" and (odd := _first(given, OF_COLUMNS)):
+    if modality != "image" and (odd := _first(given, OF_IMAGES)):
+        way = "say --modality image if these are images" if form == "array" else f"leave --{odd} out"
+        raise typer.BadParameter(
+            f"--{odd} is for images, but {path} is taken for {_taken_for(modality)}: {way}"
+        )
+    if modality == "image" and (odd := _first(given, OF_COLUMNS)):
         raise typer.BadParameter(f"--{odd} names a column, but {path} holds images: leave --{odd} out")
     if form == "array" and (odd := _first(given, ("time", "id"))):
         raise typer.BadParameter(
@@ -134,15 +176,15 @@ def _first(given: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
     return next((name for name in names if name in given), None)
 
 
-def _taken_for(kind: Kind) -> str:
-    return {"table": "a table", "sequence": "sequences", "image": "images"}[kind]
+def _taken_for(modality: Modality) -> str:
+    return {"table": "a table", "sequence": "sequences", "image": "images"}[modality]
 
 
-def _elsewhere(kind: Kind) -> str:
-    """What data of a kind come as."""
-    forms: dict[Kind, str] = {
-        "table": "CSV, TSV, Parquet or Arrow",
-        "sequence": "CSV, TSV, Parquet, Arrow, .npy or .npz",
+def _elsewhere(modality: Modality) -> str:
+    """What data of a modality come as."""
+    forms: dict[Modality, str] = {
+        "table": ROWS,
+        "sequence": f"{ROWS}, .npy, .npz",
         "image": "a folder of images, an image, .npy or .npz",
     }
-    return f"; {PLURAL[kind]} come as {forms[kind]}"
+    return f"; {MODALITIES[modality]} come as {forms[modality]}"

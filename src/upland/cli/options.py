@@ -1,29 +1,46 @@
-"""The words of the command line: every argument and option, said once."""
+"""The arguments and options of the command line, each defined once; choices come from the catalogue."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-FORMS = "CSV, TSV, Parquet or Arrow; an .npy or .npz array; an image or a folder of images."
+from upland.catalogue import CRITERIA, FAMILIES, FORMATS, MODALITIES, STATISTICS
+
+if TYPE_CHECKING:
+    OneFamily = str
+    OneModality = str
+    OneCriterion = str
+    OneStatistic = str
+else:  # typer makes the choices of an option from a Literal
+    OneFamily = Literal[tuple(FAMILIES)]
+    OneModality = Literal[("auto", *MODALITIES)]
+    OneCriterion = Literal[tuple(CRITERIA)]
+    OneStatistic = Literal[tuple(STATISTICS)]
+
+FORMS = f"rows ({', '.join(FORMATS)}); an .npy or .npz array; an image or a folder of images."
 COLUMN = "COLUMN"
 
 Model = Annotated[Path, typer.Argument(help="A model file that `upland fit` wrote.", show_default=False)]
 Normal = Annotated[Path, typer.Argument(help=f"Normal data: {FORMS}", show_default=False)]
-Rows = Annotated[Path, typer.Argument(help="Data to judge, of the kind of the fit.", show_default=False)]
+Rows = Annotated[Path, typer.Argument(help="Data to score, of the modality of the fit.", show_default=False)]
 NewModel = Annotated[Path, typer.Option("--output", "-o", help="Model file to write (.safetensors).")]
 Renewed = Annotated[Path | None, typer.Option("--output", "-o", help="Model file to write.")]
-Scored = Annotated[Path | None, typer.Option("--output", "-o", help="File to write: rows and verdicts.")]
-KindOf = Annotated[
-    Literal["auto", "table", "sequence", "image"],
+Scored = Annotated[
+    Path | None, typer.Option("--output", "-o", help="File to write: the data with their scores.")
+]
+ModalityOf = Annotated[
+    OneModality,
     typer.Option(help="What DATA is; auto looks: a time or id column or 3-d floats are sequences."),
 ]
 Time = Annotated[
     str | None, typer.Option(metavar=COLUMN, help="Orders the time steps of a long table of sequences.")
 ]
-Id = Annotated[str | None, typer.Option(metavar=COLUMN, help="Tells the sequences of a long table apart.")]
+Id = Annotated[
+    str | None, typer.Option(metavar=COLUMN, help="Names the sequence of each row of a long table.")
+]
 Window = Annotated[int | None, typer.Option(min=2, metavar="N", help="Steps of the windows to train on.")]
 Stride = Annotated[int | None, typer.Option(min=1, metavar="N", help="Steps from a window to the next.")]
 Per = Annotated[
@@ -33,23 +50,12 @@ Per = Annotated[
 Size = Annotated[str | None, typer.Option(metavar="HxW", help="Bring images to this size, as in 28x28.")]
 Mode = Annotated[Literal["grey", "rgb"] | None, typer.Option(help="Bring images to grey or colour.")]
 Family = Annotated[
-    Literal["energy", "flow", "vae"],
-    typer.Option(help="What learns: an energy, a normalising flow, a variational autoencoder."),
+    OneFamily,
+    typer.Option(help=f"What learns: {'; '.join(FAMILIES.values())}."),
 ]
 Criterion = Annotated[
-    Literal[
-        "reconstruction",
-        "energy",
-        "score_test",
-        "worst_channel",
-        "likelihood",
-        "typicality",
-        "divergence",
-        "complexity",
-        "combined",
-    ]
-    | None,
-    typer.Option(help="What counts as the anomaly score; which there are goes by --model and DATA."),
+    OneCriterion | None,
+    typer.Option(help="What the anomaly score is; which there are depends on --model and DATA."),
 ]
 Noise = Annotated[
     float | None, typer.Option(help="Standard deviation of the training noise (data scaled to 1).")
@@ -57,10 +63,10 @@ Noise = Annotated[
 Prior = Annotated[
     Literal["auto", "kernel", "mixture", "centre"] | None,
     typer.Option(
-        help="A table's energy stands on training rows (auto: they stay in the file), mixture, or one centre."
+        help="Prior of a table's energy: kernels on training rows (they stay in the file), mixture, centre."
     ),
 ]
-Members = Annotated[int | None, typer.Option(min=1, metavar="N", help="Nets of a table's energy.")]
+Nets = Annotated[int | None, typer.Option(min=1, metavar="N", help="Neural networks of a table's energy.")]
 Categorical = Annotated[
     list[str] | None, typer.Option(metavar=COLUMN, help="Holds codes, not amounts; repeatable.")
 ]
@@ -76,7 +82,7 @@ Procedure = Annotated[
 ]
 Keep = Annotated[
     int | None,
-    typer.Option("--keep-rows", min=0, metavar="N", help="Normal rows kept with the model to judge groups."),
+    typer.Option("--keep-rows", min=0, metavar="N", help="Normal rows kept with the model to test groups."),
 ]
 Epochs = Annotated[int | None, typer.Option(min=1, metavar="N", help="Passes over the rows at most.")]
 Seed = Annotated[int, typer.Option(min=0, metavar="N", help="Seed of all randomness.")]
@@ -99,23 +105,13 @@ GroupControl = Annotated[
     typer.Option(help="Whose rate: flagged groups that are normal, or normal groups that are flagged."),
 ]
 GroupStatistic = Annotated[
-    Literal[
-        "auto",
-        "divergence",
-        "geometric",
-        "isotropy",
-        "typicality",
-        "likelihood",
-        "projections",
-        "mmd",
-        "stein",
-    ],
+    OneStatistic,
     typer.Option(help="What is measured of a group; auto combines what fits the model."),
 ]
-Judged = Annotated[Path | None, typer.Option("--output", "-o", help="File to write: a row for each group.")]
+Tested = Annotated[Path | None, typer.Option("--output", "-o", help="File to write: a row for each group.")]
 Shown = Annotated[int, typer.Option("--top", min=1, metavar="N", help="Of more groups show the strangest.")]
 Why = Annotated[
-    bool, typer.Option("--why", help="Write a column of what to blame: columns, moments, regions.")
+    bool, typer.Option("--why", help="Write a column of reasons: contributing columns, steps, regions.")
 ]
 Top = Annotated[int, typer.Option(min=1, metavar="N", help="How many of the strangest to show.")]
 MapsIn = Annotated[

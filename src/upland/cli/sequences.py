@@ -1,6 +1,6 @@
 """Scoring sequences: each time step of long series in the rows' own order, or each whole sequence.
 
-A step's score rests on the whole past of its sequence, so a file is held in memory while it is judged; its
+A step's score rests on the whole past of its sequence, so a file is held in memory while it is scored; its
 rows are then written as they stand, batch by batch.
 """
 
@@ -14,29 +14,28 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from upland.cli.episodes import Indices, episodes_of, strangest
+from upland.cli.episodes import episodes_of, strangest
 from upland.cli.inputs import array_in, check_new
-from upland.cli.verdicts import (
+from upland.cli.opened import Assessed
+from upland.cli.results import (
     ADDED,
     REASONS,
-    Asked,
     Finding,
-    Judgement,
-    Seen,
-    Verdicts,
-    check_clash,
-    said,
-    verdicts_of,
+    Floats,
+    Indices,
+    Reasons,
+    Request,
+    Write,
+    findings,
+    texts,
     with_verdicts,
-    worst_first,
-    writer,
 )
 
 if TYPE_CHECKING:
     from upland.data.sequence.container import Sequences
     from upland.data.sequence.encoder import SequenceEncoder
     from upland.detectors.base import Detector
-    from upland.explanation import Explanation, Reason, SequenceExplanation
+    from upland.explanation import Explanation
     from upland.io.source import Source
 
 AT_ONCE = 65_536
@@ -48,11 +47,13 @@ class Series:
     """Sequences and where they come from.
 
     Args:
+        encoder: Of the detector.
         sequences: All of them.
         source: The file of rows; None for an array.
         extra: Its columns that the detector does not use.
     """
 
+    encoder: SequenceEncoder
     sequences: Sequences
     source: Source | None
     extra: list[str]
@@ -63,54 +64,22 @@ def open_series(detector: Detector, path: Path) -> Series:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: Data of another kind, missing columns, stamps that stand twice; as `as_sequences`.
+        ValueError: Data of another modality, missing columns, stamps that stand twice; as `as_sequences`.
     """
     from upland.data.sequence.container import as_sequences
+    from upland.data.sequence.encoder import SequenceEncoder
 
-    encoder = _encoder(detector)
+    encoder = detector.encoder_
+    assert isinstance(encoder, SequenceEncoder)
     if check_new(path, "sequence") == "array":
-        return Series(as_sequences(array_in(path), id=encoder.id, time=encoder.time), None, [])
+        return Series(encoder, as_sequences(array_in(path), id=encoder.id, time=encoder.time), None, [])
     from upland.io.formats import open_source
 
     source = open_source(path)
     table = _typed(source, encoder)
     own = {str(name) for name in (encoder.id, encoder.time) if name is not None}
     extra = [name for name in encoder.table.extra_columns(table) if name not in own and name not in ADDED]
-    return Series(as_sequences(table, id=encoder.id, time=encoder.time), source, extra)
-
-
-def score_sequences(
-    detector: Detector, series: Series, asked: Asked, seen: Seen = lambda steps: None
-) -> Judgement:
-    """Score sequences or their steps, and write them with their verdicts if there is a target.
-
-    Args:
-        detector: Fitted on sequences.
-        series: As `open_series` reads them.
-        asked: What is wanted.
-        seen: Told the number of steps after each part of the work; all steps come by once, or twice where
-            they are explained.
-
-    Raises:
-        ValueError: Columns named like the added ones; others as the detector says.
-        OutputError: The target exists or cannot be written.
-    """
-    detector.check_alpha(asked.alpha, asked.control)
-    per_step = detector.data_kind().unit(series.sequences) == "step"
-    if per_step and series.source is not None:
-        check_clash(series.source, asked)
-    return (
-        _score_steps(detector, series, asked, seen)
-        if per_step
-        else _score_wholes(detector, series, asked, seen)
-    )
-
-
-def _encoder(detector: Detector) -> SequenceEncoder:
-    from upland.data.sequence.encoder import SequenceEncoder
-
-    assert isinstance(detector.encoder_, SequenceEncoder)
-    return detector.encoder_
+    return Series(encoder, as_sequences(table, id=encoder.id, time=encoder.time), source, extra)
 
 
 def _typed(source: Source, encoder: SequenceEncoder) -> pa.Table:
@@ -124,182 +93,190 @@ def _typed(source: Source, encoder: SequenceEncoder) -> pa.Table:
     return table
 
 
-# -- whole sequences -----------------------------------------------------------------------------------------
+def open_sequences(detector: Detector, request: Request, path: Path) -> OpenedSequences:
+    """The steps of sequences, or whole ones, whichever the detector scores; raises as `open_series`."""
+    series = open_series(detector, path)
+    opened = OpenedSteps if detector.plan_.reader.unit(series.sequences) == "step" else OpenedWholes
+    return opened(detector, request, path, series)
 
 
-def _score_wholes(detector: Detector, series: Series, asked: Asked, seen: Seen) -> Judgement:
-    sequences = series.sequences
-    scores, p_values = detector.assess(sequences)
-    seen(sequences.n_steps)
-    verdicts = verdicts_of(scores, p_values, asked)
-    worst = worst_first(scores, asked.top)
-    everyone = asked.target is not None and asked.why
-    wanted = np.arange(sequences.n_sequences) if everyone else np.sort(worst)
-    reasons: dict[int, list[Reason]] = {}
-    for rows in _portions(wanted, sequences.lengths[wanted]):
-        piece = sequences.take(rows)
-        reasons |= zip(rows.tolist(), _explained_wholes(detector, piece).top(REASONS), strict=True)
-        seen(piece.n_steps)
-    names = list(range(sequences.n_sequences)) if sequences.ids is None else list(sequences.ids)
-    with writer(asked.target, asked.overwrite) as write:
+class OpenedSequences(Assessed):
+    """Sequences of a file or an array: abstract. All steps go by once, and those explained once more.
+
+    Args:
+        detector: Fitted on sequences.
+        request: What is wanted.
+        path: The file.
+        series: What is in it.
+    """
+
+    def __init__(self, detector: Detector, request: Request, path: Path, series: Series) -> None:
+        super().__init__(detector, request, path)
+        self.series, self.sequences = series, series.sequences
+        self.called = "sequence" if self.sequences.ids is None else str(series.encoder.id)
+        self.total = self.sequences.n_steps
+
+    def assess(self) -> tuple[Floats, Floats]:
+        """Anomaly scores and p-values, as the detector arranges them."""
+        scores, p_values = self.detector.assess(self.sequences)
+        self.seen(self.sequences.n_steps)
+        return scores, p_values
+
+    def details(self) -> dict[str, Any]:
+        """Columns that the detector does not use."""
+        return {"extra_columns": self.series.extra}
+
+
+class OpenedWholes(OpenedSequences):
+    """Sequences, each with one score.
+
+    Args:
+        detector: Fitted on sequences.
+        request: What is wanted.
+        path: The file.
+        series: What is in it.
+    """
+
+    unit = "sequence"
+
+    def __init__(self, detector: Detector, request: Request, path: Path, series: Series) -> None:
+        super().__init__(detector, request, path, series)
+        self._reasons: dict[int, Any] = {}
+
+    @property
+    def names(self) -> list[Any]:  # type: ignore[override]
+        """The ids, or numbers from 0."""
+        sequences = self.sequences
+        return list(range(sequences.n_sequences)) if sequences.ids is None else list(sequences.ids)
+
+    def reasons(self, rows: Indices) -> Reasons:
+        """The steps and channels with the largest shares of some sequences."""
+        from upland.explanation import explain
+
+        unknown = np.array(sorted(set(rows.tolist()) - self._reasons.keys()), dtype=np.int64)
+        for part in _portions(unknown, self.sequences.lengths[unknown]):
+            piece = self.sequences.take(part)
+            self._reasons |= zip(part.tolist(), explain(self.detector, piece).top(REASONS), strict=True)
+            self.seen(piece.n_steps)
+        return [self._reasons[n] for n in rows.tolist()]
+
+    def process(self, cut: float, write: Write | None) -> tuple[int, int]:
+        """Write one row for each sequence."""
         if write is not None:
-            why = said([reasons[n] for n in range(len(names))]) if everyone else None
-            write(with_verdicts(pa.table({"sequence": names}), verdicts, why))
-    found = [
-        Finding(names[n], float(scores[n]), float(p_values[n]), bool(verdicts.flags[n]), reasons[n])
-        for n in worst.tolist()
-    ]
-    return Judgement(
-        "sequence", len(names), int(verdicts.flags.sum()), found, _called(detector, sequences), series.extra
-    )
+            why = texts(self.reasons(np.arange(self.scores.size))) if self.request.why else None
+            table = pa.table({"sequence": self.names})
+            write(with_verdicts(table, self.scores, self.p_values, cut, why))
+        return self.counts(cut)
 
 
-def _explained_wholes(detector: Detector, piece: Sequences) -> SequenceExplanation:
-    from upland.explanation import SequenceExplanation, explain
+class OpenedSteps(OpenedSequences):
+    """The time steps of sequences, each with a score; neighbouring flagged steps are one episode.
 
-    found = explain(detector, piece)
-    assert isinstance(found, SequenceExplanation)
-    return found
+    Args:
+        detector: Fitted on sequences.
+        request: What is wanted.
+        path: The file.
+        series: What is in it.
+    """
 
+    unit = "step"
 
-# -- time steps ----------------------------------------------------------------------------------------------
+    def __init__(self, detector: Detector, request: Request, path: Path, series: Series) -> None:
+        super().__init__(detector, request, path, series)
+        self.columns = [] if series.source is None else series.source.names
+        self.owners = np.repeat(np.arange(self.sequences.n_sequences), self.sequences.lengths)
 
+    def assess(self) -> tuple[Floats, Floats]:
+        """Anomaly scores and p-values, sequence after sequence in the order of time."""
+        scores, p_values = (part.reshape(-1)[self.sequences.row_numbers] for part in super().assess())
+        return scores, p_values
 
-def _score_steps(detector: Detector, series: Series, asked: Asked, seen: Seen) -> Judgement:
-    sequences = series.sequences
-    assessed = detector.assess(sequences)
-    seen(sequences.n_steps)
-    scores, p_values = (part.reshape(-1)[sequences.row_numbers] for part in assessed)
-    verdicts = verdicts_of(scores, p_values, asked)
-    owners = np.repeat(np.arange(sequences.n_sequences), sequences.lengths)
-    all_of_them = episodes_of(verdicts.flags, owners, scores)
-    worst = strangest(all_of_them, owners, scores, asked.top)
-    if asked.target is not None:
-        why = _why_of_all(detector, sequences, seen) if asked.why else None
-        _write_steps(series, asked, verdicts, why, _encoder(detector))
-    reasons = _why_of_peaks(detector, sequences, worst.peaks, owners)
-    found = [
-        _told(sequences, owners, step, verdicts, reasons[step[2]])
-        for step in zip(*(part.tolist() for part in worst), strict=True)
-    ]
-    return Judgement(
-        "step",
-        sequences.n_steps,
-        int(verdicts.flags.sum()),
-        found,
-        _called(detector, sequences),
-        series.extra,
-        sequences=sequences.n_sequences,
-        episodes=int(all_of_them.peaks.size),
-        hit=int(np.unique(owners[all_of_them.peaks]).size),
-    )
+    def reasons(self, rows: Indices) -> Reasons:
+        """The channels with the largest shares of some steps; each sequence is read up to the last."""
+        found: dict[int, Any] = {}
+        sequences, owners = self.sequences, self.owners[rows]
+        hit = np.unique(owners)
+        starts = sequences.starts[hit]
+        ends = np.array([int(rows[owners == n].max()) + 1 for n in hit.tolist()])
+        for part in _portions(np.arange(hit.size), ends - starts):
+            piece = sequences.cut(hit[part], starts[part], ends[part] - starts[part])
+            inside = rows[np.isin(owners, hit[part])]
+            at = np.searchsorted(np.sort(piece.row_numbers), sequences.row_numbers[inside])
+            whole = self._explained(piece)
+            parts = (whole.shares[at], whole.values[at], whole.expected[at])
+            some = replace(whole, shares=parts[0], values=parts[1], expected=parts[2])
+            found |= zip(inside.tolist(), some.top(REASONS), strict=True)
+        return [found[n] for n in rows.tolist()]
 
+    def process(self, cut: float, write: Write | None) -> tuple[int, int]:
+        """Write the rows of the file as they stand, or the numbers of an array's steps."""
+        if write is not None:
+            why = self._texts() if self.request.why else None
+            order = np.argsort(self.sequences.row_numbers, kind="stable")
+            first = 0
+            for table in self._tables():
+                steps = order[first : first + table.num_rows]
+                some = (
+                    None if why is None else [why[row] for row in self.sequences.row_numbers[steps].tolist()]
+                )
+                write(with_verdicts(table, self.scores[steps], self.p_values[steps], cut, some))
+                first += table.num_rows
+        return self.counts(cut)
 
-def _told(
-    sequences: Sequences,
-    owners: Indices,
-    episode: tuple[int, int, int],
-    verdicts: Verdicts,
-    reasons: list[Reason],
-) -> Finding:
-    first, last, peak = episode
-    sequence = int(owners[peak])
-    began = int(sequences.starts[sequence])
-    start, end, worst = (sequences.label(sequence, step - began)[1] for step in episode)
-    alone = sequences.ids is None and sequences.n_sequences == 1
-    scores, p_values, flags = verdicts
-    return Finding(
-        None if alone else sequences.label(sequence, 0)[0],
-        float(scores[peak]),
-        float(p_values[peak]),
-        bool(flags[peak]),
-        reasons,
-        start,
-        end,
-        worst,
-        steps=last - first + 1,
-    )
+    def strangest(self, cut: float) -> list[Finding]:
+        """The episodes with the highest scores, and single steps where there are too few."""
+        self.episodes = episodes_of(self.p_values <= cut, self.owners, self.scores)
+        worst = strangest(self.episodes, self.owners, self.scores, self.request.top)
+        peaks, sequences = worst.peaks, self.sequences
+        alone = sequences.ids is None and sequences.n_sequences == 1
+        owners = self.owners[peaks].tolist()
+        names = [None if alone else sequences.label(owner, 0)[0] for owner in owners]
+        reasons = self.reasons(peaks) if self.request.shown else []
+        found = findings(names, self.scores[peaks], self.p_values[peaks], cut, reasons)
+        return [
+            replace(finding, details=self._span(owner, *episode))
+            for finding, owner, *episode in zip(
+                found, owners, *(part.tolist() for part in worst), strict=True
+            )
+        ]
 
+    def details(self) -> dict[str, Any]:
+        """How many episodes there are, and in how many sequences; columns that are not used."""
+        hit = np.unique(self.owners[self.episodes.peaks]).size
+        counts = {"sequences": self.sequences.n_sequences, "episodes": self.episodes.peaks.size, "hit": hit}
+        return counts | super().details()
 
-def _why_of_peaks(
-    detector: Detector, sequences: Sequences, peaks: Indices, owners: Indices
-) -> dict[int, list[Reason]]:
-    """Reasons of single steps; each sequence is read up to the last of its steps."""
-    reasons: dict[int, list[Reason]] = {}
-    hit = np.unique(owners[peaks])
-    starts = sequences.starts[hit]
-    ends = np.array([int(peaks[owners[peaks] == n].max()) + 1 for n in hit.tolist()])
-    for part in _portions(np.arange(hit.size), ends - starts):
-        piece = sequences.cut(hit[part], starts[part], ends[part] - starts[part])
-        inside = peaks[np.isin(owners[peaks], hit[part])]
-        rows = np.searchsorted(np.sort(piece.row_numbers), sequences.row_numbers[inside])
-        explained = _explained_steps(detector, piece)
-        some = replace(
-            explained,
-            shares=explained.shares[rows],
-            values=explained.values[rows],
-            expected=explained.expected[rows],
-        )
-        reasons |= zip(inside.tolist(), some.top(REASONS), strict=True)
-    return reasons
+    def _span(self, owner: int, first: int, last: int, peak: int) -> dict[str, Any]:
+        began = int(self.sequences.starts[owner])
+        start, end, worst = (self.sequences.label(owner, step - began)[1] for step in (first, last, peak))
+        return {"start": start, "end": end, "peak": worst, "steps": last - first + 1}
 
+    def _texts(self) -> dict[int, str]:
+        """The reasons of each step, by its place among the user's rows."""
+        found: dict[int, str] = {}
+        for rows in _portions(np.arange(self.sequences.n_sequences), self.sequences.lengths):
+            piece = self.sequences.take(rows)
+            why = texts(self._explained(piece).top(REASONS))
+            found |= zip(np.sort(piece.row_numbers).tolist(), why, strict=True)
+            self.seen(piece.n_steps)
+        return found
 
-def _why_of_all(detector: Detector, sequences: Sequences, seen: Seen) -> dict[int, str]:
-    """What to say of each step, by its place among the user's rows."""
-    texts: dict[int, str] = {}
-    for rows in _portions(np.arange(sequences.n_sequences), sequences.lengths):
-        piece = sequences.take(rows)
-        explained = said(_explained_steps(detector, piece).top(REASONS))
-        texts |= zip(np.sort(piece.row_numbers).tolist(), explained, strict=True)
-        seen(piece.n_steps)
-    return texts
+    def _explained(self, piece: Sequences) -> Explanation:
+        """One row a step, in the order of the user's rows."""
+        from upland.explanation import Explanation, explain
 
+        found = explain(self.detector, replace(piece, layout="ragged") if piece.layout == "array" else piece)
+        assert isinstance(found, Explanation)
+        return found
 
-def _explained_steps(detector: Detector, piece: Sequences) -> Explanation:
-    """One row a step, in the order of the user's rows."""
-    from upland.explanation import Explanation, explain
-
-    found = explain(detector, replace(piece, layout="ragged") if piece.layout == "array" else piece)
-    assert isinstance(found, Explanation)
-    return found
-
-
-def _write_steps(
-    series: Series,
-    asked: Asked,
-    verdicts: Verdicts,
-    why: dict[int, str] | None,
-    encoder: SequenceEncoder,
-) -> None:
-    """The rows of the file as they stand, or the numbers of an array's steps, with their verdicts."""
-    with writer(asked.target, asked.overwrite) as write:
-        assert write is not None
-        places = series.sequences.row_numbers
-        order = np.argsort(places, kind="stable")
-        first = 0
-        for table in _tables(series, encoder):
-            steps = order[first : first + table.num_rows]
-            texts = None if why is None else [why[place] for place in places[steps].tolist()]
-            write(with_verdicts(table, verdicts.select(steps), texts))
-            first += table.num_rows
-
-
-def _tables(series: Series, encoder: SequenceEncoder) -> Iterator[pa.Table]:
-    sequences = series.sequences
-    if series.source is not None:
-        yield from (raw for raw, _ in series.source.pairs(encoder.table.schema_, AT_ONCE) if raw.num_rows)
-        return
-    owners = np.repeat(np.arange(sequences.n_sequences), sequences.lengths)
-    numbered: dict[str, Any] = {"sequence": owners} if sequences.layout == "array" else {}
-    yield pa.table(numbered | {"step": np.arange(sequences.n_steps) - sequences.starts[owners]})
-
-
-# -- what both need ------------------------------------------------------------------------------------------
-
-
-def _called(detector: Detector, sequences: Sequences) -> str:
-    """What the user calls a sequence."""
-    return "sequence" if sequences.ids is None else str(_encoder(detector).id)
+    def _tables(self) -> Iterator[pa.Table]:
+        source, schema = self.series.source, self.series.encoder.table.schema_
+        if source is not None:
+            yield from (raw for raw, _ in source.pairs(schema, AT_ONCE) if raw.num_rows)
+            return
+        numbered: dict[str, Any] = {"sequence": self.owners} if self.sequences.layout == "array" else {}
+        steps = np.arange(self.sequences.n_steps) - self.sequences.starts[self.owners]
+        yield pa.table(numbered | {"step": steps})
 
 
 def _portions(rows: Indices, lengths: Indices) -> Iterator[Indices]:

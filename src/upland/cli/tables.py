@@ -1,209 +1,142 @@
-"""Scoring a file in constant memory: read a batch, judge it, write it, forget it.
+"""Scoring a file of rows in constant memory: read a batch, score it, write it, forget it.
 
-The false-alarm control judges each row alone, so one pass does. The false-discovery control of Benjamini and
-Hochberg needs all p-values of the file; but a conformal p-value is a multiple of 1/(n + 1), so a first pass
-that counts how often each value occurs is all it takes, and a second pass writes the flags that the whole
-list would give.
+The false-alarm control flags each row by itself, so one pass does. The false discovery control of Benjamini
+and Hochberg needs all p-values of the file; but a conformal p-value is a multiple of 1/(n + 1), so a first
+pass counts how often each value occurs, and a second pass writes the flags that the whole list would give.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
-from upland.cli.verdicts import (
+from upland.cli.opened import Opened
+from upland.cli.results import (
     ADDED,
     REASONS,
-    Asked,
-    Bools,
+    Finding,
     Floats,
-    Seen,
-    Verdicts,
-    check_clash,
-    said,
+    Indices,
+    Reasons,
+    Request,
+    Write,
+    findings,
+    texts,
     with_verdicts,
-    writer,
+    worst_first,
 )
 
 if TYPE_CHECKING:
-    from upland.data.table.encoder import TableEncoder
     from upland.detectors.base import Detector
-    from upland.explanation import Reason
-    from upland.io.source import Source
+
+AT_ONCE = 65_536
+"""Rows that are held in memory at a time; where all are explained, an eighth of that."""
 
 
-@dataclass(frozen=True)
-class Row:
-    """One row that stands out.
-
-    Args:
-        number: Its place in the file, counted from 1, a header not counted.
-        anomaly_score: Higher is worse.
-        p_value: Conformal p-value.
-        is_anomaly: Whether it is flagged.
-        reasons: The columns to blame, worst first.
-    """
-
-    number: int
-    anomaly_score: float
-    p_value: float
-    is_anomaly: bool
-    reasons: list[Reason]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What scoring a file came to.
-
-    Args:
-        rows: Number of rows scored.
-        flagged: Number of rows flagged.
-        cut: The largest p-value that is flagged.
-        extra: Columns that the detector does not use, carried through.
-        strangest: The rows with the highest anomaly scores, worst first.
-    """
-
-    rows: int
-    flagged: int
-    cut: float
-    extra: list[str]
-    strangest: list[Row]
-
-
-@dataclass(frozen=True)
-class Judged:
-    """One batch with its verdicts.
-
-    Args:
-        first: The place of its first row in the file, counted from 0.
-        raw: The rows as they stand in the file.
-        table: The same rows, typed for the encoder.
-        scores: `(N,)` anomaly scores.
-        p_values: `(N,)`.
-    """
-
-    first: int
-    raw: pa.Table
-    table: pa.Table
-    scores: Floats
-    p_values: Floats
-
-
-@dataclass
-class Strangest:
-    """The `size` rows with the highest anomaly scores seen so far, with their cells."""
-
-    size: int
-    scores: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
-    p_values: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
-    places: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
-    table: pa.Table | None = None
-
-    def see(self, batch: Judged, columns: list[str]) -> None:
-        """Take in a batch and keep the worst; of equals, the earlier row."""
-        fresh = batch.table.select(columns)
-        table = (
-            fresh
-            if self.table is None
-            else pa.concat_tables([self.table, fresh], promote_options="permissive")
-        )
-        scores = np.concatenate([self.scores, batch.scores])
-        keep = np.argsort(-scores, kind="stable")[: self.size]
-        places = np.concatenate([self.places, np.arange(batch.first, batch.first + len(batch.scores))])
-        self.p_values = np.concatenate([self.p_values, batch.p_values])[keep]
-        self.scores, self.places, self.table = scores[keep], places[keep], table.take(keep)
-
-
-def score_file(
-    detector: Detector,
-    source: Source,
-    asked: Asked | None = None,
-    *,
-    batch_size: int = 65_536,
-    seen: Seen = lambda rows: None,
-) -> Outcome:
-    """Score a file, and write its rows with their verdicts if there is a target.
+class OpenedTable(Opened):
+    """A file of rows.
 
     Args:
         detector: Fitted on a table.
-        source: The opened file.
-        asked: What is wanted.
-        batch_size: Rows held in memory at a time.
-        seen: Told the number of rows after each batch.
+        request: What is wanted.
+        path: The file.
 
     Raises:
-        ValueError: The file has no rows, lacks a column, or has columns named like the added ones.
-        OutputError: The target exists or cannot be written.
+        ValueError, OSError: The file cannot be read.
     """
-    asked = asked or Asked()
-    detector.check_alpha(asked.alpha, asked.control)
-    check_clash(source, asked)
-    fdr = asked.control == "fdr"
-    cut = _discovery_cut(detector, source, asked.alpha, batch_size, seen) if fdr else asked.alpha
-    encoder = _encoder(detector)
-    strangest, rows, flagged = Strangest(asked.top), 0, 0
-    extra: list[str] = []
-    with writer(asked.target, asked.overwrite) as write:
-        for batch in _judged(detector, source, batch_size):
-            flags = batch.p_values <= cut
+
+    unit = "row"
+    called = "row"
+
+    def __init__(self, detector: Detector, request: Request, path: Path) -> None:
+        from upland.data.table.encoder import TableEncoder
+        from upland.io.formats import open_source
+
+        super().__init__(detector, request, path)
+        self.source = open_source(path)
+        self.columns = self.source.names
+        assert isinstance(detector.encoder_, TableEncoder)
+        self.encoder = detector.encoder_
+        self.extra: list[str] = []
+        self.worst = _Worst(request.top, list(self.encoder.column_names))
+        passes = 2 if request.control == "fdr" else 1
+        self.total = None if self.source.n_rows is None else passes * self.source.n_rows
+        self.at_once = AT_ONCE // 8 if request.why else AT_ONCE
+
+    def cut(self) -> float:
+        """The rate itself; or, after a pass that counts how often each rank (n + 1) p occurs, the largest
+        p-value that is a discovery.
+        """
+        from upland.calibration.false_discovery import discovery_cut
+
+        if self.request.control == "false_alarm":
+            return self.request.alpha
+        n = self.detector.calibration_.size
+        counts = np.zeros(n + 2, dtype=np.int64)
+        for table in self.source.batches(self.encoder.schema_, self.at_once):
+            ranks = np.rint(self.detector.p_values(table) * (n + 1)).astype(np.int64)
+            counts += np.bincount(ranks, minlength=n + 2)
+            self.seen(table.num_rows)
+        return discovery_cut(counts, self.request.alpha)
+
+    def process(self, cut: float, write: Write | None) -> tuple[int, int]:
+        """Score the rows batch by batch; raises ValueError where there are none."""
+        count = flagged = 0
+        for raw, table in self.source.pairs(self.encoder.schema_, self.at_once):
+            if not table.num_rows:
+                continue
+            scores, p_values = self.detector.assess(table)
             if write is not None:
-                write(_with_verdicts(detector, batch, flags, asked.why))
-            extra = extra or [name for name in encoder.extra_columns(batch.table) if name not in ADDED]
-            strangest.see(batch, list(encoder.column_names))
-            rows, flagged = rows + len(flags), flagged + int(flags.sum())
-            seen(len(flags))
-        if rows == 0:
-            raise ValueError(f"{source.path} has no rows")
-    return Outcome(rows, flagged, cut, extra, _strange_rows(detector, strangest, cut))
+                why = texts(self._reasons(table)) if self.request.why else None
+                write(with_verdicts(raw, scores, p_values, cut, why))
+            self.extra = self.extra or [n for n in self.encoder.extra_columns(table) if n not in ADDED]
+            self.worst.see(table, scores, p_values, count)
+            count, flagged = count + table.num_rows, flagged + int((p_values <= cut).sum())
+            self.seen(table.num_rows)
+        if not count:
+            raise ValueError(f"{self.path} has no rows")
+        return count, flagged
+
+    def strangest(self, cut: float) -> list[Finding]:
+        """The rows with the highest scores; their numbers are counted from 1, a header not counted."""
+        worst = self.worst
+        reasons = self._reasons(worst.table) if self.request.shown else []
+        return findings((worst.rows + 1).tolist(), worst.scores, worst.p_values, cut, reasons)
+
+    def details(self) -> dict[str, Any]:
+        """Columns that the detector does not use, carried through."""
+        return {"extra_columns": self.extra}
+
+    def _reasons(self, table: pa.Table) -> Reasons:
+        from upland.explanation import explain
+
+        return explain(self.detector, table).top(REASONS)
 
 
-def _encoder(detector: Detector) -> TableEncoder:
-    from upland.data.table.encoder import TableEncoder
+class _Worst:
+    """The rows with the highest anomaly scores seen so far, with their cells; of equals, the earlier row.
 
-    assert isinstance(detector.encoder_, TableEncoder)
-    return detector.encoder_
+    Args:
+        size: How many.
+        columns: Those that are kept.
+    """
 
+    def __init__(self, size: int, columns: list[str]) -> None:
+        self.size, self.columns = size, columns
+        self.scores: Floats = np.empty(0)
+        self.p_values: Floats = np.empty(0)
+        self.rows: Indices = np.empty(0, dtype=np.int64)
+        self.table: pa.Table = None
 
-def _judged(detector: Detector, source: Source, batch_size: int) -> Iterator[Judged]:
-    first = 0
-    for raw, table in source.pairs(_encoder(detector).schema_, batch_size):
-        if table.num_rows:
-            yield Judged(first, raw, table, *detector.assess(table))
-            first += table.num_rows
-
-
-def _discovery_cut(detector: Detector, source: Source, alpha: float, batch_size: int, seen: Seen) -> float:
-    """First pass: how often each rank (n + 1) p occurs, hence the largest p-value that is a discovery."""
-    from upland.calibration.false_discovery import discovery_cut
-
-    n = detector.calibration_.size
-    counts = np.zeros(n + 2, dtype=np.int64)
-    for table in source.batches(_encoder(detector).schema_, batch_size):
-        ranks = np.rint(detector.p_values(table) * (n + 1)).astype(np.int64)
-        counts += np.bincount(ranks, minlength=n + 2)
-        seen(table.num_rows)
-    return discovery_cut(counts, alpha)
-
-
-def _with_verdicts(detector: Detector, batch: Judged, flags: Bools, why: bool) -> pa.Table:
-    reasons = said(_reasons(detector, batch.table)) if why else None
-    return with_verdicts(batch.raw, Verdicts(batch.scores, batch.p_values, flags), reasons)
-
-
-def _reasons(detector: Detector, table: pa.Table) -> list[list[Reason]]:
-    from upland.explanation import explain
-
-    return explain(detector, table).top(REASONS)
-
-
-def _strange_rows(detector: Detector, strangest: Strangest, cut: float) -> list[Row]:
-    reasons = _reasons(detector, strangest.table)
-    found = zip(strangest.places, strangest.scores, strangest.p_values, reasons, strict=True)
-    return [
-        Row(int(place) + 1, float(score), float(p), bool(p <= cut), why) for place, score, p, why in found
-    ]
+    def see(self, table: pa.Table, scores: Floats, p_values: Floats, first: int) -> None:
+        """Take in a batch, the first row of which has this number in the file."""
+        parts = [part for part in (self.table, table.select(self.columns)) if part is not None]
+        scores = np.concatenate([self.scores, scores])
+        keep = worst_first(scores, self.size)
+        rows = np.concatenate([self.rows, np.arange(first, first + table.num_rows)])
+        self.p_values = np.concatenate([self.p_values, p_values])[keep]
+        self.scores, self.rows = scores[keep], rows[keep]
+        self.table = pa.concat_tables(parts, promote_options="permissive").take(keep)

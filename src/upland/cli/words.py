@@ -1,8 +1,7 @@
-"""Values, moments and reasons in words."""
+"""Values, times and reasons in words."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +15,6 @@ def reason_text(reason: Reason) -> str:
     """One reason in words: column, part of the whole, value seen and value expected."""
     value, expected = cell_text(reason.value), cell_text(reason.expected)
     return f"{reason.column} {reason.part:.0%} ({value}, expected {expected})"
-
-
-def reasons_text(reasons: Sequence[Reason]) -> str:
-    """Several reasons in one cell."""
-    return "; ".join(map(reason_text, reasons))
 
 
 def cell_text(value: object) -> str:
@@ -51,7 +45,7 @@ def span_text(start: object, end: object) -> str:
     if isinstance(first, datetime) and isinstance(last, datetime):
         whole_minutes = not (first.second or last.second)
         precision = "minutes" if whole_minutes else "seconds"
-        began, ended = (moment.isoformat(sep=" ", timespec=precision) for moment in (first, last))
+        began, ended = (stamp.isoformat(sep=" ", timespec=precision) for stamp in (first, last))
         if first.date() == last.date():
             ended = ended.split(" ")[1]
         return began if first == last else f"{began} to {ended}"
@@ -70,7 +64,7 @@ def json_value(value: Any) -> str | float | list[Any] | None:
     value = plain_value(value)
     if value is None or value != value:  # NaN differs from itself
         return None
-    if isinstance(value, tuple):
+    if isinstance(value, tuple | list):
         return [json_value(entry) for entry in value]
     return value if isinstance(value, bool | str | int | float) else str(value)
 
@@ -78,3 +72,12 @@ def json_value(value: Any) -> str | float | list[Any] | None:
 def counted(count: int, what: str) -> str:
     """`1 image`, `2,000 images`."""
     return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def plural(name: str) -> str:
+    """`shift` -> `shifts`; what is no plain word becomes `groups of 'lot_id'`."""
+    if not (name.isascii() and name.isalpha()):
+        return f"groups of {name!r}"
+    if name.endswith(("s", "x", "z", "ch", "sh")):
+        return f"{name}es"
+    return f"{name[:-1]}ies" if name.endswith("y") and name[-2:-1] not in "aeiou" else f"{name}s"

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from upland.criteria.base import Floats, PointCriterion, Shares, finite
+from upland.criteria.base import Floats, PointCriterion, Shares
 from upland.criteria.likelihood import likelihood_shares, nats
 from upland.groups.base import Statistic
 from upland.groups.outputs import ModelOutputs, Reference
@@ -33,7 +33,7 @@ class Complexity(PointCriterion):
     def score(self, x: Tensor) -> Floats:
         """Nats beyond the compressed length: `(N, C, H, W) -> (N,)`, float64."""
         bin = step_of_pixels(self.reference)
-        return finite(nats(self.reference, x) - x[0].numel() * log(bin) - compressed_lengths(x, bin))
+        return nats(self.reference, x) - x[0].numel() * log(bin) - compressed_lengths(x, bin)
 
     def shares(self, x: Tensor) -> Shares:
         """The shares of the likelihood: `(N, C, H, W)` twice; they need not sum to the score."""

@@ -11,7 +11,7 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor
 
-from upland.criteria.base import Floats, PointCriterion, Shares, finite
+from upland.criteria.base import Floats, PointCriterion, Shares
 from upland.criteria.complexity import ComplexityStatistic, step_of_pixels, with_lengths
 from upland.criteria.likelihood import likelihood_shares
 from upland.groups.joint import JointStatistic
@@ -48,7 +48,8 @@ class DivergenceComplexity(PointCriterion):
         beyond = self.complexity.features(with_lengths(outputs, x, self.bin))
         ones = torch.ones(len(beyond), dtype=torch.float64)
         too_high = self.complexity.standardised(beyond, ones)[:, 0].clamp(min=0)
-        return finite(0.5 * (self.divergence.of_each_row(outputs).numpy() + too_high.square().numpy()))
+        both: Floats = 0.5 * (self.divergence.of_each_row(outputs).numpy() + too_high.square().numpy())
+        return both
 
     def shares(self, x: Tensor) -> Shares:
         """The shares of the likelihood: `(N, C, H, W)` twice; they need not sum to the score."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from upland.criteria.base import Floats, PointCriterion, Shares, finite
+from upland.criteria.base import Floats, PointCriterion, Shares
 from upland.criteria.residuals import residual_shares
 from upland.models.base import EnergyModel
 from upland.models.blocks import in_blocks
@@ -20,7 +20,7 @@ class Energy(PointCriterion):
 
     def score(self, x: Tensor) -> Floats:
         """E / sigma^2: `(N, ...) -> (N,)`, in nats up to a constant, float64."""
-        return finite(in_blocks(scaled_energy, self.reference.model, x, self.reference.sigma).numpy())
+        return in_blocks(scaled_energy, self.reference.model, x, self.reference.sigma).numpy()
 
     def shares(self, x: Tensor) -> Shares:
         """Squared gradients, which sum to the reconstruction error, and the reconstruction: `(N, ...)`."""

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from upland.criteria.base import Floats, PointCriterion, Shares, finite
+from upland.criteria.base import Floats, PointCriterion, Shares
 from upland.criteria.residuals import residual, residual_shares
 from upland.groups.outputs import Reference
 from upland.models.base import LikelihoodModel
@@ -32,7 +32,7 @@ class Likelihood(PointCriterion):
 
     def score(self, x: Tensor) -> Floats:
         """The energy in nats: `(N, ...) -> (N,)`, float64."""
-        return finite(nats(self.reference, x))
+        return nats(self.reference, x)
 
     def shares(self, x: Tensor) -> Shares:
         """What another value would save, by column; of pixels the parts of their latents: `(N, ...)`

@@ -7,7 +7,7 @@ the past,
     m_tc = (1 - a) m_{t-1,c} + a r_tc^2,   a = 2 / (span + 1),
 
 and the score of the step is max_c m_tc, in squared units of the encoded input. Before the first step m_0c is
-the mean of r_c^2 among normal steps. Smoothing tells a fault that lasts from a spike, and the score falls
+the mean of r_c^2 among normal steps. Smoothing separates a lasting fault from a spike, and the score falls
 slowly after it. With span 1 nothing is smoothed. The score is one-sided: what is calmer than normal data
 passes.
 """
@@ -23,7 +23,7 @@ import torch
 from scipy.signal import lfilter
 from torch import Tensor
 
-from upland.criteria.base import Floats, Shares, finite
+from upland.criteria.base import Floats, Shares
 from upland.criteria.reading import Codes, Indices, precise, step_values, stretches
 from upland.criteria.sequence import (
     EncodedSequences,
@@ -83,7 +83,7 @@ class MaxChannel(SequenceCriterion):
     def step_scores(self, x: EncodedSequences) -> Floats:
         """The largest level of any channel at each step: `(S,)`, float64."""
         found = channel_tests(self.model, x.codes, x.lengths, self.usual, self.smoothing)
-        return finite(found.numpy())
+        return found.numpy()
 
     def shares(self, x: EncodedSequences) -> Shares:
         """The score divided among the channels by their levels, and what was expected: `(S, D)` twice."""
@@ -169,15 +169,15 @@ def _read(
     model: RecurrentEnergy, codes: Codes, lengths: Indices, usual: Tensor, span: int, whole: bool
 ) -> Tensor:
     exact = precise(model)
-    parts, places = [], []
+    parts, positions = [], []
     reader: Channels | None = None
     for read in stretches(exact, codes, lengths):
         if reader is None or read.begin == 0:
             reader = Channels(exact, usual, span, len(read.group))
         levels = reader.advance(read.points, read.context)[read.valid.cpu()]
         parts.append(levels if whole else levels.amax(-1))
-        places.append(read.places[read.valid.cpu()])
-    return torch.cat(parts)[torch.argsort(torch.cat(places))]
+        positions.append(read.positions[read.valid.cpu()])
+    return torch.cat(parts)[torch.argsort(torch.cat(positions))]
 
 
 def _squares(given: EnergyModel, points: Tensor, frame: int) -> Tensor:

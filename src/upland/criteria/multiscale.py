@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from upland.criteria.base import Floats, PointCriterion, Shares, finite
+from upland.criteria.base import Floats, PointCriterion, Shares
 from upland.models.base import EnergyModel, NoiseConditional
 from upland.models.blocks import blocks_of, in_blocks
 
@@ -32,7 +32,7 @@ class Multiscale(PointCriterion):
 
     def score(self, x: Tensor) -> Floats:
         """The cubic mean of standard scores: `(N, D) -> (N,)`, float64."""
-        return finite(in_blocks(_score, self.reference.model, x, self.reference.sigma).numpy())
+        return in_blocks(_score, self.reference.model, x, self.reference.sigma).numpy()
 
     def shares(self, x: Tensor) -> Shares:
         """What each input adds to the score, and where the row is denoised to: `(N, D)` twice."""

@@ -6,7 +6,7 @@ from typing import ClassVar, Self
 
 from torch import Tensor
 
-from upland.criteria.base import Floats, PointCriterion, Shares, finite
+from upland.criteria.base import Floats, PointCriterion, Shares
 from upland.criteria.likelihood import likelihood_shares
 from upland.groups.base import Statistic
 from upland.groups.outputs import Reference
@@ -39,7 +39,7 @@ class OfGroupOfOne(PointCriterion):
 
     def score(self, x: Tensor) -> Floats:
         """The statistic of every point by itself: `(N, ...) -> (N,)`, float64."""
-        return finite(self.fitted.of_each_row(self.reference.outputs(x)).numpy())
+        return self.fitted.of_each_row(self.reference.outputs(x)).numpy()
 
     def shares(self, x: Tensor) -> Shares:
         """The shares of the likelihood: `(N, ...)` twice; they need not sum to the score."""

@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from upland.models.base import EnergyModel
+from upland.models.blocks import fitting_threads
 from upland.models.recurrent import RecurrentEnergy, RecurrentState
-from upland.models.threads import fitting_threads
 
 Indices = NDArray[np.int64]
 Codes = Callable[[int, int], Tensor]
 
 STRETCH = 1_024  # steps of a sequence that are read at once
 TOGETHER = 8_192  # steps of all sequences that are read at once
-POINTS = 4_096  # points judged at once
+POINTS = 4_096  # points scored at once
 
 
 class Stretch(NamedTuple):
@@ -35,7 +35,7 @@ class Stretch(NamedTuple):
         points: `(n, L, P D)` frames, one for each step.
         context: `(n, L, S)` what conditions them.
         valid: `(n, L)` whether there is such a step.
-        places: `(n, L)` where the steps stand among all steps.
+        positions: `(n, L)` where the steps stand among all steps.
     """
 
     group: Indices
@@ -43,7 +43,7 @@ class Stretch(NamedTuple):
     points: Tensor
     context: Tensor
     valid: Tensor
-    places: Tensor
+    positions: Tensor
 
 
 def precise(model: RecurrentEnergy) -> RecurrentEnergy:
@@ -64,10 +64,10 @@ def stretches(model: RecurrentEnergy, codes: Codes, lengths: Indices) -> Iterato
     for group in _groups(lengths):
         state: RecurrentState = model.start(len(group))
         for begin in range(0, int(lengths[group].max()), STRETCH):
-            x, valid, places = _codes_of(codes, starts[group], lengths[group], begin)
+            x, valid, positions = _codes_of(codes, starts[group], lengths[group], begin)
             with torch.no_grad(), fitting_threads(model, STRETCH):
                 points, context, state = model.advance(state, x.double().to(device))
-            yield Stretch(group, begin, points, context, valid.to(device), places)
+            yield Stretch(group, begin, points, context, valid.to(device), positions)
 
 
 def step_values(
@@ -87,14 +87,14 @@ def step_values(
         sigma: scale of the noise that the model was trained with.
     """
     exact = precise(model)
-    parts, places = [], []
+    parts, positions = [], []
     for read in stretches(exact, codes, lengths):
         points, context = read.points[read.valid], read.context[read.valid]
         with torch.no_grad(), fitting_threads(exact, STRETCH):
             for x, h in zip(points.split(POINTS), context.split(POINTS), strict=True):
                 parts.append(function(exact.given(h), x, sigma).cpu())
-        places.append(read.places[read.valid.cpu()])
-    return torch.cat(parts)[torch.argsort(torch.cat(places))]
+        positions.append(read.positions[read.valid.cpu()])
+    return torch.cat(parts)[torch.argsort(torch.cat(positions))]
 
 
 def _groups(lengths: Indices) -> Iterator[Indices]:
@@ -111,18 +111,18 @@ def _groups(lengths: Indices) -> Iterator[Indices]:
 
 def _codes_of(codes: Codes, starts: Indices, lengths: Indices, begin: int) -> tuple[Tensor, Tensor, Tensor]:
     """Steps `begin` to `begin + STRETCH` of some sequences: `(n, L, D)` with zeros behind their ends, which
-    are there `(n, L)`, and their places among all steps `(n, L)`.
+    are there `(n, L)`, and their positions among all steps `(n, L)`.
     """
     counts = np.clip(lengths - begin, 0, STRETCH)
     size = int(counts.max())
     firsts = starts + begin
     rows = {
-        place: codes(int(first), int(first + count))
-        for place, (first, count) in enumerate(zip(firsts, counts, strict=True))
+        row: codes(int(first), int(first + count))
+        for row, (first, count) in enumerate(zip(firsts, counts, strict=True))
         if count
     }
     x = torch.zeros(len(counts), size, next(iter(rows.values())).shape[1])
-    for place, row in rows.items():
-        x[place, : row.shape[0]] = row
+    for number, codes_of_row in rows.items():
+        x[number, : len(codes_of_row)] = codes_of_row
     steps = torch.arange(size)
     return x, steps < torch.from_numpy(counts)[:, None], steps + torch.from_numpy(firsts)[:, None]

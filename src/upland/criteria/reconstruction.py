@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from upland.criteria.base import Floats, PointCriterion, Shares, finite
+from upland.criteria.base import Floats, PointCriterion, Shares
 from upland.criteria.residuals import residual_shares, squared_error
 from upland.models.blocks import in_blocks
 
@@ -19,7 +19,7 @@ class Reconstruction(PointCriterion):
 
     def score(self, x: Tensor) -> Floats:
         """|x - f(x)|^2: `(N, ...) -> (N,)`, float64."""
-        return finite(in_blocks(squared_error, self.reference.model, x, self.reference.sigma).numpy())
+        return in_blocks(squared_error, self.reference.model, x, self.reference.sigma).numpy()
 
     def shares(self, x: Tensor) -> Shares:
         """Squared residuals, and the reconstruction: `(N, ...)` twice."""

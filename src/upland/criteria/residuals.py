@@ -1,7 +1,7 @@
 r"""The reconstruction f(x) = x - grad E(x) of an energy, its residual, and the shares that follow from it.
 
 The share of an input in the squared reconstruction error |x - f(x)|^2 is (x_i - f_i(x))^2, so that shares sum
-to it; what was expected in the place of x is f(x) (DSEBM, section 4).
+to it; what was expected for x is f(x) (DSEBM, section 4).
 """
 
 from __future__ import annotations

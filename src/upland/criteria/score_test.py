@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from upland.criteria.base import Floats, Shares, finite
+from upland.criteria.base import Floats, Shares
 from upland.criteria.score_test_shares import shares_of_sequences, shares_of_steps
 from upland.criteria.score_vectors import (
     SAMPLES,
@@ -109,11 +109,11 @@ class ScoreTest(SequenceCriterion):
         if self.unit == "step":
             return self.step_scores(x)
         vectors = sequence_vectors(self.model, x.codes, x.lengths)
-        return finite(self.references[WHOLE].test(vectors).numpy())
+        return self.references[WHOLE].test(vectors).numpy()
 
     def step_scores(self, x: EncodedSequences) -> Floats:
         """The sum over the windows, in units of a normal step: `(S,)`, float64."""
-        return finite(step_tests(self.model, x.codes, x.lengths, self.references).numpy())
+        return step_tests(self.model, x.codes, x.lengths, self.references).numpy()
 
     def shares(self, x: EncodedSequences) -> Shares:
         """Shares of channels `(S, D)`, which sum to the score of the step or the sequence; and what was

@@ -79,7 +79,7 @@ def _pull(vectors: Tensor, reference: VectorReference) -> Tensor:
 
 
 def _spread(model: RecurrentEnergy, points: Tensor, context: Tensor, reference: VectorReference) -> Floats:
-    """Shares of the places of every frame of one sequence: `(T, P, D)`."""
+    """Shares of the positions of every frame of one sequence: `(T, P, D)`."""
     width, steps, frame = model.width, len(points), model.frame
     with torch.no_grad():
         parts = evidence(model, points, context)
@@ -97,7 +97,7 @@ def _spread(model: RecurrentEnergy, points: Tensor, context: Tensor, reference: 
 
 
 def _drive(model: RecurrentEnergy, points: Tensor, context: Tensor, pull: Tensor) -> Tensor:
-    """How much each place of a frame drives the hidden units' part: `(T, P, D)`, each frame's sum to 1."""
+    """How much each position of a frame drives the hidden units' part: `(T, P, D)`, each frame's sum to 1."""
     with torch.enable_grad():
         x = points.detach().requires_grad_()
         slopes = torch.cat(model.given(context.detach()).slopes(x), dim=1)

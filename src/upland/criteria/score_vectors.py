@@ -28,8 +28,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from upland.criteria.reading import Codes, Indices, precise, stretches
+from upland.models.blocks import fitting_threads
 from upland.models.recurrent import RecurrentEnergy
-from upland.models.threads import fitting_threads
 
 Floats = NDArray[np.float64]
 
@@ -157,7 +157,7 @@ def running_vectors(
     """
     exact = precise(model)
     parts: list[list[Tensor]] = [[] for _ in windows]
-    places: list[Tensor] = []
+    positions: list[Tensor] = []
     kept = torch.zeros(int(lengths.sum()), dtype=torch.bool)
     kept[torch.from_numpy(wanted)] = True
     running: Running | None = None
@@ -166,11 +166,11 @@ def running_vectors(
             running = Running(exact, dict.fromkeys(windows), len(read.group))
         found = running.advance(read.points, read.context)
         there = read.valid.cpu()
-        there[there.clone()] = kept[read.places[there]]
+        there[there.clone()] = kept[read.positions[there]]
         for part, vectors in zip(parts, found, strict=True):
             part.append(vectors.cpu()[there])
-        places.append(read.places[there])
-    order = torch.argsort(torch.cat(places))
+        positions.append(read.positions[there])
+    order = torch.argsort(torch.cat(positions))
     return [torch.cat(part)[order] for part in parts]
 
 
@@ -179,15 +179,15 @@ def step_tests(
 ) -> Tensor:
     """The score of every step: `(S,)`, float64, on the CPU; arguments as `running_vectors`."""
     exact = precise(model)
-    parts, places = [], []
+    parts, positions = [], []
     running: Running | None = None
     for read in stretches(exact, codes, lengths):
         if running is None or read.begin == 0:
             running = Running(exact, references, len(read.group))
         scores = summed(running.advance(read.points, read.context), references)
         parts.append(scores[read.valid].cpu())
-        places.append(read.places[read.valid.cpu()])
-    return torch.cat(parts)[torch.argsort(torch.cat(places))]
+        positions.append(read.positions[read.valid.cpu()])
+    return torch.cat(parts)[torch.argsort(torch.cat(positions))]
 
 
 def summed(vectors: Sequence[Tensor], references: Mapping[int, VectorReference]) -> Tensor:

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from upland.criteria.base import Floats, Shares, finite
+from upland.criteria.base import Floats, Shares
 from upland.criteria.energy import scaled_energy
 from upland.criteria.reading import step_values
 from upland.criteria.residuals import squared_error
@@ -29,7 +29,7 @@ class StepReconstruction(SequenceCriterion):
 
     def step_scores(self, x: EncodedSequences) -> Floats:
         """A number for each step: `(S,)`, float64."""
-        return finite(step_values(self.of_points, self.model, x.codes, x.lengths, self.sigma).numpy())
+        return step_values(self.of_points, self.model, x.codes, x.lengths, self.sigma).numpy()
 
     def shares(self, x: EncodedSequences) -> Shares:
         """Squared residuals of the channels, for whole sequences at the steps where they arise: `(S, D)`."""

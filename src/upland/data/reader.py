@@ -61,15 +61,3 @@ class Reader(Protocol):
 
     def arrange(self, values: Floats, piece: Any, unit: Unit) -> Floats:
         """One number a unit in the user's own arrangement."""
-
-
-class PointReader:
-    """What readers of rows and of images have in common: each is scored by itself."""
-
-    def blocks(self, rows: NormalRows) -> tuple[None, int]:
-        """Each row stands alone."""
-        return None, rows.n_rows
-
-    def arrange(self, values: Floats, piece: Any, unit: Unit) -> Floats:
-        """The values as they are."""
-        return values

@@ -357,8 +357,8 @@ class OwnLatent(OwnModule):
 
 
 ARCHITECTURES: dict[str, type[Architecture]] = {
-    kind.name: kind
-    for kind in (
+    architecture.name: architecture
+    for architecture in (
         *(Dense, Multiscale, Recurrent, Convolutional, TableFlow, ImageFlow, TableVAE, ImageVAE),
         *(OwnModule, OwnRecurrent, OwnLatent),
     )

@@ -191,11 +191,3 @@ def plain_argument(value: Any) -> Any:
     if isinstance(value, Collection):
         return [plain_argument(part) for part in value]
     return type(value).__qualname__
-
-
-def check_rate(alpha: Any, control: str) -> None:
-    """Refuse what is no rate to flag at; raises ValueError."""
-    if not isinstance(alpha, Real) or not 0 < float(alpha) < 1:
-        raise ValueError(f"alpha must be between 0 and 1, got {alpha!r}")
-    if control not in ("false_alarm", "fdr"):
-        raise ValueError(f"control must be 'false_alarm' or 'fdr', got {control!r}")

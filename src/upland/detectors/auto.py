@@ -20,14 +20,14 @@ def detector_for(
     Args:
         X: normal data, or the path of a file or folder.
         model: the family of the model: "energy", "flow" or "vae".
-        modality: "table", "sequence" or "image" where the data could be several; None looks at them.
+        modality: "table", "sequence" or "image" where the data could be several; None goes by the data.
         **params: arguments of the class's constructor.
 
     Raises:
         TypeError: the class has no such argument.
         ValueError: there is no such family or modality, or no estimator for both.
 
-    Example:
+    Examples:
         >>> import numpy as np, upland
         >>> type(upland.detector_for(np.zeros((10, 8, 8), dtype=np.uint8), model="flow")).__name__
         'ImageFlowDetector'

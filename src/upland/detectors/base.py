@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -17,24 +17,23 @@ from typing import Any, Literal, Self
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from upland.calibration.conformal import Calibration, Floats, warn_of_weak
+from upland.calibration.conformal import Calibration, Floats, calibration_of_folds, warn_of_weak
 from upland.catalogue import Unit, load
 from upland.data.modality import check_modality
 from upland.data.reader import Reader
 from upland.data.rows import NormalRows
 from upland.detectors.arguments import check_arguments, device_of, plain_argument, seed_of
-from upland.detectors.ensemble import Member
+from upland.detectors.ensemble import Member, Offered, offered_criteria
 from upland.detectors.fitting import (
     CALIBRATION_MOST,
     MemberFitter,
-    Scoring,
     calibration_method,
     held_out_rows,
     some_of,
 )
 from upland.detectors.plan import LIVE, FitPlan, TrainingPlan
-from upland.detectors.scoring import ALPHA, ScoringDetector
-from upland.groups.tester import GroupTester
+from upland.detectors.scoring import ALPHA, ScoringDetector, name_of
+from upland.io.advice import Advice, Argument
 from upland.training.checkpoint import Checkpoint, identity_of
 from upland.training.progress import progress_bar
 
@@ -108,10 +107,11 @@ class Detector(ScoringDetector):
         fresh = seed_of(self.random_state)
         saved = None if checkpoint is None else Checkpoint(checkpoint, identity_of(rows, self._settings()))
         plan = self._plan(rows, reader, method, saved.seed(fresh) if saved is not None else fresh)
-        scoring = self._scoring(plan)
-        self._check_reference_rows(scoring, plan, rows)
+        offered = offered_criteria(self.family, self.modality, plan.architecture.model_type)
+        criteria = offered.chosen(self.criterion)
+        self._check_reference_rows(offered, criteria[plan.unit], plan, rows)
         folds = held_out_rows(rows.n_rows, method, plan.stream("folds"), blocks)
-        fitter = MemberFitter(rows, plan, device_of(self.device), scoring)
+        fitter = MemberFitter(rows, plan, device_of(self.device), offered.homes, criteria)
         fitter.check_columns()
         with progress_bar(self.progress, len(folds)) as show:
             found = fitter.fit_all(folds, saved, show)
@@ -122,46 +122,6 @@ class Detector(ScoringDetector):
         }
         self._take(plan, [fitted.member for fitted in found], calibrations, rows.n_rows)
         self.offset_ = self._offset(X)
-
-    def _take(
-        self,
-        plan: FitPlan,
-        members: list[Member],
-        calibrations: Mapping[Unit, Calibration],
-        n_rows: int,
-    ) -> None:
-        """Put on what a fit made."""
-        self.plan_, self.members_, self.calibrations_ = plan, members, dict(calibrations)
-        self.params_ = self.get_params(deep=False)
-        self.unit_, self.n_samples_fit_ = plan.unit, n_rows
-        self.group_tester_ = GroupTester(members[0].reference)
-        self.criterion_ = self._scoring(plan).name
-        self.n_features_in_ = len(self.encoder_.inputs)
-        if self.encoder_.named:
-            self.feature_names_in_ = np.asarray(self.encoder_.inputs, dtype=object)
-        else:
-            self.__dict__.pop("feature_names_in_", None)
-        self._is_fitted = True
-
-    def restore(
-        self,
-        plan: FitPlan,
-        members: list[Member],
-        calibrations: Mapping[Unit, Calibration],
-        offset: float,
-        n_rows: int,
-    ) -> None:
-        """Put a detector back into the state that a fit left it in, as `upland.load` does.
-
-        Args:
-            plan: of the fit.
-            members: as fitted.
-            calibrations: of each unit.
-            offset: scikit-learn's.
-            n_rows: rows of the fit.
-        """
-        self._take(plan, members, calibrations, n_rows)
-        self.offset_ = offset
 
     def _settings(self) -> dict[str, Any]:
         """The constructor's arguments that decide what is fitted, as plain data."""
@@ -175,16 +135,20 @@ class Detector(ScoringDetector):
         scores = self.score_samples(X)
         return float(np.percentile(scores[np.isfinite(scores)], 100 * self.contamination))
 
-    def _check_reference_rows(self, scoring: Scoring, plan: FitPlan, rows: NormalRows) -> None:
+    def _check_reference_rows(self, offered: Offered, name: str, plan: FitPlan, rows: NormalRows) -> None:
         """Refuse, before any training, a criterion that too few rows are kept for."""
-        name = scoring.criteria[plan.unit]
-        if not load(scoring.homes[name]).needs_rows:
+        if not load(offered.homes[name]).needs_rows:
             return
         if plan.keep_rows < LEAST_KEPT or rows.n_rows < LEAST_ROWS:
             raise ValueError(
-                f"criterion {name!r} compares with normal {plan.unit}s kept with the model, and it takes "
-                f"keep_rows of at least {LEAST_KEPT} and {LEAST_ROWS} normal {plan.unit}s: "
-                "use criterion='likelihood' to do without"
+                Advice(
+                    f"criterion {name!r} compares with normal {plan.unit}s kept with the model, "
+                    "and it takes ",
+                    Argument("keep_rows"),
+                    f" of at least {LEAST_KEPT} and {LEAST_ROWS} normal {plan.unit}s: use ",
+                    Argument("criterion", "likelihood"),
+                    " to do without",
+                )
             )
 
     def _with_lengths(self, plan: TrainingPlan) -> TrainingPlan:
@@ -217,7 +181,8 @@ class Detector(ScoringDetector):
         if self.contamination != "auto":
             self._check_criterion()
         renewed: dict[Unit, Calibration] = {
-            unit: _calibration(unit, [self._scores(X, unit).mean], cross=False) for unit in self.calibrations_
+            unit: _calibration(unit, [self._scores(X, unit).values.mean(axis=1)], cross=False)
+            for unit in self.calibrations_
         }
         members = [self._with_held_out(member, X) for member in self.members_]
         fine = [
@@ -225,9 +190,8 @@ class Detector(ScoringDetector):
             for unit, before in self.calibrations_.items()
             if unit != self.unit_ and before.smallest_p <= ALPHA
         ]
-        self.members_, self.calibrations_ = members, renewed
-        self.group_tester_ = GroupTester(members[0].reference)
-        self.criterion_ = self._scoring(self.plan_).name
+        self.members_, self.calibrations_, self._tester = members, renewed, None
+        self.criterion_ = name_of(self._names())
         if self.contamination == "auto":
             self.offset_ = self._offset(X)
         warn_of_weak(self.calibrations_, (self.unit_, *fine), ALPHA)
@@ -245,4 +209,4 @@ class Detector(ScoringDetector):
 
 def _calibration(unit: Unit, scores: Sequence[Floats], cross: bool) -> Calibration:
     """The calibration from the held-out scores of each fold; of steps some thousands, evenly spread."""
-    return Calibration.of_folds(scores, cross, CALIBRATION_MOST if unit == "step" else None)
+    return calibration_of_folds(scores, cross, CALIBRATION_MOST if unit == "step" else None)

@@ -8,16 +8,15 @@ and for statistics of groups), and of those held out from it (which groups are c
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from upland.catalogue import Unit, load
+from upland.catalogue import DETECTORS, Modality, Unit, criteria_of, load
 from upland.criteria.base import Criterion, Floats
 from upland.criteria.sequence import EncodedSequences, SequenceCriterion, SequenceReference
 from upland.data.encoder import Encoder
@@ -33,6 +32,52 @@ from upland.models.recurrent import RecurrentEnergy
 from upland.training.loop import History
 
 Indices = NDArray[np.int64]
+
+
+class Offered(NamedTuple):
+    """The criteria that a fitted model can be scored by.
+
+    Args:
+        homes: where each is loaded from, by name.
+        defaults: the name for each unit of score, where the user names none.
+    """
+
+    homes: dict[str, str]
+    defaults: dict[Unit, str]
+
+    def chosen(self, criterion: str | None) -> dict[Unit, str]:
+        """The name for each unit, as the user says.
+
+        Args:
+            criterion: a name; None and "auto" for the defaults.
+
+        Raises:
+            ValueError: there is no such criterion of this model.
+        """
+        if criterion is None or criterion == "auto":
+            return self.defaults
+        if not isinstance(criterion, str) or criterion not in self.homes:
+            names = ", ".join(map(repr, self.homes))
+            raise ValueError(f"criterion must be 'auto' or one of {names}, got {criterion!r}")
+        return dict.fromkeys(self.defaults, criterion)
+
+
+def offered_criteria(family: str, modality: Modality, model_type: type) -> Offered:
+    """The criteria of the catalogue that a model can be scored by.
+
+    Args:
+        family: of the model.
+        modality: of the data.
+        model_type: of the model.
+    """
+    homes = {
+        name: home
+        for name, home in criteria_of(family, modality).items()
+        if issubclass(model_type, load(home).requires)
+    }
+    usual, first = DETECTORS[family, modality].defaults, next(iter(homes))
+    defaults = {unit: name if name in homes else first for unit, name in usual.items()}
+    return Offered(homes, defaults)
 
 
 @dataclass(frozen=True, eq=False)
@@ -242,21 +287,6 @@ def encoded(codes: NDArray[np.float32], lengths: Indices) -> EncodedSequences:
         lengths: `(N,)` steps of each sequence.
     """
     return EncodedSequences(lambda start, stop: torch.from_numpy(codes[start:stop]), lengths)
-
-
-def scores_of(members: Sequence[Member], name: str, unit: Unit, home: str, encode: Any, piece: Any) -> Floats:
-    """The scores of every member; each encodes the piece once: `(units, K)`.
-
-    Args:
-        members: K of them.
-        name: of the criterion.
-        unit: what one score is of.
-        home: where the criterion is loaded from.
-        encode: `(encoder, piece) -> encoded data`.
-        piece: new data.
-    """
-    found = [m.criterion(name, unit, home).score(encode(m.encoder, piece)) for m in members]
-    return np.stack(found, axis=1)
 
 
 def fitted_sequence_criteria(

@@ -8,7 +8,7 @@ each of them once.
 
 import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Literal, NamedTuple
 
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from upland.catalogue import Unit
-from upland.criteria.base import Floats
+from upland.criteria.base import Floats, finite
 from upland.data.encoder import Encoder
 from upland.data.image.encoder import ImageEncoder
 from upland.data.rows import NormalRows
@@ -57,24 +57,6 @@ class Fitted(NamedTuple):
 
     member: Member
     held_out_scores: dict[Unit, Floats]
-
-
-class Scoring(NamedTuple):
-    """What members are scored by.
-
-    Args:
-        homes: where each criterion that the estimator offers is loaded from, by name.
-        criteria: the criterion of each unit, by name.
-    """
-
-    homes: Mapping[str, str]
-    criteria: Mapping[Unit, str]
-
-    @property
-    def name(self) -> str:
-        """The name of the criterion; "auto" where that differs by unit."""
-        names = set(self.criteria.values())
-        return names.pop() if len(names) == 1 else "auto"
 
 
 def calibration_method(n: int, asked: Literal["auto", "split", "cross"]) -> Literal["split", "cross"]:
@@ -117,11 +99,20 @@ class MemberFitter:
         source: all normal rows.
         plan: the resolved arguments.
         device: where models live.
-        scoring: what members are scored by.
+        homes: where each criterion that the model can be scored by is loaded from, by name.
+        criteria: the name of the criterion of each unit of score.
     """
 
-    def __init__(self, source: NormalRows, plan: FitPlan, device: torch.device, scoring: Scoring) -> None:
-        self.source, self.plan, self.device, self.scoring = source, plan, device, scoring
+    def __init__(
+        self,
+        source: NormalRows,
+        plan: FitPlan,
+        device: torch.device,
+        homes: dict[str, str],
+        criteria: dict[Unit, str],
+    ) -> None:
+        self.source, self.plan, self.device = source, plan, device
+        self.homes, self.criteria = homes, criteria
         self.everything = source.take(np.arange(source.n_rows)) if source.in_memory else None
 
     def check_columns(self) -> None:
@@ -218,7 +209,7 @@ class MemberFitter:
         )
         if isinstance(rows, EncodedWindows):
             reference = rows.reference(model, sigma, plan.smoothing or 1, seen)
-            member.criteria.update(fitted_sequence_criteria(dict(self.scoring.homes), reference))
+            member.criteria.update(fitted_sequence_criteria(self.homes, reference))
         return Fitted(member, self._held_out_scores(member, rows, held_out))
 
     def _encoded(self, seen: Indices, held_out: Indices, number: int) -> tuple[Encoder, EncodedRows]:
@@ -291,9 +282,9 @@ class MemberFitter:
     def _held_out_scores(self, member: Member, rows: EncodedRows, held_out: Indices) -> dict[Unit, Floats]:
         """The scores of the held-out rows, for each unit that a score can be of."""
         found: dict[Unit, Floats] = {}
-        for unit, name in self.scoring.criteria.items():
-            criterion = member.criterion(name, unit, self.scoring.homes[name])
-            found[unit] = rows.held_out_scores(criterion, held_out, unit)
+        for unit, name in self.criteria.items():
+            criterion = member.criterion(name, unit, self.homes[name])
+            found[unit] = finite(rows.held_out_scores(criterion, held_out, unit))
         return found
 
 

@@ -98,13 +98,12 @@ class ImageEnergyDetector(ImageDetector):
         calibrations_: the held-out scores and the p-values that follow, by unit; `calibration_` is the one of
             `unit_`.
         criterion_: the criterion that `calibration_` and `offset_` are of.
-        group_tester_: tests groups against the reference rows of the first member.
         n_samples_fit_: number of images that the fit was given, those held out among them.
         offset_: scikit-learn's threshold: `decision_function = score_samples - offset_`.
         params_: the constructor's arguments as the fit found them.
         unit_: what one score is of: "image".
 
-    Example:
+    Examples:
         >>> import numpy as np, upland
         >>> rng = np.random.default_rng(0)
         >>> pictures = rng.integers(0, 60, (60, 8, 8), dtype=np.uint8)
@@ -207,13 +206,12 @@ class ImageFlowDetector(ImageDetector):
         calibrations_: the held-out scores and the p-values that follow, by unit; `calibration_` is the one of
             `unit_`.
         criterion_: the criterion that `calibration_` and `offset_` are of.
-        group_tester_: tests groups against the reference rows of the first member.
         n_samples_fit_: number of images that the fit was given, those held out among them.
         offset_: scikit-learn's threshold: `decision_function = score_samples - offset_`.
         params_: the constructor's arguments as the fit found them.
         unit_: what one score is of: "image".
 
-    Example:
+    Examples:
         >>> import numpy as np, upland
         >>> rng = np.random.default_rng(0)
         >>> pictures = rng.integers(0, 60, (60, 8, 8), dtype=np.uint8)
@@ -304,13 +302,12 @@ class ImageVAEDetector(ImageDetector):
         calibrations_: the held-out scores and the p-values that follow, by unit; `calibration_` is the one of
             `unit_`.
         criterion_: the criterion that `calibration_` and `offset_` are of.
-        group_tester_: tests groups against the reference rows of the first member.
         n_samples_fit_: number of images that the fit was given, those held out among them.
         offset_: scikit-learn's threshold: `decision_function = score_samples - offset_`.
         params_: the constructor's arguments as the fit found them.
         unit_: what one score is of: "image".
 
-    Example:
+    Examples:
         >>> import numpy as np, upland
         >>> rng = np.random.default_rng(0)
         >>> pictures = rng.integers(0, 60, (60, 8, 8), dtype=np.uint8)

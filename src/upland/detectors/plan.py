@@ -184,21 +184,21 @@ def architecture_of(record: Mapping[str, Any], module: Any = None) -> Architectu
         module: the user's own model, where the fit had one.
 
     Raises:
-        ValueError: it is of no known name, or its fields are unknown or lacking.
+        ValueError: there is no architecture of its name, or its fields are unknown or lacking.
     """
     name = record.get("name")
     if name not in ARCHITECTURES:
         raise ValueError(f"no architecture is called {name!r}")
-    kind = ARCHITECTURES[name]
+    architecture = ARCHITECTURES[name]
     arguments = _tuples({key: value for key, value in record.items() if key != "name"})
-    if kind.own:
+    if architecture.own:
         arguments["module"] = module
-    known = {field.name for field in fields(kind)}
-    if set(arguments) != known:
+    expected = {field.name for field in fields(architecture)}
+    if set(arguments) != expected:
         raise ValueError(
-            f"not the architecture {name!r}: fields {sorted(set(arguments) ^ known)} are unknown or lacking"
+            f"not the architecture {name!r}: unknown or lacking {sorted(set(arguments) ^ expected)}"
         )
-    return kind(**arguments)
+    return architecture(**arguments)
 
 
 def _plain(record: Mapping[str, Any]) -> dict[str, Any]:

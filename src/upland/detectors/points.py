@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from upland.calibration.false_discovery import Control
-from upland.data.encoder import Encoder
 from upland.detectors.base import Detector
 from upland.groups.labels import labels_in
 from upland.groups.verdicts import GroupVerdicts
@@ -20,15 +19,6 @@ class PointDetector(Detector):
     """A detector of rows or images: abstract."""
 
     keep_rows: int
-
-    def encode(self, encoder: Encoder, piece: Any) -> Tensor:
-        """Encoded rows `(N, D)` or images `(N, C, H, W)`.
-
-        Args:
-            encoder: of the member.
-            piece: rows of a table, or images.
-        """
-        return torch.from_numpy(encoder.transform(piece))
 
     def _group_verdicts(
         self, X: Any, groups: Any, alpha: float, control: Control, statistic: str, reasons: bool

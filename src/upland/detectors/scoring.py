@@ -9,28 +9,54 @@ from __future__ import annotations
 
 import warnings
 from abc import abstractmethod
-from typing import Any, ClassVar, Literal
+from collections.abc import Mapping
+from numbers import Real
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from upland.calibration.conformal import Calibration, Floats
 from upland.calibration.false_discovery import Control, benjamini_hochberg
-from upland.catalogue import DETECTORS, Modality, Unit, criteria_of, load
+from upland.catalogue import Modality, Unit
+from upland.criteria.base import Criterion, finite
 from upland.data.encoder import Encoder
-from upland.detectors.arguments import check_rate
+from upland.data.reader import Reader
+from upland.detectors.arguments import frozen
 from upland.detectors.contract import OutlierContract
-from upland.detectors.ensemble import Member, scores_of
-from upland.detectors.fitting import Scoring
+from upland.detectors.ensemble import Member, Offered, offered_criteria
 from upland.detectors.information import description
 from upland.detectors.plan import LIVE, FitPlan
-from upland.detectors.scores import Assessment, Scores
 from upland.groups.tester import GroupTester
 from upland.groups.verdicts import GroupVerdicts
 from upland.models.base import EnergyModel
 
 ALPHA = 0.05  # the level that scikit-learn's offset_ and the warnings of coarse p-values refer to
+
+
+class Assessment(NamedTuple):
+    """Anomaly scores and p-values of the same data, in the same arrangement, `(N,)` by custom."""
+
+    anomaly_score: Floats
+    p_value: Floats
+
+
+class Scores(NamedTuple):
+    """The scores of K members.
+
+    Args:
+        values: `(N, K)`.
+        unit: what each is of.
+        reader: how the data were read.
+        piece: the sequences that they are of; of rows and images the last piece, which does not matter.
+    """
+
+    values: Floats
+    unit: Unit
+    reader: Reader
+    piece: Any
 
 
 class ScoringDetector(OutlierContract):
@@ -50,78 +76,111 @@ class ScoringDetector(OutlierContract):
     plan_: FitPlan
     members_: list[Member]
     calibrations_: dict[Unit, Calibration]
-    group_tester_: GroupTester
+    _tester: GroupTester | None = None
     params_: dict[str, Any]
     criterion_: str
     unit_: Unit
     offset_: float
     n_samples_fit_: int
+    offered_: Offered
 
-    @abstractmethod
     def encode(self, encoder: Any, piece: Any) -> Any:
-        """New data as a member's criteria take them.
+        """New data as a member's criteria take them: encoded rows `(N, D)` or images `(N, C, H, W)`.
 
         Args:
             encoder: of the member.
             piece: as `plan_.reader.pieces` gives them.
         """
+        return torch.from_numpy(encoder.transform(piece))
+
+    # -- the state after a fit ----------------------------------------------------------------------
+
+    def _take(
+        self,
+        plan: FitPlan,
+        members: list[Member],
+        calibrations: Mapping[Unit, Calibration],
+        n_rows: int,
+    ) -> None:
+        """Put on what a fit made."""
+        self.plan_, self.members_, self.calibrations_ = plan, members, dict(calibrations)
+        self.params_ = {name: frozen(value) for name, value in self.get_params(deep=False).items()}
+        self.unit_, self.n_samples_fit_ = plan.unit, n_rows
+        self._tester = None
+        self.offered_ = offered_criteria(self.family, self.modality, plan.architecture.model_type)
+        self.criterion_ = name_of(self._names())
+        self.n_features_in_ = len(self.encoder_.inputs)
+        if self.encoder_.named:
+            self.feature_names_in_ = np.asarray(self.encoder_.inputs, dtype=object)
+        else:
+            self.__dict__.pop("feature_names_in_", None)
+        self._is_fitted = True
+
+    def restore(
+        self,
+        plan: FitPlan,
+        members: list[Member],
+        calibrations: Mapping[Unit, Calibration],
+        offset: float,
+        n_rows: int,
+    ) -> None:
+        """Put a detector back into the state that a fit left it in, as `upland.load` does.
+
+        Args:
+            plan: of the fit.
+            members: as fitted.
+            calibrations: of each unit.
+            offset: scikit-learn's.
+            n_rows: rows of the fit.
+        """
+        self._take(plan, members, calibrations, n_rows)
+        self.offset_ = offset
 
     # -- what it is scored by ----------------------------------------------------------------------
-
-    def _scoring(self, plan: FitPlan) -> Scoring:
-        """The criterion of each unit, as `set_params` has left it.
-
-        Raises:
-            ValueError: there is no such criterion of this model.
-        """
-        homes = {
-            name: home
-            for name, home in criteria_of(self.family, self.modality).items()
-            if issubclass(plan.architecture.model_type, load(home).requires)
-        }
-        units = plan.reader.units
-        if self.criterion in (None, "auto"):
-            defaults = DETECTORS[self.family, self.modality].defaults
-            return Scoring(
-                homes,
-                {unit: defaults[unit] if defaults[unit] in homes else next(iter(homes)) for unit in units},
-            )
-        if not isinstance(self.criterion, str) or self.criterion not in homes:
-            names = ", ".join(map(repr, homes))
-            raise ValueError(f"criterion must be 'auto' or one of {names}, got {self.criterion!r}")
-        return Scoring(homes, dict.fromkeys(units, self.criterion))
 
     def criterion_of(self, unit: Unit) -> str:
         """The criterion of such units' anomaly scores, as `set_params` has left it.
 
         Args:
             unit: what one score is of.
-        """
-        check_is_fitted(self)
-        return self._scoring(self.plan_).criteria[unit]
 
-    def fitted_criterion(self, member: Member, unit: Unit) -> Any:
+        Raises:
+            ValueError: there is no such criterion of this model.
+        """
+        self.check_fitted()
+        if self.criterion is None or self.criterion == "auto":
+            return self.offered_.defaults[unit]
+        return self._names()[unit]
+
+    def _names(self) -> dict[Unit, str]:
+        return self.offered_.chosen(self.criterion)
+
+    def fitted_criterion(self, member: Member, unit: Unit) -> Criterion[Any, Any]:
         """The criterion of such units, fitted on a member's reference.
 
         Args:
             member: of this detector.
             unit: what one score is of.
         """
-        scoring = self._scoring(self.plan_)
-        name = scoring.criteria[unit]
-        return member.criterion(name, unit, scoring.homes[name])
+        name = self.criterion_of(unit)
+        return member.criteria.get((name, unit)) or member.criterion(name, unit, self.offered_.homes[name])
 
     def _check_criterion(self) -> None:
         """p-values compare like with like: refuse them where `set_params` has changed the criterion since
         the calibration.
         """
-        check_is_fitted(self)
-        now = self._scoring(self.plan_).name
+        self.check_fitted()
+        now = name_of(self._names())
         if now != self.criterion_:
             raise ValueError(
                 f"calibrated for criterion={self.criterion_!r}, but now criterion={now!r}: "
                 "fit again, or with contamination='auto' calibrate on fresh normal rows"
             )
+
+    def check_fitted(self) -> None:
+        """Refuse a detector that is not fitted; raises `sklearn.exceptions.NotFittedError`."""
+        if not self._is_fitted:
+            check_is_fitted(self)
 
     # -- scores, p-values, flags -------------------------------------------------------------------
 
@@ -157,7 +216,7 @@ class ScoringDetector(OutlierContract):
             ValueError: columns are missing or of another kind; the message names them.
         """
         scores = self._scores(X)
-        return scores.arranged(scores.mean)
+        return scores.reader.arrange(scores.values.mean(axis=1), scores.piece, scores.unit)
 
     def p_values(self, X: Any) -> Floats:
         """Conformal p-values, arranged as the anomaly scores; `info()["calibration"]["guarantee"]` says what
@@ -171,14 +230,15 @@ class ScoringDetector(OutlierContract):
 
     def _assessed(self, X: Any) -> tuple[Assessment, Unit]:
         self._check_criterion()
-        scores = self._scores(X)
-        p = scores.p_values(self.calibrations_[scores.unit])
-        return Assessment(scores.arranged(scores.mean), scores.arranged(p)), scores.unit
+        values, unit, reader, piece = self._scores(X)
+        mean, calibration = values.mean(axis=1), self.calibrations_[unit]
+        p = calibration.p_values(values if calibration.method == "cross" else mean[:, None])
+        return Assessment(reader.arrange(mean, piece, unit), reader.arrange(p, piece, unit)), unit
 
     def _scores(self, X: Any, unit: Unit | None = None) -> Scores:
         """Each member's scores; of a unit that is named, data read as those that calibrate."""
-        check_is_fitted(self)
-        reader, scoring = self.plan_.reader, self._scoring(self.plan_)
+        self.check_fitted()
+        reader = self.plan_.reader
         read = (
             reader.pieces(X, self.encoder_)
             if unit is None
@@ -187,9 +247,13 @@ class ScoringDetector(OutlierContract):
         parts, of, last = [], unit or self.unit_, None
         for piece in read:
             of, last = unit or reader.unit(piece), piece
-            name = scoring.criteria[of]
-            parts.append(scores_of(self.members_, name, of, scoring.homes[name], self.encode, piece))
-        return Scores(np.concatenate(parts), of, reader, last)
+            found = [
+                self.fitted_criterion(member, of).score(self.encode(member.encoder, piece))
+                for member in self.members_
+            ]
+            parts.append(np.stack(found, axis=1))
+        values = np.concatenate(parts)
+        return Scores(finite(values) if np.isnan(values).any() else values, of, reader, last)
 
     def flag(self, X: Any, alpha: float = ALPHA, control: Control = "false_alarm") -> NDArray[np.bool_]:
         """Which are anomalies: bool, arranged as the anomaly scores.
@@ -203,7 +267,7 @@ class ScoringDetector(OutlierContract):
         Raises:
             ValueError: alpha or control is none of these.
         """
-        check_is_fitted(self)
+        self.check_fitted()
         check_rate(alpha, control)
         (_, p), unit = self._assessed(X)
         self.check_alpha(alpha, control, unit)
@@ -218,7 +282,7 @@ class ScoringDetector(OutlierContract):
         """Refuse an alpha or control that makes no sense, and warn where the calibration of such units (the
         fit's if left out) cannot resolve alpha.
         """
-        check_is_fitted(self)
+        self.check_fitted()
         check_rate(alpha, control)
         unit = unit or self.unit_
         calibration = self.calibrations_[unit]
@@ -238,10 +302,16 @@ class ScoringDetector(OutlierContract):
             ValueError: the criterion has changed since the calibration.
         """
         self._check_criterion()
-        scores = self._scores(X)
-        same = scores.unit == self.unit_
-        offset = self.offset_ if same else -self.calibrations_[scores.unit].threshold(ALPHA)
-        return scores.arranged(scores.mean), offset
+        values, unit, reader, piece = self._scores(X)
+        offset = self.offset_ if unit == self.unit_ else -self.calibrations_[unit].threshold(ALPHA)
+        return reader.arrange(values.mean(axis=1), piece, unit), offset
+
+    @property
+    def group_tester_(self) -> GroupTester:
+        """Tests groups against the reference rows of the first member; made when it is first asked for."""
+        if self._tester is None:
+            self._tester = GroupTester(self.members_[0].reference)
+        return self._tester
 
     # -- groups ------------------------------------------------------------------------------------
 
@@ -274,7 +344,7 @@ class ScoringDetector(OutlierContract):
             ValueError: an argument is none of these; the column is a feature or is missing; a row has no
                 group; too few reference rows were kept.
         """
-        check_is_fitted(self)
+        self.check_fitted()
         check_rate(alpha, control)
         return self._group_verdicts(X, groups, alpha, control, statistic, reasons)
 
@@ -303,6 +373,24 @@ class ScoringDetector(OutlierContract):
         """The constructor's arguments that hold: as the fit found them, but for those that may change later
         (`upland.detectors.plan.LIVE`).
         """
-        check_is_fitted(self)
+        self.check_fitted()
         now: dict[str, Any] = self.get_params(deep=False)
         return {name: value if name in LIVE else self.params_[name] for name, value in now.items()}
+
+
+def name_of(criteria: dict[Unit, str]) -> str:
+    """The name of the criterion of all units; "auto" where that differs by unit.
+
+    Args:
+        criteria: the name of each unit.
+    """
+    names = set(criteria.values())
+    return names.pop() if len(names) == 1 else "auto"
+
+
+def check_rate(alpha: Any, control: str) -> None:
+    """Refuse what is no rate to flag at; raises ValueError."""
+    if not isinstance(alpha, Real) or not 0 < float(alpha) < 1:
+        raise ValueError(f"alpha must be between 0 and 1, got {alpha!r}")
+    if control not in ("false_alarm", "fdr"):
+        raise ValueError(f"control must be 'false_alarm' or 'fdr', got {control!r}")

@@ -78,7 +78,7 @@ class SequenceEnergyDetector(Detector):
         params_: the constructor's arguments as the fit found them.
         unit_: what one score is of: "sequence" or "step".
 
-    Example:
+    Examples:
         >>> import numpy as np, upland
         >>> rng = np.random.default_rng(0)
         >>> waves = np.sin(np.arange(20) / 3 + rng.uniform(0, 6, (40, 1)))[..., None]
@@ -190,7 +190,7 @@ class SequenceEnergyDetector(Detector):
             The step's anomaly score and p-value, and the state to give to the next call.
         """
         self._check_criterion()
-        criteria = [self.fitted_criterion(member, "step") for member in self.members_]
+        criteria: list[Any] = [self.fitted_criterion(member, "step") for member in self.members_]
         stream = begin(self.members_, criteria) if state is None else state
         return advance(stream, self.members_, self.calibrations_["step"], one_row(x_t))
 
@@ -205,8 +205,9 @@ class SequenceEnergyDetector(Detector):
         if calibration.folds is None:
             normal, scores = calibration.scores, self.anomaly_score(X)
         else:  # the first member alone, and what it has not seen
-            found = self._scores(X, self.unit_)
-            normal, scores = calibration.scores[calibration.folds == 0], found.arranged(found.values[:, 0])
+            values, unit, reader, piece = self._scores(X, self.unit_)
+            normal = calibration.scores[calibration.folds == 0]
+            scores = reader.arrange(values[:, 0], piece, unit)
         if self.unit_ == "step":
             warnings.warn(
                 "time steps depend on each other, so the p-values of their groups are approximate",

@@ -99,13 +99,12 @@ class EnergyDetector(TableDetector):
         calibrations_: the held-out scores and the p-values that follow, by unit; `calibration_` is the one of
             `unit_`.
         criterion_: the criterion that `calibration_` and `offset_` are of.
-        group_tester_: tests groups against the reference rows of the first member.
         n_samples_fit_: number of rows that the fit was given, those held out among them.
         offset_: scikit-learn's threshold: `decision_function = score_samples - offset_`.
         params_: the constructor's arguments as the fit found them.
         unit_: what one score is of: "row".
 
-    Example:
+    Examples:
         >>> import numpy as np, upland
         >>> rows = np.random.default_rng(0).normal(size=(200, 3))
         >>> detector = upland.EnergyDetector(random_state=0).fit(rows)
@@ -220,13 +219,12 @@ class FlowDetector(TableDetector):
         calibrations_: the held-out scores and the p-values that follow, by unit; `calibration_` is the one of
             `unit_`.
         criterion_: the criterion that `calibration_` and `offset_` are of.
-        group_tester_: tests groups against the reference rows of the first member.
         n_samples_fit_: number of rows that the fit was given, those held out among them.
         offset_: scikit-learn's threshold: `decision_function = score_samples - offset_`.
         params_: the constructor's arguments as the fit found them.
         unit_: what one score is of: "row".
 
-    Example:
+    Examples:
         >>> import numpy as np, upland
         >>> rows = np.random.default_rng(0).normal(size=(200, 3))
         >>> detector = upland.FlowDetector(random_state=0, epochs=5).fit(rows)
@@ -320,13 +318,12 @@ class VAEDetector(TableDetector):
         calibrations_: the held-out scores and the p-values that follow, by unit; `calibration_` is the one of
             `unit_`.
         criterion_: the criterion that `calibration_` and `offset_` are of.
-        group_tester_: tests groups against the reference rows of the first member.
         n_samples_fit_: number of rows that the fit was given, those held out among them.
         offset_: scikit-learn's threshold: `decision_function = score_samples - offset_`.
         params_: the constructor's arguments as the fit found them.
         unit_: what one score is of: "row".
 
-    Example:
+    Examples:
         >>> import numpy as np, upland
         >>> rows = np.random.default_rng(0).normal(size=(200, 3))
         >>> detector = upland.VAEDetector(random_state=0, epochs=5).fit(rows)

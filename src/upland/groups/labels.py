@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upland.data.table.frames import view_table
+from upland.io.advice import Advice, Argument
 
 
 def listed(labels: Any) -> list[Any]:
@@ -43,7 +44,7 @@ def grouped(labels: Any, rows: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
     """The groups in order of first appearance, and the number of each row's.
 
     Args:
-        labels: `(N,)` of anything that can be told apart.
+        labels: `(N,)` hashable values, in any container.
         rows: N.
 
     Raises:
@@ -78,8 +79,11 @@ def labels_in(table: Any, column: str, features: Collection[str], blanks: Collec
     """
     if column in features:
         raise ValueError(
-            f"column {column!r} is a feature of this detector: fit with ignore=[{column!r}] to name groups "
-            "by it"
+            Advice(
+                f"column {column!r} is a feature of this detector: fit with ",
+                Argument("ignore", [column]),
+                " to name groups by it",
+            )
         )
     rows = view_table(table)
     if rows.naming == "none" or column not in rows.names:

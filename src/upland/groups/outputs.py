@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from upland.io.advice import Advice, Argument
 from upland.models.base import EnergyModel, Latent, Level
 from upland.models.blocks import blocks_of
 
@@ -81,8 +82,11 @@ class Reference:
         kept = 0 if self.rows is None else len(self.rows)
         if self.rows is None or kept < LEAST_REFERENCE:
             raise ValueError(
-                f"{kept} normal rows are kept with the model, and it takes {LEAST_REFERENCE}: fit with "
-                "keep_rows above that, and on more rows"
+                Advice(
+                    f"{kept} normal rows are kept with the model, and it takes {LEAST_REFERENCE}: fit with ",
+                    Argument("keep_rows"),
+                    " above that, and on more rows",
+                )
             )
         return self.rows
 

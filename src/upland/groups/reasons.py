@@ -32,11 +32,11 @@ class Reason(NamedTuple):
     """Why a group differs from normal ones.
 
     Args:
-        kind: "marginals", "dependence", or "" where nobody asked.
+        name: "marginals", "dependence", or "" where nobody asked.
         columns: the contributing columns or regions, the one that differs most first.
     """
 
-    kind: str
+    name: str
     columns: tuple[str, ...]
 
 
@@ -74,9 +74,9 @@ class Reasons:
         parts = self._parts(x.flatten(1).double())
         mean, spread, furthest = self._usual_of(len(x))
         away = (parts - mean) / spread
-        kind = int((away.amax(1) - furthest).argmax())
-        order = away[kind].argsort(descending=True, stable=True)[:NAMED].tolist()
-        return Reason(("marginals", "dependence")[kind], tuple(self.names[i] for i in order))
+        part = int((away.amax(1) - furthest).argmax())
+        order = away[part].argsort(descending=True, stable=True)[:NAMED].tolist()
+        return Reason(("marginals", "dependence")[part], tuple(self.names[i] for i in order))
 
     def _parts(self, x: Tensor) -> Tensor:
         """Logarithms of both parts of each of the user's columns: `(2 or 1, C)`."""

@@ -10,9 +10,9 @@ Of images `(N, C, H, W)`:
 
 | name | vector | P | K | d |
 |---|---|---|---|---|
-| location | the channels of one place | H W | 1 | C |
-| block | 2 x 2 places of one channel | C H W / 4 | 1 | 4 |
-| pair | two places of one channel side by side or one above the other | C (H (W-1) + W (H-1)) | 1 | 2 |
+| location | the channels of one position | H W | 1 | C |
+| block | 2 x 2 positions of one channel | C H W / 4 | 1 | 4 |
+| pair | two positions of one channel side by side or one above the other | C (H (W-1) + W (H-1)) | 1 | 2 |
 
 Of flat latents `(N, D)`:
 
@@ -37,12 +37,12 @@ WIDEST = 64
 
 
 def location(z: Tensor) -> Tensor:
-    """The channels of each place: `(N, C, H, W) -> (N, H W, 1, C)`."""
+    """The channels of each position: `(N, C, H, W) -> (N, H W, 1, C)`."""
     return z.flatten(2).mT.unsqueeze(2)
 
 
 def block(z: Tensor) -> Tensor:
-    """Squares of 2 x 2 places in each channel, the last odd row or column left out: `-> (N, P, 1, 4)`."""
+    """Squares of 2 x 2 positions in each channel, the last odd row or column left out: `-> (N, P, 1, 4)`."""
     n, c, h, w = z.shape
     even = z[:, :, : h - h % 2, : w - w % 2].reshape(n, c, h // 2, 2, w // 2, 2)
     return even.permute(0, 1, 2, 4, 3, 5).reshape(n, -1, 1, 4)

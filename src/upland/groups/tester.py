@@ -16,6 +16,7 @@ from upland.groups.joint import JointStatistic
 from upland.groups.outputs import LEAST_REFERENCE, ModelOutputs, Reference
 from upland.groups.reasons import Reasons, regions
 from upland.groups.verdicts import Comparison, GroupVerdicts, verdicts_on
+from upland.io.advice import Advice, Argument, Estimator
 from upland.models.base import EnergyModel, Latent
 
 
@@ -46,8 +47,13 @@ def check_statistic(name: str, model: EnergyModel) -> None:
     if STATISTICS[name].needs == "latents" and not isinstance(model, Latent):
         others = ", ".join(repr(other) for other, entry in STATISTICS.items() if entry.needs != "latents")
         raise TypeError(
-            f"{name!r} is of latents, and {type(model).__name__} has none: use a FlowDetector or a "
-            f"VAEDetector, or statistic = one of {others}"
+            Advice(
+                f"{name!r} is of latents, and {type(model).__name__} has none: use ",
+                Estimator("flow"),
+                " or ",
+                Estimator("vae"),
+                f", or one of the statistics {others}",
+            )
         )
 
 
@@ -126,7 +132,8 @@ class GroupTester:
         """The normal rows `(R, ...)` that groups are compared with; raises ValueError where none are kept."""
         rows = self.reference.held_out
         if rows is None or not len(rows):
-            raise ValueError("no normal rows are kept to compare groups with: fit with keep_rows above 0")
+            text = "no normal rows are kept to compare groups with: fit with "
+            raise ValueError(Advice(text, Argument("keep_rows"), " above 0"))
         return rows
 
     def check(self, statistic: str) -> None:
@@ -161,20 +168,22 @@ class GroupTester:
                 number, or a row has no group.
             TypeError: the statistic is of latents, and the model has none.
         """
-        score = needs_score(statistic, self.reference.model) if statistic in STATISTICS else False
+        fitted, held_out = self.statistic(statistic), self.held_out()
+        score = needs_score(statistic, self.reference.model)
 
         def outputs(rows: Tensor) -> ModelOutputs:
             return self.reference.outputs(rows, score)
 
-        comparison = Comparison(self.statistic(statistic), outputs, self.held_out())
-        return verdicts_on(x, labels, comparison, alpha, control, self._fitted_reasons() if reasons else None)
+        why = self._fitted_reasons() if reasons else None
+        return verdicts_on(x, labels, Comparison(fitted, outputs, held_out), alpha, control, why)
 
     def _fitted_reasons(self) -> Reasons:
         if self._reasons is None:
             of = self.reference
-            names, columns = (
-                regions(of.shape) if of.columns is None else (of.column_names, torch.from_numpy(of.columns))
-            )
+            if of.columns is None:
+                names, columns = regions(of.shape)
+            else:
+                names, columns = of.column_names, torch.from_numpy(of.columns)
             self._reasons = Reasons(of.reference_rows(), names, columns)
         return self._reasons
 
@@ -201,7 +210,8 @@ def verdicts_from_scores(
     if len(normal) < 2 * LEAST_REFERENCE:
         raise ValueError(f"{len(normal)} held-out scores are too few to test groups: fit on more sequences")
     if scores.ndim != 1:
-        raise ValueError(f"groups are of scores (N,), but these are {scores.shape}: fit with per='sequence'")
+        text = f"groups are of scores (N,), but these are {scores.shape}: fit with "
+        raise ValueError(Advice(text, Argument("per", "sequence")))
     if lost := int(np.isnan(scores).sum()):
         raise ValueError(f"{lost} of {len(scores)} have no score, so that no group can be tested")
     mixed = torch.from_numpy(np.random.default_rng(0).permutation(normal))[:, None]

@@ -48,7 +48,7 @@ class GroupVerdicts(NamedTuple):
         smallest_p: `(G,)` the least p-value that a group of this size could have had.
         method: `(G,)` "disjoint groups" or "permutation", see `upland.groups.null`.
 
-    Example:
+    Examples:
         >>> import numpy as np, upland
         >>> rng = np.random.default_rng(0)
         >>> detector = upland.EnergyDetector(random_state=0, epochs=5).fit(rng.normal(size=(600, 3)))
@@ -159,7 +159,7 @@ def verdicts_on(
         statistic=np.array([finding.value for finding in in_order]),
         p_value=p,
         flag=benjamini_hochberg(p, alpha) if control == "fdr" else p <= alpha,
-        reason=np.array([finding.reason.kind for finding in in_order]),
+        reason=np.array([finding.reason.name for finding in in_order]),
         columns=[finding.reason.columns for finding in in_order],
         smallest_p=smallest,
         method=np.array([finding.p.method for finding in in_order]),

@@ -5,9 +5,6 @@ the density p(x) = exp(-E(x)) / Z. The gradient of log p is the *score*, -grad E
 abstract method is `energy`; from it follow the gradient, the reconstruction f(x) = x - grad E(x),
 explanations and every objective based on the score. A model whose density is a product of factors overrides
 `factors`.
-
-`Gaussian` has closed forms that objectives and criteria are tested against: for p = N(mu, S),
-E(x) = 1/2 (x - mu)' P (x - mu) with P = S^-1, so that grad E(x) = P (x - mu).
 """
 
 import math
@@ -143,14 +140,13 @@ class Latent(ABC):
 class NoiseConditional(EnergyModel):
     """An ensemble of energies to which the scale of the noise is an input: abstract.
 
-    Args:
+    Attributes:
         scales: of the score, ascending; training draws between the first and the last.
         n_nets: number of nets, M.
     """
 
-    def __init__(self, scales: tuple[float, ...], n_nets: int) -> None:
-        super().__init__()
-        self.scales, self.n_nets = scales, n_nets
+    scales: tuple[float, ...]
+    n_nets: int
 
     @abstractmethod
     def denoise(self, x: Tensor, sigma: Tensor) -> Tensor:
@@ -212,21 +208,3 @@ class ModuleEnergy(EnergyModel):
                 f"an energy is one number per row: the module gave {tuple(e.shape)} for {tuple(x.shape)}"
             )
         return e.reshape(x.shape[0])
-
-
-class Gaussian(EnergyModel):
-    """The energy of N(mean, covariance), in closed form, with mean and precision matrix as weights.
-
-    Args:
-        mean: `(D,)`.
-        covariance: `(D, D)`, symmetric positive definite.
-    """
-
-    def __init__(self, mean: Tensor, covariance: Tensor) -> None:
-        super().__init__()
-        self.mean = nn.Parameter(mean.clone())
-        self.precision = nn.Parameter(torch.linalg.inv(covariance).contiguous())
-
-    def energy(self, x: Tensor) -> Tensor:
-        """1/2 (x - mu)' P (x - mu): `(N, D) -> (N,)`."""
-        return 0.5 * ((x - self.mean) @ self.precision * (x - self.mean)).sum(-1)

@@ -2,18 +2,37 @@
 
 Rows go through a model in blocks of one fixed size, the last one padded: every matrix product then has the
 same shape, so a row's number does not depend on how many rows come with it.
+
+Small models run on one thread. The matrix products of a small net take microseconds; dividing them among
+threads costs more than it saves, and on a busy machine the threads wait for each other. One thread also makes
+results equal on any number of cores.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from upland.models.base import EnergyModel
-from upland.models.threads import fitting_threads
 
 RowFunction = Callable[[EnergyModel, Tensor, float], Tensor]
 RowFunctions = Callable[[EnergyModel, Tensor, float], list[Tensor]]
+
+PRODUCTS = 4e8
+"""Multiplications of a batch from which all of PyTorch's threads are used."""
+
+
+@contextmanager
+def fitting_threads(model: nn.Module, rows: int) -> Iterator[None]:
+    """Run with one thread if a batch of `rows` is little work for the model; the number is restored after."""
+    before = torch.get_num_threads()
+    if rows * sum(p.numel() for p in model.parameters()) < PRODUCTS:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def in_blocks(

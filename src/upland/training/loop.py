@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from upland.models.base import EnergyModel
-from upland.models.threads import fitting_threads
+from upland.models.blocks import fitting_threads
 from upland.training.adam import Adam
 
 Loss = Callable[[EnergyModel, Tensor, torch.Generator], Tensor]
@@ -58,7 +58,7 @@ class Settings:
 
     Args:
         steps: optimiser steps in all.
-        looks: number of validation checks, at which the held-out loss is computed.
+        checks: number of validation checks, at which the held-out loss is computed.
         patience: checks without improvement before the training ends.
         learning_rate: of Adam, at its highest.
         batch: rows of a step.

@@ -42,8 +42,8 @@ def test_one_image_is_too_few_to_fit_but_not_to_transform():
 
 
 OTHERS = [
-    (GREY[:, :5], r"image 0 is of 5 x 5 pixels, where the fit had 6 x 5: Eye\(size=\(6, 5\)\) resizes"),
-    (COLOUR, r"image 0 has 3 channels, where the fit had 1: Eye\(mode='grey'\) converts"),
+    (GREY[:, :5], r"image 0 is of 5 x 5 pixels, where the fit had 6 x 5: a fit with size=\(6, 5\) resizes"),
+    (COLOUR, r"image 0 has 3 channels, where the fit had 1: a fit with mode='grey' converts"),
     (
         GREY.astype(np.uint16),
         "image 0 is of uint16 pixels, where the fit had uint8: bring them",

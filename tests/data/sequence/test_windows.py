@@ -192,7 +192,7 @@ REFUSALS = [
     ({"window": 4, "stride": 5}, ValueError, "stride=5 must not exceed window=4"),
     ({"window": None, "stride": 5}, ValueError, "stride=5 needs a window: window=None cuts nothing"),
     ({"window": 21}, ValueError, r"window=21 is longer than the longest sequence, which has 20 step\(s\)"),
-    ({"stride": 9}, ValueError, "stride=9 exceeds the window of 8 that window='auto' chose"),
+    ({"stride": 9}, ValueError, "stride=9 exceeds the window of 8 steps that was chosen: name a window"),
     (
         {"window": 20},
         ValueError,
@@ -215,7 +215,9 @@ def test_arguments_that_make_no_sense_are_refused(options, error, message):
 def test_what_is_too_little_is_refused():
     with pytest.raises(ValueError, match=r"1 sequence\(s\) of 3 step\(s\) are too few to fit on"):
         SequenceRows(np.zeros(3))
-    with pytest.raises(ValueError, match="window='auto' cuts nothing of 6 steps"):
+    with pytest.raises(
+        ValueError, match="stride=2 needs a window, and by itself none is cut of 6 steps: name one"
+    ):
         SequenceRows(np.zeros((4, 6, 1)), stride=2)
     assert SequenceRows(np.zeros(4)).n_rows == 2
     with pytest.raises(ValueError, match="window=3: window=2 would do"):

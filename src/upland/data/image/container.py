@@ -28,6 +28,7 @@ from upland.data.image.arrays import (
     looks_like_images,
 )
 from upland.data.image.pixels import Conversion, Mode
+from upland.io.advice import Advice, Argument, Symbol
 from upland.io.arrays import is_array_file, read_array, shape_in
 from upland.io.images import (
     Header,
@@ -157,7 +158,7 @@ def as_images(
         ValueError: a shape that images do not have; no image; images of several sizes, colours or depths; a
             file that is damaged or of another format. The file or image is named.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> images = as_images(np.zeros((5, 3, 8, 6), dtype=np.uint8))
         >>> images.shape, images.take([4, 0]).shape
@@ -180,7 +181,7 @@ def is_image_input(X: Any) -> bool:
     """Whether data are images by their form: rank 4, or rank 3 of bool, uint8 or uint16; image files, a
     folder, a list of either or of Pillow images.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> is_image_input(np.zeros((5, 8, 8), dtype=np.uint8)), is_image_input(np.zeros((5, 8, 8)))
         (True, False)
@@ -207,7 +208,7 @@ def is_image_input(X: Any) -> bool:
 def digest(images: Images) -> str:
     """SHA-256 of the shape, dtype and all pixels of images, in constant memory.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> images = as_images(np.zeros((5, 8, 8)))
         >>> digest(images) == digest(as_images(np.zeros((5, 8, 8, 1))))
@@ -328,11 +329,14 @@ def _gathered(
     _check_equal([str(header.dtype) for header in headers], labels, "depths", "convert them to one")
     if to.mode is None:
         colours = [{1: "grey", 3: "colour", 4: "colour with alpha"}[header.channels] for header in headers]
-        _check_equal(colours, labels, "colours", "mode='grey' or mode='rgb' converts them")
+        advice = Advice(Argument("mode", "grey"), " or ", Argument("mode", "rgb"), " converts them")
+        _check_equal(colours, labels, "colours", advice)
     if to.size is None:
         sizes = [f"{header.height} x {header.width}" for header in headers]
         height, width = headers[0].height, headers[0].width
-        _check_equal(sizes, labels, "sizes", f"size=(H, W) resizes them, as size=({height}, {width})")
+        sides = Argument("size", (Symbol("H"), Symbol("W")))
+        advice = Advice(sides, " resizes them, as ", Argument("size", (height, width)))
+        _check_equal(sizes, labels, "sizes", advice)
     first = headers[0]
     shape = to.shape(first.height, first.width, first.channels)
 
@@ -349,6 +353,9 @@ def _gathered(
 def _check_equal(values: list[str], labels: list[str], what: str, advice: str) -> None:
     if other := [number for number, value in enumerate(values) if value != values[0]]:
         raise ValueError(
-            f"images of several {what}: {labels[0]} is {values[0]}, {labels[other[0]]} is "
-            f"{values[other[0]]} ({len(other)} of {len(values)} differ from the first): {advice}"
+            Advice(
+                f"images of several {what}: {labels[0]} is {values[0]}, {labels[other[0]]} is "
+                f"{values[other[0]]} ({len(other)} of {len(values)} differ from the first): ",
+                advice,
+            )
         )

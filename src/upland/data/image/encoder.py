@@ -33,6 +33,7 @@ from upland.data.image.statistics import (
     levels_of,
     rooted,
 )
+from upland.io.advice import Advice, Argument
 from upland.io.colours import rounded
 
 __all__ = ["ImageEncoder", "ImageRows", "Images", "as_images", "digest", "is_image_input"]
@@ -71,7 +72,7 @@ class ImageEncoder:
             what is added to each image's contrast; with level scaling `(1,)`, the middle of the range.
         scale: likewise, what counts as one.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> pictures = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 3), dtype=np.uint8)
         >>> encoder = ImageEncoder().fit(pictures)
@@ -153,14 +154,14 @@ class ImageEncoder:
         """Refuse images of another shape or depth; raises ValueError."""
         who = images.label(0) if len(images) else "an image"
         if images.shape[:2] != shape[:2]:
-            raise ValueError(
-                f"{who} is of {_sides(images.shape)} pixels, where the fit had {_sides(shape)}: "
-                f"{self.owner}(size={shape[:2]}) resizes"
-            )
+            text = f"{who} is of {_sides(images.shape)} pixels, where the fit had {_sides(shape)}"
+            raise ValueError(Advice(f"{text}: a fit with ", Argument("size", shape[:2]), " resizes"))
         if images.shape[2] != shape[2]:
             ways = {1: "grey", 3: "rgb"}
-            out = f": {self.owner}(mode={ways[shape[2]]!r}) converts" if shape[2] in ways else ""
-            raise ValueError(f"{who} has {images.shape[2]} channels, where the fit had {shape[2]}{out}")
+            text = f"{who} has {images.shape[2]} channels, where the fit had {shape[2]}"
+            if shape[2] not in ways:
+                raise ValueError(text)
+            raise ValueError(Advice(f"{text}: a fit with ", Argument("mode", ways[shape[2]]), " converts"))
         if _family(images.dtype) != _family(dtype):
             raise ValueError(
                 f"{who} is of {images.dtype} pixels, where the fit had {dtype}: bring them to the same depth"

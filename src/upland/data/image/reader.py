@@ -13,14 +13,14 @@ from upland.catalogue import Unit
 from upland.data.image.container import Images
 from upland.data.image.encoder import ImageEncoder, ImageRows, Scaling
 from upland.data.image.pixels import Mode
-from upland.data.reader import PointReader
+from upland.data.reader import Floats
 from upland.data.rows import NormalRows
 
 PIXELS_AT_ONCE = 1 << 23  # pixel values of a piece of new images
 
 
 @dataclass(frozen=True)
-class ImageReader(PointReader):
+class ImageReader:
     """Images: arrays, files, a folder.
 
     Args:
@@ -49,6 +49,10 @@ class ImageReader(PointReader):
         """Itself: nothing goes by the images."""
         return self
 
+    def blocks(self, rows: NormalRows) -> tuple[None, int]:
+        """Each stands alone."""
+        return None, rows.n_rows
+
     def pieces(self, X: Any, encoder: ImageEncoder) -> Iterator[Images]:
         """As many images at a time as memory allows."""
         images = encoder.images(X)
@@ -67,3 +71,7 @@ class ImageReader(PointReader):
     def unit_of_rows(self, rows: NormalRows) -> Unit:
         """An image."""
         return "image"
+
+    def arrange(self, values: Floats, piece: Any, unit: Unit) -> Floats:
+        """The values as they are."""
+        return values

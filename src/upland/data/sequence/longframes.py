@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from upland.data.table.frames import TableView
 from upland.data.table.matching import listed
 from upland.data.table.values import Values, dtype_of, floats, is_text
+from upland.io.advice import Advice, Argument
 
 GAP = 5.0
 """A gap of more than this many median steps is worth a warning."""
@@ -58,7 +59,10 @@ def find_column(frame: Any, rows: TableView, name: str | int | None, what: str) 
     index = list(frame.index.names) if nw.dependencies.is_pandas_dataframe(frame) else []
     hint = "; it is the frame's index: use X.reset_index()" if name in index else ""
     raise ValueError(
-        f"{what}={name!r} names a column that is not in the table; it has {listed(rows.names)}{hint}"
+        Advice(
+            Argument(what, name),
+            f" names a column that is not in the table; it has {listed(rows.names)}{hint}",
+        )
     )
 
 

@@ -24,6 +24,7 @@ from upland.data.rows import digest_of
 from upland.data.sequence.container import Indices, Sequences, as_sequences
 from upland.data.sequence.encoder import column_name, padded
 from upland.data.table.frames import view_table
+from upland.io.advice import Advice, Argument
 
 WHOLE, USUAL, LEAST = 512, 128, 8
 """Steps up to which sequences stay whole, and the bounds of the windows of longer ones."""
@@ -66,7 +67,7 @@ class SequenceRows:
         TypeError: X is no sequences.
         ValueError: An argument makes no sense; there are fewer than two rows; as `as_sequences`.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from upland.data.sequence.windows import SequenceRows
         >>> rows = SequenceRows(np.arange(10.0), window=4)
@@ -165,10 +166,15 @@ def _check_arguments(window: Any, stride: Any) -> None:
     if isinstance(stride, bool) or not isinstance(stride, Integral) or stride < 1:
         raise ValueError(f"stride must be None or a whole number of at least 1, got {stride!r}")
     if window is None:
-        raise ValueError(f"stride={stride} needs a window: window=None cuts nothing")
+        raise ValueError(Advice(Argument("stride", stride), " needs a window: window=None cuts nothing"))
     if given and stride > window:
         raise ValueError(
-            f"stride={stride} must not exceed window={window}: the steps between windows would be lost"
+            Advice(
+                Argument("stride", stride),
+                " must not exceed ",
+                Argument("window", window),
+                ": the steps between windows would be lost",
+            )
         )
 
 
@@ -176,7 +182,9 @@ def _check_named(sequences: Sequences, id: str | int | None, time: str | int | N
     for what, name, found in (("id", id, sequences.ids), ("time", time, sequences.stamps)):
         if name is not None and found is None:
             form = "a list" if sequences.layout == "ragged" else "an array"
-            raise ValueError(f"{what}={name!r} names a column of a frame, but X is {form}: leave {what} out")
+            raise ValueError(
+                Advice(Argument(what, name), f" names a column of a frame, but X is {form}: leave {what} out")
+            )
 
 
 def _resolved(window: int | Literal["auto"] | None, stride: int | None, sequences: Sequences) -> int | None:
@@ -186,7 +194,10 @@ def _resolved(window: int | Literal["auto"] | None, stride: int | None, sequence
         if longest <= WHOLE and sequences.n_sequences >= enough:
             if stride is not None:
                 raise ValueError(
-                    f"stride={stride} needs a window: window='auto' cuts nothing of {longest} steps"
+                    Advice(
+                        Argument("stride", stride),
+                        f" needs a window, and by itself none is cut of {longest} steps: name one",
+                    )
                 )
             return None
         chosen = min(USUAL, max(longest // 10, LEAST))
@@ -194,11 +205,15 @@ def _resolved(window: int | Literal["auto"] | None, stride: int | None, sequence
             chosen = max(longest // 2, 2)
         if stride is not None and stride > chosen:
             raise ValueError(
-                f"stride={stride} exceeds the window of {chosen} that window='auto' chose: name a window"
+                Advice(
+                    Argument("stride", stride),
+                    f" exceeds the window of {chosen} steps that was chosen: name a window",
+                )
             )
         return chosen
     if window is not None and window > longest:
-        raise ValueError(f"window={window} is longer than the longest sequence, which has {longest} step(s)")
+        text = f" is longer than the longest sequence, which has {longest} step(s)"
+        raise ValueError(Advice(Argument("window", window), text))
     return None if window is None else int(window)
 
 
@@ -245,8 +260,8 @@ def _within(counts: Indices) -> Indices:
 def _too_few(sequences: Sequences, window: int | None) -> str:
     longest = int(sequences.lengths.max())
     text = f"{sequences.n_sequences} sequence(s) of {longest} step(s)"
-    cut = f" with window={window}" if window is not None else ""
+    cut = (" with ", Argument("window", window)) if window is not None else ()
     if longest < 4:
         return f"{text} are too few to fit on: a fit takes two sequences, or four steps in a row"
     most = max(longest // ENOUGH, 2)
-    return f"{text} make fewer than two windows{cut}: window={most} would do"
+    return Advice(f"{text} make fewer than two windows", *cut, ": ", Argument("window", most), " would do")

@@ -64,7 +64,7 @@ class TableEncoder:
         schema_: What was learned.
         slots: `(D,)` the user's column that each encoded dimension belongs to.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from upland.data.table.encoder import TableEncoder
         >>> encoder = TableEncoder().fit(np.array([[0.0, 5.0], [2.0, 5.0]]))
@@ -140,7 +140,9 @@ class TableEncoder:
 
     def _set_schema(self, schema: Schema) -> None:
         widths = [column.width for column in schema.columns]
-        self.schema_ = schema
+        self.schema_, self._width = schema, schema.width
+        self._all_numeric = all(column.kind == "numeric" for column in schema.columns)
+        self._positions = [schema.inputs.index(column.name) for column in schema.columns]
         self.slots: NDArray[np.intp] = np.repeat(np.arange(len(widths)), widths)
         starts = np.cumsum([0, *widths[:-1]])
         self._plain = plan_plain(schema.columns, starts)
@@ -156,7 +158,8 @@ class TableEncoder:
     @property
     def width(self) -> int:
         """Number of encoded dimensions D."""
-        return self._fitted.width
+        _ = self._fitted
+        return self._width
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -211,16 +214,15 @@ class TableEncoder:
     def _rows(self, X: object) -> tuple[TableView, list[int]]:
         schema = self._fitted
         rows = view_table(X)
-        positions = find_positions(rows, schema, schema.names, self.owner)
+        if rows.naming == schema.naming == "none" and len(rows.names) == len(schema.inputs):
+            positions = self._positions
+        else:
+            positions = find_positions(rows, schema, schema.names, self.owner)
         check_size(rows)
         if rows.matrix is None or rows.matrix.dtype == bool or self._one_hot or not self._all_numeric:
             for column, position in zip(schema.columns, positions, strict=True):
                 check_kind(column, rows.read(position))
         return rows, positions
-
-    @property
-    def _all_numeric(self) -> bool:
-        return all(column.kind == "numeric" for column in self.schema_.columns)
 
     def _encode_plain(self, rows: TableView, positions: Sequence[int], codes: Codes) -> set[int]:
         plan = self._plain

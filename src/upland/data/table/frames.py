@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from upland.data.arrays import as_cells, filled
 from upland.data.table.values import Values, from_objects, plain
+from upland.io.advice import Advice, Argument
 from upland.io.schema import Naming
 
 
@@ -84,7 +85,8 @@ def check_size(rows: TableView, least: int = 1) -> None:
 
 
 def _view_array(X: NDArray[Any]) -> TableView:
-    X = filled(X)
+    if isinstance(X, np.ma.MaskedArray):
+        X = filled(X)
     if X.dtype.kind == "c":
         raise ValueError(f"Complex data not supported\n{X}\n")
     if X.ndim != 2:
@@ -165,7 +167,11 @@ def _dense(column: Any, name: str) -> Values:
 
 def _unsupported(name: str, dtype: object) -> TypeError:
     return TypeError(
-        f"column {name!r} has the type {dtype}, which is not supported: leave it out (ignore=[{name!r}])"
+        Advice(
+            f"column {name!r} has the type {dtype}, which is not supported: leave it out (",
+            Argument("ignore", [name]),
+            ")",
+        )
     )
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from upland.data.table.encodings import Floats, deviation_of_flag
 from upland.data.table.values import Values, dtype_of, floats, kind_of, levels, mixture_error
+from upland.io.advice import Advice, Argument
 from upland.io.schema import Column, ColumnKind
 
 MAX_DISTINCT = 100_000
@@ -200,8 +201,7 @@ class ColumnLearner:
         """
         if self.n_missing == self.n_rows or self.dtype is None:
             raise ValueError(
-                f"column {self.name!r} has no value in any of the {self.n_rows} rows: "
-                f"leave it out (ignore=[{self.name!r}])"
+                self._left_out(f"column {self.name!r} has no value in any of the {self.n_rows} rows")
             )
         self._refuse_label()
         if self.kind == "categorical":
@@ -242,16 +242,16 @@ class ColumnLearner:
         distinct = len(self._levels) if self.kind == "categorical" else len(self._distinct)
         if self._maybe_label and distinct <= 2:
             raise ValueError(
-                f"column {self.name!r} looks like a label: ignore=[{self.name!r}] leaves it out; "
-                f"categorical=[{self.name!r}] uses it as a feature"
+                self._left_out_or(f"column {self.name!r} looks like a label", "uses it as a feature")
             )
 
     def _warn_of_counter(self) -> None:
         dense = self._moments.high - self._moments.low < MEAN_STEP * self.n_rows
         if self.kind == "numeric" and self._counts_rows and dense and self.n_rows >= 50:
             warnings.warn(
-                f"column {self.name!r} merely counts the rows, so every later row would be anomalous: "
-                f"leave it out (ignore=[{self.name!r}])",
+                self._left_out(
+                    f"column {self.name!r} merely counts the rows, so every later row would be anomalous"
+                ),
                 UserWarning,
                 stacklevel=2,
             )
@@ -273,9 +273,18 @@ class ColumnLearner:
 
     def _free_text(self, found: str) -> ValueError:
         return ValueError(
-            f"column {self.name!r} looks like free text ({found}): ignore=[{self.name!r}] leaves it out; "
-            f"categorical=[{self.name!r}] uses it as a category all the same"
+            self._left_out_or(
+                f"column {self.name!r} looks like free text ({found})",
+                "uses it as a category all the same",
+            )
         )
+
+    def _left_out(self, text: str) -> Advice:
+        return Advice(f"{text}: leave it out (", Argument("ignore", [self.name]), ")")
+
+    def _left_out_or(self, text: str, used: str) -> Advice:
+        ignore, categorical = Argument("ignore", [self.name]), Argument("categorical", [self.name])
+        return Advice(f"{text}: ", ignore, " leaves it out; ", categorical, f" {used}")
 
 
 def check_finite(x: Floats, name: str) -> None:

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from upland.catalogue import Unit
-from upland.data.reader import PointReader
+from upland.data.reader import Floats
 from upland.data.rows import NormalRows, normal_rows
 from upland.data.table.encoder import TableEncoder
 from upland.io.formats import open_source
 
 
 @dataclass(frozen=True)
-class TableReader(PointReader):
+class TableReader:
     """Rows of a table.
 
     Args:
@@ -42,6 +42,10 @@ class TableReader(PointReader):
         """Itself: nothing goes by the rows."""
         return self
 
+    def blocks(self, rows: NormalRows) -> tuple[None, int]:
+        """Each stands alone."""
+        return None, rows.n_rows
+
     def pieces(self, X: Any, encoder: TableEncoder) -> Iterator[Any]:
         """The table itself, or a file batch by batch."""
         if isinstance(X, str | Path):
@@ -60,3 +64,7 @@ class TableReader(PointReader):
     def unit_of_rows(self, rows: NormalRows) -> Unit:
         """A row."""
         return "row"
+
+    def arrange(self, values: Floats, piece: Any, unit: Unit) -> Floats:
+        """The values as they are."""
+        return values

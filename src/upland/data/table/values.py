@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from upland.data.table.encodings import Floats
+from upland.io.advice import Advice, Argument
 from upland.io.schema import ColumnKind
 
 Values = Any
@@ -52,8 +53,12 @@ def _arrow_dtype(type_: pa.DataType, name: str) -> str | None:
         value = type_.value_type
         return None if is_a.is_null(value) else "string" if is_text(value) else "category"
     raise TypeError(
-        f"column {name!r} has the type {type_}, which is neither a number, text, a boolean nor a date: "
-        f"leave it out (ignore=[{name!r}]) or turn it into columns of its own"
+        Advice(
+            f"column {name!r} has the type {type_}, which is neither a number, text, a boolean nor a date: "
+            "leave it out (",
+            Argument("ignore", [name]),
+            ") or turn it into columns of its own",
+        )
     )
 
 
@@ -193,7 +198,10 @@ def _type_of(value: object) -> str:
 def mixture_error(name: str, rest: str, row: int, value: object) -> ValueError:
     """The error for numbers and text in one column; `row` counts from 0, the message from 1."""
     return ValueError(
-        f"column {name!r} holds {rest}, but row {row + 1} holds {value!r}: "
-        f"correct that cell or leave it empty; "
-        f"if the column is a category, make all of it text and name it, categorical=[{name!r}]"
+        Advice(
+            f"column {name!r} holds {rest}, but row {row + 1} holds {value!r}: "
+            "correct that cell or leave it empty; "
+            "if the column is a category, make all of it text and name it, ",
+            Argument("categorical", [name]),
+        )
     )

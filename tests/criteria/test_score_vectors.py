@@ -6,10 +6,10 @@ import torch
 from sklearn.covariance import OAS
 
 from laws import covariance, generator, normal, randomise
-from normals import quick
-from upland.criteria import reading as steps
+from upland import SequenceEnergyDetector
+from upland.criteria import reading
 from upland.criteria.reading import precise
-from upland.criteria.score_test import (
+from upland.criteria.score_vectors import (
     LEAST_SHRINKAGE,
     LEAST_SQUARE,
     Running,
@@ -130,8 +130,8 @@ def test_stretches_of_any_length_agree(model, references, what, stretch, togethe
         return [step_tests(model, read, LENGTHS, references)]
 
     whole = found()
-    monkeypatch.setattr(steps, "STRETCH", stretch)
-    monkeypatch.setattr(steps, "TOGETHER", together)
+    monkeypatch.setattr(reading, "STRETCH", stretch)
+    monkeypatch.setattr(reading, "TOGETHER", together)
     for one, two in zip(found(), whole, strict=True):
         close(one, two)
 
@@ -152,15 +152,15 @@ def test_running_on_is_as_running_through_and_the_tail_is_bounded(model, parts, 
 def test_a_steps_score_is_the_sum_over_the_windows_and_before_the_start_all_was_usual(
     model, parts, references
 ):
-    vectors = [by_brute_force(parts, w, known.usual(WIDTH)) for w, known in references.items()]
-    expected = sum(known.test(v) for v, known in zip(vectors, references.values(), strict=True))
+    vectors = [by_brute_force(parts, w, reference.usual(WIDTH)) for w, reference in references.items()]
+    expected = sum(reference.test(v) for v, reference in zip(vectors, references.values(), strict=True))
     close(step_tests(model, read, LENGTHS, references), expected)
     close(summed(vectors, references), expected)
 
 
 def test_what_is_usual_has_the_center_for_its_vector(references):
-    for known in references.values():
-        close(vector(known.usual(WIDTH), WIDTH), known.center)
+    for reference in references.values():
+        close(vector(reference.usual(WIDTH), WIDTH), reference.center)
 
 
 # -- the reference -------------------------------------------------------------------------------------------
@@ -174,15 +174,15 @@ def gaussian(count, spread, seed=0):
 def test_normal_vectors_have_a_test_of_about_one(scale):
     """E T = trace(C^-1 S) / K = 1 for new vectors as well; shrinkage by a tenth moves little."""
     spread = torch.diag(torch.linspace(0.3, 4.0, 6, dtype=torch.float64)) * scale
-    known = reference_of(gaussian(4_000, spread), relative=False)
-    assert known.unit == 1.0
-    assert float(known.test(gaussian(4_000, spread)).mean()) == pytest.approx(1, abs=0.02)
-    assert float(known.test(gaussian(4_000, spread, seed=9)).mean()) == pytest.approx(1, abs=0.05)
+    reference = reference_of(gaussian(4_000, spread), relative=False)
+    assert reference.unit == 1.0
+    assert float(reference.test(gaussian(4_000, spread)).mean()) == pytest.approx(1, abs=0.02)
+    assert float(reference.test(gaussian(4_000, spread, seed=9)).mean()) == pytest.approx(1, abs=0.05)
 
 
 def test_the_whitening_is_of_the_shrunk_correlations():
     vectors = gaussian(60, covariance(5))
-    known = reference_of(vectors, relative=False)
+    reference = reference_of(vectors, relative=False)
     spread = vectors.std(0, correction=0) + 1e-3 * vectors.mean(0).abs() + 1e-6
     z = (vectors - vectors.mean(0)) / spread
     share = max(OAS(assume_centered=True).fit(z.numpy()).shrinkage_, LEAST_SHRINKAGE)
@@ -191,7 +191,7 @@ def test_the_whitening_is_of_the_shrunk_correlations():
     shrunk = (1 - share) * correlation + share * target
     away = normal(8, 5, seed=3)
     expected = (away / spread * torch.linalg.solve(shrunk, (away / spread).T).T).mean(1)
-    close(known.test(known.center + away), expected)
+    close(reference.test(reference.center + away), expected)
 
 
 def test_relative_means_in_units_of_the_median():
@@ -203,23 +203,23 @@ def test_relative_means_in_units_of_the_median():
 
 
 def test_both_sides_count_alike():
-    known, away = reference_of(gaussian(300, covariance(4)), relative=False), normal(20, 4, seed=2)
-    close(known.test(known.center + away), known.test(known.center - away))
-    assert float(known.test(known.center)) == 0
+    reference, away = reference_of(gaussian(300, covariance(4)), relative=False), normal(20, 4, seed=2)
+    close(reference.test(reference.center + away), reference.test(reference.center - away))
+    assert float(reference.test(reference.center)) == 0
 
 
 @pytest.mark.parametrize("count", [2, 3, 5])
 def test_fewer_vectors_than_dimensions_are_enough(count):
-    known = reference_of(gaussian(count, covariance(12)), relative=True)
-    found = known.test(gaussian(50, covariance(12), seed=1))
+    reference = reference_of(gaussian(count, covariance(12)), relative=True)
+    found = reference.test(gaussian(50, covariance(12), seed=1))
     assert torch.isfinite(found).all()
     assert (found > 0).all()
 
 
 def test_vectors_that_are_all_alike_tell_a_change():
-    known = reference_of(torch.ones(20, 3, dtype=torch.float64), relative=True)
+    reference = reference_of(torch.ones(20, 3, dtype=torch.float64), relative=True)
     steps_away = torch.tensor([[1.0, 1.0, 1.0], [1.0, 1.1, 1.0], [1.0, 5.0, 1.0]], dtype=torch.float64)
-    one, two, three = known.test(steps_away).tolist()
+    one, two, three = reference.test(steps_away).tolist()
     assert one < two < three < np.inf
 
 
@@ -242,7 +242,11 @@ def test_a_calmer_sequence_is_stranger_to_the_score_test_and_not_to_the_reconstr
     rng = np.random.default_rng(0)
     train, new = (rng.normal(size=(count, 20, 2)) for count in (40, 30))
     calm, wild = 0.15 * new[:10], 3 * new[:10]
-    tested, rebuilt = (quick(criterion=name).fit(train) for name in ("score_test", "reconstruction"))
+    options = {"hidden": (16, 8), "epochs": 5, "calibration": "split", "random_state": 0, "progress": False}
+    tested, rebuilt = (
+        SequenceEnergyDetector(criterion=name, **options).fit(train)
+        for name in ("score_test", "reconstruction")
+    )
     usual = tested.anomaly_score(new)
     assert tested.anomaly_score(calm).min() > usual.max()
     assert tested.anomaly_score(wild).min() > usual.max()

@@ -1,0 +1,191 @@
+"""What a command is asked for and what it comes to, whatever is scored; and how it is written to a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from upland.cli.console import writing
+from upland.cli.words import reason_text
+
+if TYPE_CHECKING:
+    from upland.calibration.false_discovery import Control
+    from upland.catalogue import Modality, Unit
+    from upland.explanation import Reason
+
+ADDED = ("anomaly_score", "p_value", "is_anomaly", "why")
+"""The columns that scoring adds."""
+
+REASONS = 3
+"""How many reasons are given."""
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+Indices = NDArray[np.int64]
+Reasons = Sequence[Sequence["Reason"]]
+Write = Callable[[pa.Table], None]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user wants of a scoring or of a test of groups.
+
+    Args:
+        target: The file to write, by its suffix; None writes nothing.
+        alpha: The false-alarm rate or the false discovery rate.
+        control: `false_alarm` or `fdr`.
+        why: Whether what is written has a column of reasons.
+        top: How many of the strangest to show.
+        shown: Whether anybody sees the strangest; where nobody does, they are not explained.
+        overwrite: Whether files may be replaced.
+        replace_columns: Whether columns named like the added ones may be replaced.
+    """
+
+    target: Path | None = None
+    alpha: float = 0.05
+    control: Control = "false_alarm"
+    why: bool = False
+    top: int = 10
+    shown: bool = True
+    overwrite: bool = False
+    replace_columns: bool = False
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A row, an image, a sequence, an episode of steps or a group.
+
+    Args:
+        name: What the user calls it: the number of a row from 1, the name of a file, a label; None where
+            there is one series alone.
+        score: The anomaly score, of an episode that of its worst step; of a group the statistic.
+        p_value: Likewise.
+        is_anomaly: Whether it is flagged.
+        reasons: The contributing columns or regions, those with the largest share first.
+        details: What else the JSON document says; of an episode its start, end, peak and number of steps,
+            of a group its size and what stands out in it.
+    """
+
+    name: Any
+    score: float
+    p_value: float
+    is_anomaly: bool
+    reasons: Sequence[Reason] = ()
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What scoring data or testing groups came to.
+
+    Args:
+        modality: Of the data.
+        unit: What a score or a p-value is of.
+        called: What the user calls the names of the findings: `row`, `pump`, `clinic`.
+        count: How many rows, images, sequences, steps or groups there are.
+        flagged: How many of them are flagged.
+        request: What was wanted.
+        findings: The strangest, worst first; all groups in order of first appearance.
+        details: What else the JSON document says.
+    """
+
+    modality: Modality
+    unit: Unit | Literal["group"]
+    called: str
+    count: int
+    flagged: int
+    request: Request
+    findings: Sequence[Finding]
+    details: Mapping[str, Any]
+
+    def shown(self) -> Sequence[Finding]:
+        """As many findings as are shown; of too many groups the strangest, worst first."""
+        if len(self.findings) <= self.request.top:
+            return self.findings
+        return sorted(self.findings, key=lambda found: (found.p_value, -found.score))[: self.request.top]
+
+
+def findings(
+    names: Sequence[Any], scores: Floats, p_values: Floats, cut: float, reasons: Reasons
+) -> list[Finding]:
+    """One finding for each name.
+
+    Args:
+        names: What the user calls them.
+        scores: Their anomaly scores.
+        p_values: Their p-values.
+        cut: The largest p-value that is flagged.
+        reasons: Of each; or of none, where nobody sees them.
+    """
+    parts = zip(names, scores.tolist(), p_values.tolist(), reasons or [()] * len(names), strict=True)
+    return [Finding(name, score, p, p <= cut, why) for name, score, p, why in parts]
+
+
+def worst_first(scores: Floats, count: int) -> Indices:
+    """The numbers of the highest scores; of equals, the earlier one."""
+    order: Indices = np.argsort(-scores, kind="stable")[:count]
+    return order
+
+
+def with_verdicts(
+    table: pa.Table, scores: Floats, p_values: Floats, cut: float, why: Sequence[str] | None
+) -> pa.Table:
+    """Rows with the added columns behind; columns of the same names give way.
+
+    Args:
+        table: As it stands in the user's file.
+        scores: `(N,)` anomaly scores.
+        p_values: `(N,)`.
+        cut: The largest p-value that is flagged.
+        why: `(N,)` texts; None adds no such column.
+    """
+    columns = [scores, p_values, p_values <= cut] + ([] if why is None else [pa.array(why, pa.string())])
+    names = ADDED[: len(columns)]
+    table = table.select([name for name in table.column_names if name not in names])
+    for name, values in zip(names, columns, strict=True):
+        table = table.append_column(name, pa.array(values))
+    return table
+
+
+def texts(reasons: Reasons) -> list[str]:
+    """A cell of reasons for each row."""
+    return ["; ".join(map(reason_text, row)) for row in reasons]
+
+
+def check_clash(path: Path, names: Sequence[str], request: Request) -> None:
+    """Refuse a file whose columns are called like those that would be added to it; raises ValueError."""
+    added = ADDED if request.why else ADDED[:3]
+    clash = [name for name in names if name in added]
+    if clash and request.target is not None and not request.replace_columns:
+        raise ValueError(
+            f"{path} has columns with the names that scoring adds: {', '.join(clash)}; "
+            "rename them, or say --replace-columns"
+        )
+
+
+@contextmanager
+def writer(target: Path | None, overwrite: bool) -> Iterator[Write | None]:
+    """A function that writes into the target, which appears whole at the end; None without a target."""
+    if target is None:
+        yield None
+        return
+    from upland.io.formats import TableWriter
+
+    with ExitStack() as stack:
+        with writing(target):
+            made = stack.enter_context(TableWriter(target, overwrite=overwrite))
+
+        def write(table: pa.Table) -> None:
+            with writing(target):
+                made.write(table)
+
+        yield write
+        with writing(target):
+            stack.close()
