@@ -4,25 +4,14 @@ import warnings
 
 import numpy as np
 import pytest
-from upland.detectors.latent import FlowDetector, VAEDetector
 
 import upland
 from laws import standard_error
-from normals import mixed, numbers, quick
+from normals import mixed, numbers, quick, small
 from plant import ramps
 from upland.groups.tester import verdicts_from_scores
 
-
-def latent(made, **options):
-    size = {"layers": 2} if made is FlowDetector else {"latent": 2}
-    return made(**{"hidden": (8,), "epochs": 3, "random_state": 0, "progress": False} | size | options)
-
-
-DETECTORS = {
-    "energy": quick,
-    "flow": lambda **more: latent(FlowDetector, **more),
-    "vae": lambda **more: latent(VAEDetector, **more),
-}
+DETECTORS = (upland.EnergyDetector, upland.FlowDetector, upland.VAEDetector)
 MIXING = np.random.default_rng(9).normal(size=(4, 4))
 
 
@@ -33,7 +22,7 @@ def related(count, seed):
 
 @pytest.fixture(scope="module", params=DETECTORS)
 def fitted(request):
-    return DETECTORS[request.param](calibration="split", epochs=20).fit(related(1_000, 0))
+    return small(request.param, epochs=20).fit(related(1_000, 0))
 
 
 @pytest.fixture(scope="module")
@@ -121,8 +110,8 @@ def test_fresh_normal_rows_renew_the_comparison(tmp_path):
 def test_groups_of_images_have_regions():
     new = ramps(40, 1)
     new[20:, :4, :4] = 250
-    small = {"hidden": (4,), "epochs": 3, "calibration": "split", "random_state": 0, "progress": False}
-    for detector in (quick(calibration="split"), FlowDetector(depth=1, **small)):
+    for made in (upland.ImageEnergyDetector, upland.ImageFlowDetector):
+        detector = small(made, epochs=3)
         found = detector.fit(ramps(200, 0)).score_groups(new, np.arange(40) // 20, control="false_alarm")
         assert found.flag.tolist() == [False, True]
         assert "top left" in found.columns[1]
@@ -137,9 +126,7 @@ def test_groups_of_sequences_go_by_their_scores():
     rng = np.random.default_rng(0)
     normal, new = rng.normal(size=(120, 12, 2)), rng.normal(size=(20, 12, 2))
     new[10:] *= 3
-    detector = upland.EnergyDetector(
-        hidden=(8,), epochs=2, frame=4, calibration="split", random_state=0, progress=False
-    ).fit(normal)
+    detector = small(upland.SequenceEnergyDetector, frame=4).fit(normal)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         found = detector.score_groups(new, np.arange(20) // 10)
@@ -154,14 +141,14 @@ def test_a_cross_fitted_detector_tests_by_its_first_member():
     detector = quick(calibration="cross").fit(related(300, 0))
     found = detector.score_groups(related(60, 1) + 5, np.arange(60) // 20)
     assert found.flag.all()
-    assert len(detector.members_[0].reserve) == 60
+    assert len(detector.members_[0].held_out) == 60
 
 
-def test_normal_groups_are_flagged_as_seldom_as_said():
+def test_normal_groups_are_flagged_as_seldom_as_promised():
     """Over redraws of training, held-out rows and groups."""
     flagged = []
     for seed in range(30):
-        detector = quick(calibration="split", epochs=1, random_state=seed).fit(related(250, 100 + seed))
+        detector = quick(epochs=1, random_state=seed).fit(related(250, 100 + seed))
         found = detector.score_groups(
             related(100, 200 + seed), np.arange(100) // 5, control="false_alarm", reasons=False
         )
@@ -175,11 +162,9 @@ def test_normal_groups_are_flagged_as_seldom_as_said():
 def test_cross_fitted_sequences_are_tested_by_the_first_member_and_what_it_has_not_seen():
     rng = np.random.default_rng(0)
     normal, new = rng.normal(size=(90, 8, 2)), rng.normal(size=(20, 8, 2))
-    detector = upland.EnergyDetector(
-        hidden=(8,), epochs=2, frame=4, calibration="cross", random_state=0, progress=False
-    ).fit(normal)
+    detector = small(upland.SequenceEnergyDetector, frame=4, calibration="cross").fit(normal)
     own = detector.calibration_.scores[detector.calibration_.folds == 0]
-    scores = detector._scored(new, "sequence").values[:, 0]
+    scores = detector._scores(new, "sequence").values[:, 0]
     lots = np.arange(20) // 10
     there = verdicts_from_scores(own, scores, lots, 0.05, "fdr", "auto")
     assert detector.score_groups(new, lots).p_value.tolist() == there.p_value.tolist()
@@ -188,4 +173,4 @@ def test_cross_fitted_sequences_are_tested_by_the_first_member_and_what_it_has_n
 def test_renewal_keeps_as_many_rows_as_the_fit():
     detector = quick(calibration="split", epochs=1).fit(numbers(300)).set_params(keep_rows=0)
     detector.calibrate(numbers(100, seed=2))
-    assert len(detector.members_[0].reserve) == 100
+    assert len(detector.members_[0].held_out) == 100

@@ -9,17 +9,18 @@ import pyarrow as pa
 import pytest
 import torch
 from sklearn.exceptions import NotFittedError
-from upland.detectors.sequencing import Series
 
 import upland
-from normals import numbers, quick
-from upland.criteria import reading as steps
+from laws import generator
+from normals import SIZES, small
+from upland.catalogue import criteria_of
+from upland.criteria import reading
 from upland.detectors.stream import one_row
 from upland.models.recurrent import RecurrentEnergy
 
 pytestmark = pytest.mark.filterwarnings("ignore:p-values are coarse")
 CELLS = ["lstm", "gru", "rnn"]
-CRITERIA = ["auto", *Series.criteria]
+CRITERIA = ["auto", *criteria_of("energy", "sequence")]
 
 
 def series(count, seed=0):
@@ -31,9 +32,26 @@ def series(count, seed=0):
     return x
 
 
+def celled(cell):
+    """A function that makes a recurrent energy with another cell."""
+    return lambda width: RecurrentEnergy(width, (8, 4), frame=3, cell=cell, generator=generator())
+
+
 def fit(X=None, **options):
-    options = {"kind": "sequence", "hidden": (8, 4), "epochs": 2, "frame": 3} | options
-    return quick(**options).fit(series(300) if X is None else X)
+    made = small(upland.SequenceEnergyDetector, **{"hidden": (8, 4)} | options)
+    return made.fit(series(300) if X is None else X)
+
+
+@pytest.fixture(scope="module")
+def by_cell():
+    """A detector with each cell; criteria are chosen afterwards."""
+    return {cell: fit(model=None if cell == "lstm" else celled(cell)) for cell in CELLS}
+
+
+def with_criterion(detector, criterion):
+    """A copy that scores by another criterion."""
+    other = copy.copy(detector).set_params(criterion=criterion)
+    return other if criterion == "auto" else other.calibrate(series(200, seed=5))
 
 
 def streamed(detector, rows, state=None):
@@ -47,9 +65,19 @@ def streamed(detector, rows, state=None):
 
 
 @pytest.fixture(scope="module", params=[(k, c) for k in CELLS for c in CRITERIA], ids="-".join)
-def fitted(request):
+def fitted(request, by_cell):
     cell, criterion = request.param
-    return fit(cell=cell, criterion=criterion)
+    return with_criterion(by_cell[cell], criterion)
+
+
+@pytest.fixture(params=CRITERIA)
+def by_criterion(request, by_cell):
+    return with_criterion(by_cell["lstm"], request.param)
+
+
+@pytest.fixture
+def detector(by_cell):
+    return copy.copy(by_cell["lstm"])
 
 
 NEW = series(90, seed=1)
@@ -100,8 +128,8 @@ def test_after_a_fit_on_whole_sequences_a_stream_is_a_sequence_of_its_own():
 def test_a_pass_in_stretches_is_one_pass(fitted, sizes, monkeypatch):
     rows = new(fitted)
     whole = fitted.anomaly_score(rows)
-    monkeypatch.setattr(steps, "STRETCH", sizes[0])
-    monkeypatch.setattr(steps, "TOGETHER", sizes[1])
+    monkeypatch.setattr(reading, "STRETCH", sizes[0])
+    monkeypatch.setattr(reading, "TOGETHER", sizes[1])
     np.testing.assert_allclose(fitted.anomaly_score(rows), whole, rtol=1e-9)
 
 
@@ -158,17 +186,16 @@ def test_nothing_in_a_state_is_changed_in_place(fitted):
     assert state.steps == 10
 
 
-@pytest.mark.parametrize("criterion", CRITERIA)
-def test_a_state_does_not_grow(criterion):
-    detector = fit(criterion=criterion)
+def test_a_state_does_not_grow(by_criterion):
+    detector = by_criterion
     early = streamed(detector, NEW[:5])[2]
     late = streamed(detector, NEW[5:30], early)[2]
     assert [part.shape for part in numbers_in(late)] == [part.shape for part in numbers_in(early)]
     assert late.steps == 30
 
 
-def test_two_streams_do_not_mix():
-    detector, other = fit(), series(20, seed=8)
+def test_two_streams_do_not_mix(detector):
+    other = series(20, seed=8)
     apart = streamed(detector, NEW[:20])[0], streamed(detector, other)[0]
     states, together = [None, None], [[], []]
     for rows in zip(NEW[:20], other, strict=True):
@@ -178,20 +205,18 @@ def test_two_streams_do_not_mix():
     np.testing.assert_array_equal(np.array(together), np.array(apart))
 
 
-def test_streaming_leaves_the_detector_as_it_was():
-    detector = fit()
+def test_streaming_leaves_the_detector_as_it_was(detector):
     before = copy.deepcopy([model.state_dict() for model in detector.models_])
     whole = detector.anomaly_score(NEW)
     streamed(detector, NEW[:10])
-    for model, known in zip(detector.models_, before, strict=True):
-        assert all(torch.equal(value, known[name]) for name, value in model.state_dict().items())
+    for model, kept in zip(detector.models_, before, strict=True):
+        assert all(torch.equal(value, kept[name]) for name, value in model.state_dict().items())
         assert next(model.parameters()).dtype == torch.float32
     np.testing.assert_array_equal(detector.anomaly_score(NEW), whole)
 
 
-@pytest.mark.parametrize("criterion", CRITERIA)
-def test_the_same_bits_after_reload(criterion, tmp_path):
-    detector = fit(criterion=criterion)
+def test_the_same_bits_after_reload(by_criterion, tmp_path):
+    detector = by_criterion
     upland.save(detector, tmp_path / "m")
     again = upland.load(tmp_path / "m")
     rows = new(detector)[:25]
@@ -202,18 +227,28 @@ def test_the_same_bits_after_reload(criterion, tmp_path):
 # -- the calibration of steps --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("criterion", ["auto", "score_test", "worst_channel", "reconstruction"])
-def test_a_new_normal_series_does_not_begin_with_an_alarm(criterion):
+@pytest.fixture(scope="module")
+def of_seeds():
+    return [fit(series(500, seed), random_state=seed) for seed in range(6)]
+
+
+@pytest.mark.parametrize("criterion", ["auto", "score_test", "max_channel", "reconstruction"])
+def test_a_new_normal_series_does_not_begin_with_an_alarm(of_seeds, criterion):
     first = []
-    for seed in range(6):
-        detector = fit(series(500, seed), random_state=seed, criterion=criterion)
-        first.append(detector.p_values(series(30, 100 + seed))[:10])
+    for seed, detector in enumerate(of_seeds):
+        scoring = copy.copy(detector).set_params(criterion=criterion).calibrate(series(400, 50 + seed))
+        first.append(scoring.p_values(series(30, 100 + seed))[:10])
     assert (np.array(first) <= 0.05).mean() < 0.3
 
 
-@pytest.mark.parametrize("criterion", ["auto", "score_test", "worst_channel", "reconstruction"])
-def test_a_fault_that_lasts_raises_an_alarm(criterion):
-    detector = fit(series(500), epochs=10, criterion=criterion)
+@pytest.fixture(scope="module")
+def trained():
+    return fit(series(500), epochs=10)
+
+
+@pytest.mark.parametrize("criterion", ["auto", "score_test", "max_channel", "reconstruction"])
+def test_a_fault_that_lasts_raises_an_alarm(trained, criterion):
+    detector = copy.copy(trained).set_params(criterion=criterion).calibrate(series(400, seed=7))
     rows = series(110, seed=2)
     rows[60:, 1] += 15.0
     _, p, _ = streamed(detector, rows)
@@ -232,7 +267,7 @@ def mixed():
     frame = pd.DataFrame({"time": np.arange(300), "flow": x[:, 0], "load": x[:, 1]})
     frame["valve"] = rng.choice(["open", "shut", None], 300, p=[0.6, 0.3, 0.1])
     frame.loc[::11, "load"] = np.nan
-    return frame, fit(frame, time="time", kind="auto")
+    return frame, fit(frame, time="time")
 
 
 FORMS = {
@@ -253,24 +288,25 @@ def test_a_step_in_any_form(mixed, form):
     np.testing.assert_allclose(found, detector.anomaly_score(rows), rtol=1e-9)
 
 
-def test_missing_values_where_none_were_warn_and_are_strange():
-    detector = fit()
+def test_missing_values_where_none_were_warn_and_are_strange(detector):
     state = streamed(detector, NEW[:20])[2]
     usual = detector.score_next(state, NEW[20])
     with pytest.warns(UserWarning, match="missing values"):
         found = detector.score_next(state, [np.nan, NEW[20, 1]])
-    assert np.isfinite(found.anomaly_score)
-    assert found.anomaly_score > usual.anomaly_score
+    assert np.inf > found.anomaly_score > usual.anomaly_score
+
+
+@pytest.fixture(scope="module")
+def one_channel():
+    return fit(series(300)[:, 0])
 
 
 @pytest.mark.parametrize("x", [0.5, np.float64(0.5), [0.5], (0.5,), np.array([0.5]), np.array([[0.5]])])
-def test_one_channel_may_be_a_single_number(x):
-    detector = fit(series(300)[:, 0])
-    assert detector.score_next(None, x)[:2] == detector.score_next(None, np.array([0.5]))[:2]
+def test_one_channel_may_be_a_single_number(one_channel, x):
+    assert one_channel.score_next(None, x)[:2] == one_channel.score_next(None, np.array([0.5]))[:2]
 
 
-def test_two_channels_as_a_list():
-    detector = fit()
+def test_two_channels_as_a_list(detector):
     assert detector.score_next(None, [0.1, 0.2])[:2] == detector.score_next(None, np.array([0.1, 0.2]))[:2]
 
 
@@ -287,9 +323,9 @@ def test_more_or_fewer_than_one_step_is_refused(rows):
     ("x", "words"),
     [([1.0, 2.0, 3.0], "3 features.*expecting 2"), (0.5, "1 features.*expecting 2")],
 )
-def test_another_number_of_channels_is_refused(x, words):
+def test_another_number_of_channels_is_refused(detector, x, words):
     with pytest.raises(ValueError, match=words):
-        fit().score_next(None, x)
+        detector.score_next(None, x)
 
 
 def test_missing_columns_are_named(mixed):
@@ -297,19 +333,19 @@ def test_missing_columns_are_named(mixed):
         mixed[1].score_next(None, {"flow": 1.0})
 
 
-def test_only_of_sequences():
-    with pytest.raises(TypeError, match=r"score_next is for sequences.*kind='table'"):
-        quick().fit(numbers()).score_next(None, [0.0, 0.0, 0.0, 0.0])
+def test_only_sequences_are_scored_step_by_step():
+    able = {made for made in SIZES if "score_next" in dir(made)}
+    assert able == {upland.SequenceEnergyDetector}
 
 
 def test_nothing_without_a_fit():
     with pytest.raises(NotFittedError):
-        quick(kind="sequence").score_next(None, [0.0])
+        small(upland.SequenceEnergyDetector).score_next(None, [0.0])
 
 
-def test_a_criterion_that_is_not_calibrated_is_refused():
-    detector = fit(criterion="reconstruction").set_params(criterion="energy")
-    with pytest.raises(ValueError, match="calibrated for criterion='reconstruction'"):
+def test_a_criterion_that_is_not_calibrated_is_refused(detector):
+    detector.set_params(criterion="energy")
+    with pytest.raises(ValueError, match="calibrated for criterion='auto', but now criterion='energy'"):
         detector.score_next(None, NEW[0])
 
 

@@ -106,7 +106,7 @@ def _check_positive(name: str, value: Any, default: Any) -> None:
 
 
 def _open(default: Any) -> str:
-    return f"{default!r} or " if _same(default, default) else ""
+    return "'auto' or " if default == "auto" else ""
 
 
 def _check_model(model: Any) -> None:
