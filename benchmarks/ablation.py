@@ -119,7 +119,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=5, help="seeds of Thyroid and Arrhythmia, from 0")
     sets_arguments(parser)
     quick = {"variants": ["default", "one net", "kernel alone"], "seeds": 0, "most_sets": 2}
-    options = parsed(parser, argv, "ablation", data="bundled", **quick)
+    options = parsed(parser, argv, "ablation", quick, is_bundled=True)
     records = Records.open(options.output, KEYS)
     for variant in options.variants:
         arguments, constants = VARIANTS[variant]

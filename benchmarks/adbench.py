@@ -18,7 +18,7 @@ from benchmarks.records import Records
 
 METHODS = {**peers.PEERS, **OURS}
 KEYS = ("set", "seed", "method")
-QUICK_METHODS = ["upland", "kNN", "IForest", "LOF", "PCA"]
+QUICK = {"methods": ["upland", "kNN", "IForest", "LOF", "PCA"], "seeds": [0], "most_sets": 3}
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -27,7 +27,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), metavar="METHOD")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
     sets_arguments(parser)
-    return parsed(parser, argv, "adbench", data="bundled", seeds=[0], most_sets=3, methods=QUICK_METHODS)
+    return parsed(parser, argv, "adbench", QUICK, is_bundled=True)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -53,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
     sets_arguments(parser)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     quick = {"methods": ["upland", "kNN", "IForest"], "most_sets": 3}
-    options = parsed(parser, argv, "contaminated", data="bundled", **quick)
+    options = parsed(parser, argv, "contaminated", quick, is_bundled=True)
     records = Records.open(options.output, KEYS)
     for method in options.methods:
         peers.warm_up(METHODS[method])

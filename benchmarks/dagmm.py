@@ -29,7 +29,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--sets", nargs="+", choices=SEEDS, default=list(SEEDS))
     parser.add_argument("--seeds", type=int, help="how many seeds, from 0; 20 (3 on KDD) if left out")
     quick = {"methods": ["upland", "PCA"], "sets": ["thyroid", "arrhythmia"], "seeds": 1}
-    return parsed(parser, argv, "dagmm", **quick)
+    return parsed(parser, argv, "dagmm", quick)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -236,7 +236,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--no-manipulations", action="store_true", help="leave the manipulated images out")
     quick = {"methods": ["flow"], "sets": [f"{FASHION} Trouser"], "rows": 500, "epochs": 1}
     quick |= {"groups": 20, "draws": 2, "models": QUICK / "models"}
-    options = parsed(parser, argv, "groups", **quick)
+    options = parsed(parser, argv, "groups", quick)
     if options.models is None:
         parser.error("--models is needed: a folder, in which fitted detectors are kept")
     return options

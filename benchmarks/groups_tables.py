@@ -151,7 +151,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--redraws", type=int, default=REDRAWS, help="of the rows to compare with")
     parser.add_argument("--models", type=Path, help="folder of fitted detectors; none are kept if left out")
     quick = {"methods": ["flow"], "most_sets": 1, "groups": 20, "draws": 2, "redraws": 3}
-    return parsed(parser, argv, "groups_tables", data="bundled", **quick)
+    return parsed(parser, argv, "groups_tables", quick, is_bundled=True)
 
 
 def main(argv: list[str] | None = None) -> int:

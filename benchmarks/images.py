@@ -223,7 +223,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS), metavar="SET")
     parser.add_argument("--classes", nargs="+", help="names of classes; all if left out")
     quick = {"methods": ["kNN", "PCA", "upland"], "seeds": [0], "sets": ["MNIST"], "classes": ["0"]}
-    return parsed(parser, argv, "images", **quick)
+    return parsed(parser, argv, "images", quick)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,11 @@ def sets_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def parsed(
-    parser: argparse.ArgumentParser, argv: Sequence[str] | None, name: str, **quick: Any
+    parser: argparse.ArgumentParser,
+    argv: Sequence[str] | None,
+    name: str,
+    quick: Mapping[str, Any],
+    is_bundled: bool = False,
 ) -> argparse.Namespace:
     """The options of one call.
 
@@ -47,11 +51,10 @@ def parsed(
         parser: from `command`.
         argv: the arguments; None for those of the process.
         name: of the benchmark: a quick run without `--output` writes `quick/NAME.json` beside this file.
-        quick: what `--quick` puts in the place of the defaults. With `data="bundled"` a quick run without a
-            folder of data reads sets that scikit-learn bundles.
+        quick: what `--quick` puts in the place of the defaults.
+        is_bundled: whether a quick run without a folder of data reads tables that scikit-learn bundles.
     """
     given = sys.argv[1:] if argv is None else list(argv)
-    is_bundled = quick.pop("data", None) == "bundled"
     if "--quick" in given:
         parser.set_defaults(**{"output": QUICK / f"{name}.json", **quick})
     options = parser.parse_args(given)

@@ -19,7 +19,6 @@ import numpy as np
 
 from benchmarks import report_groups, report_images, report_series
 from benchmarks.markdown import Row, grouped, methods, spread, table
-from benchmarks.records import command
 
 PUBLISHED = Path(__file__).parent / "published"
 COLUMNS = ("DTE-NP", "kNN", "ICL", "DTE-C", "LOF", "OCSVM", "PCA", "VAE", "DeepSVDD", "IForest")
@@ -37,7 +36,9 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = command(__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("results", nargs="+", type=Path, help="JSON files of the benchmarks, in any order")
     parser.add_argument("--output", "-o", type=Path, help="Markdown file; the screen if left out")
     return parser.parse_args(argv)

@@ -29,7 +29,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--sets", nargs="+", choices=series.SETS, default=list(series.SETS))
     quick = {"methods": ["upland", "kNN flat", "PCA flat"], "seeds": [0], "sets": ["GunPoint"]}
-    return parsed(parser, argv, "sequences", **quick)
+    return parsed(parser, argv, "sequences", quick)
 
 
 def main(argv: list[str] | None = None) -> int:

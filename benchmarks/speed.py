@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--rows", type=int, default=100_000, help="rows of the table")
     parser.add_argument("--file-rows", nargs="+", type=int, default=[1_000_000, 10_000_000])
     parser.add_argument("--scratch", type=Path, help="folder for large files; a temporary one if left out")
-    return run_parts(parser, argv, "speed", PARTS, parts=["step", "help", "scoring"], rows=10_000)
+    return run_parts(parser, argv, "speed", PARTS, {"parts": ["step", "help", "scoring"], "rows": 10_000})
 
 
 # -- table ---------------------------------------------------------------------------------------------------

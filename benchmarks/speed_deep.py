@@ -36,7 +36,7 @@ from torch import Tensor, nn
 from benchmarks.options import command
 from benchmarks.records import Records
 from benchmarks.timing import Part, interleaved, measured_command, n_weights, note, run_parts
-from upland.catalogue import Modality
+from upland.catalogue import DETECTORS, Modality, load
 from upland.models.base import EnergyModel
 from upland.models.convolutional import ConvolutionalEnergy
 from upland.models.recurrent import POINTS_PER_BATCH, RecurrentEnergy
@@ -70,7 +70,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--repeats", type=int, default=20, help="turns that the medians are of")
     parser.add_argument("--series-steps", nargs="+", type=int, default=[1_000_000, 10_000_000])
     parser.add_argument("--scratch", type=Path, help="folder for the series; a temporary one if left out")
-    return run_parts(parser, argv, "speed_deep", PARTS, repeats=2, series_steps=[20_000])
+    return run_parts(parser, argv, "speed_deep", PARTS, {"repeats": 2, "series_steps": [20_000]})
 
 
 def compare(
@@ -191,10 +191,8 @@ def squared_error(peer: nn.Module, x: Tensor, size: int) -> Tensor:
 
 def fitted(rows: Any, modality: Modality, **settings: Any) -> Detector:
     """An energy detector of one member after one pass over some rows."""
-    from upland import detector_for
-
     usual = {"calibration": "split", "epochs": 1, "random_state": 0, "progress": False}
-    return detector_for(rows, modality=modality, **usual, **settings).fit(rows)
+    return load(DETECTORS["energy", modality].home)(**usual, **settings).fit(rows)
 
 
 def like(build: Callable[[int], nn.Module], count: int) -> nn.Module:

@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
     data_argument(parser)
     parser.add_argument("--repeats", type=int, default=20, help="turns that the medians are of")
     quick = {"parts": ["flow-step", "flow-scoring"], "repeats": 2}
-    return run_parts(parser, argv, "speed_flows", PARTS, data="bundled", **quick)
+    return run_parts(parser, argv, "speed_flows", PARTS, quick)
 
 
 # -- the two -------------------------------------------------------------------------------------------------

@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--hidden", type=int, default=32, help="filters of the couplings' layers")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--repeats", type=int, default=8, help="turns that the medians are of")
-    return run_parts(parser, argv, "speed_glow", PARTS, depth=2, repeats=2)
+    return run_parts(parser, argv, "speed_glow", PARTS, {"depth": 2, "repeats": 2})
 
 
 def compare(part: str, records: Records, options: argparse.Namespace) -> None:
@@ -142,7 +142,7 @@ class Convolutions:
         for level in model.levels:
             channels, height, width = 4 * channels, height // 2, width // 2
             for affine, coupling in zip(level.channels.maps(), level.couplings, strict=True):
-                nets = [*coupling.conditioner.kernels, coupling.conditioner.last]
+                nets = [*coupling.conditioner.conv_weights, coupling.conditioner.last]
                 for kernel in [affine.matrix[:, :, None, None], *nets]:
                     x = torch.randn(batch, kernel.shape[1], height, width)
                     x = x.to(memory_format=torch.channels_last).requires_grad_()

@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--statistics", nargs="+", default=["auto", "divergence", "typicality"])
     parser.add_argument("--profile", action="store_true", help="print where the time of each verdict goes")
     quick = {"rows": 20_000, "groups": 100, "train": 2_000, "epochs": 2, "statistics": ["auto"]}
-    return run_parts(parser, argv, "speed_groups", {PART: verdicts}, KEYS, **quick)
+    return run_parts(parser, argv, "speed_groups", {PART: verdicts}, quick, KEYS)
 
 
 def verdicts(records: Records, options: argparse.Namespace) -> None:

@@ -34,7 +34,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--most-series", type=int, help="at most so many series of a collection")
     quick = {"methods": ["upland", "PCA"], "seeds": [0], "collections": ["nab"], "most_series": 3}
-    return parsed(parser, argv, "telemetry", **quick)
+    return parsed(parser, argv, "telemetry", quick)
 
 
 def main(argv: list[str] | None = None) -> int:

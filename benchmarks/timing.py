@@ -35,8 +35,8 @@ def run_parts(
     argv: Sequence[str] | None,
     name: str,
     parts: Mapping[str, Part],
+    quick: Mapping[str, Any],
     keys: Sequence[str] = KEYS,
-    **quick: Any,
 ) -> int:
     """A benchmark of several parts on one thread: the chosen ones, in order.
 
@@ -45,11 +45,11 @@ def run_parts(
         argv: the arguments; None for those of the process.
         name: of the benchmark.
         parts: by name.
-        keys: of a row.
         quick: what `--quick` puts in the place of the defaults.
+        keys: of a row.
     """
     parser.add_argument("--parts", nargs="+", choices=parts, default=list(parts), metavar="PART")
-    options = parsed(parser, argv, name, **quick)
+    options = parsed(parser, argv, name, quick, is_bundled=True)
     torch.set_num_threads(1)
     records = Records.open(options.output, keys)
     for part in options.parts:

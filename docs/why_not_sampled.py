@@ -19,10 +19,10 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from sklearn.datasets import load_sample_image
 from sklearn.metrics import roc_auc_score
-from upland.groups.divergence import Divergence
-from upland.groups.outputs import ModelOutputs, model_outputs
 
 import upland
+from upland.groups.divergence import Divergence
+from upland.groups.outputs import ModelOutputs, model_outputs
 
 SAMPLES, HELD_OUT, SIDE, TEXTURE, FOG = 10_000, 200, 16, 16, 0.1
 LIKELIHOOD, NORM, DIVERGENCE = "log-likelihood (nats)", "norm of the latents", "divergence of latents (nats)"

@@ -76,12 +76,12 @@ def formats() -> str:
 
 
 def _summary(module: str) -> str:
-    """The first sentence of a module, without importing it."""
+    """What the docstring of a module begins with, without importing it."""
     found = find_spec(module)
     source = found.origin if found else None
     assert source is not None, module
     words = ast.get_docstring(ast.parse(Path(source).read_text(encoding="utf-8"))) or ""
-    return words.partition("\n")[0].rstrip(".")
+    return re.split(r"[:.\n]", words)[0]
 
 
 TABLES = {

@@ -55,7 +55,7 @@ class Explanation:
         values: `(N, C)` objects: what the rows hold; shaped as the shares.
         expected: `(N, C)` objects: what the (first member's) model would have put there; likewise.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> values = np.array([[7.0, 2.0]], dtype=object)
         >>> expected = np.array([[1.0, 2.5]], dtype=object)
@@ -115,7 +115,7 @@ class SequenceExplanation:
         expected: for each sequence `(T_i, C)` objects: what the (first member's) model would have put there.
         labels: for each sequence its steps' names: the user's time stamps, or numbers from 0.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> shares = [np.array([[0.0, 0.1], [0.2, 3.0]])]
         >>> cells = [np.zeros((2, 2), dtype=object)]
@@ -164,7 +164,7 @@ class ImageExplanation:
         values: `(N, H, W, C)` the pixels.
         expected: `(N, H, W, C)` what the (first member's) model would have put there, in the same unit.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> shares = np.zeros((1, 4, 4, 1))
         >>> shares[0, 2, 3] = 1.5
@@ -213,7 +213,7 @@ def explain(detector: ScoringDetector, X: Any) -> Explanation | SequenceExplanat
         sklearn.exceptions.NotFittedError: the detector is not fitted.
         ValueError: columns are missing or of another kind.
 
-    Example:
+    Examples:
         >>> import numpy as np, upland
         >>> rows = np.random.default_rng(0).normal(size=(200, 3))
         >>> detector = upland.EnergyDetector(random_state=0).fit(rows)

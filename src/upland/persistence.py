@@ -57,7 +57,7 @@ def save(detector: Detector, path: str | Path, overwrite: bool = True) -> None:
         FileExistsError: the file exists and may not be replaced.
         OSError: the file cannot be written.
 
-    Example:
+    Examples:
         >>> import numpy as np, tempfile, pathlib, upland
         >>> path = pathlib.Path(tempfile.mkdtemp()) / "model.safetensors"
         >>> rows = np.random.default_rng(0).normal(size=(100, 2))
@@ -136,7 +136,7 @@ def load(path: str | Path, model: nn.Module | None = None) -> Detector:
             which.
         ValueError: the file needs a module of your own, or the module given does not fit its weights.
 
-    Example:
+    Examples:
         >>> import numpy as np, tempfile, pathlib, upland
         >>> path = pathlib.Path(tempfile.mkdtemp()) / "model.safetensors"
         >>> rows = np.random.default_rng(0).normal(size=(100, 2))

@@ -245,6 +245,7 @@ def test_images_from_the_model_to_the_page(tmp_path, monkeypatch):
     monkeypatch.setattr(groups, "normal_images", lambda data, name, count: normal)
     monkeypatch.setattr(groups, "test_images", lambda data, name: pictures(60, 3, 6))
     monkeypatch.setattr(groups, "statistics_of", lambda method: ["auto", "likelihood"])
+    monkeypatch.setitem(groups.METHODS, "flow", partial(upland.ImageFlowDetector, depth=2, filters=8))
     monkeypatch.setattr(groups, "MANIPULATED", 6)
     monkeypatch.setattr(groups, "SIZES", (1, 2, 5))
     output = tmp_path / "groups.json"
@@ -255,12 +256,8 @@ def test_images_from_the_model_to_the_page(tmp_path, monkeypatch):
     rows = json.loads(stored)["rows"]
     cases = {row["case"] for row in rows}
     assert {"notMNIST", "notMNIST, 20 % of each group", "notMNIST, shell", "contrast 0.5"} <= cases
-    assert {row["statistic"] for row in rows} == {
-        "auto",
-        "likelihood",
-        "point divergence_complexity",
-        "point complexity",
-    }
+    points = {groups.POINTS + name for name in groups.ONLY_POINTS["flow"]}
+    assert {row["statistic"] for row in rows} == {"auto", "likelihood"} | points
     assert all(entry["size"] > 1 for row in rows if "of each" in row["case"] for entry in row["sizes"])
     groups.main(call)
     assert output.read_text() == stored

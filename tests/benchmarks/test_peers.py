@@ -66,10 +66,9 @@ def closure(requirements):
         name = canonicalize_name(waiting.pop())
         if name not in found:
             found.add(name)
-            needed = map(Requirement, metadata.requires(name) or [])
-            waiting += [
-                one.name for one in needed if one.marker is None or one.marker.evaluate({"extra": ""})
-            ]
+            for one in map(Requirement, metadata.requires(name) or []):
+                if one.marker is None or one.marker.evaluate({"extra": ""}):
+                    waiting.append(one.name)
     return found
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from laws import standard_error
+from upland import EnergyDetector
 from upland.calibration.false_discovery import benjamini_hochberg
-from upland.detectors.energy import EnergyDetector
 
 REDRAWS = 200
 

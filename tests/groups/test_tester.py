@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from laws import assert_level, normal
+from laws import Gaussian, assert_level, normal
 from upland.catalogue import STATISTICS
 from upland.groups import verdicts
 from upland.groups.null import Null
 from upland.groups.outputs import Reference
 from upland.groups.tester import GroupTester, needs_score, verdicts_from_scores
-from upland.models.base import Gaussian, Latent, Level
+from upland.models.base import Latent, Level
 
 D = 4
 COVARIANCE = 1 + 0.3 * torch.eye(D).double()

@@ -11,7 +11,7 @@ from upland.data import rows as memory
 from upland.data.rows import normal_rows
 from upland.io.modelfile import TensorFileError, read_tensors
 from upland.models.energies import DenseEnergy
-from upland.training.checkpoint import Checkpoint, plan_of
+from upland.training.checkpoint import Checkpoint, identity_of
 from upland.training.loop import Training
 
 NEW = mixed(50, seed=1)
@@ -52,22 +52,22 @@ def assert_equal_fits(one, two, rows=NEW):
 
 
 @pytest.mark.parametrize("every", [1, 2, 7, 19])
-@pytest.mark.parametrize("kind", ["split", "cross"])
-def test_resumed_from_memory(kind, every, tmp_path, monkeypatch):
-    options = {"calibration": kind, "epochs": 4 if kind == "split" else 2}
+@pytest.mark.parametrize("method", ["split", "cross"])
+def test_resumed_from_memory(method, every, tmp_path, monkeypatch):
+    options = {"calibration": method, "epochs": 4 if method == "split" else 2}
     expected = quick(**options).fit(mixed())
     resumed, cuts = fit_with_cuts(mixed(), tmp_path / "fit.safetensors", every, monkeypatch, **options)
     assert cuts > 0 or every > 2
     assert_equal_fits(resumed, expected)
 
 
-@pytest.mark.parametrize("kind", ["split", "cross"])
-def test_resumed_from_a_file_beyond_memory(kind, tmp_path, monkeypatch):
+@pytest.mark.parametrize("method", ["split", "cross"])
+def test_resumed_from_a_file_beyond_memory(method, tmp_path, monkeypatch):
     path = as_parquet(mixed(300), tmp_path, row_group_size=64)
     limit = memory.CELLS_IN_MEMORY
     memory.CELLS_IN_MEMORY = 100
     try:
-        options = {"calibration": kind, "epochs": 2, "batch_size": 64}
+        options = {"calibration": method, "epochs": 2, "batch_size": 64}
         expected = quick(**options).fit(path)
         resumed, cuts = fit_with_cuts(path, tmp_path / "fit.safetensors", 1, monkeypatch, **options)
     finally:
@@ -165,7 +165,7 @@ def test_a_folder_that_is_not_there_is_named_before_training(tmp_path, monkeypat
 
 @pytest.mark.parametrize("random_state", [0, None])
 def test_a_factory_of_ones_own_resumes_in_any_process(random_state, tmp_path):
-    """The plan knows a function by its kind, not by where it lies in memory."""
+    """A function is identified by its type, not by its address in memory."""
 
     def settings():
         def make(width):
@@ -174,10 +174,10 @@ def test_a_factory_of_ones_own_resumes_in_any_process(random_state, tmp_path):
         return quick(model=make, random_state=random_state)._settings()
 
     rows = normal_rows(numbers())
-    first = Checkpoint(tmp_path / "c", plan_of(rows, settings()))
+    first = Checkpoint(tmp_path / "c", identity_of(rows, settings()))
     first.seed(3)
     first.save(0, Training(DenseEnergy(4), lambda *_: None, _some_settings()))
-    assert Checkpoint(tmp_path / "c", plan_of(rows, settings())).seed(5) == 3
+    assert Checkpoint(tmp_path / "c", identity_of(rows, settings())).seed(5) == 3
 
 
 def _some_settings():
@@ -190,16 +190,16 @@ def _some_settings():
     "make", [lambda frame: frame, lambda frame: frame.to_numpy(dtype=object)], ids=["frame", "array"]
 )
 def test_plans_are_the_same_every_time_and_tell_rows_apart(make):
-    plan = plan_of(normal_rows(make(mixed())), {"a": 1})
-    assert plan == plan_of(normal_rows(make(mixed())), {"a": 1})
+    identity = identity_of(normal_rows(make(mixed())), {"a": 1})
+    assert identity == identity_of(normal_rows(make(mixed())), {"a": 1})
     changed = mixed()
     changed.loc[7, "flow"] += 1e-9
-    assert plan["values"] != plan_of(normal_rows(make(changed)), {"a": 1})["values"]
+    assert identity["values"] != identity_of(normal_rows(make(changed)), {"a": 1})["values"]
 
 
 def test_a_plan_with_missing_values_equals_itself():
     rows = pd.DataFrame({"a": [1.0, np.nan, 3.0] * 20})
-    assert plan_of(normal_rows(rows), {}) == plan_of(normal_rows(rows.copy()), {})
+    assert identity_of(normal_rows(rows), {}) == identity_of(normal_rows(rows.copy()), {})
 
 
 @pytest.mark.parametrize("make", [np.asarray, pd.DataFrame])

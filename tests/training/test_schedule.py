@@ -5,7 +5,6 @@ import pytest
 from upland.training.schedule import (
     INIT_ROWS,
     denoising_steps,
-    fixed_steps,
     init_rows,
     likelihood_steps,
     multiscale_steps,
@@ -49,10 +48,6 @@ def test_more_rows_are_never_trained_on_for_less_and_at_least_for_one_pass(funct
 )
 def test_the_steps_of_some_tables(function, rows, expected):
     assert steps(function, rows) == expected
-
-
-def test_fixed_steps_do_not_depend_on_the_data():
-    assert {fixed_steps(70, rows, width, 3) for rows in (1, 10**6) for width in (1, 500)} == {70}
 
 
 @pytest.mark.parametrize(

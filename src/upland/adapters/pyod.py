@@ -79,7 +79,7 @@ def as_pyod(detector: Detector, contamination: float = 0.1) -> PyODAdapter:
         detector: an upland detector, not yet fitted.
         contamination: PyOD's share of training rows above the threshold.
 
-    Example:
+    Examples:
         >>> import numpy as np, upland
         >>> rows = np.random.default_rng(0).normal(size=(100, 2))
         >>> face = upland.as_pyod(upland.EnergyDetector(random_state=0, epochs=5)).fit(rows)

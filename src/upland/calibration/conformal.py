@@ -50,7 +50,7 @@ def conformal_p_values(reference: ArrayLike, scores: ArrayLike) -> Floats:
     Raises:
         ValueError: no reference scores, or a score that is not a number.
 
-    Example:
+    Examples:
         >>> conformal_p_values([1.0, 2.0, 3.0], [2.5, 9.0])
         array([0.5 , 0.25])
     """

@@ -27,7 +27,7 @@ def benjamini_hochberg(p_values: ArrayLike, alpha: float = 0.05) -> NDArray[np.b
     Raises:
         ValueError: alpha is not in (0, 1), or a p-value is not a number.
 
-    Example:
+    Examples:
         >>> benjamini_hochberg([0.01, 0.5, 0.02], alpha=0.05)
         array([ True, False,  True])
     """

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 RATES = {"false_alarm": "false-alarm rate", "fdr": "false discovery rate"}
 SHOWN = 2
-"""How many reasons of a step, a sequence or an image a table has room for."""
+"""How many reasons of a step, a sequence or an image a table shows."""
 
 
 ROWS = {"table": "rows", "sequence": "sequences", "image": "images"}

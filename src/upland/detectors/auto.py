@@ -27,7 +27,7 @@ def detector_for(
         TypeError: the class has no such argument.
         ValueError: there is no such family or modality, or no estimator for both.
 
-    Example:
+    Examples:
         >>> import numpy as np, upland
         >>> type(upland.detector_for(np.zeros((10, 8, 8), dtype=np.uint8), model="flow")).__name__
         'ImageFlowDetector'

@@ -103,7 +103,7 @@ class ImageEnergyDetector(ImageDetector):
         params_: the constructor's arguments as the fit found them.
         unit_: what one score is of: "image".
 
-    Example:
+    Examples:
         >>> import numpy as np, upland
         >>> rng = np.random.default_rng(0)
         >>> pictures = rng.integers(0, 60, (60, 8, 8), dtype=np.uint8)
@@ -211,7 +211,7 @@ class ImageFlowDetector(ImageDetector):
         params_: the constructor's arguments as the fit found them.
         unit_: what one score is of: "image".
 
-    Example:
+    Examples:
         >>> import numpy as np, upland
         >>> rng = np.random.default_rng(0)
         >>> pictures = rng.integers(0, 60, (60, 8, 8), dtype=np.uint8)
@@ -307,7 +307,7 @@ class ImageVAEDetector(ImageDetector):
         params_: the constructor's arguments as the fit found them.
         unit_: what one score is of: "image".
 
-    Example:
+    Examples:
         >>> import numpy as np, upland
         >>> rng = np.random.default_rng(0)
         >>> pictures = rng.integers(0, 60, (60, 8, 8), dtype=np.uint8)

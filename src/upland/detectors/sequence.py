@@ -78,7 +78,7 @@ class SequenceEnergyDetector(Detector):
         params_: the constructor's arguments as the fit found them.
         unit_: what one score is of: "sequence" or "step".
 
-    Example:
+    Examples:
         >>> import numpy as np, upland
         >>> rng = np.random.default_rng(0)
         >>> waves = np.sin(np.arange(20) / 3 + rng.uniform(0, 6, (40, 1)))[..., None]

@@ -104,7 +104,7 @@ class EnergyDetector(TableDetector):
         params_: the constructor's arguments as the fit found them.
         unit_: what one score is of: "row".
 
-    Example:
+    Examples:
         >>> import numpy as np, upland
         >>> rows = np.random.default_rng(0).normal(size=(200, 3))
         >>> detector = upland.EnergyDetector(random_state=0).fit(rows)
@@ -224,7 +224,7 @@ class FlowDetector(TableDetector):
         params_: the constructor's arguments as the fit found them.
         unit_: what one score is of: "row".
 
-    Example:
+    Examples:
         >>> import numpy as np, upland
         >>> rows = np.random.default_rng(0).normal(size=(200, 3))
         >>> detector = upland.FlowDetector(random_state=0, epochs=5).fit(rows)
@@ -323,7 +323,7 @@ class VAEDetector(TableDetector):
         params_: the constructor's arguments as the fit found them.
         unit_: what one score is of: "row".
 
-    Example:
+    Examples:
         >>> import numpy as np, upland
         >>> rows = np.random.default_rng(0).normal(size=(200, 3))
         >>> detector = upland.VAEDetector(random_state=0, epochs=5).fit(rows)

@@ -48,7 +48,7 @@ class GroupVerdicts(NamedTuple):
         smallest_p: `(G,)` the least p-value that a group of this size could have had.
         method: `(G,)` "disjoint groups" or "permutation", see `upland.groups.null`.
 
-    Example:
+    Examples:
         >>> import numpy as np, upland
         >>> rng = np.random.default_rng(0)
         >>> detector = upland.EnergyDetector(random_state=0, epochs=5).fit(rng.normal(size=(600, 3)))

@@ -51,7 +51,7 @@ Part = str | Argument | Estimator
 class Advice(str):
     """The text of a message, and the parts that it is made of.
 
-    Example:
+    Examples:
         >>> text = Advice("it looks like a label: ", Argument("ignore", ["label"]), " leaves it out")
         >>> str(text)
         "it looks like a label: ignore=['label'] leaves it out"

@@ -113,7 +113,7 @@ class TableWriter:
         ValueError: Unknown suffix, or one of a format that is only read; another schema than the first
             table's; nothing was written.
 
-    Example:
+    Examples:
         >>> import tempfile, pathlib, pyarrow
         >>> path = pathlib.Path(tempfile.mkdtemp()) / "rows.csv"
         >>> with TableWriter(path) as writer:

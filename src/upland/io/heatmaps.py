@@ -45,7 +45,7 @@ def write_heat_map(path: str | Path, image: NDArray[Any], heat: NDArray[Any], to
         OSError: the file cannot be written.
         ValueError: shapes that do not fit, heat that is negative or not finite, a top that is not positive.
 
-    Example:
+    Examples:
         >>> import numpy as np, tempfile, pathlib
         >>> path = pathlib.Path(tempfile.mkdtemp()) / "map.png"
         >>> write_heat_map(path, np.zeros((8, 8), dtype=np.uint8), np.eye(8), top=1.0)

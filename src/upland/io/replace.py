@@ -52,7 +52,7 @@ def replacing(path: str | os.PathLike[str], overwrite: bool = False) -> Iterator
     Raises:
         OSError: As `check_target`; the disk is full.
 
-    Example:
+    Examples:
         >>> import tempfile, pathlib
         >>> path = pathlib.Path(tempfile.mkdtemp()) / "a.txt"
         >>> with replacing(path) as file:

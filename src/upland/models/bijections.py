@@ -40,7 +40,7 @@ class ActNorm(Bijection):
         channels: columns of `(N, D)`, or channels of `(N, C, H, W)`.
         least: smallest standard deviation that is divided by, so that a constant channel stays finite.
 
-    Example:
+    Examples:
         >>> import torch
         >>> x = torch.randn(500, 3, generator=torch.Generator().manual_seed(0)) * 5 + 2
         >>> norm = ActNorm(3)

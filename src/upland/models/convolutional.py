@@ -63,7 +63,7 @@ class ConvolutionalEnergy(EnergyModel):
     Raises:
         ValueError: `kernel_size` is even, `pool` is none of these, or there is no centre.
 
-    Example:
+    Examples:
         >>> import torch
         >>> model = ConvolutionalEnergy((1, 28, 28), generator=torch.Generator().manual_seed(0))
         >>> model.energy(torch.zeros(5, 1, 28, 28)).shape

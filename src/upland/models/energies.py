@@ -34,7 +34,7 @@ class DenseEnergy(EnergyModel):
         hidden: units of each layer; its length is the depth L.
         generator: source of the initial weights; None draws from torch's own.
 
-    Example:
+    Examples:
         >>> import torch
         >>> model = DenseEnergy(3, (16, 16), generator=torch.Generator().manual_seed(0))
         >>> model.energy(torch.zeros(5, 3)).shape

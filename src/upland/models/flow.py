@@ -30,7 +30,7 @@ class Flow(LikelihoodModel, Latent):
         bijections: from the data to the latent.
         width: columns D.
 
-    Example:
+    Examples:
         >>> import torch
         >>> model = table_flow(3, generator=torch.Generator().manual_seed(0))
         >>> model.log_prob(torch.zeros(5, 3)).shape

@@ -51,7 +51,7 @@ class Glow(LikelihoodModel, Latent):
     Raises:
         ValueError: no level, no step, no filter or no piece, or more levels than the sides can be halved.
 
-    Example:
+    Examples:
         >>> import torch
         >>> model = Glow((1, 28, 28), depth=2, hidden=8, generator=torch.Generator().manual_seed(0))
         >>> z, ladj = model.encode(torch.zeros(5, 1, 28, 28))

@@ -71,7 +71,7 @@ class MultiscaleEnergy(NoiseConditional):
         support_points: training rows of a kernel prior, at most.
         generator: source of the initial weights; None draws from torch's own.
 
-    Example:
+    Examples:
         >>> import torch
         >>> model = MultiscaleEnergy(3, (16, 16), generator=torch.Generator().manual_seed(0))
         >>> model.energy(torch.zeros(5, 3)).shape
@@ -291,8 +291,8 @@ class MultiscaleEnergy(NoiseConditional):
         first = self.first_products(x)
         for sigma, part in zip(self.scales, parts, strict=False):
             away = (x - self.denoised(x, sigma, first)).double().square()
-            of_nets = _split(away.sum(-1).sqrt().T, part).T
-            total += _split(away, of_nets).sum(0)
+            of_the_nets = _split(away.sum(-1).sqrt().T, part).T
+            total += _split(away, of_the_nets).sum(0)
         if self.prior is not None:
             for view, part in enumerate(parts[len(self.scales) :]):
                 total += _split(self.prior.nearest(x, view).squares.double(), part)

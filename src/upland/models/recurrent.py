@@ -69,7 +69,7 @@ class RecurrentEnergy(EnergyModel):
     Raises:
         ValueError: `cell` is none of these.
 
-    Example:
+    Examples:
         >>> import torch
         >>> model = RecurrentEnergy(3, frame=4, generator=torch.Generator().manual_seed(0))
         >>> model.energy(torch.zeros(5, 20, 3)).shape

@@ -125,7 +125,7 @@ class VAE(Variational):
         decoder: from `(N, K)` to `(N, ...)`.
         latent: dimensions of the latent, K.
 
-    Example:
+    Examples:
         >>> import torch
         >>> model = dense_vae(3, (16,), 2, torch.Generator().manual_seed(0))
         >>> model.energy(torch.zeros(5, 3)).shape

@@ -158,7 +158,7 @@ def as_images(
         ValueError: a shape that images do not have; no image; images of several sizes, colours or depths; a
             file that is damaged or of another format. The file or image is named.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> images = as_images(np.zeros((5, 3, 8, 6), dtype=np.uint8))
         >>> images.shape, images.take([4, 0]).shape
@@ -181,7 +181,7 @@ def is_image_input(X: Any) -> bool:
     """Whether data are images by their form: rank 4, or rank 3 of bool, uint8 or uint16; image files, a
     folder, a list of either or of Pillow images.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> is_image_input(np.zeros((5, 8, 8), dtype=np.uint8)), is_image_input(np.zeros((5, 8, 8)))
         (True, False)
@@ -208,7 +208,7 @@ def is_image_input(X: Any) -> bool:
 def digest(images: Images) -> str:
     """SHA-256 of the shape, dtype and all pixels of images, in constant memory.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> images = as_images(np.zeros((5, 8, 8)))
         >>> digest(images) == digest(as_images(np.zeros((5, 8, 8, 1))))

@@ -72,7 +72,7 @@ class ImageEncoder:
             what is added to each image's contrast; with level scaling `(1,)`, the middle of the range.
         scale: likewise, what counts as one.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> pictures = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 3), dtype=np.uint8)
         >>> encoder = ImageEncoder().fit(pictures)

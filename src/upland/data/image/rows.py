@@ -40,7 +40,7 @@ class ImageRows:
     Raises:
         ValueError: as `as_images`; fewer than two images.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> rows = ImageRows(np.zeros((5, 8, 8), dtype=np.uint8))
         >>> rows.n_rows, rows.names, len(rows.take(np.array([1, 3])))

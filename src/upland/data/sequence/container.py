@@ -43,7 +43,7 @@ class Sequences:
             are none.
         span: T of an array (N, T, D), the padded steps included.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from upland.data.sequence.container import as_sequences
         >>> sequences = as_sequences([np.zeros((3, 2)), np.ones((5, 2))])
@@ -175,7 +175,7 @@ def as_sequences(
         ValueError: For a wrong shape, an empty sequence, channels that differ from one sequence to the next,
             columns that are not there, missing ids or stamps, stamps that occur twice; they are named.
 
-    Example:
+    Examples:
         >>> import polars as pl
         >>> from upland.data.sequence.container import as_sequences
         >>> frame = pl.DataFrame({"pump": ["a", "b", "a"], "hour": [2, 1, 1], "flow": [0.2, 0.3, 0.1]})

@@ -38,7 +38,7 @@ class SequenceEncoder:
     Attributes:
         table: The encoder of the steps.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from upland.data.sequence.encoder import SequenceEncoder
         >>> encoder = SequenceEncoder().fit([np.array([0.0, 2.0]), np.array([0.0, 2.0, 2.0, 0.0])])

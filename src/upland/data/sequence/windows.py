@@ -67,7 +67,7 @@ class SequenceRows:
         TypeError: X is no sequences.
         ValueError: An argument makes no sense; there are fewer than two rows; as `as_sequences`.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from upland.data.sequence.windows import SequenceRows
         >>> rows = SequenceRows(np.arange(10.0), window=4)

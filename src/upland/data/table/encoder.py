@@ -64,7 +64,7 @@ class TableEncoder:
         schema_: What was learned.
         slots: `(D,)` the user's column that each encoded dimension belongs to.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from upland.data.table.encoder import TableEncoder
         >>> encoder = TableEncoder().fit(np.array([[0.0, 5.0], [2.0, 5.0]]))

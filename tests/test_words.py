@@ -1,0 +1,47 @@
+"""The field's words: those of the first layout that are not to come back, in code, messages and documentation."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+FILES = sorted(
+    [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "src").rglob("*.py")]
+    + [*(ROOT / "examples").rglob("*.py"), *(ROOT / "docs").rglob("*.py")]
+)
+WORDS = {
+    r"\bjudg(e|es|ed|ing|ement)\b": "score, test, criterion",
+    r"\byardsticks?\b": "fitted statistic",
+    r"\b(told|mine|tells apart)\b": "the thing's own name",
+    r"\bsettled?\b(?!_steps)": "fit_normalization, set",
+    r"\bspacings?\b": "distance of neighbours",
+    r"\b(rooms?|houses?|floors?(?!\())\b": "module, layer, package",
+    r"\bgone off\b": "is anomalous",
+    r"\bto blame\b": "contributing columns",
+    r"\bas any other\b": "what is returned",
+    r"\bkinds? of data\b": "modality",
+    r"\b(kind_|data_kind|worst_channel|of_nets|nets_)\b": "modality, max_channel, without_prior, n_nets",
+    r"""["']combined["']""": "multiscale, divergence_complexity, auto",
+    r"""statistic=["']kernel["']""": "mmd",
+    r"(?<![\w.])(members|kernel|centres)=(?!members|self)": "n_nets, kernel_size, n_centres",
+}
+NAMED = {
+    ("docs/decisions/0011-second-layout.md", "data_kind"),
+    ("docs/decisions/0011-second-layout.md", "kind="),
+}
+"""Words that a page quotes: what the first layout called a thing."""
+ORDINARY = re.compile(r"\.floor\(|floor\(|settled_steps")
+"""Names of NumPy's, torch's and of a formula."""
+
+
+@pytest.mark.parametrize("pattern", WORDS)
+def test_words_of_the_first_layout_do_not_come_back(pattern):
+    found = []
+    for path in FILES:
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+            for match in re.finditer(pattern, ORDINARY.sub("", line), re.IGNORECASE):
+                name = str(path.relative_to(ROOT))
+                if (name, match[0]) not in NAMED:
+                    found.append(f"{name}:{number}: {line.strip()}")
+    assert not found, f"say {WORDS[pattern]}:\n" + "\n".join(found)
