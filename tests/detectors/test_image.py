@@ -1,4 +1,4 @@
-"""Images through the detector: every promise made for tables, and where in a picture a score comes from."""
+"""Energies of images: every promise made for tables, and where in an image a score comes from."""
 
 import copy
 import json
@@ -7,32 +7,23 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from upland.detectors.energy import kinds
 
+import normals
 import upland
-from laws import generator, scores_in_a_new_process, standard_error
-from normals import numbers, quick
+from laws import generator, standard_error
+from normals import numbers, slopes
+from upland.data.image import reader
 from upland.data.image import rows as imagerows
 from upland.data.image.rows import ImageRows
-from upland.detectors.fitting import fit_member, held_out_rows
+from upland.detectors.fitting import held_out_rows
 from upland.models.convolutional import ConvolutionalEnergy
 from upland.training.checkpoint import Checkpoint
 
 pytestmark = pytest.mark.filterwarnings("ignore:p-values are coarse", "ignore:.*cannot resolve alpha")
 
 
-def pictures(count=24, height=8, width=7, channels=1, seed=0):
-    """Slopes of random direction with noise: `(count, H, W)` uint8, or `(count, H, W, C)`."""
-    rng = np.random.default_rng(seed)
-    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
-    angle = rng.uniform(0, 2 * np.pi, (count, 1, 1, channels))
-    slope = np.cos(angle) * x[..., None] + np.sin(angle) * y[..., None]
-    shades = 120 + 50 * slope + rng.normal(0, 4, slope.shape)
-    return np.clip(shades, 0, 255).astype(np.uint8).squeeze(3 if channels == 1 else ())
-
-
 def small(**options):
-    return quick(**{"epochs": 2} | options)
+    return normals.small(upland.ImageEnergyDetector, **options)
 
 
 def folder_of(images, folder):
@@ -46,30 +37,30 @@ def folder_of(images, folder):
 CASES = [("split", c) for c in ("auto", *("energy", "reconstruction"))] + [("cross", "auto")]
 
 
-@pytest.fixture(scope="module", params=CASES, ids="-".join)
+@pytest.fixture(params=CASES, ids="-".join)
 def fitted(request):
     calibration, criterion = request.param
-    return small(calibration=calibration, criterion=criterion).fit(pictures())
+    return normals.fitted(upland.ImageEnergyDetector, calibration=calibration, criterion=criterion)
 
 
-NEW = np.concatenate([pictures(20, seed=1), 255 - pictures(5, seed=2) // 2])
+NEW = np.concatenate([slopes(20, seed=1), 255 - slopes(5, seed=2) // 2])
 
 
 # -- images in -----------------------------------------------------------------------------------------------
 
 
 def test_what_is_taken_for_images(tmp_path):
-    grey, colour = pictures(6), pictures(6, channels=3)
+    grey, colour = slopes(6), slopes(6, channels=3)
     for X in (grey, colour, colour.transpose(0, 3, 1, 2), list(grey), grey > 120, folder_of(grey, tmp_path)):
-        assert small(epochs=1).fit(X).kind_ == "image"
-    assert small(epochs=1).fit(grey / 255.0).kind_ == "sequence"
-    assert small(epochs=1, kind="image").fit(grey / 255.0).kind_ == "image"
-    assert small(epochs=1, kind="sequence").fit(grey).kind_ == "sequence"
+        detector = small(epochs=1).fit(X)
+        assert (detector.modality, detector.unit_) == ("image", "image")
+        assert detector.n_samples_fit_ == 6
+    assert small(epochs=1).fit(grey / 255.0).encoder_.shape == (1, 8, 7)
 
 
 @pytest.fixture(scope="module")
 def colour():
-    X = pictures(channels=3)
+    X = slopes(channels=3)
     return X, small().fit(X).assess(X)
 
 
@@ -94,20 +85,20 @@ def test_every_container_gives_the_same_bits(container, colour, tmp_path):
 
 @pytest.mark.parametrize("shape", [(6, 6), (7, 5), (2, 9), (5, 2)])
 def test_any_size(shape):
-    X = pictures(20, *shape)
+    X = slopes(20, *shape)
     assert np.isfinite(small(epochs=1).fit(X).anomaly_score(X)).sum() == 20
 
 
 def test_sizes_are_brought_to_one_where_that_is_asked():
-    X = [*pictures(10), *pictures(10, 12, 10)]
+    X = [*slopes(10), *slopes(10, 12, 10)]
     detector = small(epochs=1, size=(8, 7), mode="grey").fit(X)
-    assert detector.anomaly_score(pictures(2, 20, 20, channels=3)).shape == (2,)
+    assert detector.anomaly_score(slopes(2, 20, 20, channels=3)).shape == (2,)
     assert detector.encoder_.shape == (1, 8, 7)
 
 
 @pytest.mark.parametrize("count", [2, 5])
 def test_few_images_are_enough(count):
-    detector = small(epochs=1, calibration="auto").fit(pictures(count))
+    detector = small(epochs=1, calibration="auto").fit(slopes(count))
     assert detector.calibration_.size == count
     assert np.isfinite(detector.p_values(NEW)).all()
 
@@ -132,7 +123,7 @@ def test_the_same_bits_on_a_second_call(fitted):
 def test_nearly_the_same_in_any_batch_and_order(fitted):
     whole, order = fitted.anomaly_score(NEW), np.random.default_rng(0).permutation(len(NEW))
     alone = np.concatenate([fitted.anomaly_score(image[None]) for image in NEW])
-    many = fitted.anomaly_score(np.concatenate([pictures(250, seed=4), NEW]))[250:]
+    many = fitted.anomaly_score(np.concatenate([slopes(250, seed=4), NEW]))[250:]
     np.testing.assert_allclose(alone, whole, rtol=1e-7)
     np.testing.assert_allclose(many, whole, rtol=1e-7)
     np.testing.assert_allclose(fitted.anomaly_score(NEW[order]), whole[order], rtol=1e-7)
@@ -142,18 +133,18 @@ def test_nearly_the_same_in_any_batch_and_order(fitted):
 @pytest.mark.parametrize("at_once", [1, 8 * 7 * 3])
 def test_nearly_the_same_piece_by_piece(fitted, at_once, monkeypatch):
     whole = fitted.anomaly_score(NEW)
-    monkeypatch.setattr(kinds, "PIXELS_AT_ONCE", at_once)
+    monkeypatch.setattr(reader, "PIXELS_AT_ONCE", at_once)
     np.testing.assert_allclose(fitted.anomaly_score(NEW), whole, rtol=1e-7)
 
 
 def test_two_fits_with_one_seed_are_equal_and_another_seed_is_not():
-    one, two, other = (small(random_state=seed).fit(pictures()).anomaly_score(NEW) for seed in (5, 5, 6))
+    one, two, other = (small(random_state=seed).fit(slopes()).anomaly_score(NEW) for seed in (5, 5, 6))
     np.testing.assert_array_equal(one, two)
     assert not np.array_equal(one, other)
 
 
 def test_the_users_images_and_global_randomness_are_left_alone():
-    X = pictures()
+    X = slopes()
     copied, before = X.copy(), torch.get_rng_state()
     upland.explain(small().fit(X), X)
     np.testing.assert_array_equal(X, copied)
@@ -168,12 +159,12 @@ def own(shape):
 
 
 SAVED = {
-    "split": lambda: (small(), pictures(), None),
-    "cross": lambda: (small(calibration="cross", contamination=0.2), pictures(10), None),
-    "energy": lambda: (small(criterion="energy"), pictures(), None),
-    "colour, sized": lambda: (small(size=(5, 6), mode="grey"), pictures(channels=3), None),
-    "floats": lambda: (small(kind="image"), pictures() / 255.0, None),
-    "own": lambda: (small(model=own), pictures(), own),
+    "split": lambda: (small(), slopes(), None),
+    "cross": lambda: (small(calibration="cross", contamination=0.2), slopes(10), None),
+    "energy": lambda: (small(criterion="energy"), slopes(), None),
+    "colour, sized": lambda: (small(size=(5, 6), mode="grey"), slopes(channels=3), None),
+    "floats": lambda: (small(), slopes() / 255.0, None),
+    "own": lambda: (small(model=own), slopes(), own),
 }
 
 
@@ -188,29 +179,18 @@ def test_the_same_bits_after_reload(case, tmp_path):
     assert json.loads(json.dumps(again.info(), allow_nan=False)) == detector.info()
 
 
-def test_the_same_bits_in_a_new_process(tmp_path):
-    np.save(tmp_path / "new.npy", NEW)
-    paths, expected = [], []
-    for options in ({}, {"calibration": "cross"}, {"criterion": "reconstruction"}):
-        detector = small(**options).fit(pictures(10))
-        paths.append(tmp_path / f"{len(paths)}.safetensors")
-        upland.save(detector, paths[-1])
-        expected.append(detector.assess(NEW))
-    np.testing.assert_array_equal(scores_in_a_new_process(paths, tmp_path / "new.npy"), np.array(expected))
-
-
 class PowerCut(Exception):
     pass
 
 
 @pytest.mark.parametrize("beyond_memory", [False, True])
 @pytest.mark.parametrize("calibration", ["split", "cross"])
-def test_a_fit_that_is_cut_off_at_every_look_ends_as_one_that_is_not(
+def test_a_fit_that_is_cut_off_at_every_check_ends_as_one_that_is_not(
     calibration, beyond_memory, tmp_path, monkeypatch
 ):
     if beyond_memory:
         monkeypatch.setattr(imagerows, "BYTES_IN_MEMORY", 1_000)
-    X = folder_of(pictures(20), tmp_path / "normal")
+    X = folder_of(slopes(20), tmp_path / "normal")
     assert ImageRows(X).in_memory is not beyond_memory
     detector = small(calibration=calibration, batch_size=8)
     expected, save = copy.copy(detector).fit(X), Checkpoint.save
@@ -232,7 +212,7 @@ def test_a_fit_that_is_cut_off_at_every_look_ends_as_one_that_is_not(
 
 
 def test_a_checkpoint_of_other_images_is_refused(tmp_path):
-    X = pictures()
+    X = slopes()
     small().fit(X, checkpoint=tmp_path / "c")
     X[3, 2, 2] += 1
     with pytest.raises(ValueError, match=r"the checkpoint of another fit .other values"):
@@ -242,23 +222,22 @@ def test_a_checkpoint_of_other_images_is_refused(tmp_path):
 # -- what calibrates has been seen by no one -----------------------------------------------------------------
 
 
-class Watched(ImageRows):
-    """Images that remember which of them were asked for."""
-
-    def take(self, rows):
-        vars(self).setdefault("asked", []).append(np.asarray(rows))
-        return super().take(rows)
-
-
 @pytest.mark.parametrize("bytes_in_memory", [10**9, 1_000])
-def test_a_member_never_asks_for_its_held_out_images(bytes_in_memory, tmp_path, monkeypatch):
+def test_held_out_images_changed_beyond_recognition_leave_the_member_as_it_was(
+    bytes_in_memory, tmp_path, monkeypatch
+):
     monkeypatch.setattr(imagerows, "BYTES_IN_MEMORY", bytes_in_memory)
-    rows, detector = Watched(folder_of(pictures(), tmp_path)), small()
-    held = held_out_rows(24, "split", np.random.default_rng(0))[0]
-    fit_member(rows, held, detector._recipe(7, detector._kind("image")), 0)
-    asked = np.unique(np.concatenate(rows.asked))
-    assert np.intersect1d(asked, held).size == 0
-    assert np.union1d(asked, held).size == 24
+    X = slopes()
+    one = small().fit(folder_of(X, tmp_path / "one"))
+    (held,) = held_out_rows(len(X), "split", one.plan_.stream("folds"))
+    X[held] = 255 - X[held] // 3
+    two = small().fit(folder_of(X, tmp_path / "two"))
+    assert one.calibration_.size == len(held)
+    assert not np.isin(one.calibration_.scores, two.calibration_.scores).any()
+    for name, value in one.models_[0].state_dict().items():
+        assert torch.equal(value, two.models_[0].state_dict()[name]), name
+    assert one.encoder_.to_state()[0] == two.encoder_.to_state()[0]
+    assert torch.equal(one.members_[0].standard, two.members_[0].standard)
 
 
 @pytest.fixture(scope="module")
@@ -266,7 +245,7 @@ def redraws():
     """p-values of new normal images over redraws of everything."""
     found = []
     for seed in range(40):
-        X = pictures(65, 4, 4, seed=seed)
+        X = slopes(65, 4, 4, seed=seed)
         detector = small(epochs=1, noise=0.5, random_state=seed, model=own).fit(X[:25])
         found.append(detector.p_values(X[25:]))
     return np.array(found)
@@ -282,8 +261,8 @@ def test_false_alarms_are_as_promised(redraws, alpha):
 
 
 @pytest.mark.parametrize("contamination", ["auto", 0.2])
-def test_scikit_learns_face_agrees_with_the_offset(contamination):
-    X = pictures(100)
+def test_scikit_learns_methods_agree_with_the_offset(contamination):
+    X = slopes(100)
     detector = small(contamination=contamination).fit(X)
     scores = detector.score_samples(NEW)
     np.testing.assert_array_equal(scores, -detector.anomaly_score(NEW))
@@ -296,7 +275,7 @@ def test_scikit_learns_face_agrees_with_the_offset(contamination):
 
 
 def test_calibrate_takes_the_place_of_the_held_out_images(tmp_path):
-    detector, fresh = small(calibration="cross").fit(pictures(20)), pictures(30, seed=7)
+    detector, fresh = small(calibration="cross").fit(slopes(20)), slopes(30, seed=7)
     before = detector.anomaly_score(NEW)
     detector.calibrate(folder_of(fresh, tmp_path))
     assert detector.calibration_.method == "split"
@@ -309,19 +288,18 @@ def test_calibrate_takes_the_place_of_the_held_out_images(tmp_path):
 # -- refusals ------------------------------------------------------------------------------------------------
 
 REFUSED = {
-    "criterion": ({"criterion": "score_test"}, pictures(), "criterion must be 'auto' or one of"),
-    "time": ({"kind": "image", "time": "hour"}, pictures(), "time and id are of sequences.*'image'"),
-    "one image": ({}, pictures(1), "only 1 image"),
-    "a table": ({"kind": "image"}, numbers(), "image|shape|dimension"),
+    "criterion": ({"criterion": "score_test"}, slopes(), "criterion must be 'auto' or one of"),
+    "one image": ({}, slopes(1), "only 1 image"),
+    "a table": ({}, numbers(), "reads images, but X is a table: use EnergyDetector"),
     "two sizes": (
         {},
-        [*pictures(3), *pictures(2, 9, 9)],
+        [*slopes(3), *slopes(2, 9, 9)],
         "several sizes: image 0 is 8 x 7, image 3 is 9 x 9",
     ),
-    "size": ({"size": (0, 4)}, pictures(), "size"),
-    "mode": ({"mode": "cmyk"}, pictures(), "mode"),
-    "NaN": ({"kind": "image"}, np.full((5, 6, 6), np.nan), "image 0 has pixels that are NaN"),
-    "no weights": ({"model": torch.nn.Flatten()}, pictures(), "no weights that can be trained: Flatten"),
+    "size": ({"size": (0, 4)}, slopes(), "size"),
+    "mode": ({"mode": "cmyk"}, slopes(), "mode"),
+    "NaN": ({}, np.full((5, 6, 6), np.nan), "image 0 has pixels that are NaN"),
+    "no weights": ({"model": torch.nn.Flatten()}, slopes(), "no weights that can be trained: Flatten"),
 }
 
 
@@ -338,19 +316,19 @@ def test_an_empty_folder_is_refused_by_name(tmp_path):
         small().fit(tmp_path)
 
 
-def test_a_file_that_is_no_picture_is_refused_by_name(tmp_path):
-    folder_of(pictures(), tmp_path)
-    (tmp_path / "017.png").write_bytes(b"no picture")
+def test_a_file_that_is_no_image_is_refused_by_name(tmp_path):
+    folder_of(slopes(), tmp_path)
+    (tmp_path / "017.png").write_bytes(b"no image")
     with pytest.raises(ValueError, match=r"017\.png"):
         small().fit(tmp_path)
 
 
 REFUSED_NEW = {
-    "size": (pictures(3, 9, 9), "image 0 is of 9 x 9 pixels, where the fit had 8 x 7"),
-    "depth": (pictures(3) / 255.0, "of float64 pixels, where the fit had uint8"),
-    "16 bits": (pictures(3).astype(np.uint16), "of uint16 pixels, where the fit had uint8"),
-    "colour": (pictures(3, channels=3), "has 3 channels, where the fit had 1"),
-    "none": (pictures(3)[:0], "no images"),
+    "size": (slopes(3, 9, 9), "image 0 is of 9 x 9 pixels, where the fit had 8 x 7"),
+    "depth": (slopes(3) / 255.0, "of float64 pixels, where the fit had uint8"),
+    "16 bits": (slopes(3).astype(np.uint16), "of uint16 pixels, where the fit had uint8"),
+    "colour": (slopes(3, channels=3), "has 3 channels, where the fit had 1"),
+    "none": (slopes(3)[:0], "no images"),
     "a table": (numbers(), "image|shape|dimension"),
     "no such folder": ("/no/such/folder", "no such file or folder"),
 }
@@ -370,7 +348,7 @@ def test_new_images_of_another_kind_are_refused_by_name(case, fitted):
 @pytest.mark.parametrize("calibration", ["split", "cross"])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_shares_of_pixels_sum_to_the_reconstruction_score(channels, calibration):
-    X, new = pictures(20, channels=channels), pictures(5, channels=channels, seed=1)
+    X, new = slopes(20, channels=channels), slopes(5, channels=channels, seed=1)
     detector = small(criterion="reconstruction", calibration=calibration).fit(X)
     found = upland.explain(detector, new)
     assert found.shares.shape == (5, 8, 7, channels)
@@ -385,7 +363,7 @@ def test_shares_of_pixels_sum_to_the_reconstruction_score(channels, calibration)
 @pytest.mark.parametrize(("row", "column"), [(0, 0), (3, 2), (6, 5)])
 def test_a_planted_patch_is_where_the_heat_is(row, column):
     noise = np.random.default_rng(0).normal(0, 5, (106, 8, 7))
-    X = (pictures(1) + noise).clip(0, 255).astype(np.uint8)
+    X = (slopes(1) + noise).clip(0, 255).astype(np.uint8)
     detector, new = small(epochs=60, learning_rate=1e-2).fit(X[:100]), X[100:]
     new[2, row : row + 2, column : column + 2] = 255
     found = upland.explain(detector, new)

@@ -1,7 +1,8 @@
-"""Sequences through the detector: every promise made for tables, per sequence and per step."""
+"""Energies of sequences: every promise made for tables, per sequence and per step."""
 
 import copy
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -10,27 +11,21 @@ import pyarrow as pa
 import pytest
 import torch
 from pyarrow import parquet
-from upland.detectors.sequencing import Series
 
+import normals
 import upland
-from laws import generator, scores_in_a_new_process, standard_error
-from normals import quick
+from laws import generator, standard_error
+from normals import waves
 from upland.calibration.false_discovery import benjamini_hochberg
 from upland.data.sequence.windows import SequenceRows
-from upland.detectors.fitting import fit_member, held_out_rows
+from upland.catalogue import criteria_of
+from upland.detectors.fitting import held_out_rows
 from upland.models.recurrent import RecurrentEnergy
 from upland.training.checkpoint import Checkpoint
 
 pytestmark = pytest.mark.filterwarnings("ignore:p-values are coarse", "ignore:.*cannot resolve alpha")
-CRITERIA = ["auto", *Series.criteria]
+CRITERIA = ["auto", *criteria_of("energy", "sequence")]
 UNITS = ["sequence", "step"]
-
-
-def waves(count=24, steps=14, channels=2, seed=0):
-    """Noisy sines of random phase, each channel a little later than the one before: `(count, steps, D)`."""
-    rng = np.random.default_rng(seed)
-    phase = rng.uniform(0, 2 * np.pi, (count, 1, 1)) + np.arange(channels)
-    return np.sin(0.7 * np.arange(steps)[:, None] + phase) + 0.1 * rng.normal(size=(count, steps, channels))
 
 
 def ragged(seed=0, lengths=(14, 3, 9, 1, 12, 14, 7, 5, 2, 10), channels=2):
@@ -52,22 +47,24 @@ def long_frame(sequences):
 
 
 def small(**options):
-    return quick(**{"hidden": (8,), "epochs": 2, "frame": 3} | options)
+    return normals.small(upland.SequenceEnergyDetector, **options)
 
 
-def judged(detector, X, per="auto", method="anomaly_score"):
-    """What a detector says of sequences or of steps; it is left as it was."""
-    detector = copy.copy(detector).set_params(per=per)
-    return getattr(detector, method)(X)
+def per_unit(detector, X, per="auto", method="anomaly_score", *arguments):
+    """What a detector says of sequences or of steps, as if it had been fitted with this `per`."""
+    reader = replace(detector.plan_.reader, per=per)
+    other = copy.copy(detector)
+    other.plan_ = replace(detector.plan_, reader=reader)
+    return getattr(other, method)(X, *arguments)
 
 
 CASES = [("split", c) for c in CRITERIA] + [("cross", "auto")]
 
 
-@pytest.fixture(scope="module", params=CASES, ids="-".join)
+@pytest.fixture(params=CASES, ids="-".join)
 def fitted(request):
-    kind, criterion = request.param
-    return small(calibration=kind, criterion=criterion).fit(waves())
+    method, criterion = request.param
+    return normals.fitted(upland.SequenceEnergyDetector, calibration=method, criterion=criterion)
 
 
 @pytest.fixture(scope="module")
@@ -82,21 +79,21 @@ NEW = waves(9, seed=1) * 1.5
 
 
 def test_scores_come_in_the_shape_of_the_data(fitted):
-    assert fitted.kind_ == "sequence"
+    assert fitted.modality == "sequence"
     assert fitted.unit_ == "sequence"
     assert fitted.anomaly_score(NEW).shape == (9,)
-    assert judged(fitted, NEW, "step").shape == (9, 14)
+    assert per_unit(fitted, NEW, "step").shape == (9, 14)
     assert fitted.anomaly_score(NEW[0]).shape == (14,)
-    assert judged(fitted, NEW[0], "sequence").shape == (1,)
-    assert judged(fitted, ragged(), "step").shape == (77,)
+    assert per_unit(fitted, NEW[0], "sequence").shape == (1,)
+    assert per_unit(fitted, ragged(), "step").shape == (77,)
 
 
 @pytest.mark.parametrize("method", ["anomaly_score", "p_values", "flag"])
 def test_behind_the_end_of_a_sequence_there_is_nothing(fitted, method):
     some = ragged(seed=1)
     known = np.arange(16) < np.array([len(x) for x in some])[:, None]
-    found = judged(fitted, padded(some, beyond=2), "step", method)
-    np.testing.assert_array_equal(found[known], judged(fitted, some, "step", method))
+    found = per_unit(fitted, padded(some, beyond=2), "step", method)
+    np.testing.assert_array_equal(found[known], per_unit(fitted, some, "step", method))
     assert (~found[~known] if method == "flag" else np.isnan(found[~known])).all()
     assert np.isfinite(found[known]).all()
 
@@ -104,9 +101,8 @@ def test_behind_the_end_of_a_sequence_there_is_nothing(fitted, method):
 def test_false_discoveries_are_counted_without_the_padding(fitted):
     some = ragged(seed=1)
     some[0][3:] += 8.0
-    detector = copy.copy(fitted).set_params(per="step")
-    flags = detector.flag(padded(some, beyond=60), 0.2, "fdr")
-    expected = benjamini_hochberg(detector.p_values(some), 0.2)
+    flags = per_unit(fitted, padded(some, beyond=60), "step", "flag", 0.2, "fdr")
+    expected = benjamini_hochberg(per_unit(fitted, some, "step", "p_values"), 0.2)
     np.testing.assert_array_equal(flags[:, :14][np.isfinite(padded(some)[:, :, 0])], expected)
     assert flags.sum() == expected.sum() > 0
 
@@ -129,8 +125,8 @@ def test_rows_of_a_long_frame_may_stand_in_any_order(framed, container, method, 
     frame = long_frame(some)
     order = np.random.default_rng(0).permutation(len(frame))
     shuffled = CONTAINERS[container](frame.iloc[order], tmp_path)
-    expected = judged(framed, frame, method=method)
-    np.testing.assert_allclose(judged(framed, shuffled, method=method), expected[order], rtol=1e-7)
+    expected = per_unit(framed, frame, method=method)
+    np.testing.assert_allclose(per_unit(framed, shuffled, method=method), expected[order], rtol=1e-7)
     assert len(np.unique(expected)) > 1 or method == "flag"
 
 
@@ -140,7 +136,7 @@ def test_a_long_frame_is_the_list_of_its_sequences(framed):
     for name, value in other.models_[0].state_dict().items():
         assert torch.equal(value, framed.models_[0].state_dict()[name])
     for per in UNITS:
-        np.testing.assert_array_equal(judged(framed, frame, per), judged(other, some, per))
+        np.testing.assert_array_equal(per_unit(framed, frame, per), per_unit(other, some, per))
 
 
 # -- a score depends on its sequence alone -------------------------------------------------------------------
@@ -149,17 +145,17 @@ def test_a_long_frame_is_the_list_of_its_sequences(framed):
 @pytest.mark.parametrize("per", UNITS)
 def test_the_same_bits_on_a_second_call(fitted, per):
     for X in (NEW, ragged(seed=1)):
-        np.testing.assert_array_equal(judged(fitted, X, per), judged(fitted, X, per))
+        np.testing.assert_array_equal(per_unit(fitted, X, per), per_unit(fitted, X, per))
 
 
 @pytest.mark.parametrize("per", UNITS)
 def test_nearly_the_same_in_any_batch_order_and_company(fitted, per):
-    whole, order = judged(fitted, NEW, per), np.array([4, 0, 8, 2, 6, 1, 5, 7, 3])
-    alone = np.concatenate([judged(fitted, NEW[row : row + 1], per) for row in range(9)])
-    in_company = judged(fitted, [*waves(3, 60, seed=5), *NEW], "sequence")[3:]
+    whole, order = per_unit(fitted, NEW, per), np.array([4, 0, 8, 2, 6, 1, 5, 7, 3])
+    alone = np.concatenate([per_unit(fitted, NEW[row : row + 1], per) for row in range(9)])
+    in_company = per_unit(fitted, [*waves(3, 60, seed=5), *NEW], "sequence")[3:]
     np.testing.assert_allclose(alone, whole, rtol=1e-7)
-    np.testing.assert_allclose(judged(fitted, NEW[order], per), whole[order], rtol=1e-7)
-    np.testing.assert_allclose(in_company, judged(fitted, NEW, "sequence"), rtol=1e-7)
+    np.testing.assert_allclose(per_unit(fitted, NEW[order], per), whole[order], rtol=1e-7)
+    np.testing.assert_allclose(in_company, per_unit(fitted, NEW, "sequence"), rtol=1e-7)
 
 
 @pytest.mark.parametrize("beyond", [0, 1, 40])
@@ -176,10 +172,15 @@ def test_ragged_and_padded_normal_sequences_fit_alike():
     np.testing.assert_array_equal(one.anomaly_score(NEW), two.anomaly_score(NEW))
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
-def test_two_fits_with_one_seed_are_equal_and_another_seed_is_not(cell):
+def celled(cell):
+    """A function that makes a recurrent energy with another cell."""
+    return lambda width: RecurrentEnergy(width, (8,), frame=3, cell=cell, generator=generator())
+
+
+@pytest.mark.parametrize("model", [None, celled("gru"), celled("rnn")], ids=["lstm", "gru", "rnn"])
+def test_two_fits_with_one_seed_are_equal_and_another_seed_is_not(model):
     X = waves(12)
-    one, two, other = (small(random_state=seed, cell=cell).fit(X).assess(NEW) for seed in (5, 5, 6))
+    one, two, other = (small(random_state=seed, model=model).fit(X).assess(NEW) for seed in (5, 5, 6))
     np.testing.assert_array_equal(one, two)
     assert not np.array_equal(one.anomaly_score, other.anomaly_score)
 
@@ -203,7 +204,7 @@ SAVED = {
     "cross": lambda: (small(calibration="cross", contamination=0.2), waves(10), None),
     "energy": lambda: (small(criterion="energy"), waves(8), None),
     "frame": lambda: (small(id="pump", time="hour", frame="auto"), with_categories(), None),
-    "series": lambda: (small(kind="sequence", window=20, stride=7), waves(1, 300)[0], None),
+    "series": lambda: (small(window=20, stride=7), waves(1, 300)[0], None),
     "own": lambda: (small(model=own), waves(), own),
 }
 
@@ -215,7 +216,7 @@ def test_the_same_bits_after_reload(case, tmp_path):
     again = upland.load(tmp_path / "m", model=model)
     for per in UNITS:
         for method in ("anomaly_score", "p_values", "decision_function", "predict"):
-            np.testing.assert_array_equal(judged(again, X, per, method), judged(detector, X, per, method))
+            np.testing.assert_array_equal(per_unit(again, X, per, method), per_unit(detector, X, per, method))
     one, two = (upland.explain(each, X).shares for each in (again, detector))
     np.testing.assert_array_equal(np.concatenate(one), np.concatenate(two))
     assert json.loads(json.dumps(again.info(), allow_nan=False)) == detector.info()
@@ -225,38 +226,12 @@ def test_the_same_bits_after_reload(case, tmp_path):
         assert (tmp_path / "m").read_bytes() == first
 
 
-def test_the_same_bits_in_a_new_process(tmp_path):
-    np.save(tmp_path / "new.npy", NEW)
-    paths, expected = [], []
-    for options in ({}, {"calibration": "cross"}, {"criterion": "reconstruction"}):
-        detector = small(**options).fit(waves(10))
-        paths.append(tmp_path / f"{len(paths)}.safetensors")
-        upland.save(detector, paths[-1])
-        expected.append(detector.assess(NEW))
-    np.testing.assert_array_equal(scores_in_a_new_process(paths, tmp_path / "new.npy"), np.array(expected))
-
-
-def test_a_second_fit_that_breaks_off_leaves_one_that_can_be_saved(tmp_path, monkeypatch):
-    detector = small(frame="auto").fit(waves())
-    before = detector.assess(NEW)
-
-    def interrupted(*_, **__):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("upland.training.loop.Training.run", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        detector.fit(waves(steps=28))
-    np.testing.assert_array_equal(detector.assess(NEW), before)
-    upland.save(detector, tmp_path / "m")
-    np.testing.assert_array_equal(upland.load(tmp_path / "m").assess(NEW), before)
-
-
 class PowerCut(Exception):
     pass
 
 
 @pytest.mark.parametrize("case", ["split", "cross", "series"])
-def test_a_fit_that_is_cut_off_at_every_look_ends_as_one_that_is_not(case, tmp_path, monkeypatch):
+def test_a_fit_that_is_cut_off_at_every_check_ends_as_one_that_is_not(case, tmp_path, monkeypatch):
     detector, X, _ = SAVED[case]()
     expected, save = copy.copy(detector).fit(X), Checkpoint.save
 
@@ -274,61 +249,47 @@ def test_a_fit_that_is_cut_off_at_every_look_ends_as_one_that_is_not(case, tmp_p
             assert cuts < 60, "the fit made no progress"
     assert cuts > 1
     for per in UNITS:
-        np.testing.assert_array_equal(judged(detector, X, per), judged(expected, X, per))
+        np.testing.assert_array_equal(per_unit(detector, X, per), per_unit(expected, X, per))
         np.testing.assert_array_equal(
-            judged(detector, X, per, "p_values"), judged(expected, X, per, "p_values")
+            per_unit(detector, X, per, "p_values"), per_unit(expected, X, per, "p_values")
         )
 
 
 # -- what calibrates has been seen by no one -----------------------------------------------------------------
 
 
-class Watched(SequenceRows):
-    """Windows that remember which of them were asked for."""
-
-    def take(self, rows):
-        vars(self).setdefault("asked", []).append(np.asarray(rows))
-        return super().take(rows)
-
-
-@pytest.mark.parametrize(
-    "X", [waves(), waves(1, 300)[0], ragged() * 3], ids=["whole", "one series", "ragged"]
-)
-def test_a_member_never_asks_for_its_held_out_windows(X):
-    rows = Watched(X, window=None if len(X) < 100 else 12)
-    detector = small()
-    kind = detector._kind("sequence")
-    detector._settle(rows)
-    held = held_out_rows(rows.n_rows, "split", np.random.default_rng(0), rows.blocks)[0]
-    member = fit_member(rows, held, detector._recipe(7, kind), 0)
-    asked = np.unique(np.concatenate(rows.asked))
-    assert np.intersect1d(asked, held).size == 0
-    assert np.union1d(asked, held).size == rows.n_rows
-    scores = kind.judge_held_out("reconstruction", member, rows, held, "step")
-    whole = kind.values("reconstruction", member, rows.sequences)
-    np.testing.assert_array_equal(scores, whole[rows.steps_of(held)])
-    assert len(scores) == rows.take(held).n_steps
-
-
-def held_out(rows, seed=0):
-    drawn = int(np.random.RandomState(seed).randint(2**31 - 1))
-    return held_out_rows(rows.n_rows, "split", np.random.default_rng([drawn, 0]), rows.blocks)[0]
-
-
 @pytest.mark.parametrize("X", [waves(), waves(1, 300)[0]], ids=["whole sequences", "one series"])
 def test_held_out_steps_changed_beyond_recognition_leave_the_member_as_it_was(X):
+    one = small().fit(X)
     rows = SequenceRows(X)
+    (held,) = held_out_rows(rows.n_rows, "split", one.plan_.stream("folds"), rows.blocks)
+    assert one.calibrations_["step"].size == rows.steps_of(held).size
     changed = X.copy().reshape(-1, 2)
-    changed[rows.steps_of(held_out(rows))] *= 40.0
-    one, two = (small(kind="sequence", calibration="split").fit(x) for x in (X, changed.reshape(X.shape)))
+    changed[rows.steps_of(held)] *= 40.0
+    two = small().fit(changed.reshape(X.shape))
     assert one.calibrations_["step"].scores.max() < two.calibrations_["step"].scores.max()
     for name, value in one.models_[0].state_dict().items():
         assert torch.equal(value, two.models_[0].state_dict()[name]), name
     assert one.encoder_.to_state()[0] == two.encoder_.to_state()[0]
     assert one.members_[0].sigma == two.members_[0].sigma
     if len(X) < 100:  # the past of a step in one long series, and so its reference, may hold held-out steps
-        for name, reference in one.members_[0].references.items():
-            assert torch.equal(reference.center, two.members_[0].references[name].center), name
+        states = [
+            {key: criterion.state() for key, criterion in detector.members_[0].criteria.items()}
+            for detector in (one, two)
+        ]
+        assert set(states[0]) == {(name, unit) for name in CRITERIA[1:] for unit in UNITS}
+        for key, state in states[0].items():
+            assert all(torch.equal(value, states[1][key][name]) for name, value in state.items()), key
+
+
+@pytest.mark.parametrize("X", [waves(), waves(1, 300)[0], ragged() * 3], ids=["whole", "series", "ragged"])
+def test_steps_that_calibrate_are_scored_in_a_pass_over_the_whole_sequences(X):
+    detector, rows = small(criterion="reconstruction").fit(X), SequenceRows(X)
+    (held,) = held_out_rows(rows.n_rows, "split", detector.plan_.stream("folds"), rows.blocks)
+    whole = per_unit(detector, X, "step").ravel()
+    np.testing.assert_allclose(
+        np.sort(detector.calibrations_["step"].scores), np.sort(whole[rows.steps_of(held)]), rtol=1e-9
+    )
 
 
 def scaled(rng, count):
@@ -348,9 +309,9 @@ def redraws():
         detector.fit(scaled(rng, 25))
         new = scaled(rng, 40)
         for per, parts in found.items():
-            parts.append(judged(detector, new, per, "p_values"))
-    told = small(per="step", epochs=1).fit(new).info()["calibration"]["guarantee"]
-    return {per: np.array(parts) for per, parts in found.items()}, told
+            parts.append(per_unit(detector, new, per, "p_values"))
+    guarantee = small(per="step", epochs=1).fit(new).info()["calibration"]["guarantee"]
+    return {per: np.array(parts) for per, parts in found.items()}, guarantee
 
 
 @pytest.mark.parametrize("alpha", [1 / 6, 1 / 3, 0.5])
