@@ -171,7 +171,7 @@ def test_a_sequence_has_a_share_for_each_channel_and_each_step(of_sequences):
 
 
 def test_a_fault_in_a_sequence_is_on_top_with_its_time_and_value(of_sequences):
-    _, new, found = of_sequences
+    _, _, found = of_sequences
     broken, normal = found.top(5)
     assert broken[0].column == "load at 14"
     assert broken[0].value == 25.0

@@ -17,8 +17,8 @@ import upland
 from laws import generator, standard_error
 from normals import waves
 from upland.calibration.false_discovery import benjamini_hochberg
-from upland.data.sequence.windows import SequenceRows
 from upland.catalogue import criteria_of
+from upland.data.sequence.windows import SequenceRows
 from upland.detectors.fitting import held_out_rows
 from upland.models.recurrent import RecurrentEnergy
 from upland.training.checkpoint import Checkpoint
