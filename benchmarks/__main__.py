@@ -14,9 +14,9 @@ from pathlib import Path
 
 from benchmarks.baselines import BASELINES
 from benchmarks.options import HERE, QUICK, data_argument
-from benchmarks.ours import OURS
 from benchmarks.peers import PEERS
-from benchmarks.series_peers import SEQUENCE_OURS, SEQUENCE_PEERS
+from benchmarks.series_peers import SEQUENCE_PEERS, SEQUENCE_UPLAND
+from benchmarks.upland_methods import UPLAND
 
 PYOD = ("PyOD AutoEncoder", "PyOD LSTM")
 TABLES = ("adbench", "contaminated", "groups_tables", "ablation")  # quick ones have bundled tables
@@ -62,14 +62,14 @@ def plan(data: Path | None, quick: bool) -> dict[str, list[str]]:
         "calibration": ["calibration"],
         "ablation": ["ablation", *source],
         "contaminated": ["contaminated", *source],
-        "dagmm_upland": ["dagmm", *source, "--methods", *OURS],
-        "adbench_upland": ["adbench", *source, "--methods", *OURS],
+        "dagmm_upland": ["dagmm", *source, "--methods", *UPLAND],
+        "adbench_upland": ["adbench", *source, "--methods", *UPLAND],
         "dagmm_baselines": ["dagmm", *source, "--methods", *BASELINES],
         "adbench_peers": ["adbench", *source, "--methods", *PEERS],
         "speed_deep": ["speed_deep"],
         "speed_flows": ["speed_flows", *source],
         "speed_glow": ["speed_glow"],
-        "sequences_upland": ["sequences", *source, "--methods", *SEQUENCE_OURS],
+        "sequences_upland": ["sequences", *source, "--methods", *SEQUENCE_UPLAND],
         "sequences_peers": ["sequences", *source, "--methods", *SEQUENCE_PEERS],
         "telemetry_upland": ["telemetry", *source, "--methods", "upland"],
         "telemetry_peers": ["telemetry", *source, "--methods", "kNN", "PCA", "IForest"],

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 
 from benchmarks import protocols
 from benchmarks.options import command, data_argument, parsed, sets_arguments
-from benchmarks.ours import PAPER
 from benchmarks.records import Records
+from benchmarks.upland_methods import PAPER
 from upland.models.kernel_prior import NARROW, WIDE
 from upland.models.views import bent
 from upland.training.schedule import STEPS

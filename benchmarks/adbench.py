@@ -13,10 +13,10 @@ from typing import Any
 
 from benchmarks import peers, protocols
 from benchmarks.options import command, data_argument, parsed, sets_arguments
-from benchmarks.ours import OURS
 from benchmarks.records import Records
+from benchmarks.upland_methods import UPLAND
 
-METHODS = {**peers.PEERS, **OURS}
+METHODS = {**peers.PEERS, **UPLAND}
 KEYS = ("set", "seed", "method")
 QUICK = {"methods": ["upland", "kNN", "IForest", "LOF", "PCA"], "seeds": [0], "most_sets": 3}
 

@@ -16,9 +16,9 @@ from sklearn.neighbors import LocalOutlierFactor, NearestNeighbors
 
 from benchmarks import peers, protocols
 from benchmarks.options import command, data_argument, parsed, sets_arguments
-from benchmarks.ours import OURS, energy_detector
 from benchmarks.peers import NEIGHBOURS, PEERS, Array, Fit, Score
 from benchmarks.records import Records
+from benchmarks.upland_methods import UPLAND, energy_detector
 
 KEYS = ("set", "seed", "method")
 MOST = 20_000
@@ -37,7 +37,7 @@ def own_lof(train: Array, seed: int) -> Score:
 
 
 METHODS: dict[str, Fit] = {
-    "upland": OURS["upland"],
+    "upland": UPLAND["upland"],
     "upland mixture": lambda train, seed: energy_detector(train, seed, prior="mixture"),
     "upland centre": lambda train, seed: energy_detector(train, seed, prior="centre"),
     "kNN": other_neighbours,

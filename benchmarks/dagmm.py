@@ -14,10 +14,10 @@ from typing import Any
 from benchmarks import peers, protocols
 from benchmarks.baselines import BASELINES
 from benchmarks.options import command, data_argument, parsed
-from benchmarks.ours import OURS
 from benchmarks.records import Records
+from benchmarks.upland_methods import UPLAND
 
-METHODS = {**BASELINES, **OURS}
+METHODS = {**BASELINES, **UPLAND}
 SEEDS = {"thyroid": 20, "arrhythmia": 20, "kdd": 3}
 KEYS = ("set", "seed", "method")
 

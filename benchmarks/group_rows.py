@@ -17,7 +17,7 @@ Array = NDArray[np.float64]
 LEAST_NORMAL, MOST_NORMAL, MOST_ANOMALIES = 1_000, 20_000, 4_000
 SHARES = {"10 % anomalies": 0.1, "20 % anomalies": 0.2, "50 % anomalies": 0.5, "all anomalies": 1.0}
 PERMUTED = "permuted"
-CANDIDATES, PREDICTING = 64, 2_000  # columns that may be permuted; rows that tell which
+CANDIDATES, PREDICTING = 64, 2_000  # columns that may be permuted; rows that decide which
 FOREST = {"n_estimators": 30, "min_samples_leaf": 3, "max_features": 0.5}
 
 

@@ -26,6 +26,7 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -233,9 +234,10 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--rows", type=int, help="training images, fewer than usual")
     parser.add_argument("--epochs", type=int, help="passes, fewer than usual")
     parser.add_argument("--train-only", action="store_true", help="fill the folder of models, no verdicts")
+    parser.add_argument("--most-cases", type=int, help="at most so many outlying sets of a normal one")
     parser.add_argument("--no-manipulations", action="store_true", help="leave the manipulated images out")
     quick = {"methods": ["flow"], "sets": [f"{FASHION} Trouser"], "rows": 500, "epochs": 1}
-    quick |= {"groups": 20, "draws": 2, "models": QUICK / "models"}
+    quick |= {"groups": 20, "draws": 2, "most_cases": 2, "models": QUICK / "models"}
     options = parsed(parser, argv, "groups", quick)
     if options.models is None:
         parser.error("--models is needed: a folder, in which fitted detectors are kept")
@@ -289,7 +291,7 @@ def cases(
     options: argparse.Namespace, key: Mapping[str, Any], normal: Normal
 ) -> Iterator[tuple[str, Images, tuple[float, ...]]]:
     """Name, images and shares of mixed groups of every case."""
-    yield from outlying_sets(options.data, key["set"], normal)
+    yield from islice(outlying_sets(options.data, key["set"], normal), options.most_cases)
     if not options.no_manipulations:
         made = manipulated(options.models, options.data, key["set"], key["seed"], normal)
         yield from ((case, images, ()) for case, images in made.items())

@@ -51,7 +51,7 @@ def parsed(
         parser: from `command`.
         argv: the arguments; None for those of the process.
         name: of the benchmark: a quick run without `--output` writes `quick/NAME.json` beside this file.
-        quick: what `--quick` puts in the place of the defaults.
+        quick: the defaults of a quick run, where they differ.
         is_bundled: whether a quick run without a folder of data reads tables that scikit-learn bundles.
     """
     given = sys.argv[1:] if argv is None else list(argv)

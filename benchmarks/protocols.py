@@ -77,7 +77,7 @@ def is_resampled(n_rows: int) -> bool:
 
 
 def resample(n_rows: int, seed: int) -> NDArray[np.intp]:
-    """Rows that the protocol keeps, in its order."""
+    """Rows that the protocol uses, in its order."""
     draw = np.random.RandomState(seed)  # the published code's generator: the same draws for the same seed
     if n_rows < SMALLEST:
         return draw.choice(np.arange(n_rows), SMALLEST, replace=True)

@@ -32,7 +32,7 @@ def header() -> dict[str, Any]:
 
 
 def processor() -> str:
-    """The CPU's name, with its instruction set where the system tells both."""
+    """The CPU's name, with its instruction set where the system says both."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

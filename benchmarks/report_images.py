@@ -62,9 +62,9 @@ def summary(rows: Sequence[Row], quoted: Sequence[Row]) -> str:
             seconds, longest = cpu_seconds(fitted) / len(fitted), max(row["fit_seconds"] for row in fitted)
             body.append([method, *cells, f"{seconds:.1f}", f"{longest:.1f}", str(len(whole))])
     body.sort(key=lambda line: -float(line[1].split()[0]))
-    known = [row for row in quoted if row["class"] == "mean" and row["measure"] == "auroc"]
-    known = sorted(known, key=lambda row: -float(row["value"]))
-    lines = [[title(row, row["source"]), f"{100 * float(row['value']):.1f}", "", "", "", ""] for row in known]
+    means = [row for row in quoted if row["class"] == "mean" and row["measure"] == "auroc"]
+    means = sorted(means, key=lambda row: -float(row["value"]))
+    lines = [[title(row, row["source"]), f"{100 * float(row['value']):.1f}", "", "", "", ""] for row in means]
     return table(("method", "AUROC", "AUPRC", "CPU s", "longest fit", "seeds"), [*body, *lines])
 
 
@@ -79,16 +79,15 @@ def title(row: Row, source: str = "") -> str:
 
 def by_class(rows: Sequence[Row], quoted: Sequence[Row], names: Sequence[str]) -> str:
     """One line for each class, means over seeds; what is published by class behind."""
-    values, columns = grouped(rows, "class", "method"), methods(rows)
-    known = {(row["class"], title(row)): row["value"] for row in quoted if row["class"] in names}
-    theirs = list(dict.fromkeys(column for _, column in known))
+    measured, columns = grouped(rows, "class", "method"), methods(rows)
+    published_by_class = {(row["class"], title(row)): row["value"] for row in quoted if row["class"] in names}
+    theirs = list(dict.fromkeys(column for _, column in published_by_class))
     body = []
     for name in names:
-        ours = [values.get((name, column), []) for column in columns]
+        ours = [measured.get((name, column), []) for column in columns]
         cells = [f"{100 * np.mean([row['auroc'] for row in group]):.2f}" if group else "" for group in ours]
-        cells += [
-            f"{100 * float(known[name, column]):.1f}" if (name, column) in known else "" for column in theirs
-        ]
+        values = (published_by_class.get((name, column)) for column in theirs)
+        cells += [f"{100 * float(value):.1f}" if value else "" for value in values]
         body.append([name, *cells])
     return table(("class", *columns, *theirs), body)
 
@@ -109,5 +108,5 @@ def by_share(rows: Sequence[Row]) -> str:
 
 def best(quoted: Sequence[Row]) -> str:
     """What is published without its share."""
-    known = [row for row in quoted if row["measure"] == "f1"]
-    return "".join(f"\n{title(row)}: {float(row['value']):.4f}, {row['source']}.\n" for row in known)
+    found = [row for row in quoted if row["measure"] == "f1"]
+    return "".join(f"\n{title(row)}: {float(row['value']):.4f}, {row['source']}.\n" for row in found)

@@ -16,9 +16,9 @@ import numpy as np
 from benchmarks import peers, series
 from benchmarks.options import command, data_argument, parsed
 from benchmarks.records import Records
-from benchmarks.series_peers import DETERMINISTIC, SEQUENCE_OURS, SEQUENCE_PEERS, SequenceFit
+from benchmarks.series_peers import DETERMINISTIC, SEQUENCE_PEERS, SEQUENCE_UPLAND, SequenceFit
 
-METHODS = {**SEQUENCE_PEERS, **SEQUENCE_OURS}
+METHODS = {**SEQUENCE_PEERS, **SEQUENCE_UPLAND}
 KEYS = ("set", "class", "seed", "method")
 
 

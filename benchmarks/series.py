@@ -7,8 +7,8 @@ is scored, and a test sequence of another class is an anomaly. What is reported 
 series of NAB is trained on its first 15 %, the share that NAB itself calls the probationary period, and
 scored on the rest. Training steps are used as they are, also where a label calls some of them anomalous. A
 series whose scored part has no anomaly (or nothing else) cannot be ranked and is left out; so is SMAP's P-2,
-which the source labels twice and differently, as is usual. There is no point adjustment: a step is right or
-wrong by itself.
+which the source labels twice and differently, as other benchmarks do. There is no point adjustment: a step is
+right or wrong by itself.
 
 Everything is read from `sequences/` below the folder of data.
 """

@@ -21,8 +21,8 @@ from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 
 from benchmarks import peers
-from benchmarks.ours import energy_detector, sequence_detector
 from benchmarks.peers import Array, Fit, Score
+from benchmarks.upland_methods import energy_detector, sequence_detector
 
 Sequences = Sequence[Array]
 SequenceScore = Callable[[Sequences], Array]
@@ -147,7 +147,7 @@ SEQUENCE_PEERS: dict[str, SequenceFit] = {
     "HMM, 5 states": hidden_markov(5),
     "HMM, 10 states": hidden_markov(10),
 }
-SEQUENCE_OURS: dict[str, SequenceFit] = {
+SEQUENCE_UPLAND: dict[str, SequenceFit] = {
     "upland": recurrent,
     "upland paper": lambda train, seed: recurrent(train, seed, frame=1),
     "upland dense": on_rows(Flattened, energy_detector),
@@ -218,7 +218,7 @@ SERIES_PEERS: dict[str, Fit] = {
     "PyOD AutoEncoder": on_windows(peers.autoencoder),
     "PyOD LSTM": lstm,
 }
-SERIES_OURS: dict[str, Fit] = {"upland": recurrent_steps}
+SERIES_UPLAND: dict[str, Fit] = {"upland": recurrent_steps}
 
 DETERMINISTIC = frozenset(  # given the data, the seed changes nothing
     {f"{name} {rows}" for name in ("kNN", "1-NN", "OCSVM", "PCA") for rows in ("flat", "features")} | {"PCA"}

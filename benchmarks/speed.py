@@ -29,7 +29,6 @@ from sklearn.metrics import roc_auc_score
 
 from benchmarks import peers
 from benchmarks.options import command
-from benchmarks.ours import OURS, PAPER
 from benchmarks.products import (
     Products,
     batched_products,
@@ -40,9 +39,10 @@ from benchmarks.products import (
 from benchmarks.records import Records
 from benchmarks.synthetic import planted_table
 from benchmarks.timing import Part, interleaved, measured_command, note, run_parts
+from benchmarks.upland_methods import PAPER, UPLAND
 from upland.models.multiscale import MultiscaleEnergy
 
-TABLE = {"upland": OURS["upland"], "IForest": peers.isolation_forest, "PyOD AutoEncoder": peers.autoencoder}
+TABLE = {"upland": UPLAND["upland"], "IForest": peers.isolation_forest, "PyOD AutoEncoder": peers.autoencoder}
 STEP_WIDTH, STEP_HIDDEN, STEP_BATCH, STEP_NETS = 120, (512, 512), 1024, 2
 CLI = (sys.executable, "-c", "from upland.cli.commands import main; main()")  # what the `upland` script does
 

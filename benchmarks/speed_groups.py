@@ -83,13 +83,13 @@ def verdict(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         found = with_profile(lambda: detector.score_groups(x, labels, statistic=statistic), profiled)
-    strange = np.array([label % EVERY == 0 for label in found.group])
+    outlying = np.array([label % EVERY == 0 for label in found.group])
     return {
         "seconds": time.process_time() - start,
         "wall_seconds": time.perf_counter() - wall,
         "peak_mb": held("VmHWM") - before,
-        "found": float(found.flag[strange].mean()),
-        "false": float(found.flag[~strange].mean()),
+        "found": float(found.flag[outlying].mean()),
+        "false": float(found.flag[~outlying].mean()),
     }
 
 

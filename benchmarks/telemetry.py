@@ -17,10 +17,10 @@ import numpy as np
 from benchmarks import peers, series
 from benchmarks.options import command, data_argument, parsed
 from benchmarks.records import Records
-from benchmarks.series_peers import DETERMINISTIC, SERIES_OURS, SERIES_PEERS
+from benchmarks.series_peers import DETERMINISTIC, SERIES_PEERS, SERIES_UPLAND
 from benchmarks.vus import vus_pr
 
-METHODS = {**SERIES_PEERS, **SERIES_OURS}
+METHODS = {**SERIES_PEERS, **SERIES_UPLAND}
 KEYS = ("collection", "series", "seed", "method")
 
 
@@ -51,11 +51,9 @@ def main(argv: list[str] | None = None) -> int:
 
 def run_collection(records: Records, options: argparse.Namespace, collection: str, seed: int) -> None:
     """Every series and method that has no row yet; series that cannot be ranked are left out, and printed."""
-    left_out = []
-    for name, split in islice(series.load_collection(options.data, collection), options.most_series):
-        if not split.can_be_ranked:
-            left_out.append(name)
-            continue
+    everything = dict(series.load_collection(options.data, collection))
+    ranked = {name: split for name, split in everything.items() if split.can_be_ranked}
+    for name, split in islice(ranked.items(), options.most_series):
         for method in options.methods:
             key = {"collection": collection, "series": name, "seed": seed, "method": method}
             if records.find(**key) is None:
@@ -63,7 +61,7 @@ def run_collection(records: Records, options: argparse.Namespace, collection: st
                 row = row or measured(split, method, seed)
                 records.add({"benchmark": "telemetry", **row, **key})
                 show(records.rows[-1])
-    if left_out:
+    if left_out := [name for name in everything if name not in ranked]:
         print(f"{collection}: {len(left_out)} without an anomaly to rank: {', '.join(left_out)}", flush=True)
 
 

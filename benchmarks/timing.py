@@ -45,7 +45,7 @@ def run_parts(
         argv: the arguments; None for those of the process.
         name: of the benchmark.
         parts: by name.
-        quick: what `--quick` puts in the place of the defaults.
+        quick: the defaults of a quick run, where they differ.
         keys: of a row.
     """
     parser.add_argument("--parts", nargs="+", choices=parts, default=list(parts), metavar="PART")

@@ -1,4 +1,4 @@
-"""Which column lifts a row: shares that sum to the score, and the planted column on top."""
+"""Which column, time step or pixel a score comes from: shares that sum to it, the planted fault on top."""
 
 import numpy as np
 import pandas as pd
@@ -6,7 +6,10 @@ import pytest
 from sklearn.exceptions import NotFittedError
 
 import upland
+from estimators import EXAMPLES
 from normals import CONTAINERS, mixed, numbers, quick
+
+pytestmark = pytest.mark.filterwarnings("ignore:p-values are coarse")
 
 
 @pytest.fixture(scope="module", params=["split", "cross"])
@@ -143,3 +146,53 @@ def test_a_file_is_explained_as_its_rows_are(fitted, tmp_path):
     np.testing.assert_allclose(
         upland.explain(fitted, path).shares, upland.explain(fitted, NEW).shares, rtol=1e-9
     )
+
+
+# -- sequences and images ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def of_sequences():
+    """What whole sequences are explained by, with a fault in the load of machine "a" at time 14."""
+    example = EXAMPLES["SequenceEnergyDetector"]
+    new = example.new.copy()
+    new.loc[(new["machine"] == "a") & (new["time"] == 14), "load"] = 25.0
+    detector = example.fit(per="sequence", criterion="reconstruction", epochs=5)
+    return detector, new, upland.explain(detector, new)
+
+
+def test_a_sequence_has_a_share_for_each_channel_and_each_step(of_sequences):
+    detector, new, found = of_sequences
+    scores = detector.anomaly_score(new)
+    assert found.columns == ("wave", "load", "mode")
+    np.testing.assert_allclose(found.channels().sum(axis=1), scores, rtol=1e-6)
+    np.testing.assert_allclose([steps.sum() for steps in found.steps()], scores, rtol=1e-6)
+    assert [steps.shape for steps in found.steps()] == [(30,), (30,)]
+
+
+def test_a_fault_in_a_sequence_is_on_top_with_its_time_and_value(of_sequences):
+    _, _, found = of_sequences
+    broken, normal = found.top(5)
+    assert broken[0].column == "load at 14"
+    assert broken[0].value == 25.0
+    assert abs(broken[0].expected) < 25
+    assert [reason.share for reason in broken] == sorted((r.share for r in broken), reverse=True)
+    assert broken[0].share == found.shares[0].max()
+    assert broken[0].part == pytest.approx(found.shares[0].max() / found.shares[0].sum())
+    assert len(normal) == 5
+
+
+def test_a_fault_in_an_image_is_on_top_with_its_place_and_pixel():
+    example = EXAMPLES["ImageEnergyDetector"]
+    new = example.new.copy()
+    new[3, 5, 2] = 255
+    detector = example.fit(filters=(), hidden=(32,), epochs=20)
+    found = upland.explain(detector, new)
+    assert found.values.shape == found.expected.shape == found.shares.shape == (10, 8, 8, 1)
+    np.testing.assert_allclose(found.heat().sum(axis=(1, 2)), detector.anomaly_score(new), rtol=1e-6)
+    first = found.top(2)[3][0]
+    assert first.column == "row 5, column 2"
+    assert first.value == 255
+    assert first.expected < 255
+    assert first.share == found.heat()[3].max()
+    assert first.part == pytest.approx(first.share / found.heat()[3].sum())

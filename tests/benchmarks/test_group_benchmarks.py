@@ -159,8 +159,8 @@ def related(rows, seed=0):
 
 def test_the_best_predicted_column_is_found():
     x = np.column_stack([source(1).normal(size=600), related(600)[:, [0, 1, 2]], np.ones(600)])
-    place, share = group_rows.best_predicted(x, 0)
-    assert place == 3
+    column, share = group_rows.best_predicted(x, 0)
+    assert column == 3
     assert share > 0.8
 
 
@@ -185,9 +185,9 @@ def test_a_split_shares_no_rows():
 
 def little_table(folder):
     (folder / "adbench").mkdir()
-    normal, strange = related(1100), source(9).normal(size=(60, 3)) * 3
+    normal, outlying = related(1100), source(9).normal(size=(60, 3)) * 3
     y = np.repeat([0, 1], [1100, 60])
-    np.savez(folder / "adbench" / "sums.npz", X=np.concatenate([normal, strange]), y=y)
+    np.savez(folder / "adbench" / "sums.npz", X=np.concatenate([normal, outlying]), y=y)
     return folder
 
 

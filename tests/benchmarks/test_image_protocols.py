@@ -31,7 +31,7 @@ STORED = {  # images of train, of test, shape
 
 
 def pictures(count, number, seed=0):
-    """Dark noise with a bright row, whose place is the class."""
+    """Dark noise with a bright row, whose position is the class."""
     x = np.random.default_rng(seed).integers(0, 60, size=(count, 10, 6), dtype=np.uint8)
     x[:, number] += 190
     return x

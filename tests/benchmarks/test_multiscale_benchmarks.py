@@ -6,7 +6,7 @@ from argparse import Namespace
 import numpy as np
 import pytest
 import torch
-from benchmarks.ours import OURS, PAPER
+from benchmarks.upland_methods import PAPER, UPLAND
 
 from benchmarks import ablation, contaminated, products, protocols, report, speed
 from laws import generator, normal
@@ -51,7 +51,7 @@ def test_the_papers_model_is_one_plain_net():
     rows = np.random.default_rng(0).normal(size=(60, 3))
     detector = EnergyDetector(**PAPER, criterion="energy", epochs=1, progress=False, random_state=0)
     assert all(isinstance(model, DenseEnergy) for model in detector.fit(rows).models_)
-    assert {"upland paper", "upland paper reconstruction"} <= set(OURS)
+    assert {"upland paper", "upland paper reconstruction"} <= set(UPLAND)
 
 
 @pytest.mark.parametrize("variant", ablation.VARIANTS)

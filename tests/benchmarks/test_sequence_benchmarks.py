@@ -169,8 +169,8 @@ def test_a_window_scores_its_middle_step():
     steps[40] = 1.0
     rows = series_peers.windows(steps, 8)
     assert rows.shape == (93, 8)
-    place = np.flatnonzero(rows[:, 4])[0]  # the window in whose middle the step stands
-    scores = series_peers.centred((np.arange(93) == place).astype(float), 8)
+    position = np.flatnonzero(rows[:, 4])[0]  # the window in whose middle the step stands
+    scores = series_peers.centred((np.arange(93) == position).astype(float), 8)
     assert (scores.shape, np.argmax(scores)) == ((100,), 40)
 
 

@@ -72,7 +72,7 @@ def test_the_order_and_the_company_of_sequences_do_not_matter(model, order):
 def test_each_step_is_read_once_and_memory_is_bounded(model, sizes, monkeypatch):
     at_most(monkeypatch, *sizes)
     stretch, together = sizes
-    asked, places = [], []
+    asked, positions = [], []
 
     def watched(start, stop):
         asked.append(stop - start)
@@ -84,11 +84,11 @@ def test_each_step_is_read_once_and_memory_is_bounded(model, sizes, monkeypatch)
         assert length <= stretch
         assert n == 1 or n * min(length, stretch) <= together or length > LENGTHS[part.group].min()
         assert part.begin % stretch == 0
-        places.append(part.places[part.valid])
+        positions.append(part.positions[part.valid])
         torch.testing.assert_close(
-            part.points[part.valid][:, -WIDTH:].float(), CODES[part.places[part.valid]], rtol=0, atol=0
+            part.points[part.valid][:, -WIDTH:].float(), CODES[part.positions[part.valid]], rtol=0, atol=0
         )
-    torch.testing.assert_close(torch.cat(places).sort().values, torch.arange(LENGTHS.sum()))
+    torch.testing.assert_close(torch.cat(positions).sort().values, torch.arange(LENGTHS.sum()))
     assert max(asked) <= stretch
     assert sum(asked) == LENGTHS.sum()
 

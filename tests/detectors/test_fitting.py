@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+import upland
 from normals import numbers, quick
 from upland.data.rows import MemoryRows
 from upland.data.table.encoder import TableEncoder
@@ -182,3 +183,25 @@ def test_a_module_is_copied_and_a_function_called():
     assert copy is not module
     assert torch.equal(copy.weight, module.weight)
     assert OwnModule(lambda width: torch.nn.Linear(width, 1)).build(encoder).module.in_features == 3
+
+
+def test_a_function_that_makes_a_model_is_seeded_and_leaves_torchs_own_source_alone():
+    rows = np.random.default_rng(0).normal(size=(60, 3))
+
+    def scores():
+        detector = upland.EnergyDetector(
+            model=lambda width: torch.nn.Sequential(
+                torch.nn.Linear(width, 8), torch.nn.Softplus(), torch.nn.Linear(8, 1)
+            ),
+            epochs=2,
+            random_state=3,
+            progress=False,
+        )
+        return detector.fit(rows).anomaly_score(rows)
+
+    torch.rand(1)
+    before = torch.get_rng_state()
+    first = scores()
+    assert torch.equal(before, torch.get_rng_state())
+    torch.rand(7)
+    np.testing.assert_array_equal(first, scores())

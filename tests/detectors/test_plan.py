@@ -150,12 +150,12 @@ def test_live_arguments_are_arguments_of_every_estimator(name, fitted):
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_a_list_that_the_user_changes_later_changes_nothing(name, tmp_path):
     example = EXAMPLES[name]
-    lists = {key: list(value) for key, value in example.params.items() if isinstance(value, list)}
-    detector = example.make(**lists, **{} if lists else {"size": [8, 8]}).fit(example.rows)
-    mine = [value for value in detector.get_params().values() if isinstance(value, list)]
-    assert mine
+    given = {key: list(value) for key, value in example.params.items() if isinstance(value, list)}
+    detector = example.make(**given or {"size": [8, 8]}).fit(example.rows)
+    lists = [value for value in detector.get_params().values() if isinstance(value, list)]
+    assert lists
     expected = results(copy.deepcopy(detector), example, tmp_path)
-    for value in mine:
+    for value in lists:
         value.append("no such value")
     for one, other in zip(results(detector, example, tmp_path), expected, strict=True):
         np.testing.assert_array_equal(one, other)

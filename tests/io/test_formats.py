@@ -1,6 +1,7 @@
 """Files by their suffix: a format is one module; what cannot be opened or written is named."""
 
 import gzip
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -111,38 +112,7 @@ def test_tables_of_one_file_share_their_columns(tmp_path):
 
 # -- a format of one's own ---------------------------------------------------------------------------------
 
-LINES = """
-import json
-
-import pyarrow as pa
-
-from upland.io.formats import Format, Sink
-from upland.io.source import Source, check_rows
-
-
-class LinesSource(Source):
-    def __init__(self, path):
-        self._table = pa.Table.from_pylist([json.loads(line) for line in path.read_text().splitlines()])
-        super().__init__(path, self._table.column_names, [self._table.num_rows])
-        check_rows(self)
-
-    def _pieces(self, group, size):
-        return (self._table.slice(start, size) for start in range(0, self._table.num_rows, size))
-
-
-class LinesSink(Sink):
-    def __init__(self, file, path, schema):
-        self._file = file
-
-    def write(self, table):
-        self._file.writelines(json.dumps(row).encode() + b"\\n" for row in table.to_pylist())
-
-    def close(self):
-        pass
-
-
-FORMAT = Format(LinesSource, LinesSink)
-"""
+LINES = (Path(__file__).parents[1] / "toys" / "lines_format.py").read_text(encoding="utf-8")
 
 
 @pytest.fixture
@@ -188,26 +158,3 @@ def test_a_format_that_is_only_read_is_never_written(tmp_path):
         TableWriter(tmp_path / "out.old.jsonl")
     assert str(caught.value).endswith(".feather, .jsonl")
     assert not (tmp_path / "out.old.jsonl").exists()
-
-
-@pytest.mark.usefixtures("lines")
-def test_the_command_line_reads_and_writes_it(tmp_path, monkeypatch, capsys):
-    from upland.cli.commands import main
-
-    def run(*arguments):
-        monkeypatch.setattr("sys.argv", ["upland", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        return stopped.value.code, " ".join(capsys.readouterr().err.split())
-
-    rng = np.random.default_rng(0)
-    rows = written(tmp_path / "rows.jsonl", pa.table({"a": rng.normal(size=60), "b": rng.normal(size=60)}))
-    model = tmp_path / "model"
-    assert run("fit", rows, "-o", model, "--epochs", "1")[0] == 0
-    assert run("score", model, rows, "-o", tmp_path / "out.jsonl")[0] == 0
-    out = open_source(tmp_path / "out.jsonl").read()
-    assert out.num_rows == 60
-    assert out.column_names[:3] == ["a", "b", "anomaly_score"]
-    code, said = run("score", model, rows, "-o", tmp_path / "out.old.jsonl")
-    assert code == 2
-    assert "can only be read" in said

@@ -50,6 +50,7 @@ def test_it_says_what_it_said(path):
     rows, expected = expected_of(path)
     scores_alike(detector, path)
     assert detector.offset_ == expected["offset"]
+    assert detector.info()["detector"] == path.stem
     close(upland.explain(detector, rows).shares, expected["shares"])
     if "groups" in expected:
         verdicts = detector.score_groups(rows, np.arange(len(rows)) % 2, reasons=False)

@@ -39,6 +39,9 @@ class NormalRows(Protocol):
     def in_memory(self) -> bool:
         """Whether all rows can be taken at once."""
 
+    def whole(self) -> Any:
+        """All of them, without a copy where they are in memory."""
+
     def take(self, rows: NDArray[np.int64]) -> Any:
         """The rows of these sorted numbers, as a table."""
 
@@ -68,6 +71,10 @@ class MemoryRows:
         self.n_rows, self.names = view.n_rows, list(view.names)
         self._table = _indexable(X)
 
+    def whole(self) -> Any:
+        """All rows, in the user's own type of table."""
+        return self._table
+
     def take(self, rows: NDArray[np.int64]) -> Any:
         """The rows of these numbers, in the user's own type of table."""
         return take_rows(self._table, rows)
@@ -94,6 +101,10 @@ class FileRows:
 
     def __init__(self, source: Source) -> None:
         self._source, self.n_rows, self.names = source, source.n_rows or 0, list(source.names)
+
+    def whole(self) -> pa.Table:
+        """All rows, read into memory."""
+        return self._source.read()
 
     def take(self, rows: NDArray[np.int64]) -> pa.Table:
         """The rows of these sorted numbers."""

@@ -302,7 +302,7 @@ class OwnModule(Architecture):
         assert self.module is not None
         size = encoder.shape if encoder.modality == "image" else encoder.width
         own = self.module
-        made: nn.Module = copy.deepcopy(own) if isinstance(own, nn.Module) else own(size)
+        made = copy.deepcopy(own) if isinstance(own, nn.Module) else _seeded(own, size, generator)
         if not any(weight.requires_grad for weight in made.parameters()):
             raise ValueError(f"model has no weights that can be trained: {type(made).__name__}")
         self.check(made)
@@ -318,6 +318,17 @@ class OwnModule(Architecture):
     def to_json(self) -> dict[str, Any]:
         """The name alone: a file holds weights, no code."""
         return {"name": self.name}
+
+
+def _seeded(make: Callable[[Any], nn.Module], size: Any, generator: torch.Generator | None) -> nn.Module:
+    """What a function makes, with torch's own source of randomness in the state of the generator, and put back
+    afterwards: with a seed two fits are equal.
+    """
+    if generator is None:
+        return make(size)
+    with torch.random.fork_rng(devices=[]):
+        torch.set_rng_state(generator.get_state())
+        return make(size)
 
 
 @dataclass(frozen=True)

@@ -113,7 +113,7 @@ class MemberFitter:
     ) -> None:
         self.source, self.plan, self.device = source, plan, device
         self.homes, self.criteria = homes, criteria
-        self.everything = source.take(np.arange(source.n_rows)) if source.in_memory else None
+        self.everything = source.whole() if source.in_memory else None
 
     def check_columns(self) -> None:
         """Refuse or warn of columns by all the rows in memory, before any is held out, so that messages count

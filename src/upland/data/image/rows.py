@@ -65,6 +65,10 @@ class ImageRows:
         self.n_rows = len(images)
         self.names = list(channel_names(images.shape[2]))
 
+    def whole(self) -> Images:
+        """All images; of files the pixels are read when they are asked for."""
+        return self.images
+
     def take(self, rows: NDArray[np.int64]) -> Images:
         """The images of these numbers; files are read when the pixels are asked for."""
         return self.images.select(rows)

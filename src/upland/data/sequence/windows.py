@@ -98,6 +98,10 @@ class SequenceRows:
         if self.n_rows < 2 or self.blocks[-1] < 1:
             raise ValueError(_too_few(self.sequences, self.window_))
 
+    def whole(self) -> Sequences:
+        """All sequences, uncut."""
+        return self.sequences
+
     def take(self, rows: NDArray[np.int64]) -> Sequences:
         """The windows of these numbers, as sequences."""
         return self.sequences.cut(*(part[rows] for part in self._pieces))

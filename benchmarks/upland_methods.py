@@ -38,7 +38,7 @@ def vae_detector(train: Array, seed: int, **arguments: Any) -> Score:
 PAPER: dict[str, Any] = {"noise": 0.5, "prior": "centre", "n_nets": 1}
 """Arguments that make it the model of Zhai et al. (2016): one net, one scale, one centre."""
 
-OURS: dict[str, Fit] = {
+UPLAND: dict[str, Fit] = {
     "upland": energy_detector,
     "upland energy": lambda train, seed: energy_detector(train, seed, criterion="energy"),
     "upland reconstruction": lambda train, seed: energy_detector(train, seed, criterion="reconstruction"),
