@@ -69,7 +69,7 @@ BREAKS = {
     "an argument": ({"patience": 0}, None),
     "other data": ({}, "upland.detectors.base.check_modality"),
     "the training": ({}, "upland.training.loop.Training.run"),
-    "the calibration": ({}, "upland.detectors.base.Calibration.of_folds"),
+    "the calibration": ({}, "upland.detectors.base.calibration_of_folds"),
     "the offset": ({"contamination": 0.2}, "upland.detectors.base.Detector._offset"),
     "the warnings": ({}, "upland.detectors.base.warn_of_weak"),
 }

@@ -9,6 +9,7 @@ from normals import numbers, quick
 from upland.data.rows import MemoryRows
 from upland.data.table.encoder import TableEncoder
 from upland.detectors.architectures import OwnModule
+from upland.detectors.ensemble import offered_criteria
 from upland.detectors.fitting import (
     CALIBRATION_MOST,
     CALIBRATION_SHARE,
@@ -59,7 +60,9 @@ def plan_of(**options):
 def fit_member(rows, held_out, number=0, **options):
     detector = quick(**options)
     plan = detector._plan(rows, detector._reader(), "split", 7)
-    fitter = MemberFitter(rows, plan, torch.device("cpu"), detector._scoring(plan))
+    offered = offered_criteria(detector.family, detector.modality, plan.architecture.model_type)
+    criteria = offered.chosen(detector.criterion)
+    fitter = MemberFitter(rows, plan, torch.device("cpu"), offered.homes, criteria)
     found: Fitted = fitter.fit(held_out, number)
     return found.member
 

@@ -321,8 +321,8 @@ class OwnModule(Architecture):
 
 
 def _seeded(make: Callable[[Any], nn.Module], size: Any, generator: torch.Generator | None) -> nn.Module:
-    """What a function makes, with torch's own source of randomness in the state of the generator, and put back
-    afterwards: with a seed two fits are equal.
+    """What a function makes, with torch's own source of randomness in the state of the generator and put back
+    afterwards, so that with a seed two fits are equal.
     """
     if generator is None:
         return make(size)
