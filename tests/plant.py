@@ -55,7 +55,7 @@ def waves(count, seed):
 
 
 def ramps(count, seed):
-    """Grey pictures `(count, 12, 12)` that grow brighter from the left to the right."""
+    """Grey images `(count, 12, 12)` that grow brighter from the left to the right."""
     generator = np.random.default_rng(seed)
     ramp = 10 * np.arange(12) + generator.uniform(0, 40, (count, 12, 1))
     return np.rint(ramp + generator.normal(0, 4, (count, 12, 12))).clip(0, 255).astype(np.uint8)

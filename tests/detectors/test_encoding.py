@@ -25,18 +25,18 @@ def encoded(monkeypatch):
     """How many points each encoder has encoded: rows, time steps or images."""
     counts = {}
 
-    def counted(kind):
-        transform = kind.transform
+    def counted(encoder):
+        transform = encoder.transform
 
         def watched(self, X):
             codes = transform(self, X)
             counts[id(self)] = counts.get(id(self), 0) + len(codes)
             return codes
 
-        monkeypatch.setattr(kind, "transform", watched)
+        monkeypatch.setattr(encoder, "transform", watched)
 
-    for kind in (TableEncoder, ImageEncoder):  # steps of sequences are rows of a table
-        counted(kind)
+    for encoder in (TableEncoder, ImageEncoder):  # steps of sequences are rows of a table
+        counted(encoder)
     return counts
 
 
@@ -45,17 +45,17 @@ def taken(monkeypatch):
     """The numbers of rows that were taken from the normal data, call by call."""
     sizes = []
 
-    def counted(kind):
-        take = kind.take
+    def counted(source):
+        take = source.take
 
         def watched(self, rows):
             sizes.append(len(rows))
             return take(self, rows)
 
-        monkeypatch.setattr(kind, "take", watched)
+        monkeypatch.setattr(source, "take", watched)
 
-    for kind in (MemoryRows, SequenceRows, ImageRows):
-        counted(kind)
+    for source in (MemoryRows, SequenceRows, ImageRows):
+        counted(source)
     return sizes
 
 

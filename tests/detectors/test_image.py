@@ -86,7 +86,9 @@ def test_every_container_gives_the_same_bits(container, colour, tmp_path):
 @pytest.mark.parametrize("shape", [(6, 6), (7, 5), (2, 9), (5, 2)])
 def test_any_size(shape):
     X = slopes(20, *shape)
-    assert np.isfinite(small(epochs=1).fit(X).anomaly_score(X)).sum() == 20
+    new = slopes(20, *shape, seed=1)
+    new[4] = np.random.default_rng(0).permutation(255 * (np.arange(new[4].size) % 2)).reshape(shape)
+    assert small().fit(X).anomaly_score(new).argmax() == 4
 
 
 def test_sizes_are_brought_to_one_where_that_is_asked():
@@ -100,7 +102,8 @@ def test_sizes_are_brought_to_one_where_that_is_asked():
 def test_few_images_are_enough(count):
     detector = small(epochs=1, calibration="auto").fit(slopes(count))
     assert detector.calibration_.size == count
-    assert np.isfinite(detector.p_values(NEW)).all()
+    ranks = detector.p_values(NEW) * (count + 1)
+    assert set(ranks.round(9)) <= set(range(1, count + 2))
 
 
 def test_images_that_are_all_alike_still_tell_a_change():

@@ -91,11 +91,11 @@ def test_scores_come_in_the_shape_of_the_data(fitted):
 @pytest.mark.parametrize("method", ["anomaly_score", "p_values", "flag"])
 def test_behind_the_end_of_a_sequence_there_is_nothing(fitted, method):
     some = ragged(seed=1)
-    known = np.arange(16) < np.array([len(x) for x in some])[:, None]
+    there = np.arange(16) < np.array([len(x) for x in some])[:, None]
     found = per_unit(fitted, padded(some, beyond=2), "step", method)
-    np.testing.assert_array_equal(found[known], per_unit(fitted, some, "step", method))
-    assert (~found[~known] if method == "flag" else np.isnan(found[~known])).all()
-    assert np.isfinite(found[known]).all()
+    np.testing.assert_array_equal(found[there], per_unit(fitted, some, "step", method))
+    assert (~found[~there] if method == "flag" else np.isnan(found[~there])).all()
+    assert np.isfinite(found[there]).all()
 
 
 def test_false_discoveries_are_counted_without_the_padding(fitted):

@@ -199,9 +199,9 @@ def test_two_streams_do_not_mix(detector):
     apart = streamed(detector, NEW[:20])[0], streamed(detector, other)[0]
     states, together = [None, None], [[], []]
     for rows in zip(NEW[:20], other, strict=True):
-        for place, row in enumerate(rows):
-            score, _, states[place] = detector.score_next(states[place], row)
-            together[place].append(score)
+        for stream, row in enumerate(rows):
+            score, _, states[stream] = detector.score_next(states[stream], row)
+            together[stream].append(score)
     np.testing.assert_array_equal(np.array(together), np.array(apart))
 
 
