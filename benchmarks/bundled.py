@@ -1,8 +1,8 @@
 """Labelled tables from scikit-learn's bundled data, in the layout of the folder of data.
 
-breast_cancer   569 x 30, malignant = anomaly
-digits          1,797 x 64, a nine = anomaly
-wine            178 x 13, the first cultivar = anomaly
+* `breast_cancer`: 569 x 30, malignant = anomaly
+* `digits`: 1,797 x 16, the means of 2 x 2 pixels, a nine = anomaly
+* `wine`: 178 x 13, the first cultivar = anomaly
 """
 
 from __future__ import annotations
