@@ -182,6 +182,17 @@ def test_the_same_bits_after_reload(case, tmp_path):
     assert json.loads(json.dumps(again.info(), allow_nan=False)) == detector.info()
 
 
+@pytest.mark.parametrize("criterion", ["reconstruction", "energy"])
+@pytest.mark.parametrize("noise", [0.4, 2.5])
+def test_centres_are_as_wide_as_the_noise_before_and_after_a_reload(noise, criterion, tmp_path):
+    detector = small(noise=noise, n_centres=6, criterion=criterion).fit(slopes())
+    assert {model.spread for model in detector.models_} == {noise}
+    upland.save(detector, tmp_path / "m")
+    again = upland.load(tmp_path / "m")
+    assert {model.spread for model in again.models_} == {noise}
+    np.testing.assert_array_equal(again.assess(NEW), detector.assess(NEW))
+
+
 class PowerCut(Exception):
     pass
 
