@@ -31,7 +31,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--cases", nargs="+", choices=ROWS, default=list(ROWS))
     parser.add_argument("--redraws", type=int, default=200)
     parser.add_argument("--alpha", type=float, default=0.05)
-    return parsed(parser, argv, "calibration", {"redraws": 5})
+    return parsed(parser, argv, "calibration", {"redraws": 3})
 
 
 def main(argv: list[str] | None = None) -> int:
