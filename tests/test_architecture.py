@@ -220,3 +220,8 @@ def test_a_score_of_an_array_passes_few_files():
     detector = upland.EnergyDetector(epochs=1, random_state=0, progress=False).fit(rows)
     passed = files_passed(lambda: detector.anomaly_score(rows))
     assert len(passed) <= 10, sorted(passed)
+
+
+def test_no_two_test_files_have_one_name():
+    names = [path.name for path in Path(__file__).parent.rglob("test_*.py")]
+    assert sorted(set(names)) == sorted(names)

@@ -31,10 +31,12 @@ class Detector(NamedTuple):
     Args:
         home: module and class, as in `upland.detectors.table:EnergyDetector`.
         defaults: the criterion of each unit of score.
+        otherwise: the criterion of models that cannot be scored by these, as one of the user's own.
     """
 
     home: str
     defaults: dict[Unit, str]
+    otherwise: str = "reconstruction"
 
 
 class Criterion(NamedTuple):

@@ -20,7 +20,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from upland.catalogue import Unit
-from upland.criteria.base import Floats
+from upland.criteria.base import Floats, finite
 from upland.data.image.encoder import ImageEncoder
 from upland.data.sequence.container import Sequences
 from upland.data.sequence.encoder import SequenceEncoder
@@ -243,7 +243,7 @@ def _shares(
         found = criterion.shares(detector.encode(member.encoder, piece))
         shares.append(found.inputs if columns is None else _by_column(found.inputs, columns))
         expected.append(found.expected)
-    mean: Floats = np.mean(shares, axis=0)
+    mean: Floats = finite(np.mean(shares, axis=0))
     return mean, expected[0]
 
 

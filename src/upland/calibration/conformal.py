@@ -74,6 +74,10 @@ class Calibration:
     scores: Floats
     folds: NDArray[np.int64] | None = None
 
+    def __post_init__(self) -> None:
+        if np.isnan(self.scores).any():
+            raise ValueError("a calibration score is NaN: p-values of it would mean nothing")
+
     @property
     def method(self) -> Literal["split", "cross"]:
         """Which of the two procedures of the module's page this is."""

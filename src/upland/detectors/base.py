@@ -108,6 +108,7 @@ class Detector(ScoringDetector):
         saved = None if checkpoint is None else Checkpoint(checkpoint, identity_of(rows, self._settings()))
         plan = self._plan(rows, reader, method, saved.seed(fresh) if saved is not None else fresh)
         offered = offered_criteria(self.family, self.modality, plan.architecture.model_type)
+        plan = replace(plan, criteria=tuple(offered.defaults.items()))
         criteria = offered.chosen(self.criterion)
         self._check_reference_rows(offered, criteria[plan.unit], plan, rows)
         folds = held_out_rows(rows.n_rows, method, plan.stream("folds"), blocks)
@@ -115,7 +116,7 @@ class Detector(ScoringDetector):
         fitter.check_columns()
         with progress_bar(self.progress, len(folds)) as show:
             found = fitter.fit_all(folds, saved, show)
-        cross = self.calibration == "cross"
+        cross = method == "cross"
         calibrations = {
             unit: _calibration(unit, [fitted.held_out_scores[unit] for fitted in found], cross)
             for unit in reader.units

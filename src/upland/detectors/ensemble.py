@@ -75,8 +75,8 @@ def offered_criteria(family: str, modality: Modality, model_type: type) -> Offer
         for name, home in criteria_of(family, modality).items()
         if issubclass(model_type, load(home).requires)
     }
-    usual, first = DETECTORS[family, modality].defaults, next(iter(homes))
-    defaults = {unit: name if name in homes else first for unit, name in usual.items()}
+    entry = DETECTORS[family, modality]
+    defaults = {unit: name if name in homes else entry.otherwise for unit, name in entry.defaults.items()}
     return Offered(homes, defaults)
 
 
@@ -133,9 +133,12 @@ class Member:
             home: where it is loaded from, `module:class`.
 
         Raises:
-            ValueError: the member keeps too few reference rows for it.
+            ValueError: the member keeps too few reference rows for it; or it is of sequences, of which no
+                rows are kept, and newer than the fit.
         """
         if (name, unit) not in self.criteria:
+            if isinstance(self.encoder, SequenceEncoder):
+                raise ValueError(f"criterion {name!r} was not there when this detector was fitted: fit again")
             self.criteria[name, unit] = load(home)().fit(self.reference)
         return self.criteria[name, unit]
 

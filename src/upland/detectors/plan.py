@@ -99,6 +99,7 @@ class FitPlan:
         keep_rows: reference rows of each of three sorts that are kept with each member at most.
         smoothing: steps that the score of a step is smoothed over; None where there are no steps.
         seed: of everything random.
+        criteria: unit and name of what scores are by where the user names no criterion.
     """
 
     reader: Reader
@@ -109,6 +110,7 @@ class FitPlan:
     keep_rows: int
     smoothing: int | None
     seed: int
+    criteria: tuple[tuple[Unit, str], ...] = ()
 
     plain: ClassVar[tuple[str, ...]] = ("unit", "calibration", "keep_rows", "smoothing", "seed")
 
@@ -151,6 +153,7 @@ class FitPlan:
             "reader": _plain(asdict(self.reader)),  # type: ignore[call-overload]
             "architecture": self.architecture.to_json(),
             "training": asdict(self.training),
+            "criteria": dict(self.criteria),
         }
 
     @classmethod
@@ -164,7 +167,7 @@ class FitPlan:
         Raises:
             ValueError: fields are unknown or lacking.
         """
-        expected = {*cls.plain, "modality", "reader", "architecture", "training"}
+        expected = {*cls.plain, "modality", "reader", "architecture", "training", "criteria"}
         if set(record) != expected:
             raise ValueError(f"not a plan: fields {sorted(set(record) ^ expected)} are unknown or lacking")
         reader = READERS[record["modality"]](**_tuples(record["reader"]))
@@ -172,6 +175,7 @@ class FitPlan:
             reader=reader,
             architecture=architecture_of(record["architecture"], module),
             training=TrainingPlan(**record["training"]),
+            criteria=tuple(record["criteria"].items()),
             **{name: record[name] for name in cls.plain},
         )
 

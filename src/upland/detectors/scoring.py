@@ -107,7 +107,8 @@ class ScoringDetector(OutlierContract):
         self.params_ = {name: frozen(value) for name, value in self.get_params(deep=False).items()}
         self.unit_, self.n_samples_fit_ = plan.unit, n_rows
         self._tester = None
-        self.offered_ = offered_criteria(self.family, self.modality, plan.architecture.model_type)
+        offered = offered_criteria(self.family, self.modality, plan.architecture.model_type)
+        self.offered_ = Offered(offered.homes, dict(plan.criteria))
         self.criterion_ = name_of(self._names())
         self.n_features_in_ = len(self.encoder_.inputs)
         if self.encoder_.named:

@@ -20,7 +20,7 @@ from upland.detectors.architectures import Architecture, OwnRecurrent, Recurrent
 from upland.detectors.arguments import frozen, given_noise, sizes_of, whole_or_none
 from upland.detectors.base import Detector
 from upland.detectors.plan import FitPlan, TrainingPlan
-from upland.detectors.stream import NextScore, Stream, advance, begin, one_row
+from upland.detectors.stream import NextScore, Stream, advance, begin, identity_of, one_row
 from upland.groups.tester import check_of_scores, verdicts_from_scores
 from upland.groups.verdicts import GroupVerdicts
 
@@ -184,15 +184,20 @@ class SequenceEnergyDetector(Detector):
             x_t: the values of one step: `(D,)`, a mapping from column to value, or a frame of one row.
 
         Raises:
-            ValueError: columns are missing or of another kind, or there is more than one step.
+            ValueError: columns are missing or of another kind; there is more than one step; the state is of
+                another fit or criterion.
 
         Returns:
             The step's anomaly score and p-value, and the state to give to the next call.
         """
         self._check_criterion()
-        criteria: list[Any] = [self.fitted_criterion(member, "step") for member in self.members_]
-        stream = begin(self.members_, criteria) if state is None else state
-        return advance(stream, self.members_, self.calibrations_["step"], one_row(x_t))
+        name = self.criterion_of("step")
+        if state is None:
+            criteria: list[Any] = [self.fitted_criterion(member, "step") for member in self.members_]
+            state = begin(self.members_, criteria, name)
+        elif state.identity != identity_of(self.members_, name):
+            raise ValueError("the state is of another fit or criterion: begin again with state=None")
+        return advance(state, self.members_, self.calibrations_["step"], one_row(x_t))
 
     def _group_verdicts(
         self, X: Any, groups: Any, alpha: float, control: Control, statistic: str, reasons: bool
@@ -201,13 +206,24 @@ class SequenceEnergyDetector(Detector):
         check_of_scores(statistic)
         if isinstance(groups, str):
             raise ValueError("name the group of each sequence in an array: groups=[...], one a sequence")
+        self._check_criterion()
+        cut = isinstance(self.plan_.reader, SequenceReader) and self.plan_.reader.window is not None
+        if cut and self.unit_ == "sequence":
+            raise ValueError(
+                "the fit cut sequences into windows, so that there are no scores of whole normal sequences "
+                "to compare groups with: fit with window=None"
+            )
+        values, unit, reader, piece = self._scores(X)
+        if unit != self.unit_:
+            raise ValueError(
+                f"the detector was fitted for scores of {self.unit_}s, and these data have scores of {unit}s"
+            )
         calibration = self.calibration_
         if calibration.folds is None:
-            normal, scores = calibration.scores, self.anomaly_score(X)
+            normal, scores = calibration.scores, values.mean(axis=1)
         else:  # the first member alone, and what it has not seen
-            values, unit, reader, piece = self._scores(X, self.unit_)
-            normal = calibration.scores[calibration.folds == 0]
-            scores = reader.arrange(values[:, 0], piece, unit)
+            normal, scores = calibration.scores[calibration.folds == 0], values[:, 0]
+        scores = reader.arrange(scores, piece, unit)
         if self.unit_ == "step":
             warnings.warn(
                 "time steps depend on each other, so the p-values of their groups are approximate",

@@ -7,7 +7,7 @@ series from its start.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,6 +33,7 @@ class Stream:
         states: what each model has read so far.
         memories: what each criterion remembers of it; None before the first step.
         steps: how many there were.
+        identity: of the fit and the criterion that it is a state of.
     """
 
     models: tuple[RecurrentEnergy, ...]
@@ -40,6 +41,7 @@ class Stream:
     states: tuple[RecurrentState, ...]
     memories: tuple[Any, ...]
     steps: int
+    identity: tuple[Any, ...]
 
 
 class NextScore(NamedTuple):
@@ -50,19 +52,32 @@ class NextScore(NamedTuple):
     state: Stream
 
 
-def begin(members: Sequence[Member], criteria: Sequence[SequenceCriterion]) -> Stream:
+def identity_of(members: Sequence[Member], criterion: str) -> tuple[Any, ...]:
+    """What tells the states of one fit and criterion from those of others, in every process.
+
+    Args:
+        members: of the detector.
+        criterion: what steps are scored by.
+    """
+    fits = [(m.sigma, m.history.best_step, m.history.seconds, *m.history.validation) for m in members]
+    return (criterion, *fits)
+
+
+def begin(members: Sequence[Member], criteria: Sequence[SequenceCriterion], criterion: str) -> Stream:
     """The state before the first step of a series.
 
     Args:
         members: of the detector.
         criteria: of each member, fitted.
+        criterion: their name.
     """
     models = []
     for member in members:
         assert isinstance(member.model, RecurrentEnergy)
         models.append(precise(member.model))
     states = tuple(model.start(1) for model in models)
-    return Stream(tuple(models), tuple(criteria), states, (None,) * len(models), 0)
+    identity = identity_of(members, criterion)
+    return Stream(tuple(models), tuple(criteria), states, (None,) * len(models), 0, identity)
 
 
 def advance(stream: Stream, members: Sequence[Member], calibration: Calibration, row: Any) -> NextScore:
@@ -73,6 +88,9 @@ def advance(stream: Stream, members: Sequence[Member], calibration: Calibration,
         members: of the detector.
         calibration: of steps.
         row: a table of one row.
+
+    Raises:
+        FloatingPointError: the model gives NaN.
     """
     scores, states, memories = [], [], []
     together = zip(members, stream.models, stream.criteria, stream.states, stream.memories, strict=True)
@@ -90,7 +108,7 @@ def advance(stream: Stream, members: Sequence[Member], calibration: Calibration,
         memories.append(memory)
     mean = float(np.mean(scores))
     p = calibration.p_values(np.array([scores if calibration.method == "cross" else [mean]]))
-    after_all = Stream(stream.models, stream.criteria, tuple(states), tuple(memories), stream.steps + 1)
+    after_all = replace(stream, states=tuple(states), memories=tuple(memories), steps=stream.steps + 1)
     return NextScore(mean, float(p[0]), after_all)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -121,6 +122,9 @@ def model_outputs(model: EnergyModel, sigma: float, x: Tensor, score: bool = Fal
         return found + [part for level in levels for part in level if part is not None]
 
     parts = blocks_of(evaluate, model.without_prior(), x, sigma)
+    lost = torch.stack([part.isnan().reshape(len(x), -1).any(1) for part in parts]).any(0)
+    if count := int(lost.sum()):
+        raise FloatingPointError(f"the model gives no number (NaN) for {count} of {len(x)} rows")
     energy, rest = parts[0], parts[1 + score :]
     levels = []
     for level in shapes:

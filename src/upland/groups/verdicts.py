@@ -143,7 +143,7 @@ def verdicts_on(
     resolution = alpha / len(names) if control == "fdr" else alpha
     null = Null(comparison.features(comparison.held_out), comparison.statistic.value, resolution)
     found: dict[int, _Finding] = {}
-    for batch in _batches(numbers, sizes):
+    for batch in _batches(numbers, sizes, _canonical(x)):
         rows = np.concatenate(list(batch.values()))
         parts = comparison.features(x[rows]).split([len(own) for own in batch.values()])
         for (number, own), features in zip(batch.items(), parts, strict=True):
@@ -172,18 +172,28 @@ def _value(statistic: Statistic, features: Tensor) -> float:
     return float(statistic.value(features.mean(0, keepdim=True), size)[0])
 
 
-def _batches(numbers: NDArray[np.int64], sizes: NDArray[np.int64]) -> Iterator[dict[int, NDArray[np.int64]]]:
-    """The rows of whole groups by the group's number, some thousand rows at a time.
+def _canonical(x: Tensor) -> NDArray[np.int64]:
+    """An order of rows by their values alone, so that a verdict depends on a group's set of rows."""
+    codes = x.flatten(1).numpy()
+    codes = np.ascontiguousarray(codes.astype(codes.dtype.newbyteorder(">")))
+    whole = codes.view(np.dtype((np.void, codes.dtype.itemsize * codes.shape[1])))
+    return whole.ravel().argsort(kind="stable")
+
+
+def _batches(
+    numbers: NDArray[np.int64], sizes: NDArray[np.int64], order: NDArray[np.int64]
+) -> Iterator[dict[int, NDArray[np.int64]]]:
+    """The rows of whole groups by the group's number, each in the given order, some thousand rows at a time.
 
     Groups come by size, because those of one size share their draws; of a very large group some rows.
     """
-    rows_of = np.split(np.argsort(numbers, kind="stable"), np.cumsum(sizes)[:-1])
+    rows_of = np.split(order[np.argsort(numbers[order], kind="stable")], np.cumsum(sizes)[:-1])
     batch: dict[int, NDArray[np.int64]] = {}
     waiting = 0
     for number in np.argsort(sizes, kind="stable").tolist():
         rows, size = rows_of[number], int(sizes[number])
         if size > MOST_ROWS:
-            rows = np.sort(np.random.default_rng(size).choice(rows, MOST_ROWS, replace=False))
+            rows = rows[np.sort(np.random.default_rng(size).choice(size, MOST_ROWS, replace=False))]
         batch[number] = rows
         waiting += len(rows)
         if waiting >= AT_ONCE:
