@@ -1,8 +1,8 @@
 """Labelled tables from scikit-learn's bundled data, in the layout of the folder of data.
 
-* `breast_cancer`: 569 x 30, malignant = anomaly
-* `digits`: 1,797 x 16, the means of 2 x 2 pixels, a nine = anomaly
-* `wine`: 178 x 13, the first cultivar = anomaly
+* `sklearn_breast_cancer`: 569 x 30, malignant = anomaly
+* `sklearn_digits`: 1,797 x 16, the means of 2 x 2 pixels, a nine = anomaly
+* `sklearn_wine`: 178 x 13, the first cultivar = anomaly
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ def digits() -> Table:
 
 
 SETS: dict[str, tuple[Callable[[], Table], int]] = {  # loader, and the class that is anomalous
-    "breast_cancer": (partial(load_breast_cancer, return_X_y=True), 0),
-    "digits": (digits, 9),
-    "wine": (partial(load_wine, return_X_y=True), 0),
+    "sklearn_breast_cancer": (partial(load_breast_cancer, return_X_y=True), 0),
+    "sklearn_digits": (digits, 9),
+    "sklearn_wine": (partial(load_wine, return_X_y=True), 0),
 }
 
 
