@@ -1,5 +1,6 @@
 """`score_groups` of detectors: anomalous groups with their reasons, labels from anywhere, refusals."""
 
+import copy
 import warnings
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 
 import upland
 from laws import standard_error
-from normals import mixed, numbers, quick, small
+from normals import mixed, numbers, quick, small, waves
 from plant import ramps
 from upland.groups.tester import verdicts_from_scores
 
@@ -174,3 +175,36 @@ def test_renewal_keeps_as_many_rows_as_the_fit():
     detector = quick(calibration="split", epochs=1).fit(numbers(300)).set_params(keep_rows=0)
     detector.calibrate(numbers(100, seed=2))
     assert len(detector.members_[0].held_out) == 100
+
+
+@pytest.mark.parametrize("statistic", ["auto", "likelihood", "mmd", "projections"])
+def test_a_verdict_depends_on_the_set_of_rows_and_not_on_their_order(fitted, statistic):
+    rows, labels = related(9 * 8, 3), np.repeat(np.arange(8), 9)
+    order = np.random.default_rng(4).permutation(len(rows))
+    order = order[np.argsort(labels[order], kind="stable")]  # the groups in the same order of appearance
+    first = fitted.score_groups(rows, labels, statistic=statistic)
+    second = fitted.score_groups(rows[order], labels[order], statistic=statistic)
+    assert set(first.method) == {"permutation"}
+    np.testing.assert_array_equal(first.p_value, second.p_value)
+    np.testing.assert_allclose(first.statistic, second.statistic, rtol=1e-9)
+
+
+@pytest.fixture(scope="module")
+def of_sequences():
+    return small(upland.SequenceEnergyDetector, epochs=2).fit(waves(count=120, seed=0))
+
+
+@pytest.mark.filterwarnings("ignore:.*groups")
+def test_groups_of_sequences_compare_like_with_like(of_sequences):
+    labels = np.arange(20) % 2
+    detector = copy.copy(of_sequences).set_params(criterion="reconstruction")
+    with pytest.raises(ValueError, match="calibrated for criterion"):
+        detector.score_groups(waves(count=20, seed=1), labels)
+    long = np.concatenate(list(waves(count=20, seed=1)))
+    with pytest.raises(
+        ValueError, match="fitted for scores of sequences, and these data have scores of steps"
+    ):
+        of_sequences.score_groups(long, np.arange(len(long)) % 2)
+    cut = small(upland.SequenceEnergyDetector, epochs=2, window=7, frame=2).fit(waves(count=120, seed=0))
+    with pytest.raises(ValueError, match="cut sequences into windows.*window=None"):
+        cut.score_groups(waves(count=20, seed=1), labels)

@@ -12,7 +12,7 @@ from sklearn.exceptions import NotFittedError
 
 import upland
 from laws import generator
-from normals import SIZES, small
+from normals import SIZES, small, waves
 from upland.catalogue import criteria_of
 from upland.criteria import reading
 from upland.detectors.stream import one_row
@@ -365,3 +365,24 @@ def test_a_score_that_is_no_number_is_refused():
             detector.score_next(None, [1e9, 0.0])
         with pytest.raises(FloatingPointError, match="no number"):
             detector.anomaly_score(np.array([[0.0, 0.0], [1e9, 0.0]]))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_state_of_another_fit_or_criterion_is_refused(tmp_path):
+    first, second = (
+        small(upland.SequenceEnergyDetector, epochs=2, per="step", random_state=seed).fit(waves())
+        for seed in (0, 1)
+    )
+    series = waves(count=1, seed=5)[0]
+    steps = waves(count=20, seed=6)
+    _, _, state = first.score_next(None, series[0])
+    with pytest.raises(ValueError, match="state is of another fit or criterion"):
+        second.score_next(state, series[1])
+    upland.save(first, tmp_path / "m.safetensors")
+    again = upland.load(tmp_path / "m.safetensors")  # the same fit in another process
+    assert (
+        again.score_next(state, series[1]).anomaly_score == first.score_next(state, series[1]).anomaly_score
+    )
+    other = copy.copy(first).set_params(criterion="energy").calibrate(steps)
+    with pytest.raises(ValueError, match="state is of another fit or criterion"):
+        other.score_next(state, series[1])

@@ -36,10 +36,11 @@ class DivergenceComplexity(PointCriterion):
             ValueError: there are too few reference rows, or they are not of whole numbers.
         """
         self.reference, self.bin = reference, step_of_pixels(reference)
-        self.divergence = fit_statistic("divergence", reference)
         rows = reference.reference_rows()
+        outputs = reference.outputs(rows)
+        self.divergence = fit_statistic("divergence", reference, outputs)
         self.complexity = JointStatistic([ComplexityStatistic()])
-        self.complexity.fit(with_lengths(reference.outputs(rows), rows, self.bin))
+        self.complexity.fit(with_lengths(outputs, rows, self.bin))
         return self
 
     def score(self, x: Tensor) -> Floats:

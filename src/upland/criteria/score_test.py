@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -49,6 +49,8 @@ class ScoreTest(SequenceCriterion):
     Args:
         unit: what one score is of.
     """
+
+    learns_by_unit: ClassVar[bool] = True
 
     def __init__(self, unit: Of) -> None:
         super().__init__(unit)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -78,7 +78,12 @@ class SequenceCriterion(Criterion[SequenceReference, EncodedSequences]):
 
     Args:
         unit: what one score is of.
+
+    Attributes:
+        learns_by_unit: whether what `fit` learns for steps is of no use for whole sequences.
     """
+
+    learns_by_unit: ClassVar[bool] = False
 
     model: RecurrentEnergy
     sigma: float

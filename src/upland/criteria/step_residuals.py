@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from upland.criteria.base import Floats, Shares
@@ -58,4 +59,7 @@ class StepEnergy(StepReconstruction):
     def of_points(model: EnergyModel, x: Tensor, sigma: float) -> Tensor:
         """-log p(x_t | x_<t) of each point, in nats: `(M, P D) -> (M,)`, float64."""
         assert isinstance(model, Conditional)
-        return scaled_energy(model, x, sigma) + model.log_partition(sigma)
+        try:
+            return scaled_energy(model, x, sigma) + model.log_partition(sigma)
+        except torch.linalg.LinAlgError as error:
+            raise FloatingPointError(f"the model gives no number (NaN) for a step: {error}") from None

@@ -303,7 +303,14 @@ def fitted_sequence_criteria(
     """
     found: dict[tuple[str, Unit], Criterion[Any, Any]] = {}
     for name, home in homes.items():
-        for unit in ("step", "sequence"):
-            made: SequenceCriterion = load(home)(unit)
-            found[name, unit] = made.fit(reference)
+        made: type[SequenceCriterion] = load(home)
+        of_steps = made("step").fit(reference)
+        of_wholes = made("sequence")
+        found[name, "step"] = of_steps
+        if made.learns_by_unit:
+            found[name, "sequence"] = of_wholes.fit(reference)
+        else:
+            found[name, "sequence"] = of_wholes.restore(
+                reference.model, reference.sigma, reference.smoothing, of_steps.state()
+            )
     return found

@@ -104,9 +104,9 @@ class ImageEnergyDetector(ImageDetector):
         unit_: what one score is of: "image".
 
     Examples:
-        >>> import numpy as np, upland
-        >>> rng = np.random.default_rng(0)
-        >>> pictures = rng.integers(0, 60, (60, 8, 8), dtype=np.uint8)
+        >>> import upland
+        >>> from sklearn.datasets import load_digits
+        >>> pictures = load_digits().images[:100].astype("uint8")
         >>> detector = upland.ImageEnergyDetector(random_state=0, epochs=2).fit(pictures)
         >>> detector.anomaly_score(pictures[:3]).shape
         (3,)
@@ -212,10 +212,10 @@ class ImageFlowDetector(ImageDetector):
         unit_: what one score is of: "image".
 
     Examples:
-        >>> import numpy as np, upland
-        >>> rng = np.random.default_rng(0)
-        >>> pictures = rng.integers(0, 60, (60, 8, 8), dtype=np.uint8)
-        >>> detector = upland.ImageFlowDetector(random_state=0, epochs=1, depth=1).fit(pictures)
+        >>> import upland
+        >>> from sklearn.datasets import load_digits
+        >>> pictures = load_digits().images[:100].astype("uint8")
+        >>> detector = upland.ImageFlowDetector(random_state=0, epochs=2, depth=2).fit(pictures)
         >>> detector.anomaly_score(pictures[:3]).shape
         (3,)
     """
@@ -308,10 +308,10 @@ class ImageVAEDetector(ImageDetector):
         unit_: what one score is of: "image".
 
     Examples:
-        >>> import numpy as np, upland
-        >>> rng = np.random.default_rng(0)
-        >>> pictures = rng.integers(0, 60, (60, 8, 8), dtype=np.uint8)
-        >>> detector = upland.ImageVAEDetector(random_state=0, epochs=1).fit(pictures)
+        >>> import upland
+        >>> from sklearn.datasets import load_digits
+        >>> pictures = load_digits().images[:100].astype("uint8")
+        >>> detector = upland.ImageVAEDetector(random_state=0, epochs=2).fit(pictures)
         >>> detector.anomaly_score(pictures[:3]).shape
         (3,)
     """

@@ -74,12 +74,13 @@ def check_of_scores(name: str) -> None:
         )
 
 
-def fit_statistic(name: str, reference: Reference) -> Statistic:
+def fit_statistic(name: str, reference: Reference, outputs: ModelOutputs | None = None) -> Statistic:
     """A statistic, fitted on a model's normal rows.
 
     Args:
         name: one of `upland.catalogue.STATISTICS`.
         reference: the model and its normal rows.
+        outputs: of the model for the reference rows, where they are there already.
 
     Raises:
         ValueError: too few rows are kept, or there is no such statistic.
@@ -87,7 +88,7 @@ def fit_statistic(name: str, reference: Reference) -> Statistic:
     """
     check_statistic(name, reference.model)
     score = needs_score(name, reference.model)
-    outputs = reference.outputs(reference.reference_rows(), score)
+    outputs = outputs or reference.outputs(reference.reference_rows(), score)
     statistic: Statistic = load(STATISTICS[name].home)(outputs)
     training = reference.training_rows
     if (
