@@ -1,4 +1,4 @@
-"""A model that gives no number is an error wherever a number would come out: scores, shares, groups, streams."""
+"""A model that gives no number is an error wherever a number would come out: scores, shares, groups."""
 
 import copy
 

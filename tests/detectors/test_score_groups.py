@@ -206,5 +206,5 @@ def test_groups_of_sequences_compare_like_with_like(of_sequences):
     ):
         of_sequences.score_groups(long, np.arange(len(long)) % 2)
     cut = small(upland.SequenceEnergyDetector, epochs=2, window=7, frame=2).fit(waves(count=120, seed=0))
-    with pytest.raises(ValueError, match="cut sequences into windows.*window=None"):
+    with pytest.raises(ValueError, match=r"cut sequences into windows.*window=None"):
         cut.score_groups(waves(count=20, seed=1), labels)
