@@ -103,7 +103,7 @@ def test_one_row_and_an_unseen_level_are_no_error(plant, tmp_path, upland_json):
     data = write_csv(tmp_path / "one.csv", [["10.0", "20.0", "ajar", "true"]])
     told = upland_json("score", plant / "pump.safetensors", data)
     assert (told["rows"], told["flagged"]) == (1, 1)
-    assert told["strangest"][0]["why"][0]["column"] == "valve"
+    assert told["most_anomalous"][0]["reason"][0]["column"] == "valve"
 
 
 def corrupted(path, plant):

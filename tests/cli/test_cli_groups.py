@@ -32,7 +32,7 @@ def test_a_flow_names_the_columns(works, upland_json):
     broken = told["verdicts"][3]
     assert [verdict["group"] for verdict in told["verdicts"]] == SHIFTS
     assert (broken["group"], broken["size"], broken["is_anomaly"]) == ("broken", 40, True)
-    assert broken["made_of"] == "dependence"
+    assert broken["reason"] == "dependence"
     assert set(broken["columns"][:2]) == {"a", "b"}
     assert broken["smallest_p"] <= broken["p_value"] <= 0.05
 
@@ -55,12 +55,12 @@ def test_it_equals_the_library(works, tmp_path, upland):
     assert csv.read_csv(tmp_path / "g.csv")["group"].to_pylist() == SHIFTS
 
 
-def test_of_many_groups_the_strangest_are_shown(works, upland):
+def test_of_many_groups_the_most_anomalous_are_shown(works, upland):
     done = upland("groups", works / "energy.safetensors", works / "new.csv", "--by", "shift", "--top", "1")
     assert done.code == 0, done.err
     assert "broken*" in done.out
     assert "early" not in done.out
-    assert "the 1 strangest of 4, worst first" in done.words
+    assert "the 1 most anomalous of 4, worst first" in done.words
 
 
 def test_the_exit_code_tells(works, tmp_path, upland):
@@ -157,7 +157,7 @@ def test_sequences(series, windows, tmp_path, upland, upland_json):
     told = upland_json(*asked, tmp_path / "labels.npy")
     assert [verdict["group"] for verdict in told["verdicts"]] == ["left", "right"]
     assert told["verdicts"][1]["is_anomaly"]
-    assert told["verdicts"][1]["made_of"] is None
+    assert told["verdicts"][1]["reason"] is None
     done = upland(*asked, tmp_path / "labels.npy")
     assert "1 of 2 groups is anomalous" in done.words
     for by, words in {

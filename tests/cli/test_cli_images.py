@@ -31,19 +31,19 @@ def test_each_image_has_one_row(pictures, tmp_path, upland_json):
     model = pictures / "model.safetensors"
     told = upland_json("score", model, pictures / "new", "-o", tmp_path / "s.csv", "--why", "--top", "2")
     scored = csv.read_csv(tmp_path / "s.csv")
-    assert scored.column_names == ["image", "anomaly_score", "p_value", "is_anomaly", "why"]
+    assert scored.column_names == ["image", "anomaly_score", "p_value", "is_anomaly", "reason"]
     names = [f"odd-{n}.png" for n in (8, 9)] + [f"ramp-{n}.png" for n in range(8)]
     assert scored["image"].to_pylist() == names
     np.testing.assert_allclose(
         scored["anomaly_score"], library.load(model).anomaly_score(pictures / "new"), rtol=1e-9
     )
     assert (told["modality"], told["unit"], told["images"], told["maps"]) == ("image", "image", 10, 0)
-    assert sorted(row["image"] for row in told["strangest"]) == ["odd-8.png", "odd-9.png"]
-    for row in told["strangest"]:
-        assert row["why"][0]["column"] == "rows 2-3, columns 8-9"
-        assert row["why"][0]["value"] == 255
-        assert row["why"][0]["expected"] < 220
-    assert all(scored["why"][n].as_py().startswith("rows 2-3, columns 8-9") for n in (0, 1))
+    assert sorted(row["image"] for row in told["most_anomalous"]) == ["odd-8.png", "odd-9.png"]
+    for row in told["most_anomalous"]:
+        assert row["reason"][0]["column"] == "rows 2-3, columns 8-9"
+        assert row["reason"][0]["value"] == 255
+        assert row["reason"][0]["expected"] < 220
+    assert all(scored["reason"][n].as_py().startswith("rows 2-3, columns 8-9") for n in (0, 1))
 
 
 def test_arrays_are_numbered_and_batches_do_not_matter(pictures, tmp_path, upland_json, monkeypatch):
@@ -52,7 +52,7 @@ def test_arrays_are_numbered_and_batches_do_not_matter(pictures, tmp_path, uplan
     monkeypatch.setattr("upland.cli.images.AT_ONCE", 1)
     parts = upland_json("score", model, pictures / "new.npy", "-o", tmp_path / "b.csv", "--why")
     assert (tmp_path / "a.csv").read_text() == (tmp_path / "b.csv").read_text()
-    assert whole["strangest"] == parts["strangest"]
+    assert whole["most_anomalous"] == parts["most_anomalous"]
     assert csv.read_csv(tmp_path / "a.csv")["image"].to_pylist() == list(range(10))
 
 
@@ -79,7 +79,7 @@ def test_names_are_shown_as_they_are(pictures, tmp_path, upland):
     assert [path.name for path in heat.iterdir()] == ["0001_b_cat_7.png"]
 
 
-def test_maps_are_of_the_strangest_and_named_by_rank(pictures, tmp_path, upland):
+def test_maps_are_of_the_most_anomalous_and_named_by_rank(pictures, tmp_path, upland):
     from PIL import Image
 
     heat, model = tmp_path / "deep" / "heat", pictures / "model.safetensors"

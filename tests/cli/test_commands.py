@@ -74,7 +74,7 @@ def test_score_appends_verdicts_and_keeps_every_cell(plant, tmp_path, upland_jso
     assert told["flagged"] == sum(flags) < 20
     assert told["output"] == str(tmp_path / "scored.csv")
     assert told["control"] == "false_alarm"
-    assert {row["row"] for row in told["strangest"][:5]} == {56, 57, 58, 59, 60}
+    assert {row["row"] for row in told["most_anomalous"][:5]} == {56, 57, 58, 59, 60}
 
 
 def test_score_equals_the_library(plant, tmp_path, upland):
@@ -94,14 +94,14 @@ def test_score_says_why(plant, tmp_path, upland):
     )
     assert done.code == 0, done.err
     broken = read_csv(tmp_path / "scored.csv")[-1]
-    first, *others = broken["why"].split("; ")
+    first, *others = broken["reason"].split("; ")
     assert len(others) == 2
     assert first.split()[0] in ("flow", "pressure")
     assert "expected" in first
     assert "%" in first
 
 
-def test_score_without_output_shows_the_strangest_rows(plant, upland):
+def test_score_without_output_shows_the_most_anomalous_rows(plant, upland):
     done = upland("score", plant / "pump.safetensors", plant / "new.csv", "--top", "5")
     assert done.code == 0, done.err
     for number in range(56, 61):

@@ -54,7 +54,7 @@ def test_what_it_finds_in_groups(shown):
         (clinics.MISREAD, "marginals", "blood_pressure"),
     ):
         details = tested.clinics[name].details
-        assert (details["made_of"], details["columns"][0]) == (made_of, column)
+        assert (details["reason"], details["columns"][0]) == (made_of, column)
     assert sum(tested.rows.values()) <= 16
     assert tested.rows[clinics.MIXED_UP] < 20 / 2
     assert tested.rows[clinics.MISREAD] <= 2
@@ -120,7 +120,7 @@ def test_what_it_writes(shown):
         assert name in text
     scored = csv.read_csv(folder / "scored.csv")
     assert scored.num_rows == findings.table.normal + findings.table.odd
-    assert {"diagnosis", "anomaly_score", "p_value", "is_anomaly", "why"} <= set(scored.column_names)
+    assert {"diagnosis", "anomaly_score", "p_value", "is_anomaly", "reason"} <= set(scored.column_names)
     assert "diagnosis" not in library.load(folder / "model.safetensors").encoder_.column_names
     assert biopsies.compare(folder / "scored.csv") == findings.table
     assert len(list((folder / "heat").iterdir())) == findings.images.maps

@@ -100,7 +100,7 @@ class OpenedTable(Opened):
             raise ValueError(f"{self.path} has no rows")
         return count, flagged
 
-    def strangest(self, cut: float) -> list[Finding]:
+    def most_anomalous(self, cut: float) -> list[Finding]:
         """The rows with the highest scores; their numbers are counted from 1, a header not counted."""
         worst = self.worst
         reasons = self._reasons(worst.table) if self.request.shown else []

@@ -30,7 +30,7 @@ def cell_text(value: object) -> str:
 
 
 def label_text(value: object) -> str:
-    """A name, a stamp or a number that stands for a place: whole numbers keep all their digits."""
+    """A name, a time stamp or a number that stands for a place: whole numbers keep all their digits."""
     value = plain_value(value)
     if isinstance(value, datetime):
         return value.isoformat(sep=" ", timespec="seconds")
