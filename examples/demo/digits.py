@@ -181,7 +181,8 @@ class Pictured:
     Args:
         others: Other digits against zeros held out.
         struck: Zeros with a stroke against zeros held out.
-        located: In how many of the struck zeros the pixel with the largest share is in the stroke or beside it.
+        located: In how many of the struck zeros the pixel with the largest share is in the stroke or beside
+            it.
         maps: Heat maps written.
     """
 
@@ -218,7 +219,9 @@ def show_images(files: Files, dealt: Digits, screen: Console, seed: int) -> Pict
     ]
     screen.print(found_table("images scored", lines))
     screen.print(f"AUROC {others.auroc:.3f} (other digits), {struck.auroc:.3f} (strokes)")
-    screen.print(f"the pixel with the largest share is in the stroke or beside it in {found.located} of {STRUCK}\n")
+    screen.print(
+        f"the pixel with the largest share is in the stroke or beside it in {found.located} of {STRUCK}\n"
+    )
     screen.print("The three most anomalous images, and where in them", style="bold")
     screen.print(findings_table(result))
     if not files.pictures:

@@ -1,4 +1,4 @@
-"""Images on the command line: one row an image, the region to blame, heat maps as PNG files."""
+"""Images on the command line: one row an image, the contributing region, heat maps as PNG files."""
 
 import numpy as np
 import pyarrow.csv as csv
@@ -12,8 +12,8 @@ FAST = ("--epochs", "1", "--calibration", "split")
 
 
 def test_fit_on_a_folder(pictures, tmp_path, upland, upland_json):
-    told = upland_json("fit", pictures / "normal", "-o", tmp_path / "m", *FAST)["info"]
-    assert (told["modality"], told["rows"], told["calibration"]["of"]) == ("image", 110, "image")
+    document = upland_json("fit", pictures / "normal", "-o", tmp_path / "m", *FAST)["info"]
+    assert (document["modality"], document["rows"], document["calibration"]["of"]) == ("image", 110, "image")
     shown = upland("info", tmp_path / "m").words
     for words in ("modality image", "images 110", "uint8, 12 x 12: grey", "scores are of images"):
         assert words in shown
@@ -29,7 +29,7 @@ def test_fit_brings_images_to_a_size_and_mode(pictures, tmp_path, upland):
 
 def test_each_image_has_one_row(pictures, tmp_path, upland_json):
     model = pictures / "model.safetensors"
-    told = upland_json("score", model, pictures / "new", "-o", tmp_path / "s.csv", "--why", "--top", "2")
+    document = upland_json("score", model, pictures / "new", "-o", tmp_path / "s.csv", "--why", "--top", "2")
     scored = csv.read_csv(tmp_path / "s.csv")
     assert scored.column_names == ["image", "anomaly_score", "p_value", "is_anomaly", "reason"]
     names = [f"odd-{n}.png" for n in (8, 9)] + [f"ramp-{n}.png" for n in range(8)]
@@ -37,9 +37,14 @@ def test_each_image_has_one_row(pictures, tmp_path, upland_json):
     np.testing.assert_allclose(
         scored["anomaly_score"], library.load(model).anomaly_score(pictures / "new"), rtol=1e-9
     )
-    assert (told["modality"], told["unit"], told["images"], told["maps"]) == ("image", "image", 10, 0)
-    assert sorted(row["image"] for row in told["most_anomalous"]) == ["odd-8.png", "odd-9.png"]
-    for row in told["most_anomalous"]:
+    assert (document["modality"], document["unit"], document["images"], document["maps"]) == (
+        "image",
+        "image",
+        10,
+        0,
+    )
+    assert sorted(row["image"] for row in document["most_anomalous"]) == ["odd-8.png", "odd-9.png"]
+    for row in document["most_anomalous"]:
         assert row["reason"][0]["column"] == "rows 2-3, columns 8-9"
         assert row["reason"][0]["value"] == 255
         assert row["reason"][0]["expected"] < 220
@@ -99,8 +104,8 @@ def test_maps_are_of_the_most_anomalous_and_named_by_rank(pictures, tmp_path, up
 
 def test_maps_of_all_are_not_written_over_unasked(pictures, tmp_path, upland, upland_json):
     heat, model = tmp_path / "heat", pictures / "model.safetensors"
-    told = upland_json("score", model, pictures / "new.npy", "--maps", heat, "--all-maps")
-    assert told["maps"] == 10
+    document = upland_json("score", model, pictures / "new.npy", "--maps", heat, "--all-maps")
+    assert document["maps"] == 10
     assert {path.name[5:] for path in heat.iterdir()} == {f"image_{n}.png" for n in range(10)}
     before = {path: path.read_bytes() for path in heat.iterdir()}
     done = upland("score", model, pictures / "new.npy", "--maps", heat)

@@ -20,9 +20,9 @@ LONG = ("--time", "time", "--id", "pump", "--window", "16")
 
 def test_fit_on_a_long_table(series, tmp_path, upland_json, upland):
     model = tmp_path / "m"
-    told = upland_json("fit", series / "normal.csv", "-o", model, *LONG, "--stride", "8", *FAST)["info"]
-    assert (told["modality"], told["calibration"]["of"]) == ("sequence", "step")
-    assert [column["name"] for column in told["columns"]] == ["flow", "pressure"]
+    document = upland_json("fit", series / "normal.csv", "-o", model, *LONG, "--stride", "8", *FAST)["info"]
+    assert (document["modality"], document["calibration"]["of"]) == ("sequence", "step")
+    assert [column["name"] for column in document["columns"]] == ["flow", "pressure"]
     parameters = library.load(model).get_params()
     assert (parameters["time"], parameters["id"], parameters["window"], parameters["stride"]) == (
         "time",
@@ -36,14 +36,14 @@ def test_fit_on_a_long_table(series, tmp_path, upland_json, upland):
     assert "pool" not in shown.words
 
 
-def test_fit_on_arrays_goes_by_their_looks(windows, tmp_path, upland_json):
-    told = upland_json("fit", windows / "normal.npy", "-o", tmp_path / "m", *FAST)["info"]
-    assert (told["modality"], told["calibration"]["of"]) == ("sequence", "sequence")
+def test_fit_on_arrays_goes_by_their_shape(windows, tmp_path, upland_json):
+    document = upland_json("fit", windows / "normal.npy", "-o", tmp_path / "m", *FAST)["info"]
+    assert (document["modality"], document["calibration"]["of"]) == ("sequence", "sequence")
     np.save(tmp_path / "long.npy", np.sin(np.arange(200.0))[:, None])
-    told = upland_json(
+    document = upland_json(
         "fit", tmp_path / "long.npy", "-o", tmp_path / "n", "--modality", "sequence", "--window", "20", *FAST
     )["info"]
-    assert (told["modality"], told["calibration"]["of"]) == ("sequence", "step")
+    assert (document["modality"], document["calibration"]["of"]) == ("sequence", "step")
 
 
 def test_fit_is_the_library_s_fit(series, tmp_path, upland):
@@ -96,27 +96,32 @@ def test_the_summary_names_the_pump_and_the_time(series, upland, upland_json):
     assert first.split()[0] == "b*"
     assert "2026-03-02 08:40" in first
     assert max(map(len, done.out.splitlines())) <= 80
-    told = upland_json("score", series / "steps.safetensors", series / "new.csv", "--top", "3")
-    assert (told["modality"], told["unit"], told["steps"], told["sequences"]) == ("sequence", "step", 240, 3)
-    worst = told["most_anomalous"][0]
+    document = upland_json("score", series / "steps.safetensors", series / "new.csv", "--top", "3")
+    assert (document["modality"], document["unit"], document["steps"], document["sequences"]) == (
+        "sequence",
+        "step",
+        240,
+        3,
+    )
+    worst = document["most_anomalous"][0]
     assert (worst["sequence"], worst["start"]) == ("b", "2026-03-02 08:40:00")
     assert "2026-03-02 08:49:00" <= worst["end"] <= "2026-03-02 08:54:00"
     assert worst["start"] <= worst["peak"] <= worst["end"]
     assert 10 <= worst["steps"] <= 15
     assert worst["reason"][0]["column"] in ("pressure", "flow")
-    assert len(told["most_anomalous"]) == 3
+    assert len(document["most_anomalous"]) == 3
 
 
 @pytest.mark.parametrize(("control", "alpha"), [("false_alarm", 0.1), ("fdr", 0.6)])
 def test_flags_are_those_of_the_library(control, alpha, series, tmp_path, upland_json):
     options = ("--control", control, "--alpha", alpha)
-    told = upland_json(
+    document = upland_json(
         "score", series / "steps.safetensors", series / "new.parquet", "-o", tmp_path / "s.parquet", *options
     )
     detector = library.load(series / "steps.safetensors")
     flags = detector.flag(pq.read_table(series / "new.parquet"), alpha=alpha, control=control)
     np.testing.assert_array_equal(pq.read_table(tmp_path / "s.parquet")["is_anomaly"], flags)
-    assert told["flagged"] == flags.sum() >= 8
+    assert document["flagged"] == flags.sum() >= 8
 
 
 def test_reasons_do_not_depend_on_what_else_is_explained(series, tmp_path, upland_json):
@@ -162,10 +167,10 @@ def test_one_long_array_comes_back_step_by_step(tmp_path, upland, upland_json):
     np.save(tmp_path / "new.npy", new)
     options = ("--modality", "sequence", "--window", "20", "--epochs", "60", "--criterion", "reconstruction")
     assert upland("fit", tmp_path / "normal.npy", "-o", tmp_path / "m", *options, "-q").code == 0
-    told = upland_json("score", tmp_path / "m", tmp_path / "new.npy", "-o", tmp_path / "s.csv", "--why")
+    document = upland_json("score", tmp_path / "m", tmp_path / "new.npy", "-o", tmp_path / "s.csv", "--why")
     scored = csv.read_csv(tmp_path / "s.csv")
     assert scored["step"].to_pylist() == list(range(100))
-    worst = told["most_anomalous"][0]
+    worst = document["most_anomalous"][0]
     assert worst["sequence"] is None
     assert worst["start"] <= 60 <= worst["end"]
     assert int(np.argmax(scored["anomaly_score"])) == worst["peak"]
@@ -176,15 +181,17 @@ def test_one_long_array_comes_back_step_by_step(tmp_path, upland, upland_json):
 
 def test_each_sequence_of_an_array_has_one_row(windows, tmp_path, upland, upland_json):
     model = windows / "model.safetensors"
-    told = upland_json("score", model, windows / "new.npz", "-o", tmp_path / "s.csv", "--why", "--top", "2")
+    document = upland_json(
+        "score", model, windows / "new.npz", "-o", tmp_path / "s.csv", "--why", "--top", "2"
+    )
     scored = csv.read_csv(tmp_path / "s.csv")
     assert scored.column_names == ["sequence", "anomaly_score", "p_value", "is_anomaly", "reason"]
     assert scored["sequence"].to_pylist() == list(range(10))
     np.testing.assert_allclose(
         scored["anomaly_score"], library.load(model).anomaly_score(np.load(windows / "new.npz")["x"])
     )
-    assert (told["unit"], told["sequences"], told["extra_columns"]) == ("sequence", 10, [])
-    worst = told["most_anomalous"][0]
+    assert (document["unit"], document["sequences"], document["extra_columns"]) == ("sequence", 10, [])
+    worst = document["most_anomalous"][0]
     assert (worst["sequence"], worst["reason"][0]["column"]) == (9, "x1 at 7")
     assert scored["reason"][9].as_py().startswith("x1 at 7")
     done = upland("score", model, windows / "new.npz", "--top", "2")
@@ -194,11 +201,11 @@ def test_each_sequence_of_an_array_has_one_row(windows, tmp_path, upland, upland
 
 def test_per_sequence_of_a_long_table(series, tmp_path, upland, upland_json):
     model = series / "whole.safetensors"
-    told = upland_json("score", model, series / "new.csv", "-o", tmp_path / "s.csv", "--why")
+    document = upland_json("score", model, series / "new.csv", "-o", tmp_path / "s.csv", "--why")
     scored = csv.read_csv(tmp_path / "s.csv")
-    assert sorted(scored["sequence"].to_pylist()) == ["a", "b", "c"]
-    worst = told["most_anomalous"][0]
-    assert (told["unit"], worst["sequence"]) == ("sequence", "b")
+    assert sorted(scored["pump"].to_pylist()) == ["a", "b", "c"]
+    worst = document["most_anomalous"][0]
+    assert (document["unit"], worst["sequence"]) == ("sequence", "b")
     assert " at 2026-03-02T08:4" in worst["reason"][0]["column"]
 
 
@@ -223,7 +230,7 @@ def test_calibrate_takes_sequences(series, windows, tmp_path, upland):
     [
         ("series/normal.csv", ("--time", "hour"), 1, "'hour' names a column that is not in the table"),
         ("series/normal.csv", ("--time", "hour"), 1, "--time hour"),
-        ("series/normal.csv", ("--time", "time"), 1, "name the column that tells sequences apart"),
+        ("series/normal.csv", ("--time", "time"), 1, "name the column that identifies sequences"),
         ("series/normal.csv", ("--window", "9"), 2, "name its time column with --time"),
         ("series/normal.csv", ("--modality", "table", "--id", "pump"), 2, "say --modality sequence"),
         (
@@ -261,13 +268,13 @@ def test_score_refuses_data_of_another_kind(series, windows, plant, tmp_path, up
     done = upland("score", series / "steps.safetensors", windows / "new.npz", "--maps", tmp_path / "h")
     assert (done.code, "--maps is for images" in done.words) == (2, True)
     done = upland("score", plant / "pump.safetensors", windows / "new.npz")
-    assert (done.code, "known are .csv" in done.words) == (1, True)
+    assert (done.code, "the model is of tables, but" in done.words) == (1, True)
     assert upland("score", series / "steps.safetensors", tmp_path / "absent.npy").code == 1
     twice = csv.read_csv(series / "new.csv")
     csv.write_csv(pa.concat_tables([twice, twice.slice(0, 1)]), tmp_path / "twice.csv")
     done = upland("score", series / "steps.safetensors", tmp_path / "twice.csv", "--json")
     assert done.code == 1
-    assert "2 rows have the stamp" in json.loads(done.err)["error"]["message"]
+    assert "2 rows have the time stamp" in json.loads(done.err)["error"]["message"]
 
 
 # -- episodes ------------------------------------------------------------------------------------------------

@@ -120,7 +120,7 @@ FOREIGN = {
     "zip": b"PK\x03\x04" + bytes(60),
     "short text": b"hi",
     "a line": b"hello\n",
-    "text and a brace": b"weights {\"a\": 1}",
+    "text and a brace": b'weights {"a": 1}',
     "json": b'{"kind": "example", "rows": 12345}',
     "safetensors": save({"w": np.eye(3)}, {"author": "another program"}),
     "safetensors without metadata": save({"w": np.eye(3)}),

@@ -342,9 +342,7 @@ def _check_maps(detector: Detector, maps: Path | None) -> None:
     _check(maps is None or detector.modality == "image", f"{text}leave it out, or see --why")
 
 
-def _report(
-    reporter: Reporter, result: Result, fail_on_anomaly: bool, maps: Path | None = None
-) -> None:
+def _report(reporter: Reporter, result: Result, fail_on_anomaly: bool, maps: Path | None = None) -> None:
     """Print the line of a result; without an output file also the most anomalous.
 
     Raises:

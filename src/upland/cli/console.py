@@ -214,9 +214,9 @@ def in_shell(part: Argument | Estimator | Wording | Infinity, data: Path | None 
     if isinstance(part, Wording):
         return part.shell.replace("{data}", str(data or "the data"))
     if isinstance(part, Infinity):
-        from upland.cli.inputs import infinity_in
+        from upland.cli.words import infinity_text
 
-        return infinity_in(data, part.column)
+        return infinity_text(data, part.column)
     name = option(part.name)
     if part.value is None:
         return name
@@ -269,7 +269,8 @@ def usage_text(error: typer.TyperException) -> str:
     Args:
         error: As the command line's parser raised it.
     """
-    text = error.format_message().rstrip(".").replace("Value error, ", "")
+    text = error.format_message().rstrip(".").removeprefix("Invalid value: ").replace("Value error, ", "")
+    text = re.sub(r"^Invalid value for '([^']*)': ", r"\1: ", text).replace(": Input should be ", " must be ")
     if found := re.search(r"'([^']*)' is not one of (.*)", text):
         near = get_close_matches(found[1], re.findall(r"'([^']*)'", found[2]), n=1, cutoff=0.4)
         text += "".join(f"; did you mean {name!r}?" for name in near)

@@ -141,7 +141,7 @@ class OpenedImages(Assessed):
             self.seen(part.size)
 
     def _strange(self, worst: Indices) -> tuple[Reasons, Floats]:
-        """The regions of the most anomalous images, and the largest heat of a pixel in each; explained once."""
+        """The regions of the most anomalous images, and the largest heat in each; explained once."""
         if self._most_anomalous is None:
             reasons: list[list[Reason]] = []
             peaks = []
@@ -215,8 +215,8 @@ def _file_name(name: Any) -> str:
 
 
 def regions(explained: ImageExplanation, count: int = REASONS) -> list[list[Reason]]:
-    """The contributing parts of each image, those with most heat first: rectangles that do not overlap, by what they hold
-    of the heat; value and expected are means over the rectangle.
+    """The contributing parts of each image, those with most heat first: rectangles that do not overlap; value
+    and expected are means over the rectangle.
 
     Args:
         explained: Images with the shares of their pixels.

@@ -10,12 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 import typer
 
 from upland.catalogue import DETECTORS, FAMILIES, FORMATS, MODALITIES, Modality, criteria_of, load
 from upland.cli.console import option
-from upland.cli.words import counted
 from upland.data.image.arrays import looks_like_images
 from upland.io.arrays import is_array_file, read_array, shape_in
 from upland.io.images import is_image_file
@@ -102,27 +100,6 @@ def check_new(path: Path, modality: Modality) -> Form:
         where = _elsewhere(modality)
         raise ValueError(f"the model is of {MODALITIES[modality]}, but {path} is {called}{where}")
     return form
-
-
-def infinity_in(path: Path | None, column: str) -> str:
-    """Where a column of data holds infinity, for a message.
-
-    Args:
-        path: DATA.
-        column: Its name, or `x0`, `x1`, ... of an array.
-    """
-    text = f"{path or 'the data'}: column {column!r} holds infinity"
-    if path is None or form_of(path) != "rows":
-        return text
-    from upland.data.table.values import floats, plain
-    from upland.io.formats import open_source
-
-    source = open_source(path)
-    if column not in source.names:
-        return text
-    tables = source.batches()
-    where = np.flatnonzero(np.concatenate([np.isinf(floats(plain(table[column]))) for table in tables]))
-    return f"{text} in {counted(where.size, 'row')}, the first is row {where[0] + 1}"
 
 
 def check_model(family: str, path: Path, given: Mapping[str, Any]) -> None:

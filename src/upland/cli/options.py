@@ -33,7 +33,9 @@ Scored = Annotated[
 ]
 ModalityOf = Annotated[
     OneModality,
-    typer.Option(help="What DATA is; auto decides by the data: a time or id column or 3-d floats are sequences."),
+    typer.Option(
+        help="What DATA is; auto decides by the data: a time or id column or 3-d floats are sequences."
+    ),
 ]
 Time = Annotated[
     str | None, typer.Option(metavar=COLUMN, help="Orders the time steps of a long table of sequences.")
@@ -109,7 +111,9 @@ GroupStatistic = Annotated[
     typer.Option(help="What is measured of a group; auto combines what fits the model."),
 ]
 Tested = Annotated[Path | None, typer.Option("--output", "-o", help="File to write: a row for each group.")]
-Shown = Annotated[int, typer.Option("--top", min=1, metavar="N", help="Of more groups show the most anomalous.")]
+Shown = Annotated[
+    int, typer.Option("--top", min=1, metavar="N", help="Of more groups show the most anomalous.")
+]
 Why = Annotated[
     bool, typer.Option("--why", help="Write a column of reasons: contributing columns, steps, regions.")
 ]

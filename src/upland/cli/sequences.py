@@ -64,7 +64,7 @@ def open_series(detector: Detector, path: Path) -> Series:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: Data of another modality, missing columns, time stamps that occur twice; as `as_sequences`.
+        ValueError: Data of another modality, missing columns, equal time stamps; as `as_sequences`.
     """
     from upland.data.sequence.container import as_sequences
     from upland.data.sequence.encoder import SequenceEncoder

@@ -83,7 +83,7 @@ ARRAYS = [
     (np.zeros((3, 2, 0)), ValueError, r"must not be empty, got the shape \(3, 2, 0\)"),
     (np.zeros((0, 2)), ValueError, r"0 sample\(s\)"),
     (np.zeros(0), ValueError, r"0 sample\(s\)"),
-    (padded(parts_of(2, 0, 1, 0), 3), ValueError, r"X\[1\], X\[3\]: no step of the sequence is left"),
+    (padded(parts_of(2, 0, 1, 0), 3), ValueError, r"X\[1\], X\[3\]: no step is left"),
     (np.ones((1, 2, 1), dtype=complex), ValueError, "Complex data not supported: X"),
     (np.array([[["a"], ["b"]]]), TypeError, "X has the dtype <U1, which is no number.*come in frames"),
     (np.array([[[1.0], ["b"]]], dtype=object), TypeError, r"X\[0, 1, 0\] holds 'b', which is no number"),

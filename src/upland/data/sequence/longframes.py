@@ -229,8 +229,8 @@ def _check_distinct(codes: NDArray[np.int64], stamps: NDArray[Any], called: Call
     more = f", and {others} more time stamp(s) occur more than once" if others else ""
     raise ValueError(
         Advice(
-            f"{called(int(codes[first]))}: {count} rows have the time stamp {stamps[first]}{more}; a sequence "
-            "has one row for each time stamp: name the column that identifies sequences (",
+            f"{called(int(codes[first]))}: {count} rows have the time stamp {stamps[first]}{more}; a "
+            "sequence has one row for each time stamp: name the column that identifies sequences (",
             Argument("id"),
             "), or drop or average such rows",
         )
@@ -271,7 +271,7 @@ def _warn_of_gaps(lengths: NDArray[np.int64], stamps: NDArray[Any], called: Call
 
 
 def _differences(stamps: NDArray[Any]) -> NDArray[np.float64]:
-    """From each time stamp to the next, which is not before it; whole numbers may be as far apart as can be."""
+    """From each time stamp to the next, not before it; whole numbers may be as far apart as can be."""
     if stamps.dtype.kind == "f":
         with np.errstate(over="ignore"):
             return np.diff(stamps.astype(np.float64))
