@@ -159,6 +159,8 @@ def odd(tmp_path_factory):
     np.save(folder / "names.npy", np.full((30, 12, 2), "a"))
     np.save(folder / "labels.npy", np.repeat(["left", "right"], 15))
     np.save(folder / "waves.npy", waves(30, 0))
+    np.save(folder / "image.npy", np.zeros((1, 8, 8), np.uint8))
+    np.save(folder / "colours.npy", np.zeros((9, 8, 8, 3), np.uint8))
     return folder
 
 
@@ -180,6 +182,15 @@ def odd(tmp_path_factory):
         ("fit odd/infinite.csv", "infinite.csv: column 'b' holds infinity in 2 rows, the first is row 12"),
         ("fit odd/lost.npy", "lost.npy: sequence 4: no step is left"),
         ("fit odd/names.npy", "names.npy has the dtype <U1, which is no number"),
+        ("fit odd/image.npy", "error: odd/image.npy holds 1 image; at least 2 are needed"),
+        ("fit odd/colours.npy --modality sequence", "of shape (9, 8, 8, 3), which is none of sequences"),
+        ("fit odd/labels.npy --modality image", "of shape (30,), which is none of images"),
+        ("score windows/model odd/colours.npy", "got an array of 4 dimensions"),
+        ("score pictures/model odd/labels.npy", "images are of bool, uint8"),
+        (
+            "score works/energy odd/text.csv",
+            "missing column(s): 'c'; odd/text.csv has 'a', 'b', 'when', 'word'",
+        ),
         ("score works/energy odd/infinite.csv", "infinite.csv: column 'b' holds infinity in 2 rows"),
         ("score works/energy odd/waves.npy", "the model is of tables, but"),
         (
@@ -196,8 +207,8 @@ def odd(tmp_path_factory):
         ),
     ],
 )
-def test_messages_name_files_and_options(command, words, odd, works, windows, tmp_path, upland):
-    folders = {"odd": odd, "works": works, "windows": windows}
+def test_messages_name_files_and_options(command, words, odd, works, windows, pictures, tmp_path, upland):
+    folders = {"odd": odd, "works": works, "windows": windows, "pictures": pictures}
 
     def path(word):
         folder, slash, name = word.partition("/")

@@ -31,6 +31,9 @@ FITTING: dict[Form, tuple[str, tuple[Modality, ...]]] = {
 }
 """What each form is called, and the modalities that it can be of."""
 
+DIMENSIONS: dict[Modality, tuple[int, ...]] = {"sequence": (1, 2, 3), "image": (3, 4)}
+"""Dimensions of an array of a modality."""
+
 ROWS = ", ".join(FORMATS)
 """Suffixes of files of rows."""
 
@@ -77,6 +80,8 @@ def modality_in(path: Path, given: Mapping[str, Any]) -> Modality:
         )
     modality: Modality = _by_looks(path, form, given) if asked == "auto" else asked
     _check_options(path, form, modality, given)
+    if form == "array" and len(shape := shape_in(path)[0]) not in DIMENSIONS[modality]:
+        raise ValueError(f"{path} holds an array of shape {shape}, which is none of {MODALITIES[modality]}")
     return modality
 
 

@@ -44,7 +44,10 @@ def find_positions(rows: TableView, schema: Schema, wanted: Sequence[str], owner
     if rows.naming == schema.naming != "none":
         here = {name: position for position, name in enumerate(rows.names)}
         if lacking := [name for name in wanted if name not in here]:
-            raise ValueError(f"missing column(s): {listed(lacking)}; the table has {listed(rows.names)}")
+            table = Wording("the table", "{data}")
+            raise ValueError(
+                Advice(f"missing column(s): {listed(lacking)}; ", table, f" has {listed(rows.names)}")
+            )
         return [here[name] for name in wanted]
     if len(rows.names) != len(schema.inputs):
         raise ValueError(
