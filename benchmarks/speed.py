@@ -44,7 +44,7 @@ from upland.models.multiscale import MultiscaleEnergy
 
 TABLE = {"upland": UPLAND["upland"], "IForest": peers.isolation_forest, "PyOD AutoEncoder": peers.autoencoder}
 STEP_WIDTH, STEP_HIDDEN, STEP_BATCH, STEP_NETS = 120, (512, 512), 1024, 2
-CLI = (sys.executable, "-c", "from upland.cli.commands import main; main()")  # what the `upland` script does
+CLI = (sys.executable, "-c", "from upland.cli import main; main()")  # what the `upland` script does
 
 
 def main(argv: list[str] | None = None) -> int:

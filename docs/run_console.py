@@ -18,7 +18,7 @@ from pathlib import Path
 
 BLOCK = re.compile(r"^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
 SOURCE = Path(__file__).resolve().parents[1] / "src"
-UPLAND = 'exec "{python}" -c "from upland.cli.commands import main; main()" "$@"'
+UPLAND = 'exec "{python}" -c "from upland.cli import main; main()" "$@"'
 
 
 class Shell:

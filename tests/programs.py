@@ -7,7 +7,7 @@ from pathlib import Path
 
 import upland
 
-COMMAND_LINE = ("-c", "from upland.cli.commands import main; main()")
+COMMAND_LINE = ("-c", "from upland.cli import main; main()")
 SOURCE = Path(upland.__file__).resolve().parents[1]
 
 

@@ -58,7 +58,7 @@ class Files:
             self.normal.name: "benign rows to fit on",
             self.new.name: "rows to score, with their diagnosis",
             self.model.name: "the detector",
-            self.scored.name: "the scored rows: anomaly_score, p_value, is_anomaly, why",
+            self.scored.name: "the scored rows: anomaly_score, p_value, is_anomaly, reason",
         }
 
 
@@ -83,7 +83,7 @@ def run(folder: Path, screen: Console, seed: int) -> Found:
     screen.print(f"guarantee ({calibration['method']}): {calibration['guarantee']}", style="dim")
     screen.print(found_table("rows scored", [("benign, held out", False, found), ("malignant", True, found)]))
     screen.print(f"AUROC {found.auroc:.3f} (malignant against held-out benign)\n")
-    screen.print("The three strangest rows, and why", style="bold")
+    screen.print("The three most anomalous rows, and why", style="bold")
     screen.print(findings_table(result))
     return found
 

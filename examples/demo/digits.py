@@ -122,7 +122,7 @@ class Files:
             f"{self.model.name}, {self.scored.name}": "their detector; which digit is strange, and where",
         }
         if self.pictures:
-            contents[f"{self.maps.name}/"] = "heat maps of the flagged images, strangest first"
+            contents[f"{self.maps.name}/"] = "heat maps of the flagged images, most anomalous first"
         return contents | {
             f"{self.normal_rows.name}, {self.new_rows.name}": "the same as sequences of eight rows",
             f"{self.rows_model.name}, {self.rows_scored.name}": "their detector; which, at which row",
@@ -181,7 +181,8 @@ class Pictured:
     Args:
         others: Other digits against zeros held out.
         struck: Zeros with a stroke against zeros held out.
-        located: In how many of the struck zeros the hottest pixel is in the stroke or beside it.
+        located: In how many of the struck zeros the pixel with the largest share is in the stroke or beside
+            it.
         maps: Heat maps written.
     """
 
@@ -218,8 +219,10 @@ def show_images(files: Files, dealt: Digits, screen: Console, seed: int) -> Pict
     ]
     screen.print(found_table("images scored", lines))
     screen.print(f"AUROC {others.auroc:.3f} (other digits), {struck.auroc:.3f} (strokes)")
-    screen.print(f"the hottest pixel is in the stroke or beside it in {found.located} of {STRUCK}\n")
-    screen.print("The three strangest images, and where in them", style="bold")
+    screen.print(
+        f"the pixel with the largest share is in the stroke or beside it in {found.located} of {STRUCK}\n"
+    )
+    screen.print("The three most anomalous images, and where in them", style="bold")
     screen.print(findings_table(result))
     if not files.pictures:
         screen.print("no heat maps: they need Pillow, pip install 'upland[images]'\n")

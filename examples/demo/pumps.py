@@ -77,7 +77,7 @@ class Watched:
     """What was found in the pumps.
 
     Args:
-        worst: The strangest episode.
+        worst: The most anomalous episode.
         flagged: Share of the minutes of the fault that are flagged.
         alarms: Share of the other minutes that are flagged.
     """

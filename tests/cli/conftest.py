@@ -13,14 +13,23 @@ import pyarrow.parquet as pq
 import pytest
 
 from plant import pump_rows, pump_series, ramps, related, shifts, waves, write_csv
+from upland.catalogue import DETECTORS, load
 from upland.cli import commands as cli
+from upland.cli.console import OPTIONS
 from upland.cli.demonstration import load_demonstration
 
 load_demonstration()  # so that tests can import upland_demo
 
-PYTHON = re.compile(r"\b(?!shape=)[a-z]\w*=(['\"\[(\d]|None|True|False)|\w+Detector\b|\bkeep_rows\b")
-"""An argument or a class as Python writes it, which no message of the command line may show; but for
-`shape=(1, 4)`, which scikit-learn's checks ask for."""
+ARGUMENTS = sorted(
+    {*OPTIONS, *(name for entry in DETECTORS.values() for name in load(entry.home)().get_params())}
+)
+PYTHON = re.compile(
+    r"\b[a-z]\w*=(['\"\[(\d]|None|True|False)|\w+(Detector|Energy)\b|\bkeep_rows\b"
+    r"|Value error|Input (X|should)"
+    r"|dtype\(|(sample|feature)\(s\)|\b(pandas|polars|torch)\b|\bX (has|holds|is|does)\b"
+    rf"|(?<![\w-])({'|'.join(ARGUMENTS)}) (must be|is one of|names)\b"
+)
+"""What only Python says, and no message of the command line may: arguments, classes, scikit-learn's words."""
 
 
 @pytest.fixture

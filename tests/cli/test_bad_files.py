@@ -36,7 +36,7 @@ BAD_TO_FIT = {
     "directory": ("data.csv", lambda path: path.mkdir(), 1, "holds no images: it is empty"),
     "empty file": ("data.csv", text(b""), 1, "is empty"),
     "header only": ("data.csv", csv_of([]), 1, "no rows"),
-    "one row": ("data.csv", csv_of(pump_rows(1, 0)), 1, "minimum of 2"),
+    "one row": ("data.csv", csv_of(pump_rows(1, 0)), 1, "data.csv has 1 row; at least 2 are needed"),
     "all missing column": (
         "data.csv",
         csv_of([[a, "", c, d] for a, _, c, d in pump_rows(40, 4)]),
@@ -44,7 +44,12 @@ BAD_TO_FIT = {
         "pressure",
     ),
     "strings in a numeric column": ("data.csv", csv_of(cell(slice(0, 6), 0, "n.a. (sensor)")), 1, "flow"),
-    "infinity": ("data.csv", csv_of(cell(7, 1, "inf")), 1, "pressure"),
+    "infinity": (
+        "data.csv",
+        csv_of(cell(7, 1, "inf")),
+        1,
+        "data.csv: column 'pressure' holds infinity in 1 row, the first is row 8",
+    ),
     "a label column left in": (
         "data.csv",
         csv_of(*with_column("label", ["normal", "attack"])),
@@ -79,13 +84,19 @@ def test_fit_refuses(case, tmp_path, upland):
 
 BAD_TO_SCORE = {
     "missing file": ("absent.csv", lambda path: None, 1, "does not exist"),
-    "directory": ("data.csv", lambda path: path.mkdir(), 1, "is a directory"),
+    "directory": ("data.csv", lambda path: path.mkdir(), 1, "is a folder"),
     "empty file": ("data.csv", text(b""), 1, "is empty"),
     "header only": ("data.csv", csv_of([]), 1, "no rows"),
     "missing column": ("data.csv", csv_of([row[1:] for row in pump_rows(9, 4)], HEADER[1:]), 1, "flow"),
     "renamed column": ("data.csv", csv_of(pump_rows(9, 4), ["Flow", *HEADER[1:]]), 1, "'flow'"),
     "retyped column": ("data.csv", csv_of([["low", *row[1:]] for row in pump_rows(9, 4)]), 1, "flow"),
-    "infinity": ("data.csv", csv_of(cell(3, 1, "inf")), 1, "pressure"),
+    "infinity": (
+        "data.csv",
+        csv_of(cell(slice(3, 5), 1, "-inf")),
+        1,
+        "data.csv: column 'pressure' holds infinity in 2 rows, the first is row 4",
+    ),
+    "an array": ("data.npy", text(b"x"), 1, "the model is of tables, but"),
     "unknown suffix": ("data.json", text(b"{}"), 1, "known are .csv"),
 }
 
@@ -101,9 +112,9 @@ def test_score_refuses(case, plant, tmp_path, upland):
 
 def test_one_row_and_an_unseen_level_are_no_error(plant, tmp_path, upland_json):
     data = write_csv(tmp_path / "one.csv", [["10.0", "20.0", "ajar", "true"]])
-    told = upland_json("score", plant / "pump.safetensors", data)
-    assert (told["rows"], told["flagged"]) == (1, 1)
-    assert told["strangest"][0]["why"][0]["column"] == "valve"
+    document = upland_json("score", plant / "pump.safetensors", data)
+    assert (document["rows"], document["flagged"]) == (1, 1)
+    assert document["most_anomalous"][0]["reason"][0]["column"] == "valve"
 
 
 def corrupted(path, plant):
@@ -120,7 +131,8 @@ BAD_MODELS = {
     "missing": (lambda path, plant: None, "there is no file"),
     "directory": (lambda path, plant: path.mkdir(), "is a directory"),
     "empty": (lambda path, plant: path.touch(), "is empty"),
-    "a CSV": (lambda path, plant: path.write_bytes((plant / "new.csv").read_bytes()), "no safetensors file"),
+    "a CSV": (lambda path, plant: path.write_bytes((plant / "new.csv").read_bytes()), "is no model file"),
+    "a word": (lambda path, plant: path.write_text("hi"), "is no model file"),
     "a pickle": (lambda path, plant: path.write_bytes(pickle.dumps({"weights": [1.0] * 9})), "never opens"),
     "corrupted": (corrupted, "corrupted"),
     "truncated": (truncated, "truncated"),
@@ -179,7 +191,7 @@ def test_errors_for_programs_are_json(plant, tmp_path, upland):
     assert "absent.csv" in error["message"]
 
 
-def test_an_error_inside_upland_is_told_from_bad_input(plant, upland, monkeypatch):
+def test_an_error_inside_upland_is_not_bad_input(plant, upland, monkeypatch):
     def broken(*_):
         raise ZeroDivisionError("by design")
 

@@ -1,4 +1,4 @@
-"""Groups on the command line: a line for each, what it is made of, and every way to ask in vain."""
+"""Groups on the command line: a line for each, what stands out in it, and every way to ask in vain."""
 
 import json
 
@@ -26,13 +26,18 @@ def test_the_broken_shift_is_found(works, tmp_path, upland, model):
 
 
 def test_a_flow_names_the_columns(works, upland_json):
-    told = upland_json("groups", works / "flow.safetensors", works / "new.parquet", "--by", "shift")
-    assert (told["groups"], told["flagged"], told["alpha"], told["control"]) == (4, 1, 0.05, "fdr")
-    assert told["kept_rows"] == 200
-    broken = told["verdicts"][3]
-    assert [verdict["group"] for verdict in told["verdicts"]] == SHIFTS
+    document = upland_json("groups", works / "flow.safetensors", works / "new.parquet", "--by", "shift")
+    assert (document["groups"], document["flagged"], document["alpha"], document["control"]) == (
+        4,
+        1,
+        0.05,
+        "fdr",
+    )
+    assert document["kept_rows"] == 200
+    broken = document["verdicts"][3]
+    assert [verdict["group"] for verdict in document["verdicts"]] == SHIFTS
     assert (broken["group"], broken["size"], broken["is_anomaly"]) == ("broken", 40, True)
-    assert broken["made_of"] == "dependence"
+    assert broken["reason"] == "dependence"
     assert set(broken["columns"][:2]) == {"a", "b"}
     assert broken["smallest_p"] <= broken["p_value"] <= 0.05
 
@@ -48,19 +53,24 @@ def test_it_equals_the_library(works, tmp_path, upland):
     detector = library.load(works / "energy.safetensors")
     by_hand = detector.score_groups(shifts(), "shift", 0.1, "false_alarm", "typicality")
     written = pq.read_table(tmp_path / "g.parquet")
-    assert written.column_names[:5] == ["group", "size", "statistic", "p_value", "flag"]
+    assert written.column_names[:6] == ["group", "size", "statistic", "p_value", "is_anomaly", "reason"]
     assert written["group"].to_pylist() == list(by_hand.group)
-    for name in ("size", "statistic", "p_value", "flag"):
-        np.testing.assert_array_equal(written[name], getattr(by_hand, name))
+    for name, field in {
+        "size": "size",
+        "p_value": "p_value",
+        "is_anomaly": "flag",
+        "reason": "reason",
+    }.items():
+        np.testing.assert_array_equal(written[name], getattr(by_hand, field))
     assert csv.read_csv(tmp_path / "g.csv")["group"].to_pylist() == SHIFTS
 
 
-def test_of_many_groups_the_strangest_are_shown(works, upland):
+def test_of_many_groups_the_most_anomalous_are_shown(works, upland):
     done = upland("groups", works / "energy.safetensors", works / "new.csv", "--by", "shift", "--top", "1")
     assert done.code == 0, done.err
     assert "broken*" in done.out
     assert "early" not in done.out
-    assert "the 1 strangest of 4, worst first" in done.words
+    assert "the 1 most anomalous of 4, worst first" in done.words
 
 
 def test_the_exit_code_tells(works, tmp_path, upland):
@@ -75,10 +85,10 @@ def test_the_exit_code_tells(works, tmp_path, upland):
 
 def test_an_output_is_not_replaced_unasked(works, tmp_path, upland):
     target = tmp_path / "g.csv"
-    target.write_text("mine")
+    target.write_text("another")
     asked = ("groups", works / "energy.safetensors", works / "new.csv", "--by", "shift", "-o", target)
     done = upland(*asked)
-    assert (done.code, target.read_text()) == (3, "mine")
+    assert (done.code, target.read_text()) == (3, "another")
     assert upland(*asked, "--overwrite").code == 0
     assert csv.read_csv(target).num_rows == 4
     done = upland(*asked[:-1], works / "new.csv", "--overwrite")
@@ -93,7 +103,7 @@ def test_an_output_is_not_replaced_unasked(works, tmp_path, upland):
         (["energy", "new.csv", "--by", "a"], "fit with --ignore a to name groups by it"),
         (
             ["energy", "new.csv", "--by", "shift", "--statistic", "divergence"],
-            "use --model flow or --model vae",
+            "fit with --model flow or --model vae",
         ),
         (["forgetful", "new.csv", "--by", "shift"], "fit with --keep-rows above"),
         (["energy", "nowhere.csv", "--by", "shift"], "nowhere.csv does not exist"),
@@ -115,10 +125,10 @@ def test_rows_without_a_group_are_refused(works, tmp_path, upland, missing):
     (tmp_path / "holes.csv").write_text(text)
     done = upland("groups", works / "energy.safetensors", tmp_path / "holes.csv", "--by", "shift")
     assert done.code == 1
-    assert "40 of 160 rows have no group, the first is row 80" in done.words
+    assert "40 of 160 rows have no group, the first is row 81" in done.words
 
 
-def test_alpha_and_by_are_checked_at_the_door(works, upland):
+def test_alpha_and_by_are_checked_first(works, upland):
     asked = ("groups", works / "energy.safetensors", works / "new.csv")
     done = upland(*asked, "--by", "shift", "--alpha", "5")
     assert (done.code, "--alpha must lie between 0 and 1" in done.words) == (2, True)
@@ -154,10 +164,10 @@ def test_sequences(series, windows, tmp_path, upland, upland_json):
     np.save(tmp_path / "new.npy", new)
     np.save(tmp_path / "labels.npy", np.repeat(["left", "right"], 20))
     asked = ("groups", windows / "model.safetensors", tmp_path / "new.npy", "--by")
-    told = upland_json(*asked, tmp_path / "labels.npy")
-    assert [verdict["group"] for verdict in told["verdicts"]] == ["left", "right"]
-    assert told["verdicts"][1]["is_anomaly"]
-    assert told["verdicts"][1]["made_of"] is None
+    document = upland_json(*asked, tmp_path / "labels.npy")
+    assert [verdict["group"] for verdict in document["verdicts"]] == ["left", "right"]
+    assert document["verdicts"][1]["is_anomaly"]
+    assert document["verdicts"][1]["reason"] is None
     done = upland(*asked, tmp_path / "labels.npy")
     assert "1 of 2 groups is anomalous" in done.words
     for by, words in {
@@ -170,7 +180,7 @@ def test_sequences(series, windows, tmp_path, upland, upland_json):
         assert done.code == 1
         assert words in done.words
     np.save(tmp_path / "short.npy", np.repeat(["left"], 20))
-    assert "groups names 20" in upland(*asked, tmp_path / "short.npy").words
+    assert "--by names 20" in upland(*asked, tmp_path / "short.npy").words
 
 
 def test_folders_of_images_are_groups(pictures, tmp_path, upland, upland_json):
@@ -181,10 +191,10 @@ def test_folders_of_images_are_groups(pictures, tmp_path, upland, upland_json):
         for number, image in enumerate(images):
             Image.fromarray(image).save(tmp_path / "new" / name / f"{number}.png")
     asked = ("groups", pictures / "model.safetensors", tmp_path / "new", "--by")
-    told = upland_json(*asked, "folder")
-    assert [(v["group"], v["size"]) for v in told["verdicts"]] == [("left", 8), ("right", 8)]
-    assert told["verdicts"][1]["is_anomaly"]
-    assert told["verdicts"][1]["columns"][0].split()[0] in ("top", "middle", "bottom")
+    document = upland_json(*asked, "folder")
+    assert [(v["group"], v["size"]) for v in document["verdicts"]] == [("left", 8), ("right", 8)]
+    assert document["verdicts"][1]["is_anomaly"]
+    assert document["verdicts"][1]["columns"][0].split()[0] in ("top", "middle", "bottom")
     assert "folders" in upland(*asked, "folder").words
     assert "grouped by its sub-folders, --by folder" in upland(*asked, "site").words
     Image.fromarray(normal[0]).save(tmp_path / "new" / "loose.png")
@@ -197,14 +207,14 @@ def test_folders_of_images_are_groups(pictures, tmp_path, upland, upland_json):
 def test_every_command_takes_the_other_models(works, tmp_path, upland, upland_json, name):
     model = tmp_path / "m.safetensors"
     options = ("--model", name, "--criterion", "typicality", "--epochs", "2", "--keep-rows", "50")
-    told = upland_json("fit", works / "normal.csv", "-o", model, *options)["info"]
+    document = upland_json("fit", works / "normal.csv", "-o", model, *options)["info"]
     assert (
-        told["detector"]
+        document["detector"]
         == type(library.load(model)).__name__
         == f"{name.title()}Detector".replace("VaeD", "VAED")
     )
-    assert told["criterion"] == "typicality"
-    assert told["kept_rows"] == {"reference": 50, "held_out": 50}
+    assert document["criterion"] == "typicality"
+    assert document["kept_rows"] == {"reference": 50, "held_out": 50}
     shown = upland("info", model).words
     assert "kept rows reference 50, held out 50" in shown
     assert "window" not in shown
@@ -213,9 +223,9 @@ def test_every_command_takes_the_other_models(works, tmp_path, upland, upland_js
     assert csv.read_csv(tmp_path / "s.csv").num_rows == 160
     done = upland("calibrate", model, works / "new.csv", "-o", tmp_path / "r.safetensors")
     assert done.code == 0, done.err
-    told = upland_json("info", tmp_path / "r.safetensors")
-    assert told["kept_rows"]["held_out"] == 50
-    assert told["calibration"]["rows"] == 160
+    document = upland_json("info", tmp_path / "r.safetensors")
+    assert document["kept_rows"]["held_out"] == 50
+    assert document["calibration"]["rows"] == 160
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Images on the command line: one row an image, the region to blame, heat maps as PNG files."""
+"""Images on the command line: one row an image, the contributing region, heat maps as PNG files."""
 
 import numpy as np
 import pyarrow.csv as csv
@@ -12,8 +12,8 @@ FAST = ("--epochs", "1", "--calibration", "split")
 
 
 def test_fit_on_a_folder(pictures, tmp_path, upland, upland_json):
-    told = upland_json("fit", pictures / "normal", "-o", tmp_path / "m", *FAST)["info"]
-    assert (told["modality"], told["rows"], told["calibration"]["of"]) == ("image", 110, "image")
+    document = upland_json("fit", pictures / "normal", "-o", tmp_path / "m", *FAST)["info"]
+    assert (document["modality"], document["rows"], document["calibration"]["of"]) == ("image", 110, "image")
     shown = upland("info", tmp_path / "m").words
     for words in ("modality image", "images 110", "uint8, 12 x 12: grey", "scores are of images"):
         assert words in shown
@@ -29,21 +29,26 @@ def test_fit_brings_images_to_a_size_and_mode(pictures, tmp_path, upland):
 
 def test_each_image_has_one_row(pictures, tmp_path, upland_json):
     model = pictures / "model.safetensors"
-    told = upland_json("score", model, pictures / "new", "-o", tmp_path / "s.csv", "--why", "--top", "2")
+    document = upland_json("score", model, pictures / "new", "-o", tmp_path / "s.csv", "--why", "--top", "2")
     scored = csv.read_csv(tmp_path / "s.csv")
-    assert scored.column_names == ["image", "anomaly_score", "p_value", "is_anomaly", "why"]
+    assert scored.column_names == ["image", "anomaly_score", "p_value", "is_anomaly", "reason"]
     names = [f"odd-{n}.png" for n in (8, 9)] + [f"ramp-{n}.png" for n in range(8)]
     assert scored["image"].to_pylist() == names
     np.testing.assert_allclose(
         scored["anomaly_score"], library.load(model).anomaly_score(pictures / "new"), rtol=1e-9
     )
-    assert (told["modality"], told["unit"], told["images"], told["maps"]) == ("image", "image", 10, 0)
-    assert sorted(row["image"] for row in told["strangest"]) == ["odd-8.png", "odd-9.png"]
-    for row in told["strangest"]:
-        assert row["why"][0]["column"] == "rows 2-3, columns 8-9"
-        assert row["why"][0]["value"] == 255
-        assert row["why"][0]["expected"] < 220
-    assert all(scored["why"][n].as_py().startswith("rows 2-3, columns 8-9") for n in (0, 1))
+    assert (document["modality"], document["unit"], document["images"], document["maps"]) == (
+        "image",
+        "image",
+        10,
+        0,
+    )
+    assert sorted(row["image"] for row in document["most_anomalous"]) == ["odd-8.png", "odd-9.png"]
+    for row in document["most_anomalous"]:
+        assert row["reason"][0]["column"] == "rows 2-3, columns 8-9"
+        assert row["reason"][0]["value"] == 255
+        assert row["reason"][0]["expected"] < 220
+    assert all(scored["reason"][n].as_py().startswith("rows 2-3, columns 8-9") for n in (0, 1))
 
 
 def test_arrays_are_numbered_and_batches_do_not_matter(pictures, tmp_path, upland_json, monkeypatch):
@@ -52,7 +57,7 @@ def test_arrays_are_numbered_and_batches_do_not_matter(pictures, tmp_path, uplan
     monkeypatch.setattr("upland.cli.images.AT_ONCE", 1)
     parts = upland_json("score", model, pictures / "new.npy", "-o", tmp_path / "b.csv", "--why")
     assert (tmp_path / "a.csv").read_text() == (tmp_path / "b.csv").read_text()
-    assert whole["strangest"] == parts["strangest"]
+    assert whole["most_anomalous"] == parts["most_anomalous"]
     assert csv.read_csv(tmp_path / "a.csv")["image"].to_pylist() == list(range(10))
 
 
@@ -79,7 +84,7 @@ def test_names_are_shown_as_they_are(pictures, tmp_path, upland):
     assert [path.name for path in heat.iterdir()] == ["0001_b_cat_7.png"]
 
 
-def test_maps_are_of_the_strangest_and_named_by_rank(pictures, tmp_path, upland):
+def test_maps_are_of_the_most_anomalous_and_named_by_rank(pictures, tmp_path, upland):
     from PIL import Image
 
     heat, model = tmp_path / "deep" / "heat", pictures / "model.safetensors"
@@ -99,8 +104,8 @@ def test_maps_are_of_the_strangest_and_named_by_rank(pictures, tmp_path, upland)
 
 def test_maps_of_all_are_not_written_over_unasked(pictures, tmp_path, upland, upland_json):
     heat, model = tmp_path / "heat", pictures / "model.safetensors"
-    told = upland_json("score", model, pictures / "new.npy", "--maps", heat, "--all-maps")
-    assert told["maps"] == 10
+    document = upland_json("score", model, pictures / "new.npy", "--maps", heat, "--all-maps")
+    assert document["maps"] == 10
     assert {path.name[5:] for path in heat.iterdir()} == {f"image_{n}.png" for n in range(10)}
     before = {path: path.read_bytes() for path in heat.iterdir()}
     done = upland("score", model, pictures / "new.npy", "--maps", heat)

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import upland as library
-from upland.cli.episodes import episodes_of, strangest
+from upland.cli.episodes import episodes_of, most_anomalous
 
 FAST = ("--epochs", "2", "--calibration", "split")
 LONG = ("--time", "time", "--id", "pump", "--window", "16")
@@ -20,9 +20,9 @@ LONG = ("--time", "time", "--id", "pump", "--window", "16")
 
 def test_fit_on_a_long_table(series, tmp_path, upland_json, upland):
     model = tmp_path / "m"
-    told = upland_json("fit", series / "normal.csv", "-o", model, *LONG, "--stride", "8", *FAST)["info"]
-    assert (told["modality"], told["calibration"]["of"]) == ("sequence", "step")
-    assert [column["name"] for column in told["columns"]] == ["flow", "pressure"]
+    document = upland_json("fit", series / "normal.csv", "-o", model, *LONG, "--stride", "8", *FAST)["info"]
+    assert (document["modality"], document["calibration"]["of"]) == ("sequence", "step")
+    assert [column["name"] for column in document["columns"]] == ["flow", "pressure"]
     parameters = library.load(model).get_params()
     assert (parameters["time"], parameters["id"], parameters["window"], parameters["stride"]) == (
         "time",
@@ -36,14 +36,14 @@ def test_fit_on_a_long_table(series, tmp_path, upland_json, upland):
     assert "pool" not in shown.words
 
 
-def test_fit_on_arrays_goes_by_their_looks(windows, tmp_path, upland_json):
-    told = upland_json("fit", windows / "normal.npy", "-o", tmp_path / "m", *FAST)["info"]
-    assert (told["modality"], told["calibration"]["of"]) == ("sequence", "sequence")
+def test_fit_on_arrays_goes_by_their_shape(windows, tmp_path, upland_json):
+    document = upland_json("fit", windows / "normal.npy", "-o", tmp_path / "m", *FAST)["info"]
+    assert (document["modality"], document["calibration"]["of"]) == ("sequence", "sequence")
     np.save(tmp_path / "long.npy", np.sin(np.arange(200.0))[:, None])
-    told = upland_json(
+    document = upland_json(
         "fit", tmp_path / "long.npy", "-o", tmp_path / "n", "--modality", "sequence", "--window", "20", *FAST
     )["info"]
-    assert (told["modality"], told["calibration"]["of"]) == ("sequence", "step")
+    assert (document["modality"], document["calibration"]["of"]) == ("sequence", "step")
 
 
 def test_fit_is_the_library_s_fit(series, tmp_path, upland):
@@ -66,7 +66,7 @@ def test_steps_come_back_in_the_rows_own_order(name, series, tmp_path, upland):
     done = upland("score", series / "steps.safetensors", series / name, "-o", target, "--why")
     assert done.code == 0, done.err
     scored, table = pq.read_table(target), pq.read_table(series / "new.parquet")
-    assert scored.column_names == [*table.column_names, "anomaly_score", "p_value", "is_anomaly", "why"]
+    assert scored.column_names == [*table.column_names, "anomaly_score", "p_value", "is_anomaly", "reason"]
     assert scored["pump"].to_pylist() == table["pump"].to_pylist()
     np.testing.assert_allclose(scored["anomaly_score"], detector.anomaly_score(table), rtol=1e-9)
     np.testing.assert_allclose(scored["p_value"], detector.p_values(table))
@@ -74,7 +74,7 @@ def test_steps_come_back_in_the_rows_own_order(name, series, tmp_path, upland):
     explained = library.explain(detector, table).top(1)
     assert all(
         text.startswith(reasons[0].column)
-        for text, reasons in zip(scored["why"].to_pylist(), explained, strict=True)
+        for text, reasons in zip(scored["reason"].to_pylist(), explained, strict=True)
     )
 
 
@@ -96,34 +96,39 @@ def test_the_summary_names_the_pump_and_the_time(series, upland, upland_json):
     assert first.split()[0] == "b*"
     assert "2026-03-02 08:40" in first
     assert max(map(len, done.out.splitlines())) <= 80
-    told = upland_json("score", series / "steps.safetensors", series / "new.csv", "--top", "3")
-    assert (told["modality"], told["unit"], told["steps"], told["sequences"]) == ("sequence", "step", 240, 3)
-    worst = told["strangest"][0]
+    document = upland_json("score", series / "steps.safetensors", series / "new.csv", "--top", "3")
+    assert (document["modality"], document["unit"], document["steps"], document["sequences"]) == (
+        "sequence",
+        "step",
+        240,
+        3,
+    )
+    worst = document["most_anomalous"][0]
     assert (worst["sequence"], worst["start"]) == ("b", "2026-03-02 08:40:00")
     assert "2026-03-02 08:49:00" <= worst["end"] <= "2026-03-02 08:54:00"
     assert worst["start"] <= worst["peak"] <= worst["end"]
     assert 10 <= worst["steps"] <= 15
-    assert worst["why"][0]["column"] in ("pressure", "flow")
-    assert len(told["strangest"]) == 3
+    assert worst["reason"][0]["column"] in ("pressure", "flow")
+    assert len(document["most_anomalous"]) == 3
 
 
 @pytest.mark.parametrize(("control", "alpha"), [("false_alarm", 0.1), ("fdr", 0.6)])
 def test_flags_are_those_of_the_library(control, alpha, series, tmp_path, upland_json):
     options = ("--control", control, "--alpha", alpha)
-    told = upland_json(
+    document = upland_json(
         "score", series / "steps.safetensors", series / "new.parquet", "-o", tmp_path / "s.parquet", *options
     )
     detector = library.load(series / "steps.safetensors")
     flags = detector.flag(pq.read_table(series / "new.parquet"), alpha=alpha, control=control)
     np.testing.assert_array_equal(pq.read_table(tmp_path / "s.parquet")["is_anomaly"], flags)
-    assert told["flagged"] == flags.sum() >= 8
+    assert document["flagged"] == flags.sum() >= 8
 
 
 def test_reasons_do_not_depend_on_what_else_is_explained(series, tmp_path, upland_json):
     few = upland_json("score", series / "steps.safetensors", series / "new.csv", "--top", "1")
     detector = library.load(series / "steps.safetensors")
     table = csv.read_csv(series / "new.csv")
-    worst = few["strangest"][0]
+    worst = few["most_anomalous"][0]
     row = (
         table["time"].to_pylist().index(next(t for t in table["time"].to_pylist() if str(t) == worst["peak"]))
     )
@@ -135,8 +140,8 @@ def test_reasons_do_not_depend_on_what_else_is_explained(series, tmp_path, uplan
         if pump == worst["sequence"] and time == table["time"][row].as_py()
     ]
     expected = library.explain(detector, table).top(1)[rows[0]][0]
-    assert worst["why"][0]["column"] == expected.column
-    np.testing.assert_allclose(worst["why"][0]["share"], expected.share, rtol=1e-9)
+    assert worst["reason"][0]["column"] == expected.column
+    np.testing.assert_allclose(worst["reason"][0]["share"], expected.share, rtol=1e-9)
 
 
 def test_extra_columns_go_through_and_clashing_ones_are_refused(series, tmp_path, upland):
@@ -162,10 +167,10 @@ def test_one_long_array_comes_back_step_by_step(tmp_path, upland, upland_json):
     np.save(tmp_path / "new.npy", new)
     options = ("--modality", "sequence", "--window", "20", "--epochs", "60", "--criterion", "reconstruction")
     assert upland("fit", tmp_path / "normal.npy", "-o", tmp_path / "m", *options, "-q").code == 0
-    told = upland_json("score", tmp_path / "m", tmp_path / "new.npy", "-o", tmp_path / "s.csv", "--why")
+    document = upland_json("score", tmp_path / "m", tmp_path / "new.npy", "-o", tmp_path / "s.csv", "--why")
     scored = csv.read_csv(tmp_path / "s.csv")
     assert scored["step"].to_pylist() == list(range(100))
-    worst = told["strangest"][0]
+    worst = document["most_anomalous"][0]
     assert worst["sequence"] is None
     assert worst["start"] <= 60 <= worst["end"]
     assert int(np.argmax(scored["anomaly_score"])) == worst["peak"]
@@ -176,17 +181,19 @@ def test_one_long_array_comes_back_step_by_step(tmp_path, upland, upland_json):
 
 def test_each_sequence_of_an_array_has_one_row(windows, tmp_path, upland, upland_json):
     model = windows / "model.safetensors"
-    told = upland_json("score", model, windows / "new.npz", "-o", tmp_path / "s.csv", "--why", "--top", "2")
+    document = upland_json(
+        "score", model, windows / "new.npz", "-o", tmp_path / "s.csv", "--why", "--top", "2"
+    )
     scored = csv.read_csv(tmp_path / "s.csv")
-    assert scored.column_names == ["sequence", "anomaly_score", "p_value", "is_anomaly", "why"]
+    assert scored.column_names == ["sequence", "anomaly_score", "p_value", "is_anomaly", "reason"]
     assert scored["sequence"].to_pylist() == list(range(10))
     np.testing.assert_allclose(
         scored["anomaly_score"], library.load(model).anomaly_score(np.load(windows / "new.npz")["x"])
     )
-    assert (told["unit"], told["sequences"], told["extra_columns"]) == ("sequence", 10, [])
-    worst = told["strangest"][0]
-    assert (worst["sequence"], worst["why"][0]["column"]) == (9, "x1 at 7")
-    assert scored["why"][9].as_py().startswith("x1 at 7")
+    assert (document["unit"], document["sequences"], document["extra_columns"]) == ("sequence", 10, [])
+    worst = document["most_anomalous"][0]
+    assert (worst["sequence"], worst["reason"][0]["column"]) == (9, "x1 at 7")
+    assert scored["reason"][9].as_py().startswith("x1 at 7")
     done = upland("score", model, windows / "new.npz", "--top", "2")
     assert "of 10 sequences flagged" in done.words
     assert " 9*" in f" {done.out}"
@@ -194,12 +201,12 @@ def test_each_sequence_of_an_array_has_one_row(windows, tmp_path, upland, upland
 
 def test_per_sequence_of_a_long_table(series, tmp_path, upland, upland_json):
     model = series / "whole.safetensors"
-    told = upland_json("score", model, series / "new.csv", "-o", tmp_path / "s.csv", "--why")
+    document = upland_json("score", model, series / "new.csv", "-o", tmp_path / "s.csv", "--why")
     scored = csv.read_csv(tmp_path / "s.csv")
-    assert sorted(scored["sequence"].to_pylist()) == ["a", "b", "c"]
-    worst = told["strangest"][0]
-    assert (told["unit"], worst["sequence"]) == ("sequence", "b")
-    assert " at 2026-03-02T08:4" in worst["why"][0]["column"]
+    assert sorted(scored["pump"].to_pylist()) == ["a", "b", "c"]
+    worst = document["most_anomalous"][0]
+    assert (document["unit"], worst["sequence"]) == ("sequence", "b")
+    assert " at 2026-03-02T08:4" in worst["reason"][0]["column"]
 
 
 def test_calibrate_takes_sequences(series, windows, tmp_path, upland):
@@ -223,7 +230,7 @@ def test_calibrate_takes_sequences(series, windows, tmp_path, upland):
     [
         ("series/normal.csv", ("--time", "hour"), 1, "'hour' names a column that is not in the table"),
         ("series/normal.csv", ("--time", "hour"), 1, "--time hour"),
-        ("series/normal.csv", ("--time", "time"), 1, "name the column that tells sequences apart"),
+        ("series/normal.csv", ("--time", "time"), 1, "name the column that identifies sequences"),
         ("series/normal.csv", ("--window", "9"), 2, "name its time column with --time"),
         ("series/normal.csv", ("--modality", "table", "--id", "pump"), 2, "say --modality sequence"),
         (
@@ -261,13 +268,13 @@ def test_score_refuses_data_of_another_kind(series, windows, plant, tmp_path, up
     done = upland("score", series / "steps.safetensors", windows / "new.npz", "--maps", tmp_path / "h")
     assert (done.code, "--maps is for images" in done.words) == (2, True)
     done = upland("score", plant / "pump.safetensors", windows / "new.npz")
-    assert (done.code, "known are .csv" in done.words) == (1, True)
+    assert (done.code, "the model is of tables, but" in done.words) == (1, True)
     assert upland("score", series / "steps.safetensors", tmp_path / "absent.npy").code == 1
     twice = csv.read_csv(series / "new.csv")
     csv.write_csv(pa.concat_tables([twice, twice.slice(0, 1)]), tmp_path / "twice.csv")
     done = upland("score", series / "steps.safetensors", tmp_path / "twice.csv", "--json")
     assert done.code == 1
-    assert "2 rows have the stamp" in json.loads(done.err)["error"]["message"]
+    assert "2 rows have the time stamp" in json.loads(done.err)["error"]["message"]
 
 
 # -- episodes ------------------------------------------------------------------------------------------------
@@ -290,8 +297,8 @@ def test_a_gap_of_a_few_steps_does_not_part_an_episode():
 def test_quiet_steps_fill_up_and_keep_their_distance():
     scores = np.array([9, 8, 7, 6, 5, 4, 3, 2, 1, 0.0])
     owners = np.zeros(10, dtype=int)
-    worst = strangest(episodes_of(scores > 8, owners, scores), owners, scores, 3)
+    worst = most_anomalous(episodes_of(scores > 8, owners, scores), owners, scores, 3)
     assert worst.peaks.tolist() == [0, 4, 8]
-    assert strangest(episodes_of(scores > 8, owners, scores), owners, scores, 1).peaks.tolist() == [0]
-    other = strangest(episodes_of(scores > 8, owners, scores), np.arange(10), scores, 3)
+    assert most_anomalous(episodes_of(scores > 8, owners, scores), owners, scores, 1).peaks.tolist() == [0]
+    other = most_anomalous(episodes_of(scores > 8, owners, scores), np.arange(10), scores, 3)
     assert other.peaks.tolist() == [0, 1, 2]

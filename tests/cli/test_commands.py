@@ -40,8 +40,8 @@ def test_fit_passes_its_options_on(plant, tmp_path, upland_json):
         "--seed",
         "3",
     )
-    told = upland_json("fit", plant / "normal.csv", "-o", model, *FAST, *options)
-    assert told["model"] == str(model)
+    document = upland_json("fit", plant / "normal.csv", "-o", model, *FAST, *options)
+    assert document["model"] == str(model)
     parameters = library.load(model).get_params()
     assert parameters["criterion"] == "energy"
     assert parameters["noise"] == 0.5
@@ -64,17 +64,19 @@ def test_quiet_says_nothing(plant, tmp_path, upland):
 
 
 def test_score_appends_verdicts_and_keeps_every_cell(plant, tmp_path, upland_json):
-    told = upland_json("score", plant / "pump.safetensors", plant / "new.csv", "-o", tmp_path / "scored.csv")
+    document = upland_json(
+        "score", plant / "pump.safetensors", plant / "new.csv", "-o", tmp_path / "scored.csv"
+    )
     before, after = read_csv(plant / "new.csv"), read_csv(tmp_path / "scored.csv")
     assert list(after[0]) == [*HEADER, "anomaly_score", "p_value", "is_anomaly"]
     assert [{name: row[name] for name in HEADER} for row in after] == before
     flags = [row["is_anomaly"] == "true" for row in after]
     assert all(flags[55:])
-    assert told["rows"] == 60
-    assert told["flagged"] == sum(flags) < 20
-    assert told["output"] == str(tmp_path / "scored.csv")
-    assert told["control"] == "false_alarm"
-    assert {row["row"] for row in told["strangest"][:5]} == {56, 57, 58, 59, 60}
+    assert document["rows"] == 60
+    assert document["flagged"] == sum(flags) < 20
+    assert document["output"] == str(tmp_path / "scored.csv")
+    assert document["control"] == "false_alarm"
+    assert {row["row"] for row in document["most_anomalous"][:5]} == {56, 57, 58, 59, 60}
 
 
 def test_score_equals_the_library(plant, tmp_path, upland):
@@ -94,14 +96,14 @@ def test_score_says_why(plant, tmp_path, upland):
     )
     assert done.code == 0, done.err
     broken = read_csv(tmp_path / "scored.csv")[-1]
-    first, *others = broken["why"].split("; ")
+    first, *others = broken["reason"].split("; ")
     assert len(others) == 2
     assert first.split()[0] in ("flow", "pressure")
     assert "expected" in first
     assert "%" in first
 
 
-def test_score_without_output_shows_the_strangest_rows(plant, upland):
+def test_score_without_output_shows_the_most_anomalous_rows(plant, upland):
     done = upland("score", plant / "pump.safetensors", plant / "new.csv", "--top", "5")
     assert done.code == 0, done.err
     for number in range(56, 61):
@@ -112,13 +114,13 @@ def test_score_without_output_shows_the_strangest_rows(plant, upland):
 
 def test_fdr_is_decided_in_two_passes_as_on_the_whole_table(plant, tmp_path, upland_json):
     options = ("--control", "fdr", "--alpha", "0.2")
-    told = upland_json(
+    document = upland_json(
         "score", plant / "pump.safetensors", plant / "new.csv", "-o", tmp_path / "s.parquet", *options
     )
     scored = pq.read_table(tmp_path / "s.parquet")
     expected = library.benjamini_hochberg(scored["p_value"].to_numpy(), alpha=0.2)
     np.testing.assert_array_equal(scored["is_anomaly"], expected)
-    assert told["flagged"] == expected.sum() >= 5
+    assert document["flagged"] == expected.sum() >= 5
 
 
 def test_extra_columns_are_carried_through_and_listed_once(plant, tmp_path, upland):
@@ -160,13 +162,13 @@ def test_fail_on_anomaly(plant, tmp_path, upland):
 
 
 def test_info(plant, upland, upland_json):
-    told = upland_json("info", plant / "pump.safetensors")
-    assert told["warnings"] == []
+    document = upland_json("info", plant / "pump.safetensors")
+    assert document["warnings"] == []
     done = upland("info", plant / "pump.safetensors")
     assert done.code == 0
     for word in ("flow", "pressure", "valve", "split", "exact"):
         assert word in done.out
-        assert word in json.dumps(told)
+        assert word in json.dumps(document)
 
 
 def test_calibrate_renews_the_p_values_and_leaves_the_model(plant, tmp_path, upland):
@@ -199,8 +201,8 @@ def test_a_checkpoint_is_resumed(plant, tmp_path, upland):
 
 @pytest.mark.parametrize("existing", ["model", "scored"])
 def test_nothing_is_overwritten_unasked(plant, tmp_path, upland, existing):
-    target = tmp_path / f"{existing}.csv"
-    target.write_text("mine")
+    target = tmp_path / {"model": "model.safetensors", "scored": "scored.csv"}[existing]
+    target.write_text("another")
     commands = {
         "model": ("fit", plant / "normal.csv", "-o", target, *FAST),
         "scored": ("score", plant / "pump.safetensors", plant / "new.csv", "-o", target),
@@ -208,9 +210,9 @@ def test_nothing_is_overwritten_unasked(plant, tmp_path, upland, existing):
     done = upland(*commands[existing])
     assert done.code == 3
     assert f"{target} exists already" in done.words
-    assert target.read_text() == "mine"
+    assert target.read_text() == "another"
     assert upland(*commands[existing], "--overwrite").code == 0
-    assert target.read_bytes() != b"mine"
+    assert target.read_bytes() != b"another"
 
 
 @pytest.mark.parametrize("command", ["fit", "calibrate", "score"])
@@ -252,8 +254,8 @@ def test_warnings_are_one_line_each(plant, tmp_path, upland, upland_json):
     assert lines
     assert all(line.startswith("warning: ") for line in lines)
     assert "warnings.warn" not in done.err
-    told = upland_json("fit", data, "-o", tmp_path / "m", "--epochs", "2", "--overwrite")
-    assert [f"warning: {text}" for text in told["warnings"]] == lines
+    document = upland_json("fit", data, "-o", tmp_path / "m", "--epochs", "2", "--overwrite")
+    assert [f"warning: {text}" for text in document["warnings"]] == lines
 
 
 def test_help_answers_at_once():
@@ -297,10 +299,10 @@ def test_usage_errors(upland, command):
     assert done.code == 2
     assert done.out == ""
     assert len(done.err.splitlines()) == 1
-    told = upland(*command, "--json")
-    assert told.code == 2
-    assert told.out == ""
-    assert json.loads(told.err)["error"]["kind"] == "usage"
+    document = upland(*command, "--json")
+    assert document.code == 2
+    assert document.out == ""
+    assert json.loads(document.err)["error"]["kind"] == "usage"
 
 
 def test_a_reader_that_leaves_is_no_error(plant):

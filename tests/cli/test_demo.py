@@ -49,17 +49,17 @@ def test_what_it_finds_in_groups(shown):
     text, folder, findings = shown
     tested = findings.groups
     assert tested.flagged == [clinics.MIXED_UP, clinics.MISREAD]
-    for name, made_of, column in (
+    for name, reason, column in (
         (clinics.MIXED_UP, "dependence", "hdl"),
         (clinics.MISREAD, "marginals", "blood_pressure"),
     ):
         details = tested.clinics[name].details
-        assert (details["made_of"], details["columns"][0]) == (made_of, column)
+        assert (details["reason"], details["columns"][0]) == (reason, column)
     assert sum(tested.rows.values()) <= 16
     assert tested.rows[clinics.MIXED_UP] < 20 / 2
     assert tested.rows[clinics.MISREAD] <= 2
     assert "2 of 8 clinics are anomalous (false discovery rate 5 %)" in text
-    assert csv.read_csv(folder / "clinics-tested.csv")["flag"].to_pylist() == [
+    assert csv.read_csv(folder / "clinics-tested.csv")["is_anomaly"].to_pylist() == [
         found.is_anomaly for found in tested.clinics.values()
     ]
 
@@ -120,7 +120,7 @@ def test_what_it_writes(shown):
         assert name in text
     scored = csv.read_csv(folder / "scored.csv")
     assert scored.num_rows == findings.table.normal + findings.table.odd
-    assert {"diagnosis", "anomaly_score", "p_value", "is_anomaly", "why"} <= set(scored.column_names)
+    assert {"diagnosis", "anomaly_score", "p_value", "is_anomaly", "reason"} <= set(scored.column_names)
     assert "diagnosis" not in library.load(folder / "model.safetensors").encoder_.column_names
     assert biopsies.compare(folder / "scored.csv") == findings.table
     assert len(list((folder / "heat").iterdir())) == findings.images.maps

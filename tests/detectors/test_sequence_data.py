@@ -142,7 +142,7 @@ REFUSED = {
     ),
     "id of a list": ({"id": "pump"}, list(waves()), "id='pump' names a column of a frame, but X is a list"),
     "no such time": ({"time": "minute"}, FRAME, "time='minute' names a column that is not in the table"),
-    "twice": ({"time": "hour"}, pd.concat([FRAME, FRAME[7:8]]), "the series: 2 rows have the stamp 7"),
+    "twice": ({"time": "hour"}, pd.concat([FRAME, FRAME[7:8]]), "the series: 2 rows have the time stamp 7"),
     "one sequence": ({"window": None}, waves(1), "fewer than two windows"),
     "one block of windows": ({"window": 30, "stride": 5}, SERIES, "window"),
     "no sequence": ({}, [], "the list is empty"),

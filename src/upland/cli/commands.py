@@ -5,9 +5,13 @@ Everything heavy is imported inside the command that needs it, so that `--help` 
 
 from __future__ import annotations
 
+import inspect
 import io
+import math
 import os
+import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,20 +27,24 @@ from upland.cli.console import (
     console,
     fail,
     reporting,
+    usage_text,
     writing,
 )
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from upland.cli.results import Result
+    from upland.cli.results import Request, Result
     from upland.detectors.base import Detector
 
 EXIT_CODES = """\
 Exit codes: 0 done; 1 the data or the model file cannot be used; 2 the command line is not understood;
 3 the output exists or cannot be written; 10 rows or groups were flagged (with --fail-on-anomaly);
-70 an error inside upland; 130 interrupted. UPLAND_DEBUG=1 shows where an error arose.
+70 an error inside upland; 130 interrupted; 143 ended by SIGTERM. UPLAND_DEBUG=1 shows where an error arose.
 """.replace("\n", " ")
+
+DEVICE = re.compile(r"(cpu|cuda|mps|auto)(:\d+)?")
+"""Names of devices."""
 
 app = typer.Typer(
     name="upland",
@@ -59,12 +67,18 @@ def main() -> None:
     try:
         code = app(args=sys.argv[1:] or ["--help"], prog_name="upland", standalone_mode=False)
     except typer.TyperException as error:
-        text = error.format_message().rstrip(".")
-        code = fail(f"{text}. Try: upland --help", error.exit_code, as_json).exit_code
+        code = fail(f"{usage_text(error)} Try: upland --help", error.exit_code, as_json).exit_code
     except BrokenPipeError:  # the reader of our output has left, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _command(function: Callable[..., None]) -> Callable[..., None]:
+    """A command whose help is its docstring, each paragraph on one line for the terminal to wrap."""
+    paragraphs = inspect.cleandoc(function.__doc__ or "").split("\n\n")
+    text = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+    return app.command(help=text, epilog=EXIT_CODES)(function)
 
 
 def _version(asked: bool) -> None:
@@ -84,7 +98,7 @@ def upland(
     """Find the rows, time steps or images that do not look like normal ones, and say why."""
 
 
-@app.command(epilog=EXIT_CODES)
+@_command
 def fit(
     data: option.Normal,
     output: option.NewModel,
@@ -126,9 +140,7 @@ def fit(
         "stride": stride,
         "per": per,
         "size": None if size is None else _size(size),
-        "mode": mode,
-        "criterion": criterion,
-        **{"noise": noise, "prior": prior, "n_nets": nets},
+        **{"mode": mode, "criterion": criterion, "noise": noise, "prior": prior, "n_nets": nets},
         **{"categorical": categorical, "ignore": ignore},
         "calibration": calibration,
         "keep_rows": keep_rows,
@@ -136,9 +148,10 @@ def fit(
         "device": device,
     }
     given: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
-    with reporting(as_json, quiet) as reporter:
-        check_target(output, overwrite)
-        _check_other(output, data)
+    with reporting(as_json, quiet, data) as reporter:
+        _check(noise is None or 0 < noise < math.inf, "--noise must be a positive number")
+        _check(device is None or DEVICE.fullmatch(device) is not None, "--device is cpu, cuda, mps or auto")
+        _check_model_file(output, data, overwrite)
         from upland.cli.inputs import array_in, check_model, form_of, modality_in
         from upland.detectors.auto import detector_for
 
@@ -150,7 +163,7 @@ def fit(
         _save(reporter, detector, output)
 
 
-@app.command(epilog=EXIT_CODES)
+@_command
 def score(
     model: option.Model,
     data: option.Rows,
@@ -169,31 +182,25 @@ def score(
 ) -> None:
     """Score data: adds anomaly_score, p_value, is_anomaly and, with --why, the reasons.
 
-    Without -o nothing is written and the strangest are shown.
+    Without -o nothing is written and the most anomalous are shown.
     """
-    with reporting(as_json, quiet) as reporter:
-        _check_alpha(alpha)
-        if all_maps and maps is None:
-            raise typer.BadParameter("--all-maps says which heat maps are written: say where with --maps DIR")
-        if output is not None:
-            _check_output(output, data, overwrite)
-        from upland.cli.results import Request
+    wanted = {"control": control, "why": why, "top": top, "replace_columns": replace_columns}
+    with reporting(as_json, quiet, data) as reporter:
+        text = "--all-maps says which heat maps are written: say where with --maps DIR"
+        _check(maps is not None or not all_maps, text)
+        request = _request(reporter, output, alpha, overwrite, **wanted)
         from upland.cli.scoring import score_path
         from upland.persistence import load
 
-        shown = as_json or (output is None and not quiet)
-        request = Request(output, alpha, control, why, top, shown, overwrite, replace_columns)
         detector = load(model)
         _check_maps(detector, maps)
         result = score_path(detector, data, request, maps, all_maps, quiet or as_json)
-        if extra := result.details.get("extra_columns"):
-            reporter.note(f"not used by the model, carried through: {', '.join(extra)}")
-        _report(reporter, result, maps)
-    if fail_on_anomaly and result.flagged:
-        raise typer.Exit(ANOMALY)
+        if output is not None and result.carried:
+            reporter.note(f"not used by the model, carried through: {', '.join(result.carried)}")
+        _report(reporter, result, fail_on_anomaly, maps)
 
 
-@app.command(epilog=EXIT_CODES)
+@_command
 def groups(
     model: option.Model,
     data: option.Rows,
@@ -212,34 +219,27 @@ def groups(
 
     Each gets a p-value for all of its rows together, even where every single row looks normal.
     """
-    with reporting(as_json, quiet) as reporter:
-        _check_alpha(alpha)
-        if output is not None:
-            _check_output(output, data, overwrite)
+    with reporting(as_json, quiet, data) as reporter:
+        request = _request(reporter, output, alpha, overwrite, control=control, top=top)
         from upland.cli.groups import score_groups
-        from upland.cli.results import Request
         from upland.persistence import load
 
-        shown = as_json or (output is None and not quiet)
-        request = Request(output, alpha, control, top=top, shown=shown, overwrite=overwrite)
         result = score_groups(load(model), data, by, request, statistic)
-        _report(reporter, result)
-    if fail_on_anomaly and result.flagged:
-        raise typer.Exit(ANOMALY)
+        _report(reporter, result, fail_on_anomaly)
 
 
-@app.command(epilog=EXIT_CODES)
+@_command
 def info(model: option.Model, as_json: option.Json = False) -> None:
     """Print what a model file holds: modality, columns, calibration, guarantee, training."""
     with reporting(as_json) as reporter:
-        from upland.cli.rendering import info_lines
+        from upland.cli.rendering import described, info_lines
         from upland.persistence import load
 
-        found = load(model).info()
+        found = described(load(model))
         reporter.result(lambda: found, lambda screen: screen.print(info_lines(found)))
 
 
-@app.command(epilog=EXIT_CODES)
+@_command
 def calibrate(
     model: option.Model,
     data: option.Normal,
@@ -250,12 +250,11 @@ def calibrate(
     as_json: option.Json = False,
 ) -> None:
     """Renew the calibration on fresh normal data; the model itself is not fitted again."""
-    if (output is None) == (not in_place):
-        raise typer.BadParameter("say where the renewed model goes: either -o FILE or --in-place")
-    with reporting(as_json, quiet) as reporter:
+    text = "say where the renewed model goes: either -o FILE or --in-place"
+    _check((output is None) == in_place, text)
+    with reporting(as_json, quiet, data) as reporter:
         target = output or model
-        check_target(target, overwrite or in_place)
-        _check_other(target, data)
+        _check_model_file(target, data, overwrite or in_place)
         from upland.cli.scoring import normal_data
         from upland.persistence import load
 
@@ -264,7 +263,7 @@ def calibrate(
         _save(reporter, detector, target)
 
 
-@app.command(epilog=EXIT_CODES)
+@_command
 def demo(out: option.Folder = Path("upland-demo")) -> None:
     """Fit and score real data (biopsies, patients of eight clinics, handwritten digits) and a series of
     pumps, and show what comes out.
@@ -277,41 +276,59 @@ def demo(out: option.Folder = Path("upland-demo")) -> None:
 
 def _size(text: str) -> tuple[int, int]:
     height, times, width = text.casefold().partition("x")
-    if not (times and height.isdecimal() and width.isdecimal()):
-        raise typer.BadParameter(f"--size is HEIGHTxWIDTH in pixels, such as 28x28, not {text!r}")
+    whole = bool(times) and height.isdecimal() and width.isdecimal()
+    _check(whole, f"--size is HEIGHTxWIDTH in pixels, such as 28x28, not {text!r}")
     return int(height), int(width)
 
 
-def _check_alpha(alpha: float) -> None:
-    if not 0 < alpha < 1:
-        raise typer.BadParameter(f"--alpha must lie between 0 and 1, not {alpha:g}")
+def _check(right: bool, text: str) -> None:
+    """Refuse options that are not as they must be; raises typer.BadParameter."""
+    if not right:
+        raise typer.BadParameter(text)
 
 
-def _check_output(output: Path, data: Path, overwrite: bool) -> None:
-    from upland.io.formats import suffix_of
+def _request(
+    reporter: Reporter, output: Path | None, alpha: float, overwrite: bool, **wanted: Any
+) -> Request:
+    """What the user wants, checked before any work; raises typer.BadParameter, OutputError."""
+    _check(0 < alpha < 1, f"--alpha must lie between 0 and 1, not {alpha:g}")
+    if output is not None:
+        from upland.io.formats import suffix_of
 
-    try:
-        suffix_of(output, writable=True)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
+        try:
+            suffix_of(output, writable=True)
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from error
+        check_target(output, overwrite)
+        _check_other(output, reporter.data)
+    from upland.cli.results import Request
+
+    shown = reporter.as_json or (output is None and not reporter.quiet)
+    return Request(output, alpha, shown=shown, overwrite=overwrite, **wanted)
+
+
+def _check_model_file(output: Path, data: Path, overwrite: bool) -> None:
     check_target(output, overwrite)
     _check_other(output, data)
+    from upland.cli.inputs import check_model_name
+
+    check_model_name(output)
 
 
-def _check_other(output: Path, data: Path) -> None:
+def _check_other(output: Path, data: Path | None) -> None:
     """Refuse to write over the rows themselves."""
-    if output.exists() and data.exists() and output.samefile(data):
+    if data is not None and output.exists() and data.exists() and output.samefile(data):
         raise OutputError(f"{output} is the input itself; choose another output")
 
 
 def _save(reporter: Reporter, detector: Detector, output: Path) -> None:
     """Write the model and show what it is."""
-    from upland.cli.rendering import info_lines
+    from upland.cli.rendering import described, info_lines
     from upland.persistence import save
 
     with writing(output):
         save(detector, output)
-    found = detector.info()
+    found = described(detector)
 
     def show(screen: Console) -> None:
         screen.print(info_lines(found))
@@ -321,15 +338,16 @@ def _save(reporter: Reporter, detector: Detector, output: Path) -> None:
 
 
 def _check_maps(detector: Detector, maps: Path | None) -> None:
-    if maps is not None and detector.modality != "image":
-        what = MODALITIES[detector.modality]
-        raise typer.BadParameter(
-            f"--maps is for images, but the model is of {what}: leave it out, or see --why"
-        )
+    text = f"--maps is for images, but the model is of {MODALITIES[detector.modality]}: "
+    _check(maps is None or detector.modality == "image", f"{text}leave it out, or see --why")
 
 
-def _report(reporter: Reporter, result: Result, maps: Path | None = None) -> None:
-    """Print the line of a result; without an output file also the strangest."""
+def _report(reporter: Reporter, result: Result, fail_on_anomaly: bool, maps: Path | None = None) -> None:
+    """Print the line of a result; without an output file also the most anomalous.
+
+    Raises:
+        typer.Exit: Something is flagged, and the user wants that to be an exit code.
+    """
     from upland.cli.rendering import document, findings_table, line, note
 
     target = result.request.target
@@ -346,3 +364,5 @@ def _report(reporter: Reporter, result: Result, maps: Path | None = None) -> Non
 
     output = None if target is None else str(target)
     reporter.result(lambda: {**document(result), "output": output}, show)
+    if fail_on_anomaly and result.flagged:
+        raise typer.Exit(ANOMALY)

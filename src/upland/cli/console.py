@@ -12,25 +12,28 @@ standard error. Nobody gets a traceback, unless `UPLAND_DEBUG=1` asks for it.
 | 3 | the output exists already or cannot be written |
 | 10 | done, and rows or groups were flagged (with `--fail-on-anomaly` only) |
 | 70 | an error inside upland |
-| 130 | interrupted |
+| 130 | interrupted (SIGINT) |
+| 143 | ended by SIGTERM, as the shell counts it |
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
 
-from upland.io.advice import Advice, Argument, Estimator, text_of
+from upland.io.advice import Advice, Argument, Estimator, Infinity, Wording, text_of
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -45,7 +48,7 @@ _KINDS = {
 }
 
 
-OPTIONS = {"n_nets": "nets"}
+OPTIONS = {"n_nets": "nets", "groups": "by"}
 """Options that are not called like the argument."""
 
 
@@ -59,11 +62,11 @@ class Reporter:
     Args:
         as_json: Whether the result is one JSON document.
         quiet: Whether notes are left out.
+        data: What messages call the data.
     """
 
-    def __init__(self, as_json: bool = False, quiet: bool = False) -> None:
-        self.as_json = as_json
-        self.quiet = quiet
+    def __init__(self, as_json: bool = False, quiet: bool = False, data: Path | None = None) -> None:
+        self.as_json, self.quiet, self.data = as_json, quiet, data
         self.warnings: list[str] = []
 
     def note(self, text: str) -> None:
@@ -73,7 +76,7 @@ class Reporter:
 
     def warn(self, text: str) -> None:
         """Say once what deserves attention: a yellow line, or an entry of the JSON document."""
-        text = shown(text)
+        text = shown(text, self.data)
         if text in self.warnings:
             return
         self.warnings.append(text)
@@ -162,17 +165,18 @@ def writing(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def reporting(as_json: bool = False, quiet: bool = False) -> Iterator[Reporter]:
+def reporting(as_json: bool = False, quiet: bool = False, data: Path | None = None) -> Iterator[Reporter]:
     """Run a command: warnings become lines, errors one paragraph and an exit code.
 
     Args:
         as_json: Whether result and errors are JSON.
         quiet: Whether notes and the result's table are left out.
+        data: What messages call the data.
 
     Raises:
         typer.Exit: The command failed; the code says how.
     """
-    reporter = Reporter(as_json, quiet)
+    reporter = Reporter(as_json, quiet, data)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for category in (UserWarning, RuntimeWarning):
@@ -183,11 +187,11 @@ def reporting(as_json: bool = False, quiet: bool = False) -> Iterator[Reporter]:
         except (typer.Exit, typer.TyperException):
             raise
         except KeyboardInterrupt:
-            raise fail("interrupted; nothing was written", INTERRUPTED, as_json) from None
+            raise interrupted(as_json) from None
         except OutputError as error:
             raise fail(str(error), OUTPUT, as_json) from error
         except (ValueError, TypeError, OSError, FloatingPointError, ImportError, MemoryError) as error:
-            raise fail(_sentence(error), BAD_INPUT, as_json) from error
+            raise fail(shown(_sentence(error), data), BAD_INPUT, as_json) from error
         except Exception as error:
             inside = f"an error inside upland: {type(error).__name__}: {error}. UPLAND_DEBUG=1 shows where."
             raise fail(inside, INTERNAL, as_json) from error
@@ -198,14 +202,21 @@ def option(argument: str) -> str:
     return f"--{OPTIONS.get(argument, argument).replace('_', '-')}"
 
 
-def in_shell(part: Argument | Estimator) -> str:
-    """What a message of the library names, as the option that it is here: `--ignore label`.
+def in_shell(part: Argument | Estimator | Wording | Infinity, data: Path | None = None) -> str:
+    """A part of a message as the command line says it: `--ignore label` for an argument.
 
     Args:
-        part: An argument or an estimator.
+        part: Of an `Advice`, but no text.
+        data: The data.
     """
     if isinstance(part, Estimator):
         return f"--model {part.family}"
+    if isinstance(part, Wording):
+        return part.shell.replace("{data}", str(data or "the data"))
+    if isinstance(part, Infinity):
+        from upland.cli.words import infinity_text
+
+        return infinity_text(data, part.column)
     name = option(part.name)
     if part.value is None:
         return name
@@ -215,9 +226,14 @@ def in_shell(part: Argument | Estimator) -> str:
     return " ".join(f"{name} {shlex.quote(str(value))}" for value in values)
 
 
-def shown(message: str) -> str:
-    """A message as the command line shows it."""
-    return message.shown(in_shell) if isinstance(message, Advice) else message
+def shown(message: str, data: Path | None = None) -> str:
+    """A message as the command line shows it.
+
+    Args:
+        message: Of the library.
+        data: What it calls the data.
+    """
+    return message.shown(lambda part: in_shell(part, data)) if isinstance(message, Advice) else message
 
 
 def fail(message: str, code: int, as_json: bool) -> typer.Exit:
@@ -228,7 +244,6 @@ def fail(message: str, code: int, as_json: bool) -> typer.Exit:
         code: The exit code.
         as_json: Whether to print it as a JSON document.
     """
-    message = shown(message)
     if os.environ.get("UPLAND_DEBUG") == "1":
         traceback.print_exc()
     if as_json:
@@ -237,6 +252,29 @@ def fail(message: str, code: int, as_json: bool) -> typer.Exit:
     else:
         say(f"error: {message}", "bold red")
     return typer.Exit(code)
+
+
+def interrupted(as_json: bool) -> typer.Exit:
+    """Say that the user has stopped the command, and give the exit to raise.
+
+    Args:
+        as_json: Whether to print it as a JSON document.
+    """
+    return fail("interrupted; nothing was written", INTERRUPTED, as_json)
+
+
+def usage_text(error: typer.TyperException) -> str:
+    """A usage error in one sentence; of what is none of some choices the nearest is suggested.
+
+    Args:
+        error: As the command line's parser raised it.
+    """
+    text = error.format_message().rstrip(".").removeprefix("Invalid value: ").replace("Value error, ", "")
+    text = re.sub(r"^Invalid value for '([^']*)': ", r"\1: ", text).replace(": Input should be ", " must be ")
+    if found := re.search(r"'([^']*)' is not one of (.*)", text):
+        near = get_close_matches(found[1], re.findall(r"'([^']*)'", found[2]), n=1, cutoff=0.4)
+        text += "".join(f"; did you mean {name!r}?" for name in near)
+    return text if text.endswith("?") else f"{text}."
 
 
 def _sentence(error: BaseException) -> str:

@@ -52,7 +52,7 @@ def episodes_of(flags: Bools, owners: Indices, scores: Floats) -> Episodes:
     return Episodes(steps[starts], steps[ends], steps[order[starts]])
 
 
-def strangest(found: Episodes, owners: Indices, scores: Floats, count: int) -> Episodes:
+def most_anomalous(found: Episodes, owners: Indices, scores: Floats, count: int) -> Episodes:
     """The episodes with the highest scores, worst first; where there are too few, single steps that are not
     flagged follow, none of them near another.
 

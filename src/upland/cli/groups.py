@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 FOLDER = "folder"
 """What the sub-folders of images are called where a column would be."""
 
+RENAMED = {"flag": "is_anomaly"}
+"""Columns that are not called like the field of `GroupVerdicts`."""
+
 LABELS = "group"
 """What is grouped by where labels come in a file of their own."""
 
@@ -48,7 +51,8 @@ def score_groups(
     verdicts = detector.score_groups(x, groups, request.alpha, request.control, statistic, reasons)
     with writer(request.target, request.overwrite) as write:
         if write is not None:
-            write(verdicts.to_arrow())
+            table = verdicts.to_arrow()
+            write(table.rename_columns([RENAMED.get(name, name) for name in table.column_names]))
     rows = detector.members_[0].held_out  # None where scores are compared
     details = {"by": by, "statistic": statistic, "kept_rows": None if rows is None else len(rows)}
     count, flagged = len(verdicts.group), int(verdicts.flag.sum())
@@ -68,7 +72,7 @@ def _findings(verdicts: GroupVerdicts) -> list[Finding]:
         verdicts.method.tolist(),
         strict=True,
     )
-    keys = ("size", "made_of", "columns", "smallest_p", "method")
+    keys = ("size", "reason", "columns", "smallest_p", "method")
     return [
         Finding(name, score, p, flag, (), dict(zip(keys, (size, reason or None, *rest), strict=True)))
         for name, score, p, flag, size, reason, *rest in parts

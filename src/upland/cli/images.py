@@ -66,7 +66,7 @@ class OpenedImages(Assessed):
         request: What is wanted.
         path: Where the images are.
         maps: The folder for heat maps; None draws none.
-        all_maps: Whether heat maps are of all images, or of the flagged and of the strangest.
+        all_maps: Whether heat maps are of all images, or of the flagged and of the most anomalous.
 
     Raises:
         ValueError, OSError: The images cannot be read.
@@ -84,7 +84,7 @@ class OpenedImages(Assessed):
         self.total = len(self.images)
         self.names: Any = list(range(self.total)) if self.images.names is None else list(self.images.names)
         self.maps, self.all_maps, self.n_maps = maps, all_maps, 0
-        self._strangest: tuple[Reasons, Floats] | None = None
+        self._most_anomalous: tuple[Reasons, Floats] | None = None
         if maps is not None:
             check_maps(maps, path, request.overwrite)
 
@@ -98,7 +98,7 @@ class OpenedImages(Assessed):
         return scores, p_values
 
     def reasons(self, rows: Indices) -> Reasons:
-        """The regions of the strangest images."""
+        """The regions of the most anomalous images."""
         return self._strange(rows)[0]
 
     def process(self, cut: float, write: Write | None) -> tuple[int, int]:
@@ -141,21 +141,21 @@ class OpenedImages(Assessed):
             self.seen(part.size)
 
     def _strange(self, worst: Indices) -> tuple[Reasons, Floats]:
-        """The regions of the strangest images, and the heat of the hottest pixel of each; explained once."""
-        if self._strangest is None:
+        """The regions of the most anomalous images, and the largest heat in each; explained once."""
+        if self._most_anomalous is None:
             reasons: list[list[Reason]] = []
             peaks = []
             for _, explained in self._explained(worst):
                 reasons += regions(explained)
                 peaks.append(explained.heat().max(axis=(1, 2)))
-            self._strangest = reasons, np.concatenate(peaks)
-        return self._strangest
+            self._most_anomalous = reasons, np.concatenate(peaks)
+        return self._most_anomalous
 
     def _level(self, worst: Indices) -> float:
-        """The heat that is full red in all maps: that of the hottest pixel of a typical one of the strangest.
+        """The heat that is full red in all maps: the largest of a typical one of the most anomalous images.
 
-        An image that would not be flagged counts as if it were as hot as one that just would, so that maps of
-        normal images stay pale.
+        An image that would not be flagged counts as if its heat were that of one that just would, so that
+        maps of normal images stay pale.
         """
         peaks = self._strange(worst)[1]
         scores, threshold = self.scores[worst], self.detector.calibration_.threshold(self.request.alpha)
@@ -166,7 +166,7 @@ class OpenedImages(Assessed):
     def _draw(
         self, explained: ImageExplanation, rows: Indices, mapped: NDArray[np.bool_], level: float
     ) -> None:
-        """Write heat maps, named by their rank: `0001_cat.png` is of the strangest image."""
+        """Write heat maps, named by their rank: `0001_cat.png` is of the most anomalous image."""
         if self.maps is None:
             return
         from upland.io.heatmaps import write_heat_map
@@ -215,8 +215,8 @@ def _file_name(name: Any) -> str:
 
 
 def regions(explained: ImageExplanation, count: int = REASONS) -> list[list[Reason]]:
-    """The contributing parts of each image, hottest first: rectangles that do not overlap, by what they hold
-    of the heat; value and expected are means over the rectangle.
+    """The contributing parts of each image, those with most heat first: rectangles that do not overlap; value
+    and expected are means over the rectangle.
 
     Args:
         explained: Images with the shares of their pixels.
@@ -229,7 +229,7 @@ def regions(explained: ImageExplanation, count: int = REASONS) -> list[list[Reas
         reasons: list[Reason] = []
         total, left = float(heat.sum()), heat.copy()
         for _ in range(count):
-            window = _hottest(left)
+            window = _most_heat(left)
             share = float(left[window].sum())
             if share <= 0:
                 break
@@ -241,7 +241,7 @@ def regions(explained: ImageExplanation, count: int = REASONS) -> list[list[Reas
     return found
 
 
-def _hottest(heat: Floats) -> tuple[slice, slice]:
+def _most_heat(heat: Floats) -> tuple[slice, slice]:
     """The rectangle that holds most of the heat; of equals, the first."""
     height, width = (min(side, max(2, round(side / FIELDS))) for side in heat.shape)
     sums = np.pad(heat, ((1, 0), (1, 0))).cumsum(axis=0).cumsum(axis=1)

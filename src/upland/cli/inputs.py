@@ -31,12 +31,21 @@ FITTING: dict[Form, tuple[str, tuple[Modality, ...]]] = {
 }
 """What each form is called, and the modalities that it can be of."""
 
+DIMENSIONS: dict[Modality, tuple[int, ...]] = {"sequence": (1, 2, 3), "image": (3, 4)}
+"""Dimensions of an array of a modality."""
+
 ROWS = ", ".join(FORMATS)
 """Suffixes of files of rows."""
 
 OF_SEQUENCES = ("time", "id", "window", "stride", "per")
 OF_IMAGES = ("size", "mode")
 OF_COLUMNS = ("categorical", "ignore")
+
+
+def check_model_name(path: Path) -> None:
+    """Refuse a model file that is named like data; raises typer.BadParameter."""
+    if form_of(path) != "rows" or path.name.casefold().endswith(tuple(FORMATS)):
+        raise typer.BadParameter(f"{path} is named like data: a model file ends in .safetensors")
 
 
 def form_of(path: Path) -> Form:
@@ -71,6 +80,8 @@ def modality_in(path: Path, given: Mapping[str, Any]) -> Modality:
         )
     modality: Modality = _by_looks(path, form, given) if asked == "auto" else asked
     _check_options(path, form, modality, given)
+    if form == "array" and len(shape := shape_in(path)[0]) not in DIMENSIONS[modality]:
+        raise ValueError(f"{path} holds an array of shape {shape}, which is none of {MODALITIES[modality]}")
     return modality
 
 
@@ -90,8 +101,6 @@ def check_new(path: Path, modality: Modality) -> Form:
     """
     form = form_of(path)
     called, modalities = FITTING[form]
-    if modality == "table":  # the reader of files refuses what is none
-        return form
     if path.exists() and modality not in modalities:
         where = _elsewhere(modality)
         raise ValueError(f"the model is of {MODALITIES[modality]}, but {path} is {called}{where}")
@@ -102,7 +111,7 @@ def check_model(family: str, path: Path, given: Mapping[str, Any]) -> None:
     """Refuse what does not go with a family of models.
 
     Args:
-        family: What learns.
+        family: Of the model.
         path: DATA.
         given: The options by their names, the modality among them.
 

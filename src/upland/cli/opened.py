@@ -54,7 +54,7 @@ class Opened(ABC):
         """
 
     @abstractmethod
-    def strangest(self, cut: float) -> list[Finding]:
+    def most_anomalous(self, cut: float) -> list[Finding]:
         """The findings with the highest scores, worst first, with reasons where these are shown."""
 
     @abstractmethod
@@ -97,7 +97,7 @@ class Assessed(Opened):
         """How many there are, and how many are flagged."""
         return self.scores.size, int((self.p_values <= cut).sum())
 
-    def strangest(self, cut: float) -> list[Finding]:
+    def most_anomalous(self, cut: float) -> list[Finding]:
         """Those with the highest scores; of equals, the earlier one."""
         worst = worst_first(self.scores, self.request.top)
         names = [self.names[n] for n in worst.tolist()]

@@ -33,7 +33,9 @@ Scored = Annotated[
 ]
 ModalityOf = Annotated[
     OneModality,
-    typer.Option(help="What DATA is; auto looks: a time or id column or 3-d floats are sequences."),
+    typer.Option(
+        help="What DATA is; auto decides by the data: a time or id column or 3-d floats are sequences."
+    ),
 ]
 Time = Annotated[
     str | None, typer.Option(metavar=COLUMN, help="Orders the time steps of a long table of sequences.")
@@ -45,13 +47,13 @@ Window = Annotated[int | None, typer.Option(min=2, metavar="N", help="Steps of t
 Stride = Annotated[int | None, typer.Option(min=1, metavar="N", help="Steps from a window to the next.")]
 Per = Annotated[
     Literal["sequence", "step"] | None,
-    typer.Option(help="What one score is of; by default a step of a long table, a sequence of an array."),
+    typer.Option(help="Unit of a score; by default a step of a long table, a sequence of an array."),
 ]
 Size = Annotated[str | None, typer.Option(metavar="HxW", help="Bring images to this size, as in 28x28.")]
 Mode = Annotated[Literal["grey", "rgb"] | None, typer.Option(help="Bring images to grey or colour.")]
 Family = Annotated[
     OneFamily,
-    typer.Option(help=f"What learns: {'; '.join(FAMILIES.values())}."),
+    typer.Option(help=f"Family of the model: {'; '.join(FAMILIES.values())}."),
 ]
 Criterion = Annotated[
     OneCriterion | None,
@@ -109,14 +111,16 @@ GroupStatistic = Annotated[
     typer.Option(help="What is measured of a group; auto combines what fits the model."),
 ]
 Tested = Annotated[Path | None, typer.Option("--output", "-o", help="File to write: a row for each group.")]
-Shown = Annotated[int, typer.Option("--top", min=1, metavar="N", help="Of more groups show the strangest.")]
+Shown = Annotated[
+    int, typer.Option("--top", min=1, metavar="N", help="Of more groups show the most anomalous.")
+]
 Why = Annotated[
     bool, typer.Option("--why", help="Write a column of reasons: contributing columns, steps, regions.")
 ]
-Top = Annotated[int, typer.Option(min=1, metavar="N", help="How many of the strangest to show.")]
+Top = Annotated[int, typer.Option(min=1, metavar="N", help="How many of the most anomalous to show.")]
 MapsIn = Annotated[
     Path | None,
-    typer.Option("--maps", metavar="DIR", help="Write heat maps of the flagged and strangest images."),
+    typer.Option("--maps", metavar="DIR", help="Write heat maps of the flagged and most anomalous images."),
 ]
 AllMaps = Annotated[bool, typer.Option("--all-maps", help="Write heat maps of all images.")]
 Replace = Annotated[

@@ -12,6 +12,8 @@ from upland.cli.words import counted, json_value, label_text, plural, reason_tex
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from upland.detectors.base import Detector
+    from upland.detectors.plan import FitPlan
     from upland.explanation import Reason
 
 RATES = {"false_alarm": "false-alarm rate", "fdr": "false discovery rate"}
@@ -20,7 +22,7 @@ SHOWN = 2
 
 
 ROWS = {"table": "rows", "sequence": "sequences", "image": "images"}
-"""What a group is made of; a fit on sequences is on windows of them."""
+"""What a group consists of; a fit on sequences is on windows of them."""
 
 
 # -- for a person --------------------------------------------------------------------------------------------
@@ -28,7 +30,7 @@ ROWS = {"table": "rows", "sequence": "sequences", "image": "images"}
 
 def findings_table(result: Result) -> RenderableType:
     """What is shown of a result, a line for each finding; a star marks what is flagged."""
-    score, why = ("statistic", "made of") if result.unit == "group" else ("anomaly\nscore", "why")
+    score = "statistic" if result.unit == "group" else "anomaly\nscore"
     named = any(found.name is not None for found in result.findings)
     names = [result.called] if named else []
     if result.unit == "step":
@@ -44,7 +46,7 @@ def findings_table(result: Result) -> RenderableType:
             cells.append(f"{found.details['size']:,}")
         lines.append([*cells, f"{found.score:.4g}", f"{found.p_value:.3g}", _why(found, result)])
     right = [*(names if result.unit == "row" else []), *sizes, score, "p-value"]
-    return grid([*names, *sizes, score, "p-value", why], lines, right=right)
+    return grid([*names, *sizes, score, "p-value", "reason"], lines, right=right)
 
 
 def note(result: Result) -> str:
@@ -56,10 +58,10 @@ def note(result: Result) -> str:
     if result.unit != "group":
         return f"* flagged; {result.unit}s without a name are counted from 0"
     parts = ["* flagged"]
-    if any(found.details["made_of"] for found in result.findings):
+    if any(found.details["reason"] for found in result.findings):
         parts.append("marginals: values by themselves; dependence: how they go together")
     if (here := len(result.shown())) < result.count:
-        parts.append(f"the {here:,} strangest of {result.count:,}, worst first; -o FILE writes all")
+        parts.append(f"the {here:,} most anomalous of {result.count:,}, worst first; -o FILE writes all")
     return "; ".join(parts)
 
 
@@ -88,7 +90,7 @@ def _why(found: Finding, result: Result) -> str:
         return "\n".join(map(reason_text, found.reasons[: None if result.unit == "row" else SHOWN]))
     columns = ", ".join(found.details["columns"])
     anomalous = found.p_value <= result.request.alpha
-    return f"{found.details['made_of']}: {columns}" if columns and anomalous else ""
+    return f"{found.details['reason']}: {columns}" if columns and anomalous else ""
 
 
 # -- for a program -------------------------------------------------------------------------------------------
@@ -106,7 +108,7 @@ def document(result: Result) -> dict[str, Any]:
         "alpha": result.request.alpha,
         "control": result.request.control,
         **{name: value for name, value in result.details.items() if name != "hit"},
-        ("verdicts" if grouped else "strangest"): findings,
+        ("verdicts" if grouped else "most_anomalous"): findings,
     }
 
 
@@ -120,7 +122,7 @@ def _finding(found: Finding, result: Result) -> dict[str, Any]:
         ("statistic" if grouped else "anomaly_score"): found.score,
         "p_value": found.p_value,
         "is_anomaly": found.is_anomaly,
-        **({} if grouped else {"why": [_reason(reason) for reason in found.reasons]}),
+        **({} if grouped else {"reason": [_reason(reason) for reason in found.reasons]}),
     }
 
 
@@ -132,24 +134,58 @@ def _reason(reason: Reason) -> dict[str, Any]:
 # -- a model -------------------------------------------------------------------------------------------------
 
 
+def described(detector: Detector) -> dict[str, Any]:
+    """What the detector's `info()` gives, the criterion of each unit, and what the fit's plan came to."""
+    units = detector.calibrations_
+    criteria = {"criteria": {unit: detector.criterion_of(unit) for unit in units}}
+    info = detector.info()
+    plan = _resolved(detector.plan_) | {"random_state": info["settings"]["random_state"]}
+    return info | criteria | {"plan": plan}
+
+
+def _resolved(plan: FitPlan) -> dict[str, Any]:
+    """The arguments of a fit, by their own names, as the plan has resolved them; without those that other
+    entries of `info()` hold, and without those that the modality does not have.
+    """
+    record, sequential = plan.to_json(), plan.reader.modality == "sequence"
+    training, reader = record["training"], record["reader"]
+    length = {"epochs": training["epochs"]} if training["epochs"] else {"steps": training["steps"]}
+    if isinstance(training["steps"], str) and not training["epochs"]:
+        length = {}  # by the number of rows: as many as the training's entry says
+    return {
+        "calibration": plan.calibration,
+        **{name: value for name, value in reader.items() if name not in ("owner", "scaling")},
+        **({"per": plan.unit, "smoothing": plan.smoothing} if sequential else {}),
+        **length,
+        **{name: training[name] for name in ("batch_size", "learning_rate", "patience")},
+        **({} if sequential else {"keep_rows": plan.keep_rows}),
+    }
+
+
 def info_lines(info: Mapping[str, Any]) -> RenderableType:
     """What a model file holds, one line or paragraph for each entry.
 
     Args:
-        info: As the detector's `info()` gives it.
+        info: As `described` gives it.
     """
     modality, of = info["modality"], info["calibration"]["of"]
+    criteria = info["criteria"]
+    by_unit = ", ".join(f"{name} of {unit}s" for unit, name in criteria.items())
     entries: dict[str, Any] = {
         "detector": info["detector"],
         "modality": modality,
         "scores are of": f"{of}s",
+        "criterion": by_unit if len(set(criteria.values())) > 1 else info["criterion"],
     }
     if frame := info["architecture"].get("frame"):
         entries["frame"] = f"{counted(frame, 'step')} scored together"
     for name, value in info.items():
         entries.setdefault((ROWS | {"sequence": "windows"})[modality] if name == "rows" else name, value)
-    if modality == "sequence":  # groups of them are compared by their scores
-        del entries["kept_rows"]
+    for name in ("settings", "criteria", *(["kept_rows"] if modality == "sequence" else [])):
+        del entries[name]  # the plan says what the settings came to; sequences are compared by their scores
+    entries |= {name: _arguments(info[name]) for name in ("architecture", "plan")}
+    if len(info["noise"]) and all(noise == info["noise"][0] for noise in info["noise"]):
+        entries["noise"] = info["noise"][0]
     entries["calibration"] = {
         f"{of}s" if name == "rows" else name: value
         for name, value in info["calibration"].items()
@@ -157,6 +193,11 @@ def info_lines(info: Mapping[str, Any]) -> RenderableType:
     }
     words = {name.replace("_", " "): _in_words(value) for name, value in entries.items()}
     return pairs(words | {"columns": _columns(info["columns"])})
+
+
+def _arguments(values: Mapping[str, Any]) -> str:
+    """Arguments by their own names."""
+    return ", ".join(f"{name} {_in_words(value)}" for name, value in values.items())
 
 
 def _columns(columns: Sequence[Mapping[str, str]]) -> str:
@@ -172,7 +213,7 @@ def _in_words(value: object) -> str:
     if isinstance(value, list | tuple) and any(isinstance(entry, Mapping) for entry in value):
         return "\n".join(map(_in_words, value))
     if isinstance(value, list | tuple):
-        return f"({', '.join(map(_in_words, value))})"
+        return f"({', '.join(map(_in_words, value))})" if value else "none"
     if isinstance(value, float):
         return f"{value:.4g}"
     return "none" if value is None else str(value)

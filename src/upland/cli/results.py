@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from upland.catalogue import Modality, Unit
     from upland.explanation import Reason
 
-ADDED = ("anomaly_score", "p_value", "is_anomaly", "why")
+ADDED = ("anomaly_score", "p_value", "is_anomaly", "reason")
 """The columns that scoring adds."""
 
 REASONS = 3
@@ -42,8 +42,8 @@ class Request:
         alpha: The false-alarm rate or the false discovery rate.
         control: `false_alarm` or `fdr`.
         why: Whether what is written has a column of reasons.
-        top: How many of the strangest to show.
-        shown: Whether anybody sees the strangest; where nobody does, they are not explained.
+        top: How many of the most anomalous to show.
+        shown: Whether anybody sees the most anomalous; where nobody does, they are not explained.
         overwrite: Whether files may be replaced.
         replace_columns: Whether columns named like the added ones may be replaced.
     """
@@ -92,7 +92,7 @@ class Result:
         count: How many rows, images, sequences, steps or groups there are.
         flagged: How many of them are flagged.
         request: What was wanted.
-        findings: The strangest, worst first; all groups in order of first appearance.
+        findings: The most anomalous, worst first; all groups in order of first appearance.
         details: What else the JSON document says.
     """
 
@@ -105,8 +105,16 @@ class Result:
     findings: Sequence[Finding]
     details: Mapping[str, Any]
 
+    @property
+    def carried(self) -> Sequence[str]:
+        """Columns that the model does not use and that come back in the output: where a file of rows is
+        written again.
+        """
+        found: Sequence[str] = self.details.get("extra_columns", ())
+        return found if self.unit in ("row", "step") else ()
+
     def shown(self) -> Sequence[Finding]:
-        """As many findings as are shown; of too many groups the strangest, worst first."""
+        """As many findings as are shown; of too many groups the most anomalous, worst first."""
         if len(self.findings) <= self.request.top:
             return self.findings
         return sorted(self.findings, key=lambda found: (found.p_value, -found.score))[: self.request.top]

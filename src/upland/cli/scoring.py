@@ -58,10 +58,10 @@ def score_path(
         cut = data.cut()
         with writer(request.target, request.overwrite) as write:
             count, flagged = data.process(cut, write)
-            strangest = data.strangest(cut)
+            found = data.most_anomalous(cut)
     calibration = detector.calibrations_[data.unit]
     details = {"calibration": calibration.method, "smallest_p": calibration.smallest_p, **data.details()}
-    return Result(detector.modality, data.unit, data.called, count, flagged, request, strangest, details)
+    return Result(detector.modality, data.unit, data.called, count, flagged, request, found, details)
 
 
 def normal_data(detector: Detector, path: Path) -> Any:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from upland.cli.episodes import episodes_of, strangest
+from upland.cli.episodes import episodes_of, most_anomalous
 from upland.cli.inputs import array_in, check_new
 from upland.cli.opened import Assessed
 from upland.cli.results import (
@@ -64,7 +64,7 @@ def open_series(detector: Detector, path: Path) -> Series:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: Data of another modality, missing columns, stamps that stand twice; as `as_sequences`.
+        ValueError: Data of another modality, missing columns, equal time stamps; as `as_sequences`.
     """
     from upland.data.sequence.container import as_sequences
     from upland.data.sequence.encoder import SequenceEncoder
@@ -83,7 +83,7 @@ def open_series(detector: Detector, path: Path) -> Series:
 
 
 def _typed(source: Source, encoder: SequenceEncoder) -> pa.Table:
-    """The rows of a file: values as in the fit, ids and stamps as the file tells them."""
+    """The rows of a file: values as in the fit, ids and time stamps as the file holds them."""
     table = pa.concat_tables(source.batches(encoder.table.schema_))
     if not source.typed:
         for name in (encoder.id, encoder.time):
@@ -115,6 +115,10 @@ class OpenedSequences(Assessed):
         self.series, self.sequences = series, series.sequences
         self.called = "sequence" if self.sequences.ids is None else str(series.encoder.id)
         self.total = self.sequences.n_steps
+        rows = series.source if self.unit == "step" else None
+        self.columns = [self.called] if rows is None else rows.names
+        self.owners = np.repeat(np.arange(self.sequences.n_sequences), self.sequences.lengths)
+        self.explained: dict[int, Any] = {}
 
     def assess(self) -> tuple[Floats, Floats]:
         """Anomaly scores and p-values, as the detector arranges them."""
@@ -128,20 +132,9 @@ class OpenedSequences(Assessed):
 
 
 class OpenedWholes(OpenedSequences):
-    """Sequences, each with one score.
-
-    Args:
-        detector: Fitted on sequences.
-        request: What is wanted.
-        path: The file.
-        series: What is in it.
-    """
+    """Sequences, each with one score."""
 
     unit = "sequence"
-
-    def __init__(self, detector: Detector, request: Request, path: Path, series: Series) -> None:
-        super().__init__(detector, request, path, series)
-        self._reasons: dict[int, Any] = {}
 
     @property
     def names(self) -> list[Any]:  # type: ignore[override]
@@ -153,38 +146,26 @@ class OpenedWholes(OpenedSequences):
         """The steps and channels with the largest shares of some sequences."""
         from upland.explanation import explain
 
-        unknown = np.array(sorted(set(rows.tolist()) - self._reasons.keys()), dtype=np.int64)
+        unknown = np.array(sorted(set(rows.tolist()) - self.explained.keys()), dtype=np.int64)
         for part in _portions(unknown, self.sequences.lengths[unknown]):
             piece = self.sequences.take(part)
-            self._reasons |= zip(part.tolist(), explain(self.detector, piece).top(REASONS), strict=True)
+            self.explained |= zip(part.tolist(), explain(self.detector, piece).top(REASONS), strict=True)
             self.seen(piece.n_steps)
-        return [self._reasons[n] for n in rows.tolist()]
+        return [self.explained[n] for n in rows.tolist()]
 
     def process(self, cut: float, write: Write | None) -> tuple[int, int]:
         """Write one row for each sequence."""
         if write is not None:
             why = texts(self.reasons(np.arange(self.scores.size))) if self.request.why else None
-            table = pa.table({"sequence": self.names})
+            table = pa.table({self.called: self.names})
             write(with_verdicts(table, self.scores, self.p_values, cut, why))
         return self.counts(cut)
 
 
 class OpenedSteps(OpenedSequences):
-    """The time steps of sequences, each with a score; neighbouring flagged steps are one episode.
-
-    Args:
-        detector: Fitted on sequences.
-        request: What is wanted.
-        path: The file.
-        series: What is in it.
-    """
+    """The time steps of sequences, each with a score; neighbouring flagged steps are one episode."""
 
     unit = "step"
-
-    def __init__(self, detector: Detector, request: Request, path: Path, series: Series) -> None:
-        super().__init__(detector, request, path, series)
-        self.columns = [] if series.source is None else series.source.names
-        self.owners = np.repeat(np.arange(self.sequences.n_sequences), self.sequences.lengths)
 
     def assess(self) -> tuple[Floats, Floats]:
         """Anomaly scores and p-values, sequence after sequence in the order of time."""
@@ -223,10 +204,10 @@ class OpenedSteps(OpenedSequences):
                 first += table.num_rows
         return self.counts(cut)
 
-    def strangest(self, cut: float) -> list[Finding]:
+    def most_anomalous(self, cut: float) -> list[Finding]:
         """The episodes with the highest scores, and single steps where there are too few."""
         self.episodes = episodes_of(self.p_values <= cut, self.owners, self.scores)
-        worst = strangest(self.episodes, self.owners, self.scores, self.request.top)
+        worst = most_anomalous(self.episodes, self.owners, self.scores, self.request.top)
         peaks, sequences = worst.peaks, self.sequences
         alone = sequences.ids is None and sequences.n_sequences == 1
         owners = self.owners[peaks].tolist()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from upland.cli.inputs import check_new
 from upland.cli.opened import Opened
 from upland.cli.results import (
     ADDED,
@@ -56,6 +57,7 @@ class OpenedTable(Opened):
         from upland.io.formats import open_source
 
         super().__init__(detector, request, path)
+        check_new(path, "table")
         self.source = open_source(path)
         self.columns = self.source.names
         assert isinstance(detector.encoder_, TableEncoder)
@@ -100,7 +102,7 @@ class OpenedTable(Opened):
             raise ValueError(f"{self.path} has no rows")
         return count, flagged
 
-    def strangest(self, cut: float) -> list[Finding]:
+    def most_anomalous(self, cut: float) -> list[Finding]:
         """The rows with the highest scores; their numbers are counted from 1, a header not counted."""
         worst = self.worst
         reasons = self._reasons(worst.table) if self.request.shown else []

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from upland.catalogue import FORMATS
 
 if TYPE_CHECKING:
     from upland.explanation import Reason
@@ -30,7 +33,7 @@ def cell_text(value: object) -> str:
 
 
 def label_text(value: object) -> str:
-    """A name, a stamp or a number that stands for a place: whole numbers keep all their digits."""
+    """A name, a time stamp or a number that stands for a place: whole numbers keep all their digits."""
     value = plain_value(value)
     if isinstance(value, datetime):
         return value.isoformat(sep=" ", timespec="seconds")
@@ -67,6 +70,27 @@ def json_value(value: Any) -> str | float | list[Any] | None:
     if isinstance(value, tuple | list):
         return [json_value(entry) for entry in value]
     return value if isinstance(value, bool | str | int | float) else str(value)
+
+
+def infinity_text(path: Path | None, column: str) -> str:
+    """Where a column of data holds infinity; of a file of rows how often, and the first row.
+
+    Args:
+        path: Of the data.
+        column: Its name, or `x0`, `x1`, ... of an array.
+    """
+    text = f"{path or 'the data'}: column {column!r} holds infinity"
+    if path is None or not path.name.casefold().endswith(tuple(FORMATS)):
+        return text
+    from upland.data.table.values import floats, plain
+    from upland.io.formats import open_source
+
+    source = open_source(path)
+    if column not in source.names:
+        return text
+    tables = source.batches()
+    rows = np.flatnonzero(np.concatenate([np.isinf(floats(plain(table[column]))) for table in tables]))
+    return f"{text} in {counted(rows.size, 'row')}, the first is row {rows[0] + 1}"
 
 
 def counted(count: int, what: str) -> str:

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from upland.io.advice import Advice
+
 RAGGED = "the rows have different lengths, or are nested too deeply"
 
 
@@ -69,11 +71,14 @@ def numbers(X: NDArray[Any], where: str) -> NDArray[Any]:
     if X.dtype.kind in "biuf":
         return X
     if X.dtype.kind == "c":
-        raise ValueError(f"Complex data not supported: {where} has the dtype {X.dtype}")
+        raise ValueError(Advice("Complex data not supported: ", where, f" has the dtype {X.dtype}"))
     if X.dtype.kind != "O":
         raise TypeError(
-            f"{where} has the dtype {X.dtype}, which is no number: "
-            "text, dates and categories come in frames, one step a row"
+            Advice(
+                where,
+                f" has the dtype {X.dtype}, which is no number: ",
+                "text, dates and categories come in frames, one step a row",
+            )
         )
     for position, value in np.ndenumerate(X):
         real = isinstance(value, Number | np.bool_) and not isinstance(value, complex)

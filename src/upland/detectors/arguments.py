@@ -11,6 +11,8 @@ import torch
 from sklearn.utils import check_random_state
 from torch import nn
 
+from upland.io.advice import Advice, Argument
+
 WHOLE = (
     *("patience", "batch_size", "epochs", "layers", "depth", "levels", "latent", "n_nets", "n_centres"),
     *("frame", "smoothing", "kernel_size"),
@@ -38,7 +40,7 @@ def device_of(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ValueError(f"device {name!r} cannot be used: {error}") from None
+        raise ValueError(Advice(Argument("device", name), f" cannot be used: {error}")) from None
     return device
 
 

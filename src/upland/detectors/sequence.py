@@ -23,6 +23,7 @@ from upland.detectors.plan import FitPlan, TrainingPlan
 from upland.detectors.stream import NextScore, Stream, advance, begin, identity_of, one_row
 from upland.groups.tester import check_of_scores, verdicts_from_scores
 from upland.groups.verdicts import GroupVerdicts
+from upland.io.advice import Advice, Wording
 
 
 class SequenceEnergyDetector(Detector):
@@ -51,7 +52,7 @@ class SequenceEnergyDetector(Detector):
         batch_size: sequences or windows of a training step at most; None goes by the model.
         learning_rate: of Adam at its highest; None goes by the model.
         patience: checks (20 in a training) of the held-out loss without improvement before it ends.
-        id: the column of a long frame that tells its sequences apart.
+        id: the column of a long frame that identifies its sequences.
         time: the column of a long frame that orders the steps of a sequence.
         window: steps of the windows that long series are cut into to train on; None cuts nothing.
         stride: steps from one window to the next; None is the window itself.
@@ -210,8 +211,11 @@ class SequenceEnergyDetector(Detector):
         cut = isinstance(self.plan_.reader, SequenceReader) and self.plan_.reader.window is not None
         if cut and self.unit_ == "sequence":
             raise ValueError(
-                "the fit cut sequences into windows, so that there are no scores of whole normal sequences "
-                "to compare groups with: fit with window=None"
+                Advice(
+                    "the fit cut sequences into windows, so that there are no scores of whole normal "
+                    "sequences to compare groups with: fit ",
+                    Wording("with window=None", "without --window"),
+                )
             )
         values, unit, reader, piece = self._scores(X)
         if unit != self.unit_:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upland.data.table.frames import view_table
-from upland.io.advice import Advice, Argument
+from upland.io.advice import Advice, Argument, Wording
 
 
 def listed(labels: Any) -> list[Any]:
@@ -52,12 +52,13 @@ def grouped(labels: Any, rows: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
     """
     found = listed(labels)
     if len(found) != rows:
-        raise ValueError(f"there are {rows} rows, but groups names {len(found)}")
+        raise ValueError(Advice(f"there are {rows} rows, but ", Argument("groups"), f" names {len(found)}"))
     if not found:
         raise ValueError("there are no rows, and so no group to test")
     lost = [row for row, label in enumerate(found) if _is_missing(label)]
     if lost:
-        raise ValueError(f"{len(lost)} of {rows} rows have no group, the first is row {lost[0]}")
+        first = Wording(f"row {lost[0]}", f"row {lost[0] + 1}")
+        raise ValueError(Advice(f"{len(lost)} of {rows} rows have no group, the first is ", first))
     number_of: dict[Any, int] = {}
     numbers = np.array([number_of.setdefault(label, len(number_of)) for label in found], dtype=np.int64)
     names = np.empty(len(number_of), dtype=object)

@@ -8,7 +8,7 @@ mean m and variance v of a column in a group of n rows, in units of normal ones,
 
 and its part of the *dependence* is the sum over other columns of the squared difference between their
 correlation in the group and among normal rows. Both are compared with those of random normal groups of the
-same size: the reason is the one whose strangest column is further out. Of images the columns are the
+same size: the reason is the one whose most anomalous column is further out. Of images the columns are the
 nine regions of a 3 x 3 grid, and there is no dependence part.
 """
 
@@ -93,7 +93,7 @@ class Reasons:
 
     def _usual_of(self, n: int) -> tuple[Tensor, Tensor, Tensor]:
         """Mean and standard deviation of the parts of random normal groups of about n rows, and how far out
-        the strangest column usually is: one of many is further than one of few.
+        the most anomalous column usually is: one of many is further than one of few.
         """
         size = min(_rounded(n), max(len(self.normal) // 2, 1))
         if size not in self._usual:

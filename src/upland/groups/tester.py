@@ -48,11 +48,11 @@ def check_statistic(name: str, model: EnergyModel) -> None:
         others = ", ".join(repr(other) for other, entry in STATISTICS.items() if entry.needs != "latents")
         raise TypeError(
             Advice(
-                f"{name!r} is of latents, and {type(model).__name__} has none: use ",
+                f"{name!r} is of latents, and the model has none: fit with ",
                 Estimator("flow"),
                 " or ",
                 Estimator("vae"),
-                f", or one of the statistics {others}",
+                f", or use one of the statistics {others}",
             )
         )
 
@@ -69,8 +69,11 @@ def check_of_scores(name: str) -> None:
     possible = [other for other, entry in STATISTICS.items() if entry.of_scores]
     if name not in possible:
         raise TypeError(
-            "groups of sequences are tested by their anomaly scores: statistic is one of "
-            f"{', '.join(map(repr, possible))}"
+            Advice(
+                "groups of sequences are tested by their anomaly scores: ",
+                Argument("statistic"),
+                f" is one of {', '.join(map(repr, possible))}",
+            )
         )
 
 

@@ -38,6 +38,36 @@ class Estimator(NamedTuple):
         return {"energy": "an EnergyDetector", "flow": "a FlowDetector", "vae": "a VAEDetector"}[self.family]
 
 
+class Wording(NamedTuple):
+    """What Python and the command line say in different words.
+
+    Args:
+        python: The words of the library.
+        shell: Those of the command line; `{data}` stands for the path of the data.
+    """
+
+    python: str
+    shell: str
+
+    def __str__(self) -> str:
+        return self.python
+
+
+class Infinity(NamedTuple):
+    """A column that holds infinity; the command line adds the file, the number of rows and the first one.
+
+    Args:
+        column: Its name.
+        python: The words of the library.
+    """
+
+    column: str
+    python: str
+
+    def __str__(self) -> str:
+        return self.python
+
+
 class Symbol(str):
     """A value that stands for what the user has to fill in: `H` in `size=(H, W)`."""
 
@@ -45,7 +75,7 @@ class Symbol(str):
         return str(self)
 
 
-Part = str | Argument | Estimator
+Part = str | Argument | Estimator | Wording | Infinity
 
 
 class Advice(str):
@@ -72,7 +102,7 @@ class Advice(str):
         """The text with the parts that are no text in another form.
 
         Args:
-            form: Shows an `Argument` or an `Estimator`.
+            form: Shows a part that is no text.
         """
         return "".join(part if isinstance(part, str) else form(part) for part in self.parts)
 

@@ -22,6 +22,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import string
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -38,6 +39,7 @@ _OLDEST = 2  # the first format that was released
 _KEY = "upland"
 _LENGTH = 8  # bytes of the number at the start: the length of the header that follows
 _LONGEST_HEADER = 100_000_000  # what the safetensors format allows
+_LETTERS = frozenset(string.printable.encode())
 _ARCHIVES = (b"\x80", b"PK\x03\x04")  # pickle, and the zip archive that torch.save makes
 
 Tensors = dict[str, NDArray[Any]]
@@ -154,10 +156,15 @@ def _check_start(path: Path) -> None:
         start = file.read(_LENGTH + 1)
     if not start:
         raise TensorFileError(path, "empty", "is empty: it holds no bytes at all")
-    if len(start) > _LENGTH and start[_LENGTH:] != b"{":
+    if start[_LENGTH:] not in (b"", b"{") or _is_text(start[:_LENGTH]):
         archive = start.startswith(_ARCHIVES)
-        what = "a pickle or an archive, which upland never opens" if archive else "no safetensors file"
+        what = "a pickle or an archive, which upland never opens" if archive else "no model file"
         raise TensorFileError(path, "foreign", f"is {what}")
+
+
+def _is_text(start: bytes) -> bool:
+    """Whether the first bytes are letters, not a number with zeros behind it, nor the beginning of one."""
+    return len(start) > 1 and all(byte in _LETTERS for byte in start)
 
 
 def _opened(path: Path) -> tuple[Mapping[str, str] | None, Tensors]:

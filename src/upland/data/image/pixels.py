@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upland.data.image.arrays import LEAST_SIDE, Channels
+from upland.io.advice import Advice, Argument
 from upland.io.colours import recoloured, rounded
 from upland.io.images import pillow
 
@@ -57,7 +58,8 @@ class Conversion:
 def _checked_size(size: Any) -> tuple[int, int]:
     whole = isinstance(size, list | tuple) and len(size) == 2
     if not whole or not all(isinstance(side, int | np.integer) and side >= LEAST_SIDE for side in size):
-        raise ValueError(f"size must be (height, width) of at least {LEAST_SIDE} pixels each, got {size!r}")
+        text = f" must be (height, width) of at least {LEAST_SIDE} pixels each, got {size!r}"
+        raise ValueError(Advice(Argument("size"), text))
     return int(size[0]), int(size[1])
 
 

@@ -13,6 +13,7 @@ from upland.data.image.arrays import Channels
 from upland.data.image.container import Images, as_images, digest
 from upland.data.image.pixels import Mode
 from upland.data.rows import FILE_ROWS
+from upland.io.advice import Advice, Wording
 
 BYTES_IN_MEMORY = 800_000_000
 """Files whose codes take more bytes than this are left on the disk and read when they are needed."""
@@ -100,4 +101,5 @@ def channel_names(channels: int) -> tuple[str, ...]:
 def check_count(count: int, owner: str) -> None:
     """Refuse fewer than two images; raises ValueError."""
     if count < 2:
-        raise ValueError(f"there is only {count} image, while {owner} needs at least 2 to learn from")
+        text = f"there is only {count} image, while {owner} needs at least 2 to learn from"
+        raise ValueError(Advice(Wording(text, f"{{data}} holds {count} image; at least 2 are needed")))

@@ -23,6 +23,7 @@ from upland.data.rows import take_rows
 from upland.data.sequence.longframes import find_column, in_time, read_ids, read_stamps
 from upland.data.table.frames import TableView, check_size, view_table
 from upland.data.table.matching import listed
+from upland.io.advice import Advice, Argument, Wording
 from upland.io.formats import open_source
 
 Layout = Literal["array", "ragged", "frame", "series"]
@@ -166,14 +167,14 @@ def as_sequences(
 
     Args:
         X: The user's data.
-        id: The column of a frame that tells sequences apart.
+        id: The column of a frame that identifies sequences.
         time: The column of a frame that orders the steps: numbers, dates, durations.
         owner: Who reads, for messages.
 
     Raises:
         TypeError: For what is neither numbers nor a frame.
         ValueError: For a wrong shape, an empty sequence, channels that differ from one sequence to the next,
-            columns that are not there, missing ids or stamps, stamps that occur twice; they are named.
+            columns that are not there, missing ids, missing or equal time stamps; they are named.
 
     Examples:
         >>> import polars as pl
@@ -221,7 +222,7 @@ def _from_array(X: NDArray[Any], owner: str) -> Sequences:
             f"(T, D) or (T,), or as a frame with a time column; got an array of {X.ndim} dimensions"
         )
     if X.ndim == 3:
-        return _from_padded(numbers(X, "X"))
+        return _from_padded(numbers(X, Advice(Wording("X", "{data}"))))
     X = X.reshape(-1, 1) if X.ndim == 1 else X
     check_size(view_table(X))
     return Sequences(X, np.array([len(X)], dtype=np.int64), "series")
@@ -232,18 +233,15 @@ def _from_padded(X: NDArray[Any]) -> Sequences:
     if 0 in X.shape:
         raise ValueError(f"an array of sequences (N, T, D) must not be empty, got the shape {X.shape}")
     lengths = np.full(n, span, dtype=np.int64)
-    padded = (
-        np.flatnonzero(np.isnan(X[:, -1]).all(axis=1))
-        if X.dtype.kind == "f"
-        else np.array([], dtype=np.int64)
-    )
+    padded = np.flatnonzero(np.isnan(X[:, -1]).all(axis=1)) if X.dtype.kind == "f" else np.arange(0)
     if not padded.size:
         return Sequences(X.reshape(n * span, width), lengths, "array", span=span)
     there = ~np.isnan(X[padded]).all(axis=2)
     lengths[padded] = np.where(there.any(axis=1), span - np.argmax(there[:, ::-1], axis=1), 0)
     if empty := np.flatnonzero(lengths == 0).tolist():
         shown = listed([f"X[{row}]" for row in empty]).replace("'", "")
-        raise ValueError(f"{shown}: no step of the sequence is left, all its values are NaN; leave it out")
+        named = Wording(shown, f"{{data}}: sequence {', '.join(map(str, empty[:20]))}")
+        raise ValueError(Advice(named, ": no step is left, all values are NaN; leave it out"))
     order = np.flatnonzero(np.arange(span) < lengths[:, None])
     table = X.reshape(n * span, width)[order]
     return Sequences(table, lengths, "array", order=order, span=span)
@@ -329,7 +327,8 @@ def _from_frame(frame: Any, id: str | int | None, time: str | int | None) -> Seq
     check_size(rows)
     taken = {what: find_column(frame, rows, name, what) for what, name in (("id", id), ("time", time))}
     if id is not None and taken["id"] == taken["time"]:
-        raise ValueError(f"id and time name the same column: {id!r}")
+        text = f" name the same column: {id!r}"
+        raise ValueError(Advice(Argument("id"), " and ", Argument("time"), text))
     codes, ids = None, None
     if taken["id"] is not None:
         codes, ids = read_ids(rows, taken["id"])

@@ -1,7 +1,7 @@
 """Ids and time stamps of a long frame: which rows are one sequence, and in which order.
 
 A long frame holds one time step a row. Rows that share an id are one sequence; within it they are put in the
-order of their stamps. A stamp that occurs twice in a sequence is refused, since no order is right; a gap
+order of their time stamps. One that occurs twice in a sequence is refused, since no order is right; a gap
 gives a warning, since a model sees the steps one after the other, whatever the time between them.
 """
 
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from upland.data.table.frames import TableView
 from upland.data.table.matching import listed
 from upland.data.table.values import Values, dtype_of, floats, is_text
-from upland.io.advice import Advice, Argument
+from upland.io.advice import Advice, Argument, Wording
 
 GAP = 5.0
 """A gap of more than this many median steps is worth a warning."""
@@ -32,7 +32,7 @@ class Steps(NamedTuple):
     Args:
         order: `(S,)` the row of each step, sequence after sequence; None for rows in this order.
         lengths: `(N,)` steps of each sequence.
-        stamps: `(S,)` the stamp of each step, in that order; None without a time column.
+        stamps: `(S,)` the time stamp of each step, in that order; None without a time column.
     """
 
     order: NDArray[np.int64] | None
@@ -95,29 +95,35 @@ def read_ids(rows: TableView, position: int) -> tuple[NDArray[np.int64], tuple[A
 
 
 def read_stamps(rows: TableView, position: int) -> NDArray[Any]:
-    """Stamps as NumPy numbers, datetime64 (in UTC) or timedelta64, `(S,)`.
+    """Time stamps as NumPy numbers, datetime64 (in UTC) or timedelta64, `(S,)`.
 
     Args:
         rows: A frame.
-        position: Its column of stamps.
+        position: Its column of time stamps.
 
     Raises:
-        TypeError: For values that are no stamps (lists, bytes).
-        ValueError: For text, booleans, infinities, missing stamps.
+        TypeError: For values that are no time stamps (lists, bytes).
+        ValueError: For text, booleans, infinities, missing time stamps.
     """
     name = rows.names[position]
     values, dtype = _typed(rows, position, "time", "turn it into dates or numbers")
     if dtype in ("string", "category"):
         example = next((value for value in values[:1000].to_pylist() if value is not None), None)
         raise ValueError(
-            f"the time column {name!r} holds text, for example {example!r}: turn it into dates or numbers, "
-            "as pandas.to_datetime or polars.Series.str.to_datetime does"
+            Advice(
+                f"the time column {name!r} holds text, for example {example!r}: ",
+                Wording(
+                    "turn it into dates or numbers, as pandas.to_datetime or "
+                    "polars.Series.str.to_datetime does",
+                    "write numbers, or dates as in ISO 8601, such as 2026-03-02 10:12:00",
+                ),
+            )
         )
     if dtype == "boolean":
-        raise ValueError(f"the time column {name!r} holds true and false, which are no stamps")
+        raise ValueError(f"the time column {name!r} holds true and false, which are no time stamps")
     absent = _absent(values)
     if absent.any():
-        raise _missing(name, absent, "every step needs its stamp")
+        raise _missing(name, absent, "every step needs its time stamp")
     stamps = _plain_stamps(values)
     if stamps.dtype.kind == "f" and not np.isfinite(stamps).all():
         row = int(np.flatnonzero(~np.isfinite(stamps))[0])
@@ -135,12 +141,12 @@ def in_time(
 
     Args:
         codes: `(S,)` number of each row's sequence; None where all are one.
-        stamps: `(S,)` each row's stamp; None where the rows are in order already.
+        stamps: `(S,)` each row's time stamp; None where the rows are in order already.
         n_rows: S.
         called: What to call a sequence of a number in messages.
 
     Raises:
-        ValueError: For a stamp that occurs twice in a sequence.
+        ValueError: For a time stamp that occurs twice in a sequence.
     """
     codes = np.zeros(n_rows, dtype=np.int64) if codes is None else codes
     lengths = np.bincount(codes).astype(np.int64)
@@ -220,10 +226,14 @@ def _check_distinct(codes: NDArray[np.int64], stamps: NDArray[Any], called: Call
     count = int(np.sum((codes == codes[first]) & (stamps == stamps[first])))
     alike = (codes[twice[1:]] == codes[twice[:-1]]) & (stamps[twice[1:]] == stamps[twice[:-1]])
     others = int(twice.size - alike.sum()) - 1
-    more = f", and {others} more stamp(s) occur more than once" if others else ""
+    more = f", and {others} more time stamp(s) occur more than once" if others else ""
     raise ValueError(
-        f"{called(int(codes[first]))}: {count} rows have the stamp {stamps[first]}{more}; a sequence has one "
-        "row for each stamp: name the column that tells sequences apart (id), or drop or average such rows"
+        Advice(
+            f"{called(int(codes[first]))}: {count} rows have the time stamp {stamps[first]}{more}; a "
+            "sequence has one row for each time stamp: name the column that identifies sequences (",
+            Argument("id"),
+            "), or drop or average such rows",
+        )
     )
 
 
@@ -261,7 +271,7 @@ def _warn_of_gaps(lengths: NDArray[np.int64], stamps: NDArray[Any], called: Call
 
 
 def _differences(stamps: NDArray[Any]) -> NDArray[np.float64]:
-    """From each stamp to the next, which is not before it; whole numbers may be as far apart as can be."""
+    """From each time stamp to the next, not before it; whole numbers may be as far apart as can be."""
     if stamps.dtype.kind == "f":
         with np.errstate(over="ignore"):
             return np.diff(stamps.astype(np.float64))

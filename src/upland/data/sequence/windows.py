@@ -50,7 +50,7 @@ class SequenceRows:
 
     Args:
         X: Anything that `as_sequences` reads.
-        id: The column of a long frame that tells sequences apart.
+        id: The column of a long frame that identifies sequences.
         time: The column of a long frame that orders the steps.
         window: Steps of a window; None cuts nothing; "auto" cuts long sequences, and few.
         stride: Steps from one window to the next; None is the window itself.
@@ -150,7 +150,7 @@ class SequenceRows:
             yield self.take(order[start : start + size])
 
     def digest(self) -> str:
-        """SHA-256 of every value, of the lengths, ids and stamps, and of the windows."""
+        """SHA-256 of every value, of the lengths, ids and time stamps, and of the windows."""
         sequences = self.sequences
         digest = hashlib.sha256(digest_of(sequences.table).encode())
         for part in (sequences.lengths, *self._pieces):

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from upland.data.arrays import as_cells, filled
 from upland.data.table.values import Values, from_objects, plain
-from upland.io.advice import Advice, Argument
+from upland.io.advice import Advice, Argument, Wording
 from upland.io.schema import Naming
 
 
@@ -74,14 +74,16 @@ def view_table(X: object) -> TableView:
 def check_size(rows: TableView, least: int = 1) -> None:
     """Refuse a table with no columns or fewer than `least` rows; raises ValueError."""
     shape = f"(shape=({rows.n_rows}, {len(rows.names)}))"
+    found, needed = "", f"while a minimum of {least} is required."
     if not rows.names:
-        raise ValueError(f"Found array with 0 feature(s) {shape} while a minimum of 1 is required.")
-    if rows.n_rows == 0:
-        raise ValueError(f"Found array with 0 sample(s) {shape} while a minimum of {least} is required.")
-    if rows.n_rows < least:
-        raise ValueError(
-            f"Found array with 1 sample(s) {shape}, n_samples = 1, while a minimum of {least} is required."
-        )
+        found, here = f"0 feature(s) {shape} while a minimum of 1 is required.", "{data} has no columns"
+    elif rows.n_rows == 0:
+        found, here = f"0 sample(s) {shape} {needed}", "{data} has no rows"
+    elif rows.n_rows < least:
+        found = f"1 sample(s) {shape}, n_samples = 1, {needed}"
+        here = f"{{data}} has 1 row; at least {least} are needed"
+    if found:
+        raise ValueError(Advice(Wording(f"Found array with {found}", here)))
 
 
 def _view_array(X: NDArray[Any]) -> TableView:

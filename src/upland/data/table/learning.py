@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from upland.data.table.encodings import Floats, deviation_of_flag
 from upland.data.table.values import Values, dtype_of, floats, kind_of, levels, mixture_error
-from upland.io.advice import Advice, Argument
+from upland.io.advice import Advice, Argument, Infinity
 from upland.io.schema import Column, ColumnKind
 
 MAX_DISTINCT = 100_000
@@ -291,9 +291,14 @@ def check_finite(x: Floats, name: str) -> None:
     """Refuse infinities in one column; raises ValueError with its name and the number of rows."""
     if n_rows := int(np.isinf(x).sum()):
         raise ValueError(
-            f"Input X contains infinity or a value too large for dtype('float64'): "
-            f"column {name!r}, {n_rows} row(s). "
-            "Correct them or leave the cells empty."
+            Advice(
+                Infinity(
+                    name,
+                    f"Input X contains infinity or a value too large for dtype('float64'): "
+                    f"column {name!r}, {n_rows} row(s)",
+                ),
+                ". Correct them or leave the cells empty.",
+            )
         )
 
 

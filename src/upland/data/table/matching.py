@@ -9,7 +9,8 @@ import numpy as np
 
 from upland.data.table.frames import TableView
 from upland.data.table.values import Values, dtype_of, floats, kind_of
-from upland.io.schema import Column, ColumnKind, Schema
+from upland.io.advice import Advice, Argument, Wording
+from upland.io.schema import Column, ColumnKind, Naming, Schema
 
 
 def as_names(names: Sequence[str | int], what: str) -> tuple[str | int, ...]:
@@ -30,7 +31,10 @@ def resolve(names: Sequence[str | int], rows: TableView, what: str) -> set[str]:
     texts = {f"x{name}" if isinstance(name, int) and rows.naming == "none" else str(name) for name in names}
     if unknown := sorted(texts - set(rows.names)):
         raise ValueError(
-            f"{what} names columns that are not in the table: {listed(unknown)}; it has {listed(rows.names)}"
+            Advice(
+                Argument(what),
+                f" names columns that are not in the table: {listed(unknown)}; it has {listed(rows.names)}",
+            )
         )
     return texts
 
@@ -40,25 +44,53 @@ def find_positions(rows: TableView, schema: Schema, wanted: Sequence[str], owner
     if rows.naming == schema.naming != "none":
         here = {name: position for position, name in enumerate(rows.names)}
         if lacking := [name for name in wanted if name not in here]:
-            raise ValueError(f"missing column(s): {listed(lacking)}; the table has {listed(rows.names)}")
+            table = Wording("the table", "{data}")
+            raise ValueError(
+                Advice(f"missing column(s): {listed(lacking)}; ", table, f" has {listed(rows.names)}")
+            )
         return [here[name] for name in wanted]
     if len(rows.names) != len(schema.inputs):
         raise ValueError(
-            f"X has {len(rows.names)} features, "
-            f"but {owner} is expecting {len(schema.inputs)} features as input"
+            Advice(
+                Wording(
+                    f"X has {len(rows.names)} features, "
+                    f"but {owner} is expecting {len(schema.inputs)} features as input",
+                    f"{{data}} has {_counted(rows.names, rows.naming)}, "
+                    f"but the model was fitted on {_counted(schema.inputs, schema.naming)}",
+                )
+            )
         )
     if schema.naming == "names":
         warnings.warn(
-            f"X does not have valid feature names, but {owner} was fitted with feature names",
+            Advice(
+                Wording(
+                    f"X does not have valid feature names, but {owner} was fitted with feature names",
+                    f"{{data}} does not name its columns: they are read as {listed(schema.inputs)}",
+                )
+            ),
             UserWarning,
             stacklevel=4,
         )
     elif rows.naming == "names":
         warnings.warn(
-            f"X has feature names, but {owner} was fitted without feature names", UserWarning, stacklevel=4
+            Advice(
+                Wording(
+                    f"X has feature names, but {owner} was fitted without feature names",
+                    f"the model was fitted without names of columns: those of {{data}} are read in the order "
+                    f"in which they stand, {listed(rows.names)}",
+                )
+            ),
+            UserWarning,
+            stacklevel=4,
         )
     here = {name: position for position, name in enumerate(schema.inputs)}
     return [here[name] for name in wanted]
+
+
+def _counted(names: Sequence[str], naming: Naming) -> str:
+    """`2 columns ('flow', 'pressure')`, `3 columns without names`."""
+    what = f"{len(names)} column{'' if len(names) == 1 else 's'}"
+    return f"{what} without names" if naming == "none" else f"{what} ({listed(names)})"
 
 
 def listed(names: Sequence[str], limit: int = 20) -> str:
