@@ -105,3 +105,11 @@ def test_every_public_name_is_in_the_reference():
     reference = "\n".join(page.read_text(encoding="utf-8") for page in (DOCS / "reference").glob("*.md"))
     shown = re.findall(r"^::: upland\.(\w+)$", reference, re.MULTILINE)
     assert sorted(shown) == sorted(set(upland.__all__) - {"__version__"})
+
+
+def test_a_warning_fails_the_site():
+    settings = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    (build,) = re.findall(r"mkdocs build.*", (ROOT / "Makefile").read_text(encoding="utf-8"))
+    assert re.search(r"^strict: true$", settings, re.MULTILINE)
+    assert set(re.findall(r"^    \w+: (\w+)$", settings.partition("validation:")[2], re.MULTILINE)) == {"warn"}
+    assert build == "mkdocs build"  # with --quiet, warnings are dropped before strict mode counts them
