@@ -111,5 +111,7 @@ def test_a_warning_fails_the_site():
     settings = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     (build,) = re.findall(r"mkdocs build.*", (ROOT / "Makefile").read_text(encoding="utf-8"))
     assert re.search(r"^strict: true$", settings, re.MULTILINE)
-    assert set(re.findall(r"^    \w+: (\w+)$", settings.partition("validation:")[2], re.MULTILINE)) == {"warn"}
+    assert set(re.findall(r"^    \w+: (\w+)$", settings.partition("validation:")[2], re.MULTILINE)) == {
+        "warn"
+    }
     assert build == "mkdocs build"  # with --quiet, warnings are dropped before strict mode counts them

@@ -13,9 +13,14 @@ has no scale; there
       = sign(x - c) (FAR + log(1 + |x - c| / max(|c|, 1)))   elsewhere: never seen, hence far.
 
 A categorical column is one-hot, centred at the shares p_k of its levels and divided by sqrt(sum_k p_k (1 -
-p_k)): its total variance is 1, as that of a number. Reference for the running moments in
-`upland.data.table.learning`: T. F. Chan, G. H. Golub, R. J. LeVeque, "Algorithms for computing the sample
-variance", The American Statistician 37 (1983).
+p_k)): its total variance is 1, as that of a number.
+
+Missing cells are encoded in `upland.data.table.encoder` (slots in `upland.data.table.layout`): 0 in place of
+the number and a 0/1 value beside it, or a level of its own; `FAR` in a column that had no missing cell among
+the normal rows.
+
+Reference for the running moments in `upland.data.table.learning`: T. F. Chan, G. H. Golub, R. J. LeVeque,
+"Algorithms for computing the sample variance", The American Statistician 37 (1983).
 """
 
 from __future__ import annotations
