@@ -84,7 +84,7 @@ def test_constant_round_trip():
 def test_a_one_hot_column_has_mean_zero_and_variance_one(shares):
     p = np.array(shares)
     scale = en.deviation_of_levels(p)
-    assert scale >= en.SCALE_FLOOR
+    assert scale >= en.LEAST_SCALE
     hit, miss = en.encode_levels(p)
     raw_hit, raw_miss = (1 - p) / scale, -p / scale
     mean = p * raw_hit + (1 - p) * raw_miss

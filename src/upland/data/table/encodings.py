@@ -36,7 +36,7 @@ KNEE = 2.0
 FAR = 5.0
 """The code of what was never seen among normal rows: that of a number some twenty standard deviations out."""
 
-SCALE_FLOOR = 0.01
+LEAST_SCALE = 0.01
 """Least standard deviation of a 0/1 value: a flag that never changed is 100 deviations away when it does,
 before the squash.
 """
@@ -99,13 +99,13 @@ def decode_constant(z: Floats, center: float) -> Floats:
 
 
 def deviation_of_flag(share: float) -> float:
-    """Standard deviation of a 0/1 value with the given share of ones, not below `SCALE_FLOOR`."""
-    return max(float(np.sqrt(share * (1.0 - share))), SCALE_FLOOR)
+    """Standard deviation of a 0/1 value with the given share of ones, not below `LEAST_SCALE`."""
+    return max(float(np.sqrt(share * (1.0 - share))), LEAST_SCALE)
 
 
 def deviation_of_levels(shares: Floats) -> float:
-    """Square root of the total variance of a one-hot code with the given shares, not below `SCALE_FLOOR`."""
-    return max(float(np.sqrt(np.sum(shares * (1.0 - shares)))), SCALE_FLOOR)
+    """Square root of the total variance of a one-hot code with the given shares, not below `LEAST_SCALE`."""
+    return max(float(np.sqrt(np.sum(shares * (1.0 - shares)))), LEAST_SCALE)
 
 
 def encode_levels(shares: Floats) -> tuple[Floats, Floats]:
