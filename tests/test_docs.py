@@ -115,3 +115,23 @@ def test_a_warning_fails_the_site():
         "warn"
     }
     assert build == "mkdocs build"  # with --quiet, warnings are dropped before strict mode counts them
+
+
+def test_contributing_says_what_make_does():
+    recipes = dict(
+        re.findall(r"^(\w+):.*\n((?:\t.*\n)*)", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    )
+    lines = re.findall(
+        r"^    make (\w+) +# (.*)", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert lines
+    for target, words in lines:
+        for tool in ("ruff", "mypy"):
+            assert (tool in words) == (tool in recipes[target]), f"make {target}: {words}"
+
+
+def test_no_estimator_is_said_to_be_one_file_and_one_line():
+    for page in (*PAGES, *(ROOT / "src").rglob("*.py")):  # tests/test_extension.py adds what is
+        text = " ".join(page.read_text(encoding="utf-8").split())
+        for sentence in re.findall(r"[^.]*one file and one line", text):
+            assert not re.search(r"estimator|famil|detector", sentence), f"{named(page)}: {sentence}"
