@@ -223,7 +223,7 @@ def test_calibrate_takes_sequences(series, windows, tmp_path, upland):
     [
         ("series/normal.csv", ("--time", "hour"), 1, "'hour' names a column that is not in the table"),
         ("series/normal.csv", ("--time", "hour"), 1, "--time hour"),
-        ("series/normal.csv", ("--time", "time"), 1, "name the column of sequence ids"),
+        ("series/normal.csv", ("--time", "time"), 1, "name the column that tells sequences apart"),
         ("series/normal.csv", ("--window", "9"), 2, "name its time column with --time"),
         ("series/normal.csv", ("--modality", "table", "--id", "pump"), 2, "say --modality sequence"),
         (

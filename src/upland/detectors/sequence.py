@@ -51,7 +51,7 @@ class SequenceEnergyDetector(Detector):
         batch_size: sequences or windows of a training step at most; None goes by the model.
         learning_rate: of Adam at its highest; None goes by the model.
         patience: checks (20 in a training) of the held-out loss without improvement before it ends.
-        id: the column of a long frame of sequence ids.
+        id: the column of a long frame that identifies its sequences.
         time: the column of a long frame that orders the steps of a sequence.
         window: steps of the windows that long series are cut into to train on; None cuts nothing.
         stride: steps from one window to the next; None is the window itself.

@@ -173,7 +173,7 @@ LONGS = [
         TypeError,
         "time column 't' cannot be used.*type list.*into dates",
     ),
-    (table(), {"time": "t"}, ValueError, "the series: 2 rows have the stamp 1; .*column of sequence ids"),
+    (table(), {"time": "t"}, ValueError, "the series: 2 rows have the stamp 1; .*sequences apart"),
     (
         table(t=[START, START, START]),
         {"id": "id", "time": "t"},

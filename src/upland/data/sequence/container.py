@@ -166,7 +166,7 @@ def as_sequences(
 
     Args:
         X: The user's data.
-        id: The column of a frame of sequence ids.
+        id: The column of a frame that identifies sequences.
         time: The column of a frame that orders the steps: numbers, dates, durations.
         owner: Who reads, for messages.
 

@@ -29,7 +29,7 @@ class SequenceEncoder:
     Input is anything that `upland.data.sequence.container.as_sequences` reads.
 
     Args:
-        id: The column of a long frame of sequence ids.
+        id: The column of a long frame that identifies sequences.
         time: The column of a long frame that orders the steps.
         categorical: Columns to treat as categories whatever they hold.
         ignore: Columns to leave out.

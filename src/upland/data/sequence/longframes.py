@@ -223,7 +223,7 @@ def _check_distinct(codes: NDArray[np.int64], stamps: NDArray[Any], called: Call
     more = f", and {others} more stamp(s) occur more than once" if others else ""
     raise ValueError(
         f"{called(int(codes[first]))}: {count} rows have the stamp {stamps[first]}{more}; a sequence has one "
-        "row for each stamp: name the column of sequence ids (id), or drop or average such rows"
+        "row for each stamp: name the column that tells sequences apart (id), or drop or average such rows"
     )
 
 

@@ -25,7 +25,7 @@ class SequenceReader:
     """Sequences, and what one score is of.
 
     Args:
-        id: the column of sequence ids of a long frame.
+        id: the column that identifies sequences in a long frame.
         time: the column that orders the steps of a long frame.
         window: steps of a training window; None cuts nothing; "auto" before a fit only.
         stride: steps from one window to the next; None is the window itself.

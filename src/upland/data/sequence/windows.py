@@ -50,7 +50,7 @@ class SequenceRows:
 
     Args:
         X: Anything that `as_sequences` reads.
-        id: The column of a long frame of sequence ids.
+        id: The column of a long frame that identifies sequences.
         time: The column of a long frame that orders the steps.
         window: Steps of a window; None cuts nothing; "auto" cuts long sequences, and few.
         stride: Steps from one window to the next; None is the window itself.
