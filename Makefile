@@ -29,7 +29,7 @@ wheel: .venv-wheel/.installed
 	cd .venv-wheel && PYTHONPATH= bin/python ../tests/check_wheel.py bin/upland
 
 docs: .venv/.docs
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 tests: .venv/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2

@@ -25,7 +25,7 @@ from benchmarks.options import command, data_argument, parsed, sets_arguments
 from benchmarks.records import Records
 from benchmarks.upland_methods import PAPER
 from upland.models.kernel_prior import NARROW, WIDE
-from upland.models.views import bent
+from upland.models.views import log_compressed
 from upland.training.schedule import STEPS
 
 POWER = "upland.models.multiscale.POWER"
@@ -51,7 +51,7 @@ def every_row(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 class Bent(nn.Module):
-    """A bent view instead of the last one, that of the ranks.
+    """A log-compressed view instead of the last one, that of the ranks.
 
     Args:
         knee: of the view.
@@ -66,7 +66,7 @@ class Bent(nn.Module):
         """There is nothing to learn."""
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return bent(x, self.knee)
+        return log_compressed(x, self.knee)
 
 
 def views(*knees: float | None) -> dict[str, Any]:

@@ -62,7 +62,7 @@ def ramps(count, seed):
 
 
 def related(count, seed):
-    """Two columns that go together and one that stands alone."""
+    """Two columns that go together and an independent one."""
     generator = np.random.default_rng(seed)
     a = generator.normal(0, 1, count)
     b = a + generator.normal(0, 0.3, count)

@@ -18,7 +18,7 @@ from upland.cli import commands
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS.rglob("*.md")])
-PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```(python|console)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 console = runpy.run_path(str(DOCS / "run_console.py"))
@@ -47,30 +47,28 @@ def demonstration(tmp_path_factory):
     return folder / "upland-demo"
 
 
-@pytest.mark.parametrize("page", holding(PYTHON), ids=named)
-def test_the_python_of_a_page_runs(page, demonstration, tmp_path, monkeypatch):
+@pytest.mark.parametrize("page", holding(BLOCK), ids=named)
+def test_a_page_can_be_pasted_from_the_top(page, demonstration, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    names = {}
-    for number, block in enumerate(PYTHON.findall(page.read_text(encoding="utf-8")), start=1):
+    shell, names = console["Shell"](tmp_path), {}
+    for number, (language, block) in enumerate(BLOCK.findall(page.read_text(encoding="utf-8")), start=1):
         if "upland-demo" in block and not Path("upland-demo").exists():  # what comes before needs no files
             shutil.copytree(demonstration, "upland-demo")
-        exec(compile(block, f"{named(page)}, block {number}", "exec"), names)
+        if language == "python":
+            exec(compile(block, f"{named(page)}, block {number}", "exec"), names)
+        else:
+            for command in console["commands"](block):
+                run_command(command, shell, monkeypatch)
 
 
-@pytest.mark.parametrize("page", holding(console["BLOCK"]), ids=named)
-def test_the_commands_of_a_page_succeed(page, demonstration, tmp_path, monkeypatch):
-    shutil.copytree(demonstration, tmp_path / "upland-demo")
-    monkeypatch.chdir(tmp_path)
-    shell = console["Shell"](tmp_path)
-    for block in console["BLOCK"].findall(page.read_text(encoding="utf-8")):
-        for command in console["commands"](block):
-            if command.startswith("upland ") and not set(command) & set("|;<>&"):
-                monkeypatch.setattr(sys, "argv", shlex.split(command))  # a process of its own takes seconds
-                with pytest.raises(SystemExit) as stopped:
-                    commands.main()
-                assert stopped.value.code == 0, command
-            else:
-                shell.run(command)
+def run_command(command, shell, monkeypatch):
+    if not command.startswith("upland ") or set(command) & set("|;<>&"):
+        shell.run(command)
+        return
+    monkeypatch.setattr(sys, "argv", shlex.split(command))  # a process of its own takes seconds
+    with pytest.raises(SystemExit) as stopped:
+        commands.main()
+    assert stopped.value.code == 0, command
 
 
 @pytest.mark.parametrize("page", PAGES, ids=named)
@@ -107,3 +105,33 @@ def test_every_public_name_is_in_the_reference():
     reference = "\n".join(page.read_text(encoding="utf-8") for page in (DOCS / "reference").glob("*.md"))
     shown = re.findall(r"^::: upland\.(\w+)$", reference, re.MULTILINE)
     assert sorted(shown) == sorted(set(upland.__all__) - {"__version__"})
+
+
+def test_a_warning_fails_the_site():
+    settings = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    (build,) = re.findall(r"mkdocs build.*", (ROOT / "Makefile").read_text(encoding="utf-8"))
+    assert re.search(r"^strict: true$", settings, re.MULTILINE)
+    assert set(re.findall(r"^    \w+: (\w+)$", settings.partition("validation:")[2], re.MULTILINE)) == {
+        "warn"
+    }
+    assert build == "mkdocs build"  # with --quiet, warnings are dropped before strict mode counts them
+
+
+def test_contributing_says_what_make_does():
+    recipes = dict(
+        re.findall(r"^(\w+):.*\n((?:\t.*\n)*)", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    )
+    lines = re.findall(
+        r"^    make (\w+) +# (.*)", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert lines
+    for target, words in lines:
+        for tool in ("ruff", "mypy"):
+            assert (tool in words) == (tool in recipes[target]), f"make {target}: {words}"
+
+
+def test_no_estimator_is_said_to_be_one_file_and_one_line():
+    for page in (*PAGES, *(ROOT / "src").rglob("*.py")):  # tests/test_extension.py adds what is
+        text = " ".join(page.read_text(encoding="utf-8").split())
+        for sentence in re.findall(r"[^.]*one file and one line", text):
+            assert not re.search(r"estimator|famil|detector", sentence), f"{named(page)}: {sentence}"

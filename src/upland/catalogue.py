@@ -1,8 +1,9 @@
 """Everything that is chosen by a name, and the module that it is loaded from.
 
 Python, the command line, their messages and the tables of the documentation read these tables, so that a new
-criterion, statistic, file format or estimator is one file and one line here. Nothing of upland is imported
-until an entry is loaded.
+criterion, statistic or file format is one file and one line here. A new estimator is a class in `detectors`
+and one line here; a new model family needs its model and sizes too (docs/architecture.md). Nothing of upland
+is imported until an entry is loaded.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Rows in memory with the face of a file: by number, and each once in a new order."""
+"""Rows in memory with the interface of a file: by number, and each once in a new order."""
 
 import numpy as np
 import pandas as pd

@@ -41,7 +41,7 @@ def test_an_encoder_s_variance_is_part_of_the_covariance():
     assert value(Divergence("whole", against="prior").fit(rows), rows) == pytest.approx(0, abs=1e-9)
 
 
-def test_uncertain_latents_are_told_from_stretched_ones():
+def test_uncertain_latents_are_distinguished_from_stretched_ones():
     fitted = Divergence("location").fit(uncertain_outputs(300, seed=50))
     near, far = value(fitted, uncertain_outputs(20)), value(fitted, uncertain_outputs(20, scale=1.5))
     assert far > 2 * near

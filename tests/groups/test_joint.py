@@ -6,7 +6,7 @@ import torch
 from latents import REFERENCE, image_outputs, value
 from upland.groups.auto import default_components
 from upland.groups.divergence import Divergence
-from upland.groups.joint import JointStatistic, drawn, ladder
+from upland.groups.joint import JointStatistic, drawn, size_grid
 from upland.groups.likelihood import Likelihood
 from upland.groups.moments import INPUT
 from upland.groups.outputs import ModelOutputs
@@ -80,10 +80,10 @@ def test_a_column_that_follows_from_others_does_not_drown_the_rest():
     assert u.abs().median(0).values.max() < 3
 
 
-def test_the_ladder():
-    assert ladder(400).tolist()[:6] == [1, 2, 3, 4, 7, 10]
-    assert 200 < ladder(400)[-1] <= 400
-    assert ladder(1).tolist() == [1]
+def test_the_size_grid():
+    assert size_grid(400).tolist()[:6] == [1, 2, 3, 4, 7, 10]
+    assert 200 < size_grid(400)[-1] <= 400
+    assert size_grid(1).tolist() == [1]
 
 
 def test_components_follow_the_shapes():

@@ -143,7 +143,7 @@ def test_a_pickle_is_never_opened(tmp_path):
     assert "pickle" in str(refusal(tmp_path / "file"))
 
 
-def test_a_newer_format_is_told_from_a_corrupted_file(path, monkeypatch):
+def test_a_newer_format_is_distinguished_from_a_corrupted_file(path, monkeypatch):
     monkeypatch.setattr(modelfile, "FORMAT", 3)
     write_tensors(path, TENSORS, MANIFEST)
     monkeypatch.undo()

@@ -189,7 +189,7 @@ def _some_settings():
 @pytest.mark.parametrize(
     "make", [lambda frame: frame, lambda frame: frame.to_numpy(dtype=object)], ids=["frame", "array"]
 )
-def test_plans_are_the_same_every_time_and_tell_rows_apart(make):
+def test_plans_are_the_same_every_time_and_differ_with_the_rows(make):
     identity = identity_of(normal_rows(make(mixed())), {"a": 1})
     assert identity == identity_of(normal_rows(make(mixed())), {"a": 1})
     changed = mixed()

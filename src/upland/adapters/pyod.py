@@ -1,7 +1,6 @@
-"""PyOD's face of a detector: labels 0 and 1, higher scores for outliers, and attributes named as PyOD names
-them.
+"""PyOD's interface of a detector: labels 0 and 1, higher scores for outliers, and PyOD's names of attributes.
 
-PyOD itself is not needed: its tools (combination, thresholding, wrappers) go by these names.
+PyOD itself is not needed: its tools (combination, thresholding, wrappers) use these names.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from upland.detectors.base import Detector
 
 
 class PyODAdapter(BaseEstimator):
-    """A detector that answers as PyOD's do.
+    """A detector with PyOD's interface.
 
     Args:
         detector: an upland detector; `fit` fits a copy of it.
@@ -73,7 +72,7 @@ class PyODAdapter(BaseEstimator):
 
 
 def as_pyod(detector: Detector, contamination: float = 0.1) -> PyODAdapter:
-    """Give a detector PyOD's face.
+    """A detector with PyOD's interface.
 
     Args:
         detector: an upland detector, not yet fitted.
@@ -82,8 +81,8 @@ def as_pyod(detector: Detector, contamination: float = 0.1) -> PyODAdapter:
     Examples:
         >>> import numpy as np, upland
         >>> rows = np.random.default_rng(0).normal(size=(100, 2))
-        >>> face = upland.as_pyod(upland.EnergyDetector(random_state=0, epochs=5)).fit(rows)
-        >>> int(face.labels_.sum())
+        >>> adapter = upland.as_pyod(upland.EnergyDetector(random_state=0, epochs=5)).fit(rows)
+        >>> int(adapter.labels_.sum())
         10
     """
     return PyODAdapter(detector, contamination)

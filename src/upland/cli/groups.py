@@ -1,4 +1,4 @@
-"""From a model, a path and the name of what tells groups apart to a verdict on each group.
+"""From a model, a path and the name of the column or file of groups to a verdict on each group.
 
 A file of rows has a column that names them. Images of a folder are grouped by its sub-folders, those of an
 array, as its sequences, by a file with a label for each.

@@ -1,5 +1,5 @@
-"""The score test as a criterion: does a sequence, or the last steps of one, pull the model's biases
-elsewhere?
+"""The score test as a criterion: how large is the gradient in the model's biases over a sequence, or over the
+last steps of one?
 
 Two-sided: what is calmer than normal data counts as what is wilder (`upland.criteria.score_vectors` has the
 formulas, `upland.criteria.score_test_shares` how a score is shared out).

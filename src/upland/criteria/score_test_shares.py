@@ -73,7 +73,7 @@ def _read(model: RecurrentEnergy, codes: Codes, start: int, length: int) -> tupl
 
 
 def _pull(vectors: Tensor, reference: VectorReference) -> Tensor:
-    """Y = C^-1 (V - m) / K in units of a usual T: `(..., K)`."""
+    """Y = C^-1 (V - m) / K in units of the median T: `(..., K)`."""
     away = (vectors - reference.center) @ reference.whitening @ reference.whitening.T
     return away / (vectors.shape[-1] * reference.unit)
 

@@ -1,4 +1,4 @@
-r"""The score test: does this stretch of a sequence pull the model's biases elsewhere?
+r"""The score test: how large is the gradient in the model's biases over a stretch of a sequence?
 
 The reconstruction error of a sequence is one-sided: a sequence that is calmer than the normal ones is
 reconstructed better than they are. Rao's score test (1948) is two-sided. Were the model to be fitted to these
@@ -47,7 +47,7 @@ class VectorReference(NamedTuple):
     Args:
         center: `(K,)` their mean.
         whitening: `(K, K)` what makes their covariance the identity.
-        unit: T of a usual one.
+        unit: the median T of normal steps; 1 where vectors are of whole sequences.
     """
 
     center: Tensor
@@ -59,7 +59,7 @@ class VectorReference(NamedTuple):
         return torch.cat([self.center[:-width], self.center[-width:].exp() - LEAST_SQUARE])
 
     def test(self, vectors: Tensor) -> Tensor:
-        """T of vectors `(..., K)`, in units of a usual one: `(...)`."""
+        """T of vectors `(..., K)`, in units of the median T: `(...)`."""
         away = (vectors - self.center.to(vectors.device)) @ self.whitening.to(vectors.device)
         return away.square().mean(-1) / self.unit
 
@@ -191,7 +191,7 @@ def step_tests(
 
 
 def summed(vectors: Sequence[Tensor], references: Mapping[int, VectorReference]) -> Tensor:
-    """The sum over the windows of T in units of a usual one."""
+    """The sum over the windows of T in units of its median."""
     tests = [reference.test(v) for v, reference in zip(vectors, references.values(), strict=True)]
     return torch.stack(tests).sum(0)
 

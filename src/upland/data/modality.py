@@ -21,7 +21,7 @@ def modality_of(X: Any, time: Any = None, id: Any = None) -> Modality:
     Args:
         X: the user's data.
         time: the column of a long frame that orders steps, where there is one.
-        id: the column of a long frame that tells sequences apart, where there is one.
+        id: the column of a long frame that identifies sequences, where there is one.
     """
     if is_sequence_input(X, time, id):
         return "sequence"

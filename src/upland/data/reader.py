@@ -43,8 +43,8 @@ class Reader(Protocol):
         """The same with what "auto" came to for these normal rows."""
 
     def blocks(self, rows: Any) -> tuple[Indices | None, int]:
-        """`(n_rows,)` numbers of blocks that are held out whole, None where each row stands alone; and how
-        many units there are in all.
+        """`(n_rows,)` numbers of blocks that are held out whole, None where each row is one; how many units
+        there are in all.
         """
 
     def pieces(self, X: Any, encoder: Any) -> Iterator[Any]:

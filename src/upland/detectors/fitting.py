@@ -80,7 +80,7 @@ def held_out_rows(
         n: number of rows, at least 2.
         method: split or cross.
         generator: decides who is held out.
-        blocks: `(n,)` numbers, from 0, of blocks that are held out whole; None where each row stands alone.
+        blocks: `(n,)` numbers, from 0, of blocks that are held out whole; None where each row is one.
     """
     if blocks is not None and blocks[-1] + 1 < n:
         whole = held_out_rows(int(blocks[-1]) + 1, method, generator)

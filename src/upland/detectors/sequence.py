@@ -39,8 +39,8 @@ class SequenceEnergyDetector(Detector):
             to 1.
         frame: time steps that one energy is of; "auto" is a quarter of a whole sequence, and 16 steps of a
             long series.
-        criterion: "score_test", how far the data pull the model's biases, two-sided; "max_channel", the
-            largest smoothed squared residual of any channel; "reconstruction", |x - f(x)|^2; "energy",
+        criterion: "score_test", how large the gradient in the model's biases is, two-sided; "max_channel",
+            the largest smoothed squared residual of any channel; "reconstruction", |x - f(x)|^2; "energy",
             -log p of a step given those before it, in nats; "auto" or None is the score test for whole
             sequences and max_channel for steps. All but the score test are one-sided: what is calmer than
             normal data, as a sensor that is stuck, passes.

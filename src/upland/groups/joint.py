@@ -1,7 +1,7 @@
 r"""Several statistics of a group in one, standardised at the group's own size on held-out normal rows.
 
 For a statistic t (its logarithm, where it is positive) the median and the distances to the 16th and 84th
-percentile are taken over random groups of n held-out normal rows, on a ladder of sizes n; between the rungs
+percentile are taken over random groups of n held-out normal rows, on a grid of sizes n; between its points
 they are interpolated in log n. Where n is more than half the rows, groups would be too much alike: there
 means of features are drawn from a Gaussian of the rows' own mean and covariance. With these,
 
@@ -26,9 +26,9 @@ from torch import Tensor
 from upland.groups.base import Statistic
 from upland.groups.outputs import ModelOutputs
 
-DRAWS = 400  # groups at each rung of the ladder
+DRAWS = 400  # groups at each size of the grid
 LARGEST = 4_096  # rows of a group, beyond which the standardisation stays
-LADDER = 1.5  # ratio of neighbouring sizes
+RATIO = 1.5  # ratio of neighbouring sizes
 SEED = 2002_03328
 LEAST = 1e-12  # of a positive statistic, before its logarithm
 LEAST_SPREAD = 1e-9  # in units of 1 + |median|
@@ -66,21 +66,21 @@ class JointStatistic(Statistic):
             statistic.fit(first)
         widths = [statistic.features(first.take(slice(0, 1))).shape[1] for statistic in self.components]
         self.fitted = {"widths": torch.tensor(widths)}
-        sizes = ladder(LARGEST)
-        table = self._ladder_of(self.features(outputs.take(slice(half, None))), sizes)
+        sizes = size_grid(LARGEST)
+        table = self._table(self.features(outputs.take(slice(half, None))), sizes)
         self.fitted |= {"sizes": sizes, "table": table}
         return self
 
-    def _ladder_of(self, features: Tensor, sizes: Tensor) -> Tensor:
+    def _table(self, features: Tensor, sizes: Tensor) -> Tensor:
         """Median, lower and upper spread of every component at every size: `(L, C, 3)`."""
         source = torch.Generator().manual_seed(SEED)
         near = sizes[sizes <= max(len(features) // 2, 1)]
-        rungs = torch.stack([self._rung(features, n, source) for n in near.long().tolist()])
+        near_part = torch.stack([self._grid_point(features, n, source) for n in near.long().tolist()])
         far = sizes[len(near) :].long().tolist()
-        return torch.cat([rungs, *(self._beyond(features, n, source)[None] for n in far)])
+        return torch.cat([near_part, *(self._beyond(features, n, source)[None] for n in far)])
 
-    def _rung(self, features: Tensor, n: int, source: torch.Generator) -> Tensor:
-        """The same at one size, `(C, 3)`: groups drawn from a finite stock vary less than fresh ones do."""
+    def _grid_point(self, features: Tensor, n: int, source: torch.Generator) -> Tensor:
+        """The same at one size, `(C, 3)`: groups drawn from a finite sample vary less than fresh ones do."""
         means = drawn(len(features), n, source) @ features / n
         t = self._logarithms(means, torch.full((DRAWS,), float(n), dtype=torch.float64))
         middle, low, high = t.quantile(torch.tensor([0.5, 0.16, 0.84], dtype=torch.float64), 0)
@@ -146,13 +146,13 @@ class JointStatistic(Statistic):
 
     def _usual(self, sizes: Tensor) -> Tensor:
         """The table at these sizes, medians linear and spreads geometric in log n: `(G, C, 3)`."""
-        rungs, table = self.fitted["sizes"].log(), self.fitted["table"]
-        logs = sizes.log().clamp(rungs[0], rungs[-1])
-        after = torch.searchsorted(rungs, logs).clamp(1, max(len(rungs) - 1, 1))
+        grid, table = self.fitted["sizes"].log(), self.fitted["table"]
+        logs = sizes.log().clamp(grid[0], grid[-1])
+        after = torch.searchsorted(grid, logs).clamp(1, max(len(grid) - 1, 1))
         before = after - 1
-        after = after.clamp(max=len(rungs) - 1)
-        gap = (rungs[after] - rungs[before]).clamp(min=1e-300)
-        share = ((logs - rungs[before]) / gap)[:, None, None]
+        after = after.clamp(max=len(grid) - 1)
+        gap = (grid[after] - grid[before]).clamp(min=1e-300)
+        share = ((logs - grid[before]) / gap)[:, None, None]
         middle = table[before][..., :1].lerp(table[after][..., :1], share)
         spread = table[before][..., 1:].log().lerp(table[after][..., 1:].log(), share).exp()
         return torch.cat([middle, spread], -1)
@@ -170,7 +170,7 @@ def drawn(rows: int, n: int, source: torch.Generator) -> Tensor:
     return torch.zeros(DRAWS, rows, dtype=torch.float64).scatter_(1, chosen, 1.0)
 
 
-def ladder(most: int) -> Tensor:
+def size_grid(most: int) -> Tensor:
     """The sizes at which components are standardised: from 1, each half as large again.
 
     Args:
@@ -179,5 +179,5 @@ def ladder(most: int) -> Tensor:
     sizes, n = [], 1.0
     while n <= most:
         sizes.append(round(n))
-        n = max(n * LADDER, n + 1)
+        n = max(n * RATIO, n + 1)
     return torch.tensor(sorted(set(sizes)), dtype=torch.float64)

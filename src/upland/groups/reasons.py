@@ -109,7 +109,7 @@ class Reasons:
 
 
 def _rounded(n: int) -> int:
-    """The nearest size of a ladder, so that a thousand sizes cost no more than a few."""
+    """The nearest size of a grid, so that a thousand sizes cost no more than a few."""
     return n if n <= 4 else round(2 ** (round(4 * np.log2(n)) / 4))
 
 

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from upland.models.views import Ranks, bent
+from upland.models.views import Ranks, log_compressed
 
 WIDE, NARROW = 4.0, 1.0
 """Knees of the view that keeps far values far, and of the one that draws them in."""
@@ -149,7 +149,7 @@ class KernelPrior(nn.Module):
         if number == VIEWS - 1:
             ranked: tuple[Tensor, Tensor] = self.ranks(x)
             return ranked
-        return bent(x, (WIDE, NARROW)[number])
+        return log_compressed(x, (WIDE, NARROW)[number])
 
     def energies(self, x: Tensor) -> list[Tensor]:
         """The energy in each view, in units of its s^2 nats: `x (N, D)` -> `(N,)`, float64."""

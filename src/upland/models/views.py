@@ -6,9 +6,9 @@ rank of its values. A view is an increasing function of each encoded column by i
 so that a distance in a view has a gradient in x.
 
 The encoder's codes are z-scores, cut to a logarithm beyond two standard deviations
-(`upland.data.table.encodings`). `bent` undoes that and bends at another knee; `Ranks` maps a value to the
-normal score of its rank among training rows (van der Waerden scores), linear between knots, with slope one
-beyond the ends.
+(`upland.data.table.encodings`). `log_compressed` undoes that and begins the logarithm at another
+knee; `Ranks` maps a value to the normal score of its rank among training rows (van der Waerden scores),
+linear between knots, with slope one beyond the ends.
 """
 
 import math
@@ -25,7 +25,7 @@ FARTHEST = 60.0  # codes farther beyond the knee are continued with slope one
 KNOTS = 128
 
 
-def bent(x: Tensor, knee: float) -> tuple[Tensor, Tensor]:
+def log_compressed(x: Tensor, knee: float) -> tuple[Tensor, Tensor]:
     """Codes with the logarithm beginning at another knee: `x (N, D)` -> values and slopes `(N, D)`.
 
     Args:

@@ -98,7 +98,7 @@ def test_every_depth_is_kept_and_comes_back(dtype):
     channels=st.sampled_from([1, 3, 4]),
 )
 @settings(deadline=None, max_examples=60)
-def test_the_channels_are_found_wherever_they_can_be_told(n, sides, channels):
+def test_the_channels_are_found_wherever_they_are(n, sides, channels):
     last = np.arange(n * sides[0] * sides[1] * channels, dtype=np.float32).reshape(n, *sides, channels)
     first = np.moveaxis(last, 3, 1)
     for X, axis, beside in ((last, "last", sides[0]), (first, "first", sides[1])):
@@ -203,7 +203,7 @@ def test_wrong_arguments_are_refused(arguments, message):
         ImageEncoder(**arguments)
 
 
-def test_channels_that_are_told_must_be_there():
+def test_channels_that_are_given_must_be_there():
     with pytest.raises(ValueError, match="has 6 channels with channels='first'"):
         as_images(COLOUR, channels="first")
 

@@ -8,9 +8,8 @@ import pytest
 
 from programs import run_python
 from upland.data.image import container as pictures
-from upland.data.image import encoder as room
 from upland.data.image import rows as imagerows
-from upland.data.image.encoder import ImageEncoder, ImageRows, as_images, digest
+from upland.data.image.encoder import FAR, ImageEncoder, ImageRows, as_images, digest
 
 RNG = np.random.default_rng(0)
 COLOUR = RNG.integers(0, 256, (9, 6, 5, 3), dtype=np.uint8)
@@ -132,7 +131,7 @@ def test_numbers_that_are_extreme_are_refused_in_the_fit_and_bounded_after():
     encoder = ImageEncoder().fit(X)
     with pytest.warns(UserWarning, match="same unit"):
         codes = encoder.transform(np.where(X > 0, 1.7e308, -1.7e308))
-    assert np.abs(codes).max() == room.FAR
+    assert np.abs(codes).max() == FAR
 
 
 def test_an_image_is_encoded_alone():
@@ -372,7 +371,7 @@ def test_files_are_read_once_if_they_fit_and_when_they_are_taken_if_not(tmp_path
     assert left.digest() != held.digest()
 
 
-def test_digests_tell_pixels_shapes_and_depths_apart():
+def test_digests_differ_with_pixels_shapes_and_depths():
     other = COLOUR.copy()
     other[8, 5, 4, 2] ^= 1
     kinds = [COLOUR, other, COLOUR[:8], COLOUR.astype(np.uint16), COLOUR.astype(np.float32), COLOUR[:, :5]]

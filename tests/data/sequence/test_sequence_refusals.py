@@ -207,7 +207,7 @@ def test_files_that_are_not_there_are_refused(tmp_path):
         as_sequences(tmp_path / "none.csv", time="t")
 
 
-# -- which kind of data --------------------------------------------------------------------------------------
+# -- which modality ------------------------------------------------------------------------------------------
 
 IMAGE = np.zeros((2, 8, 8))
 KINDS = [
@@ -249,7 +249,7 @@ KINDS = [
 
 
 @pytest.mark.parametrize(("X", "expected"), KINDS, ids=range(len(KINDS)))
-def test_sequences_are_told_from_tables_and_images(X, expected):
+def test_sequences_are_distinguished_from_tables_and_images(X, expected):
     assert is_sequence_input(X) is expected
     assert is_sequence_input(X, time="t")
     assert is_sequence_input(X, id=0)

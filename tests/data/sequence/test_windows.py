@@ -163,7 +163,7 @@ def digest(X, **options):
     return SequenceRows(X, **options).digest()
 
 
-def test_the_digest_tells_fits_apart():
+def test_the_digest_differs_between_fits():
     X = np.arange(24.0).reshape(4, 6, 1)
     other = X.copy()
     other[3, 5] += 1e-12

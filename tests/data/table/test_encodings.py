@@ -84,7 +84,7 @@ def test_constant_round_trip():
 def test_a_one_hot_column_has_mean_zero_and_variance_one(shares):
     p = np.array(shares)
     scale = en.deviation_of_levels(p)
-    assert scale >= en.SCALE_FLOOR
+    assert scale >= en.LEAST_SCALE
     hit, miss = en.encode_levels(p)
     raw_hit, raw_miss = (1 - p) / scale, -p / scale
     mean = p * raw_hit + (1 - p) * raw_miss
@@ -111,4 +111,4 @@ def test_the_views_of_the_models_begin_at_the_knee_of_the_codes(knee):
     z = np.array([-30.0, -2.5, -1.0, 0.0, 1.5, en.KNEE, 3.0, 50.0])
     codes = torch.from_numpy(en.squash(z.copy()))
     expected = np.copysign(np.minimum(np.abs(z), knee) + np.log1p(np.maximum(np.abs(z) - knee, 0)), z)
-    np.testing.assert_allclose(views.bent(codes, knee)[0].numpy(), expected, rtol=1e-12)
+    np.testing.assert_allclose(views.log_compressed(codes, knee)[0].numpy(), expected, rtol=1e-12)

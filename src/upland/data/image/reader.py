@@ -46,11 +46,11 @@ class ImageReader:
         return ImageRows(X, size=self.size, mode=self.mode, owner=self.owner)
 
     def resolved(self, rows: NormalRows) -> ImageReader:
-        """Itself: nothing goes by the images."""
+        """Returns itself."""
         return self
 
     def blocks(self, rows: NormalRows) -> tuple[None, int]:
-        """Each stands alone."""
+        """Each image is a block of its own."""
         return None, rows.n_rows
 
     def pieces(self, X: Any, encoder: ImageEncoder) -> Iterator[Images]:

@@ -13,9 +13,14 @@ has no scale; there
       = sign(x - c) (FAR + log(1 + |x - c| / max(|c|, 1)))   elsewhere: never seen, hence far.
 
 A categorical column is one-hot, centred at the shares p_k of its levels and divided by sqrt(sum_k p_k (1 -
-p_k)): its total variance is 1, as that of a number. Reference for the running moments in
-`upland.data.table.learning`: T. F. Chan, G. H. Golub, R. J. LeVeque, "Algorithms for computing the sample
-variance", The American Statistician 37 (1983).
+p_k)): its total variance is 1, as that of a number.
+
+Missing cells are encoded in `upland.data.table.encoder` (slots in `upland.data.table.layout`): 0 in place of
+the number and a 0/1 value beside it, or a level of its own; `FAR` in a column that had no missing cell among
+the normal rows.
+
+Reference for the running moments in `upland.data.table.learning`: T. F. Chan, G. H. Golub, R. J. LeVeque,
+"Algorithms for computing the sample variance", The American Statistician 37 (1983).
 """
 
 from __future__ import annotations
@@ -31,7 +36,7 @@ KNEE = 2.0
 FAR = 5.0
 """The code of what was never seen among normal rows: that of a number some twenty standard deviations out."""
 
-SCALE_FLOOR = 0.01
+LEAST_SCALE = 0.01
 """Least standard deviation of a 0/1 value: a flag that never changed is 100 deviations away when it does,
 before the squash.
 """
@@ -94,13 +99,13 @@ def decode_constant(z: Floats, center: float) -> Floats:
 
 
 def deviation_of_flag(share: float) -> float:
-    """Standard deviation of a 0/1 value with the given share of ones, not below `SCALE_FLOOR`."""
-    return max(float(np.sqrt(share * (1.0 - share))), SCALE_FLOOR)
+    """Standard deviation of a 0/1 value with the given share of ones, not below `LEAST_SCALE`."""
+    return max(float(np.sqrt(share * (1.0 - share))), LEAST_SCALE)
 
 
 def deviation_of_levels(shares: Floats) -> float:
-    """Square root of the total variance of a one-hot code with the given shares, not below `SCALE_FLOOR`."""
-    return max(float(np.sqrt(np.sum(shares * (1.0 - shares)))), SCALE_FLOOR)
+    """Square root of the total variance of a one-hot code with the given shares, not below `LEAST_SCALE`."""
+    return max(float(np.sqrt(np.sum(shares * (1.0 - shares)))), LEAST_SCALE)
 
 
 def encode_levels(shares: Floats) -> tuple[Floats, Floats]:

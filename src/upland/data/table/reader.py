@@ -39,11 +39,11 @@ class TableReader:
         return normal_rows(X)
 
     def resolved(self, rows: NormalRows) -> TableReader:
-        """Itself: nothing goes by the rows."""
+        """Returns itself."""
         return self
 
     def blocks(self, rows: NormalRows) -> tuple[None, int]:
-        """Each stands alone."""
+        """Each row is a block of its own."""
         return None, rows.n_rows
 
     def pieces(self, X: Any, encoder: TableEncoder) -> Iterator[Any]:
