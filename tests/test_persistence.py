@@ -1,5 +1,6 @@
 """One file, and back: the same bits here and in a new process, and nothing but what `save` wrote is taken."""
 
+import contextlib
 import json
 import pickle
 import re
@@ -237,7 +238,7 @@ def test_a_detector_of_a_newer_upland(saved, tmp_path):
     manifest["versions"]["upland"] = "9.0"
     write_tensors(tmp_path / "m", tensors, manifest)
     refused(tmp_path / "m", "newer")
-    with pytest.raises(TensorFileError, match=r"GraphDetector of upland 9\.0"):
+    with pytest.raises(TensorFileError, match=r"of upland 9\.0 cannot be read .*no estimator GraphDetector"):
         upland.load(tmp_path / "m")
 
 
@@ -250,6 +251,64 @@ def test_an_argument_of_a_newer_upland(saved, tmp_path):
     with pytest.raises(TensorFileError, match="temperature"):
         upland.load(tmp_path / "m")
     refused(tmp_path / "m", "newer")
+
+
+def _places(value, path=()):
+    """Every place in nested plain data."""
+    found = [path] if path else []
+    if isinstance(value, dict):
+        return found + [place for key in value for place in _places(value[key], (*path, key))]
+    if isinstance(value, list) and value:
+        return found + _places(value[0], (*path, 0))
+    return found
+
+
+def _edited(manifest, place, edit):
+    """The manifest with one place removed, or put to something else."""
+    manifest = json.loads(json.dumps(manifest))
+    at = manifest
+    for key in place[:-1]:
+        at = at[key]
+    if edit == "removed":
+        del at[place[-1]]
+    else:
+        at[place[-1]] = edit
+    return manifest
+
+
+@pytest.mark.parametrize("edit", ["removed", None, [], "word", -1, {"a": 1}], ids=str)
+def test_a_manifest_of_another_shape_gives_a_detector_or_a_file_error(edit, saved, tmp_path):
+    """Whatever another version, or a hand, has written into it with a digest that is right."""
+    (tmp_path / "m").write_bytes(saved)
+    tensors, manifest = read_tensors(tmp_path / "m")
+    places = _places(manifest)
+    assert len(places) > 60
+    refused_count = 0
+    for place in places:
+        write_tensors(tmp_path / "m", tensors, _edited(manifest, place, edit))
+        try:
+            upland.load(tmp_path / "m")
+        except TensorFileError:
+            refused_count += 1
+    assert refused_count > len(places) // 4
+
+
+def test_tensors_that_lack_are_a_file_error(saved, tmp_path):
+    (tmp_path / "m").write_bytes(saved)
+    tensors, manifest = read_tensors(tmp_path / "m")
+    for name in tensors:
+        write_tensors(tmp_path / "m", {k: v for k, v in tensors.items() if k != name}, manifest)
+        with contextlib.suppress(TensorFileError):  # without it, there is nothing else than numbers
+            assert np.isfinite(upland.load(tmp_path / "m").anomaly_score(NEW)).all()
+
+
+def test_a_class_of_ones_own_is_refused_before_a_file_is_written(tmp_path):
+    class Mine(upland.EnergyDetector):
+        pass
+
+    with pytest.raises(TypeError, match="Mine is a class of your own"):
+        upland.save(Mine(epochs=1, random_state=0).fit(mixed()), tmp_path / "m")
+    assert not list(tmp_path.iterdir())
 
 
 def test_missing_empty_and_directory(tmp_path):
@@ -309,7 +368,7 @@ def test_it_is_refused_without_the_module(own):
     "wrong", [net(5), net(4, units=7), torch.nn.Linear(4, 1), lambda width: net(width, 9)]
 )
 def test_another_module_is_refused(wrong, own):
-    with pytest.raises(ValueError, match="does not fit the weights in"):
+    with pytest.raises(ValueError, match="holds weights that the module given does not fit"):
         upland.load(own[1], model=wrong)
 
 

@@ -54,6 +54,7 @@ def save(detector: Detector, path: str | Path, overwrite: bool = True) -> None:
 
     Raises:
         sklearn.exceptions.NotFittedError: the detector is not fitted.
+        TypeError: the detector is of a class of your own, which `load` could not find.
         FileExistsError: the file exists and may not be replaced.
         OSError: the file cannot be written.
 
@@ -64,6 +65,11 @@ def save(detector: Detector, path: str | Path, overwrite: bool = True) -> None:
         >>> detector = upland.EnergyDetector(random_state=0, epochs=5).fit(rows)
         >>> upland.save(detector, path)
     """
+    if type(detector).__name__ not in _homes():
+        raise TypeError(
+            f"{type(detector).__name__} is a class of your own, which a file cannot hold: "
+            "save an estimator of upland"
+        )
     tensors: dict[str, Any] = {}
     members = []
     info = detector.info()
@@ -149,31 +155,48 @@ def load(path: str | Path, model: nn.Module | None = None) -> Detector:
     if manifest.get("content") != "detector":
         found = manifest.get("content", "nothing of upland's")
         raise TensorFileError(Path(path), "foreign", f"holds a {found}, not a detector")
-    made_by = manifest["versions"]["upland"]
-    homes = {entry.home.split(":")[1]: entry.home for entry in DETECTORS.values()}
-    if manifest["detector"] not in homes:
-        name = manifest["detector"]
-        text = f"holds a {name} of upland {made_by}, which this upland {__version__} does not know"
-        raise TensorFileError(Path(path), "newer", text)
+    try:
+        return _restored(Path(path), tensors, manifest, model)
+    except TensorFileError:
+        raise
+    except _Module as error:
+        raise ValueError(f"{path} {error}") from error.__cause__
+    except (ValueError, TypeError, LookupError, AttributeError, AssertionError, RuntimeError) as error:
+        versions = manifest.get("versions")
+        made_by = versions.get("upland") if isinstance(versions, dict) else "?"
+        text = f"of upland {made_by} cannot be read by this upland {__version__}"
+        raise TensorFileError(Path(path), "newer", f"{text}: {type(error).__name__}: {error}") from error
+
+
+class _Module(Exception):
+    """The module that the user gave, or did not give, is at fault, not the file."""
+
+
+def _homes() -> dict[str, str]:
+    """Where each estimator is written, by the name of its class."""
+    return {entry.home.split(":")[1]: entry.home for entry in DETECTORS.values()}
+
+
+def _restored(
+    path: Path, tensors: Mapping[str, Any], manifest: Mapping[str, Any], model: nn.Module | None
+) -> Detector:
+    """The detector of a manifest and its tensors."""
+    name, homes = manifest["detector"], _homes()
+    if name not in homes:
+        raise ValueError(f"there is no estimator {name}")
     own = manifest["members"][0]["architecture"]["name"].startswith("own ")
     if own and model is None:
-        raise ValueError(f"{path} was fitted with a module of your own: give it as load(path, model=module)")
+        raise _Module("was fitted with a module of your own: give it as load(path, model=module)")
     if model is not None and not own:
-        raise ValueError(f"{path} was fitted with upland's own model: leave model out")
-    estimator: type[Detector] = load_entry(homes[manifest["detector"]])
+        raise _Module("was fitted with upland's own model: leave model out")
+    estimator: type[Detector] = load_entry(homes[name])
     arguments = {name: tuple(v) if isinstance(v, list) else v for name, v in manifest["arguments"].items()}
     if unknown := sorted(arguments.keys() - estimator().get_params()):
-        text = f"has arguments that this upland {__version__} does not know: {', '.join(unknown)}"
-        raise TensorFileError(Path(path), "newer", text)
+        raise ValueError(f"unknown arguments {', '.join(unknown)}")
     detector = estimator(**arguments, model=model)
-    try:
-        plan = FitPlan.from_json(manifest["plan"], model)
-    except (ValueError, TypeError, KeyError) as error:
-        raise TensorFileError(
-            Path(path), "newer", f"of upland {made_by} has another plan: {error}"
-        ) from error
+    plan = FitPlan.from_json(manifest["plan"], model)
     members = [
-        _from_state(estimator, plan, record, _under(tensors, f"{number}/"), path, model)
+        _from_state(estimator, plan, record, _under(tensors, f"{number}/"), model)
         for number, record in enumerate(manifest["members"])
     ]
     calibrations: dict[Any, Calibration] = {
@@ -192,17 +215,18 @@ def _from_state(
     plan: FitPlan,
     record: Mapping[str, Any],
     tensors: Mapping[str, Any],
-    path: str | Path,
     own: Any,
 ) -> Member:
     encoder = ENCODERS[estimator.modality].from_state(record["encoder"], _under(tensors, "encoder/"))
     architecture = architecture_of(record["architecture"], own)
-    model = architecture.build(encoder)
     weights = {name: torch.from_numpy(value) for name, value in _under(tensors, "model/").items()}
     try:
+        model = architecture.build(encoder)
         model.load_state_dict(weights)
-    except RuntimeError as error:
-        raise ValueError(f"the module does not fit the weights in {path}: {error}") from None
+    except Exception as error:  # the user's own code may raise anything
+        if own is None:
+            raise
+        raise _Module(f"holds weights that the module given does not fit: {error}") from error
     model.eval()
     kept = {name: torch.from_numpy(rows) for name, rows in _under(tensors, "rows/").items() if name in _KEPT}
     criteria: dict[Any, Criterion[Any, Any]] = {}

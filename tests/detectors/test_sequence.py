@@ -326,3 +326,15 @@ def test_false_alarms_of_steps_are_as_promised(redraws, alpha):
     share = (redraws[0]["step"] <= alpha).mean(axis=(1, 2))
     slack = 0.0 if redraws[1].startswith("exact") else 1 / 6
     assert share.mean() <= alpha + slack + 3 * standard_error(share)
+
+
+@pytest.mark.parametrize(
+    ("window", "guarantee"),
+    [(10, "none: whole sequences are compared with held-out windows"), (None, "exact")],
+)
+def test_no_guarantee_is_stated_for_whole_sequences_of_a_fit_that_cut_them(window, guarantee):
+    waves = np.random.default_rng(0).normal(size=(60, 40, 1)).cumsum(axis=1)
+    detector = upland.SequenceEnergyDetector(
+        window=window, per="sequence", calibration="split", epochs=1, random_state=0
+    ).fit(waves)
+    assert detector.info()["calibration"]["guarantee"].startswith(guarantee)

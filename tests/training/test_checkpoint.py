@@ -118,7 +118,23 @@ OTHERS = {
     "epochs": (mixed, {"epochs": 6}, "other epochs"),
     "two arguments": (mixed, {"hidden": (4,), "noise": 0.3}, "other hidden, noise"),
     "seed": (mixed, {"random_state": 1}, "other random_state"),
+    "a model of one's own": (mixed, {"model": lambda width: torch.nn.Linear(width, 1)}, "other model"),
 }
+
+
+def test_a_function_of_the_same_name_that_makes_another_model_is_refused(tmp_path):
+    def settings(units):
+        def make(width):
+            return torch.nn.Sequential(
+                torch.nn.Linear(width, units), torch.nn.Softplus(), torch.nn.Linear(units, 1)
+            )
+
+        return {"model": make}
+
+    quick(**settings(4)).fit(numbers(), checkpoint=tmp_path / "c")
+    quick(**settings(4)).fit(numbers(), checkpoint=tmp_path / "c")
+    with pytest.raises(ValueError, match=r"checkpoint of another fit \(other model"):
+        quick(**settings(5)).fit(numbers(), checkpoint=tmp_path / "c")
 
 
 @pytest.mark.parametrize("case", OTHERS)
@@ -165,7 +181,7 @@ def test_a_folder_that_is_not_there_is_named_before_training(tmp_path, monkeypat
 
 @pytest.mark.parametrize("random_state", [0, None])
 def test_a_factory_of_ones_own_resumes_in_any_process(random_state, tmp_path):
-    """A function is identified by its type, not by its address in memory."""
+    """A function is identified by its name, not by its address in memory."""
 
     def settings():
         def make(width):

@@ -30,6 +30,8 @@ OF_STEPS = (
     "approximate: a step of a new series like the held-out windows; steps of one series depend on each other"
 )
 """What stands for a guarantee where the units are the steps of sequences."""
+OF_CUT_SEQUENCES = "none: whole sequences are compared with held-out windows; fit with window=None"
+"""What stands for a guarantee where the units are sequences of a fit that cut them into windows."""
 
 
 def _at_least(reference: Floats, values: Floats) -> NDArray[np.int64]:

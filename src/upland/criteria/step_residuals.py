@@ -61,5 +61,5 @@ class StepEnergy(StepReconstruction):
         assert isinstance(model, Conditional)
         try:
             return scaled_energy(model, x, sigma) + model.log_partition(sigma)
-        except torch.linalg.LinAlgError as error:
+        except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
             raise FloatingPointError(f"the model gives no number (NaN) for a step: {error}") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,8 +40,11 @@ def check_modality(X: Any, modality: Modality, family: str) -> None:
         family: of its model.
 
     Raises:
+        FileNotFoundError: there is no file or folder of this name.
         ValueError: the data are of another modality; the message names the estimator that reads them.
     """
+    if isinstance(X, str | Path) and not Path(X).exists():
+        raise FileNotFoundError(f"{X} does not exist")
     found = modality_of(X)
     either_way = {"table": (), "sequence": ("table",), "image": ("sequence",)}[modality]
     if found == modality or found in either_way:

@@ -39,7 +39,7 @@ def device_of(name: str) -> torch.device:
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
         raise ValueError(Advice(Argument("device", name), f" cannot be used: {error}")) from None
     return device
 
@@ -55,7 +55,7 @@ def check_arguments(arguments: Mapping[str, Any], defaults: Mapping[str, Any]) -
         ValueError: one is not as it must be; it is named.
     """
     for name, value in arguments.items():
-        if name in CHOICES and value not in CHOICES[name]:
+        if name in CHOICES and not (isinstance(value, str) and value in CHOICES[name]):
             raise ValueError(f"{name} must be one of {', '.join(map(repr, CHOICES[name]))}, got {value!r}")
         if name in WHOLE or (name == "filters" and isinstance(defaults[name], int)):
             _check_whole(name, value, defaults[name])
@@ -182,7 +182,7 @@ def frozen(value: Any) -> Any:
 
 def plain_argument(value: Any) -> Any:
     """A constructor's argument as plain data, equal in every process: numbers of NumPy's as Python's, an
-    object as its type's name.
+    object as its own name or that of its type.
     """
     if isinstance(value, np.generic):
         return value.item()
@@ -192,4 +192,4 @@ def plain_argument(value: Any) -> Any:
         return str(value)
     if isinstance(value, Collection):
         return [plain_argument(part) for part in value]
-    return type(value).__qualname__
+    return str(getattr(value, "__qualname__", type(value).__qualname__))

@@ -7,7 +7,8 @@ from importlib.metadata import version
 from typing import Any
 
 from upland import __version__
-from upland.calibration.conformal import GUARANTEES, OF_STEPS, Calibration
+from upland.calibration.conformal import GUARANTEES, OF_CUT_SEQUENCES, OF_STEPS, Calibration
+from upland.data.sequence.reader import SequenceReader
 from upland.detectors.arguments import plain_argument
 from upland.detectors.ensemble import Member
 from upland.detectors.plan import FitPlan
@@ -55,7 +56,7 @@ def description(
             "rows": calibration.size,
             "smallest_p": calibration.smallest_p,
             "of": unit,
-            "guarantee": OF_STEPS if unit == "step" else GUARANTEES[calibration.method],
+            "guarantee": _guarantee(plan, calibration),
         },
         "training": [
             {k: h[k] for k in ("stopped", "best_step", "seconds")}
@@ -68,6 +69,14 @@ def description(
         "versions": {"upland": __version__}
         | {name: version(name) for name in ("torch", "numpy", "scikit-learn")},
     }
+
+
+def _guarantee(plan: FitPlan, calibration: Calibration) -> str:
+    """What the p-values of the fit's unit guarantee."""
+    if plan.unit == "step":
+        return OF_STEPS
+    cut = isinstance(plan.reader, SequenceReader) and plan.reader.window is not None
+    return OF_CUT_SEQUENCES if cut else GUARANTEES[calibration.method]
 
 
 def _noise(member: Member) -> float | list[float]:

@@ -7,7 +7,7 @@ started with; a fit started with anything else is refused rather than mixed.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +47,7 @@ class Checkpoint:
             raise ValueError(f"{self.path} is an upland file, but no checkpoint: name another file")
         other = _differing(self._fit, manifest["fit"])
         if other:
-            raise ValueError(
-                f"{self.path} is the checkpoint of another fit (other {', '.join(other)}): "
-                "delete it or name another file"
-            )
+            raise ValueError(_of_another_fit(self.path, other))
         self._seed, self._members, self._tensors = manifest["seed"], manifest["members"], tensors
 
     def seed(self, fresh: int) -> int:
@@ -60,19 +57,29 @@ class Checkpoint:
         return self._seed
 
     def resume(self, number: int, training: Training) -> None:
-        """Put a member's training where it was."""
-        if str(number) in self._members:
-            prefix = f"{number}/"
-            arrays = {k.removeprefix(prefix): v for k, v in self._tensors.items() if k.startswith(prefix)}
-            training.restore(arrays, self._members[str(number)])
+        """Put a member's training where it was; raises ValueError where its model was another."""
+        if str(number) not in self._members:
+            return
+        plain = dict(self._members[str(number)])
+        if plain.pop("model", None) != str(training.model):
+            raise ValueError(_of_another_fit(self.path, ["model"]))
+        prefix = f"{number}/"
+        arrays = {k.removeprefix(prefix): v for k, v in self._tensors.items() if k.startswith(prefix)}
+        training.restore(arrays, plain)
 
     def save(self, number: int, training: Training) -> None:
         """Write a member's state, and all that was there, as one file that replaces the last."""
         arrays, plain = training.to_state()
-        self._members[str(number)] = plain
+        self._members[str(number)] = plain | {"model": str(training.model)}
         self._tensors |= {f"{number}/{name}": value for name, value in arrays.items()}
         manifest = {"content": "checkpoint", "fit": self._fit, "seed": self._seed, "members": self._members}
         write_tensors(self.path, self._tensors, manifest)
+
+
+def _of_another_fit(path: Path, parts: Sequence[str]) -> str:
+    return (
+        f"{path} is the checkpoint of another fit (other {', '.join(parts)}): delete it or name another file"
+    )
 
 
 def identity_of(rows: NormalRows, settings: Mapping[str, Any]) -> dict[str, Any]:
