@@ -303,11 +303,11 @@ def test_tensors_that_lack_are_a_file_error(saved, tmp_path):
 
 
 def test_a_class_of_ones_own_is_refused_before_a_file_is_written(tmp_path):
-    class Mine(upland.EnergyDetector):
+    class Derived(upland.EnergyDetector):
         pass
 
-    with pytest.raises(TypeError, match="Mine is a class of your own"):
-        upland.save(Mine(epochs=1, random_state=0).fit(mixed()), tmp_path / "m")
+    with pytest.raises(TypeError, match="Derived is a class of your own"):
+        upland.save(Derived(epochs=1, random_state=0).fit(mixed()), tmp_path / "m")
     assert not list(tmp_path.iterdir())
 
 
