@@ -49,7 +49,7 @@ def test_every_argument_is_documented_in_the_order_of_the_signature(made):
     assert documented == list(inspect.signature(made).parameters)
 
 
-NONSENSE = (object(), "nonsense", -3, float("nan"))
+NONSENSE = (object(), "nonsense", -3, float("nan"), np.array([0.5, -1.5]), {"nonsense": 1}, b"nonsense")
 
 
 @pytest.mark.parametrize(("made", "name"), EVERY, ids=lambda part: getattr(part, "__name__", part))
@@ -164,6 +164,12 @@ def test_data_of_another_modality_are_refused_with_the_right_class(case, untrain
     made, X, right = ELSEWHERE[case]
     with pytest.raises(ValueError, match=rf"^{made.__name__} reads .*but X is .*: use {right}$"):
         small(made).fit(X)
+
+
+@pytest.mark.parametrize("made", SIZES)
+def test_a_path_to_nothing_is_said_to_be_absent(made, tmp_path, untrained):
+    with pytest.raises(FileNotFoundError, match=r"absent\.csv.* (does not exist|no file)"):
+        small(made).fit(tmp_path / "absent.csv")
 
 
 def test_a_folder_of_images_is_refused_by_a_table(tmp_path, untrained):

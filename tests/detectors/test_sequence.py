@@ -331,7 +331,6 @@ def test_false_alarms_of_steps_are_as_promised(redraws, alpha):
 @pytest.mark.parametrize(
     ("window", "guarantee"),
     [(10, "none: whole sequences are compared with held-out windows"), (None, "exact")],
-    [(10, "none: whole sequences are compared with held-out windows"), (None, "exact")],
 )
 def test_no_guarantee_is_stated_for_whole_sequences_of_a_fit_that_cut_them(window, guarantee):
     waves = np.random.default_rng(0).normal(size=(60, 40, 1)).cumsum(axis=1)

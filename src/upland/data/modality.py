@@ -43,7 +43,7 @@ def check_modality(X: Any, modality: Modality, family: str) -> None:
         FileNotFoundError: there is no file or folder of this name.
         ValueError: the data are of another modality; the message names the estimator that reads them.
     """
-    if isinstance(X, str | Path) and not Path(X).exists():
+    if modality == "image" and isinstance(X, str | Path) and not Path(X).exists():
         raise FileNotFoundError(f"{X} does not exist")
     found = modality_of(X)
     either_way = {"table": (), "sequence": ("table",), "image": ("sequence",)}[modality]

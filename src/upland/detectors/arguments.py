@@ -34,7 +34,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
 
 def device_of(name: str) -> torch.device:
     """The device of this name, "auto" for CUDA where there is one; raises ValueError where it is no use."""
-    if name == "auto":
+    if isinstance(name, str) and name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
@@ -124,7 +124,7 @@ def _check_kept(kept: Any) -> None:
 
 
 def _check_contamination(share: Any) -> None:
-    if share != "auto" and not (isinstance(share, Real) and 0 < float(share) <= 0.5):
+    if not (_same(share, "auto") or (isinstance(share, Real) and 0 < float(share) <= 0.5)):
         raise ValueError(f"contamination must be 'auto' or in (0, 0.5], got {share!r}")
 
 
@@ -133,7 +133,7 @@ def _check_sizes(name: str, sizes: Any) -> None:
     if isinstance(sizes, str) and sizes == "auto":
         return
     what = {"hidden": "layer widths, as in hidden=(64, 64, 64)", "filters": "filters, as in filters=(16, 32)"}
-    if isinstance(sizes, str) or not isinstance(sizes, Sequence | np.ndarray):
+    if isinstance(sizes, str | bytes) or not isinstance(sizes, Sequence | np.ndarray):
         raise ValueError(f"{name} must be 'auto' or a sequence of {what[name]}, got {sizes!r}")
     if name == "hidden" and not len(sizes):
         raise ValueError("hidden must name at least one layer, as in hidden=(64, 64, 64)")

@@ -54,9 +54,10 @@ class Offered(NamedTuple):
         Raises:
             ValueError: there is no such criterion of this model.
         """
-        if criterion is None or criterion == "auto":
+        named = isinstance(criterion, str)
+        if criterion is None or (named and criterion == "auto"):
             return self.defaults
-        if not isinstance(criterion, str) or criterion not in self.homes:
+        if not named or criterion not in self.homes:
             names = ", ".join(map(repr, self.homes))
             raise ValueError(f"criterion must be 'auto' or one of {names}, got {criterion!r}")
         return dict.fromkeys(self.defaults, criterion)

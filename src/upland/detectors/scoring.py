@@ -149,8 +149,6 @@ class ScoringDetector(OutlierContract):
             ValueError: there is no such criterion of this model.
         """
         self.check_fitted()
-        if self.criterion is None or self.criterion == "auto":
-            return self.offered_.defaults[unit]
         return self._names()[unit]
 
     def _names(self) -> dict[Unit, str]:

@@ -33,7 +33,7 @@ class Conversion:
     def __post_init__(self) -> None:
         if self.size is not None:
             object.__setattr__(self, "size", _checked_size(self.size))
-        if self.mode not in (None, "grey", "rgb"):
+        if not (self.mode is None or (isinstance(self.mode, str) and self.mode in ("grey", "rgb"))):
             raise ValueError(f"mode must be 'grey', 'rgb' or None, got {self.mode!r}")
         if self.channels not in (None, "first", "last"):
             raise ValueError(f"channels must be 'first', 'last' or None, got {self.channels!r}")

@@ -162,7 +162,7 @@ class SequenceRows:
 
 
 def _check_arguments(window: Any, stride: Any) -> None:
-    given = window is not None and window != "auto"
+    given = window is not None and not (isinstance(window, str) and window == "auto")
     if given and (isinstance(window, bool) or not isinstance(window, Integral) or window < 2):
         raise ValueError(f"window must be 'auto', None or a whole number of at least 2, got {window!r}")
     if stride is None:
