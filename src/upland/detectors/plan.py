@@ -8,7 +8,7 @@ nothing is rebuilt from the arguments; `LIVE` names the few that hold as `set_pa
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -19,6 +19,7 @@ from upland.data.reader import Reader
 from upland.data.sequence.reader import SequenceReader
 from upland.data.table.reader import TableReader
 from upland.detectors.architectures import ARCHITECTURES, Architecture
+from upland.detectors.records import entry_of, object_in, read_record
 from upland.training.loop import Settings
 from upland.training.objectives import OBJECTIVES, Objective
 from upland.training.schedule import START_ROWS, STEPS
@@ -113,6 +114,7 @@ class FitPlan:
     criteria: tuple[tuple[Unit, str], ...] = ()
 
     plain: ClassVar[tuple[str, ...]] = ("unit", "calibration", "keep_rows", "smoothing", "seed")
+    nested: ClassVar[tuple[str, ...]] = ("modality", "reader", "architecture", "training", "criteria")
 
     @property
     def objective(self) -> Objective:
@@ -157,7 +159,7 @@ class FitPlan:
         }
 
     @classmethod
-    def from_json(cls, record: Mapping[str, Any], module: Any = None) -> FitPlan:
+    def from_json(cls, record: Any, module: Any = None) -> FitPlan:
         """Rebuild a plan.
 
         Args:
@@ -165,22 +167,53 @@ class FitPlan:
             module: the user's own model, where the fit had one.
 
         Raises:
-            ValueError: fields are unknown or lacking.
+            ValueError: a field is unknown, lacking, or not what a fit resolves it to.
         """
-        expected = {*cls.plain, "modality", "reader", "architecture", "training", "criteria"}
-        if set(record) != expected:
-            raise ValueError(f"not a plan: fields {sorted(set(record) ^ expected)} are unknown or lacking")
-        reader = READERS[record["modality"]](**_tuples(record["reader"]))
-        return cls(
+        plain = object_in(record, "plan")
+        parts = {name: plain.pop(name, None) for name in cls.nested}
+        made = entry_of(READERS, parts["modality"], "modality")
+        reader = read_record(made, parts["reader"], "reader")
+        criteria = object_in(parts["criteria"], "criteria of the plan")
+        if set(criteria) != set(reader.units):
+            raise ValueError(f"the plan has criteria of {sorted(criteria)}, not of {sorted(reader.units)}")
+        plan = read_record(
+            cls,
+            plain,
+            "plan",
             reader=reader,
-            architecture=architecture_of(record["architecture"], module),
-            training=TrainingPlan(**record["training"]),
-            criteria=tuple(record["criteria"].items()),
-            **{name: record[name] for name in cls.plain},
+            architecture=architecture_of(parts["architecture"], module),
+            training=read_record(TrainingPlan, parts["training"], "training"),
+            criteria=tuple((unit, criteria[unit]) for unit in reader.units),
         )
+        _check(plan)
+        return plan
 
 
-def architecture_of(record: Mapping[str, Any], module: Any = None) -> Architecture:
+def _check(plan: FitPlan) -> None:
+    """Refuse what no fit resolves its arguments to; raises ValueError."""
+    reader, training = plan.reader, asdict(plan.training)
+    reader.encoder()  # refuses sizes and names that make no sense
+    entry_of(OBJECTIVES, plan.training.objective, "objective")
+    entry_of(START_ROWS, plan.training.start_rows, "number of starting rows")
+    if isinstance(plan.training.steps, str):
+        entry_of(STEPS, plan.training.steps, "number of steps")
+    counts = {name: value for name, value in training.items() if isinstance(value, int | float)}
+    units = reader.units
+    smoothed = "step" in units
+    if isinstance(reader, SequenceReader):
+        counts |= {"window": reader.window or 1, "stride": reader.stride or 1}
+        units = units if reader.per == "auto" else (reader.per,)
+        if isinstance(reader.window, str) or (reader.window is None) != (reader.stride is None):
+            raise ValueError(f"window={reader.window!r} and stride={reader.stride!r} are of no fit")
+    if wrong := [name for name, value in counts.items() if value <= 0]:
+        raise ValueError(f"{wrong[0]} of the plan cannot be {counts[wrong[0]]!r}")
+    if plan.unit not in units or (plan.smoothing is not None) != smoothed or (plan.smoothing or 1) < 1:
+        raise ValueError(f"unit {plan.unit!r} and smoothing {plan.smoothing!r} of the plan do not fit")
+    if plan.keep_rows < 0 or plan.seed < 0:
+        raise ValueError("keep_rows and seed of the plan cannot be negative")
+
+
+def architecture_of(record: Any, module: Any = None) -> Architecture:
     """Rebuild an architecture.
 
     Args:
@@ -188,21 +221,13 @@ def architecture_of(record: Mapping[str, Any], module: Any = None) -> Architectu
         module: the user's own model, where the fit had one.
 
     Raises:
-        ValueError: there is no architecture of its name, or its fields are unknown or lacking.
+        ValueError: there is no architecture of its name, or a field is unknown, lacking or of another type.
     """
-    name = record.get("name")
-    if name not in ARCHITECTURES:
-        raise ValueError(f"no architecture is called {name!r}")
-    architecture = ARCHITECTURES[name]
-    arguments = _tuples({key: value for key, value in record.items() if key != "name"})
-    if architecture.own:
-        arguments["module"] = module
-    expected = {field.name for field in fields(architecture)}
-    if set(arguments) != expected:
-        raise ValueError(
-            f"not the architecture {name!r}: unknown or lacking {sorted(set(arguments) ^ expected)}"
-        )
-    return architecture(**arguments)
+    sizes = object_in(record, "architecture")
+    name = sizes.pop("name", None)
+    made = entry_of(ARCHITECTURES, name, "architecture")
+    given = {"module": module} if made.own else {}
+    return read_record(made, sizes, f"architecture {name!r}", **given)
 
 
 def _plain(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -214,7 +239,3 @@ def _plain_value(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
     return [_plain_value(part) for part in value] if isinstance(value, list | tuple | np.ndarray) else value
-
-
-def _tuples(record: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in record.items()}

@@ -221,18 +221,35 @@ class KernelPrior(nn.Module):
         return soft
 
     def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *rest: Any) -> None:
-        """Take over the sizes of the stored buffers, and compute the views again."""
-        for module, inner in ((self, prefix), (self.ranks, prefix + "ranks.")):
-            for name, buffer in list(module._buffers.items()):
-                stored = state.get(inner + name)
-                if buffer is not None and stored is not None and stored.shape != buffer.shape:
-                    setattr(module, name, buffer.new_zeros(stored.shape))
+        """Take over the numbers of centres and of knots, and compute the views again; buffers of any other
+        shape than follows from them are refused as torch refuses them.
+        """
+        width, ranks = self.centres.shape[1], self.ranks
+        centres = _length(state.get(f"{prefix}centres"), 0)
+        knots = _length(state.get(f"{prefix}ranks.knots"), 1)
+        self.centres, self.penalties = (
+            self.centres.new_zeros(centres, width),
+            self.penalties.new_zeros(centres),
+        )
+        ranks.knots, ranks.heights = (
+            ranks.knots.new_zeros(width, knots),
+            ranks.heights.new_zeros(width, knots),
+        )
+        ranks.slopes = ranks.slopes.new_zeros(width, knots + 1)
         super()._load_from_state_dict(state, prefix, *rest)
-        for name, buffer in list(self.ranks._buffers.items()):
-            stored = state.get(f"{prefix}ranks.{name}")
-            if buffer is not None and stored is not None:
-                buffer.copy_(stored)
-        self._update_views()
+        stored = {name: state.get(prefix + name) for name in self.state_dict()}
+        if all(
+            tensor is not None and tensor.shape == self.get_buffer(name).shape
+            for name, tensor in stored.items()
+        ):
+            for name, buffer in ranks.named_buffers():
+                buffer.copy_(state[f"{prefix}ranks.{name}"])
+            self._update_views()
+
+
+def _length(stored: Tensor | None, axis: int) -> int:
+    """The length of a stored tensor along an axis; 1 where there is none."""
+    return 1 if stored is None or stored.ndim <= axis else max(1, stored.shape[axis])
 
 
 def _neighbour_distance(x: Tensor) -> float:
