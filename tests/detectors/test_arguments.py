@@ -3,6 +3,7 @@
 import inspect
 import json
 import re
+from fractions import Fraction
 
 import numpy as np
 import pandas as pd
@@ -194,7 +195,7 @@ def test_names_of_columns_may_come_in_any_collection_and_are_kept(names, tmp_pat
         ((np.float32(0.5), "auto"), [0.5, "auto"]),
         (np.random.RandomState(0), "RandomState"),
         (torch.device("cpu"), "cpu"),
-        (torch.nn.Identity(), "Identity()"),
+        (Fraction(1, 4), 0.25),
         (None, None),
     ],
     ids=str,

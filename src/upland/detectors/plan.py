@@ -201,10 +201,10 @@ def _check(plan: FitPlan) -> None:
     units = reader.units
     smoothed = "step" in units
     if isinstance(reader, SequenceReader):
-        counts |= {"window": reader.window or 1, "stride": reader.stride or 1}
         units = units if reader.per == "auto" else (reader.per,)
         if isinstance(reader.window, str) or (reader.window is None) != (reader.stride is None):
             raise ValueError(f"window={reader.window!r} and stride={reader.stride!r} are of no fit")
+        counts |= {"window": reader.window or 1, "stride": reader.stride or 1}
     if wrong := [name for name, value in counts.items() if value <= 0]:
         raise ValueError(f"{wrong[0]} of the plan cannot be {counts[wrong[0]]!r}")
     if plan.unit not in units or (plan.smoothing is not None) != smoothed or (plan.smoothing or 1) < 1:
