@@ -12,7 +12,6 @@ reconstruction error, and for the criteria of likelihoods (`upland.criteria.like
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 from upland.catalogue import Unit
 from upland.criteria.base import Floats, finite
 from upland.data.image.encoder import ImageEncoder
+from upland.data.modality import check_modality
 from upland.data.sequence.container import Sequences
 from upland.data.sequence.encoder import SequenceEncoder
 from upland.data.table.encoder import TableEncoder
@@ -221,6 +221,14 @@ def explain(detector: ScoringDetector, X: Any) -> Explanation | SequenceExplanat
         'x1'
     """
     detector.check_fitted()
+    try:
+        return _explained(detector, X)
+    except (TypeError, ValueError):
+        check_modality(X, detector.modality, detector.family)
+        raise
+
+
+def _explained(detector: ScoringDetector, X: Any) -> Explanation | SequenceExplanation | ImageExplanation:
     encoder = detector.encoder_
     if isinstance(encoder, ImageEncoder):
         return _of_images(detector, encoder, X)
@@ -228,7 +236,8 @@ def explain(detector: ScoringDetector, X: Any) -> Explanation | SequenceExplanat
     if isinstance(encoder, SequenceEncoder):
         return _of_sequences(detector, encoder, next(iter(pieces)))
     assert isinstance(encoder, TableEncoder)
-    return _of_rows(detector, encoder, pa.concat_tables(pieces) if isinstance(X, str | Path) else X)
+    parts = list(pieces)
+    return _of_rows(detector, encoder, parts[0] if len(parts) == 1 else pa.concat_tables(parts))
 
 
 def _shares(

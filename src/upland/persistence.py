@@ -26,7 +26,7 @@ from upland.data.encoder import Encoder
 from upland.data.image.encoder import ImageEncoder
 from upland.data.sequence.encoder import SequenceEncoder
 from upland.data.table.encoder import TableEncoder
-from upland.detectors.arguments import plain_argument
+from upland.detectors.arguments import check_live, plain_argument
 from upland.detectors.base import Detector
 from upland.detectors.ensemble import Member
 from upland.detectors.plan import FitPlan, architecture_of
@@ -57,6 +57,7 @@ def save(detector: Detector, path: str | Path, overwrite: bool = True) -> None:
         TypeError: the detector is of a class of your own, which `load` could not find.
         FileExistsError: the file exists and may not be replaced.
         OSError: the file cannot be written.
+        ValueError: an argument that may change after a fit is not as it must be.
 
     Examples:
         >>> import numpy as np, tempfile, pathlib, upland
@@ -70,9 +71,10 @@ def save(detector: Detector, path: str | Path, overwrite: bool = True) -> None:
             f"{type(detector).__name__} is a class of your own, which a file cannot hold: "
             "save an estimator of upland"
         )
+    info = detector.info()
+    check_live(detector.get_params(deep=False))
     tensors: dict[str, Any] = {}
     members = []
-    info = detector.info()
     for number, member in enumerate(detector.members_):
         record, found = _to_state(member)
         members.append(record)

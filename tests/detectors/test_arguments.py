@@ -3,6 +3,7 @@
 import inspect
 import json
 import re
+from fractions import Fraction
 
 import numpy as np
 import pandas as pd
@@ -49,7 +50,10 @@ def test_every_argument_is_documented_in_the_order_of_the_signature(made):
     assert documented == list(inspect.signature(made).parameters)
 
 
-NONSENSE = (object(), "nonsense", -3, float("nan"), np.array([0.5, -1.5]), {"nonsense": 1}, b"nonsense")
+NONSENSE = (
+    *(object(), "nonsense", -3, float("nan"), np.array([0.5, -1.5]), np.array(["auto"])),
+    *(np.array([["a", "b"]]), {"nonsense": 1}, {"auto"}, b"nonsense"),
+)
 
 
 @pytest.mark.parametrize(("made", "name"), EVERY, ids=lambda part: getattr(part, "__name__", part))
@@ -75,8 +79,8 @@ BAD_ARGUMENTS = {
     "categorical": [("absent",), "valve", None],
     "ignore": [("absent",), "valve", None],
     "keep_rows": [-1, 2.5, True, None],
-    "model": [3],
-    "device": ["gpu", "cuda:99", "abacus"],
+    "model": [3, lambda width: 3],
+    "device": ["gpu", "cuda:99", "abacus", None, 3],
     "progress": [None, 1, "yes"],
     "random_state": ["now", -1, 2.5],
 }
@@ -156,20 +160,43 @@ ELSEWHERE = {
     "a table for images": (upland.ImageEnergyDetector, numbers(), "EnergyDetector"),
     "a table for a Glow": (upland.ImageFlowDetector, numbers(), "FlowDetector"),
     "a frame for images": (upland.ImageVAEDetector, mixed(), "VAEDetector"),
+    "frames for images": (upland.ImageEnergyDetector, FRAMES, "SequenceEnergyDetector"),
+    "short series for images": (
+        upland.ImageFlowDetector,
+        [np.zeros(5), np.zeros(7)],
+        "SequenceEnergyDetector",
+    ),
 }
 
 
 @pytest.mark.parametrize("case", ELSEWHERE)
 def test_data_of_another_modality_are_refused_with_the_right_class(case, untrained):
     made, X, right = ELSEWHERE[case]
-    with pytest.raises(ValueError, match=rf"^{made.__name__} reads .*but X is .*: use {right}$"):
+    with pytest.raises(ValueError, match=rf"^{made.__name__} reads .*but X holds .*: use {right}$"):
         small(made).fit(X)
 
 
-@pytest.mark.parametrize("made", SIZES)
-def test_a_path_to_nothing_is_said_to_be_absent(made, tmp_path, untrained):
-    with pytest.raises(FileNotFoundError, match=r"absent\.csv.* (does not exist|no file)"):
-        small(made).fit(tmp_path / "absent.csv")
+@pytest.fixture(scope="module")
+def fitted_ones():
+    return {made: small(made).fit(NORMAL[made.modality]()) for made in SIZES}
+
+
+@pytest.mark.filterwarnings("ignore:p-values are coarse")
+@pytest.mark.parametrize("case", ELSEWHERE)
+def test_new_data_of_another_modality_are_refused_with_the_right_class(case, fitted_ones):
+    made, X, right = ELSEWHERE[case]
+    detector = fitted_ones[made]
+    calls = [
+        detector.anomaly_score,
+        detector.p_values,
+        detector.calibrate,
+        lambda X: upland.explain(detector, X),
+    ]
+    if detector.modality != "sequence":
+        calls.append(lambda X: detector.score_groups(X, np.arange(len(X)) % 2))
+    for call in calls:
+        with pytest.raises(ValueError, match=rf"^{made.__name__} reads .*but X holds .*: use {right}$"):
+            call(X)
 
 
 def test_a_folder_of_images_is_refused_by_a_table(tmp_path, untrained):
@@ -178,6 +205,32 @@ def test_a_folder_of_images_is_refused_by_a_table(tmp_path, untrained):
 
 
 # -- as plain data -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("argument", ["categorical", "ignore"])
+@pytest.mark.parametrize("positions", [[np.int64(1)], np.array([1]), (np.uint8(1),)], ids=str)
+def test_positions_of_columns_may_be_numbers_of_numpys(argument, positions, tmp_path):
+    rows = numbers(120, 3).round()
+    detector = quick(epochs=1, **{argument: positions}).fit(rows)
+    expected = quick(epochs=1, **{argument: [1]}).fit(rows)
+    assert detector.encoder_.describe() == expected.encoder_.describe()
+    upland.save(detector, tmp_path / "m")
+    np.testing.assert_array_equal(
+        upland.load(tmp_path / "m").anomaly_score(rows), expected.anomaly_score(rows)
+    )
+
+
+LIVE_NONSENSE = [("contamination", 77), ("contamination", [0.1]), ("progress", "yes"), ("device", None)]
+
+
+@pytest.mark.parametrize(("name", "value"), [*LIVE_NONSENSE, ("criterion", 3), ("criterion", "nonsense")])
+def test_a_live_argument_is_checked_where_it_is_used(name, value, tmp_path):
+    detector = quick(epochs=1).fit(mixed()).set_params(**{name: value})
+    with pytest.raises(ValueError, match=f"^{name} must be"):
+        detector.calibrate(mixed(seed=2))
+    with pytest.raises(ValueError, match=f"^{name} must be"):
+        upland.save(detector, tmp_path / "m")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("names", [["a"], ("a",), np.array(["a"]), pd.Index(["a"]), {"a"}])
@@ -200,7 +253,7 @@ def test_names_of_columns_may_come_in_any_collection_and_are_kept(names, tmp_pat
         ((np.float32(0.5), "auto"), [0.5, "auto"]),
         (np.random.RandomState(0), "RandomState"),
         (torch.device("cpu"), "cpu"),
-        (torch.nn.Identity(), "Identity()"),
+        (Fraction(1, 4), 0.25),
         (None, None),
     ],
     ids=str,

@@ -1,5 +1,7 @@
 """`detector_for`: the estimator that reads such data."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,8 +9,9 @@ import torch
 from PIL import Image
 
 import upland
-from normals import COMMON, NORMAL, SIZES, mixed, numbers, slopes, waves
+from normals import COMMON, NORMAL, SIZES, mixed, numbers, slopes, small, waves
 from upland.catalogue import DETECTORS, FAMILIES, MODALITIES, load
+from upland.data.modality import check_modality
 
 
 def write_folder(path):
@@ -68,7 +71,73 @@ def test_the_modality_may_be_named_where_data_could_be_several():
     assert isinstance(upland.detector_for(numbers(), modality="sequence"), upland.SequenceEnergyDetector)
 
 
-@pytest.mark.parametrize("model", ["gan", "", None, "Energy"])
+DTYPES = ["bool", "uint8", "uint16", "int32", "int64", "float16", "float32", "float64"]
+SHAPES = {2: (6, 4), 3: (6, 8, 8), 4: (6, 8, 8, 3)}
+
+
+def verdicts(X):
+    """What `detector_for` and each estimator's check say of data."""
+    found = {"detector_for": type(upland.detector_for(X)).__name__}
+    for family, modality in DETECTORS:
+        try:
+            check_modality(X, modality, family)
+        except ValueError as error:
+            found[family, modality] = str(error)
+    return found
+
+
+@pytest.mark.parametrize("rank", SHAPES)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_an_array_its_tensor_and_its_file_are_one(dtype, rank, tmp_path):
+    array = (np.arange(np.prod(SHAPES[rank])) % 2).reshape(SHAPES[rank]).astype(dtype)
+    np.save(tmp_path / "x.npy", array)
+    np.savez(tmp_path / "x.npz", array)
+    forms = [array, torch.from_numpy(array), tmp_path / "x.npy", str(tmp_path / "x.npy"), tmp_path / "x.npz"]
+    expected = verdicts(array)
+    for form in forms:
+        assert verdicts(form) == expected
+    if rank == 3:  # sequences or images, whatever the dtype
+        assert set(expected) == {"detector_for", *(("energy", "table"), ("flow", "table"), ("vae", "table"))}
+        for found in (list(array), list(torch.from_numpy(array))):
+            assert verdicts(found) == expected
+
+
+@pytest.mark.filterwarnings("ignore:p-values are coarse")
+@pytest.mark.parametrize(
+    ("family", "modality", "dtype"),
+    [*((*pair, None) for pair in DETECTORS), ("energy", "sequence", "uint8"), ("energy", "image", "float64")],
+)
+def test_every_estimator_reads_an_array_its_tensor_and_its_file(family, modality, dtype, tmp_path):
+    made, array = load(DETECTORS[family, modality].home), NORMAL[modality]()
+    if dtype is not None:
+        array = (100 * (array - array.min()) / np.ptp(array)).astype(dtype)
+    np.save(tmp_path / "x.npy", array)
+    forms = [array, torch.from_numpy(array), tmp_path / "x.npy"]
+    forms += [list(array)] if modality != "table" else []
+    fits = [made(**COMMON | SIZES[made]).fit(X) for X in forms]
+    expected = fits[0].anomaly_score(array)
+    for X, detector in zip(forms, fits, strict=True):
+        np.testing.assert_array_equal(detector.anomaly_score(X), expected)
+        np.testing.assert_array_equal(
+            upland.explain(detector, X).shares, upland.explain(fits[0], array).shares
+        )
+
+
+@pytest.mark.filterwarnings("ignore:p-values are coarse")
+@pytest.mark.parametrize("made", SIZES)
+def test_a_path_where_nothing_is_is_not_found_anywhere(made, tmp_path):
+    detector = small(made).fit(NORMAL[made.modality]())
+    for name in ("absent", "absent.csv", "absent.npy", "absent.png", "absent.docx", "no/x.csv"):
+        path = tmp_path / name
+        calls = [small(made).fit, detector.anomaly_score, detector.p_values, detector.calibrate]
+        calls += [upland.detector_for, lambda X, detector=detector: upland.explain(detector, X)]
+        calls += [lambda X, detector=detector: detector.score_groups(X, [0])]
+        for call in calls:
+            with pytest.raises(FileNotFoundError, match=Path(name).name):
+                call(path)
+
+
+@pytest.mark.parametrize("model", ["gan", "", None, "Energy", [], np.array(["energy"])])
 def test_an_unknown_family_is_refused_with_those_that_there_are(model):
     with pytest.raises(ValueError, match="model must be one of 'energy', 'flow', 'vae', got") as refused:
         upland.detector_for(numbers(), model=model)
@@ -76,6 +145,8 @@ def test_an_unknown_family_is_refused_with_those_that_there_are(model):
 
 
 def test_an_unknown_modality_is_refused_with_those_that_there_are():
+    with pytest.raises(ValueError, match=r"modality must be one of .*got \[\]"):
+        upland.detector_for(numbers(), modality=[])
     with pytest.raises(ValueError, match=r"modality must be one of .*got 'video'") as refused:
         upland.detector_for(numbers(), modality="video")
     assert all(repr(name) in str(refused.value) for name in MODALITIES)

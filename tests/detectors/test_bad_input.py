@@ -54,7 +54,7 @@ BAD_TO_FIT = {
     "duplicate names": (frame().set_axis(["a", "a", "b"], axis=1), ValueError, "'a'"),
     "mixed names": (frame().set_axis(["a", 1, "b"], axis=1), TypeError, "names"),
     "ragged lists": ([[1.0, 2.0], [3.0]], ValueError, "length"),
-    "text": ("normal.docx", ValueError, "known are .csv"),
+    "text": ("normal.docx", FileNotFoundError, "normal.docx: there is no such file"),
     "missing file": ("absent.csv", FileNotFoundError, "absent.csv"),
     "None": (None, (TypeError, ValueError), "array|table|None"),
 }

@@ -304,7 +304,7 @@ def test_calibrate_takes_the_place_of_the_held_out_images(tmp_path):
 REFUSED = {
     "criterion": ({"criterion": "score_test"}, slopes(), "criterion must be 'auto' or one of"),
     "one image": ({}, slopes(1), "only 1 image"),
-    "a table": ({}, numbers(), "reads images, but X is a table: use EnergyDetector"),
+    "a table": ({}, numbers(), "reads images, but X holds a table: use EnergyDetector"),
     "two sizes": (
         {},
         [*slopes(3), *slopes(2, 9, 9)],

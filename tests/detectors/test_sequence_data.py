@@ -154,7 +154,7 @@ REFUSED = {
     ),
     "nothing but NaN": ({}, np.concatenate([waves(5), np.full((1, 14, 2), np.nan)]), r"X\[5\]: no step"),
     "infinity": ({}, np.where(waves() > 1, np.inf, waves()), "inf"),
-    "four dimensions": ({}, waves()[None], "reads sequences, but X is images: use ImageEnergyDetector"),
+    "four dimensions": ({}, waves()[None], "reads sequences, but X holds images: use ImageEnergyDetector"),
 }
 
 
@@ -171,7 +171,7 @@ REFUSED_NEW = {
     "a sequence of other channels": (SERIES[:, :1], "X has 1 features"),
     "no sequence": ([], "the list is empty"),
     "no array": (np.zeros((0, 14, 2)), "must not be empty"),
-    "images": (np.zeros((3, 8, 8, 3)), "got an array of 4 dimensions"),
+    "images": (np.zeros((3, 8, 8, 3)), "X holds images: use ImageEnergyDetector"),
     "infinity": (np.full((1, 4, 2), np.inf), "inf"),
     "text": ([["a", "b"]], "number|text|dimension"),
 }
@@ -195,7 +195,7 @@ def test_lacking_columns_are_named():
 
 
 def test_sequences_are_refused_by_a_detector_of_tables():
-    with pytest.raises(ValueError, match="Expected 2D array, got 3D"):
+    with pytest.raises(ValueError, match="X holds sequences: use SequenceEnergyDetector"):
         fitted().anomaly_score(waves())
 
 

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from typing import get_args
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from laws import autograd_gradient, finite_difference, generator, normal, random
 from upland.models import kernel_prior as kernels
 from upland.models.energies import DenseEnergy
 from upland.models.kernel_prior import CHUNK, KernelPrior, _distinct
-from upland.models.multiscale import PRIORS, MultiscaleEnergy
+from upland.models.multiscale import MultiscaleEnergy, Prior
 from upland.models.multiscale import _softplus as from_gate
 from upland.models.views import KNOTS, Ranks, log_compressed
 from upland.training.objectives import conditional
@@ -29,7 +30,7 @@ def made(prior="kernel", hidden=(16, 24), n_nets=2, scales=(0.1, 0.4, 1.5)):
 
 
 MODELS = {
-    **{prior: lambda prior=prior: made(prior) for prior in PRIORS},
+    **{prior: lambda prior=prior: made(prior) for prior in get_args(Prior)},
     "few units": lambda: made(hidden=(3,)),
     "three layers": lambda: made(hidden=(6, 7, 8), n_nets=3),
     "one scale": lambda: made(scales=(0.5,), n_nets=1),
@@ -293,7 +294,7 @@ def test_columns_without_spread_do_no_harm():
 
 def test_identical_rows_do_no_harm():
     rows = torch.ones(40, 3, dtype=torch.float64)
-    for prior in PRIORS:
+    for prior in get_args(Prior):
         model = MultiscaleEnergy(3, (8,), 1, (0.1, 1.0), prior, generator=generator()).double().eval()
         model.init_from_data(rows, generator())
         model.fit_normalization(rows)

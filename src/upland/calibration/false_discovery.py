@@ -6,7 +6,8 @@ approximation, without a proof. Both are multiples of 1 / (n + 1), so the histog
 cut exactly, in constant memory.
 """
 
-from typing import Literal
+from numbers import Real
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -53,3 +54,19 @@ def discovery_cut(counts: NDArray[np.int64], alpha: float) -> float:
     p = np.arange(counts.size) / (counts.size - 1)
     passing = np.flatnonzero((counts > 0) & (p * below[-1] <= alpha * below))
     return float(p[passing[-1]]) if passing.size else 0.0
+
+
+def check_rate(alpha: Any, control: str) -> None:
+    """Refuse what is no rate to flag at.
+
+    Args:
+        alpha: the rate.
+        control: of what.
+
+    Raises:
+        ValueError: one of them makes no sense.
+    """
+    if not isinstance(alpha, Real) or not 0 < float(alpha) < 1:
+        raise ValueError(f"alpha must be between 0 and 1, got {alpha!r}")
+    if control not in ("false_alarm", "fdr"):
+        raise ValueError(f"control must be 'false_alarm' or 'fdr', got {control!r}")

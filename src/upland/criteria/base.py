@@ -24,9 +24,6 @@ Floats = NDArray[np.float64]
 Normal = TypeVar("Normal")
 Points = TypeVar("Points")
 
-LEAST_ROWS = 8
-"""Reference rows from which a criterion that needs some can be fitted."""
-
 
 class Shares(NamedTuple):
     """What each input adds to a score, and what a normal point in its place would have.

@@ -8,22 +8,28 @@ from typing import Any
 import numpy as np
 
 from upland.catalogue import DETECTORS, MODALITIES, Modality
+from upland.data.image.arrays import is_array
 from upland.data.image.container import is_image_input
 from upland.data.sequence.container import is_sequence_input
+from upland.io.arrays import is_array_file, shape_in
 
-_CALLED = {"table": "a table", "sequence": "sequences", "image": "images"}
+_HELD = {"table": "a table", "sequence": "sequences", "image": "images"}
 
 
 def modality_of(X: Any, time: Any = None, id: Any = None) -> Modality:
     """The modality of data: three dimensions of floats, a list of arrays, or a time or id column are
     sequences; three dimensions of uint8, four dimensions, or a folder of image files are images; all else is
-    a table.
+    a table. A file of NumPy's is what its array is.
 
     Args:
         X: the user's data.
         time: the column of a long frame that orders steps, where there is one.
         id: the column of a long frame that identifies sequences, where there is one.
+
+    Raises:
+        FileNotFoundError: X is a path, and nothing is there.
     """
+    X = _as_in_memory(X)
     if is_sequence_input(X, time, id):
         return "sequence"
     return "image" if is_image_input(X) else "table"
@@ -32,7 +38,8 @@ def modality_of(X: Any, time: Any = None, id: Any = None) -> Modality:
 def check_modality(X: Any, modality: Modality, family: str) -> None:
     """Refuse data that cannot be of an estimator's modality.
 
-    What can be read either way passes: two dimensions may be one long series, three may be images.
+    What can be read either way passes: a table may be one long series, and three dimensions may be sequences
+    or images, whatever their dtype.
 
     Args:
         X: the user's data.
@@ -40,19 +47,41 @@ def check_modality(X: Any, modality: Modality, family: str) -> None:
         family: of its model.
 
     Raises:
-        FileNotFoundError: there is no file or folder of this name.
+        FileNotFoundError: X is a path, and nothing is there.
         ValueError: the data are of another modality; the message names the estimator that reads them.
     """
-    if modality == "image" and isinstance(X, str | Path) and not Path(X).exists():
-        raise FileNotFoundError(f"{X} does not exist")
     found = modality_of(X)
-    either_way = {"table": (), "sequence": ("table",), "image": ("sequence",)}[modality]
-    if found == modality or found in either_way:
+    if found == modality or (modality == "sequence" and found == "table"):
         return
-    if modality == "sequence" and isinstance(X, np.ndarray) and X.ndim == 3:
-        return  # whole numbers of one byte may be measurements
+    if "table" not in (found, modality) and _rank(_as_in_memory(X)) == 3:
+        return
     home = DETECTORS.get((family, found)) or DETECTORS["energy", found]
     raise ValueError(
         f"{DETECTORS[family, modality].home.split(':')[1]} reads {MODALITIES[modality]}, "
-        f"but X is {_CALLED[found]}: use {home.home.split(':')[1]}"
+        f"but X holds {_HELD[found]}: use {home.home.split(':')[1]}"
     )
+
+
+def _as_in_memory(X: Any) -> Any:
+    """The data themselves; for a file of NumPy's an array of its shape and dtype that takes no memory.
+
+    Raises:
+        FileNotFoundError: X is a path, and nothing is there.
+    """
+    if not isinstance(X, str | Path):
+        return X
+    path = Path(X)
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: there is no such file or folder")
+    if not (is_array_file(path) and path.is_file()):
+        return X
+    shape, dtype = shape_in(path)
+    return np.broadcast_to(np.zeros((), dtype), shape)
+
+
+def _rank(X: Any) -> int | None:
+    """Dimensions of an array or tensor, of a list of them one more than its first has; None of all else."""
+    if isinstance(X, list | tuple):
+        rank = _rank(X[0]) if X else None
+        return None if rank is None else 1 + rank
+    return X.ndim if is_array(X) else None

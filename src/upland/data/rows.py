@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from upland.data.arrays import as_cells
 from upland.data.table.frames import check_size, view_table
+from upland.io.arrays import is_array_file, read_array
 from upland.io.formats import open_source
 from upland.io.source import Source
 
@@ -126,10 +127,12 @@ def normal_rows(X: object) -> NormalRows:
     """A user's training data as rows; a file is read whole unless it is too big for memory.
 
     Args:
-        X: A table, or the path of a file of rows.
+        X: A table, or the path of a file of rows or of one of NumPy's.
     """
     if not isinstance(X, str | Path):
         return MemoryRows(X)
+    if is_array_file(Path(X)):
+        return MemoryRows(read_array(Path(X)))
     source = open_source(X)
     if (source.n_rows or 0) * len(source.names) <= CELLS_IN_MEMORY:
         return MemoryRows(source.read())

@@ -303,6 +303,8 @@ class OwnModule(Architecture):
         size = encoder.shape if encoder.modality == "image" else encoder.width
         own = self.module
         made = copy.deepcopy(own) if isinstance(own, nn.Module) else _seeded(own, size, generator)
+        if not isinstance(made, nn.Module):
+            raise ValueError(f"model must make a torch module, but made {made!r}")
         if not any(weight.requires_grad for weight in made.parameters()):
             raise ValueError(f"model has no weights that can be trained: {type(made).__name__}")
         self.check(made)

@@ -32,7 +32,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
 """Arguments that are one of some words, where an estimator has them."""
 
 
-def device_of(name: str) -> torch.device:
+def device_of(name: str | torch.device) -> torch.device:
     """The device of this name, "auto" for CUDA where there is one; raises ValueError where it is no use."""
     if isinstance(name, str) and name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -66,11 +66,29 @@ def check_arguments(arguments: Mapping[str, Any], defaults: Mapping[str, Any]) -
     if arguments.get("kernel_size", 1) % 2 == 0:
         raise ValueError(f"kernel_size must be an odd number, got {arguments['kernel_size']!r}")
     _check_kept(arguments.get("keep_rows", 0))
-    _check_contamination(arguments["contamination"])
     _check_model(arguments["model"])
-    progress = arguments["progress"]
+    check_live(arguments)
+
+
+def check_live(arguments: Mapping[str, Any]) -> None:
+    """Refuse arguments that make no sense among those that may change after a fit, the names of criteria
+    aside.
+
+    Args:
+        arguments: of the constructor, by name.
+
+    Raises:
+        ValueError: one is not as it must be; it is named.
+    """
+    share, progress = arguments["contamination"], arguments["progress"]
+    if not _same(share, "auto") and not (isinstance(share, Real) and 0 < float(share) <= 0.5):
+        raise ValueError(f"contamination must be 'auto' or in (0, 0.5], got {share!r}")
     if not (isinstance(progress, bool | np.bool_) or _same(progress, "auto")):
         raise ValueError(f"progress must be True, False or 'auto', got {progress!r}")
+    if not isinstance(arguments["device"], str | torch.device):
+        raise ValueError(f"device must be 'auto' or the name of a device, got {arguments['device']!r}")
+    if not isinstance(arguments["criterion"], str | None):
+        raise ValueError(f"criterion must be 'auto' or a name, got {arguments['criterion']!r}")
 
 
 def seed_of(random_state: Any) -> int:
@@ -121,11 +139,6 @@ def _check_model(model: Any) -> None:
 def _check_kept(kept: Any) -> None:
     if isinstance(kept, bool) or not isinstance(kept, Integral) or kept < 0:
         raise ValueError(f"keep_rows must be a whole number of at least 0, got {kept!r}")
-
-
-def _check_contamination(share: Any) -> None:
-    if not (_same(share, "auto") or (isinstance(share, Real) and 0 < float(share) <= 0.5)):
-        raise ValueError(f"contamination must be 'auto' or in (0, 0.5], got {share!r}")
 
 
 def _check_sizes(name: str, sizes: Any) -> None:
@@ -181,13 +194,18 @@ def frozen(value: Any) -> Any:
 
 
 def plain_argument(value: Any) -> Any:
-    """A constructor's argument as plain data, equal in every process: numbers of NumPy's as Python's, an
-    object as its own name or that of its type.
+    """A constructor's argument as plain data, equal in every process: numbers as Python's, an object as its
+    own name or that of its type.
+
+    Args:
+        value: given by the user.
     """
     if isinstance(value, np.generic):
         return value.item()
     if value is None or isinstance(value, str | int | float):
         return value
+    if isinstance(value, Real):
+        return int(value) if isinstance(value, Integral) else float(value)
     if isinstance(value, nn.Module | torch.device):
         return str(value)
     if isinstance(value, Collection):

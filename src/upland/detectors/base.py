@@ -22,7 +22,7 @@ from upland.catalogue import Unit, load
 from upland.data.modality import check_modality
 from upland.data.reader import Reader
 from upland.data.rows import NormalRows
-from upland.detectors.arguments import check_arguments, device_of, plain_argument, seed_of
+from upland.detectors.arguments import check_arguments, check_live, device_of, plain_argument, seed_of
 from upland.detectors.ensemble import Member, Offered, offered_criteria
 from upland.detectors.fitting import (
     CALIBRATION_MOST,
@@ -33,14 +33,13 @@ from upland.detectors.fitting import (
 )
 from upland.detectors.plan import LIVE, FitPlan, TrainingPlan
 from upland.detectors.scoring import ALPHA, ScoringDetector, name_of
+from upland.groups.outputs import LEAST_REFERENCE
 from upland.io.advice import Advice, Argument
 from upland.training.checkpoint import Checkpoint, identity_of
 from upland.training.progress import progress_bar
 
 LEAST_ROWS = 12
 """Normal rows or images from which criteria that compare with reference rows have enough of them."""
-LEAST_KEPT = 8
-"""Reference rows that such a criterion needs."""
 
 
 class Detector(ScoringDetector):
@@ -140,13 +139,13 @@ class Detector(ScoringDetector):
         """Refuse, before any training, a criterion that too few rows are kept for."""
         if not load(offered.homes[name]).needs_rows:
             return
-        if plan.keep_rows < LEAST_KEPT or rows.n_rows < LEAST_ROWS:
+        if plan.keep_rows < LEAST_REFERENCE or rows.n_rows < LEAST_ROWS:
             raise ValueError(
                 Advice(
                     f"criterion {name!r} compares with normal {plan.unit}s kept with the model, "
                     "and it takes ",
                     Argument("keep_rows"),
-                    f" of at least {LEAST_KEPT} and {LEAST_ROWS} normal {plan.unit}s: use ",
+                    f" of at least {LEAST_REFERENCE} and {LEAST_ROWS} normal {plan.unit}s: use ",
                     Argument("criterion", "likelihood"),
                     " to do without",
                 )
@@ -175,10 +174,11 @@ class Detector(ScoringDetector):
             X: normal data like those of the fit.
 
         Raises:
-            ValueError: columns are missing or of another kind; with a numeric `contamination`, the criterion
-                has changed.
+            ValueError: columns are missing or of another kind; an argument that may change after a fit is
+                not as it must be; with a numeric `contamination`, the criterion has changed.
         """
         check_is_fitted(self)
+        check_live(self.get_params(deep=False))
         if self.contamination != "auto":
             self._check_criterion()
         renewed: dict[Unit, Calibration] = {

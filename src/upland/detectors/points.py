@@ -12,6 +12,7 @@ from upland.calibration.false_discovery import Control
 from upland.detectors.base import Detector
 from upland.groups.labels import labels_in
 from upland.groups.verdicts import GroupVerdicts
+from upland.io.arrays import is_array_file
 from upland.io.formats import open_source
 
 
@@ -36,7 +37,7 @@ class PointDetector(Detector):
         by = groups if isinstance(groups, str) else None
         if by is not None and self.modality == "image":
             raise ValueError(f"images have no column {by!r}: give groups an array with the group of each")
-        a_file = self.modality == "table" and isinstance(X, str | Path)
+        a_file = self.modality == "table" and isinstance(X, str | Path) and not is_array_file(Path(X))
         blanks = open_source(X).nulls if a_file else ()  # in text files a missing label is text
         features = {used["name"] for used in encoder.describe()}
         x, labels = [], []

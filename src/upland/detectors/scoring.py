@@ -10,7 +10,6 @@ from __future__ import annotations
 import warnings
 from abc import abstractmethod
 from collections.abc import Mapping
-from numbers import Real
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -19,10 +18,11 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from upland.calibration.conformal import Calibration, Floats
-from upland.calibration.false_discovery import Control, benjamini_hochberg
+from upland.calibration.false_discovery import Control, benjamini_hochberg, check_rate
 from upland.catalogue import Modality, Unit
 from upland.criteria.base import Criterion, finite
 from upland.data.encoder import Encoder
+from upland.data.modality import check_modality
 from upland.data.reader import Reader
 from upland.detectors.arguments import frozen
 from upland.detectors.contract import OutlierContract
@@ -149,6 +149,8 @@ class ScoringDetector(OutlierContract):
             ValueError: there is no such criterion of this model.
         """
         self.check_fitted()
+        if self.criterion is None or (isinstance(self.criterion, str) and self.criterion == "auto"):
+            return self.offered_.defaults[unit]
         return self._names()[unit]
 
     def _names(self) -> dict[Unit, str]:
@@ -212,7 +214,8 @@ class ScoringDetector(OutlierContract):
                 so has every step of `(N, T, D)`, as `(N, T)` with NaN behind the end of a sequence.
 
         Raises:
-            ValueError: columns are missing or of another kind; the message names them.
+            ValueError: columns are missing or of another kind; the message names them. Data of another
+                modality; the message names the estimator for them.
         """
         scores = self._scores(X)
         return scores.reader.arrange(scores.values.mean(axis=1), scores.piece, scores.unit)
@@ -237,12 +240,15 @@ class ScoringDetector(OutlierContract):
     def _scores(self, X: Any, unit: Unit | None = None) -> Scores:
         """Each member's scores; of a unit that is named, data read as those that calibrate."""
         self.check_fitted()
-        reader = self.plan_.reader
-        read = (
-            reader.pieces(X, self.encoder_)
-            if unit is None
-            else reader.calibration_pieces(X, self.encoder_, unit)
-        )
+        try:
+            return self._read_scores(X, unit)
+        except (TypeError, ValueError):
+            check_modality(X, self.modality, self.family)
+            raise
+
+    def _read_scores(self, X: Any, unit: Unit | None) -> Scores:
+        reader, encoder = self.plan_.reader, self.encoder_
+        read = reader.calibration_pieces(X, encoder, unit) if unit else reader.pieces(X, encoder)
         parts, of, last = [], unit or self.unit_, None
         for piece in read:
             of, last = unit or reader.unit(piece), piece
@@ -345,7 +351,11 @@ class ScoringDetector(OutlierContract):
         """
         self.check_fitted()
         check_rate(alpha, control)
-        return self._group_verdicts(X, groups, alpha, control, statistic, reasons)
+        try:
+            return self._group_verdicts(X, groups, alpha, control, statistic, reasons)
+        except (TypeError, ValueError):
+            check_modality(X, self.modality, self.family)
+            raise
 
     @abstractmethod
     def _group_verdicts(
@@ -385,11 +395,3 @@ def name_of(criteria: dict[Unit, str]) -> str:
     """
     names = set(criteria.values())
     return names.pop() if len(names) == 1 else "auto"
-
-
-def check_rate(alpha: Any, control: str) -> None:
-    """Refuse what is no rate to flag at; raises ValueError."""
-    if not isinstance(alpha, Real) or not 0 < float(alpha) < 1:
-        raise ValueError(f"alpha must be between 0 and 1, got {alpha!r}")
-    if control not in ("false_alarm", "fdr"):
-        raise ValueError(f"control must be 'false_alarm' or 'fdr', got {control!r}")

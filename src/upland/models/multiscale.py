@@ -47,7 +47,6 @@ from upland.models.kernel_prior import CLUSTERS, VIEWS, KernelPrior
 from upland.models.nets import LEAST_COLUMNS
 
 Prior = Literal["kernel", "mixture", "centre"]
-PRIORS = ("kernel", "mixture", "centre")
 
 SCALES = (0.05, 0.274, 1.5)
 """Noise scales of the score, in standard deviations of a column; training draws between the ends."""

@@ -76,11 +76,6 @@ class Images:
         return f"<{len(self)} images of {height} x {width}, {channels} channels, {self.dtype}>"
 
     @property
-    def n_images(self) -> int:
-        """How many there are."""
-        return len(self.rows)
-
-    @property
     def names(self) -> tuple[str, ...] | None:
         """The names of the files; None where there are none."""
         return tuple(map(self.label, range(len(self)))) if self.from_files else None

@@ -24,6 +24,7 @@ from upland.data.sequence.longframes import find_column, in_time, read_ids, read
 from upland.data.table.frames import TableView, check_size, view_table
 from upland.data.table.matching import listed
 from upland.io.advice import Advice, Argument, Wording
+from upland.io.arrays import is_array_file, read_array
 from upland.io.formats import open_source
 
 Layout = Literal["array", "ragged", "frame", "series"]
@@ -142,8 +143,8 @@ def is_sequence_input(X: object, time: object = None, id: object = None) -> bool
 
     Args:
         X: The user's data.
-        time: The user's time column; with one, any data are sequences.
-        id: The user's id column; the same.
+        time: The user's time column; with one, or with `id`, any data are sequences.
+        id: The user's id column.
     """
     if isinstance(X, Sequences) or time is not None or id is not None:
         return True
@@ -161,9 +162,10 @@ def as_sequences(
     * An array or tensor `(N, T, D)`: N sequences; trailing steps that are NaN throughout are padding.
     * A list of arrays `(T_i, D)` or `(T_i,)`, or of frames: a sequence each.
     * An array `(T, D)` or `(T,)`: one long series.
-    * A frame (pandas, polars, Arrow, ...), or the path of a file: one step a row. Rows are put in the order
-      of `time`; those that share an `id` are one sequence. Without `time` they keep their order; without
-      `id` all are one series. The other columns are values.
+    * The path of a file of NumPy's: what its array is.
+    * A frame (pandas, polars, Arrow, ...), or the path of a file of rows: one step a row. Rows are put in the
+      order of `time`; those that share an `id` are one sequence. Without `time` they keep their order;
+      without `id` all are one series. The other columns are values.
 
     Args:
         X: The user's data.
@@ -187,7 +189,7 @@ def as_sequences(
     if isinstance(X, Sequences):
         return X
     if isinstance(X, str | Path):
-        X = open_source(X).read()
+        X = read_array(Path(X)) if is_array_file(Path(X)) else open_source(X).read()
     frame = _as_frame(X)
     if frame is not None:
         return _from_frame(frame, id, time)
@@ -285,9 +287,8 @@ def _from_list(entries: Sequence[Any], time: str | int | None) -> Sequences:
         return _from_frames(frames, time)
     arrays = [_entry(entry, f"X[{number}]") for number, entry in enumerate(entries)]
     widths = [array.shape[1] for array in arrays]
-    for number, width in enumerate(widths):
-        if width != widths[0]:
-            raise ValueError(f"X[{number}] has {width} channel(s), but X[0] has {widths[0]}")
+    if other := [number for number, width in enumerate(widths) if width != widths[0]]:
+        raise ValueError(f"X[{other[0]}] has {widths[other[0]]} channel(s), but X[0] has {widths[0]}")
     lengths = np.array([len(array) for array in arrays], dtype=np.int64)
     return Sequences(np.concatenate(arrays), lengths, "ragged")
 
@@ -313,8 +314,7 @@ def _as_frame(X: object) -> Any:
     if isinstance(X, np.ndarray | list | tuple):
         return None
     X = X.to_native() if isinstance(X, nw.DataFrame | nw.LazyFrame) else X
-    if isinstance(X, pa.RecordBatch):
-        return pa.Table.from_batches([X])
+    X = pa.Table.from_batches([X]) if isinstance(X, pa.RecordBatch) else X
     if isinstance(X, pa.Table) or nw.dependencies.is_pandas_dataframe(X):
         return X
     frame = nw.from_native(cast(Any, X), pass_through=True)

@@ -21,14 +21,17 @@ def as_names(names: Sequence[str | int], what: str) -> tuple[str | int, ...]:
         raise TypeError(f"{what} must be a list of column names, not one text: {what}=[{names!r}]")
     if not isinstance(names, Collection):
         raise TypeError(f"{what} must be a list of column names, got {names!r}")
-    return tuple(names)
+    return tuple(name.item() if isinstance(name, np.generic) else name for name in names)
 
 
 def resolve(names: Sequence[str | int], rows: TableView, what: str) -> set[str]:
     """Names as text; a whole number is a position in an array, the name itself in a frame with numbered
     columns.
     """
-    texts = {f"x{name}" if isinstance(name, int) and rows.naming == "none" else str(name) for name in names}
+    texts = {
+        f"x{name}" if isinstance(name, int | np.integer) and rows.naming == "none" else str(name)
+        for name in names
+    }
     if unknown := sorted(texts - set(rows.names)):
         raise ValueError(
             Advice(

@@ -11,6 +11,7 @@ from upland.catalogue import Unit
 from upland.data.reader import Floats
 from upland.data.rows import NormalRows, normal_rows
 from upland.data.table.encoder import TableEncoder
+from upland.io.arrays import is_array_file, read_array
 from upland.io.formats import open_source
 
 
@@ -48,7 +49,9 @@ class TableReader:
 
     def pieces(self, X: Any, encoder: TableEncoder) -> Iterator[Any]:
         """The table itself, or a file batch by batch."""
-        if isinstance(X, str | Path):
+        if isinstance(X, str | Path) and is_array_file(Path(X)):
+            yield read_array(Path(X))
+        elif isinstance(X, str | Path):
             yield from open_source(X).batches(encoder.schema_)
         else:
             yield X
