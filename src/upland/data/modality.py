@@ -53,8 +53,9 @@ def check_modality(X: Any, modality: Modality, family: str) -> None:
     found = modality_of(X)
     if found == modality or (modality == "sequence" and found == "table"):
         return
-    if "table" not in (found, modality) and _rank(_as_in_memory(X)) == 3:
-        return
+    rank = _rank(_as_in_memory(X))
+    if rank == 0 or (rank == 3 and "table" not in (found, modality)):
+        return  # one number, or a file with several arrays, is refused as it is read
     home = DETECTORS.get((family, found)) or DETECTORS["energy", found]
     raise ValueError(
         f"{DETECTORS[family, modality].home.split(':')[1]} reads {MODALITIES[modality]}, "
