@@ -119,7 +119,7 @@ class Files:
         slash = "/" if self.pictures else ""
         contents = {
             f"{self.normal.name}{slash}, {self.new.name}{slash}": "images to fit on and to score",
-            f"{self.model.name}, {self.scored.name}": "their detector; which digit is strange, and where",
+            f"{self.model.name}, {self.scored.name}": "their detector; which digit is anomalous, and where",
         }
         if self.pictures:
             contents[f"{self.maps.name}/"] = "heat maps of the flagged images, most anomalous first"
