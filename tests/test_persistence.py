@@ -1,6 +1,5 @@
 """One file, and back: the same bits here and in a new process, and nothing but what `save` wrote is taken."""
 
-import contextlib
 import json
 import pickle
 import re
@@ -293,13 +292,34 @@ def test_a_manifest_of_another_shape_gives_a_detector_or_a_file_error(edit, save
     assert refused_count > len(places) // 4
 
 
-def test_tensors_that_lack_are_a_file_error(saved, tmp_path):
+def test_tensors_that_lack_or_are_shorter_are_corruption(saved, tmp_path):
     (tmp_path / "m").write_bytes(saved)
     tensors, manifest = read_tensors(tmp_path / "m")
-    for name in tensors:
-        write_tensors(tmp_path / "m", {k: v for k, v in tensors.items() if k != name}, manifest)
-        with contextlib.suppress(TensorFileError):  # without it, there is nothing else than numbers
-            assert np.isfinite(upland.load(tmp_path / "m").anomaly_score(NEW)).all()
+    for name, tensor in tensors.items():
+        others = [{k: v for k, v in tensors.items() if k != name}]
+        others += [tensors | {name: tensor[:-1]}] if tensor.ndim else []
+        for other in others:
+            write_tensors(tmp_path / "m", other, manifest)
+            refused(tmp_path / "m", "corrupted")
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("offset", None),
+        ("offset", "word"),
+        ("calibrated", []),
+        ("plan", {"criteria": {}}),
+        ("plan", {"unit": "x"}),
+    ],
+    ids=str,
+)
+def test_a_manifest_without_what_scores_need_is_a_file_error(place, value, saved, tmp_path):
+    (tmp_path / "m").write_bytes(saved)
+    tensors, manifest = read_tensors(tmp_path / "m")
+    manifest[place] = manifest[place] | value if isinstance(value, dict) else value
+    write_tensors(tmp_path / "m", tensors, manifest)
+    refused(tmp_path / "m", "newer")
 
 
 def test_a_class_of_ones_own_is_refused_before_a_file_is_written(tmp_path):

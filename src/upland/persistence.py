@@ -92,9 +92,15 @@ def save(detector: Detector, path: str | Path, overwrite: bool = True) -> None:
         "members": members,
         "offset": detector.offset_,
         "rows": detector.n_samples_fit_,
+        "tensors": _shapes(tensors),
         "versions": info["versions"],
     }
     write_tensors(path, tensors, manifest, overwrite)
+
+
+def _shapes(tensors: Mapping[str, Any]) -> dict[str, Any]:
+    """Type and shape of each tensor."""
+    return {name: [tensor.dtype.name, list(tensor.shape)] for name, tensor in tensors.items()}
 
 
 def _to_state(member: Member) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -157,6 +163,10 @@ def load(path: str | Path, model: nn.Module | None = None) -> Detector:
     if manifest.get("content") != "detector":
         found = manifest.get("content", "nothing of upland's")
         raise TensorFileError(Path(path), "foreign", f"holds a {found}, not a detector")
+    if manifest.get("tensors") != _shapes(tensors):
+        raise TensorFileError(
+            Path(path), "corrupted", "is corrupted: its tensors are not those that were saved"
+        )
     try:
         return _restored(Path(path), tensors, manifest, model)
     except TensorFileError:
@@ -201,10 +211,15 @@ def _restored(
         _from_state(estimator, plan, record, _under(tensors, f"{number}/"), model)
         for number, record in enumerate(manifest["members"])
     ]
+    units, offset = set(plan.reader.units), manifest["offset"]
+    if not units == set(manifest["calibrated"]) == set(dict(plan.criteria)) or plan.unit not in units:
+        raise ValueError("units of score are unknown or lacking")
+    if not isinstance(offset, float):
+        raise ValueError(f"the offset cannot be {offset!r}")
     calibrations: dict[Any, Calibration] = {
         unit: _calibration(tensors, unit) for unit in manifest["calibrated"]
     }
-    detector.restore(plan, members, calibrations, manifest["offset"], manifest["rows"])
+    detector.restore(plan, members, calibrations, offset, manifest["rows"])
     return detector
 
 

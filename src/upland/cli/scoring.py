@@ -74,7 +74,7 @@ def normal_data(detector: Detector, path: Path) -> Any:
 
 @contextmanager
 def _progress(total: int | None, quiet: bool) -> Iterator[Seen]:
-    """A bar on standard error while data go by; nothing where no one looks."""
+    """A progress bar while data go by, where standard error is a terminal."""
     screen = console(sys.stderr)
     if quiet or not screen.is_terminal:
         yield lambda count: None
