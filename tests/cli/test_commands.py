@@ -2,7 +2,6 @@
 
 import json
 import os
-import time
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -258,10 +257,8 @@ def test_warnings_are_one_line_each(plant, tmp_path, upland, upland_json):
     assert [f"warning: {text}" for text in document["warnings"]] == lines
 
 
-def test_help_answers_at_once():
-    start = time.perf_counter()
+def test_help_loads_nothing_heavy():
     done = run_python("-X", "importtime", *COMMAND_LINE, "--help")
-    assert time.perf_counter() - start < 5  # a loaded machine; alone it takes a quarter of a second
     for name in ("fit", "score", "info", "calibrate", "demo", "Exit codes", "UPLAND_DEBUG"):
         assert name in done.stdout
     loaded = {line.rsplit("|", 1)[1].strip() for line in done.stderr.splitlines() if "|" in line}
