@@ -30,6 +30,7 @@ from upland.cli.console import (
     usage_text,
     writing,
 )
+from upland.io.cells import as_number
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -81,6 +82,11 @@ def _command(function: Callable[..., None]) -> Callable[..., None]:
     return app.command(help=text, epilog=EXIT_CODES)(function)
 
 
+def _text_or_number(text: str) -> str | float:
+    number = as_number(text)
+    return text if number is None else number
+
+
 def _version(asked: bool) -> None:
     if asked:
         from upland import __version__
@@ -117,6 +123,11 @@ def fit(
     nets: option.Nets = None,
     categorical: option.Categorical = None,
     ignore: option.Ignore = None,
+    decimal: option.Decimal = None,
+    thousands: option.Thousands = None,
+    missing: option.Missing = None,
+    dayfirst: option.DayFirst = None,
+    dates: option.DatesAs = None,
     calibration: option.Procedure = None,
     keep_rows: option.Keep = None,
     epochs: option.Epochs = None,
@@ -141,7 +152,9 @@ def fit(
         "per": per,
         "size": None if size is None else _size(size),
         **{"mode": mode, "criterion": criterion, "noise": noise, "prior": prior, "n_nets": nets},
-        **{"categorical": categorical, "ignore": ignore},
+        **{"categorical": categorical, "ignore": ignore, "decimal": decimal, "thousands": thousands},
+        **{"missing": None if missing is None else [_text_or_number(m) for m in missing]},
+        **{"dayfirst": dayfirst, "dates": dates},
         "calibration": calibration,
         "keep_rows": keep_rows,
         "epochs": epochs,

@@ -39,7 +39,7 @@ ROWS = ", ".join(FORMATS)
 
 OF_SEQUENCES = ("time", "id", "window", "stride", "per")
 OF_IMAGES = ("size", "mode")
-OF_COLUMNS = ("categorical", "ignore")
+OF_COLUMNS = ("categorical", "ignore", "decimal", "thousands", "missing", "dayfirst", "dates")
 
 
 def check_model_name(path: Path) -> None:

@@ -76,6 +76,25 @@ Ignore = Annotated[
     list[str] | None,
     typer.Option(metavar=COLUMN, help="Left out, such as a label; repeatable."),
 ]
+Decimal = Annotated[
+    Literal[".", ","] | None, typer.Option(help="Decimal sign of numbers, where the cells do not decide.")
+]
+Thousands = Annotated[
+    str | None,
+    typer.Option(metavar="SIGN", help="What parts thousands, where the cells do not decide."),
+]
+Missing = Annotated[
+    list[str] | None,
+    typer.Option(metavar="VALUE", help="Stands for a missing cell, such as ? or -999; repeatable."),
+]
+DayFirst = Annotated[
+    bool | None,
+    typer.Option("--dayfirst/--monthfirst", help="Whether 3/4/2026 is in April, where cells do not decide."),
+]
+DatesAs = Annotated[
+    Literal["number", "parts", "drop"] | None,
+    typer.Option("--dates", help="Use dates as a number, as hour, weekday and month, or not at all."),
+]
 Procedure = Annotated[
     Literal["auto", "split", "cross"] | None,
     typer.Option(

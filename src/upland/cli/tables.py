@@ -58,10 +58,10 @@ class OpenedTable(Opened):
 
         super().__init__(detector, request, path)
         check_new(path, "table")
-        self.source = open_source(path)
-        self.columns = self.source.names
         assert isinstance(detector.encoder_, TableEncoder)
         self.encoder = detector.encoder_
+        self.source = open_source(path, self.encoder.cells)
+        self.columns = self.source.names
         self.extra: list[str] = []
         self.worst = _Worst(request.top, list(self.encoder.column_names))
         passes = 2 if request.control == "fdr" else 1

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from upland.data.arrays import as_cells
 from upland.data.table.frames import check_size, view_table
 from upland.io.arrays import is_array_file, read_array
+from upland.io.cells import USUAL, CellOptions
 from upland.io.formats import open_source
 from upland.io.source import Source
 
@@ -123,17 +124,18 @@ class FileRows:
         return digest_of(self.take(np.unique(some)))
 
 
-def normal_rows(X: object) -> NormalRows:
+def normal_rows(X: object, cells: CellOptions = USUAL) -> NormalRows:
     """A user's training data as rows; a file is read whole unless it is too big for memory.
 
     Args:
         X: A table, or the path of a file of rows or of one of NumPy's.
+        cells: How cells of text are written.
     """
     if not isinstance(X, str | Path):
         return MemoryRows(X)
     if is_array_file(Path(X)):
         return MemoryRows(read_array(Path(X)))
-    source = open_source(X)
+    source = open_source(X, cells)
     if (source.n_rows or 0) * len(source.names) <= CELLS_IN_MEMORY:
         return MemoryRows(source.read())
     return FileRows(source)

@@ -12,6 +12,7 @@ from sklearn.utils import check_random_state
 from torch import nn
 
 from upland.io.advice import Advice, Argument
+from upland.io.cells import CellOptions
 
 WHOLE = (
     *("patience", "batch_size", "epochs", "layers", "depth", "levels", "latent", "n_nets", "n_centres"),
@@ -191,6 +192,22 @@ def frozen(value: Any) -> Any:
         value: given by the user.
     """
     return tuple(value) if isinstance(value, Collection) and not isinstance(value, str) else value
+
+
+def cell_options(estimator: Any) -> CellOptions:
+    """How an estimator's arguments say that cells are written.
+
+    Args:
+        estimator: has the arguments of `CellOptions`.
+
+    Raises:
+        ValueError, TypeError: one is not as it must be; it is named.
+    """
+    missing = estimator.missing
+    if isinstance(missing, str) or not isinstance(missing, Collection):
+        raise TypeError(f"missing must be a list, such as missing=['?', -999], got {missing!r}")
+    values = tuple(value.item() if isinstance(value, np.generic) else value for value in missing)
+    return CellOptions(estimator.decimal, estimator.thousands, values, estimator.dayfirst, estimator.dates)
 
 
 def plain_argument(value: Any) -> Any:

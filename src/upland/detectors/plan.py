@@ -19,6 +19,7 @@ from upland.data.reader import Reader
 from upland.data.sequence.reader import SequenceReader
 from upland.data.table.reader import TableReader
 from upland.detectors.architectures import ARCHITECTURES, Architecture
+from upland.io.cells import CellOptions
 from upland.training.loop import Settings
 from upland.training.objectives import OBJECTIVES, Objective
 from upland.training.schedule import START_ROWS, STEPS
@@ -150,7 +151,7 @@ class FitPlan:
         return {
             **{name: getattr(self, name) for name in self.plain},
             "modality": self.reader.modality,
-            "reader": _plain(asdict(self.reader)),  # type: ignore[call-overload]
+            "reader": _reader_to_json(self.reader),
             "architecture": self.architecture.to_json(),
             "training": asdict(self.training),
             "criteria": dict(self.criteria),
@@ -170,7 +171,7 @@ class FitPlan:
         expected = {*cls.plain, "modality", "reader", "architecture", "training", "criteria"}
         if set(record) != expected:
             raise ValueError(f"not a plan: fields {sorted(set(record) ^ expected)} are unknown or lacking")
-        reader = READERS[record["modality"]](**_tuples(record["reader"]))
+        reader = READERS[record["modality"]](**_reader_arguments(record["reader"]))
         return cls(
             reader=reader,
             architecture=architecture_of(record["architecture"], module),
@@ -203,6 +204,20 @@ def architecture_of(record: Mapping[str, Any], module: Any = None) -> Architectu
             f"not the architecture {name!r}: unknown or lacking {sorted(set(arguments) ^ expected)}"
         )
     return architecture(**arguments)
+
+
+def _reader_to_json(reader: Reader) -> dict[str, Any]:
+    record: dict[str, Any] = asdict(reader)  # type: ignore[call-overload]
+    if "cells" in record:
+        record["cells"] = {**record["cells"], "missing": list(record["cells"]["missing"])}
+    return _plain(record)
+
+
+def _reader_arguments(record: Mapping[str, Any]) -> dict[str, Any]:
+    arguments = _tuples(record)
+    if "cells" in arguments:
+        arguments["cells"] = CellOptions.from_json(arguments["cells"])
+    return arguments
 
 
 def _plain(record: Mapping[str, Any]) -> dict[str, Any]:

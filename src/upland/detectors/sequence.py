@@ -17,13 +17,14 @@ from upland.data.sequence.encoder import SequenceEncoder
 from upland.data.sequence.reader import Per, SequenceReader
 from upland.data.sequence.windows import SequenceRows
 from upland.detectors.architectures import Architecture, OwnRecurrent, Recurrent
-from upland.detectors.arguments import frozen, given_noise, sizes_of, whole_or_none
+from upland.detectors.arguments import cell_options, frozen, given_noise, sizes_of, whole_or_none
 from upland.detectors.base import Detector
 from upland.detectors.plan import FitPlan, TrainingPlan
 from upland.detectors.stream import NextScore, Stream, advance, begin, identity_of, one_row
 from upland.groups.tester import check_of_scores, verdicts_from_scores
 from upland.groups.verdicts import GroupVerdicts
 from upland.io.advice import Advice, Wording
+from upland.io.cells import Dates
 
 
 class SequenceEnergyDetector(Detector):
@@ -62,6 +63,11 @@ class SequenceEnergyDetector(Detector):
             back at once after a fault; "auto" is a window of the training.
         categorical: columns that are categories whatever they hold.
         ignore: columns to leave out.
+        decimal: the decimal sign of numbers that are text, "." or ",", where the cells do not decide.
+        thousands: what parts their thousands, where the cells do not decide.
+        missing: texts and numbers that stand for a missing cell, such as ["?", -999].
+        dayfirst: whether 3/4/2026 is the third of April, where the cells do not decide.
+        dates: what a date is used as: "number", "parts" (hour, weekday and month, cyclic) or "drop".
         model: a `RecurrentEnergy` of your own, with another cell or state for one, or a function that makes
             one for a width D; None is upland's own, with an LSTM.
         device: "auto", "cpu", "cuda" or any torch device.
@@ -111,6 +117,11 @@ class SequenceEnergyDetector(Detector):
         smoothing: int | Literal["auto"] = "auto",
         categorical: Sequence[str | int] = (),
         ignore: Sequence[str | int] = (),
+        decimal: str | None = None,
+        thousands: str | None = None,
+        missing: Sequence[str | float] = (),
+        dayfirst: bool | None = None,
+        dates: Dates = "number",
         model: nn.Module | Callable[[Any], nn.Module] | None = None,
         device: str = "auto",
         progress: bool | Literal["auto"] = "auto",
@@ -125,6 +136,8 @@ class SequenceEnergyDetector(Detector):
         self.window, self.stride, self.per = window, stride, per
         self.smoothing = smoothing
         self.categorical, self.ignore = categorical, ignore
+        self.decimal, self.thousands, self.missing = decimal, thousands, missing
+        self.dayfirst, self.dates = dayfirst, dates
         self.model = model
         self.device, self.progress = device, progress
         self.random_state = random_state
@@ -141,6 +154,7 @@ class SequenceEnergyDetector(Detector):
             categorical=frozen(self.categorical),
             ignore=frozen(self.ignore),
             owner=type(self).__name__,
+            cells=cell_options(self),
         )
 
     def _plan(

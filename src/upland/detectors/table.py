@@ -19,9 +19,10 @@ from upland.detectors.architectures import (
     TableFlow,
     TableVAE,
 )
-from upland.detectors.arguments import frozen, given_noise, sizes_of, whole_or_none
+from upland.detectors.arguments import cell_options, frozen, given_noise, sizes_of, whole_or_none
 from upland.detectors.plan import FitPlan, TrainingPlan
 from upland.detectors.points import PointDetector
+from upland.io.cells import Dates
 from upland.models.multiscale import SCALES
 
 NETS = 2
@@ -35,9 +36,16 @@ class TableDetector(PointDetector):
 
     categorical: Sequence[str | int]
     ignore: Sequence[str | int]
+    decimal: str | None
+    thousands: str | None
+    missing: Sequence[str | float]
+    dayfirst: bool | None
+    dates: Dates
 
     def _reader(self) -> TableReader:
-        return TableReader(frozen(self.categorical), frozen(self.ignore), type(self).__name__)
+        return TableReader(
+            frozen(self.categorical), frozen(self.ignore), type(self).__name__, cell_options(self)
+        )
 
     def _plan(self, rows: Any, reader: Reader, method: Literal["split", "cross"], seed: int) -> FitPlan:
         architecture = self._architecture(method)
@@ -85,6 +93,11 @@ class EnergyDetector(TableDetector):
         patience: checks (20 in a training) of the held-out loss without improvement before it ends.
         categorical: columns that are categories whatever they hold.
         ignore: columns to leave out, such as the one that names groups.
+        decimal: the decimal sign of numbers that are text, "." or ",", where the cells do not decide.
+        thousands: what parts their thousands, where the cells do not decide.
+        missing: texts and numbers that stand for a missing cell, such as ["?", -999].
+        dayfirst: whether 3/4/2026 is the third of April, where the cells do not decide.
+        dates: what a date is used as: "number", "parts" (hour, weekday and month, cyclic) or "drop".
         keep_rows: reference rows of each of three sorts that are kept with the model at most, for groups and
             for criteria that compare with them; 0 keeps none; what `prior` keeps is besides.
         model: a module of your own from `(N, D)` encoded rows to `(N,)` energies, or a function that makes
@@ -130,6 +143,11 @@ class EnergyDetector(TableDetector):
         patience: int = 5,
         categorical: Sequence[str | int] = (),
         ignore: Sequence[str | int] = (),
+        decimal: str | None = None,
+        thousands: str | None = None,
+        missing: Sequence[str | float] = (),
+        dayfirst: bool | None = None,
+        dates: Dates = "number",
         keep_rows: int = 2_000,
         model: nn.Module | Callable[[Any], nn.Module] | None = None,
         device: str = "auto",
@@ -143,6 +161,8 @@ class EnergyDetector(TableDetector):
         self.epochs, self.batch_size = epochs, batch_size
         self.learning_rate, self.patience = learning_rate, patience
         self.categorical, self.ignore = categorical, ignore
+        self.decimal, self.thousands, self.missing = decimal, thousands, missing
+        self.dayfirst, self.dates = dayfirst, dates
         self.keep_rows, self.model = keep_rows, model
         self.device, self.progress = device, progress
         self.random_state = random_state
@@ -205,6 +225,11 @@ class FlowDetector(TableDetector):
         patience: checks (20 in a training) of the held-out loss without improvement before it ends.
         categorical: columns that are categories whatever they hold.
         ignore: columns to leave out, such as the one that names groups.
+        decimal: the decimal sign of numbers that are text, "." or ",", where the cells do not decide.
+        thousands: what parts their thousands, where the cells do not decide.
+        missing: texts and numbers that stand for a missing cell, such as ["?", -999].
+        dayfirst: whether 3/4/2026 is the third of April, where the cells do not decide.
+        dates: what a date is used as: "number", "parts" (hour, weekday and month, cyclic) or "drop".
         keep_rows: reference rows of each of three sorts that are kept with the model at most, for groups and
             for criteria that compare with them; 0 keeps none.
         model: a module of your own, a `LikelihoodModel` with `Latent` of `upland.models.base`, or a function
@@ -249,6 +274,11 @@ class FlowDetector(TableDetector):
         patience: int = 5,
         categorical: Sequence[str | int] = (),
         ignore: Sequence[str | int] = (),
+        decimal: str | None = None,
+        thousands: str | None = None,
+        missing: Sequence[str | float] = (),
+        dayfirst: bool | None = None,
+        dates: Dates = "number",
         keep_rows: int = 2_000,
         model: nn.Module | Callable[[Any], nn.Module] | None = None,
         device: str = "auto",
@@ -262,6 +292,8 @@ class FlowDetector(TableDetector):
         self.epochs, self.batch_size = epochs, batch_size
         self.learning_rate, self.patience = learning_rate, patience
         self.categorical, self.ignore = categorical, ignore
+        self.decimal, self.thousands, self.missing = decimal, thousands, missing
+        self.dayfirst, self.dates = dayfirst, dates
         self.keep_rows, self.model = keep_rows, model
         self.device, self.progress = device, progress
         self.random_state = random_state
@@ -304,6 +336,11 @@ class VAEDetector(TableDetector):
         patience: checks (20 in a training) of the held-out loss without improvement before it ends.
         categorical: columns that are categories whatever they hold.
         ignore: columns to leave out, such as the one that names groups.
+        decimal: the decimal sign of numbers that are text, "." or ",", where the cells do not decide.
+        thousands: what parts their thousands, where the cells do not decide.
+        missing: texts and numbers that stand for a missing cell, such as ["?", -999].
+        dayfirst: whether 3/4/2026 is the third of April, where the cells do not decide.
+        dates: what a date is used as: "number", "parts" (hour, weekday and month, cyclic) or "drop".
         keep_rows: reference rows of each of three sorts that are kept with the model at most, for groups and
             for criteria that compare with them; 0 keeps none.
         model: a module of your own, a `Variational` of `upland.models.base`, or a function that makes one for
@@ -347,6 +384,11 @@ class VAEDetector(TableDetector):
         patience: int = 5,
         categorical: Sequence[str | int] = (),
         ignore: Sequence[str | int] = (),
+        decimal: str | None = None,
+        thousands: str | None = None,
+        missing: Sequence[str | float] = (),
+        dayfirst: bool | None = None,
+        dates: Dates = "number",
         keep_rows: int = 2_000,
         model: nn.Module | Callable[[Any], nn.Module] | None = None,
         device: str = "auto",
@@ -359,6 +401,8 @@ class VAEDetector(TableDetector):
         self.epochs, self.batch_size = epochs, batch_size
         self.learning_rate, self.patience = learning_rate, patience
         self.categorical, self.ignore = categorical, ignore
+        self.decimal, self.thousands, self.missing = decimal, thousands, missing
+        self.dayfirst, self.dates = dayfirst, dates
         self.keep_rows, self.model = keep_rows, model
         self.device, self.progress = device, progress
         self.random_state = random_state

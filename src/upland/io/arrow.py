@@ -8,6 +8,7 @@ from typing import IO, Any
 
 import pyarrow as pa
 
+from upland.io.cells import USUAL, CellOptions
 from upland.io.formats import Format, Sink
 from upland.io.source import Source, check_rows, reading
 
@@ -17,7 +18,7 @@ class ArrowSource(Source):
     is read whole.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, cells: CellOptions = USUAL) -> None:
         with reading(path, "Arrow"):
             self._groups = _open_arrow(path)
             schema = self._groups.schema

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from upland.io.cells import as_number
 from upland.io.schema import Column, Schema
 
 NULLS = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None")
@@ -146,12 +146,3 @@ def _canonical(word: str, dtype: str) -> str:
     if number is None:
         return word
     return str(int(number)) if number == int(number) else str(number)
-
-
-def as_number(word: str) -> float | None:
-    """The finite number that a text is, or None."""
-    try:
-        number = float(word)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None

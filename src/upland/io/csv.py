@@ -3,33 +3,29 @@
 To fit, a CSV is read whole and its types are inferred over all rows. To score, it streams as text, and each
 column of the schema is cast to the kind it had in the fit (`upland.io.casting`); so no type depends on a
 batch, and columns that the schema does not have are passed on unchanged.
-
-Text is quoted only where it must be when it is written, so that cells read as text are written as they were.
 """
 
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv as arrow_csv
 
-from upland.io.casting import NULLS, as_number, cast_columns, columns_of
-from upland.io.formats import Format, Sink, suffix_of
+from upland.io.casting import NULLS, cast_columns, columns_of
+from upland.io.cells import USUAL, CellOptions, as_number
+from upland.io.csv_writer import CsvSink, is_gzip, is_tsv
+from upland.io.formats import Format
 from upland.io.schema import Schema
 from upland.io.source import PIECE, Source, reading
 
 _SAMPLE = 1 << 20
 _BLOCK = 1 << 23
-_EMPTY = pa.scalar("", pa.large_string())
 
 
 class _Dialect(NamedTuple):
@@ -44,12 +40,13 @@ class CsvSource(Source):
 
     nulls = NULLS
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, cells: CellOptions = USUAL) -> None:
+        self.cells = cells
         sample = _sample(path)
         lines = [line for line in sample.splitlines() if line.strip()]
         if not lines:
             raise ValueError(f"{path} is empty")
-        self._dialect = _dialect(lines, _is_tsv(path))
+        self._dialect = _dialect(lines, is_tsv(path))
         names = next(csv.reader(lines, delimiter=self._dialect.delimiter))
         _check_header(path, names)
         if len(lines) == 1 and len(sample) < _SAMPLE:
@@ -138,44 +135,11 @@ class CsvSource(Source):
         return "?"
 
 
-class CsvSink(Sink):
-    """Writes a CSV file, a TSV by its suffix, either of them compressed; the arguments are those of `Sink`.
-
-    Equal rows give equal files: a gzip stream carries no time.
-    """
-
-    def __init__(self, file: IO[bytes], path: Path, schema: pa.Schema) -> None:
-        self._delimiter = "\t" if _is_tsv(path) else ","
-        self._file: Any = file
-        if _is_gzip(path):
-            self._file = gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=file, mtime=0)
-        header = pa.table({str(position): [name] for position, name in enumerate(schema.names)})
-        self._file.write(_lines(header, self._delimiter))
-
-    def write(self, table: pa.Table) -> None:
-        """See `Sink.write`."""
-        for start in range(0, table.num_rows, PIECE):
-            self._file.write(_lines(table.slice(start, PIECE), self._delimiter))
-
-    def close(self) -> None:
-        """See `Sink.close`."""
-        if isinstance(self._file, gzip.GzipFile):
-            self._file.close()
-
-
 # -- the dialect of a file -----------------------------------------------------------------------------------
 
 
-def _is_tsv(path: Path) -> bool:
-    return suffix_of(path).startswith(".tsv")
-
-
-def _is_gzip(path: Path) -> bool:
-    return suffix_of(path).endswith(".gz")
-
-
 def _opened(path: Path) -> pa.NativeFile:
-    return pa.input_stream(str(path), compression="gzip" if _is_gzip(path) else None)
+    return pa.input_stream(str(path), compression="gzip" if is_gzip(path) else None)
 
 
 def _sample(path: Path) -> str:
@@ -232,39 +196,6 @@ def _check_header(path: Path, names: Sequence[str]) -> None:
             f"{path} has no header: its first line holds only numbers ({', '.join(names[:5])}); "
             "add a line of names"
         )
-
-
-# -- writing -------------------------------------------------------------------------------------------------
-
-
-def _lines(table: pa.Table, delimiter: str) -> bytes:
-    """Rows as lines of text; a lone missing cell is quoted, since an empty line would be skipped on
-    reading.
-    """
-    if table.num_rows == 0:
-        return b""
-    columns = [_cells(table.column(position), delimiter) for position in range(table.num_columns)]
-    if len(columns) == 1:
-        columns = [pc.if_else(pc.equal(pc.utf8_length(columns[0]), 0), '""', columns[0])]
-    lines = _joined([_joined(columns, delimiter), _EMPTY], "\n")
-    ends = np.frombuffer(lines.buffers()[1], dtype=np.int64)[lines.offset : lines.offset + len(lines) + 1]
-    return cast(bytes, lines.buffers()[2][int(ends[0]) : int(ends[-1])].to_pybytes())
-
-
-def _joined(parts: list[Any], separator: str) -> Any:
-    """Elementwise concatenation of columns of text, and of scalars."""
-    return pc.binary_join_element_wise(*parts, pa.scalar(separator, pa.large_string()))
-
-
-def _cells(column: pa.ChunkedArray, delimiter: str) -> pa.Array:
-    text = column.cast(pa.large_string())
-    text = pc.fill_null(pa.concat_arrays(text.chunks) if text.num_chunks != 1 else text.chunk(0), "")
-    special = pc.match_substring_regex(text, f'["\r\n{delimiter}]|^\\s|\\s$')
-    if not pc.any(special).as_py():
-        return text
-    doubled = pc.replace_substring(text, '"', '""')
-    quoted = _joined([_EMPTY, doubled, _EMPTY], '"')
-    return pc.if_else(special, quoted, text)
 
 
 FORMAT = Format(CsvSource, CsvSink)

@@ -17,6 +17,7 @@ from typing import IO, Self
 import pyarrow as pa
 
 from upland.catalogue import FORMATS, load
+from upland.io.cells import USUAL, CellOptions
 from upland.io.replace import check_target, replacing
 from upland.io.source import Source
 
@@ -40,11 +41,11 @@ class Format:
     """A format of rows.
 
     Args:
-        source: Path to a reader of the file there.
+        source: Path, and how cells of text are written, to a reader of the file there.
         sink: File, path and schema to a writer; None for a format that is only read.
     """
 
-    source: Callable[[Path], Source]
+    source: Callable[[Path, CellOptions], Source]
     sink: Callable[[IO[bytes], Path, pa.Schema], Sink] | None = None
 
 
@@ -74,8 +75,12 @@ def _format(suffix: str) -> Format:
     return found
 
 
-def open_source(path: str | Path) -> Source:
+def open_source(path: str | Path, cells: CellOptions = USUAL) -> Source:
     """Open a file of rows by its suffix.
+
+    Args:
+        path: The file.
+        cells: How cells of text are written.
 
     Raises:
         FileNotFoundError, IsADirectoryError, PermissionError: As the file system says, with the path.
@@ -87,7 +92,7 @@ def open_source(path: str | Path) -> Source:
         raise IsADirectoryError(f"{path} is a directory: name one file in it")
     found = _format(suffix_of(path))
     _check_readable(path)
-    return found.source(path)
+    return found.source(path, cells)
 
 
 def _check_readable(path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import IO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from upland.io.cells import USUAL, CellOptions
 from upland.io.formats import Format, Sink
 from upland.io.schema import Schema
 from upland.io.source import PIECE, Source, check_rows, reading
@@ -20,7 +21,7 @@ HUGE_GROUP = 1 << 28
 class ParquetSource(Source):
     """A Parquet file; its row groups are the groups."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, cells: CellOptions = USUAL) -> None:
         with reading(path, "Parquet"):
             self._file = _open_parquet(path)
             schema, metadata = self._file.schema_arrow, self._file.metadata

@@ -17,6 +17,27 @@ Naming = Literal["names", "numbers", "none"]
 
 
 @dataclass(frozen=True)
+class TextForm:
+    """How the text of a column was read as numbers or dates in the fit; later text is read in the same way.
+
+    Args:
+        reads: What the cells are.
+        decimal: The decimal sign of numbers.
+        thousands: What parts their thousands; empty for nothing.
+        prefix: What stands before each number, such as a currency.
+        suffix: What stands behind each number, such as a percent sign or a unit.
+        dayfirst: Whether the day stands first in a date, or the month; None for ISO dates.
+    """
+
+    reads: Literal["number", "date"]
+    decimal: str = "."
+    thousands: str = ""
+    prefix: str = ""
+    suffix: str = ""
+    dayfirst: bool | None = None
+
+
+@dataclass(frozen=True)
 class Column:
     """One column of the user's table, as it was among the normal rows.
 
@@ -31,6 +52,11 @@ class Column:
         shares: Share of each level among all rows.
         rare: Levels seen too rarely for a slot of their own; they share one.
         rare_share: Share of the rare levels together.
+        form: How text is read as numbers or dates; None where the cells were typed, or are categories.
+        zoned: Whether the dates had a time zone; None for other kinds.
+        origin: A whole number that is subtracted from whole numbers before they become floating.
+        tolerance: Deviation up to which a number equals a constant; None for a ten-millionth of it.
+        parts: Whether a date is encoded as its hour, weekday and month.
     """
 
     name: str
@@ -43,6 +69,11 @@ class Column:
     shares: tuple[float, ...] = ()
     rare: tuple[str, ...] = ()
     rare_share: float = 0.0
+    form: TextForm | None = None
+    zoned: bool | None = None
+    origin: int = 0
+    tolerance: float | None = None
+    parts: bool = False
 
     @property
     def constant(self) -> bool:
@@ -74,6 +105,9 @@ class Column:
         values: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value for key, value in record.items()
         }
+        if values.get("form") is not None:
+            _check_fields(TextForm, values["form"], "form of text")
+            values["form"] = TextForm(**values["form"])
         column = cls(**values)
         _check_column(column)
         return column
@@ -123,13 +157,17 @@ class Schema:
         return schema
 
 
-def _check_fields(cls: type[Column] | type[Schema], record: object, what: str) -> None:
+LATER = frozenset({"form", "zoned", "origin", "tolerance", "parts"})
+"""Fields of columns that files of before there were such fields lack."""
+
+
+def _check_fields(cls: type[Column] | type[Schema] | type[TextForm], record: object, what: str) -> None:
     if not isinstance(record, Mapping):
         raise ValueError(f"a {what} must be a JSON object, got {type(record).__name__}")
     expected = {field.name for field in fields(cls)}
     if unknown := sorted(set(record) - expected):
         raise ValueError(f"unknown fields in the {what}: {', '.join(map(str, unknown))}")
-    if lacking := sorted(expected - set(record)):
+    if lacking := sorted(expected - LATER - set(record)):
         raise ValueError(f"fields lacking in the {what}: {', '.join(lacking)}")
 
 
@@ -141,6 +179,7 @@ def _check_column(column: Column) -> None:
         raise ValueError(
             f"{label}: unknown kind {column.kind!r}; known are " + ", ".join(get_args(ColumnKind))
         )
+    _check_later(column, label)
     numbers = (column.center, column.scale, column.missing, column.rare_share, *column.shares)
     if not all(isinstance(number, int | float) and math.isfinite(number) for number in numbers):
         raise ValueError(f"{label}: its scaling must be finite numbers")
@@ -152,6 +191,27 @@ def _check_column(column: Column) -> None:
         raise ValueError(
             f"{label}: {len(column.levels)} levels and {len(column.shares)} shares do not fit its kind"
         )
+
+
+def _check_later(column: Column, label: str) -> None:
+    form = column.form
+    if form is not None and not (
+        form.reads in ("number", "date")
+        and form.decimal in (".", ",")
+        and all(isinstance(text, str) for text in (form.thousands, form.prefix, form.suffix))
+        and form.dayfirst in (None, True, False)
+    ):
+        raise ValueError(f"{label}: unknown form of text {form!r}")
+    if column.zoned not in (None, True, False) or not isinstance(column.parts, bool):
+        raise ValueError(f"{label}: zoned and parts must be true or false")
+    if isinstance(column.origin, bool) or not isinstance(column.origin, int):
+        raise ValueError(f"{label}: its origin must be a whole number")
+    if column.tolerance is not None and not (
+        isinstance(column.tolerance, int | float) and 0 <= column.tolerance < math.inf
+    ):
+        raise ValueError(f"{label}: its tolerance must be a finite number of at least 0")
+    if column.parts and column.kind != "date":
+        raise ValueError(f"{label}: only a date has parts")
 
 
 def _check_schema(schema: Schema) -> None:

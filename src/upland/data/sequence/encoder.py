@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from upland.data.sequence.container import Sequences, as_sequences, slice_rows
 from upland.data.table.encoder import TableEncoder
+from upland.io.cells import USUAL, CellOptions
 
 FORMAT = 1
 CODES_AT_ONCE = 1 << 25
@@ -33,6 +34,7 @@ class SequenceEncoder:
         time: The column of a long frame that orders the steps.
         categorical: Columns to treat as categories whatever they hold.
         ignore: Columns to leave out.
+        cells: How cells of text are written, and what dates are used as.
         owner: Who encodes, for messages.
 
     Attributes:
@@ -55,12 +57,13 @@ class SequenceEncoder:
         time: str | int | None = None,
         categorical: Sequence[str | int] = (),
         ignore: Sequence[str | int] = (),
+        cells: CellOptions = USUAL,
         owner: str = "SequenceEncoder",
     ) -> None:
         self.id = column_name(id, "id")
         self.time = column_name(time, "time")
         self.owner = owner
-        self.table = TableEncoder(categorical=categorical, ignore=ignore, owner=owner)
+        self.table = TableEncoder(categorical=categorical, ignore=ignore, cells=cells, owner=owner)
 
     # -- fit -------------------------------------------------------------------------------------------------
 

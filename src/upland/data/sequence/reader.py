@@ -16,6 +16,7 @@ from upland.data.reader import Floats, Indices
 from upland.data.sequence.container import Sequences, as_sequences
 from upland.data.sequence.encoder import SequenceEncoder
 from upland.data.sequence.windows import SequenceRows, windows_of
+from upland.io.cells import USUAL, CellOptions
 
 Per = Literal["auto", "sequence", "step"]
 
@@ -33,6 +34,7 @@ class SequenceReader:
         categorical: columns that are categories whatever they hold.
         ignore: columns to leave out.
         owner: the estimator, for messages.
+        cells: how cells of text are written, and what dates are used as.
     """
 
     id: str | int | None = None
@@ -43,13 +45,19 @@ class SequenceReader:
     categorical: Sequence[str | int] = ()
     ignore: Sequence[str | int] = ()
     owner: str = "SequenceReader"
+    cells: CellOptions = USUAL
     modality: ClassVar[Literal["sequence"]] = "sequence"
     units: ClassVar[tuple[Unit, ...]] = ("step", "sequence")
 
     def encoder(self) -> SequenceEncoder:
         """An encoder that has learned nothing yet."""
         return SequenceEncoder(
-            id=self.id, time=self.time, categorical=self.categorical, ignore=self.ignore, owner=self.owner
+            id=self.id,
+            time=self.time,
+            categorical=self.categorical,
+            ignore=self.ignore,
+            cells=self.cells,
+            owner=self.owner,
         )
 
     def normal_rows(self, X: Any) -> SequenceRows:

@@ -38,6 +38,7 @@ from upland.data.table.learning import ColumnLearner, check_finite
 from upland.data.table.matching import as_names, check_kind, find_positions, listed, resolve
 from upland.data.table.values import Values, floats, levels
 from upland.data.table.vocabularies import pack, unpack
+from upland.io.cells import USUAL, CellOptions
 from upland.io.schema import Schema
 
 FORMAT = 1
@@ -58,6 +59,7 @@ class TableEncoder:
         max_levels: Levels of a categorical column that get a slot each; the rarer ones share one.
         missing: What to do with a missing cell in a column that had none among the normal rows: `mark`
             encodes it as far away, since that never happened, and warns once a call; `error` refuses.
+        cells: How cells of text are written, and what dates are used as.
         owner: Who encodes, for messages.
 
     Attributes:
@@ -81,6 +83,7 @@ class TableEncoder:
         ignore: Sequence[str | int] = (),
         max_levels: int = 100,
         missing: Literal["mark", "error"] = "mark",
+        cells: CellOptions = USUAL,
         owner: str = "TableEncoder",
     ) -> None:
         if max_levels < 1:
@@ -91,6 +94,7 @@ class TableEncoder:
         self.ignore = as_names(ignore, "ignore")
         self.max_levels = max_levels
         self.missing = missing
+        self.cells = cells
         self.owner = owner
 
     # -- fit -------------------------------------------------------------------------------------------------
@@ -336,6 +340,7 @@ class TableEncoder:
             "ignore": list(self.ignore),
             "max_levels": self.max_levels,
             "missing": self.missing,
+            "cells": self.cells.to_json(),
             "owner": self.owner,
             "schema": schema,
         }
@@ -347,7 +352,9 @@ class TableEncoder:
         write.
         """
         fields = {"format", "categorical", "ignore", "max_levels", "missing", "owner", "schema"}
-        if set(manifest) != fields:
+        if set(manifest) | {"cells"} != fields | {
+            "cells"
+        }:  # files of before there were such options lack them
             raise ValueError(
                 f"not the state of a TableEncoder: "
                 f"fields {sorted(set(manifest) ^ fields)} are unknown or lacking"
@@ -357,7 +364,8 @@ class TableEncoder:
                 f"the table encoder's format is {manifest['format']!r}; "
                 f"this version reads {FORMAT}: update upland"
             )
-        encoder = cls(**{key: manifest[key] for key in fields - {"format", "schema"}})
+        cells = CellOptions.from_json(manifest["cells"]) if "cells" in manifest else USUAL
+        encoder = cls(**{key: manifest[key] for key in fields - {"format", "schema"}}, cells=cells)
         schema = dict(manifest["schema"])
         schema["columns"] = [
             {

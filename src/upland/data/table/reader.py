@@ -12,6 +12,7 @@ from upland.data.reader import Floats
 from upland.data.rows import NormalRows, normal_rows
 from upland.data.table.encoder import TableEncoder
 from upland.io.arrays import is_array_file, read_array
+from upland.io.cells import USUAL, CellOptions
 from upland.io.formats import open_source
 
 
@@ -23,21 +24,25 @@ class TableReader:
         categorical: columns that are categories whatever they hold.
         ignore: columns to leave out.
         owner: the estimator, for messages.
+        cells: how cells of text are written, and what dates are used as.
     """
 
     categorical: Sequence[str | int] = ()
     ignore: Sequence[str | int] = ()
     owner: str = "TableReader"
+    cells: CellOptions = USUAL
     modality: ClassVar[Literal["table"]] = "table"
     units: ClassVar[tuple[Unit, ...]] = ("row",)
 
     def encoder(self) -> TableEncoder:
         """An encoder that has learned nothing yet."""
-        return TableEncoder(categorical=self.categorical, ignore=self.ignore, owner=self.owner)
+        return TableEncoder(
+            categorical=self.categorical, ignore=self.ignore, cells=self.cells, owner=self.owner
+        )
 
     def normal_rows(self, X: Any) -> NormalRows:
         """The rows of a table or a file."""
-        return normal_rows(X)
+        return normal_rows(X, self.cells)
 
     def resolved(self, rows: NormalRows) -> TableReader:
         """Returns itself."""
@@ -52,7 +57,7 @@ class TableReader:
         if isinstance(X, str | Path) and is_array_file(Path(X)):
             yield read_array(Path(X))
         elif isinstance(X, str | Path):
-            yield from open_source(X).batches(encoder.schema_)
+            yield from open_source(X, self.cells).batches(encoder.schema_)
         else:
             yield X
 
