@@ -17,12 +17,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
 
-try:
-    import fcntl
-except ImportError:  # Windows has no such locks; there the move at the end decides alone
-    fcntl = None  # type: ignore[assignment]
+_locks: Any = None  # Windows has no such locks; there the move at the end decides alone
+with suppress(ImportError):
+    import fcntl as _locks
 
 PRIVATE, PUBLIC = 0o600, 0o666
 """Modes of new files, of which the umask takes its part."""
@@ -127,7 +126,7 @@ class Claim(os.PathLike[str]):
         self._release()
 
     @contextmanager
-    def filling(self) -> Iterator[io.BufferedWriter]:
+    def filling(self) -> Iterator[IO[bytes]]:
         """Give the open binary file; at the end it takes its place, unless there was an error."""
         assert self._raw is not None
         file = io.BufferedWriter(self._raw)
@@ -175,7 +174,7 @@ class Claim(os.PathLike[str]):
 @contextmanager
 def replacing(
     path: str | os.PathLike[str], overwrite: bool = False, private: bool = False
-) -> Iterator[io.BufferedWriter]:
+) -> Iterator[IO[bytes]]:
     """Give a new binary file that takes the place of `path` at the end, or is deleted after an error.
 
     Args:
@@ -270,10 +269,10 @@ def _alone(part: Path, mode: int, path: Path) -> int:
 
 def _locked(descriptor: int, fresh: bool) -> bool:
     """Take the lock of a file; False where another program has it, or may have it."""
-    if fcntl is None:
+    if _locks is None:
         return fresh
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _locks.flock(descriptor, _locks.LOCK_EX | _locks.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError:  # a file system without locks
