@@ -27,9 +27,11 @@ from upland.cli.results import (
     Request,
     Write,
     findings,
+    rows_for,
     texts,
     with_verdicts,
 )
+from upland.io.dialect import PLAIN
 
 if TYPE_CHECKING:
     from upland.data.sequence.container import Sequences
@@ -117,6 +119,7 @@ class OpenedSequences(Assessed):
         self.total = self.sequences.n_steps
         rows = series.source if self.unit == "step" else None
         self.columns = [self.called] if rows is None else rows.names
+        self.dialect = PLAIN if series.source is None else series.source.dialect
         self.owners = np.repeat(np.arange(self.sequences.n_sequences), self.sequences.lengths)
         self.explained: dict[int, Any] = {}
 
@@ -253,7 +256,8 @@ class OpenedSteps(OpenedSequences):
     def _tables(self) -> Iterator[pa.Table]:
         source, schema = self.series.source, self.series.encoder.table.schema_
         if source is not None:
-            yield from (raw for raw, _ in source.pairs(schema, AT_ONCE) if raw.num_rows)
+            rows = rows_for(self.request.target, source, schema)
+            yield from (rows(*pair) for pair in source.pairs(schema, AT_ONCE) if pair[0].num_rows)
             return
         numbered: dict[str, Any] = {"sequence": self.owners} if self.sequences.layout == "array" else {}
         steps = np.arange(self.sequences.n_steps) - self.sequences.starts[self.owners]

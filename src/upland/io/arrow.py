@@ -68,7 +68,9 @@ class ArrowSink(Sink):
         self._levels[place] = found
         dtype = column.type
         indices = pc.index_in(values, found).cast(dtype.index_type)
-        chunks = [pa.DictionaryArray.from_arrays(chunk, found, ordered=dtype.ordered) for chunk in indices.chunks]
+        chunks = [
+            pa.DictionaryArray.from_arrays(chunk, found, ordered=dtype.ordered) for chunk in indices.chunks
+        ]
         return pa.chunked_array(chunks, dtype)
 
 

@@ -20,7 +20,12 @@ from upland.io.formats import Sink, suffix_of
 from upland.io.source import PIECE
 
 _EMPTY = pa.scalar("", pa.large_string())
-_UNWRITABLE = (pa.types.is_nested, pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary)
+_UNWRITABLE = (
+    pa.types.is_nested,
+    pa.types.is_binary,
+    pa.types.is_large_binary,
+    pa.types.is_fixed_size_binary,
+)
 
 
 class CsvSink(Sink):
@@ -140,6 +145,8 @@ def _as_text(column: pa.ChunkedArray, decimal: str) -> pa.ChunkedArray:
     if pa.types.is_floating(dtype):  # 0.1 in 32 bits is another number than in 64
         text = column.cast(pa.float64()).cast(pa.large_string())
     elif pa.types.is_duration(dtype):
+        text = _of_duration(column)
+    elif pa.types.is_time(dtype):
         text = _clock(column)
     else:
         text = column.cast(dtype).cast(pa.large_string())
@@ -148,10 +155,17 @@ def _as_text(column: pa.ChunkedArray, decimal: str) -> pa.ChunkedArray:
 
 
 def _clock(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Times of day, without a fraction where all are whole seconds, as readers know them."""
+    try:
+        return column.cast(pa.time32("s")).cast(pa.large_string())
+    except pa.ArrowInvalid:
+        return column.cast(pa.large_string())
+
+
+def _of_duration(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Durations of less than a day as times of day; longer ones in seconds."""
     micro = column.cast(pa.duration("us"), safe=False).cast(pa.int64())
-    day = 86_400_000_000
-    short = pc.and_(pc.greater_equal(micro, 0), pc.less(micro, day))
+    short = pc.and_(pc.greater_equal(micro, 0), pc.less(micro, 86_400_000_000))
     if pc.all(short, min_count=0).as_py():
-        return micro.cast(pa.time64("us")).cast(pa.large_string())
+        return _clock(micro.cast(pa.time64("us")))
     return pc.divide(micro.cast(pa.float64()), 1e6).cast(pa.large_string())

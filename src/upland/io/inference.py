@@ -111,4 +111,3 @@ def _read(cells: pa.ChunkedArray, reading: _Reading) -> pa.ChunkedArray | None:
         return pc.cast(cells, reading.dtype)
     except pa.ArrowInvalid:
         return None
-

@@ -19,6 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
+from upland.io.advice import Advice, Wording
+
 _locks: Any = None  # Windows has no such locks; there the move at the end decides alone
 with suppress(ImportError):
     import fcntl as _locks
@@ -26,6 +28,7 @@ with suppress(ImportError):
 PRIVATE, PUBLIC = 0o600, 0o666
 """Modes of new files, of which the umask takes its part."""
 
+_OVERWRITE = Wording("allow it to be overwritten", "say --overwrite")
 _DIRECT = (stat.S_ISCHR, stat.S_ISFIFO)
 
 
@@ -56,12 +59,10 @@ def check_target(path: str | os.PathLike[str], overwrite: bool) -> None:
             raise OSError(f"{path} is no file, FIFO or character device: name a file")
         return
     if not overwrite and path.exists():
-        raise FileExistsError(f"{path} exists already: choose another name, or allow it to be overwritten")
+        raise FileExistsError(Advice(f"{path} exists already: choose another name, or ", _OVERWRITE))
     if not overwrite and path.is_symlink():
-        raise FileExistsError(
-            f"{path} is a link to {os.readlink(path)}, which does not exist: "
-            "name that file, or allow the link to be followed by allowing to overwrite"
-        )
+        start = f"{path} is a link to {os.readlink(path)}, which does not exist: name that file, or "
+        raise FileExistsError(Advice(start, _OVERWRITE))
     folder = path.resolve().parent if path.is_symlink() else path.parent
     if not folder.exists():
         raise FileNotFoundError(f"there is no folder {folder}: make it first")
@@ -290,7 +291,7 @@ def _is_open_at(descriptor: int, path: Path) -> bool:
 
 def _keep_owner(descriptor: int, old: os.stat_result) -> None:
     """Give a file the owner, where that is permitted, and the mode of another."""
-    if not hasattr(os, "fchown"):
+    if os.name == "nt":
         return
     with suppress(PermissionError):
         os.fchown(descriptor, old.st_uid, old.st_gid)

@@ -1,0 +1,203 @@
+"""What scoring writes can be scored again: types, dialect, order and bits, whatever goes in and comes out."""
+
+import csv
+import gzip
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import upland as library
+from upland.catalogue import FORMATS
+from upland.cli.results import ADDED, Request
+from upland.cli.scoring import score_path
+from upland.io.dialect import PLAIN, Dialect
+from upland.io.formats import TableWriter, holds_types, open_source
+
+ROWS = 160
+SEED = np.random.default_rng(5)
+NUMBERS = pa.table(
+    {
+        "load": np.round(SEED.normal(size=ROWS), 3),
+        "gap": pa.array([None if n % 7 == 0 else float(x) for n, x in enumerate(SEED.normal(size=ROWS))]),
+        "count": SEED.integers(0, 90, ROWS),
+    }
+)
+KINDS = {
+    "site": pa.array(SEED.choice(["north", "so,uth", 'ea;"st', " w\nest"], ROWS)),
+    "code": pa.array(SEED.integers(1, 5, ROWS)),
+    "open": pa.array(SEED.random(ROWS) < 0.5),
+    "at": pa.array(SEED.integers(10**9, 2 * 10**9, ROWS), pa.timestamp("ms")),
+    "clock": pa.array(SEED.integers(0, 86_400, ROWS) * 10**6, pa.time64("us")),
+}
+NORMAL = pa.table({**dict(zip(NUMBERS.column_names, NUMBERS.columns, strict=True)), **KINDS})
+EXTRA = {
+    "id": [f"{n:03d}" for n in range(ROWS)],
+    "order": [str(10**19 + n) for n in range(ROWS)],
+    "formula": ["=1+1"] * ROWS,
+    "empty": pa.array([None] * ROWS, pa.string()),
+    "late": pa.array([n < ROWS - 1 for n in range(ROWS)]),
+    "since": pa.array([*range(ROWS - 1), None], pa.date32()),
+    "price": [*range(ROWS - 1), 0.5],
+    "mixed": [*map(str, range(ROWS - 1)), "none of these"],
+}
+NEW = pa.table(EXTRA | {name: NORMAL[name] for name in reversed(NORMAL.column_names)})
+"""Other columns than those of the fit too, and all in another order."""
+
+INPUTS = {
+    "comma": (".csv", PLAIN),
+    "semicolon": (".csv", Dialect(";")),
+    "decimal comma": (".csv", Dialect(";", ",")),
+    "windows": (".csv", Dialect(";", ",", "\r\n", bom=True)),
+    "tab": (".csv", Dialect("\t")),
+    "bar": (".csv", Dialect("|")),
+} | {suffix: (suffix, PLAIN) for suffix in FORMATS}
+
+
+def model(tmp_path_factory, table):
+    path = tmp_path_factory.mktemp("outputs") / "normal.parquet"
+    pq.write_table(table, path)
+    options = {"calibration": "split", "epochs": 1, "random_state": 0, "progress": False}
+    return library.EnergyDetector(categorical=["code"], **options).fit(path)
+
+
+@pytest.fixture(scope="module")
+def detector(tmp_path_factory):
+    return model(tmp_path_factory, NORMAL)
+
+
+@pytest.fixture(scope="module")
+def expected(detector):
+    return detector.anomaly_score(NEW.select(NORMAL.column_names)).tolist()
+
+
+def written(path, table, dialect=PLAIN):
+    with TableWriter(path, dialect=dialect) as writer:
+        for start in range(0, table.num_rows, 50):
+            writer.write(table.slice(start, 50))
+    return path
+
+
+def scored(detector, source, target, **wanted):
+    score_path(detector, source, Request(target, replace_columns=True, **wanted))
+    return open_source(target).read()
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("form", INPUTS)
+def test_what_is_written_can_be_scored_again(form, suffix, detector, expected, tmp_path):
+    source = written(tmp_path / f"new{INPUTS[form][0]}", NEW, INPUTS[form][1])
+    once, twice = tmp_path / f"once{suffix}", tmp_path / f"twice{suffix}"
+    first = scored(detector, source, once)
+    assert first.column_names == [*NEW.column_names, *ADDED[:3]]
+    assert first["anomaly_score"].to_pylist() == expected
+    assert scored(detector, once, twice).equals(first)
+    assert twice.read_bytes() == once.read_bytes()
+    back = scored(detector, twice, tmp_path / f"back{INPUTS[form][0]}")
+    assert back["anomaly_score"].to_pylist() == expected
+
+
+@pytest.mark.parametrize("suffix", [suffix for suffix in FORMATS if holds_types(f"a{suffix}")])
+@pytest.mark.parametrize("form", INPUTS)
+def test_typed_files_get_types_by_all_rows_of_the_file(form, suffix, detector, tmp_path, monkeypatch):
+    monkeypatch.setattr("upland.cli.tables.AT_ONCE", 20)
+    source = written(tmp_path / f"new{INPUTS[form][0]}", NEW, INPUTS[form][1])
+    found = scored(detector, source, tmp_path / f"out{suffix}")
+    for name in NEW.column_names:
+        wanted = NEW[name].cast("timestamp[us]") if name == "at" else NEW[name]
+        assert found[name].to_pylist() == wanted.to_pylist(), name
+    kinds = {name: str(found[name].type) for name in ("id", "order", "late", "since", "price", "mixed", "count")}
+    assert kinds == {
+        "id": "string",
+        "order": "string",
+        "late": "bool",
+        "since": "date32[day]",
+        "price": "double",
+        "mixed": "string",
+        "count": "int64",
+    }
+
+
+@pytest.mark.parametrize("form", [form for form, (suffix, _) in INPUTS.items() if ".csv" in suffix])
+def test_text_is_written_in_the_dialect_it_was_read_in(form, detector, tmp_path):
+    suffix, dialect = INPUTS[form]
+    source = written(tmp_path / f"new{suffix}", NEW, dialect)
+    scored(detector, source, tmp_path / f"out{suffix}")
+    opened = gzip.open if suffix.endswith(".gz") else open
+    with opened(source, "rb") as before, opened(tmp_path / f"out{suffix}", "rb") as after:
+        old, new = before.read(), after.read()
+    assert new.startswith(b"\xef\xbb\xbf") == dialect.bom
+    assert new.count(b"\r\n") == old.count(b"\r\n")
+    delimiter = dialect.delimiter or ","
+    rows, kept = (
+        list(csv.reader(data.decode("utf-8-sig").splitlines(keepends=True), delimiter=delimiter))
+        for data in (new, old)
+    )
+    assert [row[:-3] for row in rows] == kept
+    assert all(dialect.decimal in row[-3] for row in rows[1:])
+
+
+@pytest.mark.parametrize("suffix", [suffix for suffix in FORMATS if suffix.startswith(".tsv")])
+@pytest.mark.parametrize("form", ["comma", "decimal comma", "windows", ".tsv"])
+def test_a_tsv_has_tabs_whatever_goes_in(form, suffix, detector, expected, tmp_path):
+    source = written(tmp_path / f"new{INPUTS[form][0]}", NEW, INPUTS[form][1])
+    found = scored(detector, source, tmp_path / f"out{suffix}")
+    assert found.column_names[0] == "id"
+    assert found["anomaly_score"].to_pylist() == expected
+
+
+def test_numbers_of_32_bits_come_back_as_they_are_for_the_model(detector, tmp_path):
+    table = NEW.set_column(NEW.column_names.index("load"), "load", NEW["load"].cast(pa.float32()))
+    source = written(tmp_path / "new.parquet", table)
+    outputs = [scored(detector, source, tmp_path / f"out{suffix}") for suffix in (".parquet", ".csv")]
+    again = [scored(detector, tmp_path / f"out{suffix}", tmp_path / f"2{suffix}") for suffix in (".parquet", ".csv")]
+    assert outputs[0]["load"].type == pa.float32()
+    assert len({tuple(found["anomaly_score"].to_pylist()) for found in outputs + again}) == 1
+
+
+@pytest.mark.parametrize("suffix", [suffix for suffix in FORMATS if holds_types(f"a{suffix}")])
+def test_levels_stay_levels_from_batch_to_batch(suffix, detector, expected, tmp_path):
+    words = pa.concat_tables(
+        NEW.slice(start, 40).set_column(0, "id", NEW["id"].slice(start, 40).combine_chunks().dictionary_encode())
+        for start in range(0, ROWS, 40)
+    )
+    pq.write_table(words, tmp_path / "new.parquet", row_group_size=40)
+    found = scored(detector, tmp_path / "new.parquet", tmp_path / f"out{suffix}")
+    assert pa.types.is_dictionary(found["id"].type)
+    assert found["id"].to_pylist() == NEW["id"].to_pylist()
+    assert found["anomaly_score"].to_pylist() == expected
+
+
+def test_the_index_and_the_notes_of_a_frame_stay(detector, expected, tmp_path):
+    frame = NEW.to_pandas().set_index(pd.Index([f"row {n}" for n in range(ROWS)]))
+    frame.attrs = {"of": "tuesday"}
+    frame.to_parquet(tmp_path / "new.parquet")
+    score_path(detector, tmp_path / "new.parquet", Request(tmp_path / "out.parquet"))
+    found = pd.read_parquet(tmp_path / "out.parquet")
+    assert found.index.tolist() == frame.index.tolist()
+    assert found.attrs == frame.attrs
+    pd.testing.assert_frame_equal(found[frame.columns], frame)
+    assert found["anomaly_score"].tolist() == expected
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_what_is_written_can_be_fitted(suffix, detector, tmp_path):
+    source = written(tmp_path / "new.csv", NEW)
+    score_path(detector, source, Request(tmp_path / f"out{suffix}"))
+    ignored = [*EXTRA, *ADDED[:3]]
+    options = {"calibration": "split", "epochs": 1, "random_state": 0, "progress": False, "ignore": ignored}
+    again = library.EnergyDetector(categorical=["code"], **options).fit(tmp_path / f"out{suffix}")
+    kinds = {column.name: column.kind for column in again.encoder_.schema_.columns}
+    assert kinds == {column.name: column.kind for column in detector.encoder_.schema_.columns}
+
+
+@pytest.mark.parametrize(("cell", "dtype"), [([1], "list"), (b"\xff", "binary"), ({"a": 1}, "struct")])
+def test_what_no_cell_holds_is_refused_with_the_column(cell, dtype, detector, tmp_path):
+    cells = [cell] * ROWS
+    source = written(tmp_path / "new.parquet", NEW.append_column("more", pa.array(cells)))
+    assert scored(detector, source, tmp_path / "out.parquet")["more"].to_pylist() == cells
+    with pytest.raises(ValueError, match=rf"out.csv: column 'more' is of type {dtype}"):
+        scored(detector, source, tmp_path / "out.csv")
+    assert not (tmp_path / "out.csv").exists()
