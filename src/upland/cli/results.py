@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from upland.cli.console import writing
 from upland.cli.process import STANDARD_OUTPUT, delivering
 from upland.cli.words import reason_text
+from upland.io.casting import columns_of
 from upland.io.dialect import PLAIN, Dialect
 
 if TYPE_CHECKING:
@@ -183,22 +184,48 @@ def check_clash(path: Path, names: Sequence[str], request: Request) -> None:
         )
 
 
-def rows_for(target: Path | None, source: Source, schema: Schema) -> Callable[[pa.Table, pa.Table], pa.Table]:
-    """A function from a batch as it stands in a file, and as the model reads it, to what is written of it: as
-    it stands, with types where the target has them and the file has none.
+def dialect_for(target: Path | None, source: Source, schema: Schema) -> Dialect:
+    """How the text of what is written of a file is laid out: as the file itself, its decimal sign included.
 
     Args:
         target: The file to write, if any.
         source: The file that is read.
         schema: The columns of the model.
     """
-    from upland.io.formats import holds_types
+    dialect = source.dialect
+    if source.typed or _converted(target, source):
+        return dialect._replace(decimal=".")
+    forms = [column.form for column in columns_of(schema, source.names).values() if column.form is not None]
+    commas = any(form.reads == "number" and form.decimal == "," for form in forms)
+    return dialect._replace(decimal=",") if commas else dialect
 
-    if source.typed or target in (None, STANDARD_OUTPUT) or not holds_types(target):
+
+def rows_for(target: Path | None, source: Source, schema: Schema) -> Callable[[pa.Table, pa.Table], pa.Table]:
+    """A function from a batch as it stands in a file, and as the model reads it, to what is written of it: as
+    it stands, or with types where the target needs them and the file has none.
+
+    Args:
+        target: The file to write, if any.
+        source: The file that is read.
+        schema: The columns of the model.
+    """
+    if not _converted(target, source):
         return lambda raw, typed: raw
     from upland.io.inference import TypedRows
 
     return TypedRows(source, schema).table
+
+
+def _converted(target: Path | None, source: Source) -> bool:
+    """Whether cells of text are written as values: into a file that has types; into a TSV, whose decimal sign
+    is a point, from another file where it is a comma.
+    """
+    from upland.io.formats import holds_types, suffix_of
+
+    if source.typed or target is None or target == STANDARD_OUTPUT:
+        return False
+    to_tabs = suffix_of(target).startswith(".tsv") and source.dialect.delimiter is not None
+    return holds_types(target) or (to_tabs and source.dialect.decimal == ",")
 
 
 @contextmanager

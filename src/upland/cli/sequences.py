@@ -26,12 +26,12 @@ from upland.cli.results import (
     Reasons,
     Request,
     Write,
+    dialect_for,
     findings,
     rows_for,
     texts,
     with_verdicts,
 )
-from upland.io.dialect import PLAIN
 
 if TYPE_CHECKING:
     from upland.data.sequence.container import Sequences
@@ -119,7 +119,8 @@ class OpenedSequences(Assessed):
         self.total = self.sequences.n_steps
         rows = series.source if self.unit == "step" else None
         self.columns = [self.called] if rows is None else rows.names
-        self.dialect = PLAIN if series.source is None else series.source.dialect
+        if series.source is not None:
+            self.dialect = dialect_for(request.target, series.source, series.encoder.table.schema_)
         self.owners = np.repeat(np.arange(self.sequences.n_sequences), self.sequences.lengths)
         self.explained: dict[int, Any] = {}
 

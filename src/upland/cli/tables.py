@@ -24,6 +24,7 @@ from upland.cli.results import (
     Reasons,
     Request,
     Write,
+    dialect_for,
     findings,
     rows_for,
     texts,
@@ -62,7 +63,8 @@ class OpenedTable(Opened):
         assert isinstance(detector.encoder_, TableEncoder)
         self.encoder = detector.encoder_
         self.source = open_source(path, self.encoder.cells)
-        self.columns, self.dialect = self.source.names, self.source.dialect
+        self.columns = self.source.names
+        self.dialect = dialect_for(request.target, self.source, self.encoder.schema_)
         self.extra: list[str] = []
         self.worst = _Worst(request.top, list(self.encoder.column_names))
         passes = 2 if request.control == "fdr" else 1
