@@ -36,12 +36,11 @@ def connected(number, form, kept):
 
 def run(case):
     """The case in this process; gives the exit code that the interpreter would."""
-    streams = [
-        connected(number, case[name], case["kept"] + name) for number, name in ((1, "out"), (2, "err"))
-    ]
+    err = connected(2, case["err"], case["kept"] + "err")
+    out = connected(1, case["out"], case["kept"] + "out")
     if case["limit"] is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (case["limit"], resource.RLIM_INFINITY))
-    sys.stdout, sys.stderr = streams
+    sys.stdout, sys.stderr = out, err
     sys.argv = ["upland", *case["arguments"]]
     try:
         upland.cli.main()

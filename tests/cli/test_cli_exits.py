@@ -43,6 +43,8 @@ def run(server, plant, tmp_path):
     folder.mkdir()
     for name in ("normal.csv", "new.csv", "pump.safetensors"):
         (folder / name).write_bytes((plant / name).read_bytes())
+    lots = [[*row, "ab"[number % 2]] for number, row in enumerate(pump_rows(60, seed=3))]
+    write_csv(folder / "lots.csv", lots, [*HEADER, "lot"])
 
     def run(*arguments, out="kept", err="kept", limit=None, signal=None, after=None):
         before = set(os.listdir(folder))
@@ -75,7 +77,7 @@ RESULTS = {
     "info as JSON": ("info", "pump.safetensors", "--json"),
     "a table": SCORE,
     "rows": (*SCORE, "-o", "-", "-q"),
-    "groups": ("groups", "pump.safetensors", "new.csv", "--by", "valve"),
+    "groups": ("groups", "pump.safetensors", "lots.csv", "--by", "lot"),
     "version": ("--version",),
     "help": ("--help",),
 }
@@ -125,7 +127,7 @@ def test_rows_on_standard_output(run, tmp_path):
     run(*SCORE, "-o", into(tmp_path, "out.csv"))
     assert done.out == (done.folder / "out.csv").read_text()
     assert run(*SCORE, "-o", "-", "-q").err == ""
-    grouped = run("groups", "pump.safetensors", "new.csv", "--by", "valve", "-o", "-")
+    grouped = run(*RESULTS["groups"], "-o", "-")
     assert grouped.out.startswith("group,size,statistic,")
     for arguments in ((*SCORE, "-o", "-", "--json"), (*FIT[:3], "-"), ("calibrate", *SCORE[1:], "-o", "-")):
         assert run(*arguments).code == 2
@@ -138,7 +140,7 @@ def test_rows_on_standard_output(run, tmp_path):
 @pytest.mark.parametrize("suffix", [".csv", ".csv.gz", ".tsv", ".parquet", ".arrow"])
 def test_a_full_disk_is_3_and_names_the_file(suffix, run, tmp_path):
     name = into(tmp_path, f"out{suffix}")
-    for limit in (0, 700):
+    for limit in (300, 700):
         done = run(*SCORE, "-o", name, limit=limit)
         assert (done.code, done.new) == (3, [])
         assert f"cannot write {name}: File too large" in done.err.replace("\n", " ")

@@ -27,15 +27,17 @@ from upland.cli.checks import (
 from upland.cli.console import (
     ANOMALY,
     OUTPUT,
+    OutputError,
     Reporter,
     claimed,
     console,
     fail,
     reporting,
+    to_standard_output,
     usage_text,
     writing,
 )
-from upland.cli.process import delivering, open_streams, signals_raised
+from upland.cli.process import open_streams, signals_raised, silence
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -70,13 +72,16 @@ def main() -> None:
     open_streams()
     code: Any = 0
     try:
-        with signals_raised(), delivering():
+        with signals_raised(), to_standard_output():
             code = app(args=sys.argv[1:] or ["--help"], prog_name="upland", standalone_mode=False)
     except typer.TyperException as error:
         code = fail(f"{usage_text(error)} Try: upland --help", error.exit_code, as_json).exit_code
-    except OSError as error:
-        text = f"cannot write standard output: {error.strerror or error}"
-        code = fail(text, OUTPUT, as_json).exit_code
+    except OutputError as error:
+        code = fail(str(error), OUTPUT, as_json).exit_code
+    except SystemExit as stopped:  # the parser's own, of help that nobody reads to its end
+        if not isinstance(stopped.__context__, BrokenPipeError):
+            raise
+        silence(sys.stdout)
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -100,15 +100,22 @@ class Reporter:
             if not self.quiet:
                 show(console(sys.stderr))
             return
-        try:
-            with delivering():
-                if self.as_json:
-                    text = json.dumps({**document(), "warnings": self.warnings}, indent=2, allow_nan=False)
-                    sys.stdout.write(text + "\n")
-                elif not self.quiet:
-                    show(console(sys.stdout))
-        except OSError as error:
-            raise OutputError(f"cannot write standard output: {error.strerror or error}") from error
+        with to_standard_output():
+            if self.as_json:
+                text = json.dumps({**document(), "warnings": self.warnings}, indent=2, allow_nan=False)
+                sys.stdout.write(text + "\n")
+            elif not self.quiet:
+                show(console(sys.stdout))
+
+
+@contextmanager
+def to_standard_output() -> Iterator[None]:
+    """Write to standard output, whose reader may leave early; raises OutputError."""
+    try:
+        with delivering():
+            yield
+    except OSError as error:
+        raise OutputError(f"cannot write standard output: {error.strerror or error}") from error
 
 
 def console(stream: TextIO) -> Console:

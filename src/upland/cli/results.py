@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from upland.cli.console import writing
-from upland.cli.process import STANDARD_OUTPUT, delivering
+from upland.cli.console import to_standard_output, writing
+from upland.cli.process import STANDARD_OUTPUT
 from upland.cli.words import reason_text
 from upland.io.casting import columns_of
 from upland.io.dialect import PLAIN, Dialect
@@ -264,7 +264,7 @@ def _standard_output(dialect: Dialect) -> Write:
     sinks: list[CsvSink] = []
 
     def write(table: pa.Table) -> None:
-        with delivering():
+        with to_standard_output():
             if not sinks:
                 sinks.append(CsvSink(sys.stdout.buffer, Path("-.csv"), table.schema, dialect))
             sinks[0].write(table)
