@@ -166,6 +166,12 @@ def test_a_dangling_link_is_followed_only_if_asked(tmp_path):
     assert (tmp_path / "absent").read_bytes() == b"new"
 
 
+def test_a_link_that_leads_to_itself_is_refused(tmp_path):
+    (tmp_path / "link").symlink_to("link")
+    with pytest.raises(OSError, match="link"):
+        check_target(tmp_path / "link", overwrite=True)
+
+
 # -- modes ---------------------------------------------------------------------------------------------------
 
 

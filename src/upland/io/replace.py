@@ -63,7 +63,7 @@ def check_target(path: str | os.PathLike[str], overwrite: bool) -> None:
     if not overwrite and path.is_symlink():
         start = f"{path} is a link to {os.readlink(path)}, which does not exist: name that file, or "
         raise FileExistsError(Advice(start, _OVERWRITE))
-    folder = path.resolve().parent if path.is_symlink() else path.parent
+    folder = _followed(path).parent
     if not folder.exists():
         raise FileNotFoundError(f"there is no folder {folder}: make it first")
     if not folder.is_dir():
@@ -103,7 +103,7 @@ class Claim(os.PathLike[str]):
         if _is_direct(self.path):
             self._raw = _NamedFile(_direct(self.path), self.path)
             return self
-        self._target = self.path.resolve() if self.path.is_symlink() else self.path
+        self._target = _followed(self.path)
         start = f".{self._target.name[:50]}."
         try:
             if self._overwrite:
@@ -227,6 +227,16 @@ def _naming(path: Path) -> Iterator[None]:
         if error.errno is None:
             raise
         raise WriteError(error.errno, error.strerror, str(path)) from error
+
+
+def _followed(path: Path) -> Path:
+    """The file that a name leads to; raises OSError for a link that leads to itself."""
+    if not path.is_symlink():
+        return path
+    try:
+        return path.resolve()
+    except (RuntimeError, OSError):
+        raise OSError(f"{path} is a link that leads to itself: name a file") from None
 
 
 def _is_direct(path: Path) -> bool:
