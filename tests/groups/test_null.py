@@ -11,7 +11,8 @@ import torch
 from latents import latent_outputs
 from laws import assert_level, normal
 from upland.groups.auto import auto
-from upland.groups.null import BLOCK, ENOUGH_EXCEEDED, LEAST_DRAWS, Null
+from upland.groups.draws import ENOUGH_EXCEEDED, MOST_BLOCK, chosen_rows
+from upland.groups.null import LEAST_DRAWS, Null
 
 REDRAWS = 300
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from upland.groups.base import Statistic
-from upland.groups.coordinates import Space, flat, gaussian_matrix, median_distance, space_of
+from upland.groups.coordinates import Space, flat, gaussian_matrix, median_distance, product, space_of
 from upland.groups.outputs import ModelOutputs
 
 
@@ -39,7 +39,9 @@ class MeanDiscrepancy(Statistic):
         return {"frequencies": frequencies, "mean": self._embedded(x, frequencies).mean(0)}
 
     def _embedded(self, x: Tensor, frequencies: Tensor) -> Tensor:
-        angle = (x @ frequencies).numpy()  # NumPy's last bit does not depend on the position, PyTorch's does
+        angle = product(
+            x, frequencies
+        ).numpy()  # NumPy's last bit does not depend on the position, PyTorch's does
         waves = np.concatenate([np.cos(angle), np.sin(angle)], 1)
         return torch.from_numpy(waves) / math.sqrt(self.frequencies)
 

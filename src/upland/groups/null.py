@@ -25,30 +25,25 @@ same rows is sqrt(p (1 - p) / draws), of disjoint groups (whose partition is dra
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 from torch import Tensor
 
 from upland.calibration.conformal import Floats
+from upland.groups.draws import Block, Count, chosen_rows, own_rows, sums_of
 
 Value = Callable[[Tensor, Tensor], Tensor]
 
 SEED = 1991
-LEAST_BLOCK, MOST_BLOCK = 64, 512  # draws at a time: as many as there have been, within these
-FEW_EXCEEDED = 20  # draws that reach T, after which there are no more where p is large
-ENOUGH_EXCEEDED = 100  # the same where it is not
 LEAST_DRAWS, MOST_DRAWS = 999, 99_999
 MARGIN = 2  # draws are so many times those that would just resolve what is asked
 WORK = 2.5e9  # numbers that the draws of one group go through at most, beyond the least number of draws
 MEMORY = 2**25  # numbers kept of draws that groups share
 AT_ONCE = 2**21  # means of features of draws that are compared at once
-DENSE = 20  # part of the rows in a draw, 1 in so many, from which a matrix product is quicker
 COARSE = 0.1  # p-values above it have the accuracy of few draws
 ROUNDING = 1e-9  # relative; what is nearer than this counts as reaching
 
@@ -103,7 +98,7 @@ class Null:
         wanted = math.ceil(MARGIN / resolution) - 1
         self.draws = min(max(wanted, LEAST_DRAWS), MOST_DRAWS)
         self._disjoint: dict[int, Tensor] = {}
-        self._blocks: dict[int, _Block] = {}
+        self._blocks: dict[int, Block] = {}
         self._size, self._kept = 0, 0
 
     def method(self, n: int) -> str:
@@ -179,13 +174,14 @@ class Null:
         return self._disjoint[n]
 
     def _permuted(self, groups: Sequence[Tensor], reached: Tensor) -> tuple[Floats, NDArray[np.int64]]:
-        """Draw until enough have reached each T, or to the end: the p-values, and the draws that each is of."""
+        """Draw until enough have reached each T, or to the end: the p-values, and their numbers of draws."""
         n, most = len(groups[0]), self.draws_of(len(groups[0]))
-        counts = [_Count(self.coarse) for _ in groups]
+        counts = [Count(self.coarse) for _ in groups]
         active, start = list(range(len(groups))), 0
         while active and start < most:
             block = self._shared(n, start)
-            for some in _portions(active, max(1, AT_ONCE // (block.sums.numel() + 1))):
+            most_groups = max(1, AT_ONCE // (block.sums.numel() + 1))
+            for some in (active[i : i + most_groups] for i in range(0, len(active), most_groups)):
                 values = self._draw(torch.stack([groups[i] for i in some]), block)[:, : most - start]
                 for i, exceeds in zip(some, values >= reached[some, None], strict=True):
                     counts[i].add(exceeds)
@@ -193,16 +189,16 @@ class Null:
             start += len(block.values)
         return np.array([count.p for count in counts]), np.array([count.draws for count in counts])
 
-    def _draw(self, groups: Tensor, block: "_Block") -> Tensor:
+    def _draw(self, groups: Tensor, block: Block) -> Tensor:
         """T of a block of draws from the pool of each group `(G, n, F)` and the normal rows: `(G, B)`."""
         values = block.values.expand(len(groups), -1)
         if not len(block.touched):
             return values
         sums = block.sums + block.members @ groups
         found = self._value(sums.flatten(0, 1) / groups.shape[1], groups.shape[1])
-        return values.index_copy(1, block.touched, found.reshape(len(groups), -1))
+        return torch.index_copy(values, 1, block.touched, found.reshape(len(groups), -1))
 
-    def _shared(self, n: int, start: int) -> "_Block":
+    def _shared(self, n: int, start: int) -> Block:
         """The block of draws that begins here; those of the last size are kept as far as memory goes."""
         if n != self._size:
             self._blocks, self._size, self._kept = {}, n, 0
@@ -214,108 +210,14 @@ class Null:
             self._blocks[start] = block
         return block
 
-    def _prepared(self, n: int, start: int) -> "_Block":
+    def _prepared(self, n: int, start: int) -> Block:
         """What all groups of n rows have in common in a block of draws."""
         rows = len(self.features)
         chosen = chosen_rows(rows + n, n, start, self.seed)
-        sums = _sums(self.features, chosen)
-        own = chosen >= rows
-        touched = np.flatnonzero(own.any(1))
-        members = np.zeros((len(touched), n))
-        draw, position = np.nonzero(own[touched])
-        members[draw, chosen[touched][draw, position] - rows] = 1
-        return _Block(
-            self._value(sums / n, n),
-            torch.from_numpy(touched),
-            sums[torch.from_numpy(touched)],
-            torch.from_numpy(members),
-        )
-
-
-@dataclass
-class _Count:
-    """How many draws have reached T, and the p-value that comes of it.
-
-    Args:
-        coarse: the p-value above which few are enough.
-    """
-
-    coarse: float
-    exceeded: int = 0
-    draws: int = 0
-    enough: int = FEW_EXCEEDED
-    stopped: bool = False
-
-    @property
-    def p(self) -> float:
-        """The p-value of the draws so far."""
-        return self.exceeded / self.draws if self.stopped else (1 + self.exceeded) / (self.draws + 1)
-
-    def add(self, exceeds: Tensor) -> None:
-        """Count a block of draws.
-
-        Args:
-            exceeds: `(B,)` which of them reach T.
-        """
-        total = self.exceeded + torch.cumsum(exceeds, 0)
-        for enough in (FEW_EXCEEDED, ENOUGH_EXCEEDED):
-            if enough < self.enough or total[-1] < enough:
-                continue
-            last = self.draws + 1 + int(torch.searchsorted(total, enough))
-            if enough == ENOUGH_EXCEEDED or enough / last > self.coarse:
-                self.exceeded, self.draws, self.stopped = enough, last, True
-                return
-            self.enough = ENOUGH_EXCEEDED
-        self.exceeded, self.draws = int(total[-1]), self.draws + len(exceeds)
-
-
-def chosen_rows(rows: int, n: int, start: int, seed: int) -> NDArray[np.int64]:
-    """Which rows are in each draw of the block that begins with draw number `start`: `(B, n)`, none twice.
-
-    Args:
-        rows: there are to draw from.
-        n: rows of a draw.
-        start: draws before.
-        seed: of the draws.
-    """
-    source = np.random.default_rng([seed, n, start])
-    draws = min(max(start, LEAST_BLOCK), MOST_BLOCK)
-    return np.stack([source.choice(rows, n, replace=False, shuffle=False) for _ in range(draws)])
-
-
-def _portions(numbers: list[int], most: int) -> Iterator[list[int]]:
-    for start in range(0, len(numbers), most):
-        yield numbers[start : start + most]
-
-
-class _Block(NamedTuple):
-    """Draws that groups of one size share.
-
-    Args:
-        values: T of each draw, right where it holds none of the group's rows.
-        touched: draws that hold some.
-        sums: of features over their normal rows.
-        members: `(touched, n)` which of the group's rows they hold, as 0 and 1.
-    """
-
-    values: Tensor
-    touched: Tensor
-    sums: Tensor
-    members: Tensor
-
-
-def _sums(features: Tensor, chosen: NDArray[np.int64]) -> Tensor:
-    """Sums of features over the normal rows of each draw: `(B, n)` -> `(B, F)`."""
-    rows = len(features)
-    draw = np.repeat(np.arange(len(chosen)), chosen.shape[1])
-    row = chosen.ravel()
-    normal = row < rows
-    if chosen.shape[1] * DENSE > rows:
-        dense = np.zeros((len(chosen), rows))
-        dense[draw[normal], row[normal]] = 1
-        return torch.from_numpy(dense) @ features
-    members = csr_array((np.ones(normal.sum()), (draw[normal], row[normal])), shape=(len(chosen), rows))
-    return torch.from_numpy(members @ features.numpy())
+        sums = sums_of(self.features, chosen)
+        touched = torch.from_numpy(np.flatnonzero((chosen >= rows).any(1)))
+        own = own_rows(chosen[touched.numpy()], rows)
+        return Block(self._value(sums / n, n), touched, sums[touched], own)
 
 
 def _log_choices(rows: int, n: int) -> float:

@@ -48,7 +48,7 @@ def sorted_groups(x: Tensor, numbers: NDArray[np.int64], sizes: NDArray[np.int64
     for number, (rows, size) in enumerate(zip(rows_of, sizes.tolist(), strict=True)):
         if size > MOST_ROWS:
             rows = rows[np.sort(np.random.default_rng(size).choice(size, MOST_ROWS, replace=False))]
-        digest = blake2b(np.ascontiguousarray(codes[rows]), digest_size=16, key=b"%d" % size).digest()
+        digest = blake2b(codes[rows].tobytes(), digest_size=16, key=b"%d" % size).digest()
         groups.append(Group(size, digest, number, rows))
     return sorted(groups, key=lambda group: group[:3])
 

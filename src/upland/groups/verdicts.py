@@ -152,7 +152,7 @@ def verdicts_on(
         comparison.features(comparison.held_out),
         comparison.statistic.value,
         resolution,
-        seed=zlib.crc32(np.ascontiguousarray(comparison.held_out.numpy())),
+        seed=zlib.crc32(comparison.held_out.numpy().tobytes()),
         coarse=min(NEAR * alpha, 1.0),
     )
     found: dict[bytes, _Finding] = {}
