@@ -41,7 +41,7 @@ _CURRENCY = (
 )
 _UNIT = r"[A-Za-z\u00b5\u03bc\u03a9\u00b0%\u2030\u00b2\u00b3\"'/\u00b7^]{1,12}\d?"
 _NUMBER = re.compile(
-    rf"(?P<before>[+-]?) ?(?P<prefix>{_CURRENCY})? ?(?P<sign>[+-]?)(?P<body>\d[\d.,'_ ]*|[.,]\d+)"
+    rf"(?P<before>[+-]?) ?(?P<prefix>{_CURRENCY})? ?(?P<sign>[+-]?)(?P<body>\d(?:[\d.,'_ ]*[\d.,])?|[.,]\d+)"
     rf"(?P<power>[eE][+-]?\d+)?(?P<gap> ?)(?P<suffix>%|\u2030|{_CURRENCY}|{_UNIT})?"
 )
 _SYMBOLS = """
@@ -161,7 +161,7 @@ def _parts(text: str) -> _Parts | None:
     suffix = found["suffix"] or ""
     if suffix and not found["gap"] and suffix not in _JOINED_UNITS and not re.fullmatch(_CURRENCY, suffix):
         return None
-    body = found["body"].rstrip()
+    body = found["body"]
     if not any(number_pattern(sign, group).fullmatch(body) for sign, group in _readings()):
         return None
     plain = (
@@ -314,7 +314,10 @@ def _date_form(
     months = any(stamp.second > 12 for stamp in stamps)
     dotted = all(stamp.dotted for stamp in stamps)
     if (days and months) or (cells.dayfirst is True and months) or (cells.dayfirst is False and days):
-        cell = next(t for t in dated if (dated[t].second if cells.dayfirst or days else dated[t].first) > 12)
+        number = (
+            (lambda stamp: stamp.first) if cells.dayfirst is False and days else (lambda stamp: stamp.second)
+        )
+        cell = next(text for text in dated if number(dated[text]) > 12)
         raise ValueError(
             _or_category(
                 name,

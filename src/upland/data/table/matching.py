@@ -112,7 +112,9 @@ def check_kind(column: Column, values: Values) -> None:
         return
     found = kind_of(dtype)
     if column.kind == "categorical":
-        codes = dtype == "integer" and any(as_number(level) is not None for level in column.levels)
+        codes = dtype in ("integer", "floating") and any(
+            as_number(level) is not None for level in column.levels
+        )
         right = codes or found == "categorical" or column.dtype not in ("string", "category")
     elif column.kind == "boolean" and found == "numeric":
         x = floats(values)
