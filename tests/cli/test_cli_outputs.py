@@ -265,3 +265,33 @@ def test_groups_are_written_in_the_dialect_of_the_rows(name, suffix, works, tmp_
     assert table["is_anomaly"].type == pa.bool_()
     if suffix == ".csv":
         assert (";" in (tmp_path / "out.csv").read_text()) == (name == "semicolon")
+
+
+# -- text that is numbers or dates ---------------------------------------------------------------------------
+
+WRITTEN = {
+    "percent": [f"{n % 37}.5%" for n in range(ROWS)],
+    "currency": [f"${1000 + n % 41}" for n in range(ROWS)],
+    "comma": [f"{n % 29},{n % 7}5" for n in range(ROWS)],
+    "unit": [f"{n % 31} kW" for n in range(ROWS)],
+    "german": [f"{1 + n % 28:02d}.03.2026" for n in range(ROWS)],
+    "zoned": [f"2026-01-{1 + n % 28:02d}T10:00:00Z" for n in range(ROWS)],
+    "zip": [f"{n % 9:05d}" for n in range(ROWS)],
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("name", WRITTEN)
+def test_text_that_is_numbers_or_dates_can_be_scored_again(name, suffix, tmp_path):
+    table = pa.table({"x": WRITTEN[name], "load": NORMAL["load"]})
+    source = written(tmp_path / "new.csv", table)
+    options = {"calibration": "split", "epochs": 1, "random_state": 0, "progress": False}
+    detector = library.EnergyDetector(**options).fit(source)
+    scores = detector.anomaly_score(source).tolist()
+    first = scored(detector, source, tmp_path / f"once{suffix}")
+    second = scored(detector, tmp_path / f"once{suffix}", tmp_path / f"twice{suffix}")
+    for found in (first, second):  # where the numbers of the file have a comma, scores have one too
+        words = map(str, found["anomaly_score"].to_pylist())
+        assert [float(word.replace(",", ".")) for word in words] == scores
+    assert detector.anomaly_score(first.select(["x", "load"])).tolist() == scores
