@@ -25,6 +25,7 @@ from upland.data.modality import check_modality
 from upland.data.sequence.container import Sequences
 from upland.data.sequence.encoder import SequenceEncoder
 from upland.data.table.encoder import TableEncoder
+from upland.detectors.host import usual_settings
 from upland.detectors.scoring import ScoringDetector
 
 
@@ -222,7 +223,8 @@ def explain(detector: ScoringDetector, X: Any) -> Explanation | SequenceExplanat
     """
     detector.check_fitted()
     try:
-        return _explained(detector, X)
+        with usual_settings():
+            return _explained(detector, X)
     except (TypeError, ValueError):
         check_modality(X, detector.modality, detector.family)
         raise

@@ -29,6 +29,7 @@ from upland.data.table.encoder import TableEncoder
 from upland.detectors.arguments import check_live, plain_argument
 from upland.detectors.base import Detector
 from upland.detectors.ensemble import Member
+from upland.detectors.host import usual_settings
 from upland.detectors.plan import FitPlan, architecture_of
 from upland.io.modelfile import TensorFileError, read_tensors, write_tensors
 from upland.models.recurrent import RecurrentEnergy
@@ -168,7 +169,8 @@ def load(path: str | Path, model: nn.Module | None = None) -> Detector:
             Path(path), "corrupted", "is corrupted: its tensors are not those that were saved"
         )
     try:
-        return _restored(Path(path), tensors, manifest, model)
+        with usual_settings():
+            return _restored(Path(path), tensors, manifest, model)
     except TensorFileError:
         raise
     except _Module as error:
@@ -238,7 +240,7 @@ def _from_state(
     architecture = architecture_of(record["architecture"], own)
     weights = {name: torch.from_numpy(value) for name, value in _under(tensors, "model/").items()}
     try:
-        model = architecture.build(encoder)
+        model = architecture.build(encoder, torch.Generator())  # its weights are overwritten
         model.load_state_dict(weights)
     except Exception as error:  # the user's own code may raise anything
         if own is None:

@@ -51,8 +51,8 @@ class ActNorm(Bijection):
 
     def __init__(self, channels: int, least: float = 0.1) -> None:
         super().__init__()
-        self.mean = nn.Parameter(torch.zeros(channels))
-        self.log_scale = nn.Parameter(torch.zeros(channels))
+        self.mean = nn.Parameter(torch.zeros(channels, dtype=torch.float32))
+        self.log_scale = nn.Parameter(torch.zeros(channels, dtype=torch.float32))
         self.least = least
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:

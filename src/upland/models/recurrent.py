@@ -90,14 +90,14 @@ class RecurrentEnergy(EnergyModel):
             raise ValueError(f"cell must be one of {', '.join(CELLS)}, got {cell!r}")
         self.width, self.state, self.frame = width, state, frame
         sizes = [frame * width, *hidden]
-        self.prior = nn.Parameter(torch.zeros(sizes[0]))
-        self.weights = nn.ParameterList(torch.empty(o, i) for i, o in pairwise(sizes))
-        self.biases = nn.ParameterList(torch.zeros(o) for o in sizes[1:])
-        self.of_context = nn.Parameter(torch.empty(sum(sizes), state))
+        self.prior = nn.Parameter(torch.zeros(sizes[0], dtype=torch.float32))
+        self.weights = nn.ParameterList(torch.empty(o, i, dtype=torch.float32) for i, o in pairwise(sizes))
+        self.biases = nn.ParameterList(torch.zeros(o, dtype=torch.float32) for o in sizes[1:])
+        self.of_context = nn.Parameter(torch.empty(sum(sizes), state, dtype=torch.float32))
         for w in [*self.weights, self.of_context]:
             _uniform(w, generator)
         with torch.random.fork_rng(devices=[]):  # its own initial weights are overwritten below
-            self.net = CELLS[cell](width, state, batch_first=True)
+            self.net = CELLS[cell](width, state, batch_first=True, dtype=torch.float32)
         for w in self.net.parameters():
             _uniform(w, generator, state)
 

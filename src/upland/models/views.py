@@ -55,9 +55,9 @@ class Ranks(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.register_buffer("knots", torch.zeros(width, 1))
-        self.register_buffer("heights", torch.zeros(width, 1))
-        self.register_buffer("slopes", torch.ones(width, 2))
+        self.register_buffer("knots", torch.zeros(width, 1, dtype=torch.float32))
+        self.register_buffer("heights", torch.zeros(width, 1, dtype=torch.float32))
+        self.register_buffer("slopes", torch.ones(width, 2, dtype=torch.float32))
 
     def fit(self, x: Tensor) -> None:
         """Fit the ranks of training rows `x (N, D)`."""
