@@ -43,6 +43,7 @@ ENCODERS: dict[str, type[Encoder]] = {
 _KEPT = ("standard", "training_rows", "held_out")
 
 
+@usual_settings()
 def save(detector: Detector, path: str | Path, overwrite: bool = True) -> None:
     """Write a fitted detector to one file, whole or not at all.
 

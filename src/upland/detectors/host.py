@@ -1,9 +1,9 @@
 """What the program around has set of PyTorch and NumPy, put aside while upland computes.
 
-A program may have set another default device, gradients off, automatic mixed precision or floating-point
-errors that raise. Scores do not depend on these: each public function that computes runs under PyTorch's and
-NumPy's own defaults, in its thread alone, and leaves the program's settings as they were. The default dtype
-holds for all threads and cannot be put aside: every tensor is made with a dtype that is named.
+A program may have set another default device, gradients off, automatic mixed precision, a lower precision of
+products or floating-point errors that raise. Scores do not depend on these: each public function that
+computes runs under PyTorch's and NumPy's own defaults and leaves the program's settings as they were. The
+default dtype holds for all threads and is not put aside: every tensor is made with a dtype that is named.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from contextlib import ExitStack, contextmanager
 import numpy as np
 import torch
 
+from upland.models.process import EXACT, PRECISION
+
 _CPU = torch.device("cpu")
 
 
@@ -22,6 +24,7 @@ def usual_settings() -> Iterator[None]:
     """PyTorch's and NumPy's default settings in this thread, and the program's own again afterwards."""
     with ExitStack() as stack:
         stack.enter_context(np.errstate(divide="warn", over="warn", under="ignore", invalid="warn"))
+        stack.enter_context(PRECISION.at(EXACT))
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
         for device in ("cpu", "cuda"):

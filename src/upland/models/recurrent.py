@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from upland.models.base import EnergyModel
+from upland.models.quasirandom import sobol_points
 
 Cell = Literal["gru", "lstm", "rnn"]
 CELLS: dict[str, type[nn.GRU | nn.LSTM | nn.RNN]] = {"gru": nn.GRU, "lstm": nn.LSTM, "rnn": nn.RNN}
@@ -290,7 +291,7 @@ def _hessian(a: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor]) -> 
 
 def _normal_draws(draws: int, width: int) -> Tensor:
     """Evenly spread standard normal points `(draws, width)`, always the same."""
-    uniform = torch.quasirandom.SobolEngine(width, scramble=True, seed=0).draw(draws, dtype=torch.float64)
+    uniform = sobol_points(draws, width, torch.float64)
     normal: Tensor = torch.special.ndtri(uniform.clamp(1e-9, 1 - 1e-9))
     return normal
 

@@ -21,6 +21,7 @@ from torch.nn import functional
 
 from upland.models.base import Level, Variational
 from upland.models.nets import affine
+from upland.models.quasirandom import sobol_points
 
 DRAWS = 8
 LEAST_LOG_WIDTH, MOST_LOG_VARIANCE = -4.0, 10.0
@@ -140,7 +141,7 @@ class VAE(Variational):
         super().__init__(latent)
         self.encoder, self.decoder = encoder, decoder
         self.log_width = nn.Parameter(torch.zeros(1, dtype=torch.float32))
-        points = torch.quasirandom.SobolEngine(latent, scramble=True, seed=0).draw(DRAWS, dtype=torch.float32)
+        points = sobol_points(DRAWS, latent, torch.float32)
         self.register_buffer("draws", torch.special.ndtri(points.clamp(1e-4, 1 - 1e-4)), persistent=False)
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:

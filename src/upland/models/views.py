@@ -84,7 +84,7 @@ def _scores(column: Tensor) -> tuple[Tensor, Tensor]:
     """Knots and the normal scores there, of one column `(N,)`."""
     n = len(column)
     values, counts = column.unique(return_counts=True)
-    middle = counts.cumsum(0).double() - 0.5 * counts
+    middle = counts.cumsum(0).double() - 0.5 * counts.double()
     score = torch.special.ndtri((middle / n).clamp(0.5 / n, 1 - 0.5 / n))
     share = counts.double() / n
     mean = (share * score).sum()
