@@ -375,14 +375,8 @@ class ScoringDetector(OutlierContract):
         """What the detector is and what its p-values guarantee, as plain data."""
         self._check_criterion()
         named = {"detector": type(self).__name__, "modality": self.modality, "criterion": self.criterion_}
-        return named | description(
-            self.fitted_params(),
-            self.plan_,
-            self.members_,
-            self.history_,
-            self.calibration_,
-            self.n_samples_fit_,
-        )
+        of_fit = (self.plan_, self.members_, self.history_, self.calibration_, self.n_samples_fit_)
+        return named | description(self.fitted_params(), *of_fit)
 
     def fitted_params(self) -> dict[str, Any]:
         """The constructor's arguments that hold: as the fit found them, but for those that may change later

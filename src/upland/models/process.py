@@ -8,11 +8,17 @@ last one ends, so that the program finds its own settings whatever the order.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Lock, local
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 
 T = TypeVar("T")
+
+
+class _Here(local):
+    """Whether a thread computes now."""
+
+    inside = False
 
 
 class ProcessSetting(Generic[T]):
@@ -26,7 +32,7 @@ class ProcessSetting(Generic[T]):
 
     def __init__(self, read: Callable[[], T], write: Callable[[T], object], each_thread: bool) -> None:
         self._read, self._write, self._each_thread = read, write, each_thread
-        self._lock, self._here = Lock(), local()
+        self._lock, self._here = Lock(), _Here()
         self._before: list[T] = []  # of each thread that computes now, the first one's first
 
     @contextmanager
@@ -36,7 +42,7 @@ class ProcessSetting(Generic[T]):
         Args:
             value: to compute with, the same for all threads.
         """
-        if getattr(self._here, "inside", False):
+        if self._here.inside:
             yield
             return
         with self._lock:
@@ -64,14 +70,16 @@ def _precision() -> tuple[str, ...]:
     try:
         return (torch.get_float32_matmul_precision(),)
     except RuntimeError:
-        return (torch.backends.cuda.matmul.fp32_precision, torch.backends.mkldnn.matmul.fp32_precision)
+        backends: Any = torch.backends
+        return (backends.cuda.matmul.fp32_precision, backends.mkldnn.matmul.fp32_precision)
 
 
 def _set_precision(values: tuple[str, ...]) -> None:
     if len(values) == 1:
         torch.set_float32_matmul_precision(values[0])
     else:
-        torch.backends.cuda.matmul.fp32_precision, torch.backends.mkldnn.matmul.fp32_precision = values
+        backends: Any = torch.backends
+        backends.cuda.matmul.fp32_precision, backends.mkldnn.matmul.fp32_precision = values
 
 
 EXACT = ("highest",)
