@@ -25,6 +25,7 @@ from upland.data.modality import check_modality
 from upland.data.sequence.container import Sequences
 from upland.data.sequence.encoder import SequenceEncoder
 from upland.data.table.encoder import TableEncoder
+from upland.detectors.foreign import check_detector
 from upland.detectors.host import usual_settings
 from upland.detectors.scoring import ScoringDetector
 
@@ -212,6 +213,7 @@ def explain(detector: ScoringDetector, X: Any) -> Explanation | SequenceExplanat
 
     Raises:
         sklearn.exceptions.NotFittedError: the detector is not fitted.
+        TypeError: it is no detector.
         ValueError: columns are missing or of another kind.
 
     Examples:
@@ -221,6 +223,7 @@ def explain(detector: ScoringDetector, X: Any) -> Explanation | SequenceExplanat
         >>> upland.explain(detector, np.array([[0.0, 40.0, 0.0]])).top(1)[0][0].column
         'x1'
     """
+    check_detector(detector, "explain")
     detector.check_fitted()
     try:
         with usual_settings():

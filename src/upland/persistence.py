@@ -29,6 +29,7 @@ from upland.data.table.encoder import TableEncoder
 from upland.detectors.arguments import check_live, plain_argument
 from upland.detectors.base import Detector
 from upland.detectors.ensemble import Member
+from upland.detectors.foreign import check_detector
 from upland.detectors.host import usual_settings
 from upland.detectors.plan import FitPlan, architecture_of
 from upland.io.modelfile import TensorFileError, read_tensors, write_tensors
@@ -56,7 +57,8 @@ def save(detector: Detector, path: str | Path, overwrite: bool = True) -> None:
 
     Raises:
         sklearn.exceptions.NotFittedError: the detector is not fitted.
-        TypeError: the detector is of a class of your own, which `load` could not find.
+        TypeError: it is no detector, and the message says what to give instead; or one of a class of your
+            own, which `load` could not find.
         FileExistsError: the file exists and may not be replaced.
         OSError: the file cannot be written.
         ValueError: an argument that may change after a fit is not as it must be.
@@ -68,6 +70,7 @@ def save(detector: Detector, path: str | Path, overwrite: bool = True) -> None:
         >>> detector = upland.EnergyDetector(random_state=0, epochs=5).fit(rows)
         >>> upland.save(detector, path)
     """
+    check_detector(detector, "save")
     if type(detector).__name__ not in _homes():
         raise TypeError(
             f"{type(detector).__name__} is a class of your own, which a file cannot hold: "

@@ -111,15 +111,6 @@ def test_a_fitted_detector_answers_at_once(calibration):
         as_pyod(detector, 0.9)
 
 
-@pytest.mark.parametrize(
-    ("thing", "name"),
-    [(None, "NoneType"), ("energy", "str"), (as_pyod, "function"), (dict, "the class dict")],
-)
-def test_what_is_no_detector_is_refused_by_what_it_is(thing, name):
-    with pytest.raises(TypeError, match=name):
-        as_pyod(thing)
-
-
 @pytest.mark.filterwarnings("ignore:p-values are coarse")
 def test_scores_of_steps_in_an_array_are_refused():
     adapter = as_pyod(small(upland.SequenceEnergyDetector, per="step"))

@@ -22,6 +22,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from upland.calibration.conformal import Floats
 from upland.detectors.base import Detector
+from upland.detectors.foreign import check_detector
 from upland.detectors.host import usual_settings
 from upland.io.advice import Advice, Argument
 
@@ -235,7 +236,7 @@ class PyODAdapter(BaseEstimator):
         return sure
 
 
-def as_pyod(detector: Any, contamination: float = 0.1) -> PyODAdapter:
+def as_pyod(detector: Detector, contamination: float = 0.1) -> PyODAdapter:
     """A detector with PyOD's interface; of a fitted one it answers at once.
 
     Args:
@@ -254,9 +255,7 @@ def as_pyod(detector: Any, contamination: float = 0.1) -> PyODAdapter:
         >>> int(adapter.labels_.sum())
         10
     """
-    if not isinstance(detector, Detector):
-        what = f"the class {detector.__name__}" if isinstance(detector, type) else type(detector).__name__
-        raise TypeError(f"as_pyod takes a detector of upland, as upland.EnergyDetector(), not {what}")
+    check_detector(detector, "as_pyod")
     _register()
     adapter = PyODAdapter(detector, contamination)
     if detector.__sklearn_is_fitted__():
