@@ -4,6 +4,7 @@ A new message with advice takes an entry here, or in a table of tests/cli/test_c
 used.
 """
 
+import datetime as dt
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -65,8 +66,30 @@ def long_frame():
     return pd.concat([one.assign(machine="a"), one.assign(machine="b", speed=one["speed"] + 0.1)])
 
 
-def days():
-    return pd.date_range("2026-01-01", periods=40, freq="D").strftime("%d %b %Y")
+def named_days(count=40):
+    return [f"day {number}" for number in range(count)]
+
+
+def with_cells(*values, **options):
+    """A fit of a table with a column t of these values, one after the other."""
+    cells = [values[n % len(values)] for n in range(120)]
+    return quick(**options).fit(mixed().assign(t=pd.Series(cells, dtype=object)))
+
+
+def stamps(*zones):
+    """A file of time stamps of this year, with these zones one after the other."""
+    rows = [f"2026-03-{n % 28 + 1:02d}T10:00:00{zones[n % len(zones)]},{n % 7}.5" for n in range(120)]
+    return "\n".join(["when,load", *rows]).encode()
+
+
+def scored_stamps(folder, *zones):
+    detector = quick().fit(written(folder / "normal.csv", stamps("Z")))
+    return detector.anomaly_score(written(folder / "new.csv", stamps(*zones)))
+
+
+def batches_of_dates(*zones):
+    frames = [mixed().assign(when=pd.date_range("2026-01-01", periods=120, tz=zone)) for zone in zones]
+    return upland.TableEncoder().fit_batches(frames)
 
 
 def contrast(like):
@@ -245,12 +268,10 @@ SEQUENCES = [
     ),
     case(
         "data/sequence/longframes.py:read_stamps",
-        lambda _: small(Sequence, id="machine", time="time").fit(
-            long_frame().assign(time=[*days(), *days()])
-        ),
+        lambda _: small(Sequence, id="machine", time="time").fit(long_frame().assign(time=named_days() * 2)),
         "turn it into dates or numbers, as pandas.to_datetime",
         lambda _: small(Sequence, id="machine", time="time").fit(
-            long_frame().assign(time=pd.to_datetime([*days(), *days()]))
+            long_frame().assign(time=[int(day.removeprefix("day ")) for day in named_days() * 2])
         ),
     ),
     case(
@@ -512,7 +533,90 @@ def numbers_as_csv():
     return pd.DataFrame(numbers(), columns=list("abcd")).to_csv(index=False)
 
 
-CASES = {f"{it.site} {it.words[:30]}": it for it in (*TABLES, *SEQUENCES, *IMAGES, *GROUPS, *FILES)}
+ALIKE = "write (them|dates) alike"
+UTC = dt.UTC
+TEXTS = [
+    case(
+        "data/table/values.py:mixture_error",
+        lambda _: with_cells(1.5, 2.0, 2.5, 1.0, 7.5, "stuck", b"x"[0]),
+        r"correct that cell or leave it empty; .* make all of it text and name it, categorical=\['t'\]",
+        lambda _: with_cells(1.5, 2.0, 2.5, 1.0, 7.5, 3.0),
+        lambda _: with_cells(1.5, 2.0, 2.5, 1.0, 7.5, None),
+        lambda _: with_cells("1.5", "2.0", "2.5", "stuck", categorical=["t"]),
+    ),
+    case(
+        "data/table/learning.py:_read",
+        lambda _: with_cells("30%", "12%", "7%"),
+        r"categorical=\['t'\] makes it a category instead",
+        lambda _: with_cells("30%", "12%", "7%", categorical=["t"]),
+    ),
+    case(
+        "data/table/learning.py:_warn_of_codes",
+        lambda _: with_cells("00501", "10001", "02139"),
+        r"they are read as codes; categorical=\['t'\] says so",
+        lambda _: with_cells("00501", "10001", "02139", categorical=["t"]),
+    ),
+    case(
+        "data/table/learning.py:_set_zone",
+        lambda _: batches_of_dates(None, "UTC"),
+        ALIKE,
+        lambda _: batches_of_dates("UTC", "UTC"),
+    ),
+    case(
+        "data/table/values.py:_checked_moments",
+        lambda _: with_cells(dt.datetime(2026, 1, 1), dt.datetime(2026, 1, 2, tzinfo=UTC)),
+        ALIKE,
+        lambda _: with_cells(dt.datetime(2026, 1, 1, tzinfo=UTC), dt.datetime(2026, 1, 2, tzinfo=UTC)),
+    ),
+    case(
+        "io/casting.py:_dates",
+        lambda folder: scored_stamps(folder, "Z", "Z", ""),
+        ALIKE,
+        lambda folder: scored_stamps(folder, "Z", "Z", "+02:00"),
+    ),
+    case(
+        "io/texts.py:_refuse_strays",
+        lambda _: with_cells(*(f"{n}%" for n in range(40)), "?"),
+        r"correct that cell or leave it empty; missing=\['\?'\] reads it as a missing cell; .*categorical",
+        lambda _: with_cells(*(f"{n}%" for n in range(40)), "7%"),
+        lambda _: with_cells(*(f"{n}%" for n in range(40)), None),
+        lambda _: with_cells(*(f"{n}%" for n in range(40)), "?", missing=["?"]),
+        lambda _: with_cells("7%", "8%", "?", categorical=["t"]),
+    ),
+    case(
+        "io/texts.py:_signs",
+        lambda _: with_cells("1,250", "2,375"),
+        r"say which, decimal='\.' or decimal=','; or categorical=\['t'\]",
+        lambda _: with_cells("1,250", "2,375", decimal="."),
+        lambda _: with_cells("1,250", "2,375", decimal=","),
+        lambda _: with_cells("1,250", "2,375", categorical=["t"]),
+    ),
+    case(
+        "io/texts.py:_or_category",
+        lambda _: with_cells("1.234,5", "1,234.5"),
+        f"{ALIKE}; or categorical=",
+        lambda _: with_cells("1.234,5", "1.234,5", "3.000,25"),
+        lambda _: with_cells("1.234,5", "1,234.5", categorical=["t"]),
+    ),
+    case(
+        "io/texts.py:_plain_numbers",
+        lambda _: with_cells("1.5", "2.5", "3.25"),
+        r"convert it \(pandas\.to_numeric\(X\['t'\]\)\), or say decimal='\.' .*; or categorical=\['t'\]",
+        lambda _: with_cells(*pd.to_numeric(pd.Series(["1.5", "2.5", "3.25"]))),
+        lambda _: with_cells("1.5", "2.5", "3.25", decimal="."),
+        lambda _: with_cells("1.5", "2.5", "3.25", categorical=["t"]),
+    ),
+    case(
+        "io/texts.py:_date_form",
+        lambda _: with_cells("3/4/2026", "5/6/2026"),
+        r"say which, dayfirst=True or dayfirst=False; or categorical=\['t'\]",
+        lambda _: with_cells("3/4/2026", "5/6/2026", dayfirst=True),
+        lambda _: with_cells("3/4/2026", "5/6/2026", dayfirst=False),
+        lambda _: with_cells("3/4/2026", "5/6/2026", categorical=["t"]),
+    ),
+]
+
+CASES = {f"{it.site} {it.words[:30]}": it for it in (*TABLES, *TEXTS, *SEQUENCES, *IMAGES, *GROUPS, *FILES)}
 
 
 REFUSALS = (ValueError, TypeError, OSError, ImportError, FloatingPointError)

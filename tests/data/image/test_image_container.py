@@ -104,7 +104,9 @@ def test_the_channels_are_found_wherever_they_are(n, sides, channels):
     for X, axis, beside in ((last, "last", sides[0]), (first, "first", sides[1])):
         np.testing.assert_array_equal(pixels_of(X, channels=axis), last)
         if beside in (1, 3, 4):
-            with pytest.raises(ValueError, match=r"can be \(N, C, H, W\) or \(N, H, W, C\): give the former as"):
+            with pytest.raises(
+                ValueError, match=r"can be \(N, C, H, W\) or \(N, H, W, C\): give the former as"
+            ):
                 as_images(X)
         else:
             np.testing.assert_array_equal(pixels_of(X), last)
