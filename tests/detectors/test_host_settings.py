@@ -69,20 +69,20 @@ def python():
         stack.enter_context(decimal.localcontext(decimals))
         stack.enter_context(changed(sys.setrecursionlimit, frames + 300, sys.getrecursionlimit()))
         stack.enter_context(contextlib.chdir("/"))
-        stack.enter_context(changed(partial(locale.setlocale, locale.LC_ALL), language(), "C"))
+        stack.callback(locale.setlocale, locale.LC_ALL, locale.setlocale(locale.LC_ALL))
+        set_language()
         random.seed(7)
         torch.manual_seed(7)
         np.random.seed(7)  # noqa: NPY002
         yield
 
 
-def language():
+def set_language():
     """One that writes 1,5 where this machine has one."""
-    before = locale.setlocale(locale.LC_ALL)
-    for name in ("de_DE.UTF-8", "fr_FR.UTF-8", "C.UTF-8"):
+    for name in ("de_DE.UTF-8", "fr_FR.UTF-8", "C"):
         with suppress(locale.Error):
-            return locale.setlocale(locale.LC_ALL, name)
-    return before
+            locale.setlocale(locale.LC_ALL, name)
+            return
 
 
 DETERMINISTIC = partial(changed, torch.use_deterministic_algorithms, True, False)
