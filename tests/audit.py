@@ -1,7 +1,7 @@
 """Known faults of the pinned packages, by pip-audit: python tests/audit.py ENVIRONMENT constraints.txt
 
-pip-audit has an environment of its own, made here. A package with a known fault fails. Where pip-audit or what
-it asks cannot be reached, that is printed, and nothing fails.
+pip-audit has an environment of its own, made here. A package with a known fault fails. Where pip-audit or
+what it asks cannot be reached, that is printed, and nothing fails.
 """
 
 import json
