@@ -25,6 +25,8 @@ from upland.data.modality import check_modality
 from upland.data.sequence.container import Sequences
 from upland.data.sequence.encoder import SequenceEncoder
 from upland.data.table.encoder import TableEncoder
+from upland.detectors.foreign import check_detector
+from upland.detectors.host import usual_settings
 from upland.detectors.scoring import ScoringDetector
 
 
@@ -211,6 +213,7 @@ def explain(detector: ScoringDetector, X: Any) -> Explanation | SequenceExplanat
 
     Raises:
         sklearn.exceptions.NotFittedError: the detector is not fitted.
+        TypeError: it is no detector.
         ValueError: columns are missing or of another kind.
 
     Examples:
@@ -220,9 +223,11 @@ def explain(detector: ScoringDetector, X: Any) -> Explanation | SequenceExplanat
         >>> upland.explain(detector, np.array([[0.0, 40.0, 0.0]])).top(1)[0][0].column
         'x1'
     """
+    check_detector(detector, "explain")
     detector.check_fitted()
     try:
-        return _explained(detector, X)
+        with usual_settings():
+            return _explained(detector, X)
     except (TypeError, ValueError):
         check_modality(X, detector.modality, detector.family)
         raise

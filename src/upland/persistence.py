@@ -30,6 +30,8 @@ from upland.data.table.encoder import TableEncoder
 from upland.detectors.arguments import check_live, plain_argument
 from upland.detectors.base import Detector
 from upland.detectors.ensemble import Member
+from upland.detectors.foreign import check_detector
+from upland.detectors.host import usual_settings
 from upland.detectors.plan import FitPlan, architecture_of
 from upland.io.modelfile import TensorFileError, read_tensors, write_tensors
 from upland.models.recurrent import RecurrentEnergy
@@ -43,6 +45,7 @@ ENCODERS: dict[str, type[Encoder]] = {
 _KEPT = ("standard", "training_rows", "held_out")
 
 
+@usual_settings()
 def save(detector: Detector, path: str | os.PathLike[str], overwrite: bool = True) -> None:
     """Write a fitted detector to one file, whole or not at all.
 
@@ -55,7 +58,8 @@ def save(detector: Detector, path: str | os.PathLike[str], overwrite: bool = Tru
 
     Raises:
         sklearn.exceptions.NotFittedError: the detector is not fitted.
-        TypeError: the detector is of a class of your own, which `load` could not find.
+        TypeError: it is no detector, and the message says what to give instead; or one of a class of your
+            own, which `load` could not find.
         FileExistsError: the file exists and may not be replaced.
         OSError: the file cannot be written.
         ValueError: an argument that may change after a fit is not as it must be.
@@ -67,6 +71,7 @@ def save(detector: Detector, path: str | os.PathLike[str], overwrite: bool = Tru
         >>> detector = upland.EnergyDetector(random_state=0, epochs=5).fit(rows)
         >>> upland.save(detector, path)
     """
+    check_detector(detector, "save")
     if type(detector).__name__ not in _homes():
         raise TypeError(
             f"{type(detector).__name__} is a class of your own, which a file cannot hold: "
@@ -169,7 +174,8 @@ def load(path: str | Path, model: nn.Module | None = None) -> Detector:
             Path(path), "corrupted", "is corrupted: its tensors are not those that were saved"
         )
     try:
-        return _restored(Path(path), tensors, manifest, model)
+        with usual_settings():
+            return _restored(Path(path), tensors, manifest, model)
     except TensorFileError:
         raise
     except _Module as error:
@@ -239,7 +245,7 @@ def _from_state(
     architecture = architecture_of(record["architecture"], own)
     weights = {name: torch.from_numpy(value) for name, value in _under(tensors, "model/").items()}
     try:
-        model = architecture.build(encoder)
+        model = architecture.build(encoder, torch.Generator())  # its weights are overwritten
         model.load_state_dict(weights)
     except Exception as error:  # the user's own code may raise anything
         if own is None:

@@ -298,7 +298,7 @@ class TableEncoder:
 
     def _report_missing(self, columns: Sequence[int]) -> None:
         names = [self.column_names[column] for column in columns]
-        text = f"missing values in {listed(names)}, where no value was missing in the normal data"
+        text = f"missing values in {listed(names)}, where hardly any value was missing in the normal data"
         if self.missing == "error":
             raise ValueError(f"{text}: fill them in, or fit on data with missing values")
         warnings.warn(f"{text}: these cells are encoded as far from normal ones", UserWarning, stacklevel=3)
