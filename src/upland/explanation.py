@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from upland.catalogue import Unit
 from upland.criteria.base import Floats, finite
+from upland.data.encoder import Encoder
 from upland.data.image.encoder import ImageEncoder
 from upland.data.modality import check_modality
 from upland.data.sequence.container import Sequences
@@ -241,23 +242,23 @@ def _explained(detector: ScoringDetector, X: Any) -> Explanation | SequenceExpla
 
 
 def _shares(
-    detector: ScoringDetector, piece: Any, unit: Unit, columns: NDArray[np.intp] | None
+    detector: ScoringDetector, piece: Any, unit: Unit, by_column: bool
 ) -> tuple[Floats, NDArray[Any]]:
-    """The mean of the members' shares, by the column of each encoded input where there are columns, and what
-    the first member expected, encoded.
+    """The mean of the members' shares, by column where there are columns, and what the first member expected,
+    encoded.
     """
     shares, expected = [], []
     for member in detector.members_:
         criterion = detector.fitted_criterion(member, unit)
         found = criterion.shares(detector.encode(member.encoder, piece))
-        shares.append(found.inputs if columns is None else _by_column(found.inputs, columns))
+        shares.append(_by_column(found.inputs, member.encoder) if by_column else found.inputs)
         expected.append(found.expected)
     mean: Floats = finite(np.mean(shares, axis=0))
     return mean, expected[0]
 
 
 def _of_rows(detector: ScoringDetector, encoder: TableEncoder, table: Any) -> Explanation:
-    shares, expected = _shares(detector, table, "row", encoder.slots)
+    shares, expected = _shares(detector, table, "row", True)
     names = encoder.column_names
     return Explanation(
         names, shares, _objects(encoder.values(table), names), _objects(encoder.decode(expected), names)
@@ -266,7 +267,7 @@ def _of_rows(detector: ScoringDetector, encoder: TableEncoder, table: Any) -> Ex
 
 def _of_images(detector: ScoringDetector, encoder: ImageEncoder, X: Any) -> ImageExplanation:
     images = encoder.images(X)
-    shares, expected = _shares(detector, images, "image", None)
+    shares, expected = _shares(detector, images, "image", False)
     return ImageExplanation(
         np.moveaxis(shares, 1, 3), encoder.values(images), encoder.decode(expected, images)
     )
@@ -276,7 +277,7 @@ def _of_sequences(
     detector: ScoringDetector, encoder: SequenceEncoder, piece: Sequences
 ) -> Explanation | SequenceExplanation:
     unit = detector.plan_.reader.unit(piece)
-    shares, reached = _shares(detector, piece, unit, encoder.slots)
+    shares, reached = _shares(detector, piece, unit, True)
     names = encoder.column_names
     values = _objects(encoder.values(piece), names)
     expected = _objects(encoder.decode(reached), names)
@@ -301,10 +302,13 @@ def _arranged(piece: Sequences, steps: NDArray[Any]) -> NDArray[Any]:
     return found
 
 
-def _by_column(inputs: Floats, columns: NDArray[np.intp]) -> Floats:
-    """Shares of encoded inputs `(N, D)` summed by the user's columns: `(N, C)`."""
-    shares = np.zeros((len(inputs), int(columns.max()) + 1))
-    np.add.at(shares.T, columns, inputs.T)
+def _by_column(inputs: Floats, encoder: Encoder) -> Floats:
+    """Shares of encoded inputs `(N, D)` summed by the user's columns: `(N, C)`; members may encode a column
+    by different numbers of inputs.
+    """
+    assert isinstance(encoder, TableEncoder | SequenceEncoder)
+    shares = np.zeros((len(inputs), encoder.n_columns))
+    np.add.at(shares.T, encoder.slots, inputs.T)
     return shares
 
 

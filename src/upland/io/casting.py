@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from upland.io.cells import as_number
-from upland.io.schema import Column, Schema
+from upland.io.schema import Column, Schema, is_index
 
 NULLS = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None")
 """Spellings of a missing cell."""
@@ -24,6 +25,8 @@ def columns_of(schema: Schema, names: Sequence[str]) -> dict[str, Column]:
     columns = {column.name: column for column in schema.columns}
     if schema.naming == "names":
         return {name: columns[name] for name in names if name in columns}
+    if len(names) != len(schema.inputs):  # the index of a pandas frame may be written along
+        names = [name for position, name in enumerate(names) if not is_index(names, position)]
     if len(names) != len(schema.inputs):
         return {}
     pairs = zip(names, schema.inputs, strict=True)
@@ -69,6 +72,9 @@ def _cast(cells: pa.ChunkedArray, column: Column, decimal: str) -> pa.ChunkedArr
     if column.kind == "boolean":
         return _booleans(cells)
     if column.kind == "numeric":
+        if column.origin:  # whole numbers too large for floats
+            with suppress(pa.ArrowInvalid):
+                return pc.cast(cells, pa.int64())
         return _tried(cells, partial(_numbers, decimal=decimal), "a number")
     if column.kind == "date":
         return _tried(cells, _dates, "a date (such as 2026-01-31 or 2026-01-31T12:00:00)")

@@ -34,7 +34,7 @@ from upland.data.table.encodings import Floats
 EXTREMES = 20
 """Distinct values at either end that are kept apart."""
 
-MOST_VALUES, MOST_ROWS, LEAST_ROWS = 8, 0.02, 20
+MOST_VALUES, MOST_ROWS, LEAST_ROWS = 8, 0.05, 20
 """Distinct values at either end that may be sentinels, their share of the rows, and rows that it takes."""
 
 LEAST_DISTINCT = 8

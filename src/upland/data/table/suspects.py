@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upland.data.table.encodings import Floats
+from upland.data.table.matching import listed
 from upland.data.table.moments import RunningMoments, Sentinels
 from upland.io.advice import Advice, Argument
 from upland.io.schema import ColumnKind, is_index
@@ -49,6 +50,10 @@ EVEN = 0.08
 
 EPOCH = (1e9, 2e9)
 """Seconds since 1970 of times from September 2001 to May 2033."""
+
+
+SHOWN = 5
+"""Values that a warning shows."""
 
 
 class Suspicion(NamedTuple):
@@ -195,9 +200,10 @@ def index_names(names: Sequence[str]) -> list[str]:
 def warn_of_index(names: Sequence[str]) -> None:
     """Warn that columns that hold an index are left out; once for all of them."""
     if names:
-        what = "columns" if len(names) > 1 else "column"
+        several = len(names) > 1
+        what = f"columns {listed(names)} hold" if several else f"column {names[0]!r} holds"
         warnings.warn(
-            f"{what} {_listed(names)}: the index of a pandas frame, which numbers its rows, and left out; "
+            f"{what} the index of a pandas frame, and {'are' if several else 'is'} left out; "
             "to use it as a feature, give it a name of its own",
             UserWarning,
             stacklevel=5,
@@ -208,7 +214,7 @@ _EVERY = "so that every later row would be anomalous"
 _WHY = {
     "rises": ("only rises", "only rise", f"from row to row, {_EVERY}"),
     "falls": ("only falls", "only fall", f"from row to row, {_EVERY}"),
-    "identifies": ("numbers", "number", f"the rows or dates them, as they are spread, {_EVERY}"),
+    "identifies": ("identifies", "identify", f"the rows, as a serial number or a time does, {_EVERY}"),
     "flag": ("holds", "hold", "the same in every normal row, and may say which rows are normal"),
 }
 """What a column does, what some do, and what follows from it."""
@@ -226,7 +232,7 @@ def warn_of(suspicions: Iterable[Suspicion]) -> None:
 def _advice(why: str, found: Sequence[Suspicion]) -> Advice:
     names = [suspicion.name for suspicion in found]
     single, several, follows = _WHY[why]
-    what = f"column {names[0]!r} {single}" if len(names) == 1 else f"columns {_listed(names)} {several}"
+    what = f"column {names[0]!r} {single}" if len(names) == 1 else f"columns {listed(names)} {several}"
     leave = "leave it out" if len(names) == 1 else "leave them out"
     advice = Advice(f"{what} {follows}: {leave} (", Argument("ignore", names), ")")
     if any(suspicion.kind == "date" for suspicion in found):
@@ -241,28 +247,27 @@ def warn_of_dates(names: Sequence[str]) -> None:
         what = "columns" if len(names) > 1 else "column"
         drop, parts = Argument("dates", "drop"), Argument("dates", "parts")
         text = Advice(
-            f"{what} {_listed(names)}: dates are left out (", drop, "); ", parts, " uses their parts"
+            f"{what} {listed(names)}: dates are left out (", drop, "); ", parts, " uses their parts"
         )
         warnings.warn(text, UserWarning, stacklevel=5)
 
 
 def warn_of_sentinels(name: str, kind: ColumnKind, found: Sentinels) -> None:
     """Warn of values far beyond all others of a column, which have no part in its scale."""
-    plain = [_plain(value, kind) for value in (*found.values, found.low, found.high)]
-    *values, low, high = map(str, plain)
-    held = ", ".join(
+    values = [_plain(value, kind) for value in found.values]
+    held = [
         f"{value} in {count:,} row{'' if count == 1 else 's'}"
         for value, count in zip(values, found.counts, strict=True)
-    )
+    ]
+    more = f" and {len(held) - SHOWN} more" if len(held) > SHOWN else ""
     text = (
-        f"column {name!r} holds {held}, far beyond its other values ({low} to {high}): left out of its scale"
+        f"column {name!r} holds {', '.join(held[:SHOWN])}{more}, far beyond its other values "
+        f"({_plain(found.low, kind)} to {_plain(found.high, kind)}): left out of its scale; "
+        "where that stands for a missing cell, "
     )
-    advice = (
-        Advice(text, "; ", Argument("missing", plain[:-2]), " makes such cells missing ones")
-        if kind == "numeric"
-        else Advice(f"{text}; leave such cells empty where they stand for missing ones")
-    )
-    warnings.warn(advice, UserWarning, stacklevel=5)
+    missing = Argument("missing", values)
+    advice = (missing, " says so") if kind == "numeric" else ("leave the cell empty",)
+    warnings.warn(Advice(text, *advice), UserWarning, stacklevel=5)
 
 
 def _plain(value: float, kind: ColumnKind) -> Any:
@@ -271,7 +276,3 @@ def _plain(value: float, kind: ColumnKind) -> Any:
     if kind == "duration":
         return np.timedelta64(round(value), "s")
     return int(value) if value.is_integer() and abs(value) < 1e15 else value
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(repr(name) for name in names)
