@@ -15,6 +15,9 @@ from upland.data.table.suspects import index_names, warn_of, warn_of_dates, warn
 from upland.io.cells import Dates
 from upland.io.schema import Schema
 
+LEAST_BLOCK = 512
+"""Rows that are learned from at a time, at least."""
+
 
 def learn_schema(
     batches: Iterable[TableView],
@@ -79,7 +82,7 @@ def _learners(
 
 def _learn(learners: Sequence[ColumnLearner], rows: TableView, positions: Sequence[int]) -> None:
     """One batch into the learners, a matrix in blocks that stay in the processor's cache."""
-    step = rows.n_rows if rows.matrix is None else max(BLOCK // max(len(rows.names), 1), 64)
+    step = rows.n_rows if rows.matrix is None else max(BLOCK // max(len(rows.names), 1), LEAST_BLOCK)
     for start in range(0, rows.n_rows, max(step, 1)):
         block = None if rows.matrix is None else np.ascontiguousarray(rows.matrix[start : start + step].T)
         for learner, position in zip(learners, positions, strict=True):

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 from copy import copy
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,9 @@ from upland.data.table.encodings import Floats
 
 EXTREMES = 20
 """Distinct values at either end that are kept apart."""
+
+FIRST, WAITING = 4_096, 1_024
+"""Values that are sorted to find the first of those, and values that wait to be compared with them."""
 
 MOST_VALUES, MOST_ROWS, LEAST_ROWS = 8, 0.05, 20
 """Distinct values at either end that may be sentinels, their share of the rows, and rows that it takes."""
@@ -139,9 +143,13 @@ class RobustMoments:
         self._inner = RunningMoments()
         self._values: Floats = np.empty(0)
         self._counts: NDArray[np.int64] = np.empty(0, dtype=np.int64)
+        self._waiting: list[Floats] = []
 
     def update(self, x: Floats) -> None:
         """Add finite values `(N,)`."""
+        if len(self._values) < 2 * EXTREMES and len(x) > FIRST:
+            self.update(x[:FIRST])
+            x = x[FIRST:]
         if len(self._values) == 2 * EXTREMES:
             inner = (x > self._values[EXTREMES - 1]) & (x < self._values[EXTREMES])
             if inner.all():
@@ -149,11 +157,14 @@ class RobustMoments:
                 return
             self._inner.update(x[inner])
             x = x[~inner]
-        self._keep_apart(x)
+        self._waiting.append(x)
+        if sum(map(len, self._waiting)) > WAITING:
+            self._keep_apart()
 
-    def _keep_apart(self, x: Floats) -> None:
+    def _keep_apart(self) -> None:
         """Count values among the outermost; those that are no longer are merged into the moments."""
-        fresh, counts = np.unique(x, return_counts=True)
+        fresh, counts = np.unique(np.concatenate([*self._waiting, np.empty(0)]), return_counts=True)
+        self._waiting = []
         values = np.union1d(self._values, fresh)
         total = np.zeros(len(values), dtype=np.int64)
         total[np.searchsorted(values, self._values)] += self._counts
@@ -167,14 +178,17 @@ class RobustMoments:
     @property
     def few(self) -> Floats | None:
         """All distinct values where they are few, in rising order; None where they are many."""
+        self._keep_apart()
         return None if self._inner.count else self._values
 
     def whole(self) -> RunningMoments:
         """The moments of all values."""
+        self._keep_apart()
         return self._merged(slice(None))
 
     def robust(self) -> tuple[RunningMoments, Sentinels | None]:
         """The moments of the values without the sentinels, and those."""
+        self._keep_apart()
         total = self._inner.count + int(self._counts.sum())
         first, last = self._cut(total)
         n = len(self._values)
@@ -195,20 +209,17 @@ class RobustMoments:
         values, counts, n = self._values, self._counts, len(self._values)
         most = max(int(MOST_ROWS * total), 1) if total >= LEAST_ROWS else 0
         with np.errstate(over="ignore"):
-            pairs = sorted(
-                ((a, n - b) for a in range(MOST_VALUES + 1) for b in range(MOST_VALUES + 1) if 0 < a + b < n),
-                key=lambda pair: pair[1] - pair[0],
-            )
-            for first, last in pairs:
+            gaps = np.diff(values)
+            inside = gaps[MOST_VALUES : n - 1 - MOST_VALUES].sum()  # the least range that can stay
+            firsts = [0, *(np.flatnonzero(gaps[:MOST_VALUES] > GAP * inside) + 1).tolist()]
+            lasts = [n, *(n - 1 - np.flatnonzero(gaps[::-1][:MOST_VALUES] > GAP * inside)).tolist()]
+            for first, last in sorted(product(firsts, lasts), key=lambda ends: ends[1] - ends[0]):
                 if last - first < LEAST_DISTINCT or counts[:first].sum() + counts[last:].sum() > most:
                     continue
-                low, high = values[first], values[last - 1]
-                reach = GAP * (high - low)
-                if (
-                    (first == 0 or low - values[first - 1] > reach)
-                    and (last == n or values[last] - high > reach)
-                    and self._beyond_tails(first, last)
-                ):
+                reach = GAP * (values[last - 1] - values[first])
+                far_below = first == 0 or gaps[first - 1] > reach
+                far_above = last == n or gaps[last - 1] > reach
+                if far_below and far_above and self._beyond_tails(first, last):
                     return first, last
         return 0, n
 
