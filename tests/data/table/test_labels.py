@@ -15,7 +15,14 @@ VALUES = {
     "text": np.where(RNG.random(60) < 0.5, "ok", "bad"),
     "minus one and one": np.where(RNG.random(60) < 0.5, -1.0, 1.0),
 }
-NAMES = ["is_faulty", "faulty", "fault", "failure", "defect", "is_defect", "defective", "malicious", "intrusion", "is_normal", "outcome", "Label_1", "label_encoded", "anomaly_label", "isFraud", "fraud_flag", "machine_failure", "Class", "attack", "label", "labels", "TARGET", "y", "y_true", "class", "is_anomaly", "isAnomaly", "anomalies", "ANOMALY", "outlier", "is_outlier", "ground_truth", "groundTruth", "groundtruth", "abnormal", "isfraud", "Machine-Failure", "attack.label", "fraudulent", "failed", "has_failed", "Target1", "failureType"]
+NAMES = (
+    *("is_faulty", "faulty", "fault", "failure", "defect", "is_defect", "defective", "malicious"),
+    *("intrusion", "is_normal", "outcome", "Label_1", "label_encoded", "anomaly_label", "isFraud"),
+    *("fraud_flag", "machine_failure", "Class", "attack", "label", "labels", "TARGET", "y", "y_true"),
+    *("class", "is_anomaly", "isAnomaly", "anomalies", "ANOMALY", "outlier", "is_outlier"),
+    *("ground_truth", "groundTruth", "groundtruth", "abnormal", "isfraud", "Machine-Failure"),
+    *("attack.label", "fraudulent", "failed", "has_failed", "Target1", "failureType"),
+)
 
 
 def table(name, values):

@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -61,7 +62,7 @@ SHUFFLED = {
 def test_a_column_that_orders_the_rows_is_named(name, cuts):
     table = pa.table({"c": pa.array(IN_ORDER[name], from_pandas=True), "x": rng().normal(size=N)})
     bounds = [0, *cuts, N]
-    parts = [table.slice(a, b - a) for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+    parts = [table.slice(a, b - a) for a, b in pairwise(bounds)]
     verb = "falls" if name == "falling" else "rises"
     with pytest.warns(
         UserWarning, match=rf"column 'c' only {verb} from row to row.*ignore=\['c'\]"
