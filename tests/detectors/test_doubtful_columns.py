@@ -1,4 +1,4 @@
-"""What doubtful columns do to a detector: sentinels blind no column, what the fit drops need not come back."""
+"""What doubtful columns do to a detector: sentinels blind none, what the fit drops need not come back."""
 
 import warnings
 

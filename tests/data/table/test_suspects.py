@@ -52,6 +52,9 @@ SHUFFLED = {
     "epoch seconds": 1_767_225_600 + rng().integers(0, 10**7, N),
     "epoch milliseconds": 1_767_225_600_000 + rng().integers(0, 10**10, N),
     "hourly dates": hours(N)[rng().permutation(N)],
+    "dates of working hours": hours(1)[0]
+    + pd.to_timedelta(24 * rng().choice(np.arange(300)[np.arange(300) % 7 < 5], N), unit="h")
+    + pd.to_timedelta(rng().uniform(8, 18, N), unit="h"),
     "days": hours(N, "D")[rng().permutation(N)],
     "any dates": hours(1)[0] + pd.to_timedelta(rng().uniform(0, 90, N), unit="D"),
 }

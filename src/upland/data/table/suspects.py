@@ -8,8 +8,9 @@ rows*, in whatever order they come, where
   are the values whose hash falls into a part of its range that shrinks as they become many, so that all
   copies of a value are counted or none (Gibbons 2001);
 * or its values are evenly spread: their mean and variance are those of n numbers at equal distances;
-* or they are dates, or whole numbers that read as seconds (or milli-, micro-, nanoseconds) since 1970, that
-  are distributed evenly over their range.
+* or they are distinct dates with a time of day;
+* or they are days, or whole numbers that read as seconds (milli-, micro-, nanoseconds) since 1970, that are
+  distinct and distributed evenly over their range.
 
 Reference: P. B. Gibbons, "Distinct sampling for highly-accurate answers to distinct values queries and event
 reports", VLDB (2001).
@@ -44,6 +45,9 @@ CHANCE = 10.0
 
 COPIES = 0.02
 """Share of values that may occur twice in an identifier, as rows that were copied do."""
+
+DAY = 86_400_000_000
+"""Microseconds of a day."""
 
 EVEN = 0.08
 """Largest distance of the distribution function of times from that of an even distribution."""
@@ -170,6 +174,8 @@ class RowOrder:
             return False
         low, high = moments.low + origin, moments.high + origin
         read = any(unit * EPOCH[0] <= low and high < unit * EPOCH[1] for unit in (1.0, 1e3, 1e6, 1e9))
+        if kind == "date" and np.unique(self._sample % DAY).size > 1:
+            return True
         if kind != "date" and not (kind == "numeric" and read):
             return False
         ordered = np.sort(self._sample)
