@@ -32,6 +32,10 @@ def is_index(names: Sequence[str], position: int) -> bool:
     return all(name == "" or re.fullmatch(r"Unnamed: 0(\.\d+)*", name) for name in names[: position + 1])
 
 
+LATER = frozenset({"form", "zoned", "origin", "tolerance", "parts", "part_scaling"})
+"""Fields of columns that files of before there were such fields lack."""
+
+
 @dataclass(frozen=True)
 class TextForm:
     """How the text of a column was read as numbers or dates in the fit; later text is read in the same way.
@@ -45,7 +49,7 @@ class TextForm:
         dayfirst: Whether the day stands first in a date, or the month; None for ISO dates.
     """
 
-    reads: Literal["number", "date"]
+    reads: Literal["number", "date", "time"]
     decimal: str = "."
     thousands: str = ""
     prefix: str = ""
@@ -116,9 +120,12 @@ class Column:
         return len(self.levels) + int(bool(self.rare)) + marked + 1
 
     def to_json(self) -> dict[str, Any]:
-        """Plain lists, strings and numbers; `from_json` is the exact way back."""
+        """Plain lists, strings and numbers, without what says nothing; `from_json` is the exact way back."""
+        defaults = {field.name: field.default for field in fields(self) if field.name in LATER}
         return {
-            key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in asdict(self).items()
+            if key not in defaults or value != defaults[key]
         }
 
     @classmethod
@@ -180,10 +187,6 @@ class Schema:
         return schema
 
 
-LATER = frozenset({"form", "zoned", "origin", "tolerance", "parts", "part_scaling"})
-"""Fields of columns that files of before there were such fields lack."""
-
-
 def _check_fields(cls: type[Column] | type[Schema] | type[TextForm], record: object, what: str) -> None:
     if not isinstance(record, Mapping):
         raise ValueError(f"a {what} must be a JSON object, got {type(record).__name__}")
@@ -219,7 +222,7 @@ def _check_column(column: Column) -> None:
 def _check_later(column: Column, label: str) -> None:
     form = column.form
     if form is not None and not (
-        form.reads in ("number", "date")
+        form.reads in ("number", "date", "time")
         and form.decimal in (".", ",")
         and all(isinstance(text, str) for text in (form.thousands, form.prefix, form.suffix))
         and form.dayfirst in (None, True, False)

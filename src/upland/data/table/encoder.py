@@ -17,6 +17,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import cache
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -41,10 +43,11 @@ from upland.data.table.layout import (
 from upland.data.table.learning import check_finite
 from upland.data.table.learning_tables import learn_schema
 from upland.data.table.matching import as_names, check_kind, find_positions, listed
-from upland.data.table.values import Values, floats, levels
+from upland.data.table.texts import read_text
+from upland.data.table.values import Values, dtype_of, floats, levels
 from upland.data.table.vocabularies import packed, unpacked
 from upland.io.cells import USUAL, CellOptions
-from upland.io.schema import Schema
+from upland.io.schema import Schema, TextForm
 
 FORMAT = 1
 
@@ -99,6 +102,7 @@ class TableEncoder:
         self.missing = missing
         self.cells, self._blanks = cells, cells.missing_numbers
         self.owner = owner
+        self._forms: dict[str, TextForm] = {}
 
     # -- fit -------------------------------------------------------------------------------------------------
 
@@ -113,11 +117,20 @@ class TableEncoder:
         """
         return self.fit_batches([X])
 
+    def read_as(self, other: TableEncoder) -> Self:
+        """Read text as another encoder does, which was fitted on these rows and more; returns itself."""
+        self._forms = {
+            column.name: column.form for column in other.schema_.columns if column.form is not None
+        }
+        return self
+
     def fit_batches(self, batches: Iterable[object]) -> Self:
         """The same from a stream of tables, in constant memory; two rows in all. Raises as `fit`."""
         views = map(self._view, batches)
         self._set_schema(
-            learn_schema(views, self.categorical, self.ignore, self.max_levels, self.cells.dates, self.owner)
+            learn_schema(
+                views, self.categorical, self.ignore, self.max_levels, self.cells, self._forms, self.owner
+            )
         )
         return self
 
@@ -210,10 +223,25 @@ class TableEncoder:
         else:
             positions = find_positions(rows, schema, schema.names, self.owner)
         check_size(rows)
+        rows = self._typed(rows, positions)
         if rows.matrix is None or rows.matrix.dtype == bool or self._one_hot or not self._all_numeric:
             for column, position in zip(schema.columns, positions, strict=True):
                 check_kind(column, rows.read(position))
         return rows, positions
+
+    def _typed(self, rows: TableView, positions: Sequence[int]) -> TableView:
+        """The table with text read as the kinds of the fit."""
+        if rows.matrix is not None:
+            return rows
+        columns = dict(zip(positions, self.schema_.columns, strict=True))
+
+        def read(position: int) -> Values:
+            values, column = rows.read(position), columns.get(position)
+            if column is None or column.kind == "categorical" or dtype_of(values, column.name) != "string":
+                return values
+            return read_text(values, column, self.cells)
+
+        return replace(rows, read=cache(read))
 
     def _encode_plain(self, rows: TableView, positions: Sequence[int], codes: Codes) -> set[int]:
         plan = self._plain
@@ -249,8 +277,8 @@ class TableEncoder:
         return unexpected
 
     def _encode_levels(self, plan: OneHot, values: Values, codes: Codes) -> set[int]:
-        keys, found = levels(values)
-        slots = np.array([plan.index.get(key, len(plan.hit) - 1) for key in keys] + [plan.missing])[found]
+        keys, found = levels(values, self.cells.missing_texts)
+        slots = np.array([plan.slot(key) for key in keys] + [plan.missing])[found]
         block = codes[:, plan.start : plan.start + len(plan.hit)]
         block[:] = plan.miss
         block[np.arange(len(block)), slots] = plan.hit[slots]
@@ -324,7 +352,7 @@ class TableEncoder:
             "ignore": list(self.ignore),
             "max_levels": self.max_levels,
             "missing": self.missing,
-            "cells": self.cells.to_json(),
+            **({} if self.cells == USUAL else {"cells": self.cells.to_json()}),
             "owner": self.owner,
             "schema": schema,
         }

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import re
+import warnings
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
+import pyarrow as pa
 
 from upland.data.table.dateparts import PartLearner
 from upland.data.table.encodings import Floats, deviation_of_flag, tolerance_of
 from upland.data.table.exact import origin_of, resolution_of, shifted
-from upland.data.table.labels import holds_labels, like_label
+from upland.data.table.labelnames import holds_labels, like_label
 from upland.data.table.moments import RobustMoments, Sentinels
 from upland.data.table.suspects import RowOrder, Suspicion
-from upland.data.table.values import Values, dtype_of, kind_of, levels, mixture_error
+from upland.data.table.texts import KINDS, counted, read_text
+from upland.data.table.values import Values, dtype_of, kind_of, levels, zone_of
 from upland.io.advice import Advice, Argument, Infinity
-from upland.io.schema import Column, ColumnKind
+from upland.io.cells import USUAL, CellOptions
+from upland.io.schema import Column, ColumnKind, TextForm
+from upland.io.texts import find_form
 
 CLOSE = 4
 """Numbers that differ by no more than so many roundings of their type are the same."""
@@ -30,18 +36,26 @@ class ColumnLearner:
     Args:
         name: The column's name, for messages.
         categorical: Whether the user named it categorical.
-        parts: Whether a date is encoded by its parts.
+        cells: What the user says of cells.
+        form: How its text is read, where that is known already.
 
     Attributes:
         sentinels: After `finish`, values that were left out of the moments; None where none were.
         suspicions: After `finish`, why the column may ruin a model.
     """
 
-    def __init__(self, name: str, categorical: bool, parts: bool = False) -> None:
+    def __init__(
+        self, name: str, categorical: bool, cells: CellOptions = USUAL, form: TextForm | None = None
+    ) -> None:
         self.name = name
         self.sentinels: Sentinels | None = None
         self.suspicions: list[Suspicion] = []
         self.categorical = categorical
+        self.cells = cells
+        self.form = form
+        self.zoned: bool | None = None
+        self._said: Advice | None = None
+        self._undecided = not categorical and form is None
         self.dtype: str | None = None
         self.kind: ColumnKind = "categorical"
         self.n_rows = 0
@@ -50,9 +64,8 @@ class ColumnLearner:
         self._resolution = 0.0
         self._moments = RobustMoments()
         self._order: RowOrder | None = None
-        self._parts = PartLearner() if parts else None
+        self._parts = PartLearner() if cells.dates == "parts" else None
         self._levels: Counter[str] = Counter()
-        self._first_text: tuple[int, str] | None = None
         self._named_like = None if categorical else like_label(name)
 
     def update(self, values: Values) -> None:
@@ -60,10 +73,14 @@ class ColumnLearner:
         levels.
         """
         dtype = dtype_of(values, self.name)
+        if dtype == "string" and not self.categorical:
+            values = self._read(values)
+            dtype = dtype_of(values, self.name)
         if dtype is None:
             self.n_missing += len(values)
         else:
             self._set_dtype(dtype)
+            self._set_zone(values)
             if self.kind == "categorical":
                 self._update_levels(values)
             else:
@@ -81,6 +98,33 @@ class ColumnLearner:
             )
         elif dtype != self.dtype:
             self.dtype = "floating" if kind == "numeric" else self.dtype
+
+    def _read(self, values: Values) -> Values:
+        """Text as the numbers or dates that it is, if it is any; a declared category stays one."""
+        if self._undecided and not pa.types.is_dictionary(values.type):
+            found = find_form(self.name, *counted(values), self.cells)
+            self._undecided = values.null_count == len(values)
+            if found is not None:
+                self.form = found.form
+                self._said = Advice(
+                    f"column {self.name!r} is text, such as {found.example!r}, "
+                    f"that is read as {found.form.reads}s: ",
+                    Argument("categorical", [self.name]),
+                    " makes it a category instead",
+                )
+        if self.form is None:
+            return values
+        return read_text(
+            values, Column(self.name, KINDS[self.form.reads], "string", form=self.form), self.cells
+        )
+
+    def _set_zone(self, values: Values) -> None:
+        zoned = zone_of(values)
+        if None not in (zoned, self.zoned) and zoned != self.zoned:
+            raise ValueError(
+                f"column {self.name!r}: some dates have a time zone, others have none: write them alike"
+            )
+        self.zoned = self.zoned if zoned is None else zoned
 
     def _update_numbers(self, values: Values) -> None:
         if self._origin is None:
@@ -101,20 +145,14 @@ class ColumnLearner:
             self._order.update(x)
 
     def _update_levels(self, values: Values) -> None:
-        keys, codes = levels(values)
+        keys, codes = levels(values, self.cells.missing_texts)
         counts = np.bincount(codes[codes >= 0], minlength=len(keys))
         self.n_missing += int(np.sum(codes < 0))
-        for code, (key, count) in enumerate(zip(keys, counts.tolist(), strict=True)):
-            if count and key not in self._levels:
-                self._note_text(key, code, codes)
+        for key, count in zip(keys, counts.tolist(), strict=True):
             if count:
                 self._levels[key] += count
         if len(self._levels) > MAX_DISTINCT:
             raise self._free_text(f"more than {MAX_DISTINCT:,} distinct texts")
-
-    def _note_text(self, key: str, code: int, codes: NDArray[np.intp]) -> None:
-        if self._first_text is None and not self.categorical and not _is_number(key):
-            self._first_text = self.n_rows + int(np.argmax(codes == code)), key
 
     def finish(self, max_levels: int) -> Column:
         """The column as learned.
@@ -129,7 +167,9 @@ class ColumnLearner:
         self._refuse_label()
         if self.kind == "categorical":
             return self._finish_levels(self.dtype, max_levels)
-        return self._finish_numbers(self.dtype)
+        if self._said is not None:
+            warnings.warn(self._said, UserWarning, stacklevel=2)
+        return replace(self._finish_numbers(self.dtype), form=self.form, zoned=self.zoned)
 
     def _finish_numbers(self, dtype: str) -> Column:
         robust, self.sentinels = self._moments.robust()
@@ -169,8 +209,8 @@ class ColumnLearner:
 
     def _finish_levels(self, dtype: str, max_levels: int) -> Column:
         if not self.categorical:
-            self._refuse_stray_text()
             self._refuse_free_text()
+            self._warn_of_codes()
         order = sorted(self._levels.items(), key=lambda item: (-item[1], item[0]))
         kept, rare = order[:max_levels], order[max_levels:]
         return Column(
@@ -201,14 +241,13 @@ class ColumnLearner:
         if self._named_like == "flag" and distinct == 1 and like:
             self.suspicions.append(Suspicion("flag", self.name, self.kind))
 
-    def _refuse_stray_text(self) -> None:
-        """Text in a column of numbers makes all of it text; that is never meant (a few codes such as 1, 2,
-        other are).
-        """
-        numeric = {level: count for level, count in self._levels.items() if _is_number(level)}
-        present = self.n_rows - self.n_missing
-        if self._first_text is not None and len(numeric) > 10 and sum(numeric.values()) > present / 2:
-            raise mixture_error(self.name, "numbers", *self._first_text)
+    def _warn_of_codes(self) -> None:
+        if self.dtype == "string" and all(re.fullmatch(r"\d+", level) for level in self._levels):
+            codes = [level for level in self._levels if level[0] == "0" and len(level) > 1]
+            if codes:
+                text = f"column {self.name!r} holds numbers with leading zeros, such as {codes[0]!r}: "
+                named = Argument("categorical", [self.name])
+                warnings.warn(Advice(text, "they are read as codes; ", named, " says so"), stacklevel=2)
 
     def _refuse_free_text(self) -> None:
         present, distinct = self.n_rows - self.n_missing, len(self._levels)
@@ -245,11 +284,3 @@ def check_finite(x: Floats, name: str) -> None:
                 ". Correct them or leave the cells empty.",
             )
         )
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -12,8 +12,8 @@ from upland.data.table.layout import BLOCK
 from upland.data.table.learning import ColumnLearner
 from upland.data.table.matching import find_positions, listed, resolve
 from upland.data.table.suspects import index_names, warn_of, warn_of_dates, warn_of_index, warn_of_sentinels
-from upland.io.cells import Dates
-from upland.io.schema import Schema
+from upland.io.cells import CellOptions
+from upland.io.schema import Schema, TextForm
 
 LEAST_BLOCK = 512
 """Rows that are learned from at a time, at least."""
@@ -24,7 +24,8 @@ def learn_schema(
     categorical: Sequence[str | int],
     ignore: Sequence[str | int],
     max_levels: int,
-    dates: Dates,
+    cells: CellOptions,
+    forms: Mapping[str, TextForm],
     owner: str,
 ) -> Schema:
     """What the columns are, with a warning for those that may ruin a model.
@@ -34,7 +35,8 @@ def learn_schema(
         categorical: Columns to treat as categories.
         ignore: Columns to leave out.
         max_levels: Levels of a categorical column that get a slot each.
-        dates: What dates are used as.
+        cells: How cells of text are written, and what dates are used as.
+        forms: How the text of columns is read, where that is known already.
         owner: Who asks, for messages.
 
     Raises:
@@ -48,7 +50,7 @@ def learn_schema(
         if first is None:
             check_size(rows)
             first = rows
-            learners = _learners(rows, categorical, ignore, dates)
+            learners = _learners(rows, categorical, ignore, cells, forms)
         wanted = [learner.name for learner in learners]
         _learn(learners, rows, find_positions(rows, Schema((), first.names, first.naming), wanted, owner))
         total += rows.n_rows
@@ -56,7 +58,7 @@ def learn_schema(
         raise ValueError("there is no batch to fit on")
     check_size(replace(first, n_rows=total), least=2)
     columns = [learner.finish(max_levels) for learner in learners]
-    dropped = [column.name for column in columns if column.kind == "date" and dates == "drop"]
+    dropped = [column.name for column in columns if column.kind == "date" and cells.dates == "drop"]
     columns = [column for column in columns if column.name not in dropped]
     if not sum(column.width for column in columns):
         raise ValueError(f"nothing is left to fit on but dates: {listed(wanted)}")
@@ -65,7 +67,11 @@ def learn_schema(
 
 
 def _learners(
-    rows: TableView, categorical: Sequence[str | int], ignore: Sequence[str | int], dates: Dates
+    rows: TableView,
+    categorical: Sequence[str | int],
+    ignore: Sequence[str | int],
+    cells: CellOptions,
+    forms: Mapping[str, TextForm],
 ) -> list[ColumnLearner]:
     categories = resolve(categorical, rows, "categorical")
     ignored = resolve(ignore, rows, "ignore")
@@ -77,7 +83,7 @@ def _learners(
         also = " or holds the index of a pandas frame" if index else ""
         raise ValueError(f"every column is ignored{also}: nothing is left to fit on")
     warn_of_index(index)
-    return [ColumnLearner(name, name in categories, dates == "parts") for name in used]
+    return [ColumnLearner(name, name in categories, cells, forms.get(name)) for name in used]
 
 
 def _learn(learners: Sequence[ColumnLearner], rows: TableView, positions: Sequence[int]) -> None:

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from upland.data.table.encoder import TableEncoder
-from upland.data.table.labels import like_label, words_of
+from upland.data.table.labelnames import like_label, words_of
 
 RNG = np.random.default_rng(0)
 VALUES = {
