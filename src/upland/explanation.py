@@ -255,7 +255,7 @@ def _shares(detector: ScoringDetector, piece: Any, unit: Unit) -> tuple[Floats, 
         found = criterion.shares(detector.encode(member.encoder, piece))
         encoder = member.encoder
         if isinstance(encoder, TableEncoder | SequenceEncoder):
-            shares.append(_by_column(found.inputs, encoder.slots))
+            shares.append(_by_column(found.inputs, encoder))
         else:
             shares.append(found.inputs)
         expected.append(found.expected)
@@ -308,10 +308,10 @@ def _arranged(piece: Sequences, steps: NDArray[Any]) -> NDArray[Any]:
     return found
 
 
-def _by_column(inputs: Floats, columns: NDArray[np.intp]) -> Floats:
+def _by_column(inputs: Floats, encoder: TableEncoder | SequenceEncoder) -> Floats:
     """Shares of encoded inputs `(N, D)` summed by the user's columns: `(N, C)`."""
-    shares = np.zeros((len(inputs), int(columns.max()) + 1))
-    np.add.at(shares.T, columns, inputs.T)
+    shares = np.zeros((len(inputs), encoder.n_columns))
+    np.add.at(shares.T, encoder.slots, inputs.T)
     return shares
 
 

@@ -8,15 +8,31 @@ every row to the same bits.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
 ColumnKind = Literal["numeric", "boolean", "categorical", "date", "duration"]
 Naming = Literal["names", "numbers", "none"]
+PARTS = ("hour", "weekday", "month")
+"""Parts of a date that return."""
 
 
-LATER = frozenset({"form", "zoned", "origin", "tolerance", "parts"})
+def is_index(names: Sequence[str], position: int) -> bool:
+    """Whether a column of a table holds the index of a pandas frame: by its name, which pandas gives where an
+    index has none, in CSV and in Parquet or Arrow.
+
+    Args:
+        names: The table's columns.
+        position: The column.
+    """
+    if re.fullmatch(r"__index_level_\d+__", names[position]):
+        return True
+    return all(name == "" or re.fullmatch(r"Unnamed: 0(\.\d+)*", name) for name in names[: position + 1])
+
+
+LATER = frozenset({"form", "zoned", "origin", "tolerance", "parts", "part_scaling"})
 """Fields of columns that files of before there were such fields lack."""
 
 
@@ -60,7 +76,9 @@ class Column:
         zoned: Whether the dates had a time zone; None for other kinds.
         origin: A whole number that is subtracted from whole numbers before they become floating.
         tolerance: Deviation up to which a number equals a constant; None for a ten-millionth of it.
-        parts: Whether a date is encoded as its hour, weekday and month.
+        parts: What of a date is encoded, of hour, weekday and month; None for dates that are encoded as a
+            number, and for all else.
+        part_scaling: Mean of the sine, mean of the cosine and scale of each of these parts.
     """
 
     name: str
@@ -77,13 +95,16 @@ class Column:
     zoned: bool | None = None
     origin: int = 0
     tolerance: float | None = None
-    parts: bool = False
+    parts: tuple[str, ...] | None = None
+    part_scaling: tuple[float, ...] = ()
 
     @property
     def constant(self) -> bool:
         """Whether every normal row had the same value."""
         if self.kind == "categorical":
             return len(self.levels) == 1 and not self.missing
+        if self.parts is not None:
+            return not self.parts
         return self.scale == 0.0 or (self.kind == "boolean" and self.center in (0.0, 1.0))
 
     @property
@@ -92,6 +113,8 @@ class Column:
         cell.
         """
         marked = int(self.missing > 0)
+        if self.parts is not None:
+            return 2 * len(self.parts) + marked
         if self.kind != "categorical":
             return 1 + marked
         return len(self.levels) + int(bool(self.rare)) + marked + 1
@@ -205,16 +228,28 @@ def _check_later(column: Column, label: str) -> None:
         and form.dayfirst in (None, True, False)
     ):
         raise ValueError(f"{label}: unknown form of text {form!r}")
-    if column.zoned not in (None, True, False) or not isinstance(column.parts, bool):
-        raise ValueError(f"{label}: zoned and parts must be true or false")
+    if column.zoned not in (None, True, False):
+        raise ValueError(f"{label}: zoned must be true or false")
     if isinstance(column.origin, bool) or not isinstance(column.origin, int):
         raise ValueError(f"{label}: its origin must be a whole number")
     if column.tolerance is not None and not (
         isinstance(column.tolerance, int | float) and 0 <= column.tolerance < math.inf
     ):
         raise ValueError(f"{label}: its tolerance must be a finite number of at least 0")
-    if column.parts and column.kind != "date":
+    _check_parts(column, label)
+
+
+def _check_parts(column: Column, label: str) -> None:
+    parts, scaling = column.parts or (), column.part_scaling
+    if column.parts is not None and (column.kind != "date" or not isinstance(column.parts, tuple)):
         raise ValueError(f"{label}: only a date has parts")
+    if not set(parts) <= set(PARTS) or len(set(parts)) < len(parts):
+        raise ValueError(f"{label}: its parts must be of {', '.join(PARTS)}, each once")
+    numbers = isinstance(scaling, tuple) and all(
+        isinstance(number, int | float) and math.isfinite(number) for number in scaling
+    )
+    if not numbers or len(scaling) != 3 * len(parts) or not all(scale > 0 for scale in scaling[2::3]):
+        raise ValueError(f"{label}: each of its parts needs two means and a positive scale")
 
 
 def _check_schema(schema: Schema) -> None:
