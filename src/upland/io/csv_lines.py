@@ -1,0 +1,168 @@
+"""The lines of a CSV file beside its rows: as many rows must come out as lines went in.
+
+A quote that was never meant to be one swallows every line up to the next quote. So lines are counted while a
+file is read, which costs next to nothing; where the rows are fewer, the lines are gone through one by one.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable
+from pathlib import Path
+
+import pyarrow as pa
+
+from upland.io.bounds import check_expansion
+from upland.io.csv_layout import SAMPLE, Layout
+
+_TAIL = 1 << 12
+
+
+class CountedFile(io.RawIOBase):
+    """The rows of a CSV file as bytes, their lines counted while they pass.
+
+    Args:
+        path: The file, for messages.
+        file: It, at its start.
+        layout: Its layout.
+        stored: Its size if it is compressed, else None.
+
+    Attributes:
+        lines: Lines that have passed, but for empty ones at the end.
+    """
+
+    def __init__(self, path: Path, file: pa.NativeFile, layout: Layout, stored: int | None) -> None:
+        self._path, self._file, self._layout, self._stored = path, file, layout, stored
+        self._newline, self._again = layout.newline, layout.newline + layout.header
+        self._ends = self._passed = 0
+        self._tail = layout.newline
+        self._kept = max(_TAIL, len(self._again))
+        skip(file, layout.start)
+
+    def readable(self) -> bool:
+        """True."""
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes.
+
+        Raises:
+            ValueError: A zero byte; the header a second time; more bytes than a compressed file may become.
+        """
+        block: bytes = self._file.read(size if size >= 0 else None)
+        self._check_header(block)
+        self._passed += len(block)
+        if self._stored is not None:
+            check_expansion(self._path, self._passed, self._stored, "unpack it with gunzip")
+        if b"\0" in block:
+            raise ValueError(f"{self._path} is no text: it contains zero bytes")
+        self._ends += block.count(self._newline)
+        self._tail = (self._tail + block[-self._kept :])[-self._kept :]
+        return block
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+        super().close()
+
+    @property
+    def lines(self) -> int:
+        """Lines that have passed, but for empty ones at the end."""
+        end = self._tail[len(self._tail.rstrip(b"\r\n")) :].count(self._newline)
+        return self._ends - end + 1 if self._passed else 0
+
+    def _check_header(self, block: bytes) -> None:
+        if len(self._layout.names) == 1:
+            return
+        seam = self._tail[1 - len(self._again) :]
+        for data, before in (
+            (seam + block[: len(self._again)], self._ends - seam.count(self._newline)),
+            (block, self._ends),
+        ):
+            if (at := data.find(self._again)) >= 0:
+                line = self._layout.line + before + data.count(self._newline, 0, at) + 1
+                raise ValueError(
+                    f"{self._path}, line {line} is the header again, as if two files were joined: "
+                    "remove that line, or part the files"
+                )
+
+
+def skip(file: pa.NativeFile, size: int) -> pa.NativeFile:
+    """The same file, `size` bytes further."""
+    while size > 0:
+        size -= len(file.read(min(size, SAMPLE))) or size
+    return file
+
+
+def count_rows(path: Path, lines: Iterable[str], layout: Layout) -> int:
+    """How many rows lines are: cells in quotes may go over several.
+
+    Args:
+        path: The file, for messages.
+        lines: Those after the header, with their ends.
+        layout: How they are laid out.
+
+    Raises:
+        ValueError: A quote is not closed, or holds lines that are rows of their own; its line is named.
+    """
+    rows, full, opened = 0, [False], 0
+    inside = False
+    for number, line in enumerate(lines, start=layout.line):
+        before = inside
+        if inside or '"' in line:
+            inside = _inside_after(line, inside, layout.delimiter)
+        if not before:
+            rows += bool(line.rstrip("\r\n"))
+            full, opened = [], number
+        if before or inside:
+            full.append(line.count(layout.delimiter) == len(layout.names) - 1)
+        if before and not inside and len(layout.names) > 1 and sum(full) >= max(2, len(full) / 2):
+            raise ValueError(
+                f"{path}, line {opened}: a quote opens that closes in line {number} only, and the lines between "
+                f"are rows of their own: remove the quote, or double it in a cell in quotes"
+            )
+    if inside:
+        raise ValueError(f"{path}, line {opened}: a quote opens that is never closed")
+    return rows
+
+
+def _inside_after(line: str, inside: bool, delimiter: str) -> bool:
+    """Whether a line ends inside a cell in quotes; a quote opens a cell only at its start."""
+    at = 0
+    while True:
+        if not inside:
+            if not line.startswith('"', at):
+                at = line.find(delimiter, at) + 1
+                if at == 0:
+                    return False
+                continue
+            at, inside = at + 1, True
+        at = line.find('"', at)
+        if at < 0:
+            return True
+        if line.startswith('"', at + 1):
+            at += 2
+            continue
+        inside, at = False, line.find(delimiter, at + 1) + 1
+        if at == 0:
+            return False
+
+
+def ragged_line(lines: Iterable[str], layout: Layout) -> str:
+    """The number of the first line that has another number of cells than the header; ? if there is none.
+
+    Args:
+        lines: Those after the header, with their ends.
+        layout: How they are laid out.
+    """
+    reader = csv.reader(lines, delimiter=layout.delimiter)
+    line = layout.line
+    try:
+        for row in reader:
+            if row and len(row) != len(layout.names):
+                return str(line)
+            line = layout.line + reader.line_num
+    except csv.Error:
+        return str(line)
+    return "?"
