@@ -43,18 +43,17 @@ def cast_columns(raw: pa.Table, columns: dict[str, Column], decimal: str, first:
     Raises:
         ValueError: For a cell that is not of its column's kind, with column, row and value.
     """
-    table = raw
+    arrays = list(raw.columns)
     for position, name in enumerate(raw.column_names):
         if name in columns:
             try:
-                cells = _cast(raw.column(position), columns[name], decimal)
+                arrays[position] = _cast(arrays[position], columns[name], decimal)
             except _BadCell as bad:
                 raise ValueError(
                     f"{path}: column {name!r}, row {first + bad.row + 1} holds {bad.value!r}, "
                     f"which is not {bad.wanted}"
                 ) from None
-            table = table.set_column(position, name, cells)
-    return table
+    return pa.Table.from_arrays(arrays, names=raw.column_names)
 
 
 class _BadCell(Exception):

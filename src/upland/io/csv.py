@@ -60,7 +60,12 @@ class CsvSource(Source):
         columns = columns_of(schema, self.names)
         first = 0
         for raw in self._texts(piece_of(size, len(self.names))):
-            yield raw, cast_columns(raw, columns, self._layout.decimal, first, self.path)
+            try:
+                typed = cast_columns(raw, columns, self._layout.decimal, first, self.path)
+            except ValueError:
+                self._count_rows()  # a quote that swallows lines is the cause of a cell that is no number
+                raise
+            yield raw, typed
             first += raw.num_rows
 
     def _pieces(self, group: int, size: int) -> Iterator[pa.Table]:
@@ -114,10 +119,16 @@ class CsvSource(Source):
         """Refuse a file in which quotes swallow lines."""
         if rows == file.lines:
             return
-        with self._lines() as lines:
-            counted = count_rows(self.path, lines, self._layout)
+        counted = self._count_rows()
         if counted != rows:
-            raise ValueError(f"{self.path} cannot be read as CSV: {counted} rows by its lines, {rows} by its cells")
+            raise ValueError(
+                f"{self.path} cannot be read as CSV: {counted} rows by its lines, {rows} by its cells"
+            )
+
+    def _count_rows(self) -> int:
+        """Rows by the lines of the file; raises ValueError for quotes that swallow lines."""
+        with self._lines() as lines:
+            return count_rows(self.path, lines, self._layout)
 
     @contextmanager
     def _explaining(self) -> Iterator[None]:
@@ -134,8 +145,7 @@ class CsvSource(Source):
     def _explained(self, text: str) -> ValueError:
         if "UTF8" in text or "utf8" in text:
             return not_utf8(self.path, text.split(":")[0])
-        with self._lines() as lines:
-            count_rows(self.path, lines, self._layout)
+        self._count_rows()
         ragged = re.search(r"Expected (\d+) columns, got (\d+)", text)
         if ragged is None:
             return ValueError(f"{self.path} cannot be read as CSV: {text.splitlines()[0]}")

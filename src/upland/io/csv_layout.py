@@ -10,6 +10,7 @@ import csv
 import re
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -99,7 +100,7 @@ def layout_of(path: Path, file: pa.NativeFile, tsv: bool, cells: CellOptions) ->
     names, used = _names(path, rows, delimiter, first + 1)
     if not any(line.strip() for line in rows[used:]) and len(text) < SAMPLE:
         raise ValueError(f"{path} has a header but no rows")
-    sample = list(csv.reader(rows[used:][:1000], delimiter=delimiter, strict=False))
+    sample = _cells(rows[used : used + 1000], delimiter)
     return Layout(
         names,
         delimiter,
@@ -159,7 +160,7 @@ def _delimiter(path: Path, lines: Sequence[str], number: int) -> str:
     full = [line for line in lines[:100] if line.strip()]
     found: dict[str, tuple[float, float]] = {}
     for delimiter in _DELIMITERS:
-        header, *rows = csv.reader(full, delimiter=delimiter)
+        header, *rows = _cells(full, delimiter)
         if len(header) > 1:
             same = [row for row in rows if len(row) == len(header)]
             cells = [cell for row in same[:20] for cell in row]
@@ -174,6 +175,14 @@ def _delimiter(path: Path, lines: Sequence[str], number: int) -> str:
             "save it with commas, semicolons, tabs or vertical bars between them"
         )
     return ","
+
+
+def _cells(lines: Sequence[str], delimiter: str) -> list[list[str]]:
+    """The cells of some lines; none of them from a line on with a longer cell than Python's reader takes."""
+    rows = []
+    with suppress(csv.Error):
+        rows += csv.reader(lines, delimiter=delimiter)
+    return rows or [[]]
 
 
 def _has_numbers(line: str) -> bool:

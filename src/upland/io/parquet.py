@@ -9,7 +9,7 @@ from typing import IO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from upland.io.bounds import ALLOWED, check_expansion, checked, piece_of
+from upland.io.bounds import check_expansion, checked, piece_of
 from upland.io.cells import USUAL, CellOptions
 from upland.io.formats import Format, Sink
 from upland.io.schema import Schema
@@ -20,6 +20,9 @@ HUGE_GROUP = 1 << 28
 
 TEXTS = 1 << 29
 """Bytes of texts that a piece could have if each were as long as its whole dictionary."""
+
+HELD = 1 << 26
+"""Bytes up to which small pieces are put together."""
 
 _UNPACKED = "write it with compression='none' and use_dictionary=False"
 
@@ -146,11 +149,11 @@ def _second_number(data: bytes) -> int:
 
 
 def _together(batches: Iterator[pa.RecordBatch], size: int) -> Iterator[list[pa.RecordBatch]]:
-    """Batches in order, small ones together, of at most `size` rows and about `ALLOWED` bytes."""
+    """Batches in order, small ones together, of at most `size` rows and about `HELD` bytes."""
     held: list[pa.RecordBatch] = []
     for batch in batches:
         rows = sum(other.num_rows for other in held) + batch.num_rows
-        if held and (rows > size or sum(other.nbytes for other in held) > ALLOWED):
+        if held and (rows > size or sum(other.nbytes for other in held) > HELD):
             yield held
             held = []
         held.append(batch)
