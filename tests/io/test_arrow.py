@@ -55,8 +55,14 @@ OFFSETS = [
     (old, numbers(*new, dtype=dtype), column)
     for dtype, column in (("i4", "s"), ("i8", "l"))
     for old in [numbers(0, 5, 10, 15, dtype=dtype)]
-    for new in ((0, 5, 10, 3015), (0, 5, 10, 300_015), (0, 5, 2**30, 2**30 + 5), (0, 5, -70_000, 15), (0, 9, 3, 15))
-]  # fmt: skip
+    for new in (
+        (0, 5, 10, 3015),
+        (0, 5, 10, 300_015),
+        (0, 5, 2**30, 2**30 + 5),
+        (0, 5, -70_000, 15),
+        (0, 9, 3, 15),
+    )
+]
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -159,7 +159,10 @@ def test_as_many_rows_as_lines(tmp_path, name, end):
 
 
 DOUBTFUL = {
-    "quotes in the first column": (["x,z,s", *with_quotes(10, 40, 0)], "line 12: a quote opens that closes in line 42"),
+    "quotes in the first column": (
+        ["x,z,s", *with_quotes(10, 40, 0)],
+        "line 12: a quote opens that closes in line 42",
+    ),
     "in the second": (["x,z,s", *with_quotes(10, 40, 1)], "line 12: a quote opens that closes in line 42"),
     "in the last": (["x,z,s", *with_quotes(10, 40, 2)], "line 12: a quote opens that closes in line 42"),
     "in neighbours": (["x,z,s", *with_quotes(10, 11, 2)], "line 12: a quote opens that closes in line 13"),
@@ -170,12 +173,21 @@ DOUBTFUL = {
     "the header twice": (["x,z,s", *ROWS[:5], "x,z,s", *ROWS], "line 7 is the header again"),
     "the header at once again": (["x,z,s", "x,z,s", *ROWS], "line 2 is the header again"),
     "a comment": (["# made by x", "x,z,s", *ROWS], "line 1 is a comment"),
-    "a comment within": (["x,z,s", *ROWS[:5], "# a pause", *ROWS], "line 7: the header has 3 cells, this line has 1"),
-    "blanks": ([row.replace(",", " ") for row in ["x,z,s", *ROWS]], "line 1: its cells seem to be parted by blanks"),
+    "a comment within": (
+        ["x,z,s", *ROWS[:5], "# a pause", *ROWS],
+        "line 7: the header has 3 cells, this line has 1",
+    ),
+    "blanks": (
+        [row.replace(",", " ") for row in ["x,z,s", *ROWS]],
+        "line 1: its cells seem to be parted by blanks",
+    ),
     "too short": (["x,z,s", *ROWS[:5], "1,2", *ROWS], "line 7: the header has 3 cells, this line has 2"),
     "too long": (["x,z,s", *ROWS[:5], "1,2,A,B", *ROWS], "line 7: the header has 3 cells, this line has 4"),
     "a blank line": (["x,z,s", *ROWS[:5], "   ", *ROWS], "line 7: the header has 3 cells, this line has 1"),
-    "delimiters at the ends": (["x,z,s", *(row + "," for row in ROWS)], "line 2: the header has 3 cells, this line has 4"),
+    "delimiters at the ends": (
+        ["x,z,s", *(row + "," for row in ROWS)],
+        "line 2: the header has 3 cells, this line has 4",
+    ),
     "a zero byte": (["x,z,s", *ROWS, "1,\0,A"], "is no text: it contains zero bytes"),
     "a zero byte far below": (["x,z,s", *ROWS * 3000, "1,\0,A"], "is no text: it contains zero bytes"),
     "a web page": (["", "<!DOCTYPE html>", "<p>x</p>", "<p>y</p>"], "it is HTML or XML"),
@@ -184,7 +196,7 @@ DOUBTFUL = {
     "a workbook": (["PK\x03\x04", *ROWS], "it is a ZIP archive or an Excel workbook"),
     "two names alike": (["x,z,x", *ROWS], "duplicate column names in the header: 'x'"),
     "two without a name": ([",,s", *ROWS], "duplicate column names in the header: ''"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", DOUBTFUL)

@@ -113,7 +113,7 @@ class CsvSource(Source):
     def _lines(self) -> io.TextIOWrapper:
         """The lines after the header, their bytes as Latin-1."""
         file = skip(_opened(self.path), self._layout.start)
-        return io.TextIOWrapper(cast(io.BufferedIOBase, file), encoding="latin-1")
+        return io.TextIOWrapper(cast(io.BufferedReader, file), encoding="latin-1")
 
     def _check_rows(self, file: CountedFile, rows: int) -> None:
         """Refuse a file in which quotes swallow lines."""

@@ -179,7 +179,7 @@ def _delimiter(path: Path, lines: Sequence[str], number: int) -> str:
 
 def _cells(lines: Sequence[str], delimiter: str) -> list[list[str]]:
     """The cells of some lines; none of them from a line on with a longer cell than Python's reader takes."""
-    rows = []
+    rows: list[list[str]] = []
     with suppress(csv.Error):
         rows += csv.reader(lines, delimiter=delimiter)
     return rows or [[]]

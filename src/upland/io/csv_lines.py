@@ -119,8 +119,8 @@ def count_rows(path: Path, lines: Iterable[str], layout: Layout) -> int:
             full.append(line.count(layout.delimiter) == len(layout.names) - 1)
         if before and not inside and len(layout.names) > 1 and sum(full) >= max(2, len(full) / 2):
             raise ValueError(
-                f"{path}, line {opened}: a quote opens that closes in line {number} only, and the lines between "
-                f"are rows of their own: remove the quote, or double it in a cell in quotes"
+                f"{path}, line {opened}: a quote opens that closes in line {number} only, and the lines "
+                "between are rows of their own: remove the quote, or double it in a cell in quotes"
             )
     if inside:
         raise ValueError(f"{path}, line {opened}: a quote opens that is never closed")
