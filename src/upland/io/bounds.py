@@ -19,6 +19,10 @@ CELLS = 1 << 25
 """Cells of a table that are held at a time."""
 
 
+class TooLarge(ValueError):
+    """A file becomes more than it may."""
+
+
 def limit_of(stored: int) -> int:
     """Bytes that a compressed file may become.
 
@@ -42,10 +46,10 @@ def check_expansion(path: object, size: int, stored: int, way: str) -> None:
         way: What to do about a file that is to be trusted.
 
     Raises:
-        ValueError: With both sizes, and what to do.
+        TooLarge: With both sizes, and what to do.
     """
     if size > limit_of(stored):
-        raise ValueError(
+        raise TooLarge(
             f"{path} holds {stored:,} bytes that become more than {limit_of(stored):,}, as those of a "
             f"decompression bomb do: if you trust it, {way}"
         )
