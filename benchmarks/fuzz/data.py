@@ -35,7 +35,7 @@ MEMORY = 2 << 30
 ADDRESSES = 12 << 30
 """Bytes of addresses, of which mapped libraries take some."""
 
-SECONDS = 60
+SECONDS = 120
 """For one file."""
 
 FORMS = ("csv", "csv.gz", "parquet", "arrow", "npy", "npz", "images.npz", "png", "webp", "jpg")

@@ -21,7 +21,7 @@ from upland.io.bounds import piece_of
 from upland.io.casting import NULLS, cast_columns, columns_of
 from upland.io.cells import USUAL, CellOptions
 from upland.io.csv_layout import layout_of, not_utf8
-from upland.io.csv_lines import CountedFile, count_rows, ragged_line, skip
+from upland.io.csv_lines import CountedFile, Lines, count_rows, ragged_line, skip
 from upland.io.csv_writer import CsvSink, is_gzip, is_tsv
 from upland.io.formats import Format
 from upland.io.schema import Schema
@@ -79,9 +79,14 @@ class CsvSource(Source):
             strings_can_be_null=True,
             decimal_point=self._layout.decimal,
         )
-        with self._explaining(), self._rows() as file:
-            table = arrow_csv.read_csv(file, self._read_options(True), self._parse_options(), convert)
-            self._check_rows(file, table.num_rows)
+        lines = self._seen()
+        if self._stored is None:
+            lines.scan()
+        with self._explaining(), self._at_rows() as rows:
+            file = rows if self._stored is None else CountedFile(rows, lines)
+            parse = self._parse_options(lines.quoted or self._stored is not None)
+            table = arrow_csv.read_csv(file, self._read_options(True), parse, convert)
+            self._check_rows(lines, table.num_rows)
         for name, field in zip(table.column_names, table.schema, strict=True):
             if pa.types.is_binary(field.type):
                 raise not_utf8(self.path, f"column {name!r}")
@@ -92,32 +97,34 @@ class CsvSource(Source):
         convert = arrow_csv.ConvertOptions(
             column_types=dict.fromkeys(self.names, pa.string()), null_values=[], strings_can_be_null=False
         )
-        rows = 0
-        with self._explaining(), self._rows() as file:
+        rows, lines = 0, self._seen()
+        with self._explaining(), CountedFile(self._at_rows(), lines) as file:
             for batch in arrow_csv.open_csv(file, self._read_options(False), self._parse_options(), convert):
                 table = pa.Table.from_batches([batch])
                 rows += table.num_rows
                 yield from (table.slice(start, size) for start in range(0, table.num_rows, size))
-            self._check_rows(file, rows)
+            self._check_rows(lines, rows)
 
     def _read_options(self, threads: bool) -> arrow_csv.ReadOptions:
         block = max(_BLOCK, 4 * len(self._layout.header))
         return arrow_csv.ReadOptions(use_threads=threads, block_size=block, column_names=self.names)
 
-    def _parse_options(self) -> arrow_csv.ParseOptions:
-        return arrow_csv.ParseOptions(delimiter=self._layout.delimiter, newlines_in_values=True)
+    def _parse_options(self, quoted: bool = True) -> arrow_csv.ParseOptions:
+        return arrow_csv.ParseOptions(delimiter=self._layout.delimiter, newlines_in_values=quoted)
 
-    def _rows(self) -> CountedFile:
-        return CountedFile(self.path, _opened(self.path), self._layout, self._stored)
+    def _at_rows(self) -> pa.NativeFile:
+        return skip(_opened(self.path), self._layout.start)
+
+    def _seen(self) -> Lines:
+        return Lines(self.path, self._layout, self._at_rows, self._stored)
 
     def _lines(self) -> io.TextIOWrapper:
         """The lines after the header, their bytes as Latin-1."""
-        file = skip(_opened(self.path), self._layout.start)
-        return io.TextIOWrapper(cast(io.BufferedReader, file), encoding="latin-1")
+        return io.TextIOWrapper(cast(io.BufferedReader, self._at_rows()), encoding="latin-1")
 
-    def _check_rows(self, file: CountedFile, rows: int) -> None:
+    def _check_rows(self, lines: Lines, rows: int) -> None:
         """Refuse a file in which quotes swallow lines."""
-        if rows == file.lines:
+        if not lines.quoted or rows == lines.lines:
             return
         counted = self._count_rows()
         if counted != rows:

@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +24,9 @@ SAMPLE = 1 << 20
 
 LONGEST = 1 << 26
 """Bytes that a header may have."""
+
+LINES = 1000
+"""Lines at the start that the layout is learned from."""
 
 MOST = 200_000
 """Columns that a file may have."""
@@ -100,7 +104,7 @@ def layout_of(path: Path, file: pa.NativeFile, tsv: bool, cells: CellOptions) ->
     names, used = _names(path, rows, delimiter, first + 1)
     if not any(line.strip() for line in rows[used:]) and len(text) < SAMPLE:
         raise ValueError(f"{path} has a header but no rows")
-    sample = _cells(rows[used : used + 1000], delimiter)
+    sample = _cells(rows[used:], delimiter)
     return Layout(
         names,
         delimiter,
@@ -145,11 +149,11 @@ def not_utf8(path: Path, where: str) -> ValueError:
 
 
 def _split(text: str) -> list[str]:
-    """Lines with their ends; `str.splitlines` would also split at characters that end no line of a CSV."""
-    ends = [match.end() for match in _NEWLINE.finditer(text)]
+    """The first lines with their ends; `str.splitlines` would also split at characters that end no line of a CSV."""
+    ends = [match.end() for match in islice(_NEWLINE.finditer(text), LINES)]
     lines = [text[start:end] for start, end in zip([0, *ends], ends, strict=False)]
     rest = text[ends[-1] if ends else 0 :]
-    return [*lines, rest] if rest else lines
+    return [*lines, rest] if rest and len(ends) < LINES else lines
 
 
 # -- the dialect ---------------------------------------------------------------------------------------------

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 
 from upland.io.bounds import check_expansion
@@ -19,73 +20,114 @@ from upland.io.csv_layout import SAMPLE, Layout
 _TAIL = 1 << 12
 
 
-class CountedFile(io.RawIOBase):
-    """The rows of a CSV file as bytes, their lines counted while they pass.
+class Lines:
+    """What the bytes of a CSV file say of its lines while they pass.
 
     Args:
         path: The file, for messages.
-        file: It, at its start.
         layout: Its layout.
+        reopened: Opens it anew, at its first row.
         stored: Its size if it is compressed, else None.
 
     Attributes:
-        lines: Lines that have passed, but for empty ones at the end.
+        quoted: Whether a quote has passed; without one each line is a row.
     """
 
-    def __init__(self, path: Path, file: pa.NativeFile, layout: Layout, stored: int | None) -> None:
-        self._path, self._file, self._layout, self._stored = path, file, layout, stored
-        self._newline, self._again = layout.newline, layout.newline + layout.header
-        self._ends = self._passed = 0
+    def __init__(
+        self, path: Path, layout: Layout, reopened: Callable[[], pa.NativeFile], stored: int | None
+    ) -> None:
+        self._path, self._layout, self._reopened, self._stored = path, layout, reopened, stored
+        self._kept = max(_TAIL, len(layout.header) + 1)
         self._tail = layout.newline
-        self._kept = max(_TAIL, len(self._again))
-        skip(file, layout.start)
+        self._passed = self._uncounted = self._ends = 0
+        self.quoted = False
+
+    def see(self, block: bytes) -> None:
+        """Take the next bytes into account.
+
+        Raises:
+            ValueError: A zero byte; the header a second time; more bytes than a compressed file may become.
+        """
+        if self._stored is not None:
+            check_expansion(self._path, self._passed + len(block), self._stored, "unpack it with gunzip")
+        if b"\0" in block:
+            raise ValueError(f"{self._path} is no text: it contains zero bytes")
+        if len(self._layout.names) > 1:
+            self._check_header(block)
+        if not self.quoted and b'"' in block:
+            self.quoted, self._uncounted = True, self._passed
+        if self.quoted:
+            self._ends += _count(block, self._layout.newline)
+        self._passed += len(block)
+        self._tail = (self._tail + block[-self._kept :])[-self._kept :]
+
+    def scan(self) -> None:
+        """Take the whole file into account; raises as `see`."""
+        with self._reopened() as file:
+            while block := file.read(SAMPLE):
+                self.see(block)
+
+    @property
+    def lines(self) -> int:
+        """Lines that have passed, but for empty ones at the end."""
+        if not self._passed:
+            return 0
+        ends = self._ends + self._ends_before(self._uncounted if self.quoted else self._passed)
+        return ends + 1 - self._tail[len(self._tail.rstrip(b"\r\n")) :].count(self._layout.newline)
+
+    def _ends_before(self, size: int) -> int:
+        """Ends of lines in the first bytes."""
+        ends = 0
+        with self._reopened() as file:
+            while size > 0 and (block := file.read(min(size, SAMPLE))):
+                ends += _count(block, self._layout.newline)
+                size -= len(block)
+        return ends
+
+    def _check_header(self, block: bytes) -> None:
+        header = self._layout.header
+        seam = self._tail[-len(header) :]
+        for data, before in ((seam + block[: len(header)], self._passed - len(seam)), (block, self._passed)):
+            at = data.find(header)
+            while at >= 0:
+                if at and data[at - 1] in b"\r\n":
+                    line = self._layout.line + self._ends_before(before + at)
+                    raise ValueError(
+                        f"{self._path}, line {line} is the header again, as if two files were joined: "
+                        "remove that line, or part the files"
+                    )
+                at = data.find(header, at + 1)
+
+
+def _count(block: bytes, newline: bytes) -> int:
+    return int(np.count_nonzero(np.frombuffer(block, np.uint8) == newline[0]))
+
+
+class CountedFile(io.RawIOBase):
+    """The rows of a CSV file as bytes, which `Lines` sees while they pass.
+
+    Args:
+        file: The file, at its first row.
+        lines: What sees them.
+    """
+
+    def __init__(self, file: pa.NativeFile, lines: Lines) -> None:
+        self._file, self._lines = file, lines
 
     def readable(self) -> bool:
         """True."""
         return True
 
     def read(self, size: int = -1) -> bytes:
-        """The next bytes.
-
-        Raises:
-            ValueError: A zero byte; the header a second time; more bytes than a compressed file may become.
-        """
+        """The next bytes; raises as `Lines.see`."""
         block: bytes = self._file.read(size if size >= 0 else None)
-        self._check_header(block)
-        self._passed += len(block)
-        if self._stored is not None:
-            check_expansion(self._path, self._passed, self._stored, "unpack it with gunzip")
-        if b"\0" in block:
-            raise ValueError(f"{self._path} is no text: it contains zero bytes")
-        self._ends += block.count(self._newline)
-        self._tail = (self._tail + block[-self._kept :])[-self._kept :]
+        self._lines.see(block)
         return block
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
         super().close()
-
-    @property
-    def lines(self) -> int:
-        """Lines that have passed, but for empty ones at the end."""
-        end = self._tail[len(self._tail.rstrip(b"\r\n")) :].count(self._newline)
-        return self._ends - end + 1 if self._passed else 0
-
-    def _check_header(self, block: bytes) -> None:
-        if len(self._layout.names) == 1:
-            return
-        seam = self._tail[1 - len(self._again) :]
-        for data, before in (
-            (seam + block[: len(self._again)], self._ends - seam.count(self._newline)),
-            (block, self._ends),
-        ):
-            if (at := data.find(self._again)) >= 0:
-                line = self._layout.line + before + data.count(self._newline, 0, at) + 1
-                raise ValueError(
-                    f"{self._path}, line {line} is the header again, as if two files were joined: "
-                    "remove that line, or part the files"
-                )
 
 
 def skip(file: pa.NativeFile, size: int) -> pa.NativeFile:
