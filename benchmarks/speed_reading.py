@@ -24,12 +24,22 @@ from benchmarks.options import HERE
 from benchmarks.records import Records
 
 NOW = HERE.parent / "src"
-FILES = ("numbers.csv", "mixed.csv", "quoted.csv", "mixed.csv.gz", "numbers.parquet", "mixed.parquet", "mixed.arrow")
+FILES = (
+    "numbers.csv",
+    "mixed.csv",
+    "quoted.csv",
+    "mixed.csv.gz",
+    "numbers.parquet",
+    "mixed.parquet",
+    "mixed.arrow",
+)
 TASKS = ("read", "score")
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--before", type=Path, default=NOW, help="folder of the earlier state")
     parser.add_argument("--rows", type=int, default=200_000)
     parser.add_argument("--repeats", type=int, default=9)
@@ -55,7 +65,9 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def compared(workers: dict[str, subprocess.Popen[str]], file: str, task: str, repeats: int) -> dict[str, float]:
+def compared(
+    workers: dict[str, subprocess.Popen[str]], file: str, task: str, repeats: int
+) -> dict[str, float]:
     """Median CPU seconds of both states, in turns after one of warming up, and their ratio."""
     seconds: dict[str, list[float]] = {name: [] for name in workers}
     for turn in range(repeats + 1):

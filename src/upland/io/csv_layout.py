@@ -149,7 +149,7 @@ def not_utf8(path: Path, where: str) -> ValueError:
 
 
 def _split(text: str) -> list[str]:
-    """The first lines with their ends; `str.splitlines` would also split at characters that end no line of a CSV."""
+    """The first lines with their ends; `str.splitlines` also splits where no line of a CSV ends."""
     ends = [match.end() for match in islice(_NEWLINE.finditer(text), LINES)]
     lines = [text[start:end] for start, end in zip([0, *ends], ends, strict=False)]
     rest = text[ends[-1] if ends else 0 :]
