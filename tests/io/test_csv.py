@@ -4,6 +4,7 @@ import gzip
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pytest
 
@@ -269,3 +270,21 @@ def test_codes_keep_their_zeros(tmp_path):
 def test_options_of_cells(tmp_path, options, text, expected):
     source = open_source(texted(tmp_path / "rows.csv", text), CellOptions(**options))
     assert source.read().to_pydict() == expected
+
+
+def test_a_file_too_large_to_be_read_whole_names_a_way_that_works(tmp_path, monkeypatch):
+    path = texted(tmp_path / "rows.csv", "\n".join(["x,z,s", *ROWS]))
+    monkeypatch.setattr(csvfile, "WHOLE", 100)
+    with pytest.raises(ValueError, match=r"larger than the 100 bytes .*polars.scan_csv\(...\).sink_parquet"):
+        open_source(path).read()
+    assert sum(batch.num_rows for batch in open_source(path).batches(SCHEMA)) == len(ROWS)
+    pl.scan_csv(path).sink_parquet(tmp_path / "rows.parquet")
+    assert open_source(tmp_path / "rows.parquet").read().num_rows == len(ROWS)
+
+
+def test_a_last_line_of_totals_gives_a_warning(tmp_path):
+    rows = ["s,x", *(f"{'AB'[row % 2]},{row}.5" for row in range(9))]
+    open_source(texted(tmp_path / "rows.csv", "\n".join(rows))).read()
+    path = texted(tmp_path / "rows.csv", "\n".join([*rows, "Total:,81"]))
+    with pytest.warns(UserWarning, match=r"rows.csv: the last line begins with 'Total:'"):
+        open_source(path).read()

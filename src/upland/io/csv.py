@@ -8,13 +8,16 @@ batch, and columns that the schema does not have are passed on unchanged.
 from __future__ import annotations
 
 import io
+import math
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as arrow_csv
 
 from upland.io.bounds import piece_of
@@ -27,7 +30,13 @@ from upland.io.formats import Format
 from upland.io.schema import Schema
 from upland.io.source import PIECE, Source, reading
 
+WHOLE = 1 << 32
+"""Bytes of text that a file may have to be read whole, as a fit does."""
+
 _BLOCK = 1 << 23
+_TOTALS = frozenset(
+    {"total", "totals", "sum", "average", "mean", "summe", "gesamt", "mittelwert", "grand total"}
+)
 
 
 class CsvSource(Source):
@@ -79,7 +88,7 @@ class CsvSource(Source):
             strings_can_be_null=True,
             decimal_point=self._layout.decimal,
         )
-        lines = self._seen()
+        lines = self._seen(WHOLE)
         if self._stored is None:
             lines.scan()
         with self._explaining(), self._at_rows() as rows:
@@ -90,6 +99,7 @@ class CsvSource(Source):
         for name, field in zip(table.column_names, table.schema, strict=True):
             if pa.types.is_binary(field.type):
                 raise not_utf8(self.path, f"column {name!r}")
+        _warn_of_total(self.path, table)
         return table
 
     def _texts(self, size: int) -> Iterator[pa.Table]:
@@ -115,8 +125,8 @@ class CsvSource(Source):
     def _at_rows(self) -> pa.NativeFile:
         return skip(_opened(self.path), self._layout.start)
 
-    def _seen(self) -> Lines:
-        return Lines(self.path, self._layout, self._at_rows, self._stored)
+    def _seen(self, most: float = math.inf) -> Lines:
+        return Lines(self.path, self._layout, self._at_rows, self._stored, most)
 
     def _lines(self) -> io.TextIOWrapper:
         """The lines after the header, their bytes as Latin-1."""
@@ -160,6 +170,18 @@ class CsvSource(Source):
             line = ragged_line(lines, self._layout)
         return ValueError(
             f"{self.path}, line {line}: the header has {ragged[1]} cells, this line has {ragged[2]}"
+        )
+
+
+def _warn_of_total(path: Path, table: pa.Table) -> None:
+    """Warn of a last line of totals, which is no row like the others."""
+    last = table.column(0)[-1].as_py() if table.num_rows else None
+    named = isinstance(last, str) and last.strip().casefold().rstrip(":") in _TOTALS
+    if named and pc.sum(pc.equal(table.column(0), last)).as_py() == 1:
+        warnings.warn(
+            f"{path}: the last line begins with {last!r}; if it sums up the others, remove it",
+            UserWarning,
+            stacklevel=2,
         )
 
 

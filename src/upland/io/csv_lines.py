@@ -28,15 +28,22 @@ class Lines:
         layout: Its layout.
         reopened: Opens it anew, at its first row.
         stored: Its size if it is compressed, else None.
+        most: Bytes that may pass.
 
     Attributes:
         quoted: Whether a quote has passed; without one each line is a row.
     """
 
     def __init__(
-        self, path: Path, layout: Layout, reopened: Callable[[], pa.NativeFile], stored: int | None
+        self,
+        path: Path,
+        layout: Layout,
+        reopened: Callable[[], pa.NativeFile],
+        stored: int | None,
+        most: float,
     ) -> None:
-        self._path, self._layout, self._reopened, self._stored = path, layout, reopened, stored
+        self._path, self._layout, self._reopened = path, layout, reopened
+        self._stored, self._most = stored, most
         self._kept = max(_TAIL, len(layout.header) + 1)
         self._tail = layout.newline
         self._passed = self._uncounted = self._ends = 0
@@ -46,8 +53,14 @@ class Lines:
         """Take the next bytes into account.
 
         Raises:
-            ValueError: A zero byte; the header a second time; more bytes than a compressed file may become.
+            ValueError: A zero byte; the header a second time; more bytes than may pass, or than a compressed
+                file may become.
         """
+        if self._passed + len(block) > self._most:
+            raise ValueError(
+                f"{self._path} is larger than the {self._most:,} bytes of text that are read whole: make it a "
+                "Parquet file, which is read in pieces, as polars.scan_csv(...).sink_parquet(...) does"
+            )
         if self._stored is not None:
             check_expansion(self._path, self._passed + len(block), self._stored, "unpack it with gunzip")
         if b"\0" in block:
