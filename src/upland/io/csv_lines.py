@@ -58,7 +58,7 @@ class Lines:
         """
         if self._passed + len(block) > self._most:
             raise ValueError(
-                f"{self._path} is larger than the {self._most:,} bytes of text that are read whole: make it a "
+                f"{self._path} is larger than the {self._most:,} bytes that are read whole: make it a "
                 "Parquet file, which is read in pieces, as polars.scan_csv(...).sink_parquet(...) does"
             )
         if self._stored is not None:
