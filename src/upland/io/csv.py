@@ -70,7 +70,7 @@ class CsvSource(Source):
         first = 0
         for raw in self._texts(piece_of(size, len(self.names))):
             try:
-                typed = cast_columns(raw, columns, self._layout.decimal, first, self.path)
+                typed = cast_columns(raw, columns, self._layout.decimal, first, self.path, self.cells)
             except ValueError:
                 self._count_rows()  # a quote that swallows lines is the cause of a cell that is no number
                 raise

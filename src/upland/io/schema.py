@@ -16,6 +16,10 @@ ColumnKind = Literal["numeric", "boolean", "categorical", "date", "duration"]
 Naming = Literal["names", "numbers", "none"]
 
 
+LATER = frozenset({"form", "zoned", "origin", "tolerance", "parts"})
+"""Fields of columns that files of before there were such fields lack."""
+
+
 @dataclass(frozen=True)
 class TextForm:
     """How the text of a column was read as numbers or dates in the fit; later text is read in the same way.
@@ -29,7 +33,7 @@ class TextForm:
         dayfirst: Whether the day stands first in a date, or the month; None for ISO dates.
     """
 
-    reads: Literal["number", "date"]
+    reads: Literal["number", "date", "time"]
     decimal: str = "."
     thousands: str = ""
     prefix: str = ""
@@ -93,9 +97,12 @@ class Column:
         return len(self.levels) + int(bool(self.rare)) + marked + 1
 
     def to_json(self) -> dict[str, Any]:
-        """Plain lists, strings and numbers; `from_json` is the exact way back."""
+        """Plain lists, strings and numbers, without what says nothing; `from_json` is the exact way back."""
+        defaults = {field.name: field.default for field in fields(self) if field.name in LATER}
         return {
-            key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in asdict(self).items()
+            if key not in defaults or value != defaults[key]
         }
 
     @classmethod
@@ -157,10 +164,6 @@ class Schema:
         return schema
 
 
-LATER = frozenset({"form", "zoned", "origin", "tolerance", "parts"})
-"""Fields of columns that files of before there were such fields lack."""
-
-
 def _check_fields(cls: type[Column] | type[Schema] | type[TextForm], record: object, what: str) -> None:
     if not isinstance(record, Mapping):
         raise ValueError(f"a {what} must be a JSON object, got {type(record).__name__}")
@@ -196,7 +199,7 @@ def _check_column(column: Column) -> None:
 def _check_later(column: Column, label: str) -> None:
     form = column.form
     if form is not None and not (
-        form.reads in ("number", "date")
+        form.reads in ("number", "date", "time")
         and form.decimal in (".", ",")
         and all(isinstance(text, str) for text in (form.thousands, form.prefix, form.suffix))
         and form.dayfirst in (None, True, False)
