@@ -18,6 +18,7 @@ from upland.io.bounds import check_expansion
 from upland.io.csv_layout import SAMPLE, Layout
 
 _TAIL = 1 << 12
+_AT_ONCE = 1 << 18  # memory of this size is used again, where larger pieces are given back
 
 
 class Lines:
@@ -77,7 +78,7 @@ class Lines:
     def scan(self) -> None:
         """Take the whole file into account; raises as `see`."""
         with self._reopened() as file:
-            while block := file.read(SAMPLE):
+            while block := file.read(_AT_ONCE):
                 self.see(block)
 
     @property
