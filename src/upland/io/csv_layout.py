@@ -250,5 +250,5 @@ def _check_names(path: Path, names: Sequence[str]) -> None:
         only = "only" if len(numbers) == len(names) else "mostly"
         raise ValueError(
             f"{path} has no header: its first line holds {only} numbers ({', '.join(numbers[:5])}); "
-            "add a line of names"
+            "add a line of names, or begin each name with a letter"
         )
