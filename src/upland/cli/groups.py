@@ -70,9 +70,10 @@ def _findings(verdicts: GroupVerdicts) -> list[Finding]:
         verdicts.columns,
         verdicts.smallest_p.tolist(),
         verdicts.method.tolist(),
+        verdicts.p_value_error.tolist(),
         strict=True,
     )
-    keys = ("size", "reason", "columns", "smallest_p", "method")
+    keys = ("size", "reason", "columns", "smallest_p", "method", "p_value_error")
     return [
         Finding(name, score, p, flag, (), dict(zip(keys, (size, reason or None, *rest), strict=True)))
         for name, score, p, flag, size, reason, *rest in parts
