@@ -73,6 +73,7 @@ def run(count: int, seed: int) -> list[dict[str, Any]]:
         ]
         records.append(
             {
+                "benchmark": "fuzz_data",
                 "form": form,
                 "files": len(own),
                 **{end: ends[end] for end in ("read", "refused", "crash", "hang", "memory", "internal")},
