@@ -8,6 +8,7 @@ schemas, noise and training summary, versions. A digest over all of it guards ag
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ ENCODERS: dict[str, type[Encoder]] = {
 _KEPT = ("standard", "training_rows", "held_out")
 
 
-def save(detector: Detector, path: str | Path, overwrite: bool = True) -> None:
+def save(detector: Detector, path: str | os.PathLike[str], overwrite: bool = True) -> None:
     """Write a fitted detector to one file, whole or not at all.
 
     Arguments that decided the fit are written as they were then, whatever `set_params` has said since.

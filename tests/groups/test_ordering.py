@@ -172,7 +172,7 @@ def test_zeros_of_either_sign_are_one_value():
     assert one.rows.tolist() == other.rows.tolist()
 
 
-def test_groups_are_told_apart_by_size_and_rows():
+def test_groups_differ_by_size_and_rows():
     rows = normal(6, 2, seed=8)
     numbers = np.array([0, 1, 1, 2, 2, 2])
     found = sorted_groups(torch.cat([rows, rows]), np.tile(numbers, 2), np.array([2, 4, 6]))

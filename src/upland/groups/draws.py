@@ -37,6 +37,10 @@ class Count:
 
     Args:
         coarse: the p-value above which few are enough.
+        exceeded: draws that have reached T.
+        draws: all draws so far.
+        enough: exceedances at which the draws stop.
+        stopped: whether they have.
     """
 
     coarse: float

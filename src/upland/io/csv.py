@@ -26,6 +26,7 @@ from upland.io.cells import USUAL, CellOptions
 from upland.io.csv_layout import layout_of, not_utf8
 from upland.io.csv_lines import CountedFile, Lines, count_rows, ragged_line, skip
 from upland.io.csv_writer import CsvSink, is_gzip, is_tsv
+from upland.io.dialect import dialect_of
 from upland.io.formats import Format
 from upland.io.schema import Schema
 from upland.io.source import PIECE, Source, reading
@@ -52,6 +53,9 @@ class CsvSource(Source):
         with reading(path, "CSV"), _opened(path) as file:
             self._layout = layout_of(path, file, is_tsv(path), cells)
         super().__init__(path, self._layout.names, None)
+        with reading(path, "CSV"), _opened(path) as file:
+            delimiter = None if is_tsv(path) else self._layout.delimiter
+            self.dialect = dialect_of(cast(bytes, file.read(PIECE)), delimiter, self._layout.decimal)
         self._table: pa.Table | None = None
 
     def read(self) -> pa.Table:
@@ -198,4 +202,4 @@ def _opened(path: Path) -> pa.NativeFile:
     return pa.input_stream(str(path), compression="gzip" if is_gzip(path) else None)
 
 
-FORMAT = Format(CsvSource, CsvSink)
+FORMAT = Format(CsvSource, CsvSink, typed=False)

@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from upland.io.dialect import PLAIN, Dialect
 from upland.io.schema import Schema
 
 PIECE = 65_536
@@ -37,9 +38,11 @@ class Source(ABC):
 
     Attributes:
         nulls: Spellings of a missing cell, in a format whose cells are text without types; else empty.
+        dialect: How its text is laid out.
     """
 
     nulls: tuple[str, ...] = ()
+    dialect: Dialect = PLAIN
 
     def __init__(self, path: Path, names: Sequence[str], sizes: Sequence[int] | None) -> None:
         self.path = path
