@@ -262,7 +262,8 @@ def test_codes_keep_their_zeros(tmp_path):
     ("options", "text", "expected"),
     [
         ({"missing": ("?", -999)}, "a,b\n1,x\n?,?\n-999,y\n", {"a": [1, None, None], "b": ["x", None, "y"]}),
-        ({"decimal": ","}, 'a,b\n"1,5",x\n"2,5",y\n', {"a": [1.5, 2.5], "b": ["x", "y"]}),
+        ({"decimal": ","}, "a\tb\n1,5\tx\n2,5\ty\n", {"a": [1.5, 2.5], "b": ["x", "y"]}),
+        ({"decimal": ","}, 'a,b\n"1,5",2.5\n"2,5",3.5\n', {"a": ["1,5", "2,5"], "b": [2.5, 3.5]}),
         ({"decimal": "."}, "a;b\n1,5;x\n2,5;y\n", {"a": ["1,5", "2,5"], "b": ["x", "y"]}),
         ({"thousands": ","}, "a;b\n1,500;x\n2,500;y\n", {"a": ["1,500", "2,500"], "b": ["x", "y"]}),
     ],

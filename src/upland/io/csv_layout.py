@@ -195,6 +195,8 @@ def _has_numbers(line: str) -> bool:
 
 
 def _decimal(sample: Sequence[Sequence[str]], delimiter: str, cells: CellOptions) -> str:
+    if delimiter == ",":  # a cell such as "1,5" is text, and read by what the user says of cells
+        return "."
     if cells.decimal is not None:
         return cells.decimal
     if delimiter != ";" or cells.thousands == ",":
