@@ -1,6 +1,11 @@
 """Picture files: every kind comes to what a person sees, in the order of names; what is broken is named."""
 
+import os
+import socket
 import sys
+import tracemalloc
+import warnings
+from pathlib import Path
 
 import numpy as np
 import PIL.Image
@@ -8,6 +13,8 @@ import PIL.ImageOps
 import pytest
 
 from upland.data.image.encoder import ImageEncoder, ImageRows, as_images
+from upland.io import images as imagefiles
+from upland.io.colours import recoloured
 from upland.io.heatmaps import write_heat_map
 
 RNG = np.random.default_rng(0)
@@ -295,3 +302,74 @@ def test_without_pillow_files_are_refused_with_what_to_install(tmp_path, monkeyp
         with pytest.raises(ImportError, match=r"pip install 'upland\[images\]'"):
             use(path)
     assert as_images(GREY[None]).shape == (6, 5, 1)
+
+
+# -- hostile and unlucky folders -----------------------------------------------------------------------------
+
+
+def piped(path):
+    os.mkfifo(path)
+
+
+def dead(path):
+    path.symlink_to(path.parent / "nowhere")
+
+
+def plugged(path):
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(str(path))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (piped, "it is a pipe, a device or a socket"),
+        (dead, "it is a link that leads nowhere"),
+        (plugged, "it is a pipe, a device or a socket"),
+        (lambda path: path.symlink_to("/dev/zero"), "it is a pipe, a device or a socket"),
+    ],
+)
+def test_what_is_no_file_is_named_and_never_read(tmp_path, monkeypatch, make, message):
+    saved(tmp_path / "a.png")
+    monkeypatch.chdir(tmp_path)  # a socket's path is short
+    make(Path("b.png"))
+    with pytest.warns(UserWarning, match=f"1 of the pictures in .* left out, the first is b.png: {message}"):
+        assert as_images(tmp_path).names == ("a.png",)
+    with pytest.raises((ValueError, FileNotFoundError), match=r"b.png"):
+        as_images([tmp_path / "b.png"])
+
+
+@pytest.mark.parametrize("suffix", sorted(imagefiles.OTHERS))
+def test_pictures_of_other_formats_are_named(tmp_path, suffix):
+    saved(tmp_path / "a.png")
+    (tmp_path / f"b{suffix}").write_bytes(b"some picture")
+    with pytest.warns(
+        UserWarning, match=rf"the first is b\{suffix}: \{suffix} files are not read, save them as"
+    ):
+        assert len(as_images(tmp_path)) == 1
+
+
+def test_files_that_are_no_pictures_are_left_out_without_a_word(tmp_path):
+    saved(tmp_path / "a.png")
+    (tmp_path / "labels.csv").write_text("a,b")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(as_images(tmp_path)) == 1
+
+
+def test_an_image_of_too_many_pixels_is_refused_with_their_number(tmp_path, monkeypatch):
+    monkeypatch.setattr(imagefiles, "MOST_PIXELS", 20)
+    with pytest.raises(ValueError, match=r"x.png has 30 pixels; at most 20 are read: make it smaller"):
+        as_images(saved(tmp_path / "x.png"))
+
+
+def test_grey_from_colour_takes_little_memory():
+    pixels = np.broadcast_to(np.array([200, 90, 40], dtype=np.uint8), (1, 2000, 2000, 3))
+    whole = np.ascontiguousarray(pixels)
+    tracemalloc.start()
+    grey = recoloured(whole, 1)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3 * whole.nbytes
+    assert grey.shape == (1, 2000, 2000, 1)
+    assert np.unique(grey).tolist() == [round(0.299 * 200 + 0.587 * 90 + 0.114 * 40)]

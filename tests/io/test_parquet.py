@@ -5,8 +5,10 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from rowfiles import TABLE
+from upland.io import bounds, parquet
 from upland.io.formats import open_source
 
 
@@ -32,3 +34,68 @@ def test_memory_does_not_grow_with_a_row_group(tmp_path):
     source = open_source(tmp_path / "rows.parquet")
     assert max(batch.num_rows for batch in source.batches(size=10_000)) == 10_000
     assert sum(batch.num_rows for batch in source.shuffled(np.random.default_rng(0), size=4096)) == 300_000
+
+
+# -- damaged and hostile files -------------------------------------------------------------------------------
+
+
+def test_a_row_group_that_becomes_too_much_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(bounds, "ALLOWED", 1 << 16)
+    table = pa.table({"x": np.zeros(1 << 20)})
+    pq.write_table(table, tmp_path / "rows.parquet", compression="zstd", use_dictionary=False)
+    with pytest.raises(
+        ValueError, match=r"rows.parquet holds .* decompression bomb do: .*compression='none'"
+    ):
+        open_source(tmp_path / "rows.parquet")
+    pq.write_table(table, tmp_path / "rows.parquet", compression="none", use_dictionary=False)
+    assert open_source(tmp_path / "rows.parquet").read().num_rows == 1 << 20
+
+
+def test_a_long_text_that_is_there_many_times_is_refused(tmp_path, monkeypatch):
+    """A dictionary stores it once; decoded whole it would take 2 GB."""
+    monkeypatch.setattr(bounds, "ALLOWED", 1 << 22)
+    texts = pa.DictionaryArray.from_arrays(pa.array(np.zeros(2_000, "i4")), pa.array(["x" * 1_000_000]))
+    pq.write_table(pa.table({"s": texts}), tmp_path / "rows.parquet", compression="zstd", store_schema=False)
+    monkeypatch.setattr(parquet, "TEXTS", 1 << 22)
+    monkeypatch.setattr(parquet, "HELD", 1 << 22)
+    before = pa.default_memory_pool().max_memory()
+    source = open_source(tmp_path / "rows.parquet")
+    for read in (source.read, lambda: list(source.pairs())):
+        with pytest.raises(ValueError, match=r"rows.parquet holds .* decompression bomb"):
+            read()
+    assert pa.default_memory_pool().max_memory() - before < 1 << 26
+
+
+def test_texts_of_a_large_dictionary_come_back_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr(parquet, "TEXTS", 1 << 20)
+    table = pa.table({"s": [f"text {row % 700}" for row in range(5000)], "x": np.arange(5000.0)})
+    pq.write_table(table, tmp_path / "rows.parquet", row_group_size=1700)
+    source = open_source(tmp_path / "rows.parquet")
+    assert source.read().equals(table)
+    assert max(batch.num_rows for batch in source.batches(size=1000)) <= 1000
+
+
+@pytest.mark.parametrize("size", range(1, 100, 7))
+def test_a_file_cut_short_is_refused(tmp_path, size):
+    pq.write_table(TABLE, tmp_path / "rows.parquet")
+    data = (tmp_path / "rows.parquet").read_bytes()
+    (tmp_path / "cut.parquet").write_bytes(data[: len(data) * size // 100])
+    with pytest.raises(ValueError, match=r"cut.parquet cannot be read as Parquet"):
+        open_source(tmp_path / "cut.parquet").read()
+
+
+def test_texts_that_are_no_utf8_are_refused_with_the_column(tmp_path):
+    table = pa.table({"s": ["qqqq1", "rrrr2"]})
+    pq.write_table(table, tmp_path / "rows.parquet", compression="none")
+    data = (tmp_path / "rows.parquet").read_bytes().replace(b"rrrr2", b"\xff\xfe\xfd\xfc2")
+    (tmp_path / "rows.parquet").write_bytes(data)
+    with pytest.raises(ValueError, match=r"rows.parquet: column 's' is damaged"):
+        open_source(tmp_path / "rows.parquet").read()
+
+
+def test_very_many_columns_come_in_pieces_of_few_rows(tmp_path, monkeypatch):
+    monkeypatch.setattr(bounds, "CELLS", 100)
+    pq.write_table(TABLE, tmp_path / "rows.parquet")
+    batches = list(open_source(tmp_path / "rows.parquet").batches())
+    assert max(batch.num_rows for batch in batches) <= 14
+    assert sum(batch.num_rows for batch in batches) == TABLE.num_rows

@@ -6,6 +6,7 @@ The size that the header of an array gives is checked against the file before an
 from __future__ import annotations
 
 import math
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -14,10 +15,15 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from upland.io.bounds import TooLarge, check_expansion
+
 NAMES = ("images", "X", "x")
 """Names of the array that is taken from several, the first of these that is there."""
 
-_DENSEST = 1 << 14  # bytes that one byte of an archive stands for at most; 1,032 with the usual compression
+_BROKEN = (
+    *(ValueError, EOFError, OverflowError, TypeError, SyntaxError, RecursionError, tokenize.TokenError),
+    *(zipfile.BadZipFile, zlib.error, LookupError, NotImplementedError, RuntimeError, OSError),
+)
 
 
 def is_array_file(path: Path) -> bool:
@@ -29,19 +35,24 @@ def read_array(path: Path) -> NDArray[Any]:
     """The array of an .npy or .npz file.
 
     Raises:
-        ValueError: a damaged file, objects in it, or several arrays of which none is called as expected.
+        ValueError: a damaged file, objects in it, one that becomes too large, or several arrays of which
+            none is called as expected.
     """
+    _check_file(path)
     try:
         if path.suffix.casefold() == ".npy":
+            with path.open("rb") as file:
+                _check_size(*_header(file), path.stat().st_size)
             return cast(NDArray[Any], np.load(path, mmap_mode="r", allow_pickle=False))
         with zipfile.ZipFile(path) as archive:
             member = _member(archive, path)
             with archive.open(member) as file:
-                _check_size(*_header(file), min(member.file_size, _DENSEST * path.stat().st_size))
+                _check_size(*_header(file), member.file_size)
+            check_expansion(path, member.file_size, path.stat().st_size, "store it with numpy.savez")
             with archive.open(member) as file:
                 return np.lib.format.read_array(file, allow_pickle=False)
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, KeyError, OSError) as error:
-        if isinstance(error, _NoChoice | FileNotFoundError | PermissionError):
+    except _BROKEN as error:
+        if isinstance(error, _NoChoice | TooLarge | FileNotFoundError | PermissionError):
             raise
         raise _damaged(path, error) from error
 
@@ -52,16 +63,28 @@ def shape_in(path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
     Raises:
         ValueError: a damaged file.
     """
+    _check_file(path)
     try:
         if path.suffix.casefold() == ".npy":
             with path.open("rb") as file:
-                return _header(file)
-        with zipfile.ZipFile(path) as archive, archive.open(_member(archive, path)) as file:
-            return _header(file)
+                shape, dtype = _header(file)
+            there = path.stat().st_size
+        else:
+            with zipfile.ZipFile(path) as archive, archive.open(member := _member(archive, path)) as file:
+                shape, dtype = _header(file)
+            there = member.file_size
+        _check_size(shape, dtype, there)
+        return shape, dtype
     except _NoChoice:
         return (), np.dtype(object)
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, KeyError, OSError) as error:
+    except _BROKEN as error:
         raise _damaged(path, error) from error
+
+
+def _check_file(path: Path) -> None:
+    """Refuse what could be read for ever; raises ValueError."""
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path} is no file: a pipe, a device or a folder is not read as arrays")
 
 
 def _header(file: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
@@ -87,8 +110,10 @@ def _member(archive: zipfile.ZipFile, path: Path) -> zipfile.ZipInfo:
 
 def _check_size(shape: tuple[int, ...], dtype: np.dtype[Any], there: int) -> None:
     """Refuse a header of more bytes than are there; objects are refused when they are read."""
-    size = math.prod(shape) * dtype.itemsize
-    if not dtype.hasobject and size > there:
+    if min(shape, default=0) < 0:
+        raise ValueError(f"its header announces the shape {shape}")
+    size = math.prod(max(side, 1) for side in shape) * dtype.itemsize
+    if not dtype.hasobject and size > max(there, 1 << 20 if 0 in shape else 0):
         raise ValueError(f"its header announces {size} bytes, which are not there")
 
 

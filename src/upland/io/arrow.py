@@ -2,35 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from upland.io.arrow_sizes import messages_of
+from upland.io.bounds import EXPANSION, check_expansion, checked, piece_of
 from upland.io.cells import USUAL, CellOptions
 from upland.io.dialect import PLAIN, Dialect
 from upland.io.formats import Format, Sink
-from upland.io.source import Source, check_rows, reading
+from upland.io.source import Source, check_rows, damaged, reading
+
+_ROWS = 1 << 24  # of columns without values, which take no bytes
 
 
 class ArrowSource(Source):
     """An Arrow IPC file (Feather version 2), mapped and not read; its record batches are the groups. A stream
     is read whole.
+
+    Every batch is validated before it is used, so that no offset points outside the file.
     """
 
     def __init__(self, path: Path, cells: CellOptions = USUAL) -> None:
         with reading(path, "Arrow"):
-            self._groups = _open_arrow(path)
-            schema = self._groups.schema
-            sizes = [self._groups.get(group).num_rows for group in range(len(self._groups))]
+            mapped = pa.memory_map(str(path))
+            self._stored = mapped.size()
+            sizes = _sizes(path, mapped.read_buffer())
+            schema, self._batch, n_batches = _opened(mapped)
+        if n_batches != len(sizes):
+            raise ValueError(f"{path} is damaged: it says that it has {len(sizes)} batches, not {n_batches}")
         super().__init__(path, schema.names, sizes)
         check_rows(self)
 
     def _pieces(self, group: int, size: int) -> Iterator[pa.Table]:
+        if self.path.stat().st_size != self._stored:
+            raise ValueError(f"{self.path} has changed while it was read: it had {self._stored:,} bytes")
         with reading(self.path, "Arrow"):
-            table = pa.Table.from_batches([self._groups.get(group)])
+            table = pa.Table.from_batches([self._batch(group)])
+        checked(table, f"{self.path}, record batch {group + 1}")
+        if table.num_rows != self._known_sizes()[group]:
+            raise ValueError(f"{self.path} is damaged: record batch {group + 1} has other rows than it says")
+        size = piece_of(size, table.num_columns)
         return (table.slice(start, size) for start in range(0, table.num_rows, size))
 
 
@@ -74,30 +89,31 @@ class ArrowSink(Sink):
         return pa.chunked_array(chunks, dtype)
 
 
-class _Groups:
-    """Record batches by number, from a mapped file or from memory."""
+def _sizes(path: Path, data: pa.Buffer) -> list[int]:
+    """Rows of each record batch as the file says, if it takes no more memory than it may."""
+    try:
+        found = list(messages_of(memoryview(data)))
+    except ValueError as error:
+        raise damaged(path, "Arrow", error) from None
+    packed = sum(message.size for message in found if message.compressed)
+    check_expansion(path, packed, data.size, "write it without compression")
+    sizes = [message.rows for message in found if message.is_batch]
+    if min(sizes, default=0) < 0 or sum(sizes) > max(_ROWS, EXPANSION * 8 * data.size):
+        raise ValueError(f"{path} is damaged: it says that it has {sum(sizes):,} rows in {data.size:,} bytes")
+    return sizes
 
-    def __init__(self, schema: pa.Schema, reader: Any, batches: Sequence[pa.RecordBatch]) -> None:
-        self.schema = schema
-        self._reader = reader
-        self._batches = batches
 
-    def __len__(self) -> int:
-        return len(self._batches) if self._reader is None else int(self._reader.num_record_batches)
-
-    def get(self, group: int) -> pa.RecordBatch:
-        return self._batches[group] if self._reader is None else self._reader.get_batch(group)
-
-
-def _open_arrow(path: Path) -> _Groups:
-    mapped = pa.memory_map(str(path))
+def _opened(mapped: pa.NativeFile) -> tuple[pa.Schema, Callable[[int], pa.RecordBatch], int]:
+    """The columns, a record batch by its number, and how many there are."""
+    mapped.seek(0)
     try:
         reader = pa.ipc.open_file(mapped)
     except pa.ArrowInvalid:
         mapped.seek(0)
-        table = pa.ipc.open_stream(mapped).read_all()
-        return _Groups(table.schema, None, table.to_batches())
-    return _Groups(reader.schema, reader, ())
+        stream = pa.ipc.open_stream(mapped)
+        batches = list(stream)
+        return stream.schema, batches.__getitem__, len(batches)
+    return reader.schema, reader.get_batch, reader.num_record_batches
 
 
 FORMAT = Format(ArrowSource, ArrowSink)

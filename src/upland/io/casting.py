@@ -55,17 +55,16 @@ def cast_columns(
     Raises:
         ValueError: For a cell that is not of its column's kind, with column, row and value.
     """
-    table = raw
+    arrays = list(raw.columns)
     for position, name in enumerate(raw.column_names):
         if name in columns:
             try:
-                cast = cast_cells(raw.column(position), columns[name], cells, decimal)
+                arrays[position] = cast_cells(arrays[position], columns[name], cells, decimal)
             except BadCell as bad:
                 raise ValueError(
                     f"{path}: column {name!r}, row {first + bad.row + 1} holds {bad.value!r}, {bad.fault}"
                 ) from None
-            table = table.set_column(position, name, cast)
-    return table
+    return pa.Table.from_arrays(arrays, names=raw.column_names)
 
 
 class BadCell(Exception):

@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+AT_ONCE = 1 << 18
+"""Pixels that are converted at a time, so that large images take little memory."""
+
 
 def rounded(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
     """Numbers as pixels of a dtype: rounded and clipped to its range; floats as they are."""
@@ -32,5 +35,10 @@ def recoloured(pixels: NDArray[Any], channels: int) -> NDArray[Any]:
         return np.repeat(pixels, channels, axis=-1)
     if channels == 3:
         return pixels[..., :3]
-    red, green, blue = (pixels[..., k].astype(np.float64) for k in range(3))
-    return rounded(0.299 * red + 0.587 * green + 0.114 * blue, pixels.dtype)[..., None]
+    grey = np.empty((*pixels.shape[:-1], 1), dtype=pixels.dtype)
+    flat, there = pixels.reshape(-1, pixels.shape[-1]), grey.reshape(-1)
+    for start in range(0, len(flat), AT_ONCE):
+        part = flat[start : start + AT_ONCE]
+        red, green, blue = (part[:, k].astype(np.float64) for k in range(3))
+        there[start : start + AT_ONCE] = rounded(0.299 * red + 0.587 * green + 0.114 * blue, pixels.dtype)
+    return grey

@@ -7,31 +7,37 @@ batch, and columns that the schema does not have are passed on unchanged.
 
 from __future__ import annotations
 
-import csv
 import io
+import math
 import re
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import cast
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as arrow_csv
 
+from upland.io.bounds import piece_of
 from upland.io.casting import NULLS, cast_columns, columns_of
-from upland.io.cells import USUAL, CellOptions, as_number
+from upland.io.cells import USUAL, CellOptions
+from upland.io.csv_layout import layout_of, not_utf8
+from upland.io.csv_lines import CountedFile, Lines, count_rows, ragged_line, skip
 from upland.io.csv_writer import CsvSink, is_gzip, is_tsv
 from upland.io.dialect import dialect_of
 from upland.io.formats import Format
 from upland.io.schema import Schema
 from upland.io.source import PIECE, Source, reading
 
-_SAMPLE = 1 << 20
+WHOLE = 1 << 32
+"""Bytes of text that a file may have to be read whole, as a fit does."""
+
 _BLOCK = 1 << 23
-
-
-class _Dialect(NamedTuple):
-    delimiter: str
-    decimal: str
+_TOTALS = frozenset(
+    {"total", "totals", "sum", "average", "mean", "summe", "gesamt", "mittelwert", "grand total"}
+)
 
 
 class CsvSource(Source):
@@ -43,19 +49,13 @@ class CsvSource(Source):
 
     def __init__(self, path: Path, cells: CellOptions = USUAL) -> None:
         self.cells = cells
-        sample = _sample(path)
-        lines = [line for line in sample.splitlines() if line.strip()]
-        if not lines:
-            raise ValueError(f"{path} is empty")
-        self._dialect = _dialect(lines, is_tsv(path))
-        names = next(csv.reader(lines, delimiter=self._dialect.delimiter))
-        _check_header(path, names)
-        if len(lines) == 1 and len(sample) < _SAMPLE:
-            raise ValueError(f"{path} has a header but no rows")
-        super().__init__(path, names, None)
+        self._stored = path.stat().st_size if is_gzip(path) else None
         with reading(path, "CSV"), _opened(path) as file:
-            delimiter = None if is_tsv(path) else self._dialect.delimiter
-            self.dialect = dialect_of(cast(bytes, file.read(PIECE)), delimiter, self._dialect.decimal)
+            self._layout = layout_of(path, file, is_tsv(path), cells)
+        super().__init__(path, self._layout.names, None)
+        with reading(path, "CSV"), _opened(path) as file:
+            delimiter = None if is_tsv(path) else self._layout.delimiter
+            self.dialect = dialect_of(cast(bytes, file.read(PIECE)), delimiter, self._layout.decimal)
         self._table: pa.Table | None = None
 
     def read(self) -> pa.Table:
@@ -72,8 +72,13 @@ class CsvSource(Source):
             return
         columns = columns_of(schema, self.names)
         first = 0
-        for raw in self._texts(size):
-            yield raw, cast_columns(raw, columns, self._dialect.decimal, first, self.path, self.cells)
+        for raw in self._texts(piece_of(size, len(self.names))):
+            try:
+                typed = cast_columns(raw, columns, self._layout.decimal, first, self.path, self.cells)
+            except ValueError:
+                self._count_rows()  # a quote that swallows lines is the cause of a cell that is no number
+                raise
+            yield raw, typed
             first += raw.num_rows
 
     def _pieces(self, group: int, size: int) -> Iterator[pa.Table]:
@@ -82,18 +87,32 @@ class CsvSource(Source):
 
     def _read_inferred(self) -> pa.Table:
         convert = arrow_csv.ConvertOptions(
-            null_values=list(NULLS), strings_can_be_null=True, decimal_point=self._dialect.decimal
+            column_types=dict.fromkeys(self._layout.codes, pa.string()),
+            null_values=[*NULLS, *self.cells.missing_texts],
+            strings_can_be_null=True,
+            decimal_point=self._layout.decimal,
         )
-        try:
-            with _opened(self.path) as file:
-                table = arrow_csv.read_csv(file, self._read_options(True), self._parse_options(), convert)
-        except pa.ArrowInvalid as error:
-            raise self._explained(error) from error
-        except OSError as error:
-            raise ValueError(f"{self.path} cannot be read, it is damaged: {error}") from error
+        with self._explaining():
+            table = self._read_whole(convert)
         for name, field in zip(table.column_names, table.schema, strict=True):
             if pa.types.is_binary(field.type):
-                raise _not_utf8(self.path, f"column {name!r}")
+                raise not_utf8(self.path, f"column {name!r}")
+        _warn_of_total(self.path, table)
+        return table
+
+    def _read_whole(self, convert: arrow_csv.ConvertOptions) -> pa.Table:
+        """The whole file; that each line is a row is tried first where it can be read twice: it is faster."""
+        lines, options = self._seen(WHOLE), self._read_options(True)
+        if self._stored is None:
+            lines.scan()
+            with suppress(pa.ArrowInvalid), self._at_rows() as rows:
+                table = arrow_csv.read_csv(rows, options, self._parse_options(False), convert)
+                if not lines.quoted or table.num_rows == lines.lines:
+                    return table
+        with self._at_rows() as rows:
+            file = rows if self._stored is None else CountedFile(rows, lines)
+            table = arrow_csv.read_csv(file, options, self._parse_options(True), convert)
+        self._check_rows(lines, table.num_rows)
         return table
 
     def _texts(self, size: int) -> Iterator[pa.Table]:
@@ -101,105 +120,86 @@ class CsvSource(Source):
         convert = arrow_csv.ConvertOptions(
             column_types=dict.fromkeys(self.names, pa.string()), null_values=[], strings_can_be_null=False
         )
+        rows, lines = 0, self._seen()
+        with self._explaining(), CountedFile(self._at_rows(), lines) as file:
+            for batch in arrow_csv.open_csv(file, self._read_options(False), self._parse_options(), convert):
+                table = pa.Table.from_batches([batch])
+                rows += table.num_rows
+                yield from (table.slice(start, size) for start in range(0, table.num_rows, size))
+            self._check_rows(lines, rows)
+
+    def _read_options(self, threads: bool) -> arrow_csv.ReadOptions:
+        block = max(_BLOCK, 4 * len(self._layout.header))
+        return arrow_csv.ReadOptions(use_threads=threads, block_size=block, column_names=self.names)
+
+    def _parse_options(self, within: bool = True) -> arrow_csv.ParseOptions:
+        return arrow_csv.ParseOptions(delimiter=self._layout.delimiter, newlines_in_values=within)
+
+    def _at_rows(self) -> pa.NativeFile:
+        return skip(_opened(self.path), self._layout.start)
+
+    def _seen(self, most: float = math.inf) -> Lines:
+        return Lines(self.path, self._layout, self._at_rows, self._stored, most)
+
+    def _lines(self) -> io.TextIOWrapper:
+        """The lines after the header, their bytes as Latin-1."""
+        return io.TextIOWrapper(cast(io.BufferedReader, self._at_rows()), encoding="latin-1")
+
+    def _check_rows(self, lines: Lines, rows: int) -> None:
+        """Refuse a file in which quotes swallow lines."""
+        if not lines.quoted or rows == lines.lines:
+            return
+        counted = self._count_rows()
+        if counted != rows:
+            raise ValueError(
+                f"{self.path} cannot be read as CSV: {counted} rows by its lines, {rows} by its cells"
+            )
+
+    def _count_rows(self) -> int:
+        """Rows by the lines of the file; raises ValueError for quotes that swallow lines."""
+        with self._lines() as lines:
+            return count_rows(self.path, lines, self._layout)
+
+    @contextmanager
+    def _explaining(self) -> Iterator[None]:
+        """Pyarrow's errors with the file and, for a ragged line, its number."""
         try:
-            with _opened(self.path) as file:
-                reader = arrow_csv.open_csv(file, self._read_options(False), self._parse_options(), convert)
-                for batch in reader:
-                    table = pa.Table.from_batches([batch])
-                    yield from (table.slice(start, size) for start in range(0, table.num_rows, size))
+            yield
         except pa.ArrowInvalid as error:
-            raise self._explained(error) from error
+            raise self._explained(str(error)) from error
+        except MemoryError:
+            raise
         except OSError as error:
             raise ValueError(f"{self.path} cannot be read, it is damaged: {error}") from error
 
-    def _read_options(self, threads: bool) -> arrow_csv.ReadOptions:
-        return arrow_csv.ReadOptions(use_threads=threads, block_size=_BLOCK)
-
-    def _parse_options(self) -> arrow_csv.ParseOptions:
-        return arrow_csv.ParseOptions(delimiter=self._dialect.delimiter, newlines_in_values=True)
-
-    def _explained(self, error: pa.ArrowInvalid) -> ValueError:
-        """Pyarrow's error with the file and, for a ragged line, its number."""
-        text = str(error)
+    def _explained(self, text: str) -> ValueError:
         if "UTF8" in text or "utf8" in text:
-            return _not_utf8(self.path, text.split(":")[0])
-        ragged = re.search(r"(?:Row #(\d+): )?Expected (\d+) columns, got (\d+)", text)
+            return not_utf8(self.path, text.split(":")[0])
+        self._count_rows()
+        ragged = re.search(r"Expected (\d+) columns, got (\d+)", text)
         if ragged is None:
             return ValueError(f"{self.path} cannot be read as CSV: {text.splitlines()[0]}")
-        line = ragged[1] or self._ragged_line(int(ragged[2]))
+        with self._lines() as lines:
+            line = ragged_line(lines, self._layout)
         return ValueError(
-            f"{self.path}, line {line}: the header has {ragged[2]} cells, this line has {ragged[3]}"
+            f"{self.path}, line {line}: the header has {ragged[1]} cells, this line has {ragged[2]}"
         )
 
-    def _ragged_line(self, width: int) -> str:
-        with _opened(self.path) as file, io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
-            for number, row in enumerate(csv.reader(text, delimiter=self._dialect.delimiter), start=1):
-                if row and len(row) != width:
-                    return str(number)
-        return "?"
 
-
-# -- the dialect of a file -----------------------------------------------------------------------------------
+def _warn_of_total(path: Path, table: pa.Table) -> None:
+    """Warn of a last line of totals, which is no row like the others."""
+    last = table.column(0)[-1].as_py() if table.num_rows else None
+    named = isinstance(last, str) and last.strip().casefold().rstrip(":") in _TOTALS
+    if named and pc.sum(pc.equal(table.column(0), last)).as_py() == 1:
+        warnings.warn(
+            f"{path}: the last line begins with {last!r}; if it sums up the others, remove it",
+            UserWarning,
+            stacklevel=2,
+        )
 
 
 def _opened(path: Path) -> pa.NativeFile:
     return pa.input_stream(str(path), compression="gzip" if is_gzip(path) else None)
-
-
-def _sample(path: Path) -> str:
-    with reading(path, "CSV"), _opened(path) as file:
-        data = cast(bytes, file.read(_SAMPLE))
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise ValueError(f"{path} is UTF-16 text, only UTF-8 is read: save it as UTF-8")
-    if b"\0" in data:
-        raise ValueError(f"{path} is no text: it contains zero bytes")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        if len(data) == _SAMPLE and error.start > _SAMPLE - 4:
-            return data[: error.start].decode("utf-8-sig")
-        raise _not_utf8(path, f"byte {error.start + 1}") from None
-
-
-def _not_utf8(path: Path, where: str) -> ValueError:
-    return ValueError(f"{path} is not UTF-8 text ({where}): save it as UTF-8")
-
-
-def _dialect(lines: Sequence[str], tsv: bool) -> _Dialect:
-    delimiter = "\t" if tsv else _delimiter(lines)
-    decimal = "."
-    if delimiter == ";":
-        cells = [cell.strip() for line in lines[1:1000] for cell in line.split(";")]
-        commas = sum(bool(re.fullmatch(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?", cell)) for cell in cells)
-        points = sum(bool(re.fullmatch(r"[+-]?\d*\.\d+(?:[eE][+-]?\d+)?", cell)) for cell in cells)
-        decimal = "," if commas > points else "."
-    return _Dialect(delimiter, decimal)
-
-
-def _delimiter(lines: Sequence[str]) -> str:
-    """Comma, unless the header has none but another candidate."""
-    header = next(csv.reader(lines[:1]))
-    if len(header) > 1 or not any(other in lines[0] for other in ";\t|"):
-        return ","
-    try:
-        return csv.Sniffer().sniff("\n".join(lines[:20]), delimiters=";\t|").delimiter
-    except csv.Error:
-        return max(";\t|", key=lines[0].count)
-
-
-def _check_header(path: Path, names: Sequence[str]) -> None:
-    if (
-        twice := sorted({name for name in names if names.count(name) > 1})
-        if len(set(names)) < len(names)
-        else []
-    ):
-        raise ValueError(f"{path}: duplicate column names in the header: {', '.join(map(repr, twice))}")
-    counted = [str(position) for position in range(len(names))]
-    if names != counted and all(as_number(name) is not None for name in names):
-        raise ValueError(
-            f"{path} has no header: its first line holds only numbers ({', '.join(names[:5])}); "
-            "add a line of names"
-        )
 
 
 FORMAT = Format(CsvSource, CsvSink, typed=False)

@@ -34,6 +34,29 @@ SUFFIXES = frozenset(
 )
 """Suffixes of image files."""
 
+OTHERS = frozenset(
+    {
+        ".avif",
+        ".cr2",
+        ".dcm",
+        ".dng",
+        ".eps",
+        ".heic",
+        ".heif",
+        ".j2k",
+        ".jfif",
+        ".jp2",
+        ".jxl",
+        ".nef",
+        ".pdf",
+    }
+    | {".psd", ".raw", ".svg", ".tga", ".xcf"}
+)
+"""Suffixes of files of pictures that are not read."""
+
+MOST_PIXELS = 89_478_485
+"""Pixels that an image may have, which is Pillow's own usual limit; they are read within 2 GB."""
+
 _COLOUR = frozenset({"P", "PA", "RGB", "RGBX", "RGBA", "RGBa", "CMYK", "YCbCr", "HSV"})
 _GREY = frozenset({"1", "L", "LA"})
 _GREY16 = frozenset({"I;16", "I;16B", "I;16L", "I;16N"})
@@ -98,7 +121,8 @@ def is_image_file(path: Path) -> bool:
 def image_files_in(folder: Path) -> list[Path]:
     """The image files of a folder and of the folders in it, in the natural order of their names.
 
-    Hidden files and other files are left out; deeper folders too, with a warning.
+    Hidden files and files of other suffixes are left out; with a warning, pictures in other formats, what is
+    called an image and is no file, and deeper folders.
 
     Raises:
         ValueError: there is no image; the message says what there is.
@@ -116,7 +140,32 @@ def image_files_in(folder: Path) -> list[Path]:
             UserWarning,
             stacklevel=2,
         )
+    if unread := [entry for entry in [*here, *inside] if _unread(entry)]:
+        first = unread[0]
+        what = _no_file(first) or f"{first.suffix} files are not read, save them as PNG"
+        warnings.warn(
+            f"{len(unread)} of the pictures in {folder} are left out, the first is "
+            f"{first.relative_to(folder).as_posix()}: {what}",
+            UserWarning,
+            stacklevel=2,
+        )
     return sorted(files, key=lambda path: _natural(path.relative_to(folder)))
+
+
+def _unread(entry: Path) -> bool:
+    """Whether this is a picture that is not read."""
+    if is_image_file(entry):
+        return _no_file(entry) is not None and not entry.is_dir()
+    return entry.suffix.casefold() in OTHERS and not entry.is_dir()
+
+
+def _no_file(path: Path) -> str | None:
+    """What a path leads to if it is no file: it could be read for ever, or not at all."""
+    if path.is_file():
+        return None
+    if path.is_symlink() and not path.exists():
+        return "it is a link that leads nowhere"
+    return "it is a pipe, a device or a socket, and no file"
 
 
 def _visible(folder: Path) -> list[Path]:
@@ -172,8 +221,8 @@ def read_pixels(file: ImageFile, label: str) -> tuple[NDArray[Any], bool]:
         if dtype == np.uint8 and (image.mode in _ALPHA or "transparency" in image.info):
             image = image.convert("RGBA")
             opaque = bool(np.asarray(image.getchannel("A")).min() == 255)
-        if dtype == np.uint8:
-            image = image.convert("L" if channels == 1 else "RGB")
+        if dtype == np.uint8 and image.mode != (wanted := "L" if channels == 1 else "RGB"):
+            image = image.convert(wanted)
         pixels = np.asarray(image)
         if (
             dtype == np.uint16
@@ -181,7 +230,7 @@ def read_pixels(file: ImageFile, label: str) -> tuple[NDArray[Any], bool]:
             and not 0 <= pixels.min() <= pixels.max() < 1 << 16
         ):
             raise ValueError(f"its values reach from {pixels.min()} to {pixels.max()}")
-        pixels = pixels.astype(dtype).reshape(*pixels.shape[:2], channels)
+        pixels = pixels.astype(dtype, copy=False).reshape(*pixels.shape[:2], channels)
     return np.ascontiguousarray(_turn(pixels, turned)), opaque
 
 
@@ -194,6 +243,8 @@ def _opened(file: ImageFile, label: str) -> Iterator[Image]:
             warnings.simplefilter("ignore", UserWarning)  # damage beside the pixels
             warnings.simplefilter("error", module.DecompressionBombWarning)
             if isinstance(file, Path):
+                if file.exists() and not file.is_dir() and (wrong := _no_file(file)):
+                    raise _Unsupported(f"{label} cannot be read: {wrong}")
                 with module.open(file) as image:
                     yield image
             else:
@@ -220,6 +271,11 @@ class _Unsupported(Exception):
 
 def _pixel_type(image: Image, label: str) -> tuple[int, np.dtype[Any]]:
     """Channels and dtype that an image is read as."""
+    if image.width * image.height > MOST_PIXELS:
+        raise _Unsupported(
+            f"{label} has {image.width * image.height:,} pixels; at most {MOST_PIXELS:,} are read: "
+            "make it smaller, or cut it into parts"
+        )
     frames = getattr(image, "n_frames", 1)
     if frames > 1 and image.format != "MPO":  # a camera's JPEG with a preview
         raise _Unsupported(f"{label} holds {frames} frames: save each as a file of its own")

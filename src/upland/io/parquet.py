@@ -9,6 +9,7 @@ from typing import IO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from upland.io.bounds import check_expansion, checked, piece_of
 from upland.io.cells import USUAL, CellOptions
 from upland.io.dialect import PLAIN, Dialect
 from upland.io.formats import Format, Sink
@@ -18,34 +19,73 @@ from upland.io.source import PIECE, Source, check_rows, reading
 HUGE_GROUP = 1 << 28
 """Bytes of a row group, uncompressed, above which a Parquet file is mapped into memory."""
 
+TEXTS = 1 << 29
+"""Bytes of texts that a piece could have if each were as long as its whole dictionary."""
+
+HELD = 1 << 26
+"""Bytes up to which small pieces are put together."""
+
+_UNPACKED = "write it with compression='none' and use_dictionary=False"
+
 
 class ParquetSource(Source):
-    """A Parquet file; its row groups are the groups."""
+    """A Parquet file; its row groups are the groups. They are decoded in pieces, of fewer rows where there
+    are very many columns or long texts.
+    """
 
     def __init__(self, path: Path, cells: CellOptions = USUAL) -> None:
         with reading(path, "Parquet"):
-            self._file = _open_parquet(path)
+            self._stored = path.stat().st_size
+            self._file = _open_parquet(path, self._stored)
             schema, metadata = self._file.schema_arrow, self._file.metadata
         self._index = _index_columns(schema)
+        self._texts = [position for position, field in enumerate(schema) if _is_text(field.type)]
         names = [name for name in schema.names if name not in self._index]
-        super().__init__(
-            path, names, [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
-        )
+        sizes = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+        if min(sizes, default=0) < 0:
+            raise ValueError(f"{path} is damaged: it says that a row group has {min(sizes)} rows")
+        super().__init__(path, names, sizes)
         check_rows(self)
 
     def pairs(self, schema: Schema | None = None, size: int = PIECE) -> Iterator[tuple[pa.Table, pa.Table]]:
         """See `Source.pairs`; the raw rows keep the index of a pandas frame."""
-        with reading(self.path, "Parquet"):
-            for groups in _bundles(self._known_sizes(), size):
-                for batch in self._file.iter_batches(size, row_groups=groups):
-                    raw = pa.Table.from_batches([batch])
-                    yield raw, raw.drop_columns(self._index) if self._index else raw
+        texts = 0
+        for groups in _bundles(self._known_sizes(), size):
+            for raw in self._decoded(groups, size):
+                texts += sum(raw.column(position).nbytes for position in self._texts)
+                check_expansion(self.path, texts, self._stored, _UNPACKED)
+                yield raw, raw.drop_columns(self._index) if self._index else raw
 
     def _pieces(self, group: int, size: int) -> Iterator[pa.Table]:
+        for raw in self._decoded([group], size):
+            yield raw.drop_columns(self._index) if self._index else raw
+
+    def read(self) -> pa.Table:
+        """See `Source.read`."""
+        return pa.concat_tables(typed for _, typed in self.pairs())
+
+    def _decoded(self, groups: list[int], size: int) -> Iterator[pa.Table]:
+        """The rows of some row groups, as many as they say that they have."""
+        if self.path.stat().st_size != self._stored:
+            raise ValueError(f"{self.path} has changed while it was read: it had {self._stored:,} bytes")
+        rows = sum(self._known_sizes()[group] for group in groups)
         with reading(self.path, "Parquet"):
-            for batch in self._file.iter_batches(size, row_groups=[group]):
-                piece = pa.Table.from_batches([batch])
-                yield piece.drop_columns(self._index) if self._index else piece
+            size, step = self._steps(groups, size)
+            for batches in _together(self._file.iter_batches(step, row_groups=groups), size):
+                piece = pa.Table.from_batches(batches)
+                rows -= piece.num_rows
+                yield checked(piece.combine_chunks() if len(batches) > 1 else piece, self.path)
+        if rows:
+            raise ValueError(f"{self.path} is damaged: a row group has other rows than it says")
+
+    def _steps(self, groups: list[int], size: int) -> tuple[int, int]:
+        """Rows of a piece, and rows that are decoded at a time: so few that their texts are within a bound
+        even if each is as long as its dictionary.
+        """
+        size = piece_of(size, len(self.names))
+        longest = max((_dictionary(self.path, self._file.metadata, group) for group in groups), default=0)
+        parts = max(1, -(-size * longest // TEXTS))
+        return size, max(1, size // parts)
 
 
 class ParquetSink(Sink):
@@ -63,16 +103,63 @@ class ParquetSink(Sink):
         self._writer.close()
 
 
-def _open_parquet(path: Path) -> pq.ParquetFile:
+def _open_parquet(path: Path, stored: int) -> pq.ParquetFile:
     """Row groups are loaded as bytes and decoded in pieces; huge ones are mapped, since they might exceed the
     memory.
     """
     file = pq.ParquetFile(path)
     metadata = file.metadata
-    largest = max(
-        (metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups)), default=0
-    )
+    sizes = [metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups)]
+    largest = max(sizes, default=0)
+    check_expansion(path, largest, stored, _UNPACKED)
     return pq.ParquetFile(path, memory_map=True, metadata=metadata) if largest > HUGE_GROUP else file
+
+
+def _is_text(dtype: pa.DataType) -> bool:
+    return bool(pa.types.is_string(dtype) or pa.types.is_binary(dtype) or pa.types.is_large_string(dtype))
+
+
+def _dictionary(path: Path, metadata: pq.FileMetaData, group: int) -> int:
+    """Bytes of the largest dictionary of texts in a row group, decompressed; 0 if there is none.
+
+    A dictionary's page begins with a Thrift struct whose first two fields are its type and this size.
+    """
+    row_group, largest = metadata.row_group(group), 0
+    with path.open("rb") as file:
+        for position in range(row_group.num_columns):
+            chunk = row_group.column(position)
+            if chunk.physical_type != "BYTE_ARRAY" or not chunk.has_dictionary_page:
+                continue
+            file.seek(max(chunk.dictionary_page_offset, 0))
+            largest = max(largest, _second_number(file.read(16)))
+    return largest
+
+
+def _second_number(data: bytes) -> int:
+    """The second field of a Thrift struct in the compact protocol whose first two fields are numbers."""
+    at = value = 0
+    for _ in range(2):
+        value = shift = 0
+        while (at := at + 1) < len(data):
+            value |= (data[at] & 127) << shift
+            shift += 7
+            if data[at] < 128:
+                break
+        at += 1
+    return value >> 1
+
+
+def _together(batches: Iterator[pa.RecordBatch], size: int) -> Iterator[list[pa.RecordBatch]]:
+    """Batches in order, small ones together, of at most `size` rows and about `HELD` bytes."""
+    held: list[pa.RecordBatch] = []
+    for batch in batches:
+        rows = sum(other.num_rows for other in held) + batch.num_rows
+        if held and (rows > size or sum(other.nbytes for other in held) > HELD):
+            yield held
+            held = []
+        held.append(batch)
+    if held:
+        yield held
 
 
 def _bundles(sizes: Sequence[int], size: int) -> Iterator[list[int]]:

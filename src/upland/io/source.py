@@ -155,10 +155,19 @@ def reading(path: Path, what: str) -> Iterator[None]:
     except MemoryError:
         raise
     except (pa.ArrowException, OSError) as error:
-        first_line = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(
-            f"{path} cannot be read as {what}, it is damaged or of another format: {first_line}"
-        ) from error
+        raise damaged(path, what, error) from error
+
+
+def damaged(path: Path, what: str, error: Exception) -> ValueError:
+    """The error that says that a file cannot be read.
+
+    Args:
+        path: The file.
+        what: The format that it should have.
+        error: What went wrong.
+    """
+    first_line = (str(error).splitlines() or [type(error).__name__])[0]
+    return ValueError(f"{path} cannot be read as {what}, it is damaged or of another format: {first_line}")
 
 
 def check_rows(source: Source) -> None:

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -205,3 +206,40 @@ def test_states_of_something_else_are_refused(encoder):
         SequenceEncoder.from_state(manifest | {"table": {}}, tensors)
     with pytest.raises(TypeError, match="id must be the name of one column"):
         SequenceEncoder.from_state(manifest | {"id": [1]}, tensors)
+
+
+# -- the sampling interval -----------------------------------------------------------------------------------
+
+
+def series(step, rows=60):
+    times = pd.date_range("2026-01-01", periods=rows, freq=step)
+    return pd.DataFrame({"time": times, "x": np.sin(np.arange(rows)), "z": np.arange(rows) % 7.5})
+
+
+@pytest.mark.parametrize("factor", [0.1, 0.5, 2, 10])
+def test_steps_at_another_interval_than_those_of_the_fit_give_a_warning(factor):
+    encoder = SequenceEncoder(time="time").fit(series("60s"))
+    again = SequenceEncoder.from_state(*encoder.to_state())
+    assert again.step == 60
+    for fitted in (encoder, again):
+        with pytest.warns(UserWarning, match=rf"typically {60 * factor:g} apart .* those of the fit were 60"):
+            fitted.slices(series(f"{60 * factor}s"))
+
+
+@pytest.mark.parametrize("found", [series("60s"), series("75s"), series("60s").assign(time=range(60))])
+def test_steps_at_about_the_same_interval_pass(found):
+    encoder = SequenceEncoder(time="time").fit(found.assign(x=found["z"]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        encoder.slices(found)
+        SequenceEncoder(time="time").fit(series("60s")).slices(series("65s"))
+
+
+def test_a_state_of_before_the_step_was_kept_loads():
+    manifest, tensors = SequenceEncoder(time="time").fit(series("60s")).to_state()
+    del manifest["step"]
+    encoder = SequenceEncoder.from_state(manifest, tensors)
+    assert encoder.step is None
+    encoder.slices(series("10s"))
+    with pytest.raises(ValueError, match="its step is 'x'"):
+        SequenceEncoder.from_state({**manifest, "step": "x"}, tensors)

@@ -7,13 +7,14 @@ come from there, and a step's code depends on that step alone.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from upland.data.sequence.container import Sequences, as_sequences, slice_rows
+from upland.data.sequence.longframes import check_step, typical_step
 from upland.data.table.encoder import TableEncoder
 from upland.io.cells import USUAL, CellOptions
 
@@ -39,6 +40,7 @@ class SequenceEncoder:
 
     Attributes:
         table: The encoder of the steps.
+        step: The median time from one step to the next, in seconds of dates; None if there are no times.
 
     Examples:
         >>> import numpy as np
@@ -63,6 +65,7 @@ class SequenceEncoder:
         self.id = column_name(id, "id")
         self.time = column_name(time, "time")
         self.owner = owner
+        self.step: float | None = None
         self.table = TableEncoder(categorical=categorical, ignore=ignore, cells=cells, owner=owner)
 
     # -- fit -------------------------------------------------------------------------------------------------
@@ -84,7 +87,16 @@ class SequenceEncoder:
 
     def fit_batches(self, batches: Iterable[object]) -> Self:
         """The same from a stream of sequences; raises as `fit`."""
-        self.table.fit_batches(self._read(batch).table for batch in batches)
+        steps: list[float | None] = []
+
+        def tables() -> Iterator[Any]:
+            for batch in batches:
+                sequences = self._read(batch)
+                steps.append(typical_step(sequences.lengths, sequences.stamps))
+                yield sequences.table
+
+        self.table.fit_batches(tables())
+        self.step = next(filter(None, steps), None)
         return self
 
     def _read(self, X: object) -> Sequences:
@@ -157,6 +169,7 @@ class SequenceEncoder:
         All are made at once, or stretch by stretch where they would fill the memory. A warning comes once.
         """
         sequences = self._read(X)
+        check_step(self.step, typical_step(sequences.lengths, sequences.stamps))
         table = sequences.table
         if sequences.n_steps * self.width <= CODES_AT_ONCE:
             codes = self.table.transform(table)
@@ -197,6 +210,7 @@ class SequenceEncoder:
             "id": self.id,
             "time": self.time,
             "owner": self.owner,
+            "step": self.step,
             "table": table,
         }, tensors
 
@@ -205,7 +219,9 @@ class SequenceEncoder:
         """Rebuild an encoder that gives the same bits; raises ValueError for what `to_state` did not
         write.
         """
-        fields = {"format", "id", "time", "owner", "table"}
+        fields = {"format", "id", "time", "owner", "table"} | (
+            {"step"} & set(manifest)
+        )  # older files lack it
         if set(manifest) != fields:
             raise ValueError(
                 f"not the state of a SequenceEncoder: "
@@ -217,6 +233,12 @@ class SequenceEncoder:
                 f"this version reads {FORMAT}: update upland"
             )
         encoder = cls(**{key: manifest[key] for key in ("id", "time", "owner")})
+        step = manifest.get("step")
+        if step is not None and (
+            isinstance(step, bool) or not isinstance(step, int | float) or not step >= 0
+        ):
+            raise ValueError(f"not the state of a SequenceEncoder: its step is {step!r}")
+        encoder.step = step
         encoder.table = TableEncoder.from_state(manifest["table"], tensors)
         return encoder
 

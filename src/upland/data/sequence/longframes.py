@@ -24,6 +24,9 @@ from upland.data.table.values import Values, dtype_of, floats, is_text
 from upland.io.advice import Advice, Argument, Wording
 from upland.io.cells import USUAL, CellOptions
 
+SAMPLING = 2
+"""Times by which the typical step may differ from that of the fit without a warning."""
+
 GAP = 5.0
 """A gap of more than this many median steps is worth a warning."""
 
@@ -273,6 +276,43 @@ def _warn_of_gaps(lengths: NDArray[np.int64], stamps: NDArray[Any], called: Call
         UserWarning,
         stacklevel=6,
     )
+
+
+def typical_step(lengths: NDArray[np.int64], stamps: NDArray[Any] | None) -> float | None:
+    """The median time from one step to the next, in seconds of dates and durations; None if there is none.
+
+    Args:
+        lengths: `(N,)` steps of each sequence.
+        stamps: `(S,)` the time stamp of each step, sequence after sequence; None without a time column.
+    """
+    if stamps is None or stamps.size < 2:
+        return None
+    owner = np.repeat(np.arange(lengths.size), lengths)
+    steps = _differences(stamps)[owner[1:] == owner[:-1]]
+    if not steps.size:
+        return None
+    if stamps.dtype.kind in "mM":
+        unit: Any = np.datetime_data(stamps.dtype)[0]
+        steps = steps * (np.timedelta64(1, unit) / np.timedelta64(1, "s"))
+    found = float(np.median(steps))
+    return found if np.isfinite(found) else None
+
+
+def check_step(fitted: float | None, found: float | None) -> None:
+    """Warn if steps are at least twice as far apart as those of the fit, or at most half as far.
+
+    Args:
+        fitted: The typical step of the fit.
+        found: That of new sequences.
+    """
+    if fitted and found and not 1 / SAMPLING < found / fitted < SAMPLING:
+        warnings.warn(
+            f"the steps are typically {found:.6g} apart (seconds, of dates), "
+            f"those of the fit were {fitted:.6g}: "
+            "a model knows sequences at one sampling interval; resample these to that of the fit",
+            UserWarning,
+            stacklevel=4,
+        )
 
 
 def _differences(stamps: NDArray[Any]) -> NDArray[np.float64]:

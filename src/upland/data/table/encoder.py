@@ -142,7 +142,8 @@ class TableEncoder:
         widths = [column.width for column in schema.columns]
         self.schema_, self._width = schema, schema.width
         self._all_numeric = all(column.kind == "numeric" for column in schema.columns)
-        self._positions = [schema.inputs.index(column.name) for column in schema.columns]
+        places = {name: position for position, name in enumerate(schema.inputs)}
+        self._positions = [places[column.name] for column in schema.columns]
         self.slots: NDArray[np.intp] = np.repeat(np.arange(len(widths)), widths)
         starts = np.cumsum([0, *widths[:-1]])
         self._plain = plan_plain(schema.columns, starts)

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from upland.data.arrays import as_cells, filled
 from upland.data.table.values import Values, from_objects, plain
 from upland.io.advice import Advice, Argument, Wording
+from upland.io.bounds import checked
 from upland.io.schema import Naming
 
 
@@ -49,7 +50,8 @@ def view_table(X: object) -> TableView:
 
     Raises:
         TypeError: For a sparse matrix, a table of objects that are no values, names of mixed types.
-        ValueError: For other than two dimensions, complex numbers, ragged lists, duplicate names.
+        ValueError: For other than two dimensions, complex numbers, ragged lists, duplicate names, an Arrow
+            table whose buffers are damaged.
     """
     if isinstance(X, np.ndarray):
         return _view_array(X)
@@ -118,6 +120,7 @@ def _view_array(X: NDArray[Any]) -> TableView:
 
 
 def _view_arrow(X: pa.Table) -> TableView:
+    checked(X, "the table")
     names, naming = _names(X.column_names)
     return TableView(names, naming, X.num_rows, cache(lambda position: plain(X.column(position))))
 
