@@ -29,6 +29,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from upland.models.stored import StoredModule, require
+
 CAP = 2.0
 """The bound of a coupling's log-scale."""
 LEAST_SPREAD = 1e-3
@@ -39,7 +41,7 @@ EVEN = 0.3
 """The share of even tones that is mixed into those of the training images: the curve's least slope."""
 
 
-class ToneCurve(nn.Module):
+class ToneCurve(StoredModule):
     """An increasing, piecewise linear curve from (-1/2, -1/2) to (1/2, 1/2), of slope one outside.
 
     Args:
@@ -80,6 +82,11 @@ class ToneCurve(nn.Module):
         shares = (1 - EVEN) * counts / counts.sum() + EVEN / self.pieces
         self.heights[1:-1] = (shares.cumsum(0)[:-1] - 0.5).to(self.heights)
 
+    def check_values(self) -> None:
+        """Refuse heights that do not rise from -1/2 to 1/2; raises ValueError."""
+        require(self.heights.diff() > 0, "the tone curve must rise")
+        require(self.heights[[0, -1]].abs() == 0.5, "the tone curve must go from -1/2 to 1/2")
+
 
 class AffineMap(NamedTuple):
     """A map x -> matrix x + bias of the channels of every pixel.
@@ -102,7 +109,7 @@ class AffineMap(NamedTuple):
         return AffineMap(back.to(self.matrix), -(back @ self.bias.double()).to(self.bias))
 
 
-class ChannelMaps(nn.Module):
+class ChannelMaps(StoredModule):
     """The affine maps of all steps of one level, as parameters.
 
     Args:
@@ -140,6 +147,13 @@ class ChannelMaps(nn.Module):
     def ladj(self) -> Tensor:
         """The log-determinant at one pixel of all steps: scalar."""
         return self.scale.sum() + self.diagonal.sum()
+
+    def check_values(self) -> None:
+        """Refuse permutations that are none, and signs of another size than 1; raises ValueError."""
+        order = self.permutations
+        one = (order == 0) | (order == 1), order.sum(1) == 1, order.sum(2) == 1
+        require(all(bool(part.all()) for part in one), "a permutation of channels must be one")
+        require(self.signs.abs() == 1, "signs must be 1 or -1")
 
     def init_from_data(self, step: int, x: Tensor) -> Tensor:
         """Let one step's map give the channels of `x (N, C, H, W)` mean 0 and variance 1, and apply it."""
@@ -225,10 +239,10 @@ class Edges(nn.Module):
         self.channels, self.height, self.width = channels, height, width
         self.conditioner = Conditioner(channels, channels, hidden, generator)
         self.scale, self.bias = (nn.Parameter(torch.zeros(channels, 1)) for _ in range(2))
-        at = torch.arange(height * width).reshape(height, width)
-        inside = torch.zeros(height, width, dtype=torch.bool)
-        inside[: height // 2 * 2, : width // 2 * 2] = True
-        self.register_buffer("positions", at[~inside], persistent=False)
+        even = width // 2 * 2
+        right = torch.arange(height // 2 * 2)[:, None] * width + torch.arange(even, width)
+        below = torch.arange(height // 2 * 2 * width, height * width)
+        self.register_buffer("positions", torch.cat([right.flatten(), below]), persistent=False)
 
     def _map(self, inner: Tensor) -> tuple[Tensor, Tensor]:
         """Log-scale and shift of the edges by the even part: `(N, C, K)` each."""

@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 from upland.data.sequence.container import Sequences, as_sequences, slice_rows
 from upland.data.table.encoder import TableEncoder
 from upland.io.cells import USUAL, CellOptions
+from upland.io.records import check_types
 
 FORMAT = 1
+_STORED = {"id": str | int | None, "time": str | int | None, "owner": str}
 CODES_AT_ONCE = 1 << 25
 """Codes of more steps than this holds are made stretch by stretch (128 MB)."""
 
@@ -211,7 +213,8 @@ class SequenceEncoder:
                 f"the sequence encoder's format is {manifest['format']!r}; "
                 f"this version reads {FORMAT}: update upland"
             )
-        encoder = cls(**{key: manifest[key] for key in ("id", "time", "owner")})
+        arguments = {key: manifest[key] for key in ("id", "time", "owner")}
+        encoder = cls(**check_types(_STORED, arguments, "the sequence encoder"))
         encoder.table = TableEncoder.from_state(manifest["table"], tensors)
         return encoder
 

@@ -39,11 +39,20 @@ from upland.data.table.matching import as_names, check_kind, find_positions, lis
 from upland.data.table.values import Values, floats, levels
 from upland.data.table.vocabularies import pack, unpack
 from upland.io.cells import USUAL, CellOptions
+from upland.io.records import check_types
+from upland.io.records import shown as in_a_message
 from upland.io.schema import Schema
 
 FORMAT = 1
 _BLOCK = 1 << 16
 _INLINE_LEVELS = 256
+_STORED = {
+    "categorical": Sequence[str | int],
+    "ignore": Sequence[str | int],
+    "max_levels": int,
+    "missing": str,
+    "owner": str,
+}
 
 
 class TableEncoder:
@@ -365,7 +374,8 @@ class TableEncoder:
                 f"this version reads {FORMAT}: update upland"
             )
         cells = CellOptions.from_json(manifest["cells"]) if "cells" in manifest else USUAL
-        encoder = cls(**{key: manifest[key] for key in fields - {"format", "schema"}}, cells=cells)
+        arguments = {key: manifest[key] for key in fields - {"format", "schema"}}
+        encoder = cls(**check_types(_STORED, arguments, "the table encoder"), cells=cells)
         schema = dict(manifest["schema"])
         schema["columns"] = [
             {
@@ -376,6 +386,15 @@ class TableEncoder:
             else record
             for position, record in enumerate(schema["columns"])
         ]
+        packed = [n for n, column in enumerate(manifest["schema"]["columns"]) if column.get("levels") is None]
+        wanted = {
+            f"column{n}.{field}.{part}"
+            for n in packed
+            for field in ("levels", "rare")
+            for part in ("text", "lengths")
+        }
+        if wrong := wanted ^ set(tensors):
+            raise ValueError(f"the table encoder's tensors {in_a_message(min(wrong))} are unknown or lacking")
         encoder._set_schema(Schema.from_json(schema))
         return encoder
 

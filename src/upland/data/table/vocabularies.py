@@ -23,10 +23,14 @@ def unpack(tensors: Mapping[str, NDArray[Any]], name: str) -> list[str]:
         ValueError: a tensor is lacking, or text and lengths do not fit.
     """
     try:
-        text, lengths = tensors[f"{name}.text"].tobytes(), tensors[f"{name}.lengths"]
+        letters, lengths = tensors[f"{name}.text"], tensors[f"{name}.lengths"]
     except KeyError as error:
         raise ValueError(f"the table encoder's tensor {error.args[0]!r} is lacking") from None
-    ends = np.cumsum(lengths)
+    if letters.dtype != np.uint8 or lengths.dtype != np.int64 or letters.ndim != 1 or lengths.ndim != 1:
+        raise ValueError(f"the table encoder's tensor {name!r} holds no words")
+    if lengths.size and not 0 <= lengths.min() <= lengths.max() <= letters.size:
+        raise ValueError(f"the table encoder's tensor {name!r} does not fit its lengths")
+    text, ends = letters.tobytes(), np.cumsum(lengths)
     if len(text) != (int(ends[-1]) if len(ends) else 0):
         raise ValueError(f"the table encoder's tensor {name!r} does not fit its lengths")
     return [
