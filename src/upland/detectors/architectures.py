@@ -301,7 +301,7 @@ class OwnModule(Architecture):
 
     module: nn.Module | Callable[[Any], nn.Module] | None
     name: ClassVar[str] = "own module"
-    of = (("energy", "table"), ("energy", "image"))
+    of: ClassVar[tuple[tuple[str, str], ...]] = (("energy", "table"), ("energy", "image"))
     own: ClassVar[bool] = True
 
     def build(self, encoder: Encoder, generator: torch.Generator | None = None) -> EnergyModel:

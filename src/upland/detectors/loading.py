@@ -7,6 +7,7 @@ have left in a file is refused.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass
 from typing import Any, get_type_hints
@@ -31,6 +32,7 @@ from upland.detectors.ensemble import Member, offered_criteria
 from upland.detectors.plan import FitPlan, architecture_of
 from upland.detectors.shapes import check_shapes
 from upland.io.records import check_types, checked, fits, shown
+from upland.models.base import EnergyModel, LikelihoodModel, NoiseConditional
 from upland.models.recurrent import RecurrentEnergy
 from upland.models.stored import check_values
 from upland.training.loop import History
@@ -180,7 +182,7 @@ class _MemberLoader:
         parts, sigma = _parts(tensors), record["sigma"]
         if parts.keys() - {"encoder", "model", "rows", "criteria"}:
             raise ValueError("a member has tensors that nothing needs")
-        if not fits(sigma, float) or not sigma > 0:
+        if not fits(sigma, float) or not 0 < sigma**2 < math.inf:
             raise ValueError(f"sigma must be positive, not {shown(sigma)}")
         encoder = ENCODERS[self.estimator.modality].from_state(record["encoder"], parts.get("encoder", {}))
         architecture = architecture_of(record["architecture"], self.own)
@@ -190,6 +192,8 @@ class _MemberLoader:
         criteria = self._criteria(record["criteria"], model, sigma, parts.get("criteria", {}))
         history = _history(record["history"])
         kept = self._kept(encoder, _as_tensors(parts.get("rows", {})))
+        if not architecture.own:
+            _check_numbers(model, sigma, _ordinary(model, encoder, kept))
         return Member(encoder, model, sigma, history, architecture, **kept, criteria=criteria)
 
     def _model(self, architecture: Architecture, encoder: Encoder, weights: dict[str, Tensor]) -> Any:
@@ -262,6 +266,25 @@ def _own_model(architecture: Architecture, encoder: Encoder, weights: dict[str, 
     except Exception as error:
         raise ModuleError(f"holds weights that the module given does not fit: {error}") from error
     return model.eval()
+
+
+def _ordinary(model: nn.Module, encoder: Encoder, kept: Mapping[str, Tensor]) -> Tensor:
+    """A few rows that a model must have a finite energy for."""
+    if isinstance(model, RecurrentEnergy):
+        return torch.zeros(1, model.frame, encoder.width)
+    return torch.cat([torch.zeros(1, *encoder.shape), *(rows[:1] for rows in kept.values())])
+
+
+def _check_numbers(model: EnergyModel, sigma: float, rows: Tensor) -> None:
+    """Refuse weights that are finite but of such sizes that ordinary rows have no finite score."""
+    with torch.no_grad():
+        numbers = [model.energy(rows).double() / sigma**2]
+        if isinstance(model, NoiseConditional):
+            numbers.append(model.multiscale_score(rows))
+        if not isinstance(model, LikelihoodModel | RecurrentEnergy):
+            numbers.append((rows - model.reconstruct(rows)).square())
+    if not all(bool(part.isfinite().all()) for part in numbers):
+        raise ValueError("the weights give no finite number for an ordinary row")
 
 
 def _history(record: Any) -> History:

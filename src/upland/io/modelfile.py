@@ -169,8 +169,6 @@ def _check_start(path: Path) -> None:
     with path.open("rb") as file:
         start = file.read(_LENGTH + 1)
         size = os.fstat(file.fileno()).st_size
-    if not start:
-        raise TensorFileError(path, "empty", "is empty: it holds no bytes at all")
     if start[_LENGTH:] not in (b"", b"{") or _is_text(start[:_LENGTH]):
         archive = start.startswith(_ARCHIVES)
         what = "a pickle or an archive, which upland never opens" if archive else "no model file"
@@ -196,6 +194,8 @@ def _check_regular(path: Path) -> None:
     if not stat.S_ISREG(found.st_mode):
         whats = [what for test, what in _SPECIAL if test(found.st_mode)]
         raise TensorFileError(path, "special", f"is {whats[0] if whats else 'no file'}, not a model file")
+    if not found.st_size:
+        raise TensorFileError(path, "empty", "is empty: it holds no bytes at all")
     if found.st_size > _LARGE and _data_bytes(path, found.st_size) < found.st_size / _LEAST_DATA:
         raise TensorFileError(path, "special", "is a file of holes, not a model file")
 
@@ -275,9 +275,9 @@ def _envelope(path: Path, metadata: Mapping[str, str] | None) -> dict[str, Any]:
         raise TensorFileError(
             path, "corrupted", f"is corrupted: its manifest is not readable: {error}"
         ) from None
-    if isinstance(envelope, dict) and type(envelope.get("format")) is int:
-        if isinstance(envelope.get("manifest"), dict):
-            return envelope
+    whole = isinstance(envelope, dict) and type(envelope.get("format")) is int
+    if whole and isinstance(envelope.get("manifest"), dict):
+        return cast(dict[str, Any], envelope)
     raise TensorFileError(path, "corrupted", "is corrupted: its manifest is not readable")
 
 

@@ -83,7 +83,6 @@ class Ranks(StoredModule):
         value = self.heights.gather(1, base).T + slope * (x - self.knots.gather(1, base).T)
         return value, slope
 
-
     def check_values(self) -> None:
         """Refuse knots that do not increase, and falling ranks; raises ValueError."""
         require(self.knots[:, :1].isfinite(), "the first knot of a column must be finite")
