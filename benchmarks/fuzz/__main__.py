@@ -1,7 +1,7 @@
 """Mutated model files and data files: `python -m benchmarks.fuzz --models 20000 --data 5000 --seed 0`.
 
-Each file is opened in a process that is watched; the same seed gives the same files. The results are counts by
-mutation and outcome, the greatest memory and time, and every failure with the number that makes it again.
+Each file is opened in a process that is watched; the same seed gives the same files. The results are counts
+by mutation and outcome, the greatest memory and time, and every failure with the number that makes it again.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Mutated model files: each is refused with a `TensorFileError`, or loads and scores finite numbers.
 
-A file passes where `load` raises `TensorFileError`; or where the detector that it gives scores ordinary rows and
-a gross outlier by finite numbers with p-values in (0, 1], which follow from the scores and the calibration;
-or where it refuses these rows, as being of other columns or as giving no number (ValueError,
+A file passes where `load` raises `TensorFileError`; or where the detector that it gives scores ordinary rows
+by finite numbers, and these and a gross outlier with p-values in (0, 1] that follow from the scores and the
+calibration; or where it refuses these rows, as being of other columns or as giving no number (ValueError,
 FloatingPointError). Everything else is a failure: another exception, NaN or an infinity among the scores, a
 process that dies or hangs, more memory than `bound` of the file's size.
 """
@@ -66,7 +66,7 @@ def outcome_of(number: int, seed: int, sounds: list[Sound], path: Path) -> Recor
         detector = upland.load(path)
     except TensorFileError as error:
         return record | {"outcome": "refused", "why": error.reason}
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - it is what is looked for
         return record | {"outcome": "another exception", "why": _named(error)}
     return record | _scored(detector, sound)
 
@@ -77,7 +77,7 @@ def _scored(detector: Any, sound: Sound) -> Record:
     except (ValueError, FloatingPointError) as error:
         refused = "no number" if isinstance(error, FloatingPointError) else "rows refused"
         return {"outcome": refused, "why": _named(error)}
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - it is what is looked for
         return {"outcome": "another exception when scoring", "why": _named(error)}
     scores, p = found.anomaly_score, found.p_value
     if not np.isfinite(scores.reshape(-1)[:-1]).all() or not ((p > 0) & (p <= 1)).all():

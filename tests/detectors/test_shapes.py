@@ -1,4 +1,4 @@
-"""Every architecture has the weights that its shapes say, and a plan that asks for more is refused unbuilt."""
+"""Every architecture has the weights that its shapes say; a plan that asks for more is refused unbuilt."""
 
 from types import SimpleNamespace
 
@@ -32,7 +32,11 @@ def images(*shape):
 
 CASES = [
     *[(Dense(hidden), rows(3)) for hidden in [(4,), (4, 2, 7)]],
-    *[(Multiscale((5, 4), n, (0.5, 1.0), prior, 10), rows(2)) for n in (1, 3) for prior in ("kernel", "mixture", "centre")],
+    *[
+        (Multiscale((5, 4), n_nets, (0.5, 1.0), prior, 10), rows(2))
+        for n_nets in (1, 3)
+        for prior in ("kernel", "mixture", "centre")
+    ],
     *[(Recurrent(hidden, frame), rows(3)) for hidden in [(4,), (4, 2)] for frame in (1, 5)],
     *[
         (Convolutional(filters, 3, pool, (4, 3), centres, 1.0), images(height, 7, 3))

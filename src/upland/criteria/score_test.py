@@ -124,8 +124,15 @@ class ScoreTest(SequenceCriterion):
         finite = all(bool(value.isfinite().all()) for value in state.values())
         if not finite or any(value.dtype != torch.float64 for value in state.values()):
             raise ValueError("what a ScoreTest keeps must be finite")
-        if not all(state[f"{window}/unit"] > 0 for window in windows):
-            raise ValueError("the unit of a ScoreTest must be positive")
+        for window in windows:
+            unit, center = float(state[f"{window}/unit"]), state[f"{window}/center"]
+            if unit <= 0:
+                raise ValueError("the unit of a ScoreTest must be positive")
+            near = torch.stack([torch.zeros_like(center), center + 1])
+            if not bool(
+                VectorReference(center, state[f"{window}/whitening"], unit).test(near).isfinite().all()
+            ):
+                raise ValueError("a ScoreTest must give finite numbers")
 
     def score(self, x: EncodedSequences) -> Floats:
         """Rao's statistic of each step `(S,)` or of each whole sequence `(N,)`."""

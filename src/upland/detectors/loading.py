@@ -1,8 +1,8 @@
 """A fitted detector out of plain data and tensors, checked before anything is built or kept.
 
-The plan says what is built, the tensors how large it may be: a model is built only where its weights are there
-with the names, shapes and types that the plan asks for (`upland.detectors.shapes`), and whatever a fit cannot
-have left in a file is refused.
+The plan says what is built, the tensors how large it may be: a model is built only where its weights are
+there with the names, shapes and types that the plan asks for (`upland.detectors.shapes`), and whatever a fit
+cannot have left in a file is refused.
 """
 
 from __future__ import annotations
@@ -45,6 +45,9 @@ ENCODERS: dict[str, type[Encoder]] = {
 KEPT = ("standard", "training_rows", "held_out")
 """Tensors of a member: its reference rows."""
 
+PROBED = 1 << 18
+"""Encoded numbers of a point up to which some are scored at load."""
+
 Tensors = Mapping[str, Any]
 
 
@@ -80,8 +83,8 @@ def restored(estimator: type[Detector], manifest: Mapping[str, Any], tensors: Te
     members = [
         loader.member(record, parts.pop(str(number), {})) for number, record in enumerate(manifest["members"])
     ]
-    if len({_columns(member.encoder) for member in members}) > 1:
-        raise ValueError("the members are of other columns than each other")
+    if len({_in_common(member) for member in members}) > 1:
+        raise ValueError("the members are of other columns than each other, or keep other rows")
     units = set(plan.reader.units)
     if sorted(manifest["calibrated"]) != sorted(units):
         raise ValueError("units of score are unknown or lacking")
@@ -97,13 +100,15 @@ def restored(estimator: type[Detector], manifest: Mapping[str, Any], tensors: Te
     if not fits(rows, int) or rows < 2:
         raise ValueError(f"the number of rows cannot be {shown(rows)}")
     detector.restore(plan, members, calibrations, offset, rows)
+    _check_criteria(detector)
     return detector
 
 
-def _columns(encoder: Encoder) -> tuple[Any, ...]:
+def _in_common(member: Member) -> tuple[Any, ...]:
     """What the members of one detector have in common."""
+    encoder, kept = member.encoder, (member.standard, member.training_rows, member.held_out)
     image = (encoder.shape, encoder.dtype, encoder.scaling) if isinstance(encoder, ImageEncoder) else ()
-    return encoder.inputs, encoder.named, *image
+    return encoder.inputs, encoder.named, *image, *(rows is None for rows in kept)
 
 
 def _is_own(manifest: Mapping[str, Any]) -> bool:
@@ -134,6 +139,14 @@ def _check_plan(plan: FitPlan, estimator: type[Detector]) -> None:
     offered = offered_criteria(estimator.family, modality, plan.architecture.model_type)
     if unknown := {name for _, name in plan.criteria} - set(offered.homes):
         raise ValueError(f"there is no criterion {shown(sorted(unknown)[0])} of such a model")
+
+
+def _check_criteria(detector: Detector) -> None:
+    """Refuse a criterion that compares with reference rows where none are kept."""
+    for name in detector.offered_.chosen(detector.criterion).values():
+        needs_rows = load_entry(detector.offered_.homes[name]).needs_rows
+        if needs_rows and any(member.standard is None for member in detector.members_):
+            raise ValueError(f"criterion {name!r} needs reference rows, and none are kept")
 
 
 def _parts(tensors: Tensors) -> dict[str, dict[str, Any]]:
@@ -188,11 +201,11 @@ class _MemberLoader:
         architecture = architecture_of(record["architecture"], self.own)
         if not _resolves(self.plan.architecture, architecture):
             raise ValueError("a member has another architecture than the plan says")
+        kept = self._kept(encoder, _as_tensors(parts.get("rows", {})))
         model = self._model(architecture, encoder, _as_tensors(parts.get("model", {})))
         criteria = self._criteria(record["criteria"], model, sigma, parts.get("criteria", {}))
         history = _history(record["history"])
-        kept = self._kept(encoder, _as_tensors(parts.get("rows", {})))
-        if not architecture.own:
+        if not architecture.own and encoder.width <= PROBED:
             _check_numbers(model, sigma, _ordinary(model, encoder, kept))
         return Member(encoder, model, sigma, history, architecture, **kept, criteria=criteria)
 

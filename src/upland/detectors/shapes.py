@@ -1,8 +1,8 @@
 """The names, shapes and types of the weights that an architecture has, without building it.
 
-A file says how large a model is to be, and may say anything. So its weights are compared with these one by one,
-up to the first that is another, before a model is built: no loop is longer, and no tensor larger, than what is
-in the file. Another shape than a model really has would be refused by PyTorch when the weights are loaded.
+A file says how large a model is to be, and may say anything. So its weights are compared with these one by
+one, up to the first that is another, before a model is built: no loop is longer, and no tensor larger, than
+what is in the file. PyTorch compares them again when the weights are loaded.
 """
 
 from __future__ import annotations

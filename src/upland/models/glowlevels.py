@@ -230,8 +230,6 @@ class Edges(nn.Module):
         generator: source of the initial weights; None draws from torch's own.
     """
 
-    positions: Tensor
-
     def __init__(
         self, channels: int, height: int, width: int, hidden: int, generator: torch.Generator | None = None
     ) -> None:
@@ -239,23 +237,29 @@ class Edges(nn.Module):
         self.channels, self.height, self.width = channels, height, width
         self.conditioner = Conditioner(channels, channels, hidden, generator)
         self.scale, self.bias = (nn.Parameter(torch.zeros(channels, 1)) for _ in range(2))
-        even = width // 2 * 2
-        right = torch.arange(height // 2 * 2)[:, None] * width + torch.arange(even, width)
-        below = torch.arange(height // 2 * 2 * width, height * width)
-        self.register_buffer("positions", torch.cat([right.flatten(), below]), persistent=False)
+        self.size = height * width - (height // 2 * 2) * (width // 2 * 2)
+
+    def _positions(self) -> Tensor:
+        """Where the edges are among the pixels, row after row: `(K,)`."""
+        rows, columns = self.height // 2 * 2, self.width // 2 * 2
+        device = self.scale.device
+        right = torch.arange(columns, self.width, device=device)
+        right = torch.arange(rows, device=device)[:, None] * self.width + right
+        below = torch.arange(rows * self.width, self.height * self.width, device=device)
+        return torch.cat([right.flatten(), below])
 
     def _map(self, inner: Tensor) -> tuple[Tensor, Tensor]:
         """Log-scale and shift of the edges by the even part: `(N, C, K)` each."""
         lacking = (0, self.width - inner.shape[3], 0, self.height - inner.shape[2])
         scale, shift = self.conditioner(functional.pad(inner, lacking))
-        scale, shift = (part.flatten(2)[:, :, self.positions] for part in (scale, shift))
+        scale, shift = (part.flatten(2)[:, :, self._positions()] for part in (scale, shift))
         return scale + self.scale, shift + self.bias
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The even part, the edges as a latent `(N, C K)`, and the log-determinants `(N,)`."""
         inner = x[:, :, : self.height // 2 * 2, : self.width // 2 * 2]
         scale, shift = self._map(inner)
-        z = x.flatten(2)[:, :, self.positions] * scale.exp() + shift
+        z = x.flatten(2)[:, :, self._positions()] * scale.exp() + shift
         return inner, z.flatten(1), _row_sums(scale)
 
     def inverse(self, inner: Tensor, z: Tensor) -> Tensor:
@@ -264,11 +268,13 @@ class Edges(nn.Module):
         edges = (z.reshape(scale.shape) - shift) * torch.exp(-scale)
         lacking = (0, self.width - inner.shape[3], 0, self.height - inner.shape[2])
         flat = functional.pad(inner, lacking).flatten(2)
-        return flat.index_copy(2, self.positions, edges).reshape(-1, self.channels, self.height, self.width)
+        return flat.index_copy(2, self._positions(), edges).reshape(
+            -1, self.channels, self.height, self.width
+        )
 
     def init_from_data(self, x: Tensor) -> None:
         """Give the edges of `x (N, C, H, W)` mean 0 and variance 1."""
-        mean, spread = _moments(x.flatten(2)[:, :, self.positions].transpose(0, 1).flatten(1))
+        mean, spread = _moments(x.flatten(2)[:, :, self._positions()].transpose(0, 1).flatten(1))
         self.scale.copy_(-spread.log()[:, None])
         self.bias.copy_(-(mean / spread)[:, None])
 
@@ -306,7 +312,7 @@ class GlowLevel(nn.Module):
         self.out = ((4 if last else 2) * channels, height // 2, width // 2)
         self.given: list[tuple[int, ...]] = []
         if self.edges is not None:
-            self.given.append((channels * len(self.edges.positions),))
+            self.given.append((channels * self.edges.size,))
         if not last:
             self.given.append(self.out)
 

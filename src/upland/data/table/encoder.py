@@ -37,22 +37,16 @@ from upland.data.table.layout import (
 from upland.data.table.learning import ColumnLearner, check_finite
 from upland.data.table.matching import as_names, check_kind, find_positions, listed, resolve
 from upland.data.table.values import Values, floats, levels
-from upland.data.table.vocabularies import pack, unpack
+from upland.data.table.vocabularies import pack, with_levels
 from upland.io.cells import USUAL, CellOptions
 from upland.io.records import check_types
-from upland.io.records import shown as in_a_message
 from upland.io.schema import Schema
 
 FORMAT = 1
 _BLOCK = 1 << 16
 _INLINE_LEVELS = 256
-_STORED = {
-    "categorical": Sequence[str | int],
-    "ignore": Sequence[str | int],
-    "max_levels": int,
-    "missing": str,
-    "owner": str,
-}
+_NAMES = Sequence[str | int]
+_STORED = {"categorical": _NAMES, "ignore": _NAMES, "max_levels": int, "missing": str, "owner": str}
 
 
 class TableEncoder:
@@ -376,25 +370,7 @@ class TableEncoder:
         cells = CellOptions.from_json(manifest["cells"]) if "cells" in manifest else USUAL
         arguments = {key: manifest[key] for key in fields - {"format", "schema"}}
         encoder = cls(**check_types(_STORED, arguments, "the table encoder"), cells=cells)
-        schema = dict(manifest["schema"])
-        schema["columns"] = [
-            {
-                **record,
-                **{field: unpack(tensors, f"column{position}.{field}") for field in ("levels", "rare")},
-            }
-            if record.get("levels") is None
-            else record
-            for position, record in enumerate(schema["columns"])
-        ]
-        packed = [n for n, column in enumerate(manifest["schema"]["columns"]) if column.get("levels") is None]
-        wanted = {
-            f"column{n}.{field}.{part}"
-            for n in packed
-            for field in ("levels", "rare")
-            for part in ("text", "lengths")
-        }
-        if wrong := wanted ^ set(tensors):
-            raise ValueError(f"the table encoder's tensors {in_a_message(min(wrong))} are unknown or lacking")
+        schema = {**manifest["schema"], "columns": with_levels(manifest["schema"]["columns"], tensors)}
         encoder._set_schema(Schema.from_json(schema))
         return encoder
 

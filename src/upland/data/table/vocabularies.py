@@ -16,6 +16,26 @@ def pack(words: Sequence[str], name: str) -> dict[str, NDArray[Any]]:
     return {f"{name}.text": np.frombuffer(b"".join(parts), dtype=np.uint8).copy(), f"{name}.lengths": lengths}
 
 
+def with_levels(columns: Sequence[Mapping[str, Any]], tensors: Mapping[str, NDArray[Any]]) -> list[Any]:
+    """The columns of a schema as plain data, with the levels that are stored as tensors.
+
+    Raises:
+        ValueError: a tensor is lacking, or nothing needs it.
+    """
+    packed = {
+        f"column{position}.{field}": (position, field)
+        for position, column in enumerate(columns)
+        if column.get("levels") is None
+        for field in ("levels", "rare")
+    }
+    if set(tensors) - {f"{name}.{part}" for name in packed for part in ("text", "lengths")}:
+        raise ValueError("the table encoder has tensors that nothing needs")
+    found = [dict(column) for column in columns]
+    for name, (position, field) in packed.items():
+        found[position][field] = unpack(tensors, name)
+    return found
+
+
 def unpack(tensors: Mapping[str, NDArray[Any]], name: str) -> list[str]:
     """The words that `pack` stored under a name.
 
