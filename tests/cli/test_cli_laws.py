@@ -99,7 +99,7 @@ def test_columns_keep_their_names_and_the_note_is_of_what_is_carried(data, reque
 
 @pytest.mark.parametrize(("command", "option", "choices"), [*options("choices")])
 def test_what_is_none_of_the_choices_is_named_and_the_nearest_suggested(command, option, choices, upland):
-    for choice in choices:
+    for choice in (choice for choice in choices if len(choice) > 1):
         done = upland(*command, option, f"{choice[:-1]}")
         assert done.code == 2
         assert done.err.startswith(f"error: {option}: {choice[:-1]!r} is not one of ")

@@ -154,7 +154,8 @@ def _resolved(plan: FitPlan) -> dict[str, Any]:
         length = {}  # by the number of rows: as many as the training's entry says
     return {
         "calibration": plan.calibration,
-        **{name: value for name, value in reader.items() if name not in ("owner", "scaling")},
+        **{name: value for name, value in reader.items() if name not in ("owner", "scaling", "cells")},
+        **reader.get("cells", {}),
         **({"per": plan.unit, "smoothing": plan.smoothing} if sequential else {}),
         **length,
         **{name: training[name] for name in ("batch_size", "learning_rate", "patience")},

@@ -204,9 +204,10 @@ def cell_options(estimator: Any) -> CellOptions:
         ValueError, TypeError: one is not as it must be; it is named.
     """
     missing = estimator.missing
-    if isinstance(missing, str) or not isinstance(missing, Collection):
+    if isinstance(missing, str | bytes | Mapping) or not isinstance(missing, Collection):
         raise TypeError(f"missing must be a list, such as missing=['?', -999], got {missing!r}")
-    values = tuple(value.item() if isinstance(value, np.generic) else value for value in missing)
+    listed = sorted(missing, key=repr) if isinstance(missing, set | frozenset) else missing
+    values = tuple(value.item() if isinstance(value, np.generic) else value for value in listed)
     return CellOptions(estimator.decimal, estimator.thousands, values, estimator.dayfirst, estimator.dates)
 
 

@@ -37,19 +37,19 @@ class CellOptions:
     dates: Dates = "number"
 
     def __post_init__(self) -> None:
-        if self.decimal not in (None, *SIGNS):
+        if not _is_one_of(self.decimal, (None, *SIGNS)):
             raise ValueError(f"decimal must be None, '.' or ',', got {self.decimal!r}")
-        if self.thousands not in (None, *GROUPS):
+        if not _is_one_of(self.thousands, (None, *GROUPS)):
             choices = ", ".join(map(repr, GROUPS))
             raise ValueError(f"thousands must be None or one of {choices}, got {self.thousands!r}")
         if self.thousands is not None and self.thousands == self.decimal:
             raise ValueError(f"decimal and thousands cannot both be {self.decimal!r}")
-        if self.dayfirst not in (None, True, False):
+        if not isinstance(self.dayfirst, bool | None):
             raise ValueError(f"dayfirst must be None, True or False, got {self.dayfirst!r}")
-        if self.dates not in get_args(Dates):
+        if not _is_one_of(self.dates, get_args(Dates)):
             raise ValueError(f"dates must be 'number', 'parts' or 'drop', got {self.dates!r}")
         for value in self.missing:
-            if isinstance(value, bool) or not isinstance(value, str | int | float):
+            if isinstance(value, bool) or not isinstance(value, str | int | float) or value != value:
                 raise ValueError(f"missing must hold texts and numbers, got {value!r}")
 
     @property
@@ -72,8 +72,9 @@ class CellOptions:
         return cls(**checked(cls, record, "options of cells"))
 
 
-USUAL = CellOptions()
-"""Nothing is said: the cells decide."""
+def _is_one_of(value: object, choices: tuple[object, ...]) -> bool:
+    """Whether a value is one of some words, whatever its type compares like."""
+    return isinstance(value, str | None) and value in choices
 
 
 def as_number(word: str) -> float | None:
@@ -83,3 +84,7 @@ def as_number(word: str) -> float | None:
     except ValueError:
         return None
     return number if math.isfinite(number) else None
+
+
+USUAL = CellOptions()
+"""Nothing is said: the cells decide."""

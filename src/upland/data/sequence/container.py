@@ -25,6 +25,7 @@ from upland.data.table.frames import TableView, check_size, view_table
 from upland.data.table.matching import listed
 from upland.io.advice import Advice, Argument, Wording
 from upland.io.arrays import is_array_file, read_array
+from upland.io.cells import USUAL, CellOptions
 from upland.io.formats import open_source
 
 Layout = Literal["array", "ragged", "frame", "series"]
@@ -155,7 +156,11 @@ def is_sequence_input(X: object, time: object = None, id: object = None) -> bool
 
 
 def as_sequences(
-    X: object, id: str | int | None = None, time: str | int | None = None, owner: str = "SequenceEncoder"
+    X: object,
+    id: str | int | None = None,
+    time: str | int | None = None,
+    owner: str = "SequenceEncoder",
+    cells: CellOptions = USUAL,
 ) -> Sequences:
     """Read sequences in any form.
 
@@ -172,6 +177,7 @@ def as_sequences(
         id: The column of a frame that identifies sequences.
         time: The column of a frame that orders the steps: numbers, dates, durations.
         owner: Who reads, for messages.
+        cells: How cells of text are written.
 
     Raises:
         TypeError: For what is neither numbers nor a frame.
@@ -189,12 +195,12 @@ def as_sequences(
     if isinstance(X, Sequences):
         return X
     if isinstance(X, str | Path):
-        X = read_array(Path(X)) if is_array_file(Path(X)) else open_source(X).read()
+        X = read_array(Path(X)) if is_array_file(Path(X)) else open_source(X, cells).read()
     frame = _as_frame(X)
     if frame is not None:
-        return _from_frame(frame, id, time)
+        return _from_frame(frame, id, time, cells)
     if (entries := _entries(X)) is not None:
-        return _from_list(entries, time)
+        return _from_list(entries, time, cells)
     return _from_array(filled(as_array(X)), owner)
 
 
@@ -279,12 +285,12 @@ def _is_no_image(dtype: np.dtype[Any]) -> bool:
     return dtype.kind in "ifO" or (dtype.kind == "u" and dtype.itemsize > 2)
 
 
-def _from_list(entries: Sequence[Any], time: str | int | None) -> Sequences:
+def _from_list(entries: Sequence[Any], time: str | int | None, cells: CellOptions) -> Sequences:
     if not entries:
         raise ValueError("there is no sequence: the list is empty")
     frames = [_as_frame(entry) for entry in entries]
     if all(frame is not None for frame in frames):
-        return _from_frames(frames, time)
+        return _from_frames(frames, time, cells)
     arrays = [_entry(entry, f"X[{number}]") for number, entry in enumerate(entries)]
     widths = [array.shape[1] for array in arrays]
     if other := [number for number, width in enumerate(widths) if width != widths[0]]:
@@ -322,7 +328,7 @@ def _as_frame(X: object) -> Any:
     return frame.to_native() if isinstance(frame, nw.DataFrame) else None
 
 
-def _from_frame(frame: Any, id: str | int | None, time: str | int | None) -> Sequences:
+def _from_frame(frame: Any, id: str | int | None, time: str | int | None, cells: CellOptions) -> Sequences:
     rows = view_table(frame)
     check_size(rows)
     taken = {what: find_column(frame, rows, name, what) for what, name in (("id", id), ("time", time))}
@@ -340,10 +346,11 @@ def _from_frame(frame: Any, id: str | int | None, time: str | int | None) -> Seq
         ids,
         lambda row: "the series" if ids is None else f"{id} {ids[row]!r}",
         "frame",
+        cells,
     )
 
 
-def _from_frames(frames: Sequence[Any], time: str | int | None) -> Sequences:
+def _from_frames(frames: Sequence[Any], time: str | int | None, cells: CellOptions) -> Sequences:
     parts = [view_table(frame) for frame in frames]
     names = parts[0].names
     for number, rows in enumerate(parts):
@@ -362,7 +369,7 @@ def _from_frames(frames: Sequence[Any], time: str | int | None) -> Sequences:
     check_size(rows)
     taken = {"id": None, "time": find_column(frames[0], rows, time, "time")}
     codes = np.repeat(np.arange(len(parts)), [part.n_rows for part in parts])
-    return _stepwise(table, rows, taken, codes, None, lambda row: f"X[{row}]", "ragged")
+    return _stepwise(table, rows, taken, codes, None, lambda row: f"X[{row}]", "ragged", cells)
 
 
 def _arrow(rows: TableView, names: Sequence[str]) -> pa.Table:
@@ -382,12 +389,13 @@ def _stepwise(
     ids: tuple[Any, ...] | None,
     called: Callable[[int], str],
     layout: Layout,
+    cells: CellOptions,
 ) -> Sequences:
     values = [position for position in range(len(rows.names)) if position not in taken.values()]
     if not values:
         raise ValueError(f"no column of values is left: the table has only {listed(rows.names)}")
     time = taken["time"]
-    stamps = None if time is None else read_stamps(rows, time)
+    stamps = None if time is None else read_stamps(rows, time, cells)
     order, lengths, stamps = in_time(codes, stamps, rows.n_rows, called)
     if len(values) < len(rows.names):
         frame = (

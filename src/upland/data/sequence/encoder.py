@@ -79,13 +79,18 @@ class SequenceEncoder:
         """
         return self.fit_batches([X])
 
+    def read_as(self, other: SequenceEncoder) -> Self:
+        """Read text as another encoder does, which was fitted on these steps and more; returns itself."""
+        self.table.read_as(other.table)
+        return self
+
     def fit_batches(self, batches: Iterable[object]) -> Self:
         """The same from a stream of sequences; raises as `fit`."""
         self.table.fit_batches(self._read(batch).table for batch in batches)
         return self
 
     def _read(self, X: object) -> Sequences:
-        return as_sequences(X, id=self.id, time=self.time, owner=self.owner)
+        return as_sequences(X, id=self.id, time=self.time, owner=self.owner, cells=self.table.cells)
 
     # -- what was learned ------------------------------------------------------------------------------------
 
