@@ -183,7 +183,8 @@ def edit(random: Random, manifest: Any, place: tuple[Any, ...], every: list[tupl
     elif how < 0.5 and isinstance(at[key], int | float) and not isinstance(at[key], bool):
         at[key] = at[key] * [-1, 2, 0.5, 10, 1e6][random.integers(5)]
     elif how < 0.6 and isinstance(at[key], list):
-        at[key] = at[key] * int(random.choice([2, 10, 1_000])) or [1]
+        times = int(random.choice([2, 10, 1_000]))
+        at[key] = at[key] * min(times, 100_000 // max(1, len(json.dumps(at[key])))) or [1]
     else:
         at[key] = any_value(random)
 

@@ -45,10 +45,18 @@ def run(count: int, seed: int) -> list[Record]:
 def records(numbers: range, seed: int) -> Iterator[Record]:
     """What came of the mutated files of these numbers, one after another."""
     warnings.simplefilter("ignore")
-    sounds = all_sound()
+    sounds = {sound.name: sound for sound in all_sound()}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.safetensors"
-        yield from map(_checked, watched(lambda number: outcome_of(number, seed, sounds, path), numbers))
+
+        def prepare(number: int) -> Record:
+            kind, sound, data = mutated(seed, number, list(sounds.values()))
+            path.write_bytes(data)
+            return {"kind": kind, "file": sound.name, "bytes": len(data)}
+
+        yield from map(
+            _checked, watched(prepare, lambda case: outcome_of(path, sounds[case["file"]]), numbers)
+        )
 
 
 def _checked(record: Record) -> Record:
@@ -57,18 +65,15 @@ def _checked(record: Record) -> Record:
     return record
 
 
-def outcome_of(number: int, seed: int, sounds: list[Sound], path: Path) -> Record:
-    """What comes of one file."""
-    kind, sound, data = mutated(seed, number, sounds)
-    path.write_bytes(data)
-    record = {"kind": kind, "file": sound.name, "bytes": len(data)}
+def outcome_of(path: Path, sound: Sound) -> Record:
+    """What comes of one file, which was made out of a sound one."""
     try:
         detector = upland.load(path)
     except TensorFileError as error:
-        return record | {"outcome": "refused", "why": error.reason}
+        return {"outcome": "refused", "why": error.reason}
     except Exception as error:  # noqa: BLE001 - it is what is looked for
-        return record | {"outcome": "another exception", "why": _named(error)}
-    return record | _scored(detector, sound)
+        return {"outcome": "another exception", "why": _named(error)}
+    return _scored(detector, sound)
 
 
 def _scored(detector: Any, sound: Sound) -> Record:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import resource
 import time
@@ -17,39 +18,45 @@ SECONDS = 30.0
 Record = dict[str, Any]
 
 
-def watched(work: Callable[[int], Record], numbers: range) -> Iterator[Record]:
-    """What the work says of each number, with `seconds` and the peak of memory in `mib` beyond that before;
-    `outcome` is "died" where the process did not come back, and "hangs" where it was too long.
+def watched(
+    prepare: Callable[[int], Record], work: Callable[[Record], Record], numbers: range
+) -> Iterator[Record]:
+    """What is prepared for each number here, and what the work says of it in a process of its own.
+
+    To that come `seconds`, and in `mib` the peak of memory beyond what was in use before; `outcome` is "died"
+    where the process did not come back, and "hangs" where it took too long.
     """
     context = multiprocessing.get_context("fork")
     position = numbers.start
     while position < numbers.stop:
         here, there = context.Pipe()
-        child = context.Process(target=_serve, args=(work, range(position, numbers.stop), there))
+        child = context.Process(target=_serve, args=(work, there))
         child.start()
         there.close()
-        while position < numbers.stop:
+        alive = True
+        while alive and position < numbers.stop:
+            case = prepare(position)
             try:
-                record = here.recv() if here.poll(SECONDS) else {"outcome": "hangs", "seconds": SECONDS}
-            except EOFError:
-                record = {"outcome": "died"}
-            yield {"number": position} | record
-            position += 1
-            if record["outcome"] in ("hangs", "died"):
-                break
+                here.send(case)
+                found = here.recv() if here.poll(SECONDS) else {"outcome": "hangs", "seconds": SECONDS}
+            except (EOFError, OSError):
+                found = {"outcome": "died"}
+            yield {"number": position} | case | found
+            position, alive = position + 1, found["outcome"] not in ("hangs", "died")
         child.kill()
         child.join()
         here.close()
 
 
-def _serve(work: Callable[[int], Record], numbers: range, pipe: Any) -> None:
+def _serve(work: Callable[[Record], Record], pipe: Any) -> None:
     limit = _addresses() + MEMORY
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    for number in numbers:
+    while True:
+        case = pipe.recv()
         before, start = _forget_peak(), time.perf_counter()
-        record = work(number)
+        found = work(case)
         seconds = round(time.perf_counter() - start, 3)
-        pipe.send(record | {"seconds": seconds, "mib": round((_peak() - before) / 1024, 1)})
+        pipe.send(found | {"seconds": seconds, "mib": round((_peak() - before) / 1024, 1)})
 
 
 def _addresses() -> int:
@@ -57,7 +64,8 @@ def _addresses() -> int:
 
 
 def _forget_peak() -> int:
-    """Set the peak to what is in use, which is returned, in KiB."""
+    """Give back what is free, and set the peak to what is in use, which is returned, in KiB."""
+    ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")
     return _peak()
 
