@@ -5,7 +5,8 @@
 PYTHON ?= python3
 BIN    := .venv/bin
 WHEEL  := .venv-wheel/bin
-PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --quiet -c constraints.txt
+PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --quiet
+LOCKED := $(PIP) --require-hashes --no-deps -r
 CODE   := src tests examples docs $(wildcard benchmarks)
 SOURCE := $(shell find src examples/demo -name '*.py' -o -name 'py.typed')
 DATA   ?=
@@ -21,6 +22,7 @@ test: lint types wheel docs tests
 lint: .venv/.dev
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
+	$(PYTHON) tests/audit.py .venv-audit constraints.txt
 
 types: .venv/.dev
 	$(BIN)/mypy
@@ -39,27 +41,30 @@ bench: .venv/.bench
 	$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(if $(DATA),--data $(DATA))
 
 clean:
-	rm -rf .venv .venv-wheel build dist site upland-demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-wheel .venv-audit build dist site upland-demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-# One stamp per set of packages: a second `make` installs nothing.
+# One stamp per set of packages: a second `make` installs nothing. All are pinned with hashes but PyTorch, whose
+# build depends on the machine, and upland itself.
 .venv/.created:
 	$(PYTHON) -m venv .venv
 	touch $@
 
-.venv/.runtime: .venv/.created pyproject.toml constraints.txt
-	$(PIP) --editable .
+.venv/.runtime: .venv/.created pyproject.toml constraints.txt requirements/runtime.txt
+	$(LOCKED) requirements/runtime.txt
+	$(PIP) -c constraints.txt torch
+	$(PIP) --no-deps --no-build-isolation --editable .
 	touch $@
 
-.venv/.dev: .venv/.created pyproject.toml constraints.txt
-	$(PIP) --editable '.[dev]'
-	touch $@ .venv/.runtime
-
-.venv/.docs: .venv/.dev
-	$(PIP) --editable '.[docs]'
+.venv/.dev: .venv/.runtime requirements/dev.txt
+	$(LOCKED) requirements/dev.txt
 	touch $@
 
-.venv/.bench: .venv/.dev
-	$(PIP) --editable '.[bench]'
+.venv/.docs: .venv/.dev requirements/docs.txt
+	$(LOCKED) requirements/docs.txt
+	touch $@
+
+.venv/.bench: .venv/.docs requirements/bench.txt
+	$(LOCKED) requirements/bench.txt
 	touch $@
 
 # The wheel is installed for itself, beside the dependencies of .venv and not beside the editable sources.

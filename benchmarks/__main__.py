@@ -19,7 +19,7 @@ from benchmarks.series_peers import SEQUENCE_PEERS, SEQUENCE_UPLAND
 from benchmarks.upland_methods import UPLAND
 
 PYOD = ("PyOD AutoEncoder", "PyOD LSTM")
-TABLES = ("adbench", "contaminated", "groups_tables", "ablation")  # quick ones have bundled tables
+TABLES = ("adbench", "contaminated", "groups_tables", "group_fdr", "ablation")  # quick: bundled tables
 WITHOUT_DATA = ("calibration", "speed", "speed_groups", "speed_flows", "speed_glow", "speed_deep")
 WITH_DATA = ("dagmm", "sequences", "telemetry", "images", "groups")
 
@@ -78,6 +78,7 @@ def plan(data: Path | None, quick: bool) -> dict[str, list[str]]:
         "images_peers": ["images", *source, "--methods", "kNN", "PCA", "IForest", "OCSVM"],
         "speed_groups": ["speed_groups"],
         "groups_tables": ["groups_tables", *source],
+        "group_fdr": ["group_fdr", *source, "--sets", "pageblocks", "magic.gamma"],
         "groups": ["groups", *source, "--models", str(HERE / "models")],
     }
 

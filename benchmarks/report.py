@@ -289,6 +289,7 @@ SECTIONS: dict[str, Callable[[Sequence[Row]], str]] = {
     "images": report_images.images,
     "groups": report_groups.groups,
     "groups tables": report_groups.tables,
+    "group fdr": report_groups.discoveries,
     "speed": speed,
     "calibration": calibration,
     "ablation": ablation,

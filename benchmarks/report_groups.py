@@ -32,6 +32,13 @@ predict best is permuted within the group, so that only the dependence is off. P
 mean over sets. *KS* tests every column (Bonferroni); *PSI* and *MMD* are compared with normal groups of the
 same size. All have the same rows to compare with.
 """
+DISCOVERIES = """## False discoveries among groups
+
+At a false discovery rate of 5 %. *Any flag*: every group is normal, and in this share of redraws something is
+flagged. In each redraw the reserve that groups are compared with and the groups are drawn anew, for a
+detector that is fitted once; ± is the standard error over redraws. *Permuted*: two of ten groups of 50 have a
+permuted column; power is the share of these that is flagged.
+"""
 FAR_PAIRS = "far pairs"
 
 
@@ -237,3 +244,21 @@ def false_alarms(rows: Sequence[Row]) -> str:
     return table(
         ("method", "sets", *(f"n = {size} (worst set, in errors over 0.05)" for size in sizes)), body
     )
+
+
+# -- false discoveries ---------------------------------------------------------------------------------------
+
+
+def discoveries(rows: Sequence[Row]) -> str:
+    """How often anything is flagged where every group is normal, and power."""
+    body = [
+        [
+            *(str(row[key]) for key in ("set", "method", "case", "size", "groups", "held_out", "redraws")),
+            f"{row['rate']:.3f} ± {row['error']:.3f}",
+            f"{row['alarms']:.4f} ± {row['alarms_error']:.4f}" if "alarms" in row else "",
+            f"{row['power']:.3f} ± {row['power_error']:.3f}" if "power" in row else "",
+        ]
+        for row in rows
+    ]
+    head = ["set", "method", "case", "size", "groups", "reserve", "redraws"]
+    return DISCOVERIES + "\n" + table([*head, "any flag, or FDP", "p <= .05", "power"], body)

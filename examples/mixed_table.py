@@ -25,7 +25,7 @@ def shipments(rows, generator):
 
 generator = np.random.default_rng(0)
 normal = shipments(2_000, generator)
-detector = upland.EnergyDetector(ignore=["parcel"], random_state=0).fit(normal)
+detector = upland.EnergyDetector(ignore=["parcel"], dates="parts", random_state=0).fit(normal)
 
 new = shipments(500, generator)
 new.loc[0, ["weight", "service", "price"]] = [2.0, "economy", 60.0]  # far too expensive

@@ -13,7 +13,7 @@ TABLE = pa.table(
         "count": RNG.integers(0, 9, N),
         "site": np.array(["north", "so,uth", 'ea"st', "w\nest"])[RNG.integers(0, 4, N)],
         "gap": [None if i % 7 == 0 else i % 5 * 0.5 for i in range(N)],
-        "at": pa.array(RNG.integers(0, 10**9, N), pa.timestamp("s")),
+        "at": pa.array(RNG.integers(0, 10**9, N) // 10**7 * 10**7, pa.timestamp("s")),
         "open": RNG.random(N) < 0.5,
         "code": RNG.integers(1, 4, N),
     }

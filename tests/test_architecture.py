@@ -136,6 +136,7 @@ def docstring_lines(node):
 
 
 NEVER = {
+    r"get_default_dtype|get_default_tensor|set_default": "the program's own default is not read or changed",
     r"\bhasattr\(": "ask for a type, not for an attribute",
     r"\bvars\(self\)|\bself\.__dict__\.get": "name the attribute",
     r"\bWeak(Key|Value)Dictionary\b": "no module-global cache",
@@ -156,6 +157,29 @@ def test_what_the_source_never_does(pattern):
         if re.search(pattern, line)
     ]
     assert not found, f"{NEVER[pattern]}: {found}"
+
+
+IN_THE_DEFAULT_DTYPE = {
+    *("zeros", "ones", "empty", "full", "tensor", "eye", "rand", "randn", "linspace", "logspace"),
+    *("Linear", "Bilinear", "Conv1d", "Conv2d", "ConvTranspose2d", "LayerNorm", "BatchNorm1d", "BatchNorm2d"),
+    *("GroupNorm", "GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "Embedding", "PReLU", "MultiheadAttention"),
+}
+"""What PyTorch makes in the default dtype, which is the program's."""
+
+
+def test_every_tensor_is_made_with_a_dtype_that_is_named():
+    wrong = [
+        f"{file}:{node.lineno}: {ast.unparse(node)}"
+        for file in TEXT
+        for node in ast.walk(tree(file))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and isinstance(node.func.value, ast.Name)
+        and node.func.value.id in ("torch", "nn")
+        and node.func.attr in IN_THE_DEFAULT_DTYPE
+        and "dtype" not in [keyword.arg for keyword in node.keywords]
+    ]
+    assert wrong == []
 
 
 CHANGES = ("append", "extend", "insert", "pop", "update", "setdefault", "add", "clear")
@@ -219,7 +243,7 @@ def test_a_score_of_an_array_passes_few_files():
     rows = np.random.default_rng(0).normal(size=(100, 3))
     detector = upland.EnergyDetector(epochs=1, random_state=0, progress=False).fit(rows)
     passed = files_passed(lambda: detector.anomaly_score(rows))
-    assert len(passed) <= 10, sorted(passed)
+    assert len(passed) <= 12, sorted(passed)
 
 
 def test_no_two_test_files_have_one_name():

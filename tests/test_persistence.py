@@ -30,7 +30,7 @@ def with_missing():
     rows = mixed(200)
     rows.loc[::5, "flow"] = np.nan
     rows["since"] = pd.Timestamp("2026-01-01") + pd.to_timedelta(
-        np.random.default_rng(0).integers(0, 9999, 200), unit="h"
+        np.random.default_rng(0).integers(0, 60, 200), unit="h"
     )
     return rows
 

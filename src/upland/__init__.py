@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from upland.detectors.auto import detector_for
     from upland.detectors.image import ImageEnergyDetector, ImageFlowDetector, ImageVAEDetector
     from upland.detectors.sequence import SequenceEnergyDetector
-    from upland.detectors.table import EnergyDetector, FlowDetector, VAEDetector
+    from upland.detectors.table import EnergyDetector
+    from upland.detectors.table_latent import FlowDetector, VAEDetector
     from upland.explanation import Explanation, ImageExplanation, SequenceExplanation, explain
     from upland.groups.verdicts import GroupVerdicts
     from upland.persistence import load, save
@@ -59,7 +60,7 @@ __all__ = [
 _HOMES = {
     "EnergyDetector": "upland.detectors.table",
     "Explanation": "upland.explanation",
-    "FlowDetector": "upland.detectors.table",
+    "FlowDetector": "upland.detectors.table_latent",
     "GroupVerdicts": "upland.groups.verdicts",
     "ImageEncoder": "upland.data.image.encoder",
     "ImageEnergyDetector": "upland.detectors.image",
@@ -70,7 +71,7 @@ _HOMES = {
     "SequenceEnergyDetector": "upland.detectors.sequence",
     "SequenceExplanation": "upland.explanation",
     "TableEncoder": "upland.data.table.encoder",
-    "VAEDetector": "upland.detectors.table",
+    "VAEDetector": "upland.detectors.table_latent",
     "as_pyod": "upland.adapters.pyod",
     "benjamini_hochberg": "upland.calibration.false_discovery",
     "conformal_p_values": "upland.calibration.conformal",

@@ -95,8 +95,8 @@ def load(home: str) -> Any:
 
 DETECTORS: dict[tuple[str, Modality], Detector] = {
     ("energy", "table"): Detector("upland.detectors.table:EnergyDetector", {"row": "multiscale"}),
-    ("flow", "table"): Detector("upland.detectors.table:FlowDetector", {"row": "likelihood"}),
-    ("vae", "table"): Detector("upland.detectors.table:VAEDetector", {"row": "reconstruction"}),
+    ("flow", "table"): Detector("upland.detectors.table_latent:FlowDetector", {"row": "likelihood"}),
+    ("vae", "table"): Detector("upland.detectors.table_latent:VAEDetector", {"row": "reconstruction"}),
     ("energy", "sequence"): Detector(
         "upland.detectors.sequence:SequenceEnergyDetector", {"step": "max_channel", "sequence": "score_test"}
     ),

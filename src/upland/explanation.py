@@ -25,6 +25,8 @@ from upland.data.modality import check_modality
 from upland.data.sequence.container import Sequences
 from upland.data.sequence.encoder import SequenceEncoder
 from upland.data.table.encoder import TableEncoder
+from upland.detectors.foreign import check_detector
+from upland.detectors.host import usual_settings
 from upland.detectors.scoring import ScoringDetector
 
 
@@ -211,6 +213,7 @@ def explain(detector: ScoringDetector, X: Any) -> Explanation | SequenceExplanat
 
     Raises:
         sklearn.exceptions.NotFittedError: the detector is not fitted.
+        TypeError: it is no detector.
         ValueError: columns are missing or of another kind.
 
     Examples:
@@ -220,9 +223,11 @@ def explain(detector: ScoringDetector, X: Any) -> Explanation | SequenceExplanat
         >>> upland.explain(detector, np.array([[0.0, 40.0, 0.0]])).top(1)[0][0].column
         'x1'
     """
+    check_detector(detector, "explain")
     detector.check_fitted()
     try:
-        return _explained(detector, X)
+        with usual_settings():
+            return _explained(detector, X)
     except (TypeError, ValueError):
         check_modality(X, detector.modality, detector.family)
         raise
@@ -240,24 +245,26 @@ def _explained(detector: ScoringDetector, X: Any) -> Explanation | SequenceExpla
     return _of_rows(detector, encoder, parts[0] if len(parts) == 1 else pa.concat_tables(parts))
 
 
-def _shares(
-    detector: ScoringDetector, piece: Any, unit: Unit, columns: NDArray[np.intp] | None
-) -> tuple[Floats, NDArray[Any]]:
+def _shares(detector: ScoringDetector, piece: Any, unit: Unit) -> tuple[Floats, NDArray[Any]]:
     """The mean of the members' shares, by the column of each encoded input where there are columns, and what
-    the first member expected, encoded.
+    the first member expected, encoded. Members may encode a column in different numbers of slots.
     """
     shares, expected = [], []
     for member in detector.members_:
         criterion = detector.fitted_criterion(member, unit)
         found = criterion.shares(detector.encode(member.encoder, piece))
-        shares.append(found.inputs if columns is None else _by_column(found.inputs, columns))
+        encoder = member.encoder
+        if isinstance(encoder, TableEncoder | SequenceEncoder):
+            shares.append(_by_column(found.inputs, encoder))
+        else:
+            shares.append(found.inputs)
         expected.append(found.expected)
     mean: Floats = finite(np.mean(shares, axis=0))
     return mean, expected[0]
 
 
 def _of_rows(detector: ScoringDetector, encoder: TableEncoder, table: Any) -> Explanation:
-    shares, expected = _shares(detector, table, "row", encoder.slots)
+    shares, expected = _shares(detector, table, "row")
     names = encoder.column_names
     return Explanation(
         names, shares, _objects(encoder.values(table), names), _objects(encoder.decode(expected), names)
@@ -266,7 +273,7 @@ def _of_rows(detector: ScoringDetector, encoder: TableEncoder, table: Any) -> Ex
 
 def _of_images(detector: ScoringDetector, encoder: ImageEncoder, X: Any) -> ImageExplanation:
     images = encoder.images(X)
-    shares, expected = _shares(detector, images, "image", None)
+    shares, expected = _shares(detector, images, "image")
     return ImageExplanation(
         np.moveaxis(shares, 1, 3), encoder.values(images), encoder.decode(expected, images)
     )
@@ -276,7 +283,7 @@ def _of_sequences(
     detector: ScoringDetector, encoder: SequenceEncoder, piece: Sequences
 ) -> Explanation | SequenceExplanation:
     unit = detector.plan_.reader.unit(piece)
-    shares, reached = _shares(detector, piece, unit, encoder.slots)
+    shares, reached = _shares(detector, piece, unit)
     names = encoder.column_names
     values = _objects(encoder.values(piece), names)
     expected = _objects(encoder.decode(reached), names)
@@ -301,10 +308,10 @@ def _arranged(piece: Sequences, steps: NDArray[Any]) -> NDArray[Any]:
     return found
 
 
-def _by_column(inputs: Floats, columns: NDArray[np.intp]) -> Floats:
+def _by_column(inputs: Floats, encoder: TableEncoder | SequenceEncoder) -> Floats:
     """Shares of encoded inputs `(N, D)` summed by the user's columns: `(N, C)`."""
-    shares = np.zeros((len(inputs), int(columns.max()) + 1))
-    np.add.at(shares.T, columns, inputs.T)
+    shares = np.zeros((len(inputs), encoder.n_columns))
+    np.add.at(shares.T, encoder.slots, inputs.T)
     return shares
 
 

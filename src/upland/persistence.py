@@ -8,6 +8,7 @@ schemas, noise and training summary, versions. A digest over all of it guards ag
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,6 +24,8 @@ from upland.criteria.sequence import SequenceCriterion
 from upland.detectors.arguments import check_live, plain_argument
 from upland.detectors.base import Detector
 from upland.detectors.ensemble import Member
+from upland.detectors.foreign import check_detector
+from upland.detectors.host import usual_settings
 from upland.detectors.loading import ModuleError, restored
 from upland.io.modelfile import TensorFileError, read_tensors, write_tensors
 from upland.io.records import shown
@@ -30,7 +33,8 @@ from upland.io.records import shown
 _LONGEST = 400  # letters of a reason
 
 
-def save(detector: Detector, path: str | Path, overwrite: bool = True) -> None:
+@usual_settings()
+def save(detector: Detector, path: str | os.PathLike[str], overwrite: bool = True) -> None:
     """Write a fitted detector to one file, whole or not at all.
 
     Arguments that decided the fit are written as they were then, whatever `set_params` has said since.
@@ -42,7 +46,8 @@ def save(detector: Detector, path: str | Path, overwrite: bool = True) -> None:
 
     Raises:
         sklearn.exceptions.NotFittedError: the detector is not fitted.
-        TypeError: the detector is of a class of your own, which `load` could not find.
+        TypeError: it is no detector, and the message says what to give instead; or one of a class of your
+            own, which `load` could not find.
         FileExistsError: the file exists and may not be replaced.
         OSError: the file cannot be written.
         ValueError: an argument that may change after a fit is not as it must be.
@@ -54,6 +59,7 @@ def save(detector: Detector, path: str | Path, overwrite: bool = True) -> None:
         >>> detector = upland.EnergyDetector(random_state=0, epochs=5).fit(rows)
         >>> upland.save(detector, path)
     """
+    check_detector(detector, "save")
     if type(detector).__name__ not in _homes():
         raise TypeError(
             f"{type(detector).__name__} is a class of your own, which a file cannot hold: "
@@ -159,7 +165,8 @@ def load(path: str | Path, model: nn.Module | None = None) -> Detector:
         name, homes = manifest["detector"], _homes()
         if name not in homes:
             raise ValueError(f"there is no estimator {shown(name)}")
-        return restored(load_entry(homes[name]), manifest, tensors, model)
+        with usual_settings():
+            return restored(load_entry(homes[name]), manifest, tensors, model)
     except ModuleError as error:
         raise ValueError(f"{path} {error}") from error.__cause__
     except MemoryError:

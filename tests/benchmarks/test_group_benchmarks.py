@@ -15,7 +15,16 @@ from benchmarks.group_peers import ColumnTests, StabilityIndex, distance
 from scipy.stats import ks_2samp
 
 import upland
-from benchmarks import group_draws, group_rows, groups, groups_tables, report, report_groups, speed_groups
+from benchmarks import (
+    group_draws,
+    group_fdr,
+    group_rows,
+    groups,
+    groups_tables,
+    report,
+    report_groups,
+    speed_groups,
+)
 from upland.groups.likelihood import Likelihood
 from upland.groups.null import Null
 from upland.groups.outputs import ModelOutputs
@@ -215,6 +224,23 @@ def test_tables_from_rows_to_the_page(tmp_path, monkeypatch, capsys):
     page = report.report([json.loads(stored)])
     assert "Permuted column, power by set, groups of 10" in page
     assert "| sums | 3 columns" in page
+
+
+def test_false_discoveries_from_rows_to_the_page(tmp_path, monkeypatch):
+    monkeypatch.setitem(group_fdr.METHODS, "flow", partial(upland.FlowDetector, epochs=2))
+    output = tmp_path / "fdr.json"
+    call = ["--data", str(little_table(tmp_path)), "--output", str(output), "--methods", "flow"]
+    call += ["--train", "300", "--sizes", "2", "--groups", "10", "--redraws", "20"]
+    assert group_fdr.main(call) == 0
+    stored = output.read_text()
+    normal, permuted = json.loads(stored)["rows"]
+    assert normal["held_out"] == 60
+    assert normal["rate"] < 0.05 + 4 * math.sqrt(0.05 * 0.95 / 20)
+    assert normal["alarms"] == pytest.approx(0.05, abs=0.06)
+    assert permuted["power"] > 0.9
+    group_fdr.main(call)
+    assert output.read_text() == stored
+    assert "| sums | flow | normal | 2 | 10 | 60 | 20 |" in report.report([json.loads(stored)])
 
 
 # -- images --------------------------------------------------------------------------------------------------

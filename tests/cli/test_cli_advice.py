@@ -1,15 +1,25 @@
 """What the library advises, in Python's form from Python and as options from the command line."""
 
+import ast
+import re
+import shlex
+import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv as csv
 import pyarrow.parquet as pq
 import pytest
 
 import upland as library
+from messages import CASES, outcome
 from plant import HEADER, pump_rows, ramps, waves, write_csv
+from upland.cli.console import in_shell
+from upland.io.advice import Argument
 
+SOURCE = Path(library.__file__).parent
 FAST = ("--epochs", "1", "--calibration", "split")
 
 
@@ -30,7 +40,9 @@ def stray_text(path):
 
 def lists(path):
     target = path.with_suffix(".parquet")
-    pq.write_table(pa.table({"flow": [1.0, 2.0, 3.0], "spectrum": [[1], [2], [3]]}), target)
+    pq.write_table(
+        pa.table({"flow": [float(row[0]) for row in pump_rows(40, 4)], "spectrum": [[1]] * 40}), target
+    )
     return target
 
 
@@ -61,7 +73,7 @@ def images(*pixels):
     return make
 
 
-GREY, SMALL = ramps(2, seed=0), np.full((5, 5), 9, np.uint8)
+GREY, SMALL = ramps(20, seed=0), np.full((5, 5), 9, np.uint8)
 COLOUR = np.zeros((12, 12, 3), np.uint8)
 
 # data, arguments, what Python says, what the command line says
@@ -104,13 +116,13 @@ TO_FIT = {
         "windows with --window 20: --window 4 would do",
     ),
     "sizes": (
-        images(GREY[0], SMALL),
+        images(*GREY, SMALL),
         {},
         "size=(H, W) resizes them, as size=(12, 12)",
         "--size HxW resizes them, as --size 12x12",
     ),
     "colours": (
-        images(GREY[0], COLOUR),
+        images(*GREY, COLOUR),
         {},
         "mode='grey' or mode='rgb' converts them",
         "--mode grey or --mode rgb converts them",
@@ -130,27 +142,117 @@ TO_FIT = {
 }
 
 
-def said_in_python(data, family="energy", **arguments):
-    """The error of a fit, or its warnings."""
+# file and function that say it; what they advise, done: other arguments than those above, other data
+DONE = {
+    "label": ("data/table/learning.py:_left_out_or", {"ignore": ["label"]}, {"categorical": ["label"]}),
+    "free text": (
+        "data/table/learning.py:_left_out_or",
+        {"ignore": ["my note"]},
+        {"categorical": ["my note"]},
+    ),
+    "no value": (
+        "data/table/learning.py:_left_out",
+        {"ignore": ["pressure"]},
+    ),
+    "mixture": (
+        "io/texts.py:_refuse_strays",
+        {"categorical": ["flow"]},
+        {"data": table("load", 1, 2)},
+    ),
+    "type": (
+        "data/table/values.py:_arrow_dtype",
+        {"ignore": ["spectrum"]},
+    ),
+    "time": (
+        "data/sequence/longframes.py:find_column",
+        {"time": "n", "data": table("n", *range(300))},
+    ),
+    "id": (
+        "data/sequence/longframes.py:find_column",
+        {"id": "pump", "data": table("pump", "a", "b", "c")},
+    ),
+    "stride": (
+        "data/sequence/windows.py:_check_arguments",
+        {"stride": 4},
+    ),
+    "stride alone": (
+        "data/sequence/windows.py:_resolved",
+        {"window": 6},
+    ),
+    "long stride": (
+        "data/sequence/windows.py:_resolved",
+        {"window": 60},
+    ),
+    "long window": (
+        "data/sequence/windows.py:_resolved",
+        {"window": 12},
+    ),
+    "few windows": (
+        "data/sequence/windows.py:_too_few",
+        {"window": 4},
+    ),
+    "sizes": (
+        "data/image/container.py:_gathered",
+        {"size": (12, 12)},
+    ),
+    "colours": ("data/image/container.py:_gathered", {"mode": "grey"}, {"mode": "rgb"}),
+    "criterion of kept rows": (
+        "detectors/base.py:_check_reference_rows",
+        {"criterion": "likelihood"},
+    ),
+    "a counter": (
+        "data/table/learning.py:_left_out",
+        {"ignore": ["number"]},
+    ),
+}
+
+
+def fitted(data, family="energy", **arguments):
     whole = np.load(data) if data.suffix == ".npy" else data
     options = {"calibration": "split", "epochs": 1, "progress": False, **arguments}
+    return library.detector_for(whole, family, **options).fit(whole)
+
+
+def said_in_python(data, family="energy", **arguments):
+    """The error of a fit, or its warnings."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            library.detector_for(whole, family, **options).fit(whole)
+            fitted(data, family, **arguments)
         except (TypeError, ValueError) as error:
             return str(error)
     return " ".join(str(warning.message) for warning in caught)
+
+
+def as_options(arguments):
+    """Arguments of Python as options of the command line."""
+    given = {"model" if name == "family" else name: value for name, value in arguments.items()}
+    return [word for name, value in given.items() for word in shlex.split(in_shell(Argument(name, value)))]
 
 
 @pytest.mark.parametrize("case", TO_FIT)
 def test_what_a_fit_advises(case, tmp_path, upland):
     make, arguments, python, shell = TO_FIT[case]
     data = make(tmp_path / "data")
-    assert python in said_in_python(data, **arguments)
-    options = [text for name, value in arguments.items() for text in (f"--{name}", value)]
-    options = ["--model" if text == "--family" else text for text in options]
-    assert shell in upland("fit", data, "-o", tmp_path / "m", *FAST, *options).words
+    words, passed = functions_passed(lambda: said_in_python(data, **arguments))
+    assert python in words
+    assert DONE[case][0] in passed
+    assert shell in upland("fit", data, "-o", tmp_path / "m", *FAST, *as_options(arguments)).words
+
+
+@pytest.mark.parametrize("case", TO_FIT)
+def test_what_a_fit_advises_helps(case, tmp_path, upland):
+    make, arguments, python, shell = TO_FIT[case]
+    for number, done in enumerate(DONE[case][1:]):
+        given = arguments | done
+        data = given.pop("data", make)(tmp_path / f"data{number}")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            fitted(data, **given)
+        assert python not in said_in_python(data, **given)
+        fit = upland("fit", data, "-o", tmp_path / f"m{number}", *FAST, *as_options(given))
+        assert fit.code == 0, fit.err
+        assert shell not in fit.words
 
 
 @pytest.mark.parametrize(
@@ -199,3 +301,233 @@ def test_what_groups_of_steps_advise(tmp_path, upland):
         library.load(tmp_path / "m").score_groups(np.load(data), np.load(tmp_path / "labels.npy"))
     done = upland("groups", tmp_path / "m", data, "--by", tmp_path / "labels.npy")
     assert "fit with --per sequence" in done.words
+
+
+def scored(plant, folder, *options):
+    return "score", plant / "pump.safetensors", plant / "new.csv", "-o", folder / "out.csv", *options
+
+
+def table_of(folder, **columns):
+    rows = {"flow": np.arange(40) % 7 + 0.5, "load": np.arange(40) % 5 + 0.1} | columns
+    csv.write_csv(pa.table(rows), folder / "rows.csv")
+    return folder / "rows.csv"
+
+
+def array_of(folder, array):
+    np.save(folder / "rows.npy", array)
+    return folder / "rows.npy"
+
+
+def to_fit(folder, data, *options):
+    return "fit", data, "-o", folder / "m.safetensors", *FAST, *options
+
+
+# said by the command line alone: file and function, what is wrong, the words, what they advise
+SHELL = {
+    "output over input": (
+        "cli/commands.py:_check_other",
+        lambda c: ("fit", table_of(c.folder), "-o", c.folder / "rows.csv", "--overwrite", *FAST),
+        "choose another output",
+        lambda c: to_fit(c.folder, table_of(c.folder)),
+    ),
+    "output that exists": (
+        "cli/console.py:check_target",
+        lambda c: (*scored(c.plant, c.folder)[:3], "-o", table_of(c.folder)),
+        "choose another name or say --overwrite",
+        lambda c: scored(c.plant, c.folder),
+        lambda c: (*scored(c.plant, c.folder)[:3], "-o", table_of(c.folder), "--overwrite"),
+    ),
+    "groups of steps": (
+        "cli/groups.py:_grouped",
+        lambda c: ("groups", c.series / "steps.safetensors", c.series / "new.csv", "--by", "pump"),
+        "fit on an array (N, T, D) of sequences, or on a table whose rows stand alone",
+        lambda c: ("groups", c.works / "energy.safetensors", c.works / "new.csv", "--by", "shift"),
+    ),
+    "model of another modality": (
+        "cli/inputs.py:check_model",
+        lambda c: to_fit(c.folder, array_of(c.folder, waves(20, 0)), "--model", "flow"),
+        "take --model energy",
+        lambda c: to_fit(c.folder, array_of(c.folder, waves(20, 0)), "--model", "energy"),
+    ),
+    "option of another model": (
+        "cli/inputs.py:check_model",
+        lambda c: to_fit(c.folder, array_of(c.folder, waves(20, 0)), "--keep-rows", "9"),
+        "--keep-rows does not go with --model energy on sequences: leave it out",
+        lambda c: to_fit(c.folder, array_of(c.folder, waves(20, 0))),
+    ),
+    "criterion of another model": (
+        "cli/inputs.py:check_model",
+        lambda c: to_fit(c.folder, table_of(c.folder), "--criterion", "likelihood"),
+        "take --model flow",
+        lambda c: to_fit(c.folder, table_of(c.folder), "--criterion", "likelihood", "--model", "flow"),
+        lambda c: to_fit(c.folder, table_of(c.folder), "--criterion", "energy"),
+    ),
+    "array of two dimensions": (
+        "cli/inputs.py:_by_looks",
+        lambda c: to_fit(c.folder, array_of(c.folder, np.sin(np.arange(200.0))[:, None])),
+        "say --modality sequence if it is one long series of 200 steps",
+        lambda c: to_fit(
+            c.folder, array_of(c.folder, np.sin(np.arange(200.0))[:, None]), "--modality", "sequence"
+        ),
+    ),
+    "option of sequences": (
+        "cli/inputs.py:_check_options",
+        lambda c: to_fit(c.folder, table_of(c.folder), "--window", "4"),
+        "name its time column with --time, or say --modality sequence",
+        lambda c: to_fit(c.folder, table_of(c.folder, t=np.arange(40)), "--window", "4", "--time", "t"),
+        lambda c: to_fit(c.folder, table_of(c.folder), "--window", "4", "--modality", "sequence"),
+    ),
+    "option of images": (
+        "cli/inputs.py:_check_options",
+        lambda c: to_fit(c.folder, table_of(c.folder), "--mode", "grey"),
+        "leave --mode out",
+        lambda c: to_fit(c.folder, table_of(c.folder)),
+    ),
+    "column of an array": (
+        "cli/inputs.py:_check_options",
+        lambda c: to_fit(c.folder, array_of(c.folder, waves(20, 0)), "--time", "t"),
+        "leave --time out, its steps stand in order",
+        lambda c: to_fit(c.folder, array_of(c.folder, waves(20, 0))),
+    ),
+    "maps among the images": (
+        "cli/images.py:check_maps",
+        lambda c: maps(c, c.pictures / "new" / "maps"),
+        "choose another folder",
+        lambda c: maps(c, c.folder / "maps"),
+    ),
+    "columns of scores": (
+        "cli/results.py:check_clash",
+        lambda c: (*scored(c.plant, c.folder)[:2], scored_already(c), "-o", c.folder / "again.csv"),
+        "rename them, or say --replace-columns",
+        lambda c: (
+            *scored(c.plant, c.folder)[:2],
+            scored_already(c),
+            "-o",
+            c.folder / "again.csv",
+            "--replace-columns",
+        ),
+    ),
+}
+
+
+def maps(c, folder):
+    model, new = c.pictures / "model.safetensors", c.pictures / "new"
+    return "score", model, new, "-o", c.folder / "out.csv", "--maps", folder
+
+
+def scored_already(c):
+    rows = csv.read_csv(c.plant / "new.csv")
+    csv.write_csv(rows.append_column("anomaly_score", pa.array([0.0] * len(rows))), c.folder / "scored.csv")
+    return c.folder / "scored.csv"
+
+
+@pytest.fixture
+def there(request, tmp_path_factory):
+    """Models and data of the command line's tests, each made when it is asked for, and an empty folder."""
+
+    class There:
+        def __getattr__(self, name):
+            return request.getfixturevalue(name)
+
+        @property
+        def folder(self):
+            return self.__dict__.setdefault("at", tmp_path_factory.mktemp("advice"))
+
+        def anew(self):
+            self.__dict__.pop("at", None)
+            return self
+
+    return There()
+
+
+@pytest.mark.parametrize("case", SHELL)
+def test_what_the_command_line_advises_helps(case, there, upland):
+    site, wrong, words, *ways = SHELL[case]
+    refused, passed = functions_passed(lambda: upland(*wrong(there)))
+    assert words in refused.words
+    assert refused.code != 0
+    assert site in passed
+    for way in ways:
+        done = upland(*way(there.anew()))
+        assert done.code in (0, 10), done.err
+        assert words not in done.words
+
+
+def functions_passed(call):
+    """What a call returns, and the functions of upland that run during it, as `file:function`."""
+    home, found = f"{SOURCE}/", set()
+
+    def watch(frame, event, _):
+        if event == "call" and frame.f_code.co_filename.startswith(home):
+            found.add(f"{frame.f_code.co_filename.removeprefix(home)}:{frame.f_code.co_name}")
+
+    before = sys.getprofile()
+    sys.setprofile(watch)
+    try:
+        return call(), found
+    finally:
+        sys.setprofile(before)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_python_advises_helps(name, tmp_path):
+    case = CASES[name]
+    (words, _), passed = functions_passed(lambda: outcome(case.wrong, tmp_path))
+    assert re.search(case.words, words), words
+    assert case.site in passed
+    for number, right in enumerate(case.right):
+        (folder := tmp_path / f"right {number}").mkdir()
+        words, refused = outcome(right, folder)
+        assert refused is None, words
+        assert not re.search(case.words, words), words
+
+
+ADVISES = re.compile(
+    r"(: |; |, or )(fit|give|use|say|leave|rename|name|try|convert|turn|save|begin|choose|make|put|calibrate"
+    r"|take|correct|drop|write)\b(?! and)|\bpip install|\. Correct|resizes|converts|to do without|would do"
+)
+"""How a message that tells what to do reads."""
+
+ELSEWHERE = {
+    "detectors/ensemble.py:criterion": "a file of an upland that had fewer criteria, which there is not yet",
+    "io/formats.py:open_source": "the path is a folder: tests/io/test_formats.py",
+    "io/images.py:pillow": "Pillow is not installed: tests/io/test_images.py",
+}
+"""Functions whose advice is done by other tests, or by none, and why."""
+
+
+def functions_that_advise():
+    """Every function with an argument named in a message, or an error or warning that tells what to do."""
+    for path in sorted(SOURCE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.FunctionDef) and any(map(advises, within(node))):
+                yield f"{path.relative_to(SOURCE).as_posix()}:{node.name}"
+
+
+def within(function):
+    """The nodes of a function, but for those of functions in it."""
+    todo = list(ast.iter_child_nodes(function))
+    while todo:
+        node = todo.pop()
+        yield node
+        if not isinstance(node, ast.FunctionDef):
+            todo += ast.iter_child_nodes(node)
+
+
+def advises(node):
+    called = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+    if called in ("Argument", "Estimator"):
+        return True
+    said = isinstance(node, ast.Raise) or called in ("warnings.warn", "Advice", "Wording")
+    texts = [part.value for part in ast.walk(node) if isinstance(part, ast.Constant)]
+    return said and bool(ADVISES.search("".join(text for text in texts if isinstance(text, str))))
+
+
+def test_every_message_that_advises_is_tried():
+    tried = {case.site for case in CASES.values()}
+    tried |= {site for site, *_ in (*DONE.values(), *SHELL.values())}
+    found = set(functions_that_advise())
+    assert sorted(found - tried - ELSEWHERE.keys()) == [], (
+        "add an entry to tests/messages.py, or to a table here"
+    )
+    assert sorted(ELSEWHERE.keys() - found) == []

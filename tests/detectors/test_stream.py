@@ -5,6 +5,7 @@ import warnings
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pytest
 import torch
@@ -386,3 +387,106 @@ def test_a_state_of_another_fit_or_criterion_is_refused(tmp_path):
     other = copy.copy(first).set_params(criterion="energy").calibrate(steps)
     with pytest.raises(ValueError, match="state is of another fit or criterion"):
         other.score_next(state, series[1])
+
+
+FRAME = pd.DataFrame(series(200), columns=["speed", "load"]).assign(mode=["up", "down"] * 100)
+STEP = FRAME.iloc[0]
+
+
+@pytest.fixture(scope="module")
+def framed():
+    return fit(FRAME, categorical=["mode"], window=20)
+
+
+STEPS = {
+    "mapping": dict(STEP),
+    "mapping to lists": {name: [value] for name, value in STEP.items()},
+    "mapping to tensors": {**STEP, "speed": torch.tensor(STEP["speed"], dtype=torch.float64)},
+    "mapping with more": {**STEP, "note": "x"},
+    "list of a mapping": [dict(STEP)],
+    "pandas row": STEP,
+    "pandas row, columns in another order": STEP[::-1],
+    "pandas frame": FRAME.iloc[:1],
+    "named tuple": next(FRAME.itertuples(index=False)),
+    "named tuple with the index": next(FRAME.itertuples()),
+    "list": STEP.tolist(),
+    "tuple": tuple(STEP),
+    "list in a list": [STEP.tolist()],
+    "array of objects": STEP.to_numpy(),
+    "polars frame": pl.from_pandas(FRAME.head(1)),
+    "polars row": pl.from_pandas(FRAME).row(0),
+    "polars named row": pl.from_pandas(FRAME).row(0, named=True),
+    "Arrow table": pa.Table.from_pandas(FRAME.head(1)),
+    "Arrow batch": pa.RecordBatch.from_pandas(FRAME.head(1)),
+}
+
+
+@pytest.mark.filterwarnings("ignore:X (has|does not have)")
+@pytest.mark.parametrize("container", STEPS)
+def test_one_step_of_named_columns_whatever_holds_it(container, framed):
+    assert framed.score_next(None, STEPS[container])[:2] == framed.score_next(None, dict(STEP))[:2]
+
+
+NUMBERS = series(200)[0]
+UNNAMED = {
+    "list": NUMBERS.tolist(),
+    "array of one row": NUMBERS[None],
+    "masked array": np.ma.array(NUMBERS),
+    "tensor": torch.from_numpy(NUMBERS),
+    "tensor of one row": torch.from_numpy(NUMBERS)[None],
+    "tensor with a gradient": torch.tensor(NUMBERS, requires_grad=True),
+    "pandas series": pd.Series(NUMBERS),
+    "polars series": pl.Series(NUMBERS),
+    "Arrow array": pa.array(NUMBERS),
+    "Arrow array in chunks": pa.chunked_array([NUMBERS]),
+    "mapping": {"x0": NUMBERS[0], "x1": NUMBERS[1]},
+}
+
+
+@pytest.mark.filterwarnings("ignore:X (has|does not have)")
+@pytest.mark.parametrize("container", UNNAMED)
+def test_one_step_of_numbers_whatever_holds_it(container, by_cell):
+    detector = by_cell["gru"]
+    assert detector.score_next(None, UNNAMED[container])[:2] == detector.score_next(None, NUMBERS)[:2]
+
+
+@pytest.mark.parametrize(
+    "step", [0.5, np.float64(0.5), np.array(0.5), torch.tensor(0.5, dtype=torch.float64)]
+)
+def test_one_number_is_a_step_of_one_channel(step):
+    detector = fit(series(200)[:, :1])
+    assert detector.score_next(None, step)[:2] == detector.score_next(None, [0.5])[:2]
+
+
+@pytest.mark.parametrize(
+    ("step", "error", "words"),
+    [
+        (None, TypeError, "the values of one step.*got NoneType"),
+        ("speed", TypeError, "got str"),
+        ({1.0, 2.0}, TypeError, "got set"),
+        (iter(NUMBERS), TypeError, "got iterator|got ndarray"),
+        ({}, ValueError, "one step at a time, got 0"),
+        (FRAME.head(2), ValueError, "one step at a time, got 2"),
+        ({"speed": [1.0, 2.0], "load": [1.0, 2.0], "mode": ["up", "up"]}, ValueError, "got 2"),
+        (np.zeros((1, 1, 3)), ValueError, r"one step, \(D,\) or \(1, D\)"),
+        ({"speed": 1.0, "weight": 2.0, "mode": "up"}, ValueError, "missing column.*'load'"),
+        (STEP.rename({"load": "weight"}), ValueError, "missing column.*'load'"),
+        ([1.0, 2.0], ValueError, "X has 2 features"),
+    ],
+)
+def test_what_is_no_step_is_refused_by_what_it_is(step, error, words, framed):
+    with pytest.raises(error, match=words):
+        framed.score_next(None, step)
+
+
+def test_what_is_no_state_is_refused_by_what_it_is(framed, by_cell):
+    first = framed.score_next(None, STEP)
+    with pytest.raises(TypeError, match=r"give its \.state"):
+        framed.score_next(first, STEP)
+    assert framed.score_next(first.state, STEP).state.steps == 2  # as the message advises
+    with pytest.raises(TypeError, match=r"score_next\(state, x_t\)"):
+        framed.score_next(STEP, first.state)
+    with pytest.raises(TypeError, match="or None before the first step, got dict"):
+        framed.score_next({}, STEP)
+    with pytest.raises(ValueError, match="begin again with state=None"):
+        by_cell["gru"].score_next(first.state, NUMBERS)

@@ -10,8 +10,10 @@ import torch
 
 from latents import latent_outputs
 from laws import assert_level, normal
+from upland.groups import null as null_module
 from upland.groups.auto import auto
-from upland.groups.null import BLOCK, ENOUGH_EXCEEDED, LEAST_DRAWS, Null
+from upland.groups.draws import ENOUGH_EXCEEDED, FEW_EXCEEDED, MOST_BLOCK, chosen_rows
+from upland.groups.null import LEAST_DRAWS, Null
 
 REDRAWS = 300
 
@@ -101,17 +103,56 @@ def test_the_same_input_gives_the_same_p_whatever_came_before():
 def test_shared_draws_are_the_draws_themselves():
     known, group = features(normal(30, 2)), features(normal(12, 2, seed=3))
     null = Null(known, divergence)
-    values = null._draw(group, 2)
-    source = np.random.default_rng([null.seed, 12, 2])
-    chosen = np.stack([source.choice(42, 12, replace=False, shuffle=False) for _ in range(len(values))])
-    means = torch.cat([known, group])[torch.from_numpy(chosen)].mean(1)
-    torch.testing.assert_close(values, divergence(means, torch.full((len(values),), 12)))
+    other = features(normal(12, 2, seed=4))
+    for start in (0, 64, 512):
+        found = null._draw(torch.stack([other, group]), null._shared(12, start))[1]
+        chosen = chosen_rows(42, 12, start, null.seed)
+        means = torch.cat([known, group])[torch.from_numpy(chosen)].mean(1)
+        torch.testing.assert_close(found, divergence(means, torch.full((len(chosen),), 12)))
 
 
-def test_the_order_of_a_group_s_rows_changes_nothing_that_matters():
-    known, group = features(normal(300, 2)), features(normal(200, 2, seed=3))
-    one, other = (Null(known, divergence).p_value(g).p for g in (group, group.flip(0)))
-    assert one == pytest.approx(other, abs=0.15)
+def test_blocks_of_draws_follow_each_other():
+    starts, sizes = [0], []
+    for _ in range(7):
+        sizes.append(len(chosen_rows(5, 2, starts[-1], 0)))
+        starts.append(starts[-1] + sizes[-1])
+    assert sizes == [64, 64, 128, 256, 512, 512, 512]
+
+
+@pytest.mark.parametrize(("n", "rows"), [(5, 60), (25, 100), (5, 200), (25, 900)])
+def test_the_standard_error_is_that_of_other_draws(n, rows):
+    """Of draws the spread over seeds; of a partition into disjoint groups it is at most about that."""
+    known = features(normal(rows, 2, seed=rows))
+    for scale in (1.0, 1.1):
+        group = features(scale * normal(n, 2, seed=n))
+        found = [Null(known, divergence, seed=seed).p_value(group) for seed in range(80)]
+        spread, error = np.std([one.p for one in found]), np.mean([one.error for one in found])
+        least = 0.75 if found[0].method == "permutation" else 0.5
+        assert least * error < spread < 1.3 * error
+
+
+def test_p_values_near_the_rate_are_more_accurate():
+    """More draws are made where the p-value is not clearly above the rate that is kept."""
+    known = features(normal(60, 2))
+    groups = [features(scale * normal(20, 2, seed=9)) for scale in np.linspace(0.7, 1.6, 40)]
+    found = [one for one in Null(known, divergence, 1e-4).p_values(groups) if one.p > 0.002]
+    near, far = ([one.error / one.p for one in found if (one.p <= 0.09) == small] for small in (True, False))
+    assert near
+    assert far
+    assert max(near) <= 1 / np.sqrt(ENOUGH_EXCEEDED)
+    assert 0 < max(far) <= 1 / np.sqrt(FEW_EXCEEDED)
+
+
+def test_single_rows_take_no_draws():
+    assert Null(features(normal(60, 2)), divergence).p_value(features(normal(1, 2, seed=3))).error == 0
+
+
+def test_a_p_value_does_not_depend_on_those_beside_it(monkeypatch):
+    known, groups = features(normal(60, 2)), [features(normal(10, 2, seed=k)) for k in range(9)]
+    alone = [Null(known, divergence, 0.001).p_value(group) for group in groups]
+    assert Null(known, divergence, 0.001).p_values(groups) == alone
+    monkeypatch.setattr(null_module, "AT_ONCE", 1)
+    assert Null(known, divergence, 0.001).p_values(groups) == alone
 
 
 def test_few_distinct_draws_bound_the_smallest_p():
@@ -141,7 +182,8 @@ def test_drawing_stops_early_for_normal_groups():
     null = Null(features(normal(60, 2)), divergence, 1e-4)
     p = null.p_value(features(normal(20, 2, seed=4))).p
     assert p > 0.01
-    assert len(null._blocks) * BLOCK < ENOUGH_EXCEEDED / p + BLOCK
+    drawn = sum(len(block.values) for block in null._blocks.values())
+    assert drawn < max(2 * ENOUGH_EXCEEDED / p, ENOUGH_EXCEEDED / p + MOST_BLOCK)
 
 
 @pytest.mark.parametrize("resolution", [0.0, 1.0, math.nan])

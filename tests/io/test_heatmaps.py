@@ -5,6 +5,7 @@ import PIL.Image
 import pytest
 
 from upland.io.heatmaps import LEAST_WIDTH, write_heat_map
+from upland.io.replace import WriteError
 
 RNG = np.random.default_rng(0)
 COLOUR = RNG.integers(0, 256, (6, 5, 3), dtype=np.uint8)
@@ -74,3 +75,17 @@ def test_large_images_stay_as_they_are_and_narrow_ones_bounded(tmp_path):
 def test_heat_maps_that_make_no_sense_are_refused(tmp_path, image, heat, top, message):
     with pytest.raises(ValueError, match=message):
         write_heat_map(tmp_path / "map.png", image, heat, top)
+
+
+def test_a_heat_map_appears_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "map.png"
+    write_heat_map(path, GREY, GREY, 255.0)
+    before = path.read_bytes()
+
+    def full(self, data):
+        raise WriteError(28, "No space left on device", str(self._path))
+
+    monkeypatch.setattr("upland.io.replace._NamedFile.write", full)
+    with pytest.raises(WriteError, match=r"No space left on device: .*map.png"):
+        write_heat_map(path, GREY, GREY / 2, 255.0)
+    assert [(entry.name, entry.read_bytes()) for entry in tmp_path.iterdir()] == [("map.png", before)]

@@ -29,7 +29,7 @@ ONE_READING = {
     "currency code": (["CHF 3", "CHF 40.5"], number(prefix="CHF")),
     "unit": (["30 kW", "7.5 kW"], number(suffix="kW")),
     "unit without a space": (["30kW", "7.5kW"], number(suffix="kW")),
-    "unit of another kind": (["3 rooms", "4 rooms"], number(suffix="rooms")),
+    "unit of another kind": (["3 stars", "4 stars"], number(suffix="stars")),
     "degrees": (["21\u00b0C", "-3.5\u00b0C"], number(suffix="\u00b0C")),
     "decimal comma": (["15,5", "3,25", "7"], number(",")),
     "decimal comma below one": (["0,250", "0,125"], number(",")),

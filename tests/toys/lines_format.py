@@ -19,7 +19,7 @@ class LinesSource(Source):
 
 
 class LinesSink(Sink):
-    def __init__(self, file, path, schema):
+    def __init__(self, file, path, schema, dialect):
         self._file = file
 
     def write(self, table):

@@ -2,13 +2,19 @@
 
 import sys
 
+from upland.cli.process import Ended, open_streams, signals_raised
+
 
 def main() -> None:
-    """Run the command line; an interruption while it is imported ends it too with 130 and no traceback."""
+    """Run the command line; a signal while it is imported ends it too with an exit code and no traceback."""
+    open_streams()
     try:
-        from upland.cli.commands import main as run
+        with signals_raised():
+            from upland.cli.commands import main as run
 
-        run()
+            run()
     except KeyboardInterrupt:
         sys.stderr.write("error: interrupted; nothing was written\n")
         sys.exit(130)
+    except Ended as ended:
+        sys.exit(ended.code)

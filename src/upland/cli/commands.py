@@ -6,10 +6,6 @@ Everything heavy is imported inside the command that needs it, so that `--help` 
 from __future__ import annotations
 
 import inspect
-import io
-import math
-import os
-import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,35 +13,45 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from upland.catalogue import MODALITIES
 from upland.cli import options as option
+from upland.cli.checks import (
+    check,
+    check_checkpoint,
+    check_maps_fit,
+    check_model_file,
+    check_numbers,
+    request_of,
+    size_of,
+    text_or_number,
+)
 from upland.cli.console import (
     ANOMALY,
+    OUTPUT,
     OutputError,
     Reporter,
-    check_target,
+    claimed,
     console,
     fail,
     reporting,
+    to_standard_output,
     usage_text,
     writing,
 )
-from upland.io.cells import as_number
+from upland.cli.process import open_streams, signals_raised, silence
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from upland.cli.results import Request, Result
+    from upland.cli.results import Result
     from upland.detectors.base import Detector
+    from upland.io.replace import Claim
 
 EXIT_CODES = """\
 Exit codes: 0 done; 1 the data or the model file cannot be used; 2 the command line is not understood;
 3 the output exists or cannot be written; 10 rows or groups were flagged (with --fail-on-anomaly);
-70 an error inside upland; 130 interrupted; 143 ended by SIGTERM. UPLAND_DEBUG=1 shows where an error arose.
+70 an error inside upland; 129, 130, 143 ended by SIGHUP, SIGINT, SIGTERM, and nothing was written.
+UPLAND_DEBUG=1 shows where an error arose.
 """.replace("\n", " ")
-
-DEVICE = re.compile(r"(cpu|cuda|mps|auto)(:\d+)?")
-"""Names of devices."""
 
 app = typer.Typer(
     name="upland",
@@ -63,15 +69,19 @@ app = typer.Typer(
 def main() -> None:
     """Run the command line; a usage error is one paragraph, or JSON when `--json` was asked for."""
     as_json = "--json" in sys.argv[1:]
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a name that the terminal cannot show is no reason to stop
+    open_streams()
+    code: Any = 0
     try:
-        code = app(args=sys.argv[1:] or ["--help"], prog_name="upland", standalone_mode=False)
+        with signals_raised(), to_standard_output():
+            code = app(args=sys.argv[1:] or ["--help"], prog_name="upland", standalone_mode=False)
     except typer.TyperException as error:
         code = fail(f"{usage_text(error)} Try: upland --help", error.exit_code, as_json).exit_code
-    except BrokenPipeError:  # the reader of our output has left, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
+    except OutputError as error:
+        code = fail(str(error), OUTPUT, as_json).exit_code
+    except SystemExit as stopped:  # the parser's own, of help that nobody reads to its end
+        if not isinstance(stopped.__context__, BrokenPipeError):
+            raise
+        silence(sys.stdout)
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -80,11 +90,6 @@ def _command(function: Callable[..., None]) -> Callable[..., None]:
     paragraphs = inspect.cleandoc(function.__doc__ or "").split("\n\n")
     text = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
     return app.command(help=text, epilog=EXIT_CODES)(function)
-
-
-def _text_or_number(text: str) -> str | float:
-    number = as_number(text)
-    return text if number is None else number
 
 
 def _version(asked: bool) -> None:
@@ -144,36 +149,33 @@ def fit(
     an array of three dimensions; images come as a folder or an array.
     """
     chosen = {
-        "modality": modality,
-        "time": time,
-        "id": id,
-        "window": window,
-        "stride": stride,
-        "per": per,
-        "size": None if size is None else _size(size),
+        **{"modality": modality, "time": time, "id": id, "window": window, "stride": stride, "per": per},
+        "size": None if size is None else size_of(size),
         **{"mode": mode, "criterion": criterion, "noise": noise, "prior": prior, "n_nets": nets},
         **{"categorical": categorical, "ignore": ignore, "decimal": decimal, "thousands": thousands},
-        **{"missing": None if missing is None else [_text_or_number(m) for m in missing]},
+        **{"missing": None if missing is None else [text_or_number(m) for m in missing]},
         **{"dayfirst": dayfirst, "dates": dates},
-        "calibration": calibration,
-        "keep_rows": keep_rows,
-        "epochs": epochs,
-        "device": device,
+        **{"calibration": calibration, "keep_rows": keep_rows, "epochs": epochs, "device": device},
     }
     given: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
     with reporting(as_json, quiet, data) as reporter:
-        _check(noise is None or 0 < noise < math.inf, "--noise must be a positive number")
-        _check(device is None or DEVICE.fullmatch(device) is not None, "--device is cpu, cuda, mps or auto")
-        _check_model_file(output, data, overwrite)
-        from upland.cli.inputs import array_in, check_model, form_of, modality_in
-        from upland.detectors.auto import detector_for
-
-        given["modality"] = modality_in(data, given)
-        check_model(model, data, given)
-        x = array_in(data) if given["modality"] == "sequence" and form_of(data) == "array" else data
+        check_numbers(noise, device)
+        check_model_file(output, data, overwrite)
+        check_checkpoint(checkpoint, output, data)
         given |= {"random_state": seed, "progress": False if quiet or as_json else "auto"}
-        detector = detector_for(x, model, **given).fit(x, checkpoint=checkpoint)
-        _save(reporter, detector, output)
+        with claimed(output, overwrite) as target:
+            _save(reporter, _fitted(data, model, given, checkpoint), target)
+
+
+def _fitted(data: Path, model: str, given: dict[str, Any], checkpoint: Path | None) -> Detector:
+    """A detector that has learned from what is at a path."""
+    from upland.cli.inputs import array_in, check_model, form_of, modality_in
+    from upland.detectors.auto import detector_for
+
+    given["modality"] = modality_in(data, given)
+    check_model(model, data, given)
+    x = array_in(data) if given["modality"] == "sequence" and form_of(data) == "array" else data
+    return detector_for(x, model, **given).fit(x, checkpoint=checkpoint)
 
 
 @_command
@@ -200,13 +202,13 @@ def score(
     wanted = {"control": control, "why": why, "top": top, "replace_columns": replace_columns}
     with reporting(as_json, quiet, data) as reporter:
         text = "--all-maps says which heat maps are written: say where with --maps DIR"
-        _check(maps is not None or not all_maps, text)
-        request = _request(reporter, output, alpha, overwrite, **wanted)
+        check(maps is not None or not all_maps, text)
+        request = request_of(reporter, output, alpha, overwrite, **wanted)
         from upland.cli.scoring import score_path
         from upland.persistence import load
 
         detector = load(model)
-        _check_maps(detector, maps)
+        check_maps_fit(detector, maps)
         result = score_path(detector, data, request, maps, all_maps, quiet or as_json)
         if output is not None and result.carried:
             reporter.note(f"not used by the model, carried through: {', '.join(result.carried)}")
@@ -233,7 +235,7 @@ def groups(
     Each gets a p-value for all of its rows together, even where every single row looks normal.
     """
     with reporting(as_json, quiet, data) as reporter:
-        request = _request(reporter, output, alpha, overwrite, control=control, top=top)
+        request = request_of(reporter, output, alpha, overwrite, control=control, top=top)
         from upland.cli.groups import score_groups
         from upland.persistence import load
 
@@ -264,16 +266,16 @@ def calibrate(
 ) -> None:
     """Renew the calibration on fresh normal data; the model itself is not fitted again."""
     text = "say where the renewed model goes: either -o FILE or --in-place"
-    _check((output is None) == in_place, text)
+    check((output is None) == in_place, text)
     with reporting(as_json, quiet, data) as reporter:
-        target = output or model
-        _check_model_file(target, data, overwrite or in_place)
+        check_model_file(output or model, data, overwrite or in_place)
         from upland.cli.scoring import normal_data
         from upland.persistence import load
 
         detector = load(model)
-        detector.calibrate(normal_data(detector, data))
-        _save(reporter, detector, target)
+        with claimed(output or model, overwrite or in_place) as target:
+            detector.calibrate(normal_data(detector, data))
+            _save(reporter, detector, target)
 
 
 @_command
@@ -287,59 +289,12 @@ def demo(out: option.Folder = Path("upland-demo")) -> None:
         load_demonstration().run(out, console(sys.stdout))
 
 
-def _size(text: str) -> tuple[int, int]:
-    height, times, width = text.casefold().partition("x")
-    whole = bool(times) and height.isdecimal() and width.isdecimal()
-    _check(whole, f"--size is HEIGHTxWIDTH in pixels, such as 28x28, not {text!r}")
-    return int(height), int(width)
-
-
-def _check(right: bool, text: str) -> None:
-    """Refuse options that are not as they must be; raises typer.BadParameter."""
-    if not right:
-        raise typer.BadParameter(text)
-
-
-def _request(
-    reporter: Reporter, output: Path | None, alpha: float, overwrite: bool, **wanted: Any
-) -> Request:
-    """What the user wants, checked before any work; raises typer.BadParameter, OutputError."""
-    _check(0 < alpha < 1, f"--alpha must lie between 0 and 1, not {alpha:g}")
-    if output is not None:
-        from upland.io.formats import suffix_of
-
-        try:
-            suffix_of(output, writable=True)
-        except ValueError as error:
-            raise typer.BadParameter(str(error)) from error
-        check_target(output, overwrite)
-        _check_other(output, reporter.data)
-    from upland.cli.results import Request
-
-    shown = reporter.as_json or (output is None and not reporter.quiet)
-    return Request(output, alpha, shown=shown, overwrite=overwrite, **wanted)
-
-
-def _check_model_file(output: Path, data: Path, overwrite: bool) -> None:
-    check_target(output, overwrite)
-    _check_other(output, data)
-    from upland.cli.inputs import check_model_name
-
-    check_model_name(output)
-
-
-def _check_other(output: Path, data: Path | None) -> None:
-    """Refuse to write over the rows themselves."""
-    if data is not None and output.exists() and data.exists() and output.samefile(data):
-        raise OutputError(f"{output} is the input itself; choose another output")
-
-
-def _save(reporter: Reporter, detector: Detector, output: Path) -> None:
+def _save(reporter: Reporter, detector: Detector, output: Claim) -> None:
     """Write the model and show what it is."""
     from upland.cli.rendering import described, info_lines
     from upland.persistence import save
 
-    with writing(output):
+    with writing(output.path):
         save(detector, output)
     found = described(detector)
 
@@ -348,11 +303,6 @@ def _save(reporter: Reporter, detector: Detector, output: Path) -> None:
         screen.print(f"wrote {output}", soft_wrap=True)
 
     reporter.result(lambda: {"model": str(output), "info": found}, show)
-
-
-def _check_maps(detector: Detector, maps: Path | None) -> None:
-    text = f"--maps is for images, but the model is of {MODALITIES[detector.modality]}: "
-    _check(maps is None or detector.modality == "image", f"{text}leave it out, or see --why")
 
 
 def _report(reporter: Reporter, result: Result, fail_on_anomaly: bool, maps: Path | None = None) -> None:
@@ -370,7 +320,7 @@ def _report(reporter: Reporter, result: Result, fail_on_anomaly: bool, maps: Pat
             screen.print(findings_table(result))
             screen.print(note(result), style="dim")
         screen.print(line(result))
-        if target is not None:
+        if target is not None and not reporter.beside:
             screen.print(f"wrote {target}", soft_wrap=True)
         if written := result.details.get("maps"):
             screen.print(f"wrote {written} heat map(s) into {maps}/", soft_wrap=True)

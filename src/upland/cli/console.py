@@ -6,14 +6,15 @@ standard error. Nobody gets a traceback, unless `UPLAND_DEBUG=1` asks for it.
 
 | exit code | meaning |
 |---|---|
-| 0 | done |
-| 1 | the data or the model file cannot be used as given |
+| 0 | done, also where the reader of standard output left early |
+| 1 | the data or the model file cannot be used as given, or read; not enough memory |
 | 2 | the command line is not understood |
-| 3 | the output exists already or cannot be written |
+| 3 | the output exists already, is being written, or cannot be written; so standard output |
 | 10 | done, and rows or groups were flagged (with `--fail-on-anomaly` only) |
 | 70 | an error inside upland |
-| 130 | interrupted (SIGINT) |
-| 143 | ended by SIGTERM, as the shell counts it |
+| 129 | ended by SIGHUP; nothing was written |
+| 130 | interrupted (SIGINT); nothing was written |
+| 143 | ended by SIGTERM; nothing was written |
 """
 
 from __future__ import annotations
@@ -26,17 +27,21 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
 
+from upland.cli.escapes import escaped
+from upland.cli.process import Ended, delivering
 from upland.io.advice import Advice, Argument, Estimator, Infinity, Wording, text_of
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
+
+    from upland.io.replace import Claim
 
 BAD_INPUT, USAGE, OUTPUT, ANOMALY, INTERNAL, INTERRUPTED = 1, 2, 3, 10, 70, 130
 _KINDS = {
@@ -44,8 +49,10 @@ _KINDS = {
     USAGE: "usage",
     OUTPUT: "output",
     INTERNAL: "internal",
-    INTERRUPTED: "interrupted",
 }
+_ENDS = {INTERRUPTED: "interrupted", 129: "ended by SIGHUP", 143: "ended by SIGTERM"}
+_KINDS |= dict.fromkeys(_ENDS, "interrupted")
+NO_MEMORY = "there is not enough memory for this; try fewer rows or columns, or a Parquet file"
 
 
 OPTIONS = {"n_nets": "nets", "groups": "by"}
@@ -63,11 +70,15 @@ class Reporter:
         as_json: Whether the result is one JSON document.
         quiet: Whether notes are left out.
         data: What messages call the data.
+
+    Attributes:
+        beside: Whether standard output is taken by rows, so that the result goes to standard error.
     """
 
     def __init__(self, as_json: bool = False, quiet: bool = False, data: Path | None = None) -> None:
         self.as_json, self.quiet, self.data = as_json, quiet, data
         self.warnings: list[str] = []
+        self.beside = False
 
     def note(self, text: str) -> None:
         """Say in passing what happened; not with `--json` or `--quiet`."""
@@ -85,29 +96,54 @@ class Reporter:
 
     def result(self, document: Callable[[], Mapping[str, Any]], show: Callable[[Console], None]) -> None:
         """Print the result: as JSON, or by `show` on a console."""
-        if self.as_json:
-            sys.stdout.write(
-                json.dumps({**document(), "warnings": self.warnings}, indent=2, allow_nan=False) + "\n"
-            )
-        elif not self.quiet:
-            show(console(sys.stdout))
+        if self.beside:
+            if not self.quiet:
+                show(console(sys.stderr))
+            return
+        with to_standard_output():
+            if self.as_json:
+                text = json.dumps({**document(), "warnings": self.warnings}, indent=2, allow_nan=False)
+                sys.stdout.write(text + "\n")
+            elif not self.quiet:
+                show(console(sys.stdout))
+
+
+@contextmanager
+def to_standard_output() -> Iterator[None]:
+    """Write to standard output, whose reader may leave early; raises OutputError."""
+    try:
+        with delivering():
+            yield
+    except OSError as error:
+        raise OutputError(f"cannot write standard output: {error.strerror or error}") from error
 
 
 def console(stream: TextIO) -> Console:
-    """A console on a stream, as wide as the terminal, 80 columns in a pipe; what it prints stays as it is."""
+    """A console on a stream, as wide as the terminal, 80 columns in a pipe; what it prints stays as it is,
+    but that control characters are shown and not sent.
+    """
     from rich.console import Console
+    from rich.text import Text
+
+    class Escaping(Console):
+        def render_str(self, text: str, **options: Any) -> Text:
+            return super().render_str(escaped(text), **options)
+
+        def on_broken_pipe(self) -> None:
+            raise  # of the error that is being handled; the caller knows which stream it is
 
     width = None if stream.isatty() or "COLUMNS" in os.environ else 80
-    return Console(file=stream, highlight=False, width=width, markup=False, emoji=False)
+    return Escaping(file=stream, highlight=False, width=width, markup=False, emoji=False)
 
 
 def say(text: str, style: str) -> None:
-    """One paragraph on standard error; in a pipe it stays on one line."""
+    """One paragraph on standard error; in a pipe it stays on one line; nothing where that is full."""
     from rich.text import Text
 
-    paragraph = " ".join(text.split())
+    paragraph = escaped(" ".join(text.split()))
     screen = console(sys.stderr)
-    screen.print(Text(paragraph, style=style), soft_wrap=not screen.is_terminal)
+    with suppress(OSError):
+        screen.print(Text(paragraph, style=style), soft_wrap=not screen.is_terminal)
 
 
 def grid(headings: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = ()) -> RenderableType:
@@ -147,12 +183,8 @@ def check_target(path: Path, overwrite: bool) -> None:
     """
     from upland.io import replace
 
-    try:
+    with writing(path):
         replace.check_target(path, overwrite)
-    except FileExistsError as error:
-        raise OutputError(f"{path} exists already; choose another name or say --overwrite") from error
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error}") from error
 
 
 @contextmanager
@@ -160,8 +192,21 @@ def writing(path: Path) -> Iterator[None]:
     """Turn what goes wrong with the output into an `OutputError` that names it."""
     try:
         yield
+    except FileExistsError as error:
+        raise OutputError(shown(text_of(error))) from error
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+@contextmanager
+def claimed(path: Path, overwrite: bool) -> Iterator[Claim]:
+    """Take the right to write a model file before it is made; raises OutputError."""
+    from upland.io.replace import Claim
+
+    with ExitStack() as stack:
+        with writing(path):
+            claim = stack.enter_context(Claim(path, overwrite, private=True))
+        yield claim
 
 
 @contextmanager
@@ -187,12 +232,19 @@ def reporting(as_json: bool = False, quiet: bool = False, data: Path | None = No
         except (typer.Exit, typer.TyperException):
             raise
         except KeyboardInterrupt:
-            raise interrupted(as_json) from None
+            raise fail("interrupted; nothing was written", INTERRUPTED, as_json) from None
+        except Ended as ended:
+            raise fail(f"{_ENDS[ended.code]}; nothing was written", ended.code, as_json) from None
         except OutputError as error:
             raise fail(str(error), OUTPUT, as_json) from error
-        except (ValueError, TypeError, OSError, FloatingPointError, ImportError, MemoryError) as error:
+        except OSError as error:
+            code = OUTPUT if _is_write_error(error) else BAD_INPUT
+            raise fail(shown(_sentence(error), data), code, as_json) from error
+        except (ValueError, TypeError, FloatingPointError, ImportError, MemoryError) as error:
             raise fail(shown(_sentence(error), data), BAD_INPUT, as_json) from error
         except Exception as error:
+            if _is_lack_of_memory(error):
+                raise fail(NO_MEMORY, BAD_INPUT, as_json) from error
             inside = f"an error inside upland: {type(error).__name__}: {error}. UPLAND_DEBUG=1 shows where."
             raise fail(inside, INTERNAL, as_json) from error
 
@@ -245,22 +297,15 @@ def fail(message: str, code: int, as_json: bool) -> typer.Exit:
         as_json: Whether to print it as a JSON document.
     """
     if os.environ.get("UPLAND_DEBUG") == "1":
-        traceback.print_exc()
+        with suppress(OSError):
+            sys.stderr.write(escaped(traceback.format_exc()))
     if as_json:
         error = {"kind": _KINDS.get(code, "input"), "message": message, "exit_code": code}
-        sys.stderr.write(json.dumps({"error": error}) + "\n")
+        with suppress(OSError):
+            sys.stderr.write(json.dumps({"error": error}) + "\n")
     else:
         say(f"error: {message}", "bold red")
     return typer.Exit(code)
-
-
-def interrupted(as_json: bool) -> typer.Exit:
-    """Say that the user has stopped the command, and give the exit to raise.
-
-    Args:
-        as_json: Whether to print it as a JSON document.
-    """
-    return fail("interrupted; nothing was written", INTERRUPTED, as_json)
 
 
 def usage_text(error: typer.TyperException) -> str:
@@ -279,7 +324,19 @@ def usage_text(error: typer.TyperException) -> str:
 
 def _sentence(error: BaseException) -> str:
     if isinstance(error, MemoryError):
-        return "there is not enough memory for this; try fewer rows or columns, or a Parquet file"
+        return NO_MEMORY
     if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {error.strerror}"
+        start = "cannot write " if _is_write_error(error) else ""
+        return f"{start}{error.filename}: {error.strerror}"
     return text_of(error) or type(error).__name__
+
+
+def _is_write_error(error: OSError) -> bool:
+    from upland.io.replace import WriteError
+
+    return isinstance(error, WriteError)
+
+
+def _is_lack_of_memory(error: Exception) -> bool:
+    """Whether torch could not get memory, of the machine or of a device, which it has no type for."""
+    return isinstance(error, RuntimeError) and bool(re.search("(allocate|out of) memory", str(error)))

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from upland.catalogue import MODALITIES, Modality
 from upland.cli.inputs import array_in, check_new
-from upland.cli.results import Finding, Request, Result, writer
+from upland.cli.results import Finding, Request, Result, dialect_for, writer
+from upland.io.dialect import PLAIN, Dialect
 
 if TYPE_CHECKING:
     from upland.detectors.base import Detector
@@ -49,7 +50,7 @@ def score_groups(
     x, groups, called = _grouped(detector, data, by)
     reasons = request.shown or request.target is not None
     verdicts = detector.score_groups(x, groups, request.alpha, request.control, statistic, reasons)
-    with writer(request.target, request.overwrite) as write:
+    with writer(request.target, request.overwrite, _dialect(detector, data, request)) as write:
         if write is not None:
             table = verdicts.to_arrow()
             write(table.rename_columns([RENAMED.get(name, name) for name in table.column_names]))
@@ -57,6 +58,17 @@ def score_groups(
     details = {"by": by, "statistic": statistic, "kept_rows": None if rows is None else len(rows)}
     count, flagged = len(verdicts.group), int(verdicts.flag.sum())
     return Result(detector.modality, "group", called, count, flagged, request, _findings(verdicts), details)
+
+
+def _dialect(detector: Detector, data: Path, request: Request) -> Dialect:
+    """How the text of a file of rows is laid out."""
+    from upland.data.table.encoder import TableEncoder
+    from upland.io.formats import open_source
+
+    encoder = detector.encoder_
+    if request.target is None or not isinstance(encoder, TableEncoder):
+        return PLAIN
+    return dialect_for(request.target, open_source(data, encoder.cells), encoder.schema_)
 
 
 def _findings(verdicts: GroupVerdicts) -> list[Finding]:
@@ -70,9 +82,10 @@ def _findings(verdicts: GroupVerdicts) -> list[Finding]:
         verdicts.columns,
         verdicts.smallest_p.tolist(),
         verdicts.method.tolist(),
+        verdicts.p_value_error.tolist(),
         strict=True,
     )
-    keys = ("size", "reason", "columns", "smallest_p", "method")
+    keys = ("size", "reason", "columns", "smallest_p", "method", "p_value_error")
     return [
         Finding(name, score, p, flag, (), dict(zip(keys, (size, reason or None, *rest), strict=True)))
         for name, score, p, flag, size, reason, *rest in parts

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from upland.cli.results import Finding, Floats, Indices, Reasons, Request, Write, findings, worst_first
+from upland.io.dialect import PLAIN, Dialect
 
 if TYPE_CHECKING:
     from upland.catalogue import Unit
@@ -30,6 +31,8 @@ class Opened(ABC):
     """What the user calls the names of the findings."""
     columns: Sequence[str] = ()
     """Columns of the file that is written again with more columns."""
+    dialect: Dialect = PLAIN
+    """How text is laid out in what is read, and so in what is written."""
     total: int | None = None
     """How many rows, steps or images go by."""
 

@@ -23,13 +23,26 @@ else:  # typer makes the choices of an option from a Literal
 FORMS = f"rows ({', '.join(FORMATS)}); an .npy or .npz array; an image or a folder of images."
 COLUMN = "COLUMN"
 
-Model = Annotated[Path, typer.Argument(help="A model file that `upland fit` wrote.", show_default=False)]
-Normal = Annotated[Path, typer.Argument(help=f"Normal data: {FORMS}", show_default=False)]
-Rows = Annotated[Path, typer.Argument(help="Data to score, of the modality of the fit.", show_default=False)]
-NewModel = Annotated[Path, typer.Option("--output", "-o", help="Model file to write (.safetensors).")]
-Renewed = Annotated[Path | None, typer.Option("--output", "-o", help="Model file to write.")]
+Model = Annotated[
+    Path, typer.Argument(readable=False, help="A model file that `upland fit` wrote.", show_default=False)
+]
+Normal = Annotated[Path, typer.Argument(readable=False, help=f"Normal data: {FORMS}", show_default=False)]
+Rows = Annotated[
+    Path,
+    typer.Argument(readable=False, help="Data to score, of the modality of the fit.", show_default=False),
+]
+NewModel = Annotated[
+    Path, typer.Option("--output", "-o", readable=False, help="Model file to write (.safetensors).")
+]
+Renewed = Annotated[Path | None, typer.Option("--output", "-o", readable=False, help="Model file to write.")]
 Scored = Annotated[
-    Path | None, typer.Option("--output", "-o", help="File to write: the data with their scores.")
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        readable=False,
+        help="File to write: the data with their scores; - for standard output.",
+    ),
 ]
 ModalityOf = Annotated[
     OneModality,
@@ -107,7 +120,9 @@ Keep = Annotated[
 ]
 Epochs = Annotated[int | None, typer.Option(min=1, metavar="N", help="Passes over the rows at most.")]
 Seed = Annotated[int, typer.Option(min=0, metavar="N", help="Seed of all randomness.")]
-Checkpoint = Annotated[Path | None, typer.Option(help="File kept up to date while fitting, to resume from.")]
+Checkpoint = Annotated[
+    Path | None, typer.Option(readable=False, help="File kept up to date while fitting, to resume from.")
+]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, mps or auto.")]
 Alpha = Annotated[float, typer.Option(help="The rate to keep, between 0 and 1.")]
 Control = Annotated[
@@ -129,7 +144,12 @@ GroupStatistic = Annotated[
     OneStatistic,
     typer.Option(help="What is measured of a group; auto combines what fits the model."),
 ]
-Tested = Annotated[Path | None, typer.Option("--output", "-o", help="File to write: a row for each group.")]
+Tested = Annotated[
+    Path | None,
+    typer.Option(
+        "--output", "-o", readable=False, help="File to write: a row for each group; - for standard output."
+    ),
+]
 Shown = Annotated[
     int, typer.Option("--top", min=1, metavar="N", help="Of more groups show the most anomalous.")
 ]
@@ -139,7 +159,12 @@ Why = Annotated[
 Top = Annotated[int, typer.Option(min=1, metavar="N", help="How many of the most anomalous to show.")]
 MapsIn = Annotated[
     Path | None,
-    typer.Option("--maps", metavar="DIR", help="Write heat maps of the flagged and most anomalous images."),
+    typer.Option(
+        "--maps",
+        metavar="DIR",
+        readable=False,
+        help="Write heat maps of the flagged and most anomalous images.",
+    ),
 ]
 AllMaps = Annotated[bool, typer.Option("--all-maps", help="Write heat maps of all images.")]
 Replace = Annotated[
@@ -147,7 +172,7 @@ Replace = Annotated[
 ]
 FailOn = Annotated[bool, typer.Option("--fail-on-anomaly", help="Exit with 10 if anything was flagged.")]
 InPlace = Annotated[bool, typer.Option("--in-place", help="Replace the model file itself.")]
-Folder = Annotated[Path, typer.Option("--out", help="Folder to write into.")]
+Folder = Annotated[Path, typer.Option("--out", readable=False, help="Folder to write into.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from upland.cli.console import grid, pairs
 from upland.cli.results import Finding, Result
-from upland.cli.words import counted, json_value, label_text, plural, reason_text, span_text
+from upland.cli.words import counted, json_value, label_text, one_line, plural, reason_text, span_text
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -32,7 +32,7 @@ def findings_table(result: Result) -> RenderableType:
     """What is shown of a result, a line for each finding; a star marks what is flagged."""
     score = "statistic" if result.unit == "group" else "anomaly\nscore"
     named = any(found.name is not None for found in result.findings)
-    names = [result.called] if named else []
+    names = [one_line(result.called)] if named else []
     if result.unit == "step":
         names.append("when")
     sizes = [ROWS[result.modality]] if result.unit == "group" else []
@@ -88,7 +88,7 @@ def _why(found: Finding, result: Result) -> str:
     """The reasons of a finding; of a group, where p <= alpha, what stands out in it."""
     if result.unit != "group":
         return "\n".join(map(reason_text, found.reasons[: None if result.unit == "row" else SHOWN]))
-    columns = ", ".join(found.details["columns"])
+    columns = one_line(", ".join(found.details["columns"]))
     anomalous = found.p_value <= result.request.alpha
     return f"{found.details['reason']}: {columns}" if columns and anomalous else ""
 
@@ -147,6 +147,9 @@ def _resolved(plan: FitPlan) -> dict[str, Any]:
     """The arguments of a fit, by their own names, as the plan has resolved them; without those that other
     entries of `info()` hold, and without those that the modality does not have.
     """
+    from upland.data.sequence.reader import SequenceReader
+    from upland.data.table.reader import TableReader
+
     record, sequential = plan.to_json(), plan.reader.modality == "sequence"
     training, reader = record["training"], record["reader"]
     length = {"epochs": training["epochs"]} if training["epochs"] else {"steps": training["steps"]}
@@ -155,7 +158,7 @@ def _resolved(plan: FitPlan) -> dict[str, Any]:
     return {
         "calibration": plan.calibration,
         **{name: value for name, value in reader.items() if name not in ("owner", "scaling", "cells")},
-        **reader.get("cells", {}),
+        **(plan.reader.cells.to_json() if isinstance(plan.reader, TableReader | SequenceReader) else {}),
         **({"per": plan.unit, "smoothing": plan.smoothing} if sequential else {}),
         **length,
         **{name: training[name] for name in ("batch_size", "learning_rate", "patience")},
@@ -204,7 +207,9 @@ def _arguments(values: Mapping[str, Any]) -> str:
 def _columns(columns: Sequence[Mapping[str, str]]) -> str:
     """Names by kind: `2 numeric: flow, pressure; 1 categorical: valve`."""
     kinds = dict.fromkeys(column["kind"] for column in columns)
-    names = {kind: [column["name"] for column in columns if column["kind"] == kind] for kind in kinds}
+    names = {
+        kind: [one_line(column["name"]) for column in columns if column["kind"] == kind] for kind in kinds
+    }
     return "; ".join(f"{len(found)} {kind}: {', '.join(found)}" for kind, found in names.items())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -12,13 +13,18 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from upland.cli.console import writing
+from upland.cli.console import to_standard_output, writing
+from upland.cli.process import STANDARD_OUTPUT
 from upland.cli.words import reason_text
+from upland.io.casting import columns_of
+from upland.io.dialect import PLAIN, Dialect
 
 if TYPE_CHECKING:
     from upland.calibration.false_discovery import Control
     from upland.catalogue import Modality, Unit
     from upland.explanation import Reason
+    from upland.io.schema import Schema
+    from upland.io.source import Source
 
 ADDED = ("anomaly_score", "p_value", "is_anomaly", "reason")
 """The columns that scoring adds."""
@@ -178,22 +184,90 @@ def check_clash(path: Path, names: Sequence[str], request: Request) -> None:
         )
 
 
+def dialect_for(target: Path | None, source: Source, schema: Schema) -> Dialect:
+    """How the text of what is written of a file is laid out: as the file itself, its decimal sign included.
+
+    Args:
+        target: The file to write, if any.
+        source: The file that is read.
+        schema: The columns of the model.
+    """
+    dialect = source.dialect
+    if source.typed or _converted(target, source):
+        return dialect._replace(decimal=".")
+    forms = [column.form for column in columns_of(schema, source.names).values() if column.form is not None]
+    commas = any(form.reads == "number" and form.decimal == "," for form in forms)
+    return dialect._replace(decimal=",") if commas else dialect
+
+
+def rows_for(target: Path | None, source: Source, schema: Schema) -> Callable[[pa.Table, pa.Table], pa.Table]:
+    """A function from a batch as it stands in a file, and as the model reads it, to what is written of it: as
+    it stands, or with types where the target needs them and the file has none.
+
+    Args:
+        target: The file to write, if any.
+        source: The file that is read.
+        schema: The columns of the model.
+    """
+    if not _converted(target, source):
+        return lambda raw, typed: raw
+    from upland.io.inference import TypedRows
+
+    return TypedRows(source, schema).table
+
+
+def _converted(target: Path | None, source: Source) -> bool:
+    """Whether cells of text are written as values: into a file that has types; into a TSV, whose decimal sign
+    is a point, from another file where it is a comma.
+    """
+    from upland.io.formats import holds_types, suffix_of
+
+    if source.typed or target is None or target == STANDARD_OUTPUT:
+        return False
+    to_tabs = suffix_of(target).startswith(".tsv") and source.dialect.delimiter is not None
+    return holds_types(target) or (to_tabs and source.dialect.decimal == ",")
+
+
 @contextmanager
-def writer(target: Path | None, overwrite: bool) -> Iterator[Write | None]:
-    """A function that writes into the target, which appears whole at the end; None without a target."""
+def writer(target: Path | None, overwrite: bool, dialect: Dialect = PLAIN) -> Iterator[Write | None]:
+    """A function that writes into the target, which appears whole at the end; None without a target.
+
+    Args:
+        target: The file; `-` for standard output.
+        overwrite: Whether it may be replaced.
+        dialect: How text is laid out.
+    """
     if target is None:
         yield None
-        return
-    from upland.io.formats import TableWriter
+    elif target == STANDARD_OUTPUT:
+        yield _standard_output(dialect)
+    else:
+        from upland.io.formats import TableWriter
 
-    with ExitStack() as stack:
-        with writing(target):
-            made = stack.enter_context(TableWriter(target, overwrite=overwrite))
-
-        def write(table: pa.Table) -> None:
+        with ExitStack() as stack:
             with writing(target):
-                made.write(table)
+                made = stack.enter_context(TableWriter(target, overwrite=overwrite, dialect=dialect))
 
-        yield write
-        with writing(target):
-            stack.close()
+            def write(table: pa.Table) -> None:
+                with writing(target):
+                    made.write(table)
+
+            yield write
+            with writing(target):
+                stack.close()
+
+
+def _standard_output(dialect: Dialect) -> Write:
+    """A function that writes rows to standard output, as a CSV file has them."""
+    from upland.io.csv_writer import CsvSink
+
+    sinks: list[CsvSink] = []
+
+    def write(table: pa.Table) -> None:
+        with to_standard_output():
+            if not sinks:
+                sinks.append(CsvSink(sys.stdout.buffer, Path("-.csv"), table.schema, dialect))
+            sinks[0].write(table)
+            sys.stdout.buffer.flush()
+
+    return write

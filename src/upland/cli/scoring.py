@@ -56,7 +56,7 @@ def score_path(
     check_clash(path, data.columns, request)
     with _progress(data.total, quiet) as data.seen:
         cut = data.cut()
-        with writer(request.target, request.overwrite) as write:
+        with writer(request.target, request.overwrite, data.dialect) as write:
             count, flagged = data.process(cut, write)
             found = data.most_anomalous(cut)
     calibration = detector.calibrations_[data.unit]

@@ -26,7 +26,9 @@ from upland.cli.results import (
     Reasons,
     Request,
     Write,
+    dialect_for,
     findings,
+    rows_for,
     texts,
     with_verdicts,
 )
@@ -122,6 +124,8 @@ class OpenedSequences(Assessed):
         self.total = self.sequences.n_steps
         rows = series.source if self.unit == "step" else None
         self.columns = [self.called] if rows is None else rows.names
+        if series.source is not None:
+            self.dialect = dialect_for(request.target, series.source, series.encoder.table.schema_)
         self.owners = np.repeat(np.arange(self.sequences.n_sequences), self.sequences.lengths)
         self.explained: dict[int, Any] = {}
 
@@ -258,7 +262,8 @@ class OpenedSteps(OpenedSequences):
     def _tables(self) -> Iterator[pa.Table]:
         source, schema = self.series.source, self.series.encoder.table.schema_
         if source is not None:
-            yield from (raw for raw, _ in source.pairs(schema, AT_ONCE) if raw.num_rows)
+            rows = rows_for(self.request.target, source, schema)
+            yield from (rows(*pair) for pair in source.pairs(schema, AT_ONCE) if pair[0].num_rows)
             return
         numbered: dict[str, Any] = {"sequence": self.owners} if self.sequences.layout == "array" else {}
         steps = np.arange(self.sequences.n_steps) - self.sequences.starts[self.owners]

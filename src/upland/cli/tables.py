@@ -24,7 +24,9 @@ from upland.cli.results import (
     Reasons,
     Request,
     Write,
+    dialect_for,
     findings,
+    rows_for,
     texts,
     with_verdicts,
     worst_first,
@@ -62,6 +64,7 @@ class OpenedTable(Opened):
         self.encoder = detector.encoder_
         self.source = open_source(path, self.encoder.cells)
         self.columns = self.source.names
+        self.dialect = dialect_for(request.target, self.source, self.encoder.schema_)
         self.extra: list[str] = []
         self.worst = _Worst(request.top, list(self.encoder.column_names))
         passes = 2 if request.control == "fdr" else 1
@@ -87,13 +90,14 @@ class OpenedTable(Opened):
     def process(self, cut: float, write: Write | None) -> tuple[int, int]:
         """Score the rows batch by batch; raises ValueError where there are none."""
         count = flagged = 0
+        rows = rows_for(self.request.target, self.source, self.encoder.schema_)
         for raw, table in self.source.pairs(self.encoder.schema_, self.at_once):
             if not table.num_rows:
                 continue
             scores, p_values = self.detector.assess(table)
             if write is not None:
                 why = texts(self._reasons(table)) if self.request.why else None
-                write(with_verdicts(raw, scores, p_values, cut, why))
+                write(with_verdicts(rows(raw, table), scores, p_values, cut, why))
             self.extra = self.extra or [n for n in self.encoder.extra_columns(table) if n not in ADDED]
             self.worst.see(table, scores, p_values, count)
             count, flagged = count + table.num_rows, flagged + int((p_values <= cut).sum())

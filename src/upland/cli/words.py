@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from upland.catalogue import FORMATS
+from upland.cli.escapes import escaped
 
 if TYPE_CHECKING:
     from upland.explanation import Reason
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 def reason_text(reason: Reason) -> str:
     """One reason in words: column, part of the whole, value seen and value expected."""
     value, expected = cell_text(reason.value), cell_text(reason.expected)
-    return f"{reason.column} {reason.part:.0%} ({value}, expected {expected})"
+    return f"{one_line(reason.column)} {reason.part:.0%} ({value}, expected {expected})"
 
 
 def cell_text(value: object) -> str:
@@ -39,7 +40,12 @@ def label_text(value: object) -> str:
         return value.isoformat(sep=" ", timespec="seconds")
     if isinstance(value, timedelta):
         return str(timedelta(seconds=round(value.total_seconds())))
-    return f"{value:.10g}" if isinstance(value, float) else str(value)
+    return f"{value:.10g}" if isinstance(value, float) else one_line(str(value))
+
+
+def one_line(name: str) -> str:
+    """A name from the data that makes no line of its own, nor anything else of a terminal."""
+    return escaped(name, lines=False)
 
 
 def span_text(start: object, end: object) -> str:

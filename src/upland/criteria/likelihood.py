@@ -86,7 +86,7 @@ def _of_columns(reference: Reference, rows: Tensor) -> Shares:
 def _tried(normal: Tensor) -> Tensor:
     """Values of a column that normal rows have: quantiles of a number, the commonest codes of a category."""
     if normal.shape[1] == 1:
-        return torch.quantile(normal, torch.linspace(0.02, 0.98, VALUES), dim=0)
+        return torch.quantile(normal, torch.linspace(0.02, 0.98, VALUES, dtype=torch.float32), dim=0)
     codes, counts = normal.unique(dim=0, return_counts=True)
     commonest: Tensor = codes[counts.argsort(descending=True)[:VALUES]]
     return commonest

@@ -48,7 +48,7 @@ class MaxChannel(SequenceCriterion):
 
     def __init__(self, unit: Of) -> None:
         super().__init__(unit)
-        self.usual, self.smoothing = torch.zeros(0), 1
+        self.usual, self.smoothing = torch.zeros(0, dtype=torch.float32), 1
 
     def fit(self, reference: SequenceReference) -> Self:
         """Learn each channel's mean squared residual among normal steps.

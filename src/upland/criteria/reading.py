@@ -121,7 +121,7 @@ def _codes_of(codes: Codes, starts: Indices, lengths: Indices, begin: int) -> tu
         for row, (first, count) in enumerate(zip(firsts, counts, strict=True))
         if count
     }
-    x = torch.zeros(len(counts), size, next(iter(rows.values())).shape[1])
+    x = torch.zeros(len(counts), size, next(iter(rows.values())).shape[1], dtype=torch.float32)
     for number, codes_of_row in rows.items():
         x[number, : len(codes_of_row)] = codes_of_row
     steps = torch.arange(size)

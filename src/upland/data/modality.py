@@ -12,6 +12,7 @@ from upland.data.image.arrays import is_array
 from upland.data.image.container import is_image_input
 from upland.data.sequence.container import is_sequence_input
 from upland.io.arrays import is_array_file, shape_in
+from upland.io.images import is_pillow
 
 _HELD = {"table": "a table", "sequence": "sequences", "image": "images"}
 
@@ -53,6 +54,8 @@ def check_modality(X: Any, modality: Modality, family: str) -> None:
     found = modality_of(X)
     if found == modality or (modality == "sequence" and found == "table"):
         return
+    if modality == "image" and is_pillow(X):
+        return  # a single one is refused as it is read
     rank = _rank(_as_in_memory(X))
     if rank == 0 or (rank == 3 and "table" not in (found, modality)):
         return  # one number, or a file with several arrays, is refused as it is read

@@ -319,6 +319,8 @@ class OwnModule(Architecture):
         if not any(weight.requires_grad for weight in made.parameters()):
             raise ValueError(f"model has no weights that can be trained: {type(made).__name__}")
         self.check(made)
+        if any(weight.dtype != torch.float32 for weight in made.parameters()):
+            made.float()  # encoded rows are float32, whatever dtype the program makes modules with
         return made if isinstance(made, EnergyModel) else ModuleEnergy(made)
 
     def check(self, made: nn.Module) -> None:

@@ -39,7 +39,7 @@ def device_of(name: str | torch.device) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
+        torch.empty(0, device=device, dtype=torch.float32)
     except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
         raise ValueError(Advice(Argument("device", name), f" cannot be used: {error}")) from None
     return device

@@ -31,6 +31,7 @@ from upland.detectors.fitting import (
     held_out_rows,
     some_of,
 )
+from upland.detectors.host import usual_settings
 from upland.detectors.plan import LIVE, FitPlan, TrainingPlan
 from upland.detectors.scoring import ALPHA, ScoringDetector, name_of
 from upland.groups.outputs import LEAST_REFERENCE
@@ -90,7 +91,8 @@ class Detector(ScoringDetector):
             FloatingPointError: the training diverged; the message says what to try.
         """
         fitted = copy.copy(self)  # where this fit fails, an earlier one stays whole
-        fitted._fit(X, checkpoint)
+        with usual_settings():
+            fitted._fit(X, checkpoint)
         warn_of_weak(fitted.calibrations_, (fitted.unit_,), ALPHA)
         self.__dict__ = fitted.__dict__
         return self
@@ -181,11 +183,12 @@ class Detector(ScoringDetector):
         check_live(self.get_params(deep=False))
         if self.contamination != "auto":
             self._check_criterion()
-        renewed: dict[Unit, Calibration] = {
-            unit: _calibration(unit, [self._scores(X, unit).values.mean(axis=1)], cross=False)
-            for unit in self.calibrations_
-        }
-        members = [self._with_held_out(member, X) for member in self.members_]
+        with usual_settings():
+            renewed: dict[Unit, Calibration] = {
+                unit: _calibration(unit, [self._scores(X, unit).values.mean(axis=1)], cross=False)
+                for unit in self.calibrations_
+            }
+            members = [self._with_held_out(member, X) for member in self.members_]
         fine = [
             unit
             for unit, before in self.calibrations_.items()

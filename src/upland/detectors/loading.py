@@ -214,7 +214,7 @@ class _MemberLoader:
         if architecture.own:
             return _own_model(architecture, encoder, weights)
         check_shapes(architecture, encoder, weights)
-        model = architecture.build(encoder)
+        model = architecture.build(encoder, torch.Generator())
         model.load_state_dict(weights)
         check_values(model)
         return model.eval()
@@ -274,7 +274,7 @@ def _as_tensors(arrays: Tensors) -> dict[str, Tensor]:
 def _own_model(architecture: Architecture, encoder: Encoder, weights: dict[str, Tensor]) -> nn.Module:
     """A module of the user's, whose code may raise anything."""
     try:
-        model = architecture.build(encoder)
+        model = architecture.build(encoder, torch.Generator())
         model.load_state_dict(weights)
     except Exception as error:
         raise ModuleError(f"holds weights that the module given does not fit: {error}") from error

@@ -27,6 +27,7 @@ from upland.data.reader import Reader
 from upland.detectors.arguments import frozen
 from upland.detectors.contract import OutlierContract
 from upland.detectors.ensemble import Member, Offered, offered_criteria
+from upland.detectors.host import usual_settings
 from upland.detectors.information import description
 from upland.detectors.plan import LIVE, FitPlan
 from upland.groups.tester import GroupTester
@@ -217,8 +218,9 @@ class ScoringDetector(OutlierContract):
             ValueError: columns are missing or of another kind; the message names them. Data of another
                 modality; the message names the estimator for them.
         """
-        scores = self._scores(X)
-        return scores.reader.arrange(scores.values.mean(axis=1), scores.piece, scores.unit)
+        with usual_settings():
+            scores = self._scores(X)
+            return scores.reader.arrange(scores.values.mean(axis=1), scores.piece, scores.unit)
 
     def p_values(self, X: Any) -> Floats:
         """Conformal p-values, arranged as the anomaly scores; `info()["calibration"]["guarantee"]` says what
@@ -232,10 +234,11 @@ class ScoringDetector(OutlierContract):
 
     def _assessed(self, X: Any) -> tuple[Assessment, Unit]:
         self._check_criterion()
-        values, unit, reader, piece = self._scores(X)
-        mean, calibration = values.mean(axis=1), self.calibrations_[unit]
-        p = calibration.p_values(values if calibration.method == "cross" else mean[:, None])
-        return Assessment(reader.arrange(mean, piece, unit), reader.arrange(p, piece, unit)), unit
+        with usual_settings():
+            values, unit, reader, piece = self._scores(X)
+            mean, calibration = values.mean(axis=1), self.calibrations_[unit]
+            p = calibration.p_values(values if calibration.method == "cross" else mean[:, None])
+            return Assessment(reader.arrange(mean, piece, unit), reader.arrange(p, piece, unit)), unit
 
     def _scores(self, X: Any, unit: Unit | None = None) -> Scores:
         """Each member's scores; of a unit that is named, data read as those that calibrate."""
@@ -307,9 +310,11 @@ class ScoringDetector(OutlierContract):
             ValueError: the criterion has changed since the calibration.
         """
         self._check_criterion()
-        values, unit, reader, piece = self._scores(X)
+        with usual_settings():
+            values, unit, reader, piece = self._scores(X)
+            scores = reader.arrange(values.mean(axis=1), piece, unit)
         offset = self.offset_ if unit == self.unit_ else -self.calibrations_[unit].threshold(ALPHA)
-        return reader.arrange(values.mean(axis=1), piece, unit), offset
+        return scores, offset
 
     @property
     def group_tester_(self) -> GroupTester:
@@ -352,7 +357,8 @@ class ScoringDetector(OutlierContract):
         self.check_fitted()
         check_rate(alpha, control)
         try:
-            return self._group_verdicts(X, groups, alpha, control, statistic, reasons)
+            with usual_settings():
+                return self._group_verdicts(X, groups, alpha, control, statistic, reasons)
         except (TypeError, ValueError):
             check_modality(X, self.modality, self.family)
             raise
@@ -369,14 +375,8 @@ class ScoringDetector(OutlierContract):
         """What the detector is and what its p-values guarantee, as plain data."""
         self._check_criterion()
         named = {"detector": type(self).__name__, "modality": self.modality, "criterion": self.criterion_}
-        return named | description(
-            self.fitted_params(),
-            self.plan_,
-            self.members_,
-            self.history_,
-            self.calibration_,
-            self.n_samples_fit_,
-        )
+        of_fit = (self.plan_, self.members_, self.history_, self.calibration_, self.n_samples_fit_)
+        return named | description(self.fitted_params(), *of_fit)
 
     def fitted_params(self) -> dict[str, Any]:
         """The constructor's arguments that hold: as the fit found them, but for those that may change later

@@ -19,8 +19,9 @@ from upland.data.sequence.windows import SequenceRows
 from upland.detectors.architectures import Architecture, OwnRecurrent, Recurrent
 from upland.detectors.arguments import cell_options, frozen, given_noise, sizes_of, whole_or_none
 from upland.detectors.base import Detector
+from upland.detectors.host import usual_settings
 from upland.detectors.plan import FitPlan, TrainingPlan
-from upland.detectors.stream import NextScore, Stream, advance, begin, identity_of, one_row
+from upland.detectors.stream import NextScore, Stream, advance, begin, check_state, identity_of, one_row
 from upland.groups.tester import check_of_scores, verdicts_from_scores
 from upland.groups.verdicts import GroupVerdicts
 from upland.io.advice import Advice, Wording
@@ -196,9 +197,11 @@ class SequenceEnergyDetector(Detector):
 
         Args:
             state: what the last call returned; None before the first step.
-            x_t: the values of one step: `(D,)`, a mapping from column to value, or a frame of one row.
+            x_t: the values of one step: `(D,)`, a mapping from column to value, a row of a frame, or a frame
+                of one row.
 
         Raises:
+            TypeError: the state is none, or x_t is no step.
             ValueError: columns are missing or of another kind; there is more than one step; the state is of
                 another fit or criterion.
 
@@ -207,12 +210,13 @@ class SequenceEnergyDetector(Detector):
         """
         self._check_criterion()
         name = self.criterion_of("step")
-        if state is None:
-            criteria: list[Any] = [self.fitted_criterion(member, "step") for member in self.members_]
-            state = begin(self.members_, criteria, name)
-        elif state.identity != identity_of(self.members_, name):
-            raise ValueError("the state is of another fit or criterion: begin again with state=None")
-        return advance(state, self.members_, self.calibrations_["step"], one_row(x_t))
+        with usual_settings():
+            if state is None:
+                criteria: list[Any] = [self.fitted_criterion(member, "step") for member in self.members_]
+                state = begin(self.members_, criteria, name)
+            else:
+                check_state(state, x_t, identity_of(self.members_, name))
+            return advance(state, self.members_, self.calibrations_["step"], one_row(x_t))
 
     def _group_verdicts(
         self, X: Any, groups: Any, alpha: float, control: Control, statistic: str, reasons: bool

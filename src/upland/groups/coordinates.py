@@ -9,6 +9,7 @@ from upland.groups.base import bounded
 from upland.groups.outputs import ModelOutputs
 
 SEED = 2002_03328
+BLOCK = 256  # rows of a product
 PAIRS = 1_000  # rows among which the median distance is taken
 
 Space = Literal["latents", "points"]
@@ -45,3 +46,16 @@ def median_distance(x: Tensor) -> Tensor:
 def gaussian_matrix(rows: int, columns: int) -> Tensor:
     """Standard normal numbers, the same at every call: `(rows, columns)`, float64."""
     return torch.randn(rows, columns, generator=torch.Generator().manual_seed(SEED), dtype=torch.float64)
+
+
+def product(x: Tensor, matrix: Tensor) -> Tensor:
+    """Rows times a matrix, the same bits of each row whatever is beside it: `(N, D)`, `(D, M)` -> `(N, M)`.
+
+    All products are of one shape, the last rows padded: libraries choose their sums by the shape.
+
+    Args:
+        x: the rows.
+        matrix: the other factor.
+    """
+    padded = torch.nn.functional.pad(x, (0, 0, 0, -len(x) % BLOCK))
+    return torch.cat([part @ matrix for part in padded.split(BLOCK)])[: len(x)]

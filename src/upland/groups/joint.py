@@ -65,7 +65,7 @@ class JointStatistic(Statistic):
         for statistic in self.components:
             statistic.fit(first)
         widths = [statistic.features(first.take(slice(0, 1))).shape[1] for statistic in self.components]
-        self.fitted = {"widths": torch.tensor(widths)}
+        self.fitted = {"widths": torch.tensor(widths, dtype=torch.int64)}
         sizes = size_grid(LARGEST)
         table = self._table(self.features(outputs.take(slice(half, None))), sizes)
         self.fitted |= {"sizes": sizes, "table": table}
@@ -103,7 +103,7 @@ class JointStatistic(Statistic):
         low, middle, high = at_n.quantile(torch.tensor([0.16, 0.5, 0.84], dtype=torch.float64), 0)
         own = self._plain(center[None], n)[0]
         risen = (at_count.median(0).values - own).clamp(min=0)
-        positive = torch.tensor([statistic.positive for statistic in self.components])
+        positive = torch.tensor([statistic.positive for statistic in self.components], dtype=torch.bool)
         true = torch.where(positive, (middle - risen).maximum(middle - own).clamp(min=LEAST), middle)
         spread = (high - low) / 2
         least = LEAST_SPREAD * (1 + true.abs())
@@ -112,7 +112,7 @@ class JointStatistic(Statistic):
 
     def _plain(self, means: Tensor, n: int) -> Tensor:
         """The components themselves: `(G, F)` -> `(G, C)`."""
-        positive = torch.tensor([statistic.positive for statistic in self.components])
+        positive = torch.tensor([statistic.positive for statistic in self.components], dtype=torch.bool)
         found = self._logarithms(means, torch.full((len(means),), float(n), dtype=torch.float64))
         return torch.where(positive, found.exp(), found)
 
@@ -166,7 +166,7 @@ def drawn(rows: int, n: int, source: torch.Generator) -> Tensor:
         n: rows of a group.
         source: of the draws.
     """
-    chosen = torch.rand(DRAWS, rows, generator=source).topk(n, 1).indices
+    chosen = torch.rand(DRAWS, rows, generator=source, dtype=torch.float32).topk(n, 1).indices
     return torch.zeros(DRAWS, rows, dtype=torch.float64).scatter_(1, chosen, 1.0)
 
 

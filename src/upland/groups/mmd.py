@@ -7,11 +7,12 @@ whose bandwidth is the median distance between normal rows.
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from upland.groups.base import Statistic
-from upland.groups.coordinates import Space, flat, gaussian_matrix, median_distance, space_of
+from upland.groups.coordinates import Space, flat, gaussian_matrix, median_distance, product, space_of
 from upland.groups.outputs import ModelOutputs
 
 
@@ -38,8 +39,11 @@ class MeanDiscrepancy(Statistic):
         return {"frequencies": frequencies, "mean": self._embedded(x, frequencies).mean(0)}
 
     def _embedded(self, x: Tensor, frequencies: Tensor) -> Tensor:
-        angle = x @ frequencies
-        return torch.cat([angle.cos(), angle.sin()], 1) / math.sqrt(self.frequencies)
+        angle = product(
+            x, frequencies
+        ).numpy()  # NumPy's last bit does not depend on the position, PyTorch's does
+        waves = np.concatenate([np.cos(angle), np.sin(angle)], 1)
+        return torch.from_numpy(waves) / math.sqrt(self.frequencies)
 
     def features(self, outputs: ModelOutputs) -> Tensor:
         """Cosines and sines: `(N, 2 M)`."""

@@ -94,7 +94,11 @@ class MomentStatistic(Statistic):
         pooled = torch.tensor(float(p), dtype=torch.float64)
         identity = torch.eye(d, dtype=torch.float64).expand(k, d, d)
         if self.against == "prior":
-            return {"center": torch.zeros(k, d).double(), "whitening": identity.clone(), "pooled": pooled}
+            return {
+                "center": torch.zeros(k, d, dtype=torch.float64),
+                "whitening": identity.clone(),
+                "pooled": pooled,
+            }
         flat = bounded(vectors).flatten(0, 1).transpose(0, 1)
         center = flat.mean(1)
         away = flat - center[:, None]

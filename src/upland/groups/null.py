@@ -14,30 +14,37 @@ with replacement makes groups that the tested one is not exchangeable with: copi
 differ from fresh ones, all the more the larger n is against R.
 
 Draws stop early (Besag and Clifford 1991): with the h-th draw that reaches T, at draw l, p = h / l, which is
-exact as well. Groups of one size share their draws; one that happens to hold none of the group's rows has the
-same T_b for all, so that a thousand groups cost little more than one.
+exact as well. With h = 20 a large p-value is coarse, its standard error about p / sqrt(20); where p is not
+clearly above the rate that is kept, draws go on with h = 100. P(p <= a) stays at most a: let p' be the
+p-value at 20 and p'' that at 100, both exact. What is reported is p' where p' > c and p'' otherwise, so that
+{p <= a} is part of {p'' <= a} for a < c, and of {p' <= a} for a >= c.
+
+Groups of one size share their draws; one that happens to hold none of the group's rows has the same T_b for
+all, so that a thousand groups cost little more than one. The standard error of p over other draws from the
+same rows is sqrt(p (1 - p) / draws), of disjoint groups (whose partition is drawn) at most about that.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 from torch import Tensor
+
+from upland.calibration.conformal import Floats
+from upland.groups.draws import Block, Count, chosen_rows, own_rows, sums_of
 
 Value = Callable[[Tensor, Tensor], Tensor]
 
 SEED = 1991
-BLOCK = 128  # draws at a time
-ENOUGH_EXCEEDED = 20  # draws that reach T, after which there are no more
 LEAST_DRAWS, MOST_DRAWS = 999, 99_999
 MARGIN = 2  # draws are so many times those that would just resolve what is asked
 WORK = 2.5e9  # numbers that the draws of one group go through at most, beyond the least number of draws
 MEMORY = 2**25  # numbers kept of draws that groups share
-DENSE = 20  # part of the rows in a draw, 1 in so many, from which a matrix product is quicker
+AT_ONCE = 2**21  # means of features of draws that are compared at once
+COARSE = 0.1  # p-values above it have the accuracy of few draws
 ROUNDING = 1e-9  # relative; what is nearer than this counts as reaching
 
 
@@ -48,11 +55,15 @@ class GroupPValue(NamedTuple):
         p: the p-value.
         smallest: the least it could have been.
         method: "disjoint groups" or "permutation".
+        error: its standard error over other draws from the same rows.
+        value: the statistic.
     """
 
     p: float
     smallest: float
     method: str
+    error: float
+    value: float
 
 
 class Null:
@@ -64,23 +75,31 @@ class Null:
         resolution: the p-value that must be reachable: alpha, or alpha over the number of groups where false
             discoveries among these are controlled.
         seed: of the partition and the draws; the same gives the same p-values.
+        coarse: the p-value above which draws stop early.
 
     Raises:
         ValueError: there are no rows, or the resolution is not in (0, 1).
     """
 
-    def __init__(self, features: Tensor, value: Value, resolution: float = 0.05, seed: int = SEED) -> None:
+    def __init__(
+        self,
+        features: Tensor,
+        value: Value,
+        resolution: float = 0.05,
+        seed: int = SEED,
+        coarse: float = COARSE,
+    ) -> None:
         if not len(features):
             raise ValueError("p-values of groups need held-out normal rows")
         if not 0 < resolution < 1:
             raise ValueError(f"resolution must be between 0 and 1, got {resolution!r}")
         self.features, self.value, self.seed = features, value, seed
-        self.resolution = resolution
+        self.resolution, self.coarse = resolution, coarse
         wanted = math.ceil(MARGIN / resolution) - 1
         self.draws = min(max(wanted, LEAST_DRAWS), MOST_DRAWS)
         self._disjoint: dict[int, Tensor] = {}
-        self._blocks: dict[int, _Block] = {}
-        self._size = 0
+        self._blocks: dict[int, Block] = {}
+        self._size, self._kept = 0, 0
 
     def method(self, n: int) -> str:
         """How a group of n rows is tested.
@@ -119,16 +138,28 @@ class Null:
         Args:
             group: `(n, F)` features of its rows, n >= 1.
         """
-        n = len(group)
-        method = self.method(n)
-        statistic = self._value(group.mean(0, keepdim=True), n)[0]
-        reached = statistic - ROUNDING * statistic.abs()
+        return self.p_values([group])[0]
+
+    def p_values(self, groups: Sequence[Tensor]) -> list[GroupPValue]:
+        """The p-value of each of some groups of one size, which does not depend on the others.
+
+        Args:
+            groups: each `(n, F)` features of its rows, n >= 1.
+        """
+        n = len(groups[0])
+        method, smallest = self.method(n), self.smallest(n)
+        # One group at a time, since the last bit of a vectorised result may depend on its position.
+        own = torch.cat([self._value(group.mean(0, keepdim=True), n) for group in groups])
+        reached = own - ROUNDING * own.abs()
         if method == "disjoint groups":
             values = self._partition(n)
-            p = (1 + int((values >= reached).sum())) / (len(values) + 1)
+            draws = np.full(len(groups), len(values))
+            p = (1 + (values >= reached[:, None]).sum(1).numpy()) / (len(values) + 1)
         else:
-            p = self._permuted(group, reached)
-        return GroupPValue(p, self.smallest(n), method)
+            p, draws = self._permuted(groups, reached)
+        error = np.sqrt(p * (1 - p) / draws) if n > 1 else np.zeros(len(groups))
+        parts = zip(p.tolist(), error.tolist(), own.tolist(), strict=True)
+        return [GroupPValue(p, smallest, method, error, value) for p, error, value in parts]
 
     def _value(self, means: Tensor, n: int) -> Tensor:
         return self.value(means, torch.full((len(means),), float(n), dtype=torch.float64))
@@ -142,85 +173,51 @@ class Null:
             self._disjoint[n] = self._value(groups.mean(1), n)
         return self._disjoint[n]
 
-    def _permuted(self, group: Tensor, reached: Tensor) -> float:
-        """Draw until enough have reached T, or to the end."""
-        exceeded, drawn, most = 0, 0, self.draws_of(len(group))
-        while drawn < most:
-            values = self._draw(group, drawn // BLOCK)[: most - drawn]
-            total = exceeded + torch.cumsum(values >= reached, 0)
-            if total[-1] >= ENOUGH_EXCEEDED:
-                last = drawn + 1 + int(torch.searchsorted(total, ENOUGH_EXCEEDED))
-                return ENOUGH_EXCEEDED / last
-            exceeded, drawn = int(total[-1]), drawn + len(values)
-        return (1 + exceeded) / (most + 1)
+    def _permuted(self, groups: Sequence[Tensor], reached: Tensor) -> tuple[Floats, NDArray[np.int64]]:
+        """Draw until enough have reached each T, or to the end: the p-values, and their numbers of draws."""
+        n, most = len(groups[0]), self.draws_of(len(groups[0]))
+        counts = [Count(self.coarse) for _ in groups]
+        active, start = list(range(len(groups))), 0
+        while active and start < most:
+            block = self._shared(n, start)
+            most_groups = max(1, AT_ONCE // (block.sums.numel() + 1))
+            for some in (active[i : i + most_groups] for i in range(0, len(active), most_groups)):
+                values = self._draw(torch.stack([groups[i] for i in some]), block)[:, : most - start]
+                for i, exceeds in zip(some, values >= reached[some, None], strict=True):
+                    counts[i].add(exceeds)
+            active = [i for i in active if not counts[i].stopped]
+            start += len(block.values)
+        return np.array([count.p for count in counts]), np.array([count.draws for count in counts])
 
-    def _draw(self, group: Tensor, number: int) -> Tensor:
-        """T of a block of draws from the pool of a group and the normal rows: `(BLOCK,)`."""
-        n = len(group)
-        block = self._shared(n, number)
-        values = block.values.clone()
-        if len(block.touched):
-            values[block.touched] = self._value((block.sums + block.members @ group) / n, n)
-        return values
+    def _draw(self, groups: Tensor, block: Block) -> Tensor:
+        """T of a block of draws from the pool of each group `(G, n, F)` and the normal rows: `(G, B)`."""
+        values = block.values.expand(len(groups), -1)
+        if not len(block.touched):
+            return values
+        sums = block.sums + block.members @ groups
+        found = self._value(sums.flatten(0, 1) / groups.shape[1], groups.shape[1])
+        return torch.index_copy(values, 1, block.touched, found.reshape(len(groups), -1))
 
-    def _shared(self, n: int, number: int) -> "_Block":
-        """A block of draws; those of the last size are kept as far as memory goes."""
+    def _shared(self, n: int, start: int) -> Block:
+        """The block of draws that begins here; those of the last size are kept as far as memory goes."""
         if n != self._size:
-            self._blocks, self._size = {}, n
-        if number in self._blocks:
-            return self._blocks[number]
-        block = self._prepared(n, number)
-        if (len(self._blocks) + 1) * BLOCK * (self.features.shape[1] + n) <= MEMORY:
-            self._blocks[number] = block
+            self._blocks, self._size, self._kept = {}, n, 0
+        if start in self._blocks:
+            return self._blocks[start]
+        block = self._prepared(n, start)
+        self._kept += len(block.values) * (self.features.shape[1] + n)
+        if self._kept <= MEMORY:
+            self._blocks[start] = block
         return block
 
-    def _prepared(self, n: int, number: int) -> "_Block":
+    def _prepared(self, n: int, start: int) -> Block:
         """What all groups of n rows have in common in a block of draws."""
         rows = len(self.features)
-        source = np.random.default_rng([self.seed, n, number])
-        chosen = np.stack([source.choice(rows + n, n, replace=False, shuffle=False) for _ in range(BLOCK)])
-        sums = _sums(self.features, chosen)
-        own = chosen >= rows
-        touched = np.flatnonzero(own.any(1))
-        members = np.zeros((len(touched), n))
-        draw, position = np.nonzero(own[touched])
-        members[draw, chosen[touched][draw, position] - rows] = 1
-        return _Block(
-            self._value(sums / n, n),
-            torch.from_numpy(touched),
-            sums[torch.from_numpy(touched)],
-            torch.from_numpy(members),
-        )
-
-
-class _Block(NamedTuple):
-    """Draws that groups of one size share.
-
-    Args:
-        values: T of each draw, right where it holds none of the group's rows.
-        touched: draws that hold some.
-        sums: of features over their normal rows.
-        members: `(touched, n)` which of the group's rows they hold, as 0 and 1.
-    """
-
-    values: Tensor
-    touched: Tensor
-    sums: Tensor
-    members: Tensor
-
-
-def _sums(features: Tensor, chosen: NDArray[np.int64]) -> Tensor:
-    """Sums of features over the normal rows of each draw: `(B, n)` -> `(B, F)`."""
-    rows = len(features)
-    draw = np.repeat(np.arange(len(chosen)), chosen.shape[1])
-    row = chosen.ravel()
-    normal = row < rows
-    if chosen.shape[1] * DENSE > rows:
-        dense = np.zeros((len(chosen), rows))
-        dense[draw[normal], row[normal]] = 1
-        return torch.from_numpy(dense) @ features
-    members = csr_array((np.ones(normal.sum()), (draw[normal], row[normal])), shape=(len(chosen), rows))
-    return torch.from_numpy(members @ features.numpy())
+        chosen = chosen_rows(rows + n, n, start, self.seed)
+        sums = sums_of(self.features, chosen)
+        touched = torch.from_numpy(np.flatnonzero((chosen >= rows).any(1)))
+        own = own_rows(chosen[touched.numpy()], rows)
+        return Block(self._value(sums / n, n), touched, sums[touched], own)
 
 
 def _log_choices(rows: int, n: int) -> float:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from upland.groups.base import Statistic
-from upland.groups.coordinates import Space, flat, gaussian_matrix, space_of
+from upland.groups.coordinates import Space, flat, gaussian_matrix, product, space_of
 from upland.groups.outputs import ModelOutputs
 
 
@@ -37,7 +37,7 @@ class Projections(Statistic):
         """
         x = flat(outputs, self.space)
         directions = torch.nn.functional.normalize(gaussian_matrix(x.shape[1], self.directions), dim=0)
-        x = x @ directions
+        x = product(x, directions)
         levels = torch.arange(1, self.quantiles + 1, dtype=torch.float64) / (self.quantiles + 1)
         positions = (levels * len(x)).ceil().long().sub(1).clamp(0, len(x) - 1)
         grid = x.sort(0).values[positions].T.contiguous()
@@ -46,7 +46,7 @@ class Projections(Statistic):
 
     def features(self, outputs: ModelOutputs) -> Tensor:
         """Which quantiles a row is not above, along each direction: `(N, M Q)` of 0 and 1."""
-        x = flat(outputs, self.space) @ self.fitted["directions"]
+        x = product(flat(outputs, self.space), self.fitted["directions"])
         return (x[..., None] <= self.fitted["grid"]).double().flatten(1)
 
     def value(self, means: Tensor, sizes: Tensor) -> Tensor:

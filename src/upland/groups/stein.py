@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from upland.groups.base import Statistic, bounded
-from upland.groups.coordinates import SEED, flat, gaussian_matrix, median_distance
+from upland.groups.coordinates import SEED, flat, gaussian_matrix, median_distance, product
 from upland.groups.outputs import ModelOutputs
 
 LEAST_SPREAD = 1e-12
@@ -69,7 +69,7 @@ def _xi(outputs: ModelOutputs, chosen: dict[str, Tensor]) -> Tensor:
     x, s = flat(outputs, "points"), bounded(outputs.score).flatten(1)
     v, h = chosen["locations"], chosen["bandwidth"].square()
     directions = chosen.get("directions", torch.eye(x.shape[1], dtype=x.dtype))
-    away, s = x @ directions, s @ directions
+    away, s = product(x, directions), product(s, directions)
     base: Tensor = 1 + torch.cdist(x, v, compute_mode="donot_use_mm_for_euclid_dist").square() / (2 * h)
     xi = s[:, None] * base.pow(-0.5)[..., None]
     xi = xi - (away[:, None] - v @ directions) * (base.pow(-1.5) / (2 * h))[..., None]

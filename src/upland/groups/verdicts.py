@@ -3,13 +3,19 @@ r"""Verdicts on whole groups of rows, such as a batch, a shift, a lot or a site.
 The statistic of a group is a function of its own rows and the fitted model alone; its p-value compares it
 with groups of the same size made of normal rows that neither training nor the statistic has seen
 (`upland.groups.null`), and flags keep the rate of false discoveries among the groups tested together.
+
+A verdict depends on the set of a group's rows, not on their order: rows are sorted by their encoded values
+before anything is computed, and groups by their size and rows (`upland.groups.ordering`). Draws are seeded by
+the normal rows that groups are compared with.
 """
 
 from __future__ import annotations
 
 import warnings
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,12 +29,11 @@ from upland.calibration.false_discovery import Control, benjamini_hochberg
 from upland.groups.base import Statistic
 from upland.groups.labels import grouped
 from upland.groups.null import GroupPValue, Null
+from upland.groups.ordering import Group, sorted_groups
 from upland.groups.outputs import ModelOutputs
 from upland.groups.reasons import NO_REASON, Reason, Reasons
 
-MOST_ROWS = 4_096
-"""Rows by which a larger group is tested, drawn from it with a fixed seed."""
-
+NEAR = 2  # p-values up to so many times alpha are more accurate than larger ones
 AT_ONCE = 16_384  # rows whose features are in memory at once
 NUMBERS_AT_ONCE = 1 << 22  # encoded numbers that a model is given at once
 
@@ -47,6 +52,8 @@ class GroupVerdicts(NamedTuple):
         columns: for each group the contributing columns or regions, the one that differs most first.
         smallest_p: `(G,)` the least p-value that a group of this size could have had.
         method: `(G,)` "disjoint groups" or "permutation", see `upland.groups.null`.
+        p_value_error: `(G,)` the standard error of the p-value over other random draws from the same normal
+            rows; 0 for groups of one row, which take no draws.
 
     Examples:
         >>> import numpy as np, upland
@@ -67,6 +74,7 @@ class GroupVerdicts(NamedTuple):
     columns: list[tuple[str, ...]]
     smallest_p: Floats
     method: NDArray[np.str_]
+    p_value_error: Floats
 
     def to_arrow(self) -> pa.Table:
         """A table of one row a group."""
@@ -117,7 +125,6 @@ class Comparison:
 class _Finding(NamedTuple):
     """What is found of one group."""
 
-    value: float
     p: GroupPValue
     reason: Reason
 
@@ -141,66 +148,67 @@ def verdicts_on(
     names, numbers = grouped(labels, len(x))
     sizes = np.bincount(numbers, minlength=len(names))
     resolution = alpha / len(names) if control == "fdr" else alpha
-    null = Null(comparison.features(comparison.held_out), comparison.statistic.value, resolution)
-    found: dict[int, _Finding] = {}
-    for batch in _batches(numbers, sizes, _canonical(x)):
-        rows = np.concatenate(list(batch.values()))
-        parts = comparison.features(x[rows]).split([len(own) for own in batch.values()])
-        for (number, own), features in zip(batch.items(), parts, strict=True):
-            reason = NO_REASON if reasons is None else reasons.of(x[own])
-            found[number] = _Finding(_value(comparison.statistic, features), null.p_value(features), reason)
-    in_order = [found[number] for number in range(len(names))]
+    null = Null(
+        comparison.features(comparison.held_out),
+        comparison.statistic.value,
+        resolution,
+        seed=zlib.crc32(comparison.held_out.numpy().tobytes()),
+        coarse=min(NEAR * alpha, 1.0),
+    )
+    found: dict[bytes, _Finding] = {}
+    groups = sorted_groups(x, numbers, sizes)
+    for batch in _batches(groups):
+        found |= _findings(x, batch, comparison, null, reasons)
+    in_order: list[Any] = [None] * len(names)
+    for group in groups:
+        in_order[group.number] = found[group.key]
     p = np.array([finding.p.p for finding in in_order])
     smallest = np.array([finding.p.smallest for finding in in_order])
     _warn_of_resolution(smallest, sizes, alpha, control, len(comparison.held_out))
     return GroupVerdicts(
         group=names,
         size=sizes,
-        statistic=np.array([finding.value for finding in in_order]),
+        statistic=np.array([finding.p.value for finding in in_order]),
         p_value=p,
         flag=benjamini_hochberg(p, alpha) if control == "fdr" else p <= alpha,
         reason=np.array([finding.reason.name for finding in in_order]),
         columns=[finding.reason.columns for finding in in_order],
         smallest_p=smallest,
         method=np.array([finding.p.method for finding in in_order]),
+        p_value_error=np.array([finding.p.error for finding in in_order]),
     )
 
 
-def _value(statistic: Statistic, features: Tensor) -> float:
-    """The statistic of one group from the features `(n, F)` of its rows."""
-    size = torch.tensor([float(len(features))], dtype=torch.float64)
-    return float(statistic.value(features.mean(0, keepdim=True), size)[0])
+def _findings(
+    x: Tensor, batch: list[Group], comparison: Comparison, null: Null, reasons: Reasons | None
+) -> dict[bytes, _Finding]:
+    """What is found of each group of a batch, by its key."""
+    parts = comparison.features(x[np.concatenate([group.rows for group in batch])]).split(
+        [len(group.rows) for group in batch]
+    )
+    p_values: list[GroupPValue] = []
+    for _, of_one_size in groupby(parts, key=len):
+        p_values += null.p_values(list(of_one_size))
+    why = [NO_REASON if reasons is None else reasons.of(x[group.rows]) for group in batch]
+    return {group.key: _Finding(p, reason) for group, p, reason in zip(batch, p_values, why, strict=True)}
 
 
-def _canonical(x: Tensor) -> NDArray[np.int64]:
-    """An order of rows by their values alone, so that a verdict depends on a group's set of rows."""
-    codes = x.flatten(1).numpy()
-    codes = np.ascontiguousarray(codes.astype(codes.dtype.newbyteorder(">")))
-    whole = codes.view(np.dtype((np.void, codes.dtype.itemsize * codes.shape[1])))
-    return whole.ravel().argsort(kind="stable")
-
-
-def _batches(
-    numbers: NDArray[np.int64], sizes: NDArray[np.int64], order: NDArray[np.int64]
-) -> Iterator[dict[int, NDArray[np.int64]]]:
-    """The rows of whole groups by the group's number, each in the given order, some thousand rows at a time.
-
-    Groups come by size, because those of one size share their draws; of a very large group some rows.
-    """
-    rows_of = np.split(order[np.argsort(numbers[order], kind="stable")], np.cumsum(sizes)[:-1])
-    batch: dict[int, NDArray[np.int64]] = {}
+def _batches(groups: list[Group]) -> Iterator[list[Group]]:
+    """Groups in their order, some thousand rows at a time, and of those with the same rows one."""
+    batch: dict[bytes, Group] = {}
     waiting = 0
-    for number in np.argsort(sizes, kind="stable").tolist():
-        rows, size = rows_of[number], int(sizes[number])
-        if size > MOST_ROWS:
-            rows = rows[np.sort(np.random.default_rng(size).choice(size, MOST_ROWS, replace=False))]
-        batch[number] = rows
-        waiting += len(rows)
+    last = b""
+    for group in groups:
+        if group.key == last:
+            continue
+        last = group.key
+        batch[last] = group
+        waiting += len(group.rows)
         if waiting >= AT_ONCE:
-            yield batch
+            yield list(batch.values())
             batch, waiting = {}, 0
     if batch:
-        yield batch
+        yield list(batch.values())
 
 
 def _warn_of_resolution(
@@ -209,16 +217,17 @@ def _warn_of_resolution(
     """Warn where p-values are too coarse for a flag."""
     coarse = smallest > alpha
     if coarse.any():
+        least, size = max(zip(smallest[coarse].tolist(), sizes[coarse].tolist(), strict=True))
         warnings.warn(
             f"{int(coarse.sum())} of {len(sizes)} groups cannot be flagged at alpha = {alpha:g}: with "
-            f"{held_out} normal rows kept to compare with, a group of {int(sizes[coarse][0])} has no p-value "
-            f"below {smallest[coarse][0]:.3g}; fit or calibrate on more rows",
+            f"{held_out} normal rows kept to compare with, a group of {size} has no p-value "
+            f"below {least:.3g}; fit or calibrate on more rows",
             stacklevel=5,
         )
     elif control == "fdr" and smallest.min() * len(sizes) > alpha:
-        least = int(np.ceil(smallest.min() * len(sizes) / alpha))
+        together = int(np.ceil(smallest.min() * len(sizes) / alpha))
         warnings.warn(
-            f"among {len(sizes)} groups at least {least} must be anomalous before any can be flagged at a "
+            f"among {len(sizes)} groups at least {together} must be anomalous before any can be flagged at a "
             f"false discovery rate of {alpha:g}: the smallest p-value is {smallest.min():.3g}",
             stacklevel=5,
         )

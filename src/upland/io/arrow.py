@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import IO, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from upland.io.cells import USUAL, CellOptions
+from upland.io.dialect import PLAIN, Dialect
 from upland.io.formats import Format, Sink
 from upland.io.source import Source, check_rows, reading
 
@@ -33,18 +35,43 @@ class ArrowSource(Source):
 
 
 class ArrowSink(Sink):
-    """Writes an Arrow IPC file; the arguments are those of `Sink`."""
+    """Writes an Arrow IPC file; the arguments are those of `Sink`.
 
-    def __init__(self, file: IO[bytes], path: Path, schema: pa.Schema) -> None:
-        self._writer = pa.ipc.new_file(file, schema)
+    The format has one dictionary for a column, which may only grow, while the rows of a Parquet file come
+    with one for each batch: these are brought together.
+    """
+
+    def __init__(self, file: IO[bytes], path: Path, schema: pa.Schema, dialect: Dialect = PLAIN) -> None:
+        options = pa.ipc.IpcWriteOptions(emit_dictionary_deltas=True)
+        self._writer = pa.ipc.new_file(file, schema, options=options)
+        self._levels: dict[int, pa.Array] = {}
 
     def write(self, table: pa.Table) -> None:
         """See `Sink.write`."""
+        for place, field in enumerate(table.schema):
+            if pa.types.is_dictionary(field.type):
+                table = table.set_column(place, field, self._joined(place, table.column(place)))
         self._writer.write_table(table)
 
     def close(self) -> None:
         """See `Sink.close`."""
         self._writer.close()
+
+    def _joined(self, place: int, column: pa.ChunkedArray) -> pa.ChunkedArray:
+        """A column by a dictionary that begins with the one of the rows before."""
+        values = column.cast(column.type.value_type)
+        found = pc.drop_null(pc.unique(values))
+        known = self._levels.get(place)
+        if known is not None:
+            new = pc.filter(found, pc.invert(pc.is_in(found, known)))
+            found = pa.concat_arrays([known, new]) if len(new) else known
+        self._levels[place] = found
+        dtype = column.type
+        indices = pc.index_in(values, found).cast(dtype.index_type)
+        chunks = [
+            pa.DictionaryArray.from_arrays(chunk, found, ordered=dtype.ordered) for chunk in indices.chunks
+        ]
+        return pa.chunked_array(chunks, dtype)
 
 
 class _Groups:

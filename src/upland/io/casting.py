@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime, time
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from upland.io.cells import CellOptions, as_number
-from upland.io.schema import Column, Schema, TextForm
+from upland.io.schema import Column, Schema, TextForm, is_index
 from upland.io.stamps import Stamp, stamp_of
 from upland.io.texts import MARKERS, NULLS, clean, number_pattern
 
@@ -30,6 +31,8 @@ def columns_of(schema: Schema, names: Sequence[str]) -> dict[str, Column]:
     columns = {column.name: column for column in schema.columns}
     if schema.naming == "names":
         return {name: columns[name] for name in names if name in columns}
+    if len(names) != len(schema.inputs):  # the index of a pandas frame may be written along
+        names = [name for position, name in enumerate(names) if not is_index(names, position)]
     if len(names) != len(schema.inputs):
         return {}
     pairs = zip(names, schema.inputs, strict=True)
@@ -96,6 +99,9 @@ def cast_cells(cells: Any, column: Column, options: CellOptions, decimal: str = 
     if column.kind == "boolean":
         return _booleans(cells)
     if column.kind == "numeric":
+        if column.origin:  # whole numbers too large for floats
+            with suppress(pa.ArrowInvalid):
+                return pc.cast(cells, pa.int64())
         return _numbers(cells, column.form or TextForm("number", decimal))
     if column.kind == "date":
         return _dates(cells, column.form)

@@ -20,6 +20,7 @@ import pyarrow.csv as arrow_csv
 from upland.io.casting import NULLS, cast_columns, columns_of
 from upland.io.cells import USUAL, CellOptions, as_number
 from upland.io.csv_writer import CsvSink, is_gzip, is_tsv
+from upland.io.dialect import dialect_of
 from upland.io.formats import Format
 from upland.io.schema import Schema
 from upland.io.source import PIECE, Source, reading
@@ -52,6 +53,9 @@ class CsvSource(Source):
         if len(lines) == 1 and len(sample) < _SAMPLE:
             raise ValueError(f"{path} has a header but no rows")
         super().__init__(path, names, None)
+        with reading(path, "CSV"), _opened(path) as file:
+            delimiter = None if is_tsv(path) else self._dialect.delimiter
+            self.dialect = dialect_of(cast(bytes, file.read(PIECE)), delimiter, self._dialect.decimal)
         self._table: pa.Table | None = None
 
     def read(self) -> pa.Table:
@@ -198,4 +202,4 @@ def _check_header(path: Path, names: Sequence[str]) -> None:
         )
 
 
-FORMAT = Format(CsvSource, CsvSink)
+FORMAT = Format(CsvSource, CsvSink, typed=False)

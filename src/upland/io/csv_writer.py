@@ -1,11 +1,13 @@
-"""CSV and TSV files, written.
+"""CSV and TSV files, written in the dialect of what was read.
 
 Text is quoted only where it must be, so that cells read as text are written as they were.
 """
 
 from __future__ import annotations
 
+import bz2
 import gzip
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -13,34 +15,46 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from upland.io.dialect import PLAIN, Dialect
 from upland.io.formats import Sink, suffix_of
 from upland.io.source import PIECE
 
 _EMPTY = pa.scalar("", pa.large_string())
+_UNWRITABLE = (
+    pa.types.is_nested,
+    pa.types.is_binary,
+    pa.types.is_large_binary,
+    pa.types.is_fixed_size_binary,
+)
 
 
 class CsvSink(Sink):
     """Writes a CSV file, a TSV by its suffix, either of them compressed; the arguments are those of `Sink`.
 
     Equal rows give equal files: a gzip stream carries no time.
+
+    Raises:
+        ValueError: A column holds lists, structures or bytes, which no cell of text can hold.
     """
 
-    def __init__(self, file: IO[bytes], path: Path, schema: pa.Schema) -> None:
-        self._delimiter = "\t" if is_tsv(path) else ","
-        self._file: Any = file
-        if is_gzip(path):
-            self._file = gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=file, mtime=0)
-        header = pa.table({str(position): [name] for position, name in enumerate(schema.names)})
-        self._file.write(_lines(header, self._delimiter))
+    def __init__(self, file: IO[bytes], path: Path, schema: pa.Schema, dialect: Dialect = PLAIN) -> None:
+        _check_types(path, schema)
+        self._dialect = dialect._replace(delimiter=_delimiter(path, dialect))
+        self._file: Any = _compressed(file, path)
+        self._compressed = self._file is not file
+        if dialect.bom:
+            self._file.write(b"\xef\xbb\xbf")
+        header = pa.table([[name] for name in schema.names], names=list(map(str, range(len(schema)))))
+        self._file.write(_lines(header, self._dialect))
 
     def write(self, table: pa.Table) -> None:
         """See `Sink.write`."""
         for start in range(0, table.num_rows, PIECE):
-            self._file.write(_lines(table.slice(start, PIECE), self._delimiter))
+            self._file.write(_lines(table.slice(start, PIECE), self._dialect))
 
     def close(self) -> None:
         """See `Sink.close`."""
-        if isinstance(self._file, gzip.GzipFile):
+        if self._compressed:
             self._file.close()
 
 
@@ -54,27 +68,68 @@ def is_gzip(path: Path) -> bool:
     return suffix_of(path).endswith(".gz")
 
 
-def _lines(table: pa.Table, delimiter: str) -> bytes:
+def _delimiter(path: Path, dialect: Dialect) -> str:
+    """A tab in a TSV, else that of the file that was read; a semicolon where a comma is the decimal sign."""
+    if is_tsv(path):
+        return "\t"
+    return dialect.delimiter or (";" if dialect.decimal == "," else ",")
+
+
+class _Open:
+    """A file that is not closed with the stream that writes into it."""
+
+    closed = False
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.write, self.flush = file.write, file.flush
+
+    def close(self) -> None:
+        """Leave it open."""
+
+
+def _compressed(file: IO[bytes], path: Path) -> Any:
+    """The stream to write a file by its suffix: the file itself where it is not compressed."""
+    suffix = suffix_of(path)
+    if suffix.endswith(".gz"):
+        return gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=file, mtime=0)
+    if suffix.endswith(".bz2"):
+        return bz2.BZ2File(file, "wb")
+    if suffix.endswith((".zst", ".zstd")):
+        return pa.CompressedOutputStream(pa.PythonFile(_Open(file), mode="w"), "zstd")
+    return file
+
+
+def _check_types(path: Path, schema: pa.Schema) -> None:
+    for field in schema:
+        if any(test(field.type) for test in _UNWRITABLE):
+            raise ValueError(
+                f"{path}: column {field.name!r} is of type {field.type}, which no cell of text can hold: "
+                "name a .parquet or .arrow file"
+            )
+
+
+def _lines(table: pa.Table, dialect: Dialect) -> bytes:
     """Rows as lines of text; a lone missing cell is quoted, since an empty line would be skipped on
     reading.
     """
     if table.num_rows == 0:
         return b""
-    columns = [_cells(table.column(position), delimiter) for position in range(table.num_columns)]
+    delimiter = cast(str, dialect.delimiter)
+    columns = [_cells(column, delimiter, dialect.decimal) for column in table.columns]
     if len(columns) == 1:
         columns = [pc.if_else(pc.equal(pc.utf8_length(columns[0]), 0), '""', columns[0])]
-    lines = _joined([_joined(columns, delimiter), _EMPTY], "\n")
+    lines = _joined([_joined(columns, delimiter), _EMPTY], dialect.newline)
     ends = np.frombuffer(lines.buffers()[1], dtype=np.int64)[lines.offset : lines.offset + len(lines) + 1]
     return cast(bytes, lines.buffers()[2][int(ends[0]) : int(ends[-1])].to_pybytes())
 
 
-def _joined(parts: list[Any], separator: str) -> Any:
+def _joined(parts: Sequence[Any], separator: str) -> Any:
     """Elementwise concatenation of columns of text, and of scalars."""
     return pc.binary_join_element_wise(*parts, pa.scalar(separator, pa.large_string()))
 
 
-def _cells(column: pa.ChunkedArray, delimiter: str) -> pa.Array:
-    text = column.cast(pa.large_string())
+def _cells(column: pa.ChunkedArray, delimiter: str, decimal: str) -> pa.Array:
+    text = _as_text(column, decimal)
     text = pc.fill_null(pa.concat_arrays(text.chunks) if text.num_chunks != 1 else text.chunk(0), "")
     special = pc.match_substring_regex(text, f'["\r\n{delimiter}]|^\\s|\\s$')
     if not pc.any(special).as_py():
@@ -82,3 +137,35 @@ def _cells(column: pa.ChunkedArray, delimiter: str) -> pa.Array:
     doubled = pc.replace_substring(text, '"', '""')
     quoted = _joined([_EMPTY, doubled, _EMPTY], '"')
     return pc.if_else(special, quoted, text)
+
+
+def _as_text(column: pa.ChunkedArray, decimal: str) -> pa.ChunkedArray:
+    """Cells as text from which the same values are read again, to the bit."""
+    dtype = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if pa.types.is_floating(dtype):  # 0.1 in 32 bits is another number than in 64
+        text = column.cast(pa.float64()).cast(pa.large_string())
+    elif pa.types.is_duration(dtype):
+        text = _of_duration(column)
+    elif pa.types.is_time(dtype):
+        text = _clock(column)
+    else:
+        text = column.cast(dtype).cast(pa.large_string())
+    real = pa.types.is_floating(dtype) or pa.types.is_decimal(dtype)
+    return pc.replace_substring(text, ".", decimal) if real and decimal != "." else text
+
+
+def _clock(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Times of day, without a fraction where all are whole seconds, as readers know them."""
+    try:
+        return column.cast(pa.time32("s")).cast(pa.large_string())
+    except pa.ArrowInvalid:
+        return column.cast(pa.large_string())
+
+
+def _of_duration(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Durations of less than a day as times of day; longer ones in seconds."""
+    micro = column.cast(pa.duration("us"), safe=False).cast(pa.int64())
+    short = pc.and_(pc.greater_equal(micro, 0), pc.less(micro, 86_400_000_000))
+    if pc.all(short, min_count=0).as_py():
+        return _clock(micro.cast(pa.time64("us")))
+    return pc.divide(micro.cast(pa.float64()), 1e6).cast(pa.large_string())

@@ -18,13 +18,14 @@ import pyarrow as pa
 
 from upland.catalogue import FORMATS, load
 from upland.io.cells import USUAL, CellOptions
+from upland.io.dialect import PLAIN, Dialect
 from upland.io.replace import check_target, replacing
 from upland.io.source import Source
 
 
 class Sink(ABC):
-    """Writes tables of one schema into an open file, called with `(file, path, schema)`: the binary file,
-    which stays open, the name that it will have, and the columns.
+    """Writes tables of one schema into an open file, called with `(file, path, schema, dialect)`: the binary
+    file, which stays open, the name that it will have, the columns, and how text is laid out.
     """
 
     @abstractmethod
@@ -42,11 +43,13 @@ class Format:
 
     Args:
         source: Path, and how cells of text are written, to a reader of the file there.
-        sink: File, path and schema to a writer; None for a format that is only read.
+        sink: File, path, schema and dialect to a writer; None for a format that is only read.
+        typed: Whether the columns of a file have types.
     """
 
     source: Callable[[Path, CellOptions], Source]
-    sink: Callable[[IO[bytes], Path, pa.Schema], Sink] | None = None
+    sink: Callable[[IO[bytes], Path, pa.Schema, Dialect], Sink] | None = None
+    typed: bool = True
 
 
 def suffix_of(path: str | Path, writable: bool = False) -> str:
@@ -73,6 +76,11 @@ def _format(suffix: str) -> Format:
     found = load(f"{FORMATS[suffix]}:FORMAT")
     assert isinstance(found, Format)
     return found
+
+
+def holds_types(path: str | Path) -> bool:
+    """Whether the columns of a file of such a suffix have types; raises ValueError for an unknown suffix."""
+    return _format(suffix_of(path)).typed
 
 
 def open_source(path: str | Path, cells: CellOptions = USUAL) -> Source:
@@ -112,9 +120,10 @@ class TableWriter:
     Args:
         path: The file to write.
         overwrite: Whether an existing file may be replaced.
+        dialect: How text is laid out, in a format of text.
 
     Raises:
-        OSError: As `upland.io.replace.check_target`.
+        OSError: As `upland.io.replace.replacing`.
         ValueError: Unknown suffix, or one of a format that is only read; another schema than the first
             table's; nothing was written.
 
@@ -127,8 +136,9 @@ class TableWriter:
         'a\n1\n2\n'
     """
 
-    def __init__(self, path: str | Path, overwrite: bool = False) -> None:
+    def __init__(self, path: str | Path, overwrite: bool = False, dialect: Dialect = PLAIN) -> None:
         self.path = Path(path)
+        self._dialect = dialect
         self._overwrite = overwrite
         self._sink_of = _format(suffix_of(self.path, writable=True)).sink
         check_target(self.path, overwrite)
@@ -148,7 +158,7 @@ class TableWriter:
         if self._sink is None:
             assert self._sink_of is not None
             self._schema = table.schema
-            self._sink = self._sink_of(self._file, self.path, table.schema)
+            self._sink = self._sink_of(self._file, self.path, table.schema, self._dialect)
             self._stack.callback(self._sink.close)
         elif not table.schema.equals(self._schema):
             raise ValueError(f"{self.path}: this table's columns differ from the first one's")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from upland.io.colours import recoloured
 from upland.io.images import pillow
+from upland.io.replace import replacing
 
 LEAST_WIDTH = 256
 """Small images are enlarged by a whole number until they are this wide."""
@@ -31,7 +33,8 @@ _RAMP = np.array(
 
 
 def write_heat_map(path: str | Path, image: NDArray[Any], heat: NDArray[Any], top: float) -> None:
-    """Write a PNG: the image, and to its right the image in grey with its heat over it, yellow to red.
+    """Write a PNG, whole or not at all: the image, and to its right the image in grey with its heat over it,
+    yellow to red.
 
     Args:
         path: the file to write.
@@ -67,7 +70,10 @@ def write_heat_map(path: str | Path, image: NDArray[Any], heat: NDArray[Any], to
     shown = recoloured(_bytes(pixels), 3)
     left, right = (_enlarged(part) for part in (shown, _warmed(shown, warmth / top)))
     gap = np.full((len(left), _GAP, 3), 255, dtype=np.uint8)
-    pillow().fromarray(np.concatenate([left, gap, right], axis=1)).save(path, format="PNG")
+    drawn = io.BytesIO()
+    pillow().fromarray(np.concatenate([left, gap, right], axis=1)).save(drawn, format="PNG")
+    with replacing(path, overwrite=True) as file:
+        file.write(drawn.getbuffer())
 
 
 def _bytes(pixels: NDArray[Any]) -> NDArray[np.uint8]:

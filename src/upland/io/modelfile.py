@@ -81,7 +81,7 @@ def write_tensors(
     manifest: Mapping[str, Any],
     overwrite: bool = True,
 ) -> None:
-    """Write tensors and a manifest into one file, whole or not at all.
+    """Write tensors and a manifest into one file, whole or not at all; a new one is its owner's alone.
 
     Args:
         path: The file to write; its folder must exist.
@@ -108,7 +108,7 @@ def write_tensors(
     envelope = {"format": FORMAT, "manifest": json.loads(_canonical(manifest))}
     text = _canonical(envelope | {"sha256": _digest(envelope, plain)})
     data = save(plain, metadata={_KEY: text})
-    with replacing(path, overwrite) as file:
+    with replacing(path, overwrite, private=True) as file:
         file.write(data)
 
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from upland.io.cells import USUAL, CellOptions
+from upland.io.dialect import PLAIN, Dialect
 from upland.io.formats import Format, Sink
 from upland.io.schema import Schema
 from upland.io.source import PIECE, Source, check_rows, reading
@@ -50,7 +51,7 @@ class ParquetSource(Source):
 class ParquetSink(Sink):
     """Writes a Parquet file; the arguments are those of `Sink`."""
 
-    def __init__(self, file: IO[bytes], path: Path, schema: pa.Schema) -> None:
+    def __init__(self, file: IO[bytes], path: Path, schema: pa.Schema, dialect: Dialect = PLAIN) -> None:
         self._writer = pq.ParquetWriter(file, schema)
 
     def write(self, table: pa.Table) -> None:

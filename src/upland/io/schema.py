@@ -7,7 +7,9 @@ every row to the same bits.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
@@ -15,6 +17,25 @@ from upland.io.records import fits
 
 ColumnKind = Literal["numeric", "boolean", "categorical", "date", "duration"]
 Naming = Literal["names", "numbers", "none"]
+PARTS = ("hour", "weekday", "month")
+"""Parts of a date that return."""
+
+
+def is_index(names: Sequence[str], position: int) -> bool:
+    """Whether a column of a table holds the index of a pandas frame: by its name, which pandas gives where an
+    index has none, in CSV and in Parquet or Arrow.
+
+    Args:
+        names: The table's columns.
+        position: The column.
+    """
+    if re.fullmatch(r"__index_level_\d+__", names[position]):
+        return True
+    return all(name == "" or re.fullmatch(r"Unnamed: 0(\.\d+)*", name) for name in names[: position + 1])
+
+
+LATER = frozenset({"form", "zoned", "origin", "tolerance", "parts", "part_scaling"})
+"""Fields of columns that files of before there were such fields lack."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +78,9 @@ class Column:
         zoned: Whether the dates had a time zone; None for other kinds.
         origin: A whole number that is subtracted from whole numbers before they become floating.
         tolerance: Deviation up to which a number equals a constant; None for a ten-millionth of it.
-        parts: Whether a date is encoded as its hour, weekday and month.
+        parts: What of a date is encoded, of hour, weekday and month; None for dates that are encoded as a
+            number, and for all else.
+        part_scaling: Mean of the sine, mean of the cosine and scale of each of these parts.
     """
 
     name: str
@@ -74,13 +97,16 @@ class Column:
     zoned: bool | None = None
     origin: int = 0
     tolerance: float | None = None
-    parts: bool = False
+    parts: tuple[str, ...] | None = None
+    part_scaling: tuple[float, ...] = ()
 
     @property
     def constant(self) -> bool:
         """Whether every normal row had the same value."""
         if self.kind == "categorical":
             return len(self.levels) == 1 and not self.missing
+        if self.parts is not None:
+            return not self.parts
         return self.scale == 0.0 or (self.kind == "boolean" and self.center in (0.0, 1.0))
 
     @property
@@ -89,14 +115,19 @@ class Column:
         cell.
         """
         marked = int(self.missing > 0)
+        if self.parts is not None:
+            return 2 * len(self.parts) + marked
         if self.kind != "categorical":
             return 1 + marked
         return len(self.levels) + int(bool(self.rare)) + marked + 1
 
     def to_json(self) -> dict[str, Any]:
-        """Plain lists, strings and numbers; `from_json` is the exact way back."""
+        """Plain lists, strings and numbers, without what says nothing; `from_json` is the exact way back."""
+        defaults = {field.name: field.default for field in fields(self) if field.name in LATER}
         return {
-            key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in asdict(self).items()
+            if key not in defaults or value != defaults[key]
         }
 
     @classmethod
@@ -160,10 +191,6 @@ class Schema:
         return schema
 
 
-LATER = frozenset({"form", "zoned", "origin", "tolerance", "parts"})
-"""Fields of columns that files of before there were such fields lack."""
-
-
 def _check_fields(cls: type[Column] | type[Schema] | type[TextForm], record: object, what: str) -> None:
     if not isinstance(record, Mapping):
         raise ValueError(f"a {what} must be a JSON object, got {type(record).__name__}")
@@ -213,14 +240,26 @@ def _check_later(column: Column, label: str) -> None:
         and isinstance(form.dayfirst, bool | None)
     ):
         raise ValueError(f"{label}: unknown form of text {form!r}")
-    if not isinstance(column.zoned, bool | None) or not isinstance(column.parts, bool):
-        raise ValueError(f"{label}: zoned and parts must be true or false")
+    if not isinstance(column.zoned, bool | None):
+        raise ValueError(f"{label}: zoned must be true or false")
     if not fits(column.origin, int):
         raise ValueError(f"{label}: its origin must be a whole number")
     if column.tolerance is not None and not (fits(column.tolerance, float) and column.tolerance >= 0):
         raise ValueError(f"{label}: its tolerance must be a finite number of at least 0")
-    if column.parts and column.kind != "date":
+    _check_parts(column, label)
+
+
+def _check_parts(column: Column, label: str) -> None:
+    parts, scaling = column.parts or (), column.part_scaling
+    if column.parts is not None and (column.kind != "date" or not isinstance(column.parts, tuple)):
         raise ValueError(f"{label}: only a date has parts")
+    if not set(parts) <= set(PARTS) or len(set(parts)) < len(parts):
+        raise ValueError(f"{label}: its parts must be of {', '.join(PARTS)}, each once")
+    numbers = isinstance(scaling, tuple) and all(
+        isinstance(number, int | float) and math.isfinite(number) for number in scaling
+    )
+    if not numbers or len(scaling) != 3 * len(parts) or not all(scale > 0 for scale in scaling[2::3]):
+        raise ValueError(f"{label}: each of its parts needs two means and a positive scale")
 
 
 def _check_schema(schema: Schema) -> None:

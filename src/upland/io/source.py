@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from upland.io.dialect import PLAIN, Dialect
 from upland.io.schema import Schema
 
 PIECE = 65_536
@@ -37,9 +38,11 @@ class Source(ABC):
 
     Attributes:
         nulls: Spellings of a missing cell, in a format whose cells are text without types; else empty.
+        dialect: How its text is laid out.
     """
 
     nulls: tuple[str, ...] = ()
+    dialect: Dialect = PLAIN
 
     def __init__(self, path: Path, names: Sequence[str], sizes: Sequence[int] | None) -> None:
         self.path = path
@@ -149,6 +152,8 @@ def reading(path: Path, what: str) -> Iterator[None]:
     """Turn pyarrow's errors into ones that name the file."""
     try:
         yield
+    except MemoryError:
+        raise
     except (pa.ArrowException, OSError) as error:
         first_line = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(

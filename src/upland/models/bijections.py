@@ -52,8 +52,8 @@ class ActNorm(Bijection):
 
     def __init__(self, channels: int, least: float = 0.1) -> None:
         super().__init__()
-        self.mean = nn.Parameter(torch.zeros(channels))
-        self.log_scale = nn.Parameter(torch.zeros(channels))
+        self.mean = nn.Parameter(torch.zeros(channels, dtype=torch.float32))
+        self.log_scale = nn.Parameter(torch.zeros(channels, dtype=torch.float32))
         self.least = least
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -94,7 +94,7 @@ class InvertibleLinear(Bijection, StoredModule):
         draw = torch.randn(width, width, generator=generator, dtype=torch.float64)
         order, lower, upper = torch.linalg.lu(torch.linalg.qr(draw)[0])
         diagonal = upper.diagonal()
-        dtype = torch.get_default_dtype()
+        dtype = torch.float32
         self.lower = nn.Parameter(lower.tril(-1).to(dtype))
         self.upper = nn.Parameter(upper.triu(1).to(dtype))
         self.log_diagonal = nn.Parameter(diagonal.abs().log().to(dtype))

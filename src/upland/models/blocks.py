@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from upland.models.base import EnergyModel
+from upland.models.process import THREADS
 
 RowFunction = Callable[[EnergyModel, Tensor, float], Tensor]
 RowFunctions = Callable[[EnergyModel, Tensor, float], list[Tensor]]
@@ -26,13 +27,11 @@ PRODUCTS = 4e8
 @contextmanager
 def fitting_threads(model: nn.Module, rows: int) -> Iterator[None]:
     """Run with one thread if a batch of `rows` is little work for the model; the number is restored after."""
-    before = torch.get_num_threads()
     if rows * sum(p.numel() for p in model.parameters()) < PRODUCTS:
-        torch.set_num_threads(1)
-    try:
+        with THREADS.at(1):
+            yield
+    else:
         yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def in_blocks(

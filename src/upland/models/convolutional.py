@@ -94,17 +94,20 @@ class ConvolutionalEnergy(EnergyModel):
         self.shape, self.pool, self.spread = tuple(shape), pool, spread
         self.stride = 2 if pool == "none" else 1
         channels, height, width = self.shape
-        self.centres = nn.Parameter(torch.zeros(n_centres, channels * height * width))
-        self.mixture_logits = nn.Parameter(torch.zeros(n_centres)) if n_centres > 1 else None
+        self.centres = nn.Parameter(torch.zeros(n_centres, channels * height * width, dtype=torch.float32))
+        self.mixture_logits = (
+            nn.Parameter(torch.zeros(n_centres, dtype=torch.float32)) if n_centres > 1 else None
+        )
         self.conv_weights = nn.ParameterList(
-            torch.empty(o, i, kernel_size, kernel_size) for i, o in pairwise([channels, *filters])
+            torch.empty(o, i, kernel_size, kernel_size, dtype=torch.float32)
+            for i, o in pairwise([channels, *filters])
         )
         for _ in filters:
             height, width = (height + 1) // 2, (width + 1) // 2
         self.top = ([channels, *filters][-1], height, width)
         sizes = [math.prod(self.top), *hidden]
-        self.weights = nn.ParameterList(torch.empty(o, i) for i, o in pairwise(sizes))
-        self.biases = nn.ParameterList(torch.zeros(n) for n in [*filters, *hidden])
+        self.weights = nn.ParameterList(torch.empty(o, i, dtype=torch.float32) for i, o in pairwise(sizes))
+        self.biases = nn.ParameterList(torch.zeros(n, dtype=torch.float32) for n in [*filters, *hidden])
         for w in [*self.conv_weights, *self.weights]:
             bound = 1 / math.sqrt(w[0].numel())
             nn.init.uniform_(w, -bound, bound, generator=generator)

@@ -46,9 +46,9 @@ class DenseEnergy(EnergyModel):
     ) -> None:
         super().__init__()
         sizes = [width, *hidden]
-        self.prior = nn.Parameter(torch.zeros(width))
-        self.weights = nn.ParameterList(torch.empty(o, i) for i, o in pairwise(sizes))
-        self.biases = nn.ParameterList(torch.zeros(o) for o in sizes[1:])
+        self.prior = nn.Parameter(torch.zeros(width, dtype=torch.float32))
+        self.weights = nn.ParameterList(torch.empty(o, i, dtype=torch.float32) for i, o in pairwise(sizes))
+        self.biases = nn.ParameterList(torch.zeros(o, dtype=torch.float32) for o in sizes[1:])
         for w in self.weights:
             nn.init.uniform_(w, -1 / math.sqrt(w.shape[1]), 1 / math.sqrt(w.shape[1]), generator=generator)
 

@@ -53,7 +53,7 @@ class ToneCurve(StoredModule):
     def __init__(self, pieces: int) -> None:
         super().__init__()
         self.pieces = pieces
-        self.register_buffer("heights", torch.linspace(-0.5, 0.5, pieces + 1))
+        self.register_buffer("heights", torch.linspace(-0.5, 0.5, pieces + 1, dtype=torch.float32))
 
     def _piece(self, x: Tensor) -> Tensor:
         return ((x.detach() + 0.5) * self.pieces).floor().clamp(0, self.pieces - 1).long()
@@ -123,13 +123,15 @@ class ChannelMaps(StoredModule):
 
     def __init__(self, depth: int, channels: int, generator: torch.Generator | None = None) -> None:
         super().__init__()
-        rotation = torch.linalg.qr(torch.randn(depth, channels, channels, generator=generator))[0]
+        rotation = torch.linalg.qr(
+            torch.randn(depth, channels, channels, generator=generator, dtype=torch.float32)
+        )[0]
         permutations, lower, upper = torch.linalg.lu(rotation)
         diagonal = upper.diagonal(dim1=1, dim2=2)
         self.lower, self.upper = nn.Parameter(lower.contiguous()), nn.Parameter(upper.contiguous())
         self.diagonal = nn.Parameter(diagonal.abs().log())
-        self.scale = nn.Parameter(torch.zeros(depth, channels))
-        self.bias = nn.Parameter(torch.zeros(depth, channels))
+        self.scale = nn.Parameter(torch.zeros(depth, channels, dtype=torch.float32))
+        self.bias = nn.Parameter(torch.zeros(depth, channels, dtype=torch.float32))
         self.register_buffer("signs", diagonal.sign())
         self.register_buffer("permutations", permutations)
 
@@ -178,12 +180,14 @@ class Conditioner(nn.Module):
     ) -> None:
         super().__init__()
         sizes = [(hidden, inputs, 3), (hidden, hidden, 1)] if hidden else []
-        self.conv_weights = nn.ParameterList(torch.empty(o, i, k, k) for o, i, k in sizes)
-        self.biases = nn.ParameterList(torch.zeros(o) for o, _, _ in sizes)
+        self.conv_weights = nn.ParameterList(
+            torch.empty(o, i, k, k, dtype=torch.float32) for o, i, k in sizes
+        )
+        self.biases = nn.ParameterList(torch.zeros(o, dtype=torch.float32) for o, _, _ in sizes)
         for w in self.conv_weights:
             nn.init.normal_(w, std=math.sqrt(2 / w[0].numel()), generator=generator)
-        self.last = nn.Parameter(torch.zeros(2 * outputs, hidden or inputs, 3, 3))
-        self.offset = nn.Parameter(torch.zeros(2 * outputs))
+        self.last = nn.Parameter(torch.zeros(2 * outputs, hidden or inputs, 3, 3, dtype=torch.float32))
+        self.offset = nn.Parameter(torch.zeros(2 * outputs, dtype=torch.float32))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Log-scale, within +-CAP, and shift: `(N, inputs, H, W)` -> twice `(N, outputs, H, W)`."""
@@ -236,7 +240,9 @@ class Edges(nn.Module):
         super().__init__()
         self.channels, self.height, self.width = channels, height, width
         self.conditioner = Conditioner(channels, channels, hidden, generator)
-        self.scale, self.bias = (nn.Parameter(torch.zeros(channels, 1)) for _ in range(2))
+        self.scale, self.bias = (
+            nn.Parameter(torch.zeros(channels, 1, dtype=torch.float32)) for _ in range(2)
+        )
         self.size = height * width - (height // 2 * 2) * (width // 2 * 2)
 
     def _positions(self) -> Tensor:

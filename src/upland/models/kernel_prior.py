@@ -84,12 +84,14 @@ class KernelPrior(StoredModule):
         super().__init__()
         self.clusters, self.support_points = clusters, support_points
         self.ranks = Ranks(width)
-        self.register_buffer("centres", torch.zeros(1, width))
-        self.register_buffer("penalties", torch.zeros(1))
-        self.register_buffer("bandwidths", torch.ones(VIEWS))
-        self.register_buffer("normal_means", torch.zeros(VIEWS))
-        self.register_buffer("normal_deviations", torch.ones(VIEWS))
-        self.register_buffer("viewed", torch.zeros(VIEWS, 1, width + 1), persistent=False)
+        self.register_buffer("centres", torch.zeros(1, width, dtype=torch.float32))
+        self.register_buffer("penalties", torch.zeros(1, dtype=torch.float32))
+        self.register_buffer("bandwidths", torch.ones(VIEWS, dtype=torch.float32))
+        self.register_buffer("normal_means", torch.zeros(VIEWS, dtype=torch.float32))
+        self.register_buffer("normal_deviations", torch.ones(VIEWS, dtype=torch.float32))
+        self.register_buffer(
+            "viewed", torch.zeros(VIEWS, 1, width + 1, dtype=torch.float32), persistent=False
+        )
         self._update_views()
 
     def init_from_data(self, x: Tensor, generator: torch.Generator | None = None) -> None:

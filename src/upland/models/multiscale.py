@@ -98,18 +98,21 @@ class MultiscaleEnergy(NoiseConditional, StoredModule):
         if not scales or list(scales) != sorted(set(scales)) or scales[0] <= 0:
             raise ValueError(f"scales must be positive and ascending, got {tuple(scales)}")
         sizes = [width, *hidden]
-        self.centre = nn.Parameter(torch.zeros(n_nets, 1, width))
-        self.weights = nn.ParameterList(torch.empty(n_nets, i, o) for i, o in pairwise(sizes))
-        self.biases = nn.ParameterList(torch.zeros(n_nets, 1, o) for o in sizes[1:])
+        self.centre = nn.Parameter(torch.zeros(n_nets, 1, width, dtype=torch.float32))
+        self.weights = nn.ParameterList(
+            torch.empty(n_nets, i, o, dtype=torch.float32) for i, o in pairwise(sizes)
+        )
+        self.biases = nn.ParameterList(torch.zeros(n_nets, 1, o, dtype=torch.float32) for o in sizes[1:])
         self.scale_weights = nn.ParameterList(
-            0.1 * torch.randn(n_nets, SCALE_FEATURES, o, generator=generator) for o in sizes[1:]
+            0.1 * torch.randn(n_nets, SCALE_FEATURES, o, generator=generator, dtype=torch.float32)
+            for o in sizes[1:]
         )
         for w in self.weights:
             nn.init.uniform_(w, -1 / math.sqrt(w.shape[1]), 1 / math.sqrt(w.shape[1]), generator=generator)
-        signs = 1.0 - 2.0 * (torch.arange(sizes[-1]) % 2)
+        signs = 1.0 - 2.0 * (torch.arange(sizes[-1], dtype=torch.float32) % 2)
         self.gains = nn.Parameter(signs.expand(n_nets, 1, -1).clone())
-        self.register_buffer("normal_means", torch.zeros(len(self.scales)))
-        self.register_buffer("normal_deviations", torch.ones(len(self.scales)))
+        self.register_buffer("normal_means", torch.zeros(len(self.scales), dtype=torch.float32))
+        self.register_buffer("normal_deviations", torch.ones(len(self.scales), dtype=torch.float32))
         clusters = CLUSTERS if prior == "mixture" else 0
         self.prior = None if prior == "centre" else KernelPrior(width, clusters, support_points)
 

@@ -50,8 +50,8 @@ class TanhNet(nn.Module):
     ) -> None:
         super().__init__()
         sizes = [width, *hidden, outputs]
-        self.weights = nn.ParameterList(torch.empty(i, o) for i, o in pairwise(sizes))
-        self.biases = nn.ParameterList(torch.zeros(o) for o in sizes[1:])
+        self.weights = nn.ParameterList(torch.empty(i, o, dtype=torch.float32) for i, o in pairwise(sizes))
+        self.biases = nn.ParameterList(torch.zeros(o, dtype=torch.float32) for o in sizes[1:])
         for w in self.weights:
             bound = 1 / math.sqrt(max(1, w.shape[0]))
             nn.init.uniform_(w, -bound, bound, generator=generator)

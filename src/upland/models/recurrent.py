@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from upland.models.base import EnergyModel
+from upland.models.quasirandom import sobol_points
 
 Cell = Literal["gru", "lstm", "rnn"]
 CELLS: dict[str, type[nn.GRU | nn.LSTM | nn.RNN]] = {"gru": nn.GRU, "lstm": nn.LSTM, "rnn": nn.RNN}
@@ -91,14 +92,14 @@ class RecurrentEnergy(EnergyModel):
             raise ValueError(f"cell must be one of {', '.join(CELLS)}, got {cell!r}")
         self.width, self.state, self.frame = width, state, frame
         sizes = [frame * width, *hidden]
-        self.prior = nn.Parameter(torch.zeros(sizes[0]))
-        self.weights = nn.ParameterList(torch.empty(o, i) for i, o in pairwise(sizes))
-        self.biases = nn.ParameterList(torch.zeros(o) for o in sizes[1:])
-        self.of_context = nn.Parameter(torch.empty(sum(sizes), state))
+        self.prior = nn.Parameter(torch.zeros(sizes[0], dtype=torch.float32))
+        self.weights = nn.ParameterList(torch.empty(o, i, dtype=torch.float32) for i, o in pairwise(sizes))
+        self.biases = nn.ParameterList(torch.zeros(o, dtype=torch.float32) for o in sizes[1:])
+        self.of_context = nn.Parameter(torch.empty(sum(sizes), state, dtype=torch.float32))
         for w in [*self.weights, self.of_context]:
             _uniform(w, generator)
         with torch.random.fork_rng(devices=[]):  # its own initial weights are overwritten below
-            self.net = CELLS[cell](width, state, batch_first=True)
+            self.net = CELLS[cell](width, state, batch_first=True, dtype=torch.float32)
         for w in self.net.parameters():
             _uniform(w, generator, state)
 
@@ -291,7 +292,7 @@ def _hessian(a: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor]) -> 
 
 def _normal_draws(draws: int, width: int) -> Tensor:
     """Evenly spread standard normal points `(draws, width)`, always the same."""
-    uniform = torch.quasirandom.SobolEngine(width, scramble=True, seed=0).draw(draws, dtype=torch.float64)
+    uniform = sobol_points(draws, width, torch.float64)
     normal: Tensor = torch.special.ndtri(uniform.clamp(1e-9, 1 - 1e-9))
     return normal
 

@@ -21,6 +21,7 @@ from torch.nn import functional
 
 from upland.models.base import Level, Variational
 from upland.models.nets import affine
+from upland.models.quasirandom import sobol_points
 
 DRAWS = 8
 LEAST_LOG_WIDTH, MOST_LOG_VARIANCE = -4.0, 10.0
@@ -36,8 +37,8 @@ class SiLUNet(nn.Module):
 
     def __init__(self, sizes: Sequence[int], generator: torch.Generator | None = None) -> None:
         super().__init__()
-        self.weights = nn.ParameterList(torch.empty(i, o) for i, o in pairwise(sizes))
-        self.biases = nn.ParameterList(torch.zeros(o) for o in sizes[1:])
+        self.weights = nn.ParameterList(torch.empty(i, o, dtype=torch.float32) for i, o in pairwise(sizes))
+        self.biases = nn.ParameterList(torch.zeros(o, dtype=torch.float32) for o in sizes[1:])
         for w in self.weights:
             _start(w, w.shape[0], generator)
 
@@ -68,8 +69,10 @@ class ConvolutionalEncoder(nn.Module):
     ) -> None:
         super().__init__()
         sizes = [shape[0], *filters]
-        self.conv_weights = nn.ParameterList(torch.empty(o, i, 3, 3) for i, o in pairwise(sizes))
-        self.biases = nn.ParameterList(torch.zeros(n) for n in filters)
+        self.conv_weights = nn.ParameterList(
+            torch.empty(o, i, 3, 3, dtype=torch.float32) for i, o in pairwise(sizes)
+        )
+        self.biases = nn.ParameterList(torch.zeros(n, dtype=torch.float32) for n in filters)
         for w in self.conv_weights:
             _start(w, w[0].numel(), generator)
         self.top = SiLUNet([math.prod(_top(shape, filters)), outputs], generator)
@@ -103,8 +106,8 @@ class ConvolutionalDecoder(nn.Module):
         self.sides = [_top(shape, filters[:n])[1:] for n in range(len(filters))][::-1]
         self.bottom = SiLUNet([inputs, math.prod(self.low)], generator)
         ways = list(pairwise([*filters[::-1], shape[0]]))
-        self.conv_weights = nn.ParameterList(torch.empty(o, i, 3, 3) for i, o in ways)
-        self.biases = nn.ParameterList(torch.zeros(o) for _, o in ways)
+        self.conv_weights = nn.ParameterList(torch.empty(o, i, 3, 3, dtype=torch.float32) for i, o in ways)
+        self.biases = nn.ParameterList(torch.zeros(o, dtype=torch.float32) for _, o in ways)
         for w in self.conv_weights:
             _start(w, w[0].numel(), generator)
 
@@ -137,8 +140,8 @@ class VAE(Variational):
     def __init__(self, encoder: nn.Module, decoder: nn.Module, latent: int) -> None:
         super().__init__(latent)
         self.encoder, self.decoder = encoder, decoder
-        self.log_width = nn.Parameter(torch.zeros(1))
-        points = torch.quasirandom.SobolEngine(latent, scramble=True, seed=0).draw(DRAWS)
+        self.log_width = nn.Parameter(torch.zeros(1, dtype=torch.float32))
+        points = sobol_points(DRAWS, latent, torch.float32)
         self.register_buffer("draws", torch.special.ndtri(points.clamp(1e-4, 1 - 1e-4)), persistent=False)
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:

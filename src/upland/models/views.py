@@ -59,9 +59,9 @@ class Ranks(StoredModule):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.register_buffer("knots", torch.zeros(width, 1))
-        self.register_buffer("heights", torch.zeros(width, 1))
-        self.register_buffer("slopes", torch.ones(width, 2))
+        self.register_buffer("knots", torch.zeros(width, 1, dtype=torch.float32))
+        self.register_buffer("heights", torch.zeros(width, 1, dtype=torch.float32))
+        self.register_buffer("slopes", torch.ones(width, 2, dtype=torch.float32))
 
     def fit(self, x: Tensor) -> None:
         """Fit the ranks of training rows `x (N, D)`."""
@@ -94,7 +94,7 @@ def _scores(column: Tensor) -> tuple[Tensor, Tensor]:
     """Knots and the normal scores there, of one column `(N,)`."""
     n = len(column)
     values, counts = column.unique(return_counts=True)
-    middle = counts.cumsum(0).double() - 0.5 * counts
+    middle = counts.cumsum(0).double() - 0.5 * counts.double()
     score = torch.special.ndtri((middle / n).clamp(0.5 / n, 1 - 0.5 / n))
     share = counts.double() / n
     mean = (share * score).sum()

@@ -50,7 +50,7 @@ class Adam:
         """The moments and the number of steps, as tensors by name."""
         moments = {f"mean/{k}": mean for k, mean in enumerate(self._mean)}
         moments |= {f"square/{k}": square for k, square in enumerate(self._square)}
-        return moments | {"count": torch.tensor(self._count)}
+        return moments | {"count": torch.tensor(self._count, dtype=torch.int64)}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Resume from what `state` returned."""

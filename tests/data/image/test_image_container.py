@@ -104,7 +104,9 @@ def test_the_channels_are_found_wherever_they_are(n, sides, channels):
     for X, axis, beside in ((last, "last", sides[0]), (first, "first", sides[1])):
         np.testing.assert_array_equal(pixels_of(X, channels=axis), last)
         if beside in (1, 3, 4):
-            with pytest.raises(ValueError, match=r"can be \(N, C, H, W\) or \(N, H, W, C\): say channels="):
+            with pytest.raises(
+                ValueError, match=r"can be \(N, C, H, W\) or \(N, H, W, C\): give the former as"
+            ):
                 as_images(X)
         else:
             np.testing.assert_array_equal(pixels_of(X), last)
@@ -145,7 +147,7 @@ REFUSED = [
     (floats(8, 8), ValueError, r"one grey image: images are X\[None\]"),
     (floats(64, 48, 3), ValueError, r"looks like one colour image: it is X\[None\].*X\[:, None\]"),
     (floats(2, 5, 8, 8), ValueError, "no axis of channels"),
-    (floats(2, 3, 8, 3), ValueError, "say channels='first' or 'last'"),
+    (floats(2, 3, 8, 3), ValueError, "channels='first' or 'last'"),
     (floats(1, 2, 3, 8, 8), ValueError, "images are"),
     (floats(0, 8, 8), ValueError, r"no images in an array of shape \(0, 8, 8\)"),
     ([], ValueError, "no images in an empty list"),

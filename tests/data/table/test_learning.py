@@ -1,49 +1,10 @@
-"""What normal rows teach: moments at any magnitude and in any split, and the doubts that are errors."""
+"""What normal rows teach: levels and constants, and the doubts that are errors."""
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from upland.data.table.learning import ColumnLearner, RunningMoments
-
-
-def moments(x, *cuts):
-    result = RunningMoments()
-    for part in np.split(np.asarray(x, dtype=np.float64), list(cuts)):
-        result.update(part)
-    return result
-
-
-@given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=40), st.integers(0, 40), st.integers(0, 40))
-def test_moments_do_not_depend_on_the_batches(x, first, second):
-    cuts = sorted((min(first, len(x)), min(second, len(x))))
-    whole, split = moments(x), moments(x, *cuts)
-    assert split.mean == pytest.approx(np.mean(x), rel=1e-12, abs=1e-9)
-    assert split.deviation == pytest.approx(whole.deviation, rel=1e-9, abs=1e-9)
-    assert whole.deviation == pytest.approx(np.std(x), rel=1e-9, abs=1e-9)
-
-
-@pytest.mark.parametrize("unit", [1e-300, 1e-200, 1e-5, 1.0, 1e5, 1e200, 1e300])
-@pytest.mark.parametrize("cuts", [(), (1,), (3, 5)])
-def test_moments_neither_overflow_nor_vanish(unit, cuts):
-    x = np.array([1.0, -2.0, 3.5, 0.25, 8.0, -1.0])
-    result = moments(x * unit, *cuts)
-    assert result.mean == pytest.approx(x.mean() * unit, rel=1e-12)
-    assert result.deviation == pytest.approx(x.std() * unit, rel=1e-12)
-
-
-def test_moments_across_magnitudes():
-    x = np.array([5e-324, 1e-300, 1.0, 1e300, -1.7e308, 1.7e308])
-    result = moments(x, 1, 2, 3, 4, 5)
-    assert np.isfinite([result.mean, result.deviation]).all()
-    assert result.deviation == pytest.approx(1.7e308 / np.sqrt(3), rel=1e-6)
-
-
-def test_moments_keep_a_small_spread_on_a_large_offset():
-    x = 1.7e9 + np.arange(1000.0) / 1000
-    assert moments(x, 300).deviation == pytest.approx(np.arange(1000).std() / 1000, rel=1e-6)
+from upland.data.table.learning import ColumnLearner
 
 
 def learned(name, *batches, categorical=False, max_levels=100):
@@ -104,34 +65,6 @@ def test_what_is_no_label_passes(name, values):
 
 def test_a_label_named_categorical_is_a_feature():
     assert learned("label", np.array([0, 1, 1]), categorical=True).levels == ("1", "0")
-
-
-@pytest.mark.parametrize("cut", [1, 10, 49, 60])
-def test_a_counter_warns_in_any_split(cut):
-    rows = np.arange(7, 107)
-    with pytest.warns(UserWarning, match=r"'id' merely counts the rows.*ignore=\['id'\]"):
-        learned("id", rows[:cut], rows[cut:])
-
-
-def test_a_counter_is_known_by_a_part_of_the_rows():
-    some = np.sort(np.random.default_rng(0).choice(1000, 400, replace=False))
-    with pytest.warns(UserWarning, match="'id' merely counts the rows"):
-        learned("id", some)
-
-
-@pytest.mark.parametrize(
-    "rows",
-    [
-        np.arange(49),
-        np.r_[np.arange(60), 59],
-        np.arange(100)[::-1],
-        np.arange(0, 2000, 10),
-        np.arange(100) / 2,
-        np.r_[np.nan, np.arange(99)],
-    ],
-)
-def test_what_does_not_count_rows_does_not_warn(rows):
-    learned("id", rows)  # warnings are errors here
 
 
 WORDS = [f"word number {i}" for i in range(80)]

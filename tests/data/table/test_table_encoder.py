@@ -259,7 +259,7 @@ def test_a_cell_missing_for_the_first_time_is_far_and_said_once(column):
         position, column, pa.array([None, *data[column][1:]], pa.table(data)[column].type)
     )
     with pytest.warns(
-        UserWarning, match=f"missing values in '{column}', where no value was missing"
+        UserWarning, match=f"missing values in '{column}', where hardly any value was missing"
     ) as caught:
         codes = encoder.transform(holes)
     assert len(caught) == 1
@@ -365,7 +365,7 @@ def test_a_reloaded_encoder_gives_the_same_bits(encoder):
 
 def test_large_vocabularies_become_tensors():
     words = [f"wört-{i}" for i in range(700)] + ["", "often", "often"]
-    table = pa.table({"word": words, "x": np.arange(703.0) ** 2})
+    table = pa.table({"word": words, "x": np.sin(np.arange(703.0))})
     encoder = TableEncoder(categorical=["word"], max_levels=50).fit(table)
     manifest, tensors = encoder.to_state()
     assert set(tensors) == {

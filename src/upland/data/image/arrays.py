@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upland.data.arrays import as_array, is_tensor
+from upland.io.advice import Advice, Wording
 
 Channels = Literal["first", "last"]
 
@@ -86,7 +87,14 @@ def channels_last(X: NDArray[Any], channels: Channels | None) -> NDArray[Any]:
     first, last = shape[1] in CHANNELS, shape[3] in CHANNELS
     if first and last and channels is None:
         raise ValueError(
-            f"an array of shape {shape} can be (N, C, H, W) or (N, H, W, C): say channels='first' or 'last'"
+            Advice(
+                f"an array of shape {shape} can be (N, C, H, W) or (N, H, W, C): ",
+                Wording(
+                    "give the former as X.transpose(0, 2, 3, 1), the latter as X.transpose(0, 3, 1, 2); "
+                    "an ImageEncoder also takes channels='first' or 'last'",
+                    "store the former with its axes in the order 0, 2, 3, 1, the latter in 0, 3, 1, 2",
+                ),
+            )
         )
     if channels is not None and not (first if channels == "first" else last):
         raise ValueError(

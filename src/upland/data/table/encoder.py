@@ -6,10 +6,11 @@ changes it, and a row's code depends on that row alone. The slots of one column 
 order:
 
     numeric, boolean, date, duration    value, missing*
+    date by its parts                   sine and cosine of each of hour*, weekday*, month*, missing*
     categorical                         one for each level, rare*, missing*, unseen
 
-(* only where the normal rows had any). So a column's share of a score is the sum over its slots, and `slots`
-says which those are.
+(* only where the normal rows had any, or cover its cycle). So a column's share of a score is the sum over its
+slots, and `slots` says which those are.
 """
 
 from __future__ import annotations
@@ -24,29 +25,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upland.data.table import encodings as en
+from upland.data.table.blanks import with_blanks
 from upland.data.table.encodings import Floats
+from upland.data.table.exact import shifted
 from upland.data.table.frames import TableView, check_size, view_table
 from upland.data.table.layout import (
+    BLOCK,
     Codes,
     OneHot,
     decode_one_hot,
     decode_plain,
     plan_one_hot,
+    plan_parts,
     plan_plain,
     shown,
 )
-from upland.data.table.learning import ColumnLearner, check_finite
-from upland.data.table.matching import as_names, check_kind, find_positions, listed, resolve
+from upland.data.table.learning import check_finite
+from upland.data.table.learning_tables import learn_schema
+from upland.data.table.matching import as_names, check_kind, find_positions, listed
 from upland.data.table.texts import read_text
 from upland.data.table.values import Values, dtype_of, floats, levels
-from upland.data.table.vocabularies import pack, with_levels
+from upland.data.table.vocabularies import packed, with_levels
 from upland.io.cells import USUAL, CellOptions
 from upland.io.records import check_types
 from upland.io.schema import Schema, TextForm
 
 FORMAT = 1
-_BLOCK = 1 << 16
-_INLINE_LEVELS = 256
 _NAMES = Sequence[str | int]
 _STORED = {"categorical": _NAMES, "ignore": _NAMES, "max_levels": int, "missing": str, "owner": str}
 
@@ -99,7 +103,7 @@ class TableEncoder:
         self.ignore = as_names(ignore, "ignore")
         self.max_levels = max_levels
         self.missing = missing
-        self.cells = cells
+        self.cells, self._blanks = cells, cells.missing_numbers
         self.owner = owner
         self._forms: dict[str, TextForm] = {}
 
@@ -125,35 +129,17 @@ class TableEncoder:
 
     def fit_batches(self, batches: Iterable[object]) -> Self:
         """The same from a stream of tables, in constant memory; two rows in all. Raises as `fit`."""
-        learners: list[ColumnLearner] = []
-        first: TableView | None = None
-        total = 0
-        for batch in batches:
-            rows = view_table(batch)
-            if first is None:
-                check_size(rows)
-                first = rows
-                learners = self._learners(rows)
-            wanted = [learner.name for learner in learners]
-            positions = find_positions(rows, Schema((), first.names, first.naming), wanted, self.owner)
-            _learn(learners, rows, positions)
-            total += rows.n_rows
-        if first is None:
-            raise ValueError("there is no batch to fit on")
-        check_size(replace(first, n_rows=total), least=2)
-        columns = tuple(learner.finish(self.max_levels) for learner in learners)
-        self._set_schema(Schema(columns, first.names, first.naming))
+        views = map(self._view, batches)
+        self._set_schema(
+            learn_schema(
+                views, self.categorical, self.ignore, self.max_levels, self.cells, self._forms, self.owner
+            )
+        )
         return self
 
-    def _learners(self, rows: TableView) -> list[ColumnLearner]:
-        categorical = resolve(self.categorical, rows, "categorical")
-        ignore = resolve(self.ignore, rows, "ignore")
-        if both := categorical & ignore:
-            raise ValueError(f"columns both in categorical and in ignore: {listed(sorted(both))}")
-        used = [name for name in rows.names if name not in ignore]
-        if not used:
-            raise ValueError("every column is ignored: nothing is left to fit on")
-        return [ColumnLearner(name, name in categorical, self.cells, self._forms.get(name)) for name in used]
+    def _view(self, X: object) -> TableView:
+        rows = view_table(X)
+        return with_blanks(rows, self._blanks) if self._blanks else rows
 
     def _set_schema(self, schema: Schema) -> None:
         widths = [column.width for column in schema.columns]
@@ -164,6 +150,7 @@ class TableEncoder:
         starts = np.cumsum([0, *widths[:-1]])
         self._plain = plan_plain(schema.columns, starts)
         self._one_hot = plan_one_hot(schema.columns, starts)
+        self._dates = plan_parts(schema.columns, starts)
 
     # -- what was learned ------------------------------------------------------------------------------------
 
@@ -224,13 +211,16 @@ class TableEncoder:
         unexpected = self._encode_plain(rows, positions, codes)
         for plan in self._one_hot:
             unexpected |= self._encode_levels(plan, rows.read(positions[plan.column]), codes)
+        for date in self._dates:
+            if date.encode(floats(rows.read(positions[date.position])), codes):
+                unexpected.add(date.position)
         if unexpected:
             self._report_missing(sorted(unexpected))
         return codes
 
     def _rows(self, X: object) -> tuple[TableView, list[int]]:
         schema = self._fitted
-        rows = view_table(X)
+        rows = self._view(X)
         if rows.naming == schema.naming == "none" and len(rows.names) == len(schema.inputs):
             positions = self._positions
         else:
@@ -262,13 +252,15 @@ class TableEncoder:
         whole = where == list(range(len(rows.names)))
         everything = np.array_equal(plan.slots, np.arange(codes.shape[1]))
         unexpected: set[int] = set()
-        step = max(_BLOCK // max(len(where), 1), 1)
+        step = max(BLOCK // max(len(where), 1), 1)
         for start in range(0, rows.n_rows if where else 0, step):
             stop = min(start + step, rows.n_rows)
             x = _block(rows, where, whole, start, stop)
+            for number, origin in plan.origins:
+                x[:, number] = shifted(rows.read(where[number])[start:stop], origin)
             absent = None if np.isfinite(x).all() else np.isnan(x)
             if absent is not None and np.isinf(x).any():
-                self._refuse_infinite(rows, where)
+                _refuse_infinite(rows, where)
             z = en.encode_numeric(x, plan.center, plan.scale)
             for number, center, tolerance in plan.constants:
                 z[:, number] = en.encode_constant(x[:, number], center, tolerance)
@@ -295,13 +287,9 @@ class TableEncoder:
         block[np.arange(len(block)), slots] = plan.hit[slots]
         return {plan.column} if plan.missing == len(plan.hit) - 1 and np.any(found < 0) else set()
 
-    def _refuse_infinite(self, rows: TableView, where: Sequence[int]) -> None:
-        for position in where:
-            check_finite(floats(rows.read(position)), rows.names[position])
-
     def _report_missing(self, columns: Sequence[int]) -> None:
         names = [self.column_names[column] for column in columns]
-        text = f"missing values in {listed(names)}, where no value was missing in the normal data"
+        text = f"missing values in {listed(names)}, where hardly any value was missing in the normal data"
         if self.missing == "error":
             raise ValueError(f"{text}: fill them in, or fit on data with missing values")
         warnings.warn(f"{text}: these cells are encoded as far from normal ones", UserWarning, stacklevel=3)
@@ -312,21 +300,24 @@ class TableEncoder:
         """The typical values that codes `(N, D)` stand for: column name -> `(N,)`.
 
         Numbers are float64, booleans bool, dates datetime64[us], durations timedelta64[us], categories the
-        most probable level as text (`(rare)` for the slot of rare levels, None for missing).
+        most probable level as text (`(rare)` for the slot of rare levels, None for missing), dates that are
+        encoded by their parts text such as `Tue 14 h, March`.
         """
         schema = self._fitted
         Z = np.asarray(Z, dtype=np.float64)
         if Z.ndim != 2 or Z.shape[1] != self.width:
             raise ValueError(f"codes must have the shape (N, {self.width}), got {Z.shape}")
         one_hot = {plan.column: plan for plan in self._one_hot}
+        dates = {date.position: date for date in self._dates}
         result: dict[str, NDArray[Any]] = {}
         for position, column in enumerate(schema.columns):
             z = Z[:, self.slots == position]
-            result[column.name] = (
-                decode_one_hot(z, column, one_hot[position])
-                if position in one_hot
-                else decode_plain(z[:, 0], column)
-            )
+            if position in one_hot:
+                result[column.name] = decode_one_hot(z, column, one_hot[position])
+            elif position in dates:
+                result[column.name] = dates[position].decode(z)
+            else:
+                result[column.name] = decode_plain(z[:, 0], column)
         return result
 
     def values(self, X: object) -> dict[str, NDArray[Any]]:
@@ -356,19 +347,14 @@ class TableEncoder:
         back.
         """
         schema = self._fitted.to_json()
-        tensors: dict[str, NDArray[Any]] = {}
-        for position, record in enumerate(schema["columns"]):
-            if len(record["levels"]) + len(record["rare"]) > _INLINE_LEVELS:
-                for field in ("levels", "rare"):
-                    tensors |= pack(record[field], f"column{position}.{field}")
-                    record[field] = None
+        tensors = packed(schema["columns"])
         manifest = {
             "format": FORMAT,
             "categorical": list(self.categorical),
             "ignore": list(self.ignore),
             "max_levels": self.max_levels,
             "missing": self.missing,
-            "cells": self.cells.to_json(),
+            **({} if self.cells == USUAL else {"cells": self.cells.to_json()}),
             "owner": self.owner,
             "schema": schema,
         }
@@ -395,15 +381,6 @@ class TableEncoder:
         return encoder
 
 
-def _learn(learners: Sequence[ColumnLearner], rows: TableView, positions: Sequence[int]) -> None:
-    """One batch into the learners, a matrix in blocks that stay in the processor's cache."""
-    step = rows.n_rows if rows.matrix is None else max(_BLOCK // max(len(rows.names), 1), 64)
-    for start in range(0, rows.n_rows, max(step, 1)):
-        block = None if rows.matrix is None else np.ascontiguousarray(rows.matrix[start : start + step].T)
-        for learner, position in zip(learners, positions, strict=True):
-            learner.update(rows.read(position) if block is None else block[position])
-
-
 def _block(rows: TableView, where: Sequence[int], whole: bool, start: int, stop: int) -> Floats:
     if rows.matrix is not None:
         part = rows.matrix[start:stop]
@@ -412,3 +389,8 @@ def _block(rows: TableView, where: Sequence[int], whole: bool, start: int, stop:
     for number, position in enumerate(where):
         x[:, number] = floats(rows.read(position)[start:stop])
     return x
+
+
+def _refuse_infinite(rows: TableView, where: Sequence[int]) -> None:
+    for position in where:
+        check_finite(floats(rows.read(position)), rows.names[position])

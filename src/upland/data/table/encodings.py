@@ -9,7 +9,7 @@ The squash is monotone with a continuous slope, so that heavy tails and extreme 
 and far from zero: the largest double is encoded below 720. A column that was constant among the normal rows
 has no scale; there
 
-    z = 0                                              where x equals the constant c to `TOLERANCE`
+    z = 0                                              where x equals the constant c (`tolerance_of`)
       = sign(x - c) (FAR + log(1 + |x - c| / max(|c|, 1)))   elsewhere: never seen, hence far.
 
 A categorical column is one-hot, centred at the shares p_k of its levels and divided by sqrt(sum_k p_k (1 -
@@ -18,9 +18,6 @@ p_k)): its total variance is 1, as that of a number.
 Missing cells are encoded in `upland.data.table.encoder` (slots in `upland.data.table.layout`): 0 in place of
 the number and a 0/1 value beside it, or a level of its own; `FAR` in a column that had no missing cell among
 the normal rows.
-
-Reference for the running moments in `upland.data.table.learning`: T. F. Chan, G. H. Golub, R. J. LeVeque,
-"Algorithms for computing the sample variance", The American Statistician 37 (1983).
 """
 
 from __future__ import annotations
@@ -43,6 +40,9 @@ before the squash.
 
 TOLERANCE = 1e-7
 """Relative difference up to which a number equals a constant: one rounding to float32."""
+
+LEAST_TOLERANCE, WHOLE_TOLERANCE = 1e-12, 0.25
+"""Difference up to which a number equals the constant 0, and the largest one for another whole number."""
 
 _HUGE = 1e308
 
@@ -81,15 +81,36 @@ def decode_numeric(z: Floats, center: Floats | float, scale: Floats | float) -> 
         return np.clip(unsquash(z) * scale + center, -_HUGE, _HUGE)
 
 
-def encode_constant(x: Floats, center: float, tolerance: float = TOLERANCE) -> Floats:
+def tolerance_of(constant: float, resolution: float = 0.0) -> float:
+    """Deviation up to which a number equals a constant: one rounding to float32, but less than the step from
+    one whole number to the next, and more than the rounding that makes a difference of equals other than 0.
+
+    Args:
+        constant: What never changed.
+        resolution: Relative distance of neighbouring numbers in the type in which it was given.
+    """
+    if constant == 0.0:
+        return LEAST_TOLERANCE
+    wide = TOLERANCE * abs(constant)
+    if constant == np.rint(constant):
+        wide = min(wide, WHOLE_TOLERANCE)
+    return float(max(wide, resolution * abs(constant)))
+
+
+def encode_constant(x: Floats, center: float, tolerance: float | None = None) -> Floats:
     """Deviation from a value that never changed among the normal rows: 0 where equal, at least `FAR` away
     elsewhere.
+
+    Args:
+        x: Values `(N,)`.
+        center: What never changed.
+        tolerance: Deviation up to which they are equal; None for `TOLERANCE` of the constant.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         deviation = x - center
     size = np.minimum(np.abs(deviation), _HUGE)
     code = np.copysign(FAR + np.log1p(size / max(abs(center), 1.0)), deviation)
-    return np.where(size <= tolerance * abs(center), 0.0, code)
+    return np.where(size <= (TOLERANCE * abs(center) if tolerance is None else tolerance), 0.0, code)
 
 
 def decode_constant(z: Floats, center: float) -> Floats:

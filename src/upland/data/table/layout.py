@@ -10,12 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upland.data.table import encodings as en
+from upland.data.table.dateparts import DateParts
 from upland.data.table.encodings import Floats
 from upland.data.table.values import Values, floats, levels
 from upland.io.casting import canonical_level
 from upland.io.schema import Column, ColumnKind
 
 Codes = NDArray[np.float32]
+
+BLOCK = 1 << 16
+"""Cells that are encoded at a time."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,8 @@ class Plain:
     slots: NDArray[np.intp]
     center: Floats
     scale: Floats
-    constants: tuple[tuple[int, float, float], ...]
+    constants: tuple[tuple[int, float, float | None], ...]
+    origins: tuple[tuple[int, int], ...]
     marked: NDArray[np.intp]
     present: Codes
     absent: Codes
@@ -56,7 +61,11 @@ class OneHot:
 
 def plan_plain(columns: Sequence[Column], starts: NDArray[np.intp]) -> Plain:
     """Lay out the columns of one number; `starts` is the first slot of each column of the schema."""
-    positions = tuple(position for position, column in enumerate(columns) if column.kind != "categorical")
+    positions = tuple(
+        position
+        for position, column in enumerate(columns)
+        if column.kind != "categorical" and column.parts is None
+    )
     plain = [columns[position] for position in positions]
     marked = np.flatnonzero([column.missing > 0 for column in plain])
     shares = np.array([plain[number].missing for number in marked])
@@ -67,10 +76,11 @@ def plan_plain(columns: Sequence[Column], starts: NDArray[np.intp]) -> Plain:
         center=np.array([column.center for column in plain]),
         scale=np.array([column.scale or 1.0 for column in plain]),
         constants=tuple(
-            (number, column.center, en.TOLERANCE if column.kind == "numeric" else 0.0)
+            (number, column.center, column.tolerance if column.kind == "numeric" else 0.0)
             for number, column in enumerate(plain)
             if column.scale == 0.0
         ),
+        origins=tuple((number, column.origin) for number, column in enumerate(plain) if column.origin),
         marked=marked,
         present=en.encode_numeric(np.zeros(len(marked)), shares, deviations).astype(np.float32),
         absent=en.encode_numeric(np.ones(len(marked)), shares, deviations).astype(np.float32),
@@ -107,11 +117,20 @@ def plan_one_hot(columns: Sequence[Column], starts: NDArray[np.intp]) -> tuple[O
     return tuple(plans)
 
 
+def plan_parts(columns: Sequence[Column], starts: NDArray[np.intp]) -> tuple[DateParts, ...]:
+    """Lay out the dates that are encoded by parts; `starts` is as in `plan_plain`."""
+    return tuple(
+        DateParts(position, int(starts[position]), column)
+        for position, column in enumerate(columns)
+        if column.parts is not None
+    )
+
+
 def decode_plain(z: Floats, column: Column) -> NDArray[Any]:
     """Codes `(N,)` of a column of one number to its values, in its own type."""
     if column.scale == 0.0:
-        return _typed(en.decode_constant(z, column.center), column.kind)
-    return _typed(en.decode_numeric(z, column.center, column.scale), column.kind)
+        return _typed(en.decode_constant(z, column.center) + column.origin, column.kind)
+    return _typed(en.decode_numeric(z, column.center, column.scale) + column.origin, column.kind)
 
 
 def _typed(x: Floats, kind: ColumnKind) -> NDArray[Any]:

@@ -1,9 +1,4 @@
-"""What is learned of one column from normal rows, in constant memory: moments, levels, missing cells.
-
-Moments are merged batch by batch (Chan, Golub, LeVeque 1983) and kept in units of a power of two near the
-largest value, so that neither 1e300 nor 1e-300 overflows or vanishes when squared: rescaling by a power of
-two is exact.
-"""
+"""What is learned of one column from normal rows, in constant memory: moments, levels, missing cells."""
 
 from __future__ import annotations
 
@@ -15,99 +10,24 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 
-from upland.data.table.encodings import Floats, deviation_of_flag
+from upland.data.table.dateparts import PartLearner
+from upland.data.table.encodings import Floats, deviation_of_flag, tolerance_of
+from upland.data.table.exact import origin_of, resolution_of, shifted
+from upland.data.table.labelnames import holds_labels, like_label
+from upland.data.table.moments import RobustMoments, Sentinels
+from upland.data.table.suspects import RowOrder, Suspicion
 from upland.data.table.texts import KINDS, counted, read_text
-from upland.data.table.values import Values, dtype_of, floats, kind_of, levels, zone_of
+from upland.data.table.values import Values, dtype_of, kind_of, levels, zone_of
 from upland.io.advice import Advice, Argument, Infinity
 from upland.io.cells import USUAL, CellOptions
 from upland.io.schema import Column, ColumnKind, TextForm
 from upland.io.texts import find_form
 
+CLOSE = 4
+"""Numbers that differ by no more than so many roundings of their type are the same."""
+
 MAX_DISTINCT = 100_000
 """Levels that a categorical column may have before it is taken for free text."""
-
-MEAN_STEP = 4
-"""Whole numbers that rise by less than this from row to row, on average, count the rows."""
-
-LABEL_NAMES = frozenset(
-    [
-        "label",
-        "labels",
-        "target",
-        "targets",
-        "class",
-        "classes",
-        "y",
-        "y_true",
-        "anomaly",
-        "anomalies",
-        "is_anomaly",
-        "outlier",
-        "outliers",
-        "is_outlier",
-        "ground_truth",
-        "groundtruth",
-        "attack",
-        "is_attack",
-        "fraud",
-        "is_fraud",
-        "abnormal",
-        "is_abnormal",
-    ]
-)
-
-
-class RunningMoments:
-    """Running count, mean, sum of squares and range of one column of float64."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.low, self.high = np.inf, -np.inf
-        self._exponent = -1000
-        self._mean = 0.0
-        self._squares = 0.0
-
-    def update(self, x: Floats) -> None:
-        """Add finite values `(N,)`."""
-        if not len(x):
-            return
-        low, high = float(x.min()), float(x.max())
-        self._rescale(int(np.frexp(max(abs(low), abs(high)))[1]))
-        x = np.ldexp(x, -self._exponent)
-        mean = float(x.mean())
-        x -= mean
-        rest = float(x.mean())
-        squares = float(x @ x) - len(x) * rest * rest
-        self._merge(len(x), mean + rest, squares)
-        self.low, self.high = min(self.low, low), max(self.high, high)
-
-    def _rescale(self, exponent: int) -> None:
-        """Move to the larger of the two units; beyond 2^1000 or below 2^-1000 squares are safe as they
-        are.
-        """
-        exponent = min(max(exponent, self._exponent), 1000)
-        if exponent > self._exponent:
-            shrink = 2.0 ** max(self._exponent - exponent, -1000)
-            self._mean *= shrink
-            self._squares *= shrink * shrink
-            self._exponent = exponent
-
-    def _merge(self, count: int, mean: float, squares: float) -> None:
-        total = self.count + count
-        step = mean - self._mean
-        self._mean += step * (count / total)
-        self._squares += max(squares, 0.0) + step * step * (self.count * count / total)
-        self.count = total
-
-    @property
-    def mean(self) -> float:
-        """Mean of all values so far."""
-        return float(np.clip(np.ldexp(self._mean, self._exponent), self.low, self.high))
-
-    @property
-    def deviation(self) -> float:
-        """Standard deviation of all values so far (that of the sample itself, divided by N)."""
-        return float(np.ldexp(np.sqrt(self._squares / max(self.count, 1)), self._exponent))
 
 
 class ColumnLearner:
@@ -118,12 +38,18 @@ class ColumnLearner:
         categorical: Whether the user named it categorical.
         cells: What the user says of cells.
         form: How its text is read, where that is known already.
+
+    Attributes:
+        sentinels: After `finish`, values that were left out of the moments; None where none were.
+        suspicions: After `finish`, why the column may ruin a model.
     """
 
     def __init__(
         self, name: str, categorical: bool, cells: CellOptions = USUAL, form: TextForm | None = None
     ) -> None:
         self.name = name
+        self.sentinels: Sentinels | None = None
+        self.suspicions: list[Suspicion] = []
         self.categorical = categorical
         self.cells = cells
         self.form = form
@@ -134,12 +60,13 @@ class ColumnLearner:
         self.kind: ColumnKind = "categorical"
         self.n_rows = 0
         self.n_missing = 0
-        self._moments = RunningMoments()
+        self._origin: int | None = None
+        self._resolution = 0.0
+        self._moments = RobustMoments()
+        self._order: RowOrder | None = None
+        self._parts = PartLearner() if cells.dates == "parts" else None
         self._levels: Counter[str] = Counter()
-        self._maybe_label = name.strip().casefold() in LABEL_NAMES and not categorical
-        self._distinct: set[float] = set()
-        self._counts_rows = True
-        self._last: float | None = None
+        self._named_like = None if categorical else like_label(name)
 
     def update(self, values: Values) -> None:
         """Add one batch `(N,)`; raises ValueError for infinities, for a kind other than before, for too many
@@ -157,7 +84,7 @@ class ColumnLearner:
             if self.kind == "categorical":
                 self._update_levels(values)
             else:
-                self._update_numbers(floats(values))
+                self._update_numbers(values)
         self.n_rows += len(values)
 
     def _set_dtype(self, dtype: str) -> None:
@@ -199,26 +126,23 @@ class ColumnLearner:
             )
         self.zoned = self.zoned if zoned is None else zoned
 
-    def _update_numbers(self, x: Floats) -> None:
+    def _update_numbers(self, values: Values) -> None:
+        if self._origin is None:
+            self._origin = origin_of(values, self.name)
+            self._order = RowOrder(1.0 if self.kind == "numeric" else 1e6)
+        if self.kind == "numeric":
+            self._resolution = max(self._resolution, resolution_of(values))
+        x = shifted(values, self._origin)
         check_finite(x, self.name)
         absent = np.isnan(x)
         if absent.any():
             self.n_missing += int(absent.sum())
-            self._counts_rows = False
             x = x[~absent]
-        if not len(x):
-            return
-        if self._maybe_label and len(self._distinct) <= 2:
-            self._distinct.update(np.unique(x)[:3].tolist())
-        self._counts_rows = self._counts_rows and self._counts_on(x)
-        self._last = float(x[-1])
         self._moments.update(x)
-
-    def _counts_on(self, x: Floats) -> bool:
-        """Whether whole numbers rise from row to row; gaps are where rows were held out."""
-        if self._last is not None and x[0] <= self._last:
-            return False
-        return bool(np.all(x[1:50] > x[:-1][:49]) and np.all(x[1:] > x[:-1]) and np.all(x == np.rint(x)))
+        if self._parts is not None and self.kind == "date":
+            self._parts.update(x)
+        elif self._order is not None and self.kind != "boolean":
+            self._order.update(x)
 
     def _update_levels(self, values: Values) -> None:
         keys, codes = levels(values, self.cells.missing_texts)
@@ -234,7 +158,7 @@ class ColumnLearner:
         """The column as learned.
 
         Raises ValueError for a column that is all missing, free text, numbers with stray text, or a label
-        left in; warns about a column that merely counts the rows.
+        left in. Afterwards `sentinels` and `suspicions` say what else was found.
         """
         if self.n_missing == self.n_rows or self.dtype is None:
             raise ValueError(
@@ -243,22 +167,45 @@ class ColumnLearner:
         self._refuse_label()
         if self.kind == "categorical":
             return self._finish_levels(self.dtype, max_levels)
-        self._warn_of_counter()
         if self._said is not None:
             warnings.warn(self._said, UserWarning, stacklevel=2)
         return replace(self._finish_numbers(self.dtype), form=self.form, zoned=self.zoned)
 
     def _finish_numbers(self, dtype: str) -> Column:
-        center, scale = self._moments.mean, self._moments.deviation
-        low, high = self._moments.low, self._moments.high
+        robust, self.sentinels = self._moments.robust()
+        if self._parts is not None and self.kind == "date":
+            self.sentinels = None
+            return self._finish_parts(dtype, self._parts)
+        self._suspect_order()
+        center, scale = robust.mean, robust.deviation
+        low, high = robust.low, robust.high
+        tolerance = None
         if self.kind == "boolean":
             scale = deviation_of_flag(center)
-        elif (
-            high - low <= (1e-12 * max(abs(low), abs(high)) if self.kind == "numeric" else 0.0)
-            or scale == 0.0
-        ):
+        elif high - low <= CLOSE * self._resolution * max(abs(low), abs(high)) or scale == 0.0:
             center, scale = (low if low == high else center), 0.0
-        return Column(self.name, self.kind, dtype, center, scale, self.n_missing / self.n_rows)
+            tolerance = tolerance_of(center, self._resolution) if self.kind == "numeric" else 0.0
+        return Column(
+            self.name,
+            self.kind,
+            dtype,
+            center,
+            scale,
+            self.n_missing / self.n_rows,
+            origin=self._origin or 0,
+            tolerance=tolerance,
+        )
+
+    def _finish_parts(self, dtype: str, learner: PartLearner) -> Column:
+        parts, scaling = learner.learned()
+        missing = self.n_missing / self.n_rows
+        return Column(self.name, "date", dtype, missing=missing, parts=parts, part_scaling=scaling)
+
+    def _suspect_order(self) -> None:
+        if self._order is not None and self.kind != "boolean":
+            moments = self._moments.whole()
+            if found := self._order.found(moments, self.kind, float(self._origin or 0)):
+                self.suspicions.append(Suspicion(found, self.name, self.kind))
 
     def _finish_levels(self, dtype: str, max_levels: int) -> Column:
         if not self.categorical:
@@ -278,22 +225,21 @@ class ColumnLearner:
         )
 
     def _refuse_label(self) -> None:
-        distinct = len(self._levels) if self.kind == "categorical" else len(self._distinct)
-        if self._maybe_label and distinct <= 2:
+        """Refuse a label; suspect a constant of which the name says less."""
+        if self._named_like is None:
+            return
+        if self.kind == "categorical":
+            distinct, like = len(self._levels), True
+        else:
+            few = self._moments.few
+            distinct = 3 if few is None else len(few)
+            like = distinct <= 2 and few is not None and holds_labels(self.name, few.tolist())
+        if self._named_like == "label" and distinct <= 2 and like:
             raise ValueError(
                 self._left_out_or(f"column {self.name!r} looks like a label", "uses it as a feature")
             )
-
-    def _warn_of_counter(self) -> None:
-        dense = self._moments.high - self._moments.low < MEAN_STEP * self.n_rows
-        if self.kind == "numeric" and self._counts_rows and dense and self.n_rows >= 50:
-            warnings.warn(
-                self._left_out(
-                    f"column {self.name!r} merely counts the rows, so every later row would be anomalous"
-                ),
-                UserWarning,
-                stacklevel=2,
-            )
+        if self._named_like == "flag" and distinct == 1 and like:
+            self.suspicions.append(Suspicion("flag", self.name, self.kind))
 
     def _warn_of_codes(self) -> None:
         if self.dtype == "string" and all(re.fullmatch(r"\d+", level) for level in self._levels):

@@ -11,7 +11,7 @@ from upland.data.table.frames import TableView
 from upland.data.table.values import Values, dtype_of, floats, kind_of, zone_of
 from upland.io.advice import Advice, Argument, Wording
 from upland.io.cells import as_number
-from upland.io.schema import Column, ColumnKind, Naming, Schema
+from upland.io.schema import Column, ColumnKind, Naming, Schema, is_index
 
 
 def as_names(names: Sequence[str | int], what: str) -> tuple[str | int, ...]:
@@ -53,7 +53,8 @@ def find_positions(rows: TableView, schema: Schema, wanted: Sequence[str], owner
                 Advice(f"missing column(s): {listed(lacking)}; ", table, f" has {listed(rows.names)}")
             )
         return [here[name] for name in wanted]
-    if len(rows.names) != len(schema.inputs):
+    fitted, found = _aligned(schema.inputs, rows.names)
+    if len(found) != len(fitted):
         raise ValueError(
             Advice(
                 Wording(
@@ -87,8 +88,20 @@ def find_positions(rows: TableView, schema: Schema, wanted: Sequence[str], owner
             UserWarning,
             stacklevel=4,
         )
-    here = {name: position for position, name in enumerate(schema.inputs)}
+    here = dict(zip(fitted, found, strict=True))
+    if lacking := [name for name in wanted if name not in here]:
+        raise ValueError(f"column(s) {listed(lacking)} cannot be found by position: name the columns")
     return [here[name] for name in wanted]
+
+
+def _aligned(inputs: Sequence[str], names: Sequence[str]) -> tuple[list[str], list[int]]:
+    """The columns of the fit and the positions in a later table that belong together, in their order; the
+    index of a pandas frame may be there in one and not in the other.
+    """
+    if len(inputs) == len(names):
+        return list(inputs), list(range(len(names)))
+    fitted = [name for position, name in enumerate(inputs) if not is_index(inputs, position)]
+    return fitted, [position for position in range(len(names)) if not is_index(names, position)]
 
 
 def _counted(names: Sequence[str], naming: Naming) -> str:

@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+_INLINE_LEVELS = 256
+_FIELDS = ("levels", "rare")
+
 
 def pack(words: Sequence[str], name: str) -> dict[str, NDArray[Any]]:
     """Words as two tensors under a name; `unpack` is the way back."""
@@ -56,4 +59,29 @@ def unpack(tensors: Mapping[str, NDArray[Any]], name: str) -> list[str]:
     return [
         text[end - length : end].decode("utf-8", "surrogatepass")
         for end, length in zip(ends.tolist(), lengths.tolist(), strict=True)
+    ]
+
+
+def packed(columns: Sequence[dict[str, Any]]) -> dict[str, NDArray[Any]]:
+    """The large vocabularies of columns as tensors; in the columns' records None is put in their place."""
+    tensors: dict[str, NDArray[Any]] = {}
+    for position, record in enumerate(columns):
+        if sum(len(record[field]) for field in _FIELDS) > _INLINE_LEVELS:
+            for field in _FIELDS:
+                tensors |= pack(record[field], f"column{position}.{field}")
+                record[field] = None
+    return tensors
+
+
+def unpacked(
+    columns: Sequence[Mapping[str, Any]], tensors: Mapping[str, NDArray[Any]]
+) -> list[Mapping[str, Any]]:
+    """Records of columns with the vocabularies that `packed` made tensors of; raises ValueError as
+    `unpack`.
+    """
+    return [
+        {**record, **{field: unpack(tensors, f"column{position}.{field}") for field in _FIELDS}}
+        if record.get("levels") is None
+        else record
+        for position, record in enumerate(columns)
     ]

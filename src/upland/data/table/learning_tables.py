@@ -1,0 +1,104 @@
+"""From tables of normal rows, one after the other, to a schema, in constant memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from upland.data.table.frames import TableView, check_size
+from upland.data.table.layout import BLOCK
+from upland.data.table.learning import ColumnLearner
+from upland.data.table.matching import find_positions, listed, resolve
+from upland.data.table.suspects import index_names, warn_of, warn_of_dates, warn_of_index, warn_of_sentinels
+from upland.io.cells import CellOptions
+from upland.io.schema import Schema, TextForm
+
+LEAST_BLOCK = 512
+"""Rows that are learned from at a time, at least."""
+
+
+def learn_schema(
+    batches: Iterable[TableView],
+    categorical: Sequence[str | int],
+    ignore: Sequence[str | int],
+    max_levels: int,
+    cells: CellOptions,
+    forms: Mapping[str, TextForm],
+    owner: str,
+) -> Schema:
+    """What the columns are, with a warning for those that may ruin a model.
+
+    Args:
+        batches: Normal rows.
+        categorical: Columns to treat as categories.
+        ignore: Columns to leave out.
+        max_levels: Levels of a categorical column that get a slot each.
+        cells: How cells of text are written, and what dates are used as.
+        forms: How the text of columns is read, where that is known already.
+        owner: Who asks, for messages.
+
+    Raises:
+        TypeError: For a column that is no column of a table.
+        ValueError: For fewer than two rows, no columns in use, unknown names, a column that cannot be used.
+    """
+    learners: list[ColumnLearner] = []
+    first: TableView | None = None
+    total = 0
+    for rows in batches:
+        if first is None:
+            check_size(rows)
+            first = rows
+            learners = _learners(rows, categorical, ignore, cells, forms)
+        wanted = [learner.name for learner in learners]
+        _learn(learners, rows, find_positions(rows, Schema((), first.names, first.naming), wanted, owner))
+        total += rows.n_rows
+    if first is None:
+        raise ValueError("there is no batch to fit on")
+    check_size(replace(first, n_rows=total), least=2)
+    columns = [learner.finish(max_levels) for learner in learners]
+    dropped = [column.name for column in columns if column.kind == "date" and cells.dates == "drop"]
+    columns = [column for column in columns if column.name not in dropped]
+    if not sum(column.width for column in columns):
+        raise ValueError(f"nothing is left to fit on but dates: {listed(wanted)}")
+    _report([learner for learner in learners if learner.name not in dropped], dropped)
+    return Schema(tuple(columns), first.names, first.naming)
+
+
+def _learners(
+    rows: TableView,
+    categorical: Sequence[str | int],
+    ignore: Sequence[str | int],
+    cells: CellOptions,
+    forms: Mapping[str, TextForm],
+) -> list[ColumnLearner]:
+    categories = resolve(categorical, rows, "categorical")
+    ignored = resolve(ignore, rows, "ignore")
+    if both := categories & ignored:
+        raise ValueError(f"columns both in categorical and in ignore: {listed(sorted(both))}")
+    index = [name for name in index_names(rows.names) if name not in ignored | categories]
+    used = [name for name in rows.names if name not in ignored and name not in index]
+    if not used:
+        also = " or holds the index of a pandas frame" if index else ""
+        raise ValueError(f"every column is ignored{also}: nothing is left to fit on")
+    warn_of_index(index)
+    return [ColumnLearner(name, name in categories, cells, forms.get(name)) for name in used]
+
+
+def _learn(learners: Sequence[ColumnLearner], rows: TableView, positions: Sequence[int]) -> None:
+    """One batch into the learners, a matrix in blocks that stay in the processor's cache."""
+    step = rows.n_rows if rows.matrix is None else max(BLOCK // max(len(rows.names), 1), LEAST_BLOCK)
+    for start in range(0, rows.n_rows, max(step, 1)):
+        block = None if rows.matrix is None else np.ascontiguousarray(rows.matrix[start : start + step].T)
+        for learner, position in zip(learners, positions, strict=True):
+            learner.update(rows.read(position) if block is None else block[position])
+
+
+def _report(learners: Sequence[ColumnLearner], dropped: Sequence[str]) -> None:
+    """Warn of what the columns may do to a model, once for each reason."""
+    warn_of_dates(dropped)
+    warn_of([found for learner in learners for found in learner.suspicions])
+    for learner in learners:
+        if learner.sentinels is not None:
+            warn_of_sentinels(learner.name, learner.kind, learner.sentinels)

@@ -1,0 +1,86 @@
+"""Settings of the whole process, put aside while upland computes and put back as they were.
+
+PyTorch has one number of threads and one precision of matrix products for all threads of a program. Where
+several of them compute at once, the first that begins remembers what was set, and it is set again when the
+last one ends, so that the program finds its own settings whatever the order.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Lock, local
+from typing import Any, Generic, TypeVar
+
+import torch
+
+T = TypeVar("T")
+
+
+class _Here(local):
+    """Whether a thread computes now."""
+
+    inside = False
+
+
+class ProcessSetting(Generic[T]):
+    """A setting of the whole process.
+
+    Args:
+        read: returns it.
+        write: sets it.
+        each_thread: whether a thread also has a value of its own, which is put back when that thread ends.
+    """
+
+    def __init__(self, read: Callable[[], T], write: Callable[[T], object], each_thread: bool) -> None:
+        self._read, self._write, self._each_thread = read, write, each_thread
+        self._lock, self._here = Lock(), _Here()
+        self._before: list[T] = []  # of each thread that computes now, the first one's first
+
+    @contextmanager
+    def at(self, value: T) -> Iterator[None]:
+        """Compute with a value of it; within such a computation of the same thread nothing changes.
+
+        Args:
+            value: to compute with, the same for all threads.
+        """
+        if self._here.inside:
+            yield
+            return
+        with self._lock:
+            found = self._read()
+            first = self._before[0] if self._before and found == value else found
+            self._before.append(first)
+            self._here.inside = True
+            if found != value:
+                self._write(value)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._here.inside = False
+                self._before.remove(first)
+                if first != value and (self._each_thread or not self._before):
+                    self._write(first)
+
+
+THREADS = ProcessSetting(torch.get_num_threads, torch.set_num_threads, each_thread=True)
+
+
+def _precision() -> tuple[str, ...]:
+    """PyTorch's precision of products of float32 matrices; of each library, where they are set apart."""
+    try:
+        return (torch.get_float32_matmul_precision(),)
+    except RuntimeError:
+        backends: Any = torch.backends
+        return (backends.cuda.matmul.fp32_precision, backends.mkldnn.matmul.fp32_precision)
+
+
+def _set_precision(values: tuple[str, ...]) -> None:
+    if len(values) == 1:
+        torch.set_float32_matmul_precision(values[0])
+    else:
+        backends: Any = torch.backends
+        backends.cuda.matmul.fp32_precision, backends.mkldnn.matmul.fp32_precision = values
+
+
+EXACT = ("highest",)
+PRECISION = ProcessSetting(_precision, _set_precision, each_thread=False)

@@ -1,0 +1,634 @@
+"""Messages that advise: how each comes about in Python, its words, and what it advises, done.
+
+A new message with advice takes an entry here, or in a table of tests/cli/test_cli_advice.py, where they are
+used.
+"""
+
+import datetime as dt
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import upland
+from normals import COMMON, fitted, mixed, numbers, quick, slopes, small, waves
+
+Sequence, Image = upland.SequenceEnergyDetector, upland.ImageEnergyDetector
+STORED = Path(__file__).parent / "stored"
+
+
+class Case(NamedTuple):
+    """One message.
+
+    Args:
+        site: file and function that say it.
+        wrong: given an empty folder, is refused or warned with the message.
+        words: of the advice, a regular expression.
+        right: given the folder, does what the message advises; several where there are several ways.
+    """
+
+    site: str
+    wrong: Callable[[Path], Any]
+    words: str
+    right: tuple[Callable[[Path], Any], ...]
+
+
+def case(site, wrong, words, *right):
+    return Case(site, wrong, words, right)
+
+
+def grey(count=24, **options):
+    return slopes(count, **options)
+
+
+def pillow(pixels):
+    return pytest.importorskip("PIL.Image", reason="needs Pillow").fromarray(pixels)
+
+
+def saved(image, path, **options):
+    image.save(path, **options)
+    return path
+
+
+def frames(folder):
+    first, *others = [pillow(image) for image in grey(3)]
+    return saved(first, folder / "moving.gif", save_all=True, append_images=others)
+
+
+def long_frame():
+    """Two machines whose rows have the same time stamps."""
+    one = pd.DataFrame({"time": np.arange(40), "speed": np.sin(np.arange(40))})
+    return pd.concat([one.assign(machine="a"), one.assign(machine="b", speed=one["speed"] + 0.1)])
+
+
+def named_days(count=40):
+    return [f"day {number}" for number in range(count)]
+
+
+def with_cells(*values, **options):
+    """A fit of a table with a column t of these values, one after the other."""
+    cells = [values[n % len(values)] for n in range(120)]
+    return quick(**options).fit(mixed().assign(t=pd.Series(cells, dtype=object)))
+
+
+def stamps(*zones):
+    """A file of time stamps of this year, with these zones one after the other."""
+    rows = [f"2026-03-{n % 28 + 1:02d}T10:00:00{zones[n % len(zones)]},{n % 7}.5" for n in range(120)]
+    return "\n".join(["when,load", *rows]).encode()
+
+
+def scored_stamps(folder, *zones):
+    detector = quick().fit(written(folder / "normal.csv", stamps("Z")))
+    return detector.anomaly_score(written(folder / "new.csv", stamps(*zones)))
+
+
+def batches_of_dates(*zones):
+    frames = [mixed().assign(when=pd.date_range("2026-01-01", periods=120, tz=zone)) for zone in zones]
+    return upland.TableEncoder().fit_batches(frames)
+
+
+def contrast(like):
+    encoder = upland.ImageEncoder(scaling="contrast").fit(grey())
+    return encoder.decode(encoder.transform(grey()), **({"like": grey()} if like else {}))
+
+
+def changed(detector, **params):
+    return detector.set_params(**params)
+
+
+def written(path, content):
+    path.write_bytes(content)
+    return path
+
+
+class Own(upland.EnergyDetector):
+    """An estimator of a user's own."""
+
+
+def own_net(width):
+    return torch.nn.Sequential(torch.nn.Linear(width, 4), torch.nn.Tanh(), torch.nn.Linear(4, 1))
+
+
+def reloaded(folder, fitted_with, **given):
+    upland.save(quick(model=fitted_with).fit(numbers()), folder / "m")
+    return upland.load(folder / "m", **given)
+
+
+def without_pandas(monkeypatched):
+    """Call with pandas gone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(__import__("sys").modules, "pandas", None)
+        return monkeypatched()
+
+
+def pairs(detector, rows, **options):
+    return detector.score_groups(rows, np.arange(len(rows)) % 2, **options)
+
+
+def checkpointed(folder, name):
+    upland.save(quick().fit(numbers()), folder / "model")
+    return quick().fit(numbers(), checkpoint=folder / name)
+
+
+def of_images(modality):
+    return upland.detector_for(waves(), model=modality, **COMMON)
+
+
+def dear(rate):
+    """A training at a learning rate, of a net without bounds."""
+    return quick(model=lambda width: torch.nn.Linear(width, 1), learning_rate=rate)
+
+
+TABLES = [
+    case(
+        "data/modality.py:check_modality",
+        lambda _: quick().fit(grey()),
+        "use ImageEnergyDetector",
+        lambda _: small(Image).fit(grey()),
+    ),
+    case(
+        "data/table/encoder.py:_report_missing",
+        lambda _: upland.TableEncoder(missing="error").fit(numbers()).transform([[np.nan, 0, 0, 0]]),
+        "fill them in, or fit on data with missing values",
+        lambda _: upland.TableEncoder(missing="error").fit(numbers()).transform([[0.0, 0, 0, 0]]),
+        lambda _: (
+            upland.TableEncoder(missing="error")
+            .fit(np.vstack([numbers(), [np.nan, 0, 0, 0]]))
+            .transform([[np.nan, 0, 0, 0]])
+        ),
+    ),
+    case(
+        "data/table/frames.py:view_table",
+        lambda _: quick().fit(__import__("scipy.sparse").sparse.csr_matrix(numbers())),
+        r"use X\.toarray\(\)",
+        lambda _: quick().fit(__import__("scipy.sparse").sparse.csr_matrix(numbers()).toarray()),
+    ),
+    case(
+        "data/table/frames.py:_unsupported",
+        lambda _: quick().fit(mixed().assign(span=pd.arrays.SparseArray(["a", "b"] * 60))),
+        r"leave it out \(ignore=\['span'\]\)",
+        lambda _: quick(ignore=["span"]).fit(mixed().assign(span=pd.arrays.SparseArray(["a", "b"] * 60))),
+    ),
+    case(
+        "data/table/frames.py:_names",
+        lambda _: quick().fit(mixed().rename(columns={"steps": 7})),
+        r"X\.columns = X\.columns\.astype\(str\)",
+        lambda _: quick().fit(mixed().rename(columns={"steps": 7}).rename(columns=str)),
+    ),
+    case(
+        "data/table/frames.py:_names",
+        lambda _: quick().fit(mixed().rename(columns={"steps": "flow"})),
+        "rename or drop all but one",
+        lambda _: quick().fit(mixed().drop(columns="steps")),
+    ),
+    case(
+        "data/table/learning.py:check_finite",
+        lambda _: quick().fit(np.vstack([numbers(), [np.inf, 0, 0, 0]])),
+        "Correct them or leave the cells empty",
+        lambda _: quick().fit(np.vstack([numbers(), [1.0, 0, 0, 0]])),
+        lambda _: quick().fit(np.vstack([numbers(), [np.nan, 0, 0, 0]])),
+    ),
+    case(
+        "data/table/matching.py:resolve",
+        lambda _: quick(ignore=["Flow"]).fit(mixed()),
+        "it has 'flow'",
+        lambda _: quick(ignore=["flow"]).fit(mixed()),
+    ),
+    case(
+        "detectors/arguments.py:device_of",
+        lambda _: quick(device="gpu").fit(numbers()),
+        "device='gpu' cannot be used",
+        lambda _: quick(device="cpu").fit(numbers()),
+    ),
+    case(
+        "detectors/auto.py:detector_for",
+        lambda _: of_images("vae"),
+        "use model='energy'",
+        lambda _: of_images("energy").fit(waves()),
+    ),
+    case(
+        "detectors/scoring.py:_check_criterion",
+        lambda _: changed(fitted(), criterion="energy").p_values(numbers()),
+        "fit again, or with contamination='auto' calibrate on fresh normal rows",
+        lambda _: changed(quick().fit(numbers()), criterion="energy").fit(numbers()).p_values(numbers()),
+        lambda _: changed(fitted(), criterion="energy").calibrate(numbers(seed=9)).p_values(numbers()),
+    ),
+    case(
+        "detectors/scoring.py:check_alpha",
+        lambda _: fitted().flag(numbers(), alpha=0.001),
+        "calibrate on at least 999 rows",
+        lambda _: fitted().calibrate(numbers(999, seed=9)).flag(numbers(), alpha=0.001),
+    ),
+    case(
+        "detectors/table.py:_check_no_ensemble",
+        lambda _: quick(objective="sliced", n_nets=2).fit(numbers()),
+        "n_nets=2 needs objective='denoising' and upland's own model: leave it 'auto'",
+        lambda _: quick(objective="sliced", n_nets="auto").fit(numbers()),
+        lambda _: quick(objective="denoising", n_nets=2).fit(numbers()),
+    ),
+    case(
+        "training/loop.py:_check",
+        lambda _: dear(1e30).fit(numbers()),
+        "try a smaller learning_rate than 1e[+]30",
+        lambda _: dear(1e-3).fit(numbers()),
+    ),
+]
+
+SEQUENCES = [
+    case(
+        "adapters/pyod.py:_one_a_row",
+        lambda _: upland.as_pyod(small(Sequence, per="step")).fit(waves()),
+        "fit with per='sequence'",
+        lambda _: upland.as_pyod(small(Sequence, per="sequence")).fit(waves()),
+    ),
+    case(
+        "data/sequence/container.py:_from_padded",
+        lambda _: small(Sequence).fit(np.concatenate([waves(), np.full((1, 14, 2), np.nan)])),
+        r"X\[24\]: no step is left, all values are NaN; leave it out",
+        lambda _: small(Sequence).fit(waves()),
+    ),
+    case(
+        "data/sequence/container.py:_from_frame",
+        lambda _: small(Sequence, id="time", time="time").fit(long_frame()),
+        "id and time name the same column",
+        lambda _: small(Sequence, id="machine", time="time").fit(long_frame()),
+    ),
+    case(
+        "data/sequence/longframes.py:find_column",
+        lambda _: small(Sequence, id="machine", time="time").fit(long_frame().set_index("time")),
+        r"use X\.reset_index\(\)",
+        lambda _: small(Sequence, id="machine", time="time").fit(
+            long_frame().set_index("time").reset_index()
+        ),
+    ),
+    case(
+        "data/sequence/longframes.py:read_stamps",
+        lambda _: small(Sequence, id="machine", time="time").fit(long_frame().assign(time=named_days() * 2)),
+        "turn it into dates or numbers, as pandas.to_datetime",
+        lambda _: small(Sequence, id="machine", time="time").fit(
+            long_frame().assign(time=[int(day.removeprefix("day ")) for day in named_days() * 2])
+        ),
+    ),
+    case(
+        "data/sequence/longframes.py:_check_distinct",
+        lambda _: small(Sequence, time="time", ignore=["machine"]).fit(long_frame()),
+        r"name the column that identifies sequences \(id\), or drop or average such rows",
+        lambda _: small(Sequence, time="time", id="machine").fit(long_frame()),
+        lambda _: small(Sequence, time="time", ignore=["machine"]).fit(long_frame().drop_duplicates("time")),
+        lambda _: small(Sequence, time="time").fit(
+            long_frame().groupby("time", as_index=False)[["speed"]].mean()
+        ),
+    ),
+    case(
+        "data/sequence/windows.py:_check_named",
+        lambda _: small(Sequence, time="time").fit(waves()),
+        "time='time' names a column of a frame, but X is an array: leave time out",
+        lambda _: small(Sequence).fit(waves()),
+    ),
+    case(
+        "detectors/sequence.py:_group_verdicts",
+        lambda _: fitted(Sequence).score_groups(waves(), "machine"),
+        r"groups=\[...\], one a sequence",
+        lambda _: small(Sequence).fit(waves(90)).score_groups(waves(), [n % 2 for n in range(24)]),
+    ),
+    case(
+        "detectors/sequence.py:_group_verdicts",
+        lambda _: pairs(small(Sequence, window=7).fit(waves(90)), waves(), statistic="likelihood"),
+        "fit with window=None",
+        lambda _: pairs(small(Sequence, window=None).fit(waves(90)), waves(), statistic="likelihood"),
+    ),
+    case(
+        "detectors/stream.py:check_state",
+        lambda _: fitted(Sequence).score_next(fitted(Sequence).score_next(None, [0, 0]), [0, 0]),
+        r"give its \.state",
+        lambda _: fitted(Sequence).score_next(fitted(Sequence).score_next(None, [0, 0]).state, [0, 0]),
+    ),
+    case(
+        "groups/tester.py:check_of_scores",
+        lambda _: pairs(fitted(Sequence), waves(), statistic="mmd"),
+        "statistic is one of .*'likelihood'",
+        lambda _: pairs(small(Sequence).fit(waves(90)), waves(), statistic="likelihood"),
+    ),
+    case(
+        "groups/tester.py:verdicts_from_scores",
+        lambda _: pairs(fitted(Sequence), waves()),
+        "fit on more sequences",
+        lambda _: pairs(small(Sequence).fit(waves(90)), waves()),
+    ),
+    case(
+        "groups/tester.py:verdicts_from_scores",
+        lambda _: pairs(small(Sequence, per="step").fit(waves(90)), waves()),
+        "fit with per='sequence'",
+        lambda _: pairs(small(Sequence, per="sequence").fit(waves(90)), waves()),
+    ),
+]
+
+IMAGES = [
+    case(
+        "data/image/arrays.py:check_dtype",
+        lambda _: small(Image).fit(grey().astype(np.int64)),
+        r"use X\.astype\(np\.uint8\) for values from 0 to 255, np\.uint16 to 65535, or a float",
+        *(
+            lambda _, dtype=dtype: small(Image).fit(grey().astype(np.int64).astype(dtype))
+            for dtype in (np.uint8, np.uint16, np.float32)
+        ),
+    ),
+    case(
+        "data/image/arrays.py:channels_last",
+        lambda _: small(Image).fit(grey(channels=3)[:, :3]),
+        r"the former as X\.transpose\(0, 2, 3, 1\), the latter as X\.transpose\(0, 3, 1, 2\)",
+        lambda _: small(Image).fit(grey(channels=3)[:, :3].transpose(0, 2, 3, 1)),
+        lambda _: small(Image).fit(grey(channels=3)[:, :3].transpose(0, 3, 1, 2)),
+        lambda _: upland.ImageEncoder(channels="first").fit(grey(channels=3)[:, :3]),
+        lambda _: upland.ImageEncoder(channels="last").fit(grey(channels=3)[:, :3]),
+    ),
+    case(
+        "data/image/container.py:as_images",
+        lambda _: fitted(Image).anomaly_score(pillow(grey()[0])),
+        r"put it in a list, \[image\]",
+        lambda _: fitted(Image).anomaly_score([pillow(grey()[0])]),
+    ),
+    case(
+        "data/image/encoder.py:_check",
+        lambda _: fitted(Image).anomaly_score(grey(height=10, width=9)),
+        r"a fit with size=\(8, 7\) resizes",
+        lambda _: small(Image, size=(8, 7)).fit(grey()).anomaly_score(grey(height=10, width=9)),
+    ),
+    case(
+        "data/image/encoder.py:_check",
+        lambda _: fitted(Image).anomaly_score(grey(channels=3)),
+        "a fit with mode='grey' converts",
+        lambda _: small(Image, mode="grey").fit(grey()).anomaly_score(grey(channels=3)),
+    ),
+    case(
+        "data/image/encoder.py:decode",
+        lambda _: contrast(like=False),
+        "say like=the images",
+        lambda _: contrast(like=True),
+    ),
+    case(
+        "data/image/pixels.py:_checked_size",
+        lambda _: small(Image, size=8).fit(grey()),
+        r"size must be \(height, width\)",
+        lambda _: small(Image, size=(8, 8)).fit(grey()),
+    ),
+    case(
+        "detectors/points.py:_encoded_with_labels",
+        lambda _: fitted(Image).score_groups(grey(), "shift"),
+        "give groups an array with the group of each",
+        lambda _: pairs(small(Image).fit(grey(80)), grey()),
+    ),
+    case(
+        "io/images.py:_opened",
+        lambda folder: fitted(Image).anomaly_score(
+            saved(pillow(np.zeros((9500, 9500), np.uint8)), folder / "large.png", compress_level=1)
+        ),
+        "make it smaller, or raise PIL.Image.MAX_IMAGE_PIXELS",
+        lambda folder: fitted(Image).anomaly_score(saved(pillow(grey()[0]), folder / "small.png")),
+    ),
+    case(
+        "io/images.py:_pixel_type",
+        lambda folder: fitted(Image).anomaly_score(frames(folder)),
+        "save each as a file of its own",
+        lambda folder: fitted(Image).anomaly_score(saved(pillow(grey()[0]), folder / "still.png")),
+    ),
+    case(
+        "io/images.py:_pixel_type",
+        lambda folder: fitted(Image).anomaly_score(
+            saved(pillow(grey()[0]).convert("LAB"), folder / "printed.tif")
+        ),
+        "save it as grey or RGB",
+        lambda folder: fitted(Image).anomaly_score(saved(pillow(grey()[0]), folder / "grey.png")),
+    ),
+]
+
+GROUPS = [
+    case(
+        "groups/labels.py:grouped",
+        lambda _: fitted().score_groups(numbers(), ["a", "b"]),
+        "there are 120 rows, but groups names 2",
+        lambda _: quick().fit(numbers(400)).score_groups(numbers(), ["a", "b"] * 60),
+    ),
+    case(
+        "groups/labels.py:labels_in",
+        lambda _: quick(categorical=["valve"]).fit(mixed(400)).score_groups(mixed(), "valve"),
+        r"fit with ignore=\['valve'\]",
+        lambda _: quick(ignore=["valve"]).fit(mixed(400)).score_groups(mixed(), "valve"),
+    ),
+    case(
+        "groups/outputs.py:reference_rows",
+        lambda _: pairs(quick(keep_rows=2).fit(numbers(400)), numbers()),
+        "it takes 8: fit with keep_rows above that, and on more rows",
+        lambda _: pairs(quick(keep_rows=100).fit(numbers(400)), numbers()),
+    ),
+    case(
+        "groups/tester.py:check_statistic",
+        lambda _: pairs(fitted(), numbers(), statistic="divergence"),
+        "fit with a FlowDetector or a VAEDetector, or use one of the statistics 'auto'",
+        lambda _: pairs(small(upland.FlowDetector).fit(numbers(400)), numbers(), statistic="divergence"),
+        lambda _: pairs(small(upland.VAEDetector).fit(numbers(400)), numbers(), statistic="divergence"),
+        lambda _: pairs(quick().fit(numbers(400)), numbers(), statistic="auto"),
+    ),
+    case(
+        "groups/tester.py:held_out",
+        lambda _: quick(keep_rows=0, criterion="energy").fit(numbers(400)).group_tester_.held_out(),
+        "fit with keep_rows above 0",
+        lambda _: quick(keep_rows=1, criterion="energy").fit(numbers(400)).group_tester_.held_out(),
+    ),
+    case(
+        "groups/verdicts.py:_warn_of_resolution",
+        lambda _: fitted().score_groups(numbers(), np.arange(120), alpha=0.001, control="false_alarm"),
+        "fit or calibrate on more rows",
+        lambda _: (
+            quick(keep_rows=2000)
+            .fit(numbers(6000))
+            .score_groups(numbers(), np.arange(120), alpha=0.001, control="false_alarm")
+        ),
+        lambda _: (
+            quick(keep_rows=2000)
+            .fit(numbers())
+            .calibrate(numbers(2000, seed=9))
+            .score_groups(numbers(), np.arange(120), alpha=0.001, control="false_alarm")
+        ),
+    ),
+    case(
+        "groups/verdicts.py:to_frame",
+        lambda _: without_pandas(pairs(quick().fit(numbers(400)), numbers(), alpha=0.5).to_frame),
+        r"pip install 'upland\[pandas\]'",
+        lambda _: pairs(quick().fit(numbers(400)), numbers(), alpha=0.5).to_frame(),
+    ),
+]
+
+FILES = [
+    case(
+        "explanation.py:to_frame",
+        lambda _: without_pandas(upland.explain(fitted(), numbers()).to_frame),
+        r"pip install 'upland\[pandas\]'",
+        lambda _: upland.explain(fitted(), numbers()).to_frame(),
+    ),
+    case(
+        "io/csv.py:_sample",
+        lambda folder: quick().fit(written(folder / "a.csv", numbers_as_csv().encode("utf-16"))),
+        "save it as UTF-8",
+        lambda folder: quick().fit(written(folder / "a.csv", numbers_as_csv().encode())),
+    ),
+    case(
+        "io/modelfile.py:_check_format",
+        lambda _: upland.load(STORED / "format-1.safetensors"),
+        "fit again",
+        lambda folder: upland.save(quick().fit(numbers()), folder / "m"),
+    ),
+    case(
+        "io/replace.py:check_target",
+        lambda folder: upland.save(fitted(), folder),
+        "name a file in it",
+        lambda folder: upland.save(fitted(), folder / "m"),
+    ),
+    case(
+        "io/replace.py:check_target",
+        lambda folder: upland.save(fitted(), written(folder / "a", b""), overwrite=False),
+        "choose another name, or allow it to be overwritten",
+        lambda folder: upland.save(fitted(), folder / "b", overwrite=False),
+        lambda folder: upland.save(fitted(), written(folder / "a", b""), overwrite=True),
+    ),
+    case(
+        "io/replace.py:check_target",
+        lambda folder: upland.save(fitted(), folder / "models" / "m"),
+        "make it first",
+        lambda folder: ((folder / "models").mkdir(), upland.save(fitted(), folder / "models" / "m")),
+    ),
+    case(
+        "persistence.py:save",
+        lambda folder: upland.save(Own(**COMMON).fit(numbers()), folder / "m"),
+        "save an estimator of upland",
+        lambda folder: upland.save(fitted(), folder / "m"),
+    ),
+    case(
+        "persistence.py:_restored",
+        lambda folder: reloaded(folder, own_net),
+        r"load\(path, model=module\)",
+        lambda folder: reloaded(folder, own_net, model=own_net),
+    ),
+    case(
+        "persistence.py:_restored",
+        lambda folder: reloaded(folder, None, model=own_net),
+        "leave model out",
+        lambda folder: reloaded(folder, None),
+    ),
+    case(
+        "training/checkpoint.py:_read",
+        lambda folder: checkpointed(folder, "model"),
+        "name another file",
+        lambda folder: checkpointed(folder, "another"),
+    ),
+]
+
+
+def numbers_as_csv():
+    return pd.DataFrame(numbers(), columns=list("abcd")).to_csv(index=False)
+
+
+ALIKE = "write (them|dates) alike"
+UTC = dt.UTC
+TEXTS = [
+    case(
+        "data/table/values.py:mixture_error",
+        lambda _: with_cells(1.5, 2.0, 2.5, 1.0, 7.5, "stuck", b"x"[0]),
+        r"correct that cell or leave it empty; .* make all of it text and name it, categorical=\['t'\]",
+        lambda _: with_cells(1.5, 2.0, 2.5, 1.0, 7.5, 3.0),
+        lambda _: with_cells(1.5, 2.0, 2.5, 1.0, 7.5, None),
+        lambda _: with_cells("1.5", "2.0", "2.5", "stuck", categorical=["t"]),
+    ),
+    case(
+        "data/table/learning.py:_read",
+        lambda _: with_cells("30%", "12%", "7%"),
+        r"categorical=\['t'\] makes it a category instead",
+        lambda _: with_cells("30%", "12%", "7%", categorical=["t"]),
+    ),
+    case(
+        "data/table/learning.py:_warn_of_codes",
+        lambda _: with_cells("00501", "10001", "02139"),
+        r"they are read as codes; categorical=\['t'\] says so",
+        lambda _: with_cells("00501", "10001", "02139", categorical=["t"]),
+    ),
+    case(
+        "data/table/learning.py:_set_zone",
+        lambda _: batches_of_dates(None, "UTC"),
+        ALIKE,
+        lambda _: batches_of_dates("UTC", "UTC"),
+    ),
+    case(
+        "data/table/values.py:_checked_moments",
+        lambda _: with_cells(dt.datetime(2026, 1, 1), dt.datetime(2026, 1, 2, tzinfo=UTC)),
+        ALIKE,
+        lambda _: with_cells(dt.datetime(2026, 1, 1, tzinfo=UTC), dt.datetime(2026, 1, 2, tzinfo=UTC)),
+    ),
+    case(
+        "io/casting.py:_dates",
+        lambda folder: scored_stamps(folder, "Z", "Z", ""),
+        ALIKE,
+        lambda folder: scored_stamps(folder, "Z", "Z", "+02:00"),
+    ),
+    case(
+        "io/texts.py:_refuse_strays",
+        lambda _: with_cells(*(f"{n}%" for n in range(40)), "?"),
+        r"correct that cell or leave it empty; missing=\['\?'\] reads it as a missing cell; .*categorical",
+        lambda _: with_cells(*(f"{n}%" for n in range(40)), "7%"),
+        lambda _: with_cells(*(f"{n}%" for n in range(40)), None),
+        lambda _: with_cells(*(f"{n}%" for n in range(40)), "?", missing=["?"]),
+        lambda _: with_cells("7%", "8%", "?", categorical=["t"]),
+    ),
+    case(
+        "io/texts.py:_signs",
+        lambda _: with_cells("1,250", "2,375"),
+        r"say which, decimal='\.' or decimal=','; or categorical=\['t'\]",
+        lambda _: with_cells("1,250", "2,375", decimal="."),
+        lambda _: with_cells("1,250", "2,375", decimal=","),
+        lambda _: with_cells("1,250", "2,375", categorical=["t"]),
+    ),
+    case(
+        "io/texts.py:_or_category",
+        lambda _: with_cells("1.234,5", "1,234.5"),
+        f"{ALIKE}; or categorical=",
+        lambda _: with_cells("1.234,5", "1.234,5", "3.000,25"),
+        lambda _: with_cells("1.234,5", "1,234.5", categorical=["t"]),
+    ),
+    case(
+        "io/texts.py:_plain_numbers",
+        lambda _: with_cells("1.5", "2.5", "3.25"),
+        r"convert it \(pandas\.to_numeric\(X\['t'\]\)\), or say decimal='\.' .*; or categorical=\['t'\]",
+        lambda _: with_cells(*pd.to_numeric(pd.Series(["1.5", "2.5", "3.25"]))),
+        lambda _: with_cells("1.5", "2.5", "3.25", decimal="."),
+        lambda _: with_cells("1.5", "2.5", "3.25", categorical=["t"]),
+    ),
+    case(
+        "io/texts.py:_date_form",
+        lambda _: with_cells("3/4/2026", "5/6/2026"),
+        r"say which, dayfirst=True or dayfirst=False; or categorical=\['t'\]",
+        lambda _: with_cells("3/4/2026", "5/6/2026", dayfirst=True),
+        lambda _: with_cells("3/4/2026", "5/6/2026", dayfirst=False),
+        lambda _: with_cells("3/4/2026", "5/6/2026", categorical=["t"]),
+    ),
+]
+
+CASES = {f"{it.site} {it.words[:30]}": it for it in (*TABLES, *TEXTS, *SEQUENCES, *IMAGES, *GROUPS, *FILES)}
+
+
+REFUSALS = (ValueError, TypeError, OSError, ImportError, FloatingPointError)
+
+
+def outcome(call, folder):
+    """The errors and warnings of a call as one text, and the error."""
+    refused = None
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            call(folder)
+        except REFUSALS as error:
+            refused = error
+    return " ".join(map(str, [*(warning.message for warning in caught), refused])), refused

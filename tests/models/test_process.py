@@ -1,0 +1,104 @@
+"""Settings of the whole process are put back, whatever the order in which threads end."""
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+import upland
+from upland.models.process import EXACT, PRECISION, THREADS, ProcessSetting
+
+COUNT = 3
+
+
+@pytest.fixture
+def three_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(COUNT)
+    yield
+    torch.set_num_threads(before)
+
+
+def in_a_new_thread(function):
+    found = []
+    thread = threading.Thread(target=lambda: found.append(function()))
+    thread.start()
+    thread.join()
+    return found[0]
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_computations_that_overlap_leave_the_number_of_threads():
+    first_inside, second_inside, first_done = (threading.Event() for _ in range(3))
+    seen = {}
+
+    def first():
+        with THREADS.at(1):
+            first_inside.set()
+            second_inside.wait(10)
+        seen["first"] = torch.get_num_threads()
+        first_done.set()
+
+    def second():
+        first_inside.wait(10)
+        with THREADS.at(1):
+            second_inside.set()
+            first_done.wait(10)
+            seen["inside"] = torch.get_num_threads()
+        seen["second"] = torch.get_num_threads()
+
+    both = [threading.Thread(target=run) for run in (first, second)]
+    for thread in both:
+        thread.start()
+    for thread in both:
+        thread.join()
+    assert seen == {"first": COUNT, "second": COUNT, "inside": 1}
+    assert torch.get_num_threads() == in_a_new_thread(torch.get_num_threads) == COUNT
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_scores_in_many_threads_leave_the_number_of_threads():
+    rows = np.random.default_rng(0).normal(size=(120, 2))
+    detector = upland.EnergyDetector(epochs=1, random_state=0, calibration="split", progress=False).fit(rows)
+    left = []
+
+    def score():
+        for _ in range(3):
+            detector.anomaly_score(rows)
+        left.append(torch.get_num_threads())
+
+    threads = [threading.Thread(target=score) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert left == [COUNT] * 8
+    assert torch.get_num_threads() == in_a_new_thread(torch.get_num_threads) == COUNT
+
+
+def test_within_a_computation_nothing_changes():
+    writes, setting = [], ["before"]
+
+    def write(value):
+        writes.append(value)
+        setting[0] = value
+
+    held = ProcessSetting(lambda: setting[0], write, each_thread=True)
+    with held.at("inside"), held.at("inside"):
+        assert setting == ["inside"]
+    assert writes == ["inside", "before"]
+    with pytest.raises(RuntimeError), held.at("inside"):
+        raise RuntimeError
+    assert setting == ["before"]
+
+
+def test_precision_is_exact_within_and_the_programs_own_after():
+    torch.set_float32_matmul_precision("medium")
+    try:
+        with PRECISION.at(EXACT):
+            assert torch.get_float32_matmul_precision() == "highest"
+            assert in_a_new_thread(torch.get_float32_matmul_precision) == "highest"
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision("highest")
