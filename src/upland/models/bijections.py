@@ -156,4 +156,7 @@ class Permutation(Bijection, StoredModule):
 
 def _check_order(order: Tensor) -> None:
     """Refuse what is no permutation; raises ValueError."""
-    require(order.sort()[0] == torch.arange(len(order), device=order.device), "a permutation must be one")
+    require(
+        order.sort()[0] == torch.arange(len(order), dtype=torch.int64, device=order.device),
+        "a permutation must be one",
+    )

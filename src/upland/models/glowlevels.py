@@ -249,9 +249,9 @@ class Edges(nn.Module):
         """Where the edges are among the pixels, row after row: `(K,)`."""
         rows, columns = self.height // 2 * 2, self.width // 2 * 2
         device = self.scale.device
-        right = torch.arange(columns, self.width, device=device)
-        right = torch.arange(rows, device=device)[:, None] * self.width + right
-        below = torch.arange(rows * self.width, self.height * self.width, device=device)
+        right = torch.arange(columns, self.width, dtype=torch.int64, device=device)
+        right = torch.arange(rows, dtype=torch.int64, device=device)[:, None] * self.width + right
+        below = torch.arange(rows * self.width, self.height * self.width, dtype=torch.int64, device=device)
         return torch.cat([right.flatten(), below])
 
     def _map(self, inner: Tensor) -> tuple[Tensor, Tensor]:

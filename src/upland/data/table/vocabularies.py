@@ -71,17 +71,3 @@ def packed(columns: Sequence[dict[str, Any]]) -> dict[str, NDArray[Any]]:
                 tensors |= pack(record[field], f"column{position}.{field}")
                 record[field] = None
     return tensors
-
-
-def unpacked(
-    columns: Sequence[Mapping[str, Any]], tensors: Mapping[str, NDArray[Any]]
-) -> list[Mapping[str, Any]]:
-    """Records of columns with the vocabularies that `packed` made tensors of; raises ValueError as
-    `unpack`.
-    """
-    return [
-        {**record, **{field: unpack(tensors, f"column{position}.{field}") for field in _FIELDS}}
-        if record.get("levels") is None
-        else record
-        for position, record in enumerate(columns)
-    ]
