@@ -87,7 +87,7 @@ class MaxChannel(SequenceCriterion):
             model: as trained.
             state: of a file.
         """
-        usual = state.get("usual", torch.zeros(0))
+        usual = state.get("usual", torch.zeros(0, dtype=torch.float64))
         if len(state) != 1 or usual.shape != (model.width,) or usual.dtype != torch.float64:
             raise ValueError("a MaxChannel keeps a number of each channel")
         if not bool(usual.isfinite().all() and (usual >= 0).all()):
