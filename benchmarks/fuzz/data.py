@@ -5,7 +5,7 @@ or moved, and in text quotes, delimiters and newlines put in. Each is read as a 
 passes if it is refused by a documented error, or if every row of it gets one finite score. Workers run under
 a limit of memory and one of time; a worker that dies is a crash of the file that it was at.
 
-    python -m benchmarks.fuzz.data --count 5000 --seed 0
+    python -m benchmarks.fuzz --data 5000 --seed 0
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ import sys
 import tempfile
 import warnings
 import zipfile
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -54,35 +53,27 @@ CELLS = (
 )
 
 
+GOOD = ("read", "refused")
+"""Outcomes that a file may have."""
+
+
 def run(count: int, seed: int) -> list[dict[str, Any]]:
-    """Outcomes by format: files, how many were read, refused, and failed in each way, and the peak of memory.
+    """What became of each file: its number, form, outcome, and the memory of the worker.
 
     Args:
         count: Files in all.
         seed: Of their mutations.
     """
-    found = list(_outcomes(range(count), seed))
-    records = []
-    for form in FORMS:
-        own = [outcome for number, outcome in found if FORMS[number % len(FORMS)] == form]
-        ends = Counter(outcome["end"] for outcome in own)
-        failed = [
-            {"number": number, **outcome}
-            for number, outcome in found
-            if FORMS[number % len(FORMS)] == form and outcome["end"] not in ("read", "refused")
-        ]
-        records.append(
-            {
-                "benchmark": "fuzz_data",
-                "form": form,
-                "files": len(own),
-                **{end: ends[end] for end in ("read", "refused", "crash", "hang", "memory", "internal")},
-                **{end: ends[end] for end in ("rows", "nonsense")},
-                "peak_megabytes": max((outcome.get("megabytes", 0) for outcome in own), default=0),
-                "failed": failed[:20],
-            }
-        )
-    return records
+    return [
+        {
+            "number": number,
+            "kind": FORMS[number % len(FORMS)],
+            "outcome": found["end"],
+            "mib": found.get("megabytes", 0),
+            **{name: value for name, value in found.items() if name not in ("end", "megabytes")},
+        }
+        for number, found in _outcomes(range(count), seed)
+    ]
 
 
 def _outcomes(numbers: Sequence[int], seed: int) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -105,7 +96,7 @@ def _outcomes(numbers: Sequence[int], seed: int) -> Iterator[tuple[int, dict[str
 
 
 def _worker(seed: int, numbers: Sequence[int]) -> subprocess.Popen[str]:
-    worker = _started([sys.executable, "-m", "benchmarks.fuzz.data", "--worker", "--seed", str(seed)])
+    worker = _started([sys.executable, "-m", "benchmarks.fuzz.data", "--seed", str(seed)])
     assert worker.stdin is not None
     worker.stdin.write(" ".join(map(str, numbers)) + "\n")
     worker.stdin.flush()
@@ -336,26 +327,11 @@ def _spoiled(data: bytes, rng: np.random.Generator, words: bool) -> bytes:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--count", type=int, default=5000)
+    """Be a worker: read numbers of files from standard input, write what became of each."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", type=Path)
-    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
-    options = parser.parse_args(argv)
-    if options.worker:
-        work(options.seed)
-        return 0
-    records = run(options.count, options.seed)
-    print(json.dumps(records, indent=1))
-    if options.output:
-        from benchmarks.records import Records
-
-        kept = Records.open(options.output, ("form",))
-        for record in records:
-            kept.add(record)
-    return int(any(record["failed"] for record in records))
+    work(parser.parse_args(argv).seed)
+    return 0
 
 
 if __name__ == "__main__":

@@ -9,40 +9,28 @@ schemas, noise and training summary, versions. A digest over all of it guards ag
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from upland import __version__
-from upland.calibration.conformal import Calibration
-from upland.catalogue import DETECTORS, criteria_of
+from upland.catalogue import DETECTORS
 from upland.catalogue import load as load_entry
-from upland.criteria.base import Criterion
 from upland.criteria.sequence import SequenceCriterion
-from upland.data.encoder import Encoder
-from upland.data.image.encoder import ImageEncoder
-from upland.data.sequence.encoder import SequenceEncoder
-from upland.data.table.encoder import TableEncoder
 from upland.detectors.arguments import check_live, plain_argument
 from upland.detectors.base import Detector
 from upland.detectors.ensemble import Member
 from upland.detectors.foreign import check_detector
 from upland.detectors.host import usual_settings
-from upland.detectors.plan import FitPlan, architecture_of
+from upland.detectors.loading import ModuleError, restored
 from upland.io.modelfile import TensorFileError, read_tensors, write_tensors
-from upland.models.recurrent import RecurrentEnergy
-from upland.training.loop import History
+from upland.io.records import shown
 
-ENCODERS: dict[str, type[Encoder]] = {
-    "table": TableEncoder,
-    "sequence": SequenceEncoder,
-    "image": ImageEncoder,
-}
-_KEPT = ("standard", "training_rows", "held_out")
+_LONGEST = 400  # letters of a reason
 
 
 @usual_settings()
@@ -152,8 +140,9 @@ def load(path: str | Path, model: nn.Module | None = None) -> Detector:
 
     Raises:
         FileNotFoundError: there is no such file.
-        TensorFileError: the file is truncated, corrupted, foreign or of a newer format; the message says
-            which.
+        PermissionError: it may not be read.
+        TensorFileError: the file is truncated, corrupted, foreign, of a newer format, or no regular file; or
+            it holds what no fit leaves in a file. The message says which.
         ValueError: the file needs a module of your own, or the module given does not fit its weights.
 
     Examples:
@@ -165,103 +154,35 @@ def load(path: str | Path, model: nn.Module | None = None) -> Detector:
         >>> bool((upland.load(path).anomaly_score(rows) == detector.anomaly_score(rows)).all())
         True
     """
+    path = Path(path)
     tensors, manifest = read_tensors(path)
     if manifest.get("content") != "detector":
-        found = manifest.get("content", "nothing of upland's")
-        raise TensorFileError(Path(path), "foreign", f"holds a {found}, not a detector")
+        found = shown(manifest.get("content", "nothing of upland's"))
+        raise TensorFileError(path, "foreign", f"holds a {found}, not a detector")
     if manifest.get("tensors") != _shapes(tensors):
-        raise TensorFileError(
-            Path(path), "corrupted", "is corrupted: its tensors are not those that were saved"
-        )
+        raise TensorFileError(path, "corrupted", "is corrupted: its tensors are not those that were saved")
     try:
+        name, homes = manifest["detector"], _homes()
+        if name not in homes:
+            raise ValueError(f"there is no estimator {shown(name)}")
         with usual_settings():
-            return _restored(Path(path), tensors, manifest, model)
-    except TensorFileError:
-        raise
-    except _Module as error:
+            return restored(load_entry(homes[name]), manifest, tensors, model)
+    except ModuleError as error:
         raise ValueError(f"{path} {error}") from error.__cause__
-    except (ValueError, TypeError, LookupError, AttributeError, AssertionError, RuntimeError) as error:
-        versions = manifest.get("versions")
-        made_by = versions.get("upland") if isinstance(versions, dict) else "?"
-        text = f"of upland {made_by} cannot be read by this upland {__version__}"
-        raise TensorFileError(Path(path), "newer", f"{text}: {type(error).__name__}: {error}") from error
+    except MemoryError:
+        raise
+    except Exception as error:  # plain data of another type may raise anything
+        raise TensorFileError(path, "newer", _unreadable(manifest.get("versions"), error)) from error
 
 
-class _Module(Exception):
-    """The module that the user gave, or did not give, is at fault, not the file."""
+def _unreadable(versions: Any, error: Exception) -> str:
+    """What is said of a file that is whole and holds what this version cannot use."""
+    made_by = versions.get("upland") if isinstance(versions, dict) else None
+    known = isinstance(made_by, str) and re.fullmatch(r"[\w.+-]{1,40}", made_by, re.ASCII)
+    text = f"of upland {made_by if known else '?'} cannot be read by this upland {__version__}"
+    return f"{text}: {type(error).__name__}: {str(error)[:_LONGEST]}"
 
 
 def _homes() -> dict[str, str]:
     """Where each estimator is written, by the name of its class."""
     return {entry.home.split(":")[1]: entry.home for entry in DETECTORS.values()}
-
-
-def _restored(
-    path: Path, tensors: Mapping[str, Any], manifest: Mapping[str, Any], model: nn.Module | None
-) -> Detector:
-    """The detector of a manifest and its tensors."""
-    name, homes = manifest["detector"], _homes()
-    if name not in homes:
-        raise ValueError(f"there is no estimator {name}")
-    own = manifest["members"][0]["architecture"]["name"].startswith("own ")
-    if own and model is None:
-        raise _Module("was fitted with a module of your own: give it as load(path, model=module)")
-    if model is not None and not own:
-        raise _Module("was fitted with upland's own model: leave model out")
-    estimator: type[Detector] = load_entry(homes[name])
-    arguments = {name: tuple(v) if isinstance(v, list) else v for name, v in manifest["arguments"].items()}
-    if unknown := sorted(arguments.keys() - estimator().get_params()):
-        raise ValueError(f"unknown arguments {', '.join(unknown)}")
-    detector = estimator(**arguments, model=model)
-    plan = FitPlan.from_json(manifest["plan"], model)
-    members = [
-        _from_state(estimator, plan, record, _under(tensors, f"{number}/"), model)
-        for number, record in enumerate(manifest["members"])
-    ]
-    units, offset = set(plan.reader.units), manifest["offset"]
-    if not units == set(manifest["calibrated"]) == set(dict(plan.criteria)) or plan.unit not in units:
-        raise ValueError("units of score are unknown or lacking")
-    if not isinstance(offset, float):
-        raise ValueError(f"the offset cannot be {offset!r}")
-    calibrations: dict[Any, Calibration] = {
-        unit: _calibration(tensors, unit) for unit in manifest["calibrated"]
-    }
-    detector.restore(plan, members, calibrations, offset, manifest["rows"])
-    return detector
-
-
-def _calibration(tensors: Mapping[str, Any], unit: str) -> Calibration:
-    return Calibration(tensors[f"calibration/{unit}/scores"], tensors.get(f"calibration/{unit}/folds"))
-
-
-def _from_state(
-    estimator: type[Detector],
-    plan: FitPlan,
-    record: Mapping[str, Any],
-    tensors: Mapping[str, Any],
-    own: Any,
-) -> Member:
-    encoder = ENCODERS[estimator.modality].from_state(record["encoder"], _under(tensors, "encoder/"))
-    architecture = architecture_of(record["architecture"], own)
-    weights = {name: torch.from_numpy(value) for name, value in _under(tensors, "model/").items()}
-    try:
-        model = architecture.build(encoder, torch.Generator())  # its weights are overwritten
-        model.load_state_dict(weights)
-    except Exception as error:  # the user's own code may raise anything
-        if own is None:
-            raise
-        raise _Module(f"holds weights that the module given does not fit: {error}") from error
-    model.eval()
-    kept = {name: torch.from_numpy(rows) for name, rows in _under(tensors, "rows/").items() if name in _KEPT}
-    criteria: dict[Any, Criterion[Any, Any]] = {}
-    for name, unit in record["criteria"]:
-        assert isinstance(model, RecurrentEnergy)
-        made: SequenceCriterion = load_entry(criteria_of(estimator.family, estimator.modality)[name])(unit)
-        state = {k: torch.from_numpy(v) for k, v in _under(tensors, f"criteria/{name}/{unit}/").items()}
-        criteria[name, unit] = made.restore(model, record["sigma"], plan.smoothing or 1, state)
-    history = History(**record["history"])
-    return Member(encoder, model, record["sigma"], history, architecture, **kept, criteria=criteria)
-
-
-def _under(tensors: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

@@ -80,6 +80,19 @@ class MaxChannel(SequenceCriterion):
         """Each channel's mean squared residual, `(D,)`."""
         return {"usual": self.usual}
 
+    def check_state(self, model: RecurrentEnergy, state: Mapping[str, Tensor]) -> None:
+        """Refuse what is no mean square of each channel; raises ValueError.
+
+        Args:
+            model: as trained.
+            state: of a file.
+        """
+        usual = state.get("usual", torch.zeros(0, dtype=torch.float64))
+        if len(state) != 1 or usual.shape != (model.width,) or usual.dtype != torch.float64:
+            raise ValueError("a MaxChannel keeps a number of each channel")
+        if not bool(usual.isfinite().all() and (usual >= 0).all()):
+            raise ValueError("mean squared residuals must be finite, and not negative")
+
     def step_scores(self, x: EncodedSequences) -> Floats:
         """The largest level of any channel at each step: `(S,)`, float64."""
         found = channel_tests(self.model, x.codes, x.lengths, self.usual, self.smoothing)

@@ -19,6 +19,7 @@ from upland.criteria.base import Floats, Shares
 from upland.criteria.score_test_shares import shares_of_sequences, shares_of_steps
 from upland.criteria.score_vectors import (
     SAMPLES,
+    WINDOWS,
     Running,
     VectorReference,
     reference_of,
@@ -105,6 +106,33 @@ class ScoreTest(SequenceCriterion):
             for window, reference in self.references.items()
             for name, value in reference._asdict().items()
         }
+
+    def check_state(self, model: RecurrentEnergy, state: Mapping[str, Tensor]) -> None:
+        """Refuse what is no reference of each window; raises ValueError.
+
+        Args:
+            model: as trained.
+            state: of a file.
+        """
+        known = (WHOLE,) if self.unit == "sequence" else WINDOWS
+        windows = [window for window in known if f"{window}/unit" in state]
+        size = sum(w.shape[0] for w in model.weights) + 2 * model.width
+        shapes = {"center": (size,), "whitening": (size, size), "unit": ()}
+        wanted = {f"{window}/{name}": shape for window in windows for name, shape in shapes.items()}
+        if not windows or wanted != {name: tuple(value.shape) for name, value in state.items()}:
+            raise ValueError("a ScoreTest keeps center, whitening and unit of each window")
+        finite = all(bool(value.isfinite().all()) for value in state.values())
+        if not finite or any(value.dtype != torch.float64 for value in state.values()):
+            raise ValueError("what a ScoreTest keeps must be finite")
+        for window in windows:
+            unit, center = float(state[f"{window}/unit"]), state[f"{window}/center"]
+            if unit <= 0:
+                raise ValueError("the unit of a ScoreTest must be positive")
+            near = torch.stack([torch.zeros_like(center), center + 1])
+            if not bool(
+                VectorReference(center, state[f"{window}/whitening"], unit).test(near).isfinite().all()
+            ):
+                raise ValueError("a ScoreTest must give finite numbers")
 
     def score(self, x: EncodedSequences) -> Floats:
         """Rao's statistic of each step `(S,)` or of each whole sequence `(N,)`."""

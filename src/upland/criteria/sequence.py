@@ -117,6 +117,16 @@ class SequenceCriterion(Criterion[SequenceReference, EncodedSequences]):
         """What was learned beyond the model: tensors by name."""
         return {}
 
+    def check_state(self, model: RecurrentEnergy, state: Mapping[str, Tensor]) -> None:
+        """Refuse a state that `state` does not give; raises ValueError.
+
+        Args:
+            model: as trained.
+            state: of a file.
+        """
+        if state:
+            raise ValueError(f"a {type(self).__name__} learns nothing beyond the model")
+
     @abstractmethod
     def step_scores(self, x: EncodedSequences) -> Floats:
         """A number for each step, given those before it: `(S,)`, float64."""

@@ -43,11 +43,13 @@ class Architecture(ABC):
         name: in a saved file.
         model_type: of what `build` makes, for criteria that ask for one.
         own: whether the model is the user's own module.
+        of: families and modalities of the estimators that have it.
     """
 
     name: ClassVar[str]
     model_type: ClassVar[type] = EnergyModel
     own: ClassVar[bool] = False
+    of: ClassVar[tuple[tuple[str, str], ...]]
 
     @abstractmethod
     def build(self, encoder: Encoder, generator: torch.Generator | None = None) -> EnergyModel:
@@ -84,6 +86,7 @@ class Dense(Architecture):
 
     hidden: Sizes
     name: ClassVar[str] = "dense energy"
+    of = (("energy", "table"),)
 
     def build(self, encoder: Encoder, generator: torch.Generator | None = None) -> EnergyModel:
         """A `DenseEnergy`."""
@@ -108,6 +111,7 @@ class Multiscale(Architecture):
     prior: Prior
     support_points: int | None = None
     name: ClassVar[str] = "multi-scale energy"
+    of = (("energy", "table"),)
     model_type: ClassVar[type] = NoiseConditional
 
     def resolved(self, encoder: Encoder) -> Self:
@@ -134,6 +138,7 @@ class Recurrent(Architecture):
     hidden: Sizes
     frame: int
     name: ClassVar[str] = "recurrent energy"
+    of = (("energy", "sequence"),)
     model_type: ClassVar[type] = RecurrentEnergy
 
     def build(self, encoder: Encoder, generator: torch.Generator | None = None) -> EnergyModel:
@@ -161,6 +166,7 @@ class Convolutional(Architecture):
     n_centres: int
     spread: float
     name: ClassVar[str] = "convolutional energy"
+    of = (("energy", "image"),)
 
     def resolved(self, encoder: Encoder) -> Self:
         """With the filters."""
@@ -199,6 +205,7 @@ class TableFlow(Architecture):
     hidden: Sizes
     coupling: Coupling
     name: ClassVar[str] = "flow"
+    of = (("flow", "table"),)
     model_type: ClassVar[type] = Flow
 
     def build(self, encoder: Encoder, generator: torch.Generator | None = None) -> EnergyModel:
@@ -222,6 +229,7 @@ class ImageFlow(Architecture):
     filters: int
     tones: int | None = None
     name: ClassVar[str] = "glow"
+    of = (("flow", "image"),)
     model_type: ClassVar[type] = Glow
 
     def resolved(self, encoder: Encoder) -> Self:
@@ -249,6 +257,7 @@ class TableVAE(Architecture):
     hidden: Sizes
     latent: int | None
     name: ClassVar[str] = "vae of tables"
+    of = (("vae", "table"),)
     model_type: ClassVar[type] = VAE
 
     def resolved(self, encoder: Encoder) -> Self:
@@ -274,6 +283,7 @@ class ImageVAE(Architecture):
     filters: Sizes
     latent: int
     name: ClassVar[str] = "vae of images"
+    of = (("vae", "image"),)
     model_type: ClassVar[type] = VAE
 
     def build(self, encoder: Encoder, generator: torch.Generator | None = None) -> EnergyModel:
@@ -291,6 +301,7 @@ class OwnModule(Architecture):
 
     module: nn.Module | Callable[[Any], nn.Module] | None
     name: ClassVar[str] = "own module"
+    of: ClassVar[tuple[tuple[str, str], ...]] = (("energy", "table"), ("energy", "image"))
     own: ClassVar[bool] = True
 
     def build(self, encoder: Encoder, generator: torch.Generator | None = None) -> EnergyModel:
@@ -340,6 +351,7 @@ class OwnRecurrent(OwnModule):
     """A recurrent energy of the user's own."""
 
     name: ClassVar[str] = "own recurrent energy"
+    of = (("energy", "sequence"),)
     model_type: ClassVar[type] = RecurrentEnergy
 
     def check(self, made: nn.Module) -> None:
@@ -357,6 +369,10 @@ class OwnLatent(OwnModule):
     """A likelihood with latents of the user's own."""
 
     name: ClassVar[str] = "own likelihood"
+    of = (
+        *(("flow", "table"), ("flow", "image")),
+        *(("vae", "table"), ("vae", "image")),
+    )
     model_type: ClassVar[type] = Variational  # an energy with latents
 
     def check(self, made: nn.Module) -> None:

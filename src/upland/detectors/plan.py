@@ -8,8 +8,8 @@ nothing is rebuilt from the arguments; `LIVE` names the few that hold as `set_pa
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any, ClassVar, Literal
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Literal, get_type_hints
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from upland.data.sequence.reader import SequenceReader
 from upland.data.table.reader import TableReader
 from upland.detectors.architectures import ARCHITECTURES, Architecture
 from upland.io.cells import USUAL, CellOptions
+from upland.io.records import check_types, checked, shown
 from upland.training.loop import Settings
 from upland.training.objectives import OBJECTIVES, Objective
 from upland.training.schedule import START_ROWS, STEPS
@@ -171,13 +172,17 @@ class FitPlan:
         expected = {*cls.plain, "modality", "reader", "architecture", "training", "criteria"}
         if set(record) != expected:
             raise ValueError(f"not a plan: fields {sorted(set(record) ^ expected)} are unknown or lacking")
-        reader = READERS[record["modality"]](**_reader_arguments(record["reader"]))
+        hints = get_type_hints(cls)
+        plain = check_types(hints, {name: record[name] for name in cls.plain}, "the plan")
+        if plain["keep_rows"] < 0 or plain["seed"] < 0 or not _whole(plain["smoothing"]):
+            raise ValueError("the plan: keep_rows and seed must not be negative, and smoothing positive")
+        criteria = check_types(hints, {"criteria": [*record["criteria"].items()]}, "the plan")
         return cls(
-            reader=reader,
+            reader=_reader(record["modality"], record["reader"]),
             architecture=architecture_of(record["architecture"], module),
-            training=TrainingPlan(**record["training"]),
-            criteria=tuple(record["criteria"].items()),
-            **{name: record[name] for name in cls.plain},
+            training=_training(record["training"]),
+            **criteria,
+            **plain,
         )
 
 
@@ -193,17 +198,19 @@ def architecture_of(record: Mapping[str, Any], module: Any = None) -> Architectu
     """
     name = record.get("name")
     if name not in ARCHITECTURES:
-        raise ValueError(f"no architecture is called {name!r}")
+        raise ValueError(f"no architecture is called {shown(name)}")
     architecture = ARCHITECTURES[name]
-    arguments = _tuples({key: value for key, value in record.items() if key != "name"})
-    if architecture.own:
+    arguments = {key: value for key, value in record.items() if key != "name"}
+    if architecture.own and not arguments:
         arguments["module"] = module
-    expected = {field.name for field in fields(architecture)}
-    if set(arguments) != expected:
-        raise ValueError(
-            f"not the architecture {name!r}: unknown or lacking {sorted(set(arguments) ^ expected)}"
-        )
-    return architecture(**arguments)
+        return architecture(**arguments)
+    sizes = checked(architecture, arguments, f"the architecture {name!r}")
+    counts = [part for value in sizes.values() for part in (value if isinstance(value, tuple) else [value])]
+    if not all(part > 0 for part in counts if isinstance(part, int | float)):
+        raise ValueError(f"the architecture {name!r}: sizes must be positive")
+    if sizes.get("hidden") == ():
+        raise ValueError(f"the architecture {name!r}: there must be a hidden layer")
+    return architecture(**sizes)
 
 
 def _reader_to_json(reader: Reader) -> dict[str, Any]:
@@ -213,11 +220,33 @@ def _reader_to_json(reader: Reader) -> dict[str, Any]:
     return _plain(record) | said
 
 
-def _reader_arguments(record: Mapping[str, Any]) -> dict[str, Any]:
-    arguments = _tuples(record)
-    if "cells" in arguments:
-        arguments["cells"] = CellOptions.from_json(arguments["cells"])
-    return arguments
+def _reader(modality: str, record: Mapping[str, Any]) -> Reader:
+    """How data are read; raises ValueError for a record that is not that of a reader."""
+    made, plain = READERS[modality], dict(record)
+    cells = {"cells": CellOptions.from_json(plain.pop("cells"))} if "cells" in plain else {}
+    arguments = checked(made, plain, "the reader", later=frozenset({"cells"}))
+    if any(not _whole(arguments.get(name)) for name in ("window", "stride")):
+        raise ValueError("the reader: window and stride must be positive")
+    return made(**arguments, **cells)
+
+
+def _whole(size: int | str | None) -> bool:
+    """Whether a size that may be None is positive, and what a fit resolves is resolved."""
+    return size is None or (isinstance(size, int) and size > 0)
+
+
+def _training(record: Mapping[str, Any]) -> TrainingPlan:
+    """How a member was trained; raises ValueError for a record that is not that of a training."""
+    plan = TrainingPlan(**checked(TrainingPlan, record, "the training"))
+    words = (plan.objective, OBJECTIVES), (plan.start_rows, START_ROWS), (plan.steps, STEPS)
+    for word, known in words:
+        if isinstance(word, str) and word not in known:
+            raise ValueError(f"the training: there is no {shown(word)}")
+    numbers = (plan.steps, plan.batch_size, plan.learning_rate, plan.patience, plan.noise)
+    sizes = (*numbers, plan.noise_factor, plan.least_noise, plan.epochs)
+    if not all(size > 0 for size in sizes if isinstance(size, int | float)):
+        raise ValueError("the training: numbers must be positive")
+    return plan
 
 
 def _plain(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -229,7 +258,3 @@ def _plain_value(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
     return [_plain_value(part) for part in value] if isinstance(value, list | tuple | np.ndarray) else value
-
-
-def _tuples(record: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in record.items()}

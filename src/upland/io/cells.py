@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
+from upland.io.records import checked
+
 Dates = Literal["number", "parts", "drop"]
 SIGNS = (".", ",")
 GROUPS = (".", ",", " ", "'", "_")
@@ -67,7 +69,7 @@ class CellOptions:
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> CellOptions:
         """Rebuild the options; raises ValueError or TypeError for what `to_json` did not give."""
-        return cls(**{**record, "missing": tuple(record["missing"])})
+        return cls(**checked(cls, record, "options of cells"))
 
 
 def _is_one_of(value: object, choices: tuple[object, ...]) -> bool:

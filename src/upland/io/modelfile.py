@@ -10,18 +10,23 @@ tensor in the order of its name: name, dtype, shape, bytes in C order, little en
 in every format to come, so that a file of a newer upland is not taken for a corrupted one.
 
 Reading never runs code from the file: pickles and archives are refused, not opened. The header is read by
-safetensors, which allocates nothing before it has checked every size and offset against the file's own size.
-A file that cannot be trusted raises `TensorFileError`, whose `reason` is `directory`, `empty`, `truncated`,
-`foreign`, `corrupted`, `older` or `newer`.
+safetensors, which allocates nothing before it has checked every size and offset against the file's own size;
+how long it may be, how deep the manifest is and how many parts it has is bounded by the size of the tensors
+(`upland.io.manifest`). The digest guards against damage, not against an author: whoever changes a file can
+compute it again, so that what uses the tensors and the manifest checks them.
+A file that cannot be used raises `TensorFileError`, whose `reason` is `special`, `directory`, `empty`,
+`truncated`, `foreign`, `corrupted`, `older` or `newer`.
 
 Reference: safetensors, https://huggingface.co/docs/safetensors
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import stat
 import string
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,6 +35,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from upland.io.manifest import parsed
 from upland.io.replace import replacing
 
 __all__ = ["FORMAT", "TensorFileError", "read_tensors", "write_tensors"]
@@ -38,9 +44,18 @@ FORMAT = 2
 _OLDEST = 2  # the first format that was released
 _KEY = "upland"
 _LENGTH = 8  # bytes of the number at the start: the length of the header that follows
-_LONGEST_HEADER = 100_000_000  # what the safetensors format allows
+_LONGEST_HEADER = 1 << 22  # bytes of a header, beyond those of the tensors
+_LONGEST_OF_ALL = 100_000_000  # what the safetensors format allows
 _LETTERS = frozenset(string.printable.encode())
 _ARCHIVES = (b"\x80", b"PK\x03\x04")  # pickle, and the zip archive that torch.save makes
+_SPECIAL = (
+    (stat.S_ISCHR, "a character device"),
+    (stat.S_ISBLK, "a block device"),
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+)
+_LARGE, _LEAST_DATA = 1 << 24, 8  # a file of more bytes has data in at least an eighth of them
+_SEEKS = 4096
 
 Tensors = dict[str, NDArray[Any]]
 
@@ -50,7 +65,8 @@ class TensorFileError(ValueError):
 
     Args:
         path: The file at fault.
-        reason: `directory`, `empty`, `truncated`, `foreign`, `corrupted`, `older` or `newer`.
+        reason: `special` (a device, a pipe, a loop of links, a file of holes), `directory`, `empty`,
+            `truncated`, `foreign`, `corrupted`, `older` or `newer`.
         detail: The rest of the sentence that begins with the path.
     """
 
@@ -107,10 +123,12 @@ def read_tensors(path: str | os.PathLike[str]) -> tuple[Tensors, dict[str, Any]]
 
     Raises:
         FileNotFoundError: There is no such file.
-        TensorFileError: The file is a directory, empty, truncated, foreign, corrupted, or of a format that
+        PermissionError: It may not be read.
+        TensorFileError: The file is no regular one, empty, truncated, foreign, corrupted, or of a format that
             this version does not read.
     """
     path = Path(path)
+    _check_regular(path)
     _check_start(path)
     metadata, tensors = _opened(path)
     envelope = _envelope(path, metadata)
@@ -148,18 +166,57 @@ def _digest(envelope: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) ->
 
 def _check_start(path: Path) -> None:
     """Refuse what is no safetensors file by its first bytes; raises FileNotFoundError, TensorFileError."""
-    if path.is_dir():
-        raise TensorFileError(path, "directory", "is a directory, not a model file")
-    if not path.exists():
-        raise FileNotFoundError(f"there is no file {path}")
     with path.open("rb") as file:
         start = file.read(_LENGTH + 1)
-    if not start:
-        raise TensorFileError(path, "empty", "is empty: it holds no bytes at all")
+        size = os.fstat(file.fileno()).st_size
     if start[_LENGTH:] not in (b"", b"{") or _is_text(start[:_LENGTH]):
         archive = start.startswith(_ARCHIVES)
         what = "a pickle or an archive, which upland never opens" if archive else "no model file"
         raise TensorFileError(path, "foreign", f"is {what}")
+    header = int.from_bytes(start[:_LENGTH], "little")
+    if header <= size and header > _LONGEST_HEADER + (size - header):
+        text = f"is corrupted: its header of {header} bytes is longer than its tensors allow"
+        raise TensorFileError(path, "corrupted", text)
+
+
+def _check_regular(path: Path) -> None:
+    """Refuse what is no file on a disk, by what it is; raises FileNotFoundError, TensorFileError."""
+    try:
+        found = os.stat(path)
+    except PermissionError:
+        raise
+    except (OSError, ValueError) as error:
+        if getattr(error, "errno", None) == errno.ELOOP:
+            raise TensorFileError(path, "special", "is a symbolic link that leads to itself") from None
+        raise FileNotFoundError(f"there is no file {path}") from None
+    if stat.S_ISDIR(found.st_mode):
+        raise TensorFileError(path, "directory", "is a directory, not a model file")
+    if not stat.S_ISREG(found.st_mode):
+        whats = [what for test, what in _SPECIAL if test(found.st_mode)]
+        raise TensorFileError(path, "special", f"is {whats[0] if whats else 'no file'}, not a model file")
+    if not found.st_size:
+        raise TensorFileError(path, "empty", "is empty: it holds no bytes at all")
+    if found.st_size > _LARGE and _data_bytes(path, found.st_size) < found.st_size / _LEAST_DATA:
+        raise TensorFileError(path, "special", "is a file of holes, not a model file")
+
+
+def _data_bytes(path: Path, size: int) -> int:
+    """How many bytes of a file are not in holes, where the system knows of holes; some millions at most."""
+    seek_hole, seek_data = (getattr(os, name, None) for name in ("SEEK_HOLE", "SEEK_DATA"))
+    if seek_hole is None or seek_data is None:
+        return size
+    found = end = 0
+    with path.open("rb") as file:
+        for _ in range(_SEEKS):
+            try:
+                start = os.lseek(file.fileno(), end, seek_data)
+            except OSError:  # nothing but a hole is left, or the system knows of none
+                return found
+            end = os.lseek(file.fileno(), start, seek_hole)
+            found += end - start
+            if end >= size or found >= size / _LEAST_DATA:
+                break
+    return found
 
 
 def _is_text(start: bytes) -> bool:
@@ -174,14 +231,20 @@ def _opened(path: Path) -> tuple[Mapping[str, str] | None, Tensors]:
     try:
         with safe_open(path, framework="np") as file:
             names = file.keys()
-            return file.metadata(), {
-                name: np.require(file.get_tensor(name), requirements="W") for name in names
-            }
-    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
+            return file.metadata(), {name: _read(file, name) for name in names}
+    except (SafetensorError, ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
         if (missing := _missing_bytes(path)) > 0:
             what = f"is truncated: at least {missing} of its bytes are missing"
             raise TensorFileError(path, "truncated", what) from error
         raise TensorFileError(path, "corrupted", f"is corrupted: {error}") from error
+
+
+def _read(file: Any, name: str) -> NDArray[Any]:
+    """A tensor, writable; raises ValueError for what `write_tensors` does not write."""
+    array: NDArray[Any] = np.require(file.get_tensor(name), requirements="W")
+    if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
+        raise ValueError(f"a tensor is of {array.dtype}")
+    return array
 
 
 def _missing_bytes(path: Path) -> int:
@@ -191,7 +254,7 @@ def _missing_bytes(path: Path) -> int:
         length = int.from_bytes(file.read(_LENGTH), "little")
         if size <= _LENGTH or _LENGTH + length > size:
             # The header of a truncated file is cut off as well; a length beyond any header is damage.
-            return 0 if length > _LONGEST_HEADER else max(_LENGTH + length - size, 1)
+            return 0 if length > _LONGEST_OF_ALL else max(_LENGTH + length - size, 1)
         header = file.read(length)
     try:
         ends = [
@@ -207,11 +270,14 @@ def _envelope(path: Path, metadata: Mapping[str, str] | None) -> dict[str, Any]:
     if metadata is None or _KEY not in metadata:
         raise TensorFileError(path, "foreign", "is a safetensors file, but not one that upland wrote")
     try:
-        envelope = json.loads(metadata[_KEY])
-        if isinstance(envelope["format"], int) and isinstance(envelope["manifest"], dict):
-            return cast(dict[str, Any], envelope)
-    except (ValueError, TypeError, KeyError, RecursionError):
-        pass
+        envelope = parsed(metadata[_KEY])
+    except ValueError as error:
+        raise TensorFileError(
+            path, "corrupted", f"is corrupted: its manifest is not readable: {error}"
+        ) from None
+    whole = isinstance(envelope, dict) and type(envelope.get("format")) is int
+    if whole and isinstance(envelope.get("manifest"), dict):
+        return cast(dict[str, Any], envelope)
     raise TensorFileError(path, "corrupted", "is corrupted: its manifest is not readable")
 
 

@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
+from upland.io.records import fits
+
 ColumnKind = Literal["numeric", "boolean", "categorical", "date", "duration"]
 Naming = Literal["names", "numbers", "none"]
 PARTS = ("hour", "weekday", "month")
@@ -182,6 +184,8 @@ class Schema:
         """
         _check_fields(cls, record, "schema")
         columns = tuple(Column.from_json(column) for column in record["columns"])
+        if not isinstance(record["inputs"], list | tuple):
+            raise ValueError("the names in the schema must be a list")
         schema = cls(columns, tuple(record["inputs"]), record["naming"])
         _check_schema(schema)
         return schema
@@ -206,13 +210,21 @@ def _check_column(column: Column) -> None:
             f"{label}: unknown kind {column.kind!r}; known are " + ", ".join(get_args(ColumnKind))
         )
     _check_later(column, label)
+    lists = (column.levels, column.shares, column.rare)
+    if not all(isinstance(part, tuple) for part in lists):
+        raise ValueError(f"{label}: levels and shares must be lists")
     numbers = (column.center, column.scale, column.missing, column.rare_share, *column.shares)
-    if not all(isinstance(number, int | float) and math.isfinite(number) for number in numbers):
+    if not all(fits(number, float) for number in numbers):
         raise ValueError(f"{label}: its scaling must be finite numbers")
     if column.scale < 0 or not 0 <= column.missing <= 1:
         raise ValueError(f"{label}: scale must not be negative, missing must lie in [0, 1]")
     if not all(isinstance(level, str) for level in (*column.levels, *column.rare)):
         raise ValueError(f"{label}: its levels must be text")
+    if len({*column.levels, *column.rare}) < len(column.levels) + len(column.rare):
+        raise ValueError(f"{label}: a level comes twice")
+    shares = (*column.shares, column.rare_share)
+    if not all(0 <= share <= 1 for share in shares):
+        raise ValueError(f"{label}: shares must lie in [0, 1]")
     if len(column.levels) != len(column.shares) or (column.kind == "categorical") != bool(column.levels):
         raise ValueError(
             f"{label}: {len(column.levels)} levels and {len(column.shares)} shares do not fit its kind"
@@ -225,16 +237,14 @@ def _check_later(column: Column, label: str) -> None:
         form.reads in ("number", "date", "time")
         and form.decimal in (".", ",")
         and all(isinstance(text, str) for text in (form.thousands, form.prefix, form.suffix))
-        and form.dayfirst in (None, True, False)
+        and isinstance(form.dayfirst, bool | None)
     ):
         raise ValueError(f"{label}: unknown form of text {form!r}")
-    if column.zoned not in (None, True, False):
+    if not isinstance(column.zoned, bool | None):
         raise ValueError(f"{label}: zoned must be true or false")
-    if isinstance(column.origin, bool) or not isinstance(column.origin, int):
+    if not fits(column.origin, int):
         raise ValueError(f"{label}: its origin must be a whole number")
-    if column.tolerance is not None and not (
-        isinstance(column.tolerance, int | float) and 0 <= column.tolerance < math.inf
-    ):
+    if column.tolerance is not None and not (fits(column.tolerance, float) and column.tolerance >= 0):
         raise ValueError(f"{label}: its tolerance must be a finite number of at least 0")
     _check_parts(column, label)
 

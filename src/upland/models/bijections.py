@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from upland.models.nets import affine
+from upland.models.stored import StoredModule, require
 
 
 class Bijection(nn.Module, ABC):
@@ -77,7 +78,7 @@ class ActNorm(Bijection):
         return value.reshape(-1, *[1] * (x.ndim - 2))
 
 
-class InvertibleLinear(Bijection):
+class InvertibleLinear(Bijection, StoredModule):
     """A full invertible matrix in triangular factors, at first a random rotation.
 
     Args:
@@ -115,13 +116,18 @@ class InvertibleLinear(Bijection):
         x: Tensor = torch.linalg.solve_triangular(upper, h, upper=True)
         return x.T
 
+    def check_values(self) -> None:
+        """Refuse a permutation that is none, and signs of another size than 1; raises ValueError."""
+        _check_order(self.permutation)
+        require(self.signs.abs() == 1, "signs must be 1 or -1")
+
     def _factors(self) -> tuple[Tensor, Tensor]:
         """L with ones and U with r on the diagonal."""
         lower = self.lower.tril(-1) + torch.diag(torch.ones_like(self.signs))
         return lower, self.upper.triu(1) + torch.diag(self.signs * self.log_diagonal.exp())
 
 
-class Permutation(Bijection):
+class Permutation(Bijection, StoredModule):
     """The columns in another order, drawn once.
 
     Args:
@@ -142,3 +148,15 @@ class Permutation(Bijection):
     def inverse(self, z: Tensor) -> Tensor:
         """`z (N, D)` -> `x (N, D)`."""
         return z[:, self.order.argsort()]
+
+    def check_values(self) -> None:
+        """Refuse an order that is none; raises ValueError."""
+        _check_order(self.order)
+
+
+def _check_order(order: Tensor) -> None:
+    """Refuse what is no permutation; raises ValueError."""
+    require(
+        order.sort()[0] == torch.arange(len(order), dtype=torch.int64, device=order.device),
+        "a permutation must be one",
+    )

@@ -19,6 +19,8 @@ from upland.models.bijections import Bijection
 from upland.models.nets import TanhNet
 from upland.models.splines import Spline
 
+BINS = 8
+"""Pieces of a spline."""
 STEEPEST = 2.0
 """Bound c of the logarithm of an affine coupling's scale."""
 
@@ -72,7 +74,7 @@ class SplineCoupling(Bijection):
         self,
         width: int,
         hidden: Sequence[int] = (64,),
-        bins: int = 8,
+        bins: int = BINS,
         bound: float = 5.0,
         generator: torch.Generator | None = None,
     ) -> None:

@@ -29,6 +29,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from upland.models.stored import StoredModule, require
+
 CAP = 2.0
 """The bound of a coupling's log-scale."""
 LEAST_SPREAD = 1e-3
@@ -39,7 +41,7 @@ EVEN = 0.3
 """The share of even tones that is mixed into those of the training images: the curve's least slope."""
 
 
-class ToneCurve(nn.Module):
+class ToneCurve(StoredModule):
     """An increasing, piecewise linear curve from (-1/2, -1/2) to (1/2, 1/2), of slope one outside.
 
     Args:
@@ -80,6 +82,11 @@ class ToneCurve(nn.Module):
         shares = (1 - EVEN) * counts / counts.sum() + EVEN / self.pieces
         self.heights[1:-1] = (shares.cumsum(0)[:-1] - 0.5).to(self.heights)
 
+    def check_values(self) -> None:
+        """Refuse heights that do not rise from -1/2 to 1/2; raises ValueError."""
+        require(self.heights.diff() > 0, "the tone curve must rise")
+        require(self.heights[[0, -1]].abs() == 0.5, "the tone curve must go from -1/2 to 1/2")
+
 
 class AffineMap(NamedTuple):
     """A map x -> matrix x + bias of the channels of every pixel.
@@ -102,7 +109,7 @@ class AffineMap(NamedTuple):
         return AffineMap(back.to(self.matrix), -(back @ self.bias.double()).to(self.bias))
 
 
-class ChannelMaps(nn.Module):
+class ChannelMaps(StoredModule):
     """The affine maps of all steps of one level, as parameters.
 
     Args:
@@ -142,6 +149,13 @@ class ChannelMaps(nn.Module):
     def ladj(self) -> Tensor:
         """The log-determinant at one pixel of all steps: scalar."""
         return self.scale.sum() + self.diagonal.sum()
+
+    def check_values(self) -> None:
+        """Refuse permutations that are none, and signs of another size than 1; raises ValueError."""
+        order = self.permutations
+        one = (order == 0) | (order == 1), order.sum(1) == 1, order.sum(2) == 1
+        require(all(bool(part.all()) for part in one), "a permutation of channels must be one")
+        require(self.signs.abs() == 1, "signs must be 1 or -1")
 
     def init_from_data(self, step: int, x: Tensor) -> Tensor:
         """Let one step's map give the channels of `x (N, C, H, W)` mean 0 and variance 1, and apply it."""
@@ -220,8 +234,6 @@ class Edges(nn.Module):
         generator: source of the initial weights; None draws from torch's own.
     """
 
-    positions: Tensor
-
     def __init__(
         self, channels: int, height: int, width: int, hidden: int, generator: torch.Generator | None = None
     ) -> None:
@@ -231,23 +243,29 @@ class Edges(nn.Module):
         self.scale, self.bias = (
             nn.Parameter(torch.zeros(channels, 1, dtype=torch.float32)) for _ in range(2)
         )
-        at = torch.arange(height * width).reshape(height, width)
-        inside = torch.zeros(height, width, dtype=torch.bool)
-        inside[: height // 2 * 2, : width // 2 * 2] = True
-        self.register_buffer("positions", at[~inside], persistent=False)
+        self.size = height * width - (height // 2 * 2) * (width // 2 * 2)
+
+    def _positions(self) -> Tensor:
+        """Where the edges are among the pixels, row after row: `(K,)`."""
+        rows, columns = self.height // 2 * 2, self.width // 2 * 2
+        device = self.scale.device
+        right = torch.arange(columns, self.width, dtype=torch.int64, device=device)
+        right = torch.arange(rows, dtype=torch.int64, device=device)[:, None] * self.width + right
+        below = torch.arange(rows * self.width, self.height * self.width, dtype=torch.int64, device=device)
+        return torch.cat([right.flatten(), below])
 
     def _map(self, inner: Tensor) -> tuple[Tensor, Tensor]:
         """Log-scale and shift of the edges by the even part: `(N, C, K)` each."""
         lacking = (0, self.width - inner.shape[3], 0, self.height - inner.shape[2])
         scale, shift = self.conditioner(functional.pad(inner, lacking))
-        scale, shift = (part.flatten(2)[:, :, self.positions] for part in (scale, shift))
+        scale, shift = (part.flatten(2)[:, :, self._positions()] for part in (scale, shift))
         return scale + self.scale, shift + self.bias
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The even part, the edges as a latent `(N, C K)`, and the log-determinants `(N,)`."""
         inner = x[:, :, : self.height // 2 * 2, : self.width // 2 * 2]
         scale, shift = self._map(inner)
-        z = x.flatten(2)[:, :, self.positions] * scale.exp() + shift
+        z = x.flatten(2)[:, :, self._positions()] * scale.exp() + shift
         return inner, z.flatten(1), _row_sums(scale)
 
     def inverse(self, inner: Tensor, z: Tensor) -> Tensor:
@@ -256,11 +274,13 @@ class Edges(nn.Module):
         edges = (z.reshape(scale.shape) - shift) * torch.exp(-scale)
         lacking = (0, self.width - inner.shape[3], 0, self.height - inner.shape[2])
         flat = functional.pad(inner, lacking).flatten(2)
-        return flat.index_copy(2, self.positions, edges).reshape(-1, self.channels, self.height, self.width)
+        return flat.index_copy(2, self._positions(), edges).reshape(
+            -1, self.channels, self.height, self.width
+        )
 
     def init_from_data(self, x: Tensor) -> None:
         """Give the edges of `x (N, C, H, W)` mean 0 and variance 1."""
-        mean, spread = _moments(x.flatten(2)[:, :, self.positions].transpose(0, 1).flatten(1))
+        mean, spread = _moments(x.flatten(2)[:, :, self._positions()].transpose(0, 1).flatten(1))
         self.scale.copy_(-spread.log()[:, None])
         self.bias.copy_(-(mean / spread)[:, None])
 
@@ -298,7 +318,7 @@ class GlowLevel(nn.Module):
         self.out = ((4 if last else 2) * channels, height // 2, width // 2)
         self.given: list[tuple[int, ...]] = []
         if self.edges is not None:
-            self.given.append((channels * len(self.edges.positions),))
+            self.given.append((channels * self.edges.size,))
         if not last:
             self.given.append(self.out)
 

@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from upland.models.stored import StoredModule, require
 from upland.models.views import Ranks, log_compressed
 
 WIDE, NARROW = 4.0, 1.0
@@ -41,6 +42,7 @@ LEAST_DISTANCE = 0.02
 CLUSTERS, ROUNDS = 64, 20
 CLUSTER_ROWS, CLUSTER_LEAST = 8, 3  # least rows of a cluster, on average and of each
 LEAST_DEVIATION = 0.02
+SIZED = ("centres", "penalties", "ranks.knots", "ranks.heights", "ranks.slopes")  # by training rows
 FAINTEST = -80.0  # logarithm of a weight that float32 sums do not notice; smaller ones are slow
 
 
@@ -60,7 +62,7 @@ class Nearest(NamedTuple):
     squares: Tensor
 
 
-class KernelPrior(nn.Module):
+class KernelPrior(StoredModule):
     """The energy of a kernel density, or of a mixture of clusters, in three views of the rows.
 
     Args:
@@ -68,6 +70,8 @@ class KernelPrior(nn.Module):
         clusters: number of clusters of a mixture; 0 is a kernel density.
         support_points: centres of a kernel density, at most.
     """
+
+    unbounded = ("viewed",)
 
     centres: Tensor
     penalties: Tensor
@@ -222,18 +226,23 @@ class KernelPrior(nn.Module):
         soft: Tensor = 0.5 * (least[:, 0].double() - scale.double() * mass.double().log())
         return soft
 
+    def check_values(self) -> None:
+        """Refuse widths that are not positive, and weights of more than one; raises ValueError."""
+        require(self.bandwidths > 0, "bandwidths must be positive")
+        require(self.normal_deviations > 0, "deviations of normal rows must be positive")
+        require(self.penalties >= 0, "penalties of centres must not be negative")
+
     def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *rest: Any) -> None:
-        """Take over the sizes of the stored buffers, and compute the views again."""
-        for module, inner in ((self, prefix), (self.ranks, prefix + "ranks.")):
-            for name, buffer in list(module._buffers.items()):
-                stored = state.get(inner + name)
-                if buffer is not None and stored is not None and stored.shape != buffer.shape:
-                    setattr(module, name, buffer.new_zeros(stored.shape))
+        """Take over the sizes of the stored buffers that go by the training rows, and compute the views
+        again.
+        """
+        stored = {name: state[prefix + name] for name in SIZED if prefix + name in state}
+        for name, buffer in stored.items():
+            module: nn.Module = self.ranks if name.startswith("ranks.") else self
+            setattr(module, name.removeprefix("ranks."), self.centres.new_zeros(buffer.shape))
         super()._load_from_state_dict(state, prefix, *rest)
-        for name, buffer in list(self.ranks._buffers.items()):
-            stored = state.get(f"{prefix}ranks.{name}")
-            if buffer is not None and stored is not None:
-                buffer.copy_(stored)
+        for name in stored:
+            self.get_buffer(name).copy_(stored[name])
         self._update_views()
 
 

@@ -45,6 +45,7 @@ from torch.nn import functional
 from upland.models.base import NoiseConditional
 from upland.models.kernel_prior import CLUSTERS, VIEWS, KernelPrior
 from upland.models.nets import LEAST_COLUMNS
+from upland.models.stored import StoredModule, require
 
 Prior = Literal["kernel", "mixture", "centre"]
 
@@ -57,7 +58,7 @@ POWER = 3
 LEAST_DEVIATION = 0.02
 
 
-class MultiscaleEnergy(NoiseConditional):
+class MultiscaleEnergy(NoiseConditional, StoredModule):
     """An ensemble of dense energies of tables at several noise scales, with a prior.
 
     Args:
@@ -94,6 +95,8 @@ class MultiscaleEnergy(NoiseConditional):
     ) -> None:
         super().__init__()
         self.scales, self.n_nets = tuple(float(scale) for scale in scales), n_nets
+        if not scales or list(scales) != sorted(set(scales)) or scales[0] <= 0:
+            raise ValueError(f"scales must be positive and ascending, got {tuple(scales)}")
         sizes = [width, *hidden]
         self.centre = nn.Parameter(torch.zeros(n_nets, 1, width, dtype=torch.float32))
         self.weights = nn.ParameterList(
@@ -220,6 +223,10 @@ class MultiscaleEnergy(NoiseConditional):
         bare = copy.copy(self)
         bare._modules = {**self._modules, "prior": None}
         return bare
+
+    def check_values(self) -> None:
+        """Refuse deviations that are not positive; raises ValueError."""
+        require(self.normal_deviations > 0, "deviations of normal rows must be positive")
 
     # -- the multi-scale score
 

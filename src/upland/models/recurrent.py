@@ -34,7 +34,8 @@ from upland.models.quasirandom import sobol_points
 
 Cell = Literal["gru", "lstm", "rnn"]
 CELLS: dict[str, type[nn.GRU | nn.LSTM | nn.RNN]] = {"gru": nn.GRU, "lstm": nn.LSTM, "rnn": nn.RNN}
-
+STATE = 32
+"""Units of the recurrent net."""
 
 POINTS_PER_BATCH = 512  # points of a training batch that the loss is computed on
 CONTEXTS_AT_ONCE = 128  # whose log Z is estimated together
@@ -81,7 +82,7 @@ class RecurrentEnergy(EnergyModel):
         self,
         width: int,
         hidden: Sequence[int] = (64, 64),
-        state: int = 32,
+        state: int = STATE,
         frame: int = 1,
         cell: Cell = "gru",
         generator: torch.Generator | None = None,

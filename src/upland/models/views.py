@@ -14,7 +14,9 @@ linear between knots, with slope one beyond the ends.
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from upland.models.stored import StoredModule, require
 
 CODES_KNEE = 2.0
 """Where the encoder's codes begin to grow like a logarithm: equal to `upland.data.table.encodings.KNEE`,
@@ -42,12 +44,14 @@ def log_compressed(x: Tensor, knee: float) -> tuple[Tensor, Tensor]:
     return torch.copysign(value, x), slope
 
 
-class Ranks(nn.Module):
+class Ranks(StoredModule):
     """Normal scores of the ranks of training values, of unit variance in each column.
 
     Args:
         width: number of columns, D.
     """
+
+    unbounded = ("knots",)
 
     knots: Tensor
     heights: Tensor
@@ -78,6 +82,12 @@ class Ranks(nn.Module):
         base = (at - 1).clamp(min=0)
         value = self.heights.gather(1, base).T + slope * (x - self.knots.gather(1, base).T)
         return value, slope
+
+    def check_values(self) -> None:
+        """Refuse knots that do not increase, and falling ranks; raises ValueError."""
+        require(self.knots[:, :1].isfinite(), "the first knot of a column must be finite")
+        require(self.knots[:, :-1] <= self.knots[:, 1:], "the knots of a column must be sorted")
+        require(self.slopes >= 0, "ranks must not fall")
 
 
 def _scores(column: Tensor) -> tuple[Tensor, Tensor]:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Self, get_args, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,12 +35,16 @@ from upland.data.image.statistics import (
 )
 from upland.io.advice import Advice, Argument
 from upland.io.colours import rounded
+from upland.io.records import check_types, fits
 
 __all__ = ["ImageEncoder", "ImageRows", "Images", "as_images", "digest", "is_image_input"]
 
 FORMAT = 1
 FAR = 1e4
 """The greatest code, in standard deviations."""
+
+MOST_PIXELS = 1 << 28
+"""Values of an image that a stored encoder may have at most."""
 
 _OTHER_SCALE = 16  # floats this many times the greatest of the fit are of another unit
 
@@ -340,8 +344,11 @@ class ImageEncoder:
                 f"the image encoder's format is {manifest['format']!r}; "
                 f"this version reads {FORMAT}: update upland"
             )
-        encoder = cls(**{name: manifest[name] for name in arguments})
+        stored = {name: manifest[name] for name in arguments}
+        encoder = cls(**check_types(get_type_hints(cls.__init__), stored, "the image encoder"))
         shape, dtype, largest = _sound(manifest)
+        if Conversion(encoder.size, encoder.mode).shape(*shape) != shape:
+            raise ValueError(f"the image encoder's shape is {shape!r}, which is not what it brings images to")
         axes = _AXES.get(encoder.scaling)
         wanted = (
             (1,) if axes is None else tuple(n for axis, n in enumerate(shape, start=1) if axis not in axes)
@@ -351,6 +358,8 @@ class ImageEncoder:
             raise ValueError(f"mean and scale of the image encoder must be float64 of shape {wanted}")
         if not np.isfinite(parts).all() or (parts[1] <= 0).any():
             raise ValueError("mean and scale of the image encoder must be finite, and scale positive")
+        if encoder.scaling == "contrast" and parts[0] <= 0:
+            raise ValueError("what the image encoder adds to a contrast must be positive")
         encoder._set_scaling(shape, dtype, largest, parts[0].copy(), parts[1].copy())
         return encoder
 
@@ -367,10 +376,10 @@ def _sound(manifest: Mapping[str, Any]) -> tuple[tuple[int, int, int], np.dtype[
     """The shape, dtype and greatest value in a manifest; raises ValueError for impossible ones."""
     shape, name, largest = manifest["shape"], manifest["dtype"], manifest["largest"]
     whole = isinstance(shape, list) and all(type(side) is int and side > 0 for side in shape)
-    if not whole or len(shape) != 3 or shape[2] not in (1, 3, 4):
+    if not whole or len(shape) != 3 or shape[2] not in (1, 3, 4) or math.prod(shape) > MOST_PIXELS:
         raise ValueError(f"the image encoder's shape is {shape!r}, which is not that of an image")
     if name not in ("bool", "uint8", "uint16", "float16", "float32", "float64"):
         raise ValueError(f"the image encoder's dtype is {name!r}, which is not that of an image")
-    if not isinstance(largest, int | float) or not 0 <= largest < math.inf:
+    if not fits(largest, float) or largest < 0:
         raise ValueError(f"the image encoder's greatest value is {largest!r}")
     return (shape[0], shape[1], shape[2]), np.dtype(name), float(largest)

@@ -6,6 +6,7 @@ come from there, and a step's code depends on that step alone.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, Self
@@ -17,8 +18,10 @@ from upland.data.sequence.container import Sequences, as_sequences, slice_rows
 from upland.data.sequence.longframes import check_step, typical_step
 from upland.data.table.encoder import TableEncoder
 from upland.io.cells import USUAL, CellOptions
+from upland.io.records import check_types
 
 FORMAT = 1
+_STORED = {"id": str | int | None, "time": str | int | None, "owner": str}
 CODES_AT_ONCE = 1 << 25
 """Codes of more steps than this holds are made stretch by stretch (128 MB)."""
 
@@ -232,10 +235,11 @@ class SequenceEncoder:
                 f"the sequence encoder's format is {manifest['format']!r}; "
                 f"this version reads {FORMAT}: update upland"
             )
-        encoder = cls(**{key: manifest[key] for key in ("id", "time", "owner")})
+        arguments = {key: manifest[key] for key in ("id", "time", "owner")}
+        encoder = cls(**check_types(_STORED, arguments, "the sequence encoder"))
         step = manifest.get("step")
         if step is not None and (
-            isinstance(step, bool) or not isinstance(step, int | float) or not step >= 0
+            isinstance(step, bool) or not isinstance(step, int | float) or not 0 <= step < math.inf
         ):
             raise ValueError(f"not the state of a SequenceEncoder: its step is {step!r}")
         encoder.step = step

@@ -45,11 +45,14 @@ from upland.data.table.learning_tables import learn_schema
 from upland.data.table.matching import as_names, check_kind, find_positions, listed
 from upland.data.table.texts import read_text
 from upland.data.table.values import Values, dtype_of, floats, levels
-from upland.data.table.vocabularies import packed, unpacked
+from upland.data.table.vocabularies import packed, with_levels
 from upland.io.cells import USUAL, CellOptions
+from upland.io.records import check_types
 from upland.io.schema import Schema, TextForm
 
 FORMAT = 1
+_NAMES = Sequence[str | int]
+_STORED = {"categorical": _NAMES, "ignore": _NAMES, "max_levels": int, "missing": str, "owner": str}
 
 
 class TableEncoder:
@@ -364,22 +367,17 @@ class TableEncoder:
         write.
         """
         fields = {"format", "categorical", "ignore", "max_levels", "missing", "owner", "schema"}
-        if set(manifest) | {"cells"} != fields | {
-            "cells"
-        }:  # files of before there were such options lack them
-            raise ValueError(
-                f"not the state of a TableEncoder: "
-                f"fields {sorted(set(manifest) ^ fields)} are unknown or lacking"
-            )
+        if wrong := (set(manifest) - {"cells"}) ^ fields:  # older files lack the options of cells
+            raise ValueError(f"not the state of a TableEncoder: {sorted(wrong)} are unknown or lacking")
         if manifest["format"] != FORMAT:
             raise ValueError(
                 f"the table encoder's format is {manifest['format']!r}; "
                 f"this version reads {FORMAT}: update upland"
             )
         cells = CellOptions.from_json(manifest["cells"]) if "cells" in manifest else USUAL
-        encoder = cls(**{key: manifest[key] for key in fields - {"format", "schema"}}, cells=cells)
-        schema = dict(manifest["schema"])
-        schema["columns"] = unpacked(schema["columns"], tensors)
+        arguments = {key: manifest[key] for key in fields - {"format", "schema"}}
+        encoder = cls(**check_types(_STORED, arguments, "the table encoder"), cells=cells)
+        schema = {**manifest["schema"], "columns": with_levels(manifest["schema"]["columns"], tensors)}
         encoder._set_schema(Schema.from_json(schema))
         return encoder
 

@@ -19,6 +19,26 @@ def pack(words: Sequence[str], name: str) -> dict[str, NDArray[Any]]:
     return {f"{name}.text": np.frombuffer(b"".join(parts), dtype=np.uint8).copy(), f"{name}.lengths": lengths}
 
 
+def with_levels(columns: Sequence[Mapping[str, Any]], tensors: Mapping[str, NDArray[Any]]) -> list[Any]:
+    """The columns of a schema as plain data, with the levels that are stored as tensors.
+
+    Raises:
+        ValueError: a tensor is lacking, or nothing needs it.
+    """
+    packed = {
+        f"column{position}.{field}": (position, field)
+        for position, column in enumerate(columns)
+        if column.get("levels") is None
+        for field in ("levels", "rare")
+    }
+    if set(tensors) - {f"{name}.{part}" for name in packed for part in ("text", "lengths")}:
+        raise ValueError("the table encoder has tensors that nothing needs")
+    found = [dict(column) for column in columns]
+    for name, (position, field) in packed.items():
+        found[position][field] = unpack(tensors, name)
+    return found
+
+
 def unpack(tensors: Mapping[str, NDArray[Any]], name: str) -> list[str]:
     """The words that `pack` stored under a name.
 
@@ -26,10 +46,14 @@ def unpack(tensors: Mapping[str, NDArray[Any]], name: str) -> list[str]:
         ValueError: a tensor is lacking, or text and lengths do not fit.
     """
     try:
-        text, lengths = tensors[f"{name}.text"].tobytes(), tensors[f"{name}.lengths"]
+        letters, lengths = tensors[f"{name}.text"], tensors[f"{name}.lengths"]
     except KeyError as error:
         raise ValueError(f"the table encoder's tensor {error.args[0]!r} is lacking") from None
-    ends = np.cumsum(lengths)
+    if letters.dtype != np.uint8 or lengths.dtype != np.int64 or letters.ndim != 1 or lengths.ndim != 1:
+        raise ValueError(f"the table encoder's tensor {name!r} holds no words")
+    if lengths.size and not 0 <= lengths.min() <= lengths.max() <= letters.size:
+        raise ValueError(f"the table encoder's tensor {name!r} does not fit its lengths")
+    text, ends = letters.tobytes(), np.cumsum(lengths)
     if len(text) != (int(ends[-1]) if len(ends) else 0):
         raise ValueError(f"the table encoder's tensor {name!r} does not fit its lengths")
     return [
@@ -47,17 +71,3 @@ def packed(columns: Sequence[dict[str, Any]]) -> dict[str, NDArray[Any]]:
                 tensors |= pack(record[field], f"column{position}.{field}")
                 record[field] = None
     return tensors
-
-
-def unpacked(
-    columns: Sequence[Mapping[str, Any]], tensors: Mapping[str, NDArray[Any]]
-) -> list[Mapping[str, Any]]:
-    """Records of columns with the vocabularies that `packed` made tensors of; raises ValueError as
-    `unpack`.
-    """
-    return [
-        {**record, **{field: unpack(tensors, f"column{position}.{field}") for field in _FIELDS}}
-        if record.get("levels") is None
-        else record
-        for position, record in enumerate(columns)
-    ]
