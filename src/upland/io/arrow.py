@@ -24,7 +24,13 @@ class ArrowSource(Source):
             schema = self._groups.schema
             sizes = [self._groups.get(group).num_rows for group in range(len(self._groups))]
         super().__init__(path, schema.names, sizes)
+        self._schema = schema
         check_rows(self)
+
+    @property
+    def types(self) -> pa.Schema:
+        """See `Source.types`."""
+        return self._schema
 
     def _pieces(self, group: int, size: int) -> Iterator[pa.Table]:
         with reading(self.path, "Arrow"):

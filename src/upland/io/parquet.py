@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from upland.io.cells import USUAL, CellOptions
 from upland.io.formats import Format, Sink
+from upland.io.plain import plain_table
 from upland.io.schema import Schema
 from upland.io.source import PIECE, Source, check_rows, reading
 
@@ -32,13 +33,18 @@ class ParquetSource(Source):
         )
         check_rows(self)
 
+    @property
+    def types(self) -> pa.Schema:
+        """See `Source.types`."""
+        return pa.schema([self._file.schema_arrow.field(name) for name in self.names])
+
     def pairs(self, schema: Schema | None = None, size: int = PIECE) -> Iterator[tuple[pa.Table, pa.Table]]:
         """See `Source.pairs`; the raw rows keep the index of a pandas frame."""
         with reading(self.path, "Parquet"):
             for groups in _bundles(self._known_sizes(), size):
                 for batch in self._file.iter_batches(size, row_groups=groups):
                     raw = pa.Table.from_batches([batch])
-                    yield raw, raw.drop_columns(self._index) if self._index else raw
+                    yield raw, plain_table(raw.drop_columns(self._index) if self._index else raw)
 
     def _pieces(self, group: int, size: int) -> Iterator[pa.Table]:
         with reading(self.path, "Parquet"):
