@@ -209,8 +209,12 @@ STATISTICS: dict[str, Statistic] = {
 FORMATS: dict[str, str] = {
     ".csv": "upland.io.csv",
     ".csv.gz": "upland.io.csv",
+    ".csv.bz2": "upland.io.csv",
+    ".csv.zst": "upland.io.csv",
     ".tsv": "upland.io.csv",
     ".tsv.gz": "upland.io.csv",
+    ".tsv.bz2": "upland.io.csv",
+    ".tsv.zst": "upland.io.csv",
     ".parquet": "upland.io.parquet",
     ".pq": "upland.io.parquet",
     ".arrow": "upland.io.arrow",

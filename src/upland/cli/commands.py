@@ -170,7 +170,11 @@ def fit(
 
         given["modality"] = modality_in(data, given)
         check_model(model, data, given)
-        x = array_in(data) if given["modality"] == "sequence" and form_of(data) == "array" else data
+        x = (
+            array_in(data)
+            if given["modality"] == "sequence" and form_of(data, given["modality"]) == "array"
+            else data
+        )
         given |= {"random_state": seed, "progress": False if quiet or as_json else "auto"}
         detector = detector_for(x, model, **given).fit(x, checkpoint=checkpoint)
         _save(reporter, detector, output)

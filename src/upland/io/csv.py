@@ -19,7 +19,7 @@ import pyarrow.csv as arrow_csv
 
 from upland.io.casting import NULLS, cast_columns, columns_of
 from upland.io.cells import USUAL, CellOptions, as_number
-from upland.io.csv_writer import CsvSink, is_gzip, is_tsv
+from upland.io.csv_writer import CsvSink, compression_of, is_tsv
 from upland.io.formats import Format
 from upland.io.schema import Schema
 from upland.io.source import PIECE, Source, reading
@@ -139,7 +139,7 @@ class CsvSource(Source):
 
 
 def _opened(path: Path) -> pa.NativeFile:
-    return pa.input_stream(str(path), compression="gzip" if is_gzip(path) else None)
+    return pa.input_stream(str(path), compression=compression_of(path))
 
 
 def _sample(path: Path) -> str:

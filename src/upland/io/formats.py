@@ -6,6 +6,9 @@ reads such a file and, where it can, writes it. `open_source` opens a file, `Tab
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+import weakref
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable
@@ -21,6 +24,7 @@ from upland.catalogue import FORMATS, load
 from upland.io.cells import USUAL, CellOptions
 from upland.io.folders import ManySource
 from upland.io.places import Place, row_files, shown
+from upland.io.remote import address_of, fetch
 from upland.io.replace import check_target, replacing
 from upland.io.source import Source
 
@@ -107,6 +111,20 @@ def blanks_at(place: Place) -> tuple[str, ...]:
 
 
 def _open_file(path: Path, cells: CellOptions) -> Source:
+    if (address := address_of(path)) is None:
+        return _open_local(path, cells)
+    suffix_of(path)
+    folder = tempfile.mkdtemp(prefix="upland-")
+    try:
+        source = _open_local(fetch(address, Path(folder)), cells)
+    except BaseException:
+        shutil.rmtree(folder)
+        raise
+    weakref.finalize(source, shutil.rmtree, folder, True)
+    return source
+
+
+def _open_local(path: Path, cells: CellOptions) -> Source:
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a directory: name the files in it")
     found = _format(suffix_of(path))

@@ -6,19 +6,20 @@ import os
 import re
 import warnings
 from collections import Counter
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Collection, Sequence
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple, TypeGuard
 from urllib.parse import unquote
 
 from upland.catalogue import FORMATS
+from upland.io.arrays import is_array_file
 from upland.io.images import is_image_file
+from upland.io.remote import address_of, files_at
 
 Place = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 """A path, a pattern, an address, or several of these."""
 
 _PATTERN = re.compile(r"[*?\[]")
-_ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
 _NOTHING = "__HIVE_DEFAULT_PARTITION__"
 
 
@@ -56,12 +57,6 @@ def has_rows(path: str | os.PathLike[str]) -> bool:
     return os.fspath(path).casefold().endswith(tuple(FORMATS))
 
 
-def address_of(place: object) -> str | None:
-    """The scheme of an address such as `s3://bucket/key`, in lower case; None for a path."""
-    found = _ADDRESS.match(place) if isinstance(place, str) else None
-    return found[1].lower() if found else None
-
-
 def is_pattern(place: object) -> TypeGuard[str | os.PathLike[str]]:
     """Whether a path is no file but a pattern of names, such as `data/*.csv`."""
     if not isinstance(place, str | os.PathLike) or address_of(place):
@@ -91,7 +86,7 @@ def is_place_of_rows(place: Place) -> bool:
     if not isinstance(place, str | os.PathLike):
         return True
     if not is_folder(place):
-        return is_pattern(place) or address_of(place) is not None
+        return is_pattern(place) or (address_of(place) is not None and not is_array_file(place))
     rows, images = counts_in(Path(place))
     if rows and images:
         raise ValueError(
@@ -122,6 +117,8 @@ def row_files(place: Place) -> list[RowFile]:
     """
     if not isinstance(place, str | os.PathLike):
         return [RowFile(Path(path), {}) for path in place]
+    if (address := address_of(place)) is not None:
+        return _at_address(address)
     path = Path(place)
     if is_pattern(place):
         root = Path(re.split(r"[^/\\]*[*?\[]", os.fspath(place))[0] or ".")
@@ -140,30 +137,41 @@ def _at(entry: Path, root: Path) -> list[RowFile]:
 
 
 def _in_folder(folder: Path) -> list[RowFile]:
-    everything = sorted(entry for entry in folder.rglob("*") if not entry.is_dir())
-    files = [entry for entry in everything if _is_row_file(entry, folder)]
-    if not files:
+    inside = sorted(entry for entry in folder.rglob("*") if not entry.is_dir())
+    names = [entry.relative_to(folder).as_posix() for entry in inside]
+    dead = {name for name, entry in zip(names, inside, strict=True) if not entry.is_file()}
+    chosen = _chosen(str(folder), names, dead)
+    if not chosen:
         held = _held(folder, _visible(folder))
         raise IsADirectoryError(f"{folder} is a directory, which holds no files of rows: {held}")
-    left = [
-        entry
-        for entry in everything
-        if not _is_row_file(entry, folder) and (has_rows(entry) or not _is_hidden(entry, folder))
-    ]
-    if left:
-        names = [entry.relative_to(folder).as_posix() for entry in left]
-        more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return [RowFile(folder / name, _parts(PurePosixPath(name).parent.parts)) for name in chosen]
+
+
+def _at_address(address: str) -> list[RowFile]:
+    names = files_at(address)
+    if names == [""]:
+        return [RowFile(Path(address), {})]
+    chosen = _chosen(address, names)
+    if not chosen:
+        raise ValueError(f"{address} holds no files of rows; these are {', '.join(FORMATS)}")
+    base = address.rstrip("/")
+    return [RowFile(Path(f"{base}/{name}"), _parts(PurePosixPath(name).parent.parts)) for name in chosen]
+
+
+def _chosen(folder: str, names: Sequence[str], dead: Collection[str] = ()) -> list[str]:
+    """The files of rows; a warning names those that are left out, but for hidden ones of no rows."""
+    hidden = {name for name in names if any(part.startswith((".", "_")) for part in name.split("/"))}
+    chosen = [name for name in names if has_rows(name) and name not in hidden and name not in dead]
+    left = [name for name in names if name not in set(chosen) and (has_rows(name) or name not in hidden)]
+    if chosen and left:
+        more = f" and {len(left) - 5} more" if len(left) > 5 else ""
         warnings.warn(
-            f"{folder}: {_counted(len(left), 'file')} left out, not of rows or hidden: "
-            f"{', '.join(map(repr, names[:5]))}{more}",
+            f"{folder}: left out {_counted(len(left), 'file')}, which hold no rows or are hidden: "
+            f"{', '.join(map(repr, left[:5]))}{more}",
             UserWarning,
             stacklevel=2,
         )
-    return [RowFile(file, _parts(file.relative_to(folder).parent.parts)) for file in files]
-
-
-def _is_row_file(entry: Path, folder: Path) -> bool:
-    return has_rows(entry) and not _is_hidden(entry, folder) and entry.is_file()
+    return chosen
 
 
 def _parts(folders: Sequence[str]) -> dict[str, str | None]:
