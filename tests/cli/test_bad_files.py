@@ -32,8 +32,8 @@ def with_column(name, values):
 
 BAD_TO_FIT = {
     "missing file": ("absent.csv", lambda path: None, 1, "does not exist"),
-    "folder": ("data", lambda path: path.mkdir(), 1, "holds no images: it is empty"),
-    "directory": ("data.csv", lambda path: path.mkdir(), 1, "holds no images: it is empty"),
+    "folder": ("data", lambda path: path.mkdir(), 1, "holds neither rows nor images: it is empty"),
+    "directory": ("data.csv", lambda path: path.mkdir(), 1, "holds neither rows nor images: it is empty"),
     "empty file": ("data.csv", text(b""), 1, "is empty"),
     "header only": ("data.csv", csv_of([]), 1, "no rows"),
     "one row": ("data.csv", csv_of(pump_rows(1, 0)), 1, "data.csv has 1 row; at least 2 are needed"),

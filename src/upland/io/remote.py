@@ -65,7 +65,7 @@ def fetch(address: str, folder: Path) -> Path:
     with _reaching(address):
         system, base = file_system(address)
         copy = folder / base.rstrip("/").rsplit("/", 1)[-1]
-        with system.open_input_stream(base) as source, copy.open("wb") as target:
+        with system.open_input_stream(base, compression=None) as source, copy.open("wb") as target:
             shutil.copyfileobj(source, target, _AT_ONCE)
     return copy
 

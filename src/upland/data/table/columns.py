@@ -103,7 +103,7 @@ def unsupported(name: str, dtype: object) -> TypeError:
 
 def _with_words(column: Any) -> Any:
     """A category of intervals or periods, as `pandas.cut` gives, by its words."""
-    if nw.from_native(column, series_only=True).dtype != nw.Categorical:
+    if column.dtype.name != "category":
         return column
     categories = column.cat.categories
     interval = type(categories).__name__ in ("IntervalIndex", "PeriodIndex")

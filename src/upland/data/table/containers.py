@@ -46,7 +46,7 @@ def is_container(X: object) -> bool:
     """
     if isinstance(X, np.ndarray):
         return bool(X.dtype.names)
-    if isinstance(X, pa.Table | pa.RecordBatch | io.IOBase):
+    if isinstance(X, pa.Table | pa.RecordBatch | io.IOBase | type):
         return False
     if isinstance(X, list | tuple):
         return bool(X) and isinstance(X[0], Mapping)
@@ -132,7 +132,7 @@ def _refuse(X: object) -> None:
         _say(X, "its rows have no order: list(X) makes a list of rows")
     if isinstance(X, str):
         raise TypeError(f"a text is no table: {WAYS}")
-    if X is None or isinstance(X, Number | np.generic):
+    if X is None or isinstance(X, Number | np.generic | type):
         raise no_table(X)
     if isinstance(X, pa.Array | pa.ChunkedArray):
         _one_column(X, "pyarrow.table({'x': X})")
