@@ -96,7 +96,7 @@ def test_a_folder_and_a_pattern_are_fitted_scored_and_written_as_one_file(plant,
         assert written["flow"].to_pylist() == table["flow"].to_pylist()
         assert written["shift"].to_pylist() == [0] * 20 + [1] * 20 + [2] * 20
     done = upland("groups", model, tmp_path / "data", "--by", "shift", "--json")
-    assert [group["name"] for group in json.loads(done.out)["groups"]] == [0, 1, 2]
+    assert [verdict["group"] for verdict in json.loads(done.out)["verdicts"]] == [0, 1, 2]
     done = upland(
         "fit", tmp_path / "data", "-o", tmp_path / "m.safetensors", "--epochs", 1, "--ignore", "shift"
     )
@@ -118,7 +118,7 @@ def test_groups_are_named_by_several_columns(works, upland, tmp_path):
         "--json",
     )
     assert done.code == 0, done.err
-    names = {group["name"] for group in json.loads(done.out)["groups"]}
+    names = {verdict["group"] for verdict in json.loads(done.out)["verdicts"]}
     assert names == {f"{shift} / {line}" for shift in set(table["shift"].to_pylist()) for line in (0, 1)}
 
 

@@ -63,9 +63,7 @@ def test_no_more_than_a_piece_and_a_file_are_held(tmp_path, monkeypatch):
     source = open_source(tmp_path)
     assert max(piece.num_rows for piece in source.batches(size=200)) <= 200
     opened = []
-    many = ManySource(
-        tmp_path, [part.file for part in source._parts], lambda path: opened.append(path) or open_source(path)
-    )
+    many = ManySource(tmp_path, row_files(tmp_path), lambda path: opened.append(path) or open_source(path))
     opened.clear()
     assert len(many.take(np.array([5, 7_000]))) == 2
     assert len(opened) == 2  # only the files that hold them
