@@ -13,6 +13,7 @@ from upland.data.rows import FileRows, normal_rows
 from upland.data.table.encoder import TableEncoder
 from upland.io.folders import ManySource
 from upland.io.formats import open_source
+from upland.io.places import row_files
 
 FORMATS = [".csv", ".csv.gz", ".tsv", ".parquet", ".arrow"]
 CUTS = [0, 120, 121, 300, 500]

@@ -9,7 +9,7 @@ from upland.io.source import Source, check_rows
 
 
 class LinesSource(Source):
-    def __init__(self, path):
+    def __init__(self, path, cells):
         self._table = pa.Table.from_pylist([json.loads(line) for line in path.read_text().splitlines()])
         super().__init__(path, self._table.column_names, [self._table.num_rows])
         check_rows(self)

@@ -75,11 +75,16 @@ def open_series(detector: Detector, path: Path) -> Series:
         return Series(encoder, as_sequences(array_in(path), id=encoder.id, time=encoder.time), None, [])
     from upland.io.formats import open_source
 
-    source = open_source(path)
+    source = open_source(path, encoder.table.cells)
     table = _typed(source, encoder)
     own = {str(name) for name in (encoder.id, encoder.time) if name is not None}
     extra = [name for name in encoder.table.extra_columns(table) if name not in own and name not in ADDED]
-    return Series(encoder, as_sequences(table, id=encoder.id, time=encoder.time), source, extra)
+    return Series(
+        encoder,
+        as_sequences(table, id=encoder.id, time=encoder.time, cells=encoder.table.cells),
+        source,
+        extra,
+    )
 
 
 def _typed(source: Source, encoder: SequenceEncoder) -> pa.Table:

@@ -37,6 +37,9 @@ class Encoder(Protocol):
     def named(self) -> bool:
         """Whether these names are the user's own."""
 
+    def read_as(self, other: Any) -> Self:
+        """Read cells as another encoder does, which was fitted on these data and more; returns itself."""
+
     def fit_batches(self, batches: Iterable[Any]) -> Self:
         """Learn from a stream of normal data."""
 

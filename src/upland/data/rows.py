@@ -151,6 +151,15 @@ def take_rows(X: Any, rows: NDArray[np.int64]) -> Any:
     return nw.from_native(X)[rows].to_native()
 
 
+def slice_rows(X: Any, start: int, stop: int) -> Any:
+    """Consecutive rows of an array, an Arrow table, or any frame; not copied where that can be."""
+    if isinstance(X, np.ndarray):
+        return X[start:stop]
+    if isinstance(X, pa.Table):
+        return X.slice(start, stop - start)
+    return nw.from_native(X)[start:stop].to_native()
+
+
 def digest_of(table: Any) -> str:
     """SHA-256 of a table's values, but for columns that hold no single values, which no fit uses."""
     digest = hashlib.sha256()

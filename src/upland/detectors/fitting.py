@@ -114,13 +114,14 @@ class MemberFitter:
         self.source, self.plan, self.device = source, plan, device
         self.homes, self.criteria = homes, criteria
         self.everything = source.whole() if source.in_memory else None
+        self.checked: Encoder | None = None
 
     def check_columns(self) -> None:
         """Refuse or warn of columns by all the rows in memory, before any is held out, so that messages count
         the user's rows; a streamed file is checked as it is read.
         """
         if self.everything is not None:
-            self.plan.reader.encoder().fit_batches([self.everything])
+            self.checked = self.plan.reader.encoder().fit_batches([self.everything])
 
     def fit_all(self, folds: Sequence[Indices], saved: Checkpoint | None, show: Show) -> list[Fitted]:
         """A member for each set of held-out rows; where the user interrupts, those that are done.
@@ -218,6 +219,8 @@ class MemberFitter:
         Of columns the user has heard already (`check_columns`), so that nothing is said twice.
         """
         encoder, source = self.plan.reader.encoder(), self.source
+        if self.checked is not None:
+            encoder.read_as(self.checked)
         if self.everything is None:
             encoder.fit_batches(source.shuffled(self.plan.stream("file", number), held_out, PIECE))
             return encoder, EncodedPoints(encoder, source, None)

@@ -69,7 +69,7 @@ class CsvSource(Source):
         columns = columns_of(schema, self.names)
         first = 0
         for raw in self._texts(size):
-            yield raw, cast_columns(raw, columns, self._dialect.decimal, first, self.path)
+            yield raw, cast_columns(raw, columns, self._dialect.decimal, first, self.path, self.cells)
             first += raw.num_rows
 
     def _pieces(self, group: int, size: int) -> Iterator[pa.Table]:

@@ -29,7 +29,7 @@ class TextForm:
         dayfirst: Whether the day stands first in a date, or the month; None for ISO dates.
     """
 
-    reads: Literal["number", "date"]
+    reads: Literal["number", "date", "time"]
     decimal: str = "."
     thousands: str = ""
     prefix: str = ""
@@ -196,7 +196,7 @@ def _check_column(column: Column) -> None:
 def _check_later(column: Column, label: str) -> None:
     form = column.form
     if form is not None and not (
-        form.reads in ("number", "date")
+        form.reads in ("number", "date", "time")
         and form.decimal in (".", ",")
         and all(isinstance(text, str) for text in (form.thousands, form.prefix, form.suffix))
         and form.dayfirst in (None, True, False)

@@ -139,7 +139,7 @@ def test_other_channels_are_refused(encoder):
         encoder.transform(LONG.drop(columns=["flow", "unit"]))
     with pytest.raises(ValueError, match="time='when' names a column that is not in the table"):
         encoder.transform(LONG.drop(columns="when"))
-    with pytest.raises(ValueError, match="column 'flow' was numeric"):
+    with pytest.raises(ValueError, match="column 'flow', row 1 holds 'high', which is not a number"):
         encoder.transform(LONG.assign(flow="high"))
     with pytest.raises(ValueError, match="not fitted yet"):
         SequenceEncoder().transform(PARTS)

@@ -166,7 +166,7 @@ def test_stray_text_among_numbers_is_named_with_its_row():
     texts = [str(i / 2) for i in range(40)]
     texts[17] = "?"
     with pytest.raises(ValueError, match=r"'a' holds numbers, but row 18 holds '\?'"):
-        learned("a", pa.array(texts[:10]), pa.array(texts[10:]))
+        learned("a", pa.array(texts))
 
 
 def test_a_few_codes_with_a_word_among_them_are_categories():

@@ -3,6 +3,7 @@
 import datetime as dt
 import json
 import sys
+import warnings
 from decimal import Decimal
 
 import narwhals as nw
@@ -189,9 +190,14 @@ def test_decimals_masks_and_sparse_columns():
 def test_dates_count_alike_in_every_unit_and_zone(unit, zone):
     stamps = pa.array([0, 86_400, 200_000], pa.timestamp("s")).cast(pa.timestamp(unit, zone))
     encoder = TableEncoder().fit(pa.table({"at": pa.array([0, 86_400, 200_000], pa.timestamp("s"))}))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        codes = encoder.transform(pa.table({"at": stamps}))
+    assert ["time zone here, but had none" in str(item.message) for item in caught] == [True] * (
+        zone is not None
+    )
     np.testing.assert_allclose(
-        encoder.transform(pa.table({"at": stamps})),
-        TableEncoder().fit(pa.table({"at": stamps})).transform(pa.table({"at": stamps})),
+        codes, TableEncoder().fit(pa.table({"at": stamps})).transform(pa.table({"at": stamps}))
     )
     assert encoder.schema_.columns[0].center == pytest.approx(286_400 / 3)
 

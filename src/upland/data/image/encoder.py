@@ -110,6 +110,10 @@ class ImageEncoder:
         """Learn shape, depth and scaling of normal images, at least two; raises as `as_images`."""
         return self.fit_batches([X])
 
+    def read_as(self, other: ImageEncoder) -> Self:
+        """Returns itself: pixels are read in one way."""
+        return self
+
     def fit_batches(self, batches: Iterable[Any]) -> Self:
         """The same from a stream of images, in constant memory; two images in all.
 

@@ -19,13 +19,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from upland.data.arrays import as_array, filled, from_tensor, numbers
-from upland.data.rows import take_rows
+from upland.data.rows import slice_rows, take_rows
 from upland.data.sequence.longframes import find_column, in_time, read_ids, read_stamps
 from upland.data.table.containers import is_container
 from upland.data.table.frames import TableView, arrow_table, check_size, held, view_table
 from upland.data.table.matching import listed
 from upland.io.advice import Advice, Argument, Wording
 from upland.io.arrays import is_array_file, read_array
+from upland.io.cells import USUAL, CellOptions
 from upland.io.formats import open_source
 from upland.io.places import is_place
 from upland.io.plain import plain_table
@@ -158,7 +159,11 @@ def is_sequence_input(X: object, time: object = None, id: object = None) -> bool
 
 
 def as_sequences(
-    X: object, id: str | int | None = None, time: str | int | None = None, owner: str = "SequenceEncoder"
+    X: object,
+    id: str | int | None = None,
+    time: str | int | None = None,
+    owner: str = "SequenceEncoder",
+    cells: CellOptions = USUAL,
 ) -> Sequences:
     """Read sequences in any form.
 
@@ -175,6 +180,7 @@ def as_sequences(
         id: The column of a frame that identifies sequences.
         time: The column of a frame that orders the steps: numbers, dates, durations.
         owner: Who reads, for messages.
+        cells: How cells of text are written.
 
     Raises:
         TypeError: For what is neither numbers nor a frame.
@@ -192,22 +198,13 @@ def as_sequences(
     if isinstance(X, Sequences):
         return X
     if is_place(X):
-        X = read_array(Path(X)) if is_array_file(X) else open_source(X).read()
+        X = read_array(Path(X)) if is_array_file(X) else open_source(X, cells).read()
     frame = _as_frame(X)
     if frame is not None:
-        return _from_frame(frame, id, time)
+        return _from_frame(frame, id, time, cells)
     if (entries := _entries(X)) is not None:
-        return _from_list(entries, time)
+        return _from_list(entries, time, cells)
     return _from_array(filled(as_array(X)), owner)
-
-
-def slice_rows(X: Any, start: int, stop: int) -> Any:
-    """Consecutive rows of an array, an Arrow table, or any frame; not copied where that can be."""
-    if isinstance(X, np.ndarray):
-        return X[start:stop]
-    if isinstance(X, pa.Table):
-        return X.slice(start, stop - start)
-    return nw.from_native(X)[start:stop].to_native()
 
 
 def _ranges(starts: Indices, lengths: Indices) -> Indices:
@@ -282,12 +279,12 @@ def _is_no_image(dtype: np.dtype[Any]) -> bool:
     return dtype.kind in "ifO" or (dtype.kind == "u" and dtype.itemsize > 2)
 
 
-def _from_list(entries: Sequence[Any], time: str | int | None) -> Sequences:
+def _from_list(entries: Sequence[Any], time: str | int | None, cells: CellOptions) -> Sequences:
     if not entries:
         raise ValueError("there is no sequence: the list is empty")
     frames = [_as_frame(entry) for entry in entries]
     if all(frame is not None for frame in frames):
-        return _from_frames(frames, time)
+        return _from_frames(frames, time, cells)
     arrays = [_entry(entry, f"X[{number}]") for number, entry in enumerate(entries)]
     widths = [array.shape[1] for array in arrays]
     if other := [number for number, width in enumerate(widths) if width != widths[0]]:
@@ -330,7 +327,7 @@ def _as_frame(X: object) -> Any:
     return frame.to_native() if isinstance(frame, nw.DataFrame) else None
 
 
-def _from_frame(frame: Any, id: str | int | None, time: str | int | None) -> Sequences:
+def _from_frame(frame: Any, id: str | int | None, time: str | int | None, cells: CellOptions) -> Sequences:
     rows = view_table(frame)
     check_size(rows)
     taken = {what: find_column(frame, rows, name, what) for what, name in (("id", id), ("time", time))}
@@ -348,10 +345,11 @@ def _from_frame(frame: Any, id: str | int | None, time: str | int | None) -> Seq
         ids,
         lambda row: "the series" if ids is None else f"{id} {ids[row]!r}",
         "frame",
+        cells,
     )
 
 
-def _from_frames(frames: Sequence[Any], time: str | int | None) -> Sequences:
+def _from_frames(frames: Sequence[Any], time: str | int | None, cells: CellOptions) -> Sequences:
     parts = [view_table(frame) for frame in frames]
     names = parts[0].names
     for number, rows in enumerate(parts):
@@ -370,7 +368,7 @@ def _from_frames(frames: Sequence[Any], time: str | int | None) -> Sequences:
     check_size(rows)
     taken = {"id": None, "time": find_column(frames[0], rows, time, "time")}
     codes = np.repeat(np.arange(len(parts)), [part.n_rows for part in parts])
-    return _stepwise(table, rows, taken, codes, None, lambda row: f"X[{row}]", "ragged")
+    return _stepwise(table, rows, taken, codes, None, lambda row: f"X[{row}]", "ragged", cells)
 
 
 def _stepwise(
@@ -381,12 +379,13 @@ def _stepwise(
     ids: tuple[Any, ...] | None,
     called: Callable[[int], str],
     layout: Layout,
+    cells: CellOptions,
 ) -> Sequences:
     values = [position for position in range(len(rows.names)) if position not in taken.values()]
     if not values:
         raise ValueError(f"no column of values is left: the table has only {listed(rows.names)}")
     time = taken["time"]
-    stamps = None if time is None else read_stamps(rows, time)
+    stamps = None if time is None else read_stamps(rows, time, cells)
     order, lengths, stamps = in_time(codes, stamps, rows.n_rows, called)
     if len(values) < len(rows.names):
         frame = (

@@ -13,7 +13,8 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from upland.data.sequence.container import Sequences, as_sequences, slice_rows
+from upland.data.rows import slice_rows
+from upland.data.sequence.container import Sequences, as_sequences
 from upland.data.table.encoder import TableEncoder
 from upland.io.cells import USUAL, CellOptions
 
@@ -77,13 +78,18 @@ class SequenceEncoder:
         """
         return self.fit_batches([X])
 
+    def read_as(self, other: SequenceEncoder) -> Self:
+        """Read text as another encoder does, which was fitted on these steps and more; returns itself."""
+        self.table.read_as(other.table)
+        return self
+
     def fit_batches(self, batches: Iterable[object]) -> Self:
         """The same from a stream of sequences; raises as `fit`."""
         self.table.fit_batches(self._read(batch).table for batch in batches)
         return self
 
     def _read(self, X: object) -> Sequences:
-        return as_sequences(X, id=self.id, time=self.time, owner=self.owner)
+        return as_sequences(X, id=self.id, time=self.time, owner=self.owner, cells=self.table.cells)
 
     # -- what was learned ------------------------------------------------------------------------------------
 

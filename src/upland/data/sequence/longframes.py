@@ -19,8 +19,10 @@ from numpy.typing import NDArray
 
 from upland.data.table.frames import TableView
 from upland.data.table.matching import listed
+from upland.data.table.texts import read_dates
 from upland.data.table.values import Values, dtype_of, floats, is_text
 from upland.io.advice import Advice, Argument, Wording
+from upland.io.cells import USUAL, CellOptions
 
 GAP = 5.0
 """A gap of more than this many median steps is worth a warning."""
@@ -94,19 +96,22 @@ def read_ids(rows: TableView, position: int) -> tuple[NDArray[np.int64], tuple[A
     return codes, tuple(encoded.dictionary.to_pylist())
 
 
-def read_stamps(rows: TableView, position: int) -> NDArray[Any]:
+def read_stamps(rows: TableView, position: int, cells: CellOptions = USUAL) -> NDArray[Any]:
     """Time stamps as NumPy numbers, datetime64 (in UTC) or timedelta64, `(S,)`.
 
     Args:
         rows: A frame.
         position: Its column of time stamps.
+        cells: How dates are written as text, where they can be read in two ways.
 
     Raises:
         TypeError: For values that are no time stamps (lists, bytes).
-        ValueError: For text, booleans, infinities, missing time stamps.
+        ValueError: For text that is no date, booleans, infinities, missing time stamps.
     """
     name = rows.names[position]
     values, dtype = _typed(rows, position, "time", "turn it into dates or numbers")
+    if dtype == "string":
+        values, dtype = read_dates(values, name, cells)
     if dtype in ("string", "category"):
         example = next((value for value in values[:1000].to_pylist() if value is not None), None)
         raise ValueError(

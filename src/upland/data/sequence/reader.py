@@ -63,7 +63,13 @@ class SequenceReader:
     def normal_rows(self, X: Any) -> SequenceRows:
         """One row a window, or a sequence that is shorter."""
         return SequenceRows(
-            X, id=self.id, time=self.time, window=self.window, stride=self.stride, owner=self.owner
+            X,
+            id=self.id,
+            time=self.time,
+            window=self.window,
+            stride=self.stride,
+            owner=self.owner,
+            cells=self.cells,
         )
 
     def resolved(self, rows: SequenceRows) -> SequenceReader:
@@ -78,7 +84,7 @@ class SequenceReader:
 
     def pieces(self, X: Any, encoder: SequenceEncoder) -> Iterator[Sequences]:
         """All sequences at once: a score rests on the whole past of its sequence."""
-        yield as_sequences(X, id=self.id, time=self.time, owner=self.owner)
+        yield as_sequences(X, id=self.id, time=self.time, owner=self.owner, cells=self.cells)
 
     def calibration_pieces(self, X: Any, encoder: SequenceEncoder, unit: Unit) -> Iterator[Sequences]:
         """Whole for steps; for sequences the windows, where the fit cut any."""

@@ -25,8 +25,9 @@ from upland.data.sequence.container import Indices, Sequences, as_sequences
 from upland.data.sequence.encoder import column_name, padded
 from upland.data.table.frames import view_table
 from upland.io.advice import Advice, Argument
+from upland.io.cells import USUAL, CellOptions
 
-WHOLE, USUAL, LEAST = 512, 128, 8
+WHOLE, TYPICAL, LEAST = 512, 128, 8
 """Steps up to which sequences stay whole, and the bounds of the windows of longer ones."""
 
 ENOUGH = 5
@@ -55,6 +56,7 @@ class SequenceRows:
         window: Steps of a window; None cuts nothing; "auto" cuts long sequences, and few.
         stride: Steps from one window to the next; None is the window itself.
         owner: Who asks, for messages.
+        cells: How cells of text are written.
 
     Attributes:
         sequences: All of them, uncut.
@@ -85,10 +87,11 @@ class SequenceRows:
         window: int | Literal["auto"] | None = "auto",
         stride: int | None = None,
         owner: str = "SequenceRows",
+        cells: CellOptions = USUAL,
     ) -> None:
         id, time = column_name(id, "id"), column_name(time, "time")
         _check_arguments(window, stride)
-        self.sequences = as_sequences(X, id=id, time=time, owner=owner)
+        self.sequences = as_sequences(X, id=id, time=time, owner=owner, cells=cells)
         if not isinstance(X, Sequences):
             _check_named(self.sequences, id, time)
         self.names = list(view_table(self.sequences.table).names)
@@ -204,7 +207,7 @@ def _resolved(window: int | Literal["auto"] | None, stride: int | None, sequence
                     )
                 )
             return None
-        chosen = min(USUAL, max(longest // 10, LEAST))
+        chosen = min(TYPICAL, max(longest // 10, LEAST))
         if sequences.n_sequences == 1 and longest < 2 * chosen:
             chosen = max(longest // 2, 2)
         if stride is not None and stride > chosen:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -36,10 +37,11 @@ from upland.data.table.layout import (
 )
 from upland.data.table.learning import ColumnLearner, check_finite
 from upland.data.table.matching import as_names, check_kind, find_positions, listed, resolve
-from upland.data.table.values import Values, floats, levels
+from upland.data.table.texts import read_text
+from upland.data.table.values import Values, dtype_of, floats, levels
 from upland.data.table.vocabularies import pack, unpack
 from upland.io.cells import USUAL, CellOptions
-from upland.io.schema import Schema
+from upland.io.schema import Schema, TextForm
 
 FORMAT = 1
 _BLOCK = 1 << 16
@@ -96,6 +98,7 @@ class TableEncoder:
         self.missing = missing
         self.cells = cells
         self.owner = owner
+        self._forms: dict[str, TextForm] = {}
 
     # -- fit -------------------------------------------------------------------------------------------------
 
@@ -109,6 +112,13 @@ class TableEncoder:
                 in, stray text among numbers, unknown names in `categorical` or `ignore`.
         """
         return self.fit_batches([X])
+
+    def read_as(self, other: TableEncoder) -> Self:
+        """Read text as another encoder does, which was fitted on these rows and more; returns itself."""
+        self._forms = {
+            column.name: column.form for column in other.schema_.columns if column.form is not None
+        }
+        return self
 
     def fit_batches(self, batches: Iterable[object]) -> Self:
         """The same from a stream of tables, in constant memory; two rows in all. Raises as `fit`."""
@@ -140,7 +150,7 @@ class TableEncoder:
         used = [name for name in rows.names if name not in ignore]
         if not used:
             raise ValueError("every column is ignored: nothing is left to fit on")
-        return [ColumnLearner(name, name in categorical) for name in used]
+        return [ColumnLearner(name, name in categorical, self.cells, self._forms.get(name)) for name in used]
 
     def _set_schema(self, schema: Schema) -> None:
         widths = [column.width for column in schema.columns]
@@ -223,10 +233,25 @@ class TableEncoder:
         else:
             positions = find_positions(rows, schema, schema.names, self.owner)
         check_size(rows)
+        rows = self._typed(rows, positions)
         if rows.matrix is None or rows.matrix.dtype == bool or self._one_hot or not self._all_numeric:
             for column, position in zip(schema.columns, positions, strict=True):
                 check_kind(column, rows.read(position))
         return rows, positions
+
+    def _typed(self, rows: TableView, positions: Sequence[int]) -> TableView:
+        """The table with text read as the kinds of the fit."""
+        if rows.matrix is not None:
+            return rows
+        columns = dict(zip(positions, self.schema_.columns, strict=True))
+
+        def read(position: int) -> Values:
+            values, column = rows.read(position), columns.get(position)
+            if column is None or column.kind == "categorical" or dtype_of(values, column.name) != "string":
+                return values
+            return read_text(values, column, self.cells)
+
+        return replace(rows, read=cache(read))
 
     def _encode_plain(self, rows: TableView, positions: Sequence[int], codes: Codes) -> set[int]:
         plan = self._plain
@@ -260,8 +285,8 @@ class TableEncoder:
         return unexpected
 
     def _encode_levels(self, plan: OneHot, values: Values, codes: Codes) -> set[int]:
-        keys, found = levels(values)
-        slots = np.array([plan.index.get(key, len(plan.hit) - 1) for key in keys] + [plan.missing])[found]
+        keys, found = levels(values, self.cells.missing_texts)
+        slots = np.array([plan.slot(key) for key in keys] + [plan.missing])[found]
         block = codes[:, plan.start : plan.start + len(plan.hit)]
         block[:] = plan.miss
         block[np.arange(len(block)), slots] = plan.hit[slots]

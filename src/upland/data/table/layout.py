@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from upland.data.table import encodings as en
 from upland.data.table.encodings import Floats
 from upland.data.table.values import Values, floats, levels
+from upland.io.casting import canonical_level
 from upland.io.schema import Column, ColumnKind
 
 Codes = NDArray[np.float32]
@@ -43,6 +44,14 @@ class OneHot:
     shares: Floats
     index: dict[str, int]
     missing: int
+    dtype: str
+
+    def slot(self, level: str) -> int:
+        """The slot of a level, whichever way it is written; that of unseen levels if it is none."""
+        found = self.index.get(level)
+        if found is None:
+            found = self.index.get(canonical_level(level, self.dtype))
+        return len(self.hit) - 1 if found is None else found
 
 
 def plan_plain(columns: Sequence[Column], starts: NDArray[np.intp]) -> Plain:
@@ -79,11 +88,20 @@ def plan_one_hot(columns: Sequence[Column], starts: NDArray[np.intp]) -> tuple[O
             hit, miss = en.encode_levels(shares)
             index = {level: number for number, level in enumerate(column.levels)}
             index |= dict.fromkeys(column.rare, len(column.levels))
+            for level in (*column.levels, *column.rare):  # 00501 as text and 501 as a number are one code
+                index.setdefault(canonical_level(level, column.dtype), index[level])
             missing = len(shares) - 1 if column.missing else len(shares)
             start = int(starts[position])
             plans.append(
                 OneHot(
-                    position, start, hit.astype(np.float32), miss.astype(np.float32), shares, index, missing
+                    position,
+                    start,
+                    hit.astype(np.float32),
+                    miss.astype(np.float32),
+                    shares,
+                    index,
+                    missing,
+                    column.dtype,
                 )
             )
     return tuple(plans)

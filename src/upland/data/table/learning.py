@@ -7,16 +7,21 @@ two is exact.
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
+import pyarrow as pa
 
 from upland.data.table.encodings import Floats, deviation_of_flag
-from upland.data.table.values import Values, dtype_of, floats, kind_of, levels, mixture_error
+from upland.data.table.texts import KINDS, counted, read_text
+from upland.data.table.values import Values, dtype_of, floats, kind_of, levels, zone_of
 from upland.io.advice import Advice, Argument, Infinity
-from upland.io.schema import Column, ColumnKind
+from upland.io.cells import USUAL, CellOptions
+from upland.io.schema import Column, ColumnKind, TextForm
+from upland.io.texts import find_form
 
 MAX_DISTINCT = 100_000
 """Levels that a categorical column may have before it is taken for free text."""
@@ -111,19 +116,26 @@ class ColumnLearner:
     Args:
         name: The column's name, for messages.
         categorical: Whether the user named it categorical.
+        cells: What the user says of cells.
+        form: How its text is read, where that is known already.
     """
 
-    def __init__(self, name: str, categorical: bool) -> None:
+    def __init__(
+        self, name: str, categorical: bool, cells: CellOptions = USUAL, form: TextForm | None = None
+    ) -> None:
         self.name = name
         self.categorical = categorical
+        self.cells = cells
+        self.form = form
+        self.zoned: bool | None = None
+        self._said: Advice | None = None
+        self._undecided = not categorical and form is None
         self.dtype: str | None = None
         self.kind: ColumnKind = "categorical"
         self.n_rows = 0
         self.n_missing = 0
         self._moments = RunningMoments()
         self._levels: Counter[str] = Counter()
-        self._first_text: tuple[int, str] | None = None
-        self._numeric_rows = 0
         self._maybe_label = name.strip().casefold() in LABEL_NAMES and not categorical
         self._distinct: set[float] = set()
         self._counts_rows = True
@@ -134,10 +146,14 @@ class ColumnLearner:
         levels.
         """
         dtype = dtype_of(values, self.name)
+        if dtype == "string" and not self.categorical:
+            values = self._read(values)
+            dtype = dtype_of(values, self.name)
         if dtype is None:
             self.n_missing += len(values)
         else:
             self._set_dtype(dtype)
+            self._set_zone(values)
             if self.kind == "categorical":
                 self._update_levels(values)
             else:
@@ -155,6 +171,33 @@ class ColumnLearner:
             )
         elif dtype != self.dtype:
             self.dtype = "floating" if kind == "numeric" else self.dtype
+
+    def _read(self, values: Values) -> Values:
+        """Text as the numbers or dates that it is, if it is any; a declared category stays one."""
+        if self._undecided and not pa.types.is_dictionary(values.type):
+            found = find_form(self.name, *counted(values), self.cells)
+            self._undecided = values.null_count == len(values)
+            if found is not None:
+                self.form = found.form
+                self._said = Advice(
+                    f"column {self.name!r} is text, such as {found.example!r}, "
+                    f"that is read as {found.form.reads}s: ",
+                    Argument("categorical", [self.name]),
+                    " makes it a category instead",
+                )
+        if self.form is None:
+            return values
+        return read_text(
+            values, Column(self.name, KINDS[self.form.reads], "string", form=self.form), self.cells
+        )
+
+    def _set_zone(self, values: Values) -> None:
+        zoned = zone_of(values)
+        if None not in (zoned, self.zoned) and zoned != self.zoned:
+            raise ValueError(
+                f"column {self.name!r}: some dates have a time zone, others have none: write them alike"
+            )
+        self.zoned = self.zoned if zoned is None else zoned
 
     def _update_numbers(self, x: Floats) -> None:
         check_finite(x, self.name)
@@ -178,20 +221,14 @@ class ColumnLearner:
         return bool(np.all(x[1:50] > x[:-1][:49]) and np.all(x[1:] > x[:-1]) and np.all(x == np.rint(x)))
 
     def _update_levels(self, values: Values) -> None:
-        keys, codes = levels(values)
+        keys, codes = levels(values, self.cells.missing_texts)
         counts = np.bincount(codes[codes >= 0], minlength=len(keys))
         self.n_missing += int(np.sum(codes < 0))
-        for code, (key, count) in enumerate(zip(keys, counts.tolist(), strict=True)):
-            if count and key not in self._levels:
-                self._note_text(key, code, codes)
+        for key, count in zip(keys, counts.tolist(), strict=True):
             if count:
                 self._levels[key] += count
         if len(self._levels) > MAX_DISTINCT:
             raise self._free_text(f"more than {MAX_DISTINCT:,} distinct texts")
-
-    def _note_text(self, key: str, code: int, codes: NDArray[np.intp]) -> None:
-        if self._first_text is None and not self.categorical and not _is_number(key):
-            self._first_text = self.n_rows + int(np.argmax(codes == code)), key
 
     def finish(self, max_levels: int) -> Column:
         """The column as learned.
@@ -207,7 +244,9 @@ class ColumnLearner:
         if self.kind == "categorical":
             return self._finish_levels(self.dtype, max_levels)
         self._warn_of_counter()
-        return self._finish_numbers(self.dtype)
+        if self._said is not None:
+            warnings.warn(self._said, UserWarning, stacklevel=2)
+        return replace(self._finish_numbers(self.dtype), form=self.form, zoned=self.zoned)
 
     def _finish_numbers(self, dtype: str) -> Column:
         center, scale = self._moments.mean, self._moments.deviation
@@ -223,8 +262,8 @@ class ColumnLearner:
 
     def _finish_levels(self, dtype: str, max_levels: int) -> Column:
         if not self.categorical:
-            self._refuse_stray_text()
             self._refuse_free_text()
+            self._warn_of_codes()
         order = sorted(self._levels.items(), key=lambda item: (-item[1], item[0]))
         kept, rare = order[:max_levels], order[max_levels:]
         return Column(
@@ -256,14 +295,13 @@ class ColumnLearner:
                 stacklevel=2,
             )
 
-    def _refuse_stray_text(self) -> None:
-        """Text in a column of numbers makes all of it text; that is never meant (a few codes such as 1, 2,
-        other are).
-        """
-        numeric = {level: count for level, count in self._levels.items() if _is_number(level)}
-        present = self.n_rows - self.n_missing
-        if self._first_text is not None and len(numeric) > 10 and sum(numeric.values()) > present / 2:
-            raise mixture_error(self.name, "numbers", *self._first_text)
+    def _warn_of_codes(self) -> None:
+        if self.dtype == "string" and all(re.fullmatch(r"\d+", level) for level in self._levels):
+            codes = [level for level in self._levels if level[0] == "0" and len(level) > 1]
+            if codes:
+                text = f"column {self.name!r} holds numbers with leading zeros, such as {codes[0]!r}: "
+                named = Argument("categorical", [self.name])
+                warnings.warn(Advice(text, "they are read as codes; ", named, " says so"), stacklevel=2)
 
     def _refuse_free_text(self) -> None:
         present, distinct = self.n_rows - self.n_missing, len(self._levels)
@@ -300,11 +338,3 @@ def check_finite(x: Floats, name: str) -> None:
                 ". Correct them or leave the cells empty.",
             )
         )
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

@@ -8,8 +8,9 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from upland.data.table.frames import TableView
-from upland.data.table.values import Values, dtype_of, floats, kind_of
+from upland.data.table.values import Values, dtype_of, floats, kind_of, zone_of
 from upland.io.advice import Advice, Argument, Wording
+from upland.io.cells import as_number
 from upland.io.schema import Column, ColumnKind, Naming, Schema
 
 
@@ -111,18 +112,32 @@ def check_kind(column: Column, values: Values) -> None:
         return
     found = kind_of(dtype)
     if column.kind == "categorical":
-        right = found == "categorical" or (column.dtype != "string" and column.dtype != "category")
+        codes = dtype in ("integer", "floating") and any(
+            as_number(level) is not None for level in column.levels
+        )
+        right = codes or found == "categorical" or column.dtype not in ("string", "category")
     elif column.kind == "boolean" and found == "numeric":
         x = floats(values)
         right = bool(np.all(np.isnan(x) | (x == 0) | (x == 1)))
     else:
         right = found == column.kind or (found, column.kind) == ("boolean", "numeric")
+    if found == column.kind == "date":
+        _warn_of_zone(column, values)
     if not right:
         raise ValueError(
             f"column {column.name!r} was {_words(column.kind, column.dtype)} in the normal data, "
             f"but is {_words(found, dtype)} here"
             f"{_example(column, values)}"
         )
+
+
+def _warn_of_zone(column: Column, values: Values) -> None:
+    zoned = zone_of(values)
+    if None in (zoned, column.zoned) or zoned == column.zoned:
+        return
+    here, there = ("has a", "none") if zoned else ("has no", "one")
+    text = f"column {column.name!r} {here} time zone here, but had {there} in the normal data"
+    warnings.warn(f"{text}: all its times are read as UTC", UserWarning, stacklevel=4)
 
 
 def _words(kind: ColumnKind, dtype: str) -> str:

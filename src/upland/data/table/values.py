@@ -6,7 +6,8 @@ mean missing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from datetime import date, datetime, time
 from decimal import Decimal
 from numbers import Number
 from typing import Any, cast
@@ -112,13 +113,28 @@ def _to_numpy(values: pa.Array) -> Floats:
     return cast(Floats, values.to_numpy(zero_copy_only=False)).astype(np.float64)
 
 
-def levels(values: Values) -> tuple[list[str], NDArray[np.intp]]:
-    """Distinct levels as text and each row's index among them, -1 where missing: `(K,)`, `(N,)`."""
+def zone_of(values: Values) -> bool | None:
+    """Whether dates have a time zone; None for what are no dates."""
+    type_ = None if isinstance(values, np.ndarray) else values.type
+    if type_ is None or not (pa.types.is_timestamp(type_) or pa.types.is_date(type_)):
+        return None
+    return pa.types.is_timestamp(type_) and type_.tz is not None
+
+
+def levels(values: Values, blank: Collection[str] = ()) -> tuple[list[str], NDArray[np.intp]]:
+    """Distinct levels as text and each row's index among them, -1 where missing: `(K,)`, `(N,)`.
+
+    Args:
+        values: Of a column.
+        blank: Texts that stand for a missing cell.
+    """
     if isinstance(values, np.ndarray):
         distinct, codes = np.unique(values, return_inverse=True)
         keys = [_key(value) for value in distinct.tolist()]
     else:
         keys, codes = _arrow_levels(values)
+    if blank and not isinstance(values, np.ndarray):
+        keys = [None if key in blank else key for key in keys]
     if None in keys:
         codes = np.where(np.array([key is None for key in keys] + [False])[codes], -1, codes)
     return [key or "" for key in keys], codes.astype(np.intp)
@@ -147,10 +163,37 @@ def from_objects(values: NDArray[np.object_], name: str) -> Values:
     """A column of Python objects as a typed one; raises ValueError for a mixture, TypeError for what is
     neither number nor text.
     """
+    values = _checked_moments(values, name)
     try:
         return plain(pa.array(values, from_pandas=True))
     except (pa.ArrowException, OverflowError, ValueError, TypeError):
         return _from_mixture(values, name)
+
+
+def _checked_moments(values: NDArray[np.object_], name: str) -> NDArray[np.object_]:
+    """Dates beside datetimes as midnights; raises ValueError for a time zone beside none."""
+    first = next((value for value in values if isinstance(value, date)), None)
+    if first is None:
+        return values
+    stamps = [value for value in values if isinstance(value, date) and value == value]
+    if not any(isinstance(value, datetime) for value in stamps):
+        return values
+    whole = [isinstance(value, date) and not isinstance(value, datetime) for value in values]
+    naive = [not isinstance(value, datetime) or value.tzinfo is None for value in stamps]
+    if any(naive) and not all(naive):
+        row = next(
+            number
+            for number, value in enumerate(values)
+            if isinstance(value, date) and value == value and getattr(value, "tzinfo", None) is None
+        )
+        raise ValueError(
+            f"column {name!r}: some dates have a time zone, row {row + 1} has none: write them alike"
+        )
+    if not any(whole):
+        return values
+    made = values.copy()
+    made[whole] = [datetime.combine(value, time()) for value in values[whole]]
+    return made
 
 
 def plain(values: pa.Array | pa.ChunkedArray) -> pa.Array:
