@@ -219,5 +219,6 @@ FORMATS: dict[str, str] = {
     ".pq": "upland.io.parquet",
     ".arrow": "upland.io.arrow",
     ".feather": "upland.io.arrow",
+    ".xlsx": "upland.io.excel",
 }
 """The module that reads and writes files of rows, by the suffix of the file's name; it has a `FORMAT`."""

@@ -66,7 +66,7 @@ BAD_TO_FIT = {
     "ragged line": ("data.csv", csv_of([*pump_rows(9, 4), ["1", "2"]]), 1, "line 11"),
     "no header": ("data.csv", csv_of([["3", "4"]], ["1", "2"]), 1, "header"),
     "not UTF-8": ("data.csv", text("größe,x\n1,2\n".encode("latin-1")), 1, "UTF-8"),
-    "unknown suffix": ("data.xlsx", text(b"PK"), 1, "known are .csv"),
+    "unknown suffix": ("data.ods", text(b"PK"), 1, "known are .csv"),
     "no Parquet": ("data.parquet", text(b"flow,pressure\n1,2\n"), 1, "cannot be read as Parquet"),
     "unknown column ignored": ("data.csv", csv_of(pump_rows(40, 4)), 1, "colour"),
 }
