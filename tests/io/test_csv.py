@@ -104,3 +104,15 @@ def test_written_numbers_come_back_to_the_bit(tmp_path):
     ]
     source = open_source(written(tmp_path / "rows.csv", pa.table({"x": x, "y": x})))
     assert source.read()["x"].to_numpy().tolist() == x.tolist()
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [(".gz", "gzip"), (".bz2", "bz2"), (".zst", "zstd")])
+@pytest.mark.parametrize("form", [".csv", ".tsv"])
+def test_compressed_files_are_read_by_their_suffix(form, suffix, codec, tmp_path):
+    path = tmp_path / f"a{form}{suffix}"
+    with pa.CompressedOutputStream(str(path), codec) as file:
+        file.write("a,b\n1.5,x\n2.0,y\n".replace(",", "\t" if form == ".tsv" else ",").encode())
+    assert open_source(path).read().to_pydict() == {"a": [1.5, 2.0], "b": ["x", "y"]}
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(ValueError, match=f"a{form}{suffix} cannot be read"):
+        open_source(path).read()
