@@ -244,24 +244,26 @@ def _explained(detector: ScoringDetector, X: Any) -> Explanation | SequenceExpla
     )
 
 
-def _shares(
-    detector: ScoringDetector, piece: Any, unit: Unit, columns: NDArray[np.intp] | None
-) -> tuple[Floats, NDArray[Any]]:
+def _shares(detector: ScoringDetector, piece: Any, unit: Unit) -> tuple[Floats, NDArray[Any]]:
     """The mean of the members' shares, by the column of each encoded input where there are columns, and what
-    the first member expected, encoded.
+    the first member expected, encoded. Members may encode a column in different numbers of slots.
     """
     shares, expected = [], []
     for member in detector.members_:
         criterion = detector.fitted_criterion(member, unit)
         found = criterion.shares(detector.encode(member.encoder, piece))
-        shares.append(found.inputs if columns is None else _by_column(found.inputs, columns))
+        encoder = member.encoder
+        if isinstance(encoder, TableEncoder | SequenceEncoder):
+            shares.append(_by_column(found.inputs, encoder.slots))
+        else:
+            shares.append(found.inputs)
         expected.append(found.expected)
     mean: Floats = finite(np.mean(shares, axis=0))
     return mean, expected[0]
 
 
 def _of_rows(detector: ScoringDetector, encoder: TableEncoder, table: Any) -> Explanation:
-    shares, expected = _shares(detector, table, "row", encoder.slots)
+    shares, expected = _shares(detector, table, "row")
     names = encoder.column_names
     return Explanation(
         names, shares, _objects(encoder.values(table), names), _objects(encoder.decode(expected), names)
@@ -270,7 +272,7 @@ def _of_rows(detector: ScoringDetector, encoder: TableEncoder, table: Any) -> Ex
 
 def _of_images(detector: ScoringDetector, encoder: ImageEncoder, X: Any) -> ImageExplanation:
     images = encoder.images(X)
-    shares, expected = _shares(detector, images, "image", None)
+    shares, expected = _shares(detector, images, "image")
     return ImageExplanation(
         np.moveaxis(shares, 1, 3), encoder.values(images), encoder.decode(expected, images)
     )
@@ -280,7 +282,7 @@ def _of_sequences(
     detector: ScoringDetector, encoder: SequenceEncoder, piece: Sequences
 ) -> Explanation | SequenceExplanation:
     unit = detector.plan_.reader.unit(piece)
-    shares, reached = _shares(detector, piece, unit, encoder.slots)
+    shares, reached = _shares(detector, piece, unit)
     names = encoder.column_names
     values = _objects(encoder.values(piece), names)
     expected = _objects(encoder.decode(reached), names)

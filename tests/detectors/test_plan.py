@@ -70,6 +70,11 @@ OTHER = {
     "mode": "rgb",
     "levels": 2,
     "depth": 2,
+    "decimal": ",",
+    "thousands": " ",
+    "missing": (-999,),
+    "dayfirst": True,
+    "dates": "parts",
 }
 """Another valid value of every argument that is not live, beside those that go by the estimator."""
 

@@ -147,6 +147,9 @@ def _resolved(plan: FitPlan) -> dict[str, Any]:
     """The arguments of a fit, by their own names, as the plan has resolved them; without those that other
     entries of `info()` hold, and without those that the modality does not have.
     """
+    from upland.data.sequence.reader import SequenceReader
+    from upland.data.table.reader import TableReader
+
     record, sequential = plan.to_json(), plan.reader.modality == "sequence"
     training, reader = record["training"], record["reader"]
     length = {"epochs": training["epochs"]} if training["epochs"] else {"steps": training["steps"]}
@@ -155,7 +158,7 @@ def _resolved(plan: FitPlan) -> dict[str, Any]:
     return {
         "calibration": plan.calibration,
         **{name: value for name, value in reader.items() if name not in ("owner", "scaling", "cells")},
-        **reader.get("cells", {}),
+        **(plan.reader.cells.to_json() if isinstance(plan.reader, TableReader | SequenceReader) else {}),
         **({"per": plan.unit, "smoothing": plan.smoothing} if sequential else {}),
         **length,
         **{name: training[name] for name in ("batch_size", "learning_rate", "patience")},

@@ -19,7 +19,7 @@ from upland.data.reader import Reader
 from upland.data.sequence.reader import SequenceReader
 from upland.data.table.reader import TableReader
 from upland.detectors.architectures import ARCHITECTURES, Architecture
-from upland.io.cells import CellOptions
+from upland.io.cells import USUAL, CellOptions
 from upland.training.loop import Settings
 from upland.training.objectives import OBJECTIVES, Objective
 from upland.training.schedule import START_ROWS, STEPS
@@ -208,9 +208,9 @@ def architecture_of(record: Mapping[str, Any], module: Any = None) -> Architectu
 
 def _reader_to_json(reader: Reader) -> dict[str, Any]:
     record: dict[str, Any] = asdict(reader)  # type: ignore[call-overload]
-    if "cells" in record:
-        record["cells"] = {**record["cells"], "missing": list(record["cells"]["missing"])}
-    return _plain(record)
+    cells = record.pop("cells", None)
+    said = {} if cells is None or CellOptions(**cells) == USUAL else {"cells": CellOptions(**cells).to_json()}
+    return _plain(record) | said
 
 
 def _reader_arguments(record: Mapping[str, Any]) -> dict[str, Any]:

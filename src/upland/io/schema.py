@@ -16,6 +16,10 @@ ColumnKind = Literal["numeric", "boolean", "categorical", "date", "duration"]
 Naming = Literal["names", "numbers", "none"]
 
 
+LATER = frozenset({"form", "zoned", "origin", "tolerance", "parts"})
+"""Fields of columns that files of before there were such fields lack."""
+
+
 @dataclass(frozen=True)
 class TextForm:
     """How the text of a column was read as numbers or dates in the fit; later text is read in the same way.
@@ -93,9 +97,12 @@ class Column:
         return len(self.levels) + int(bool(self.rare)) + marked + 1
 
     def to_json(self) -> dict[str, Any]:
-        """Plain lists, strings and numbers; `from_json` is the exact way back."""
+        """Plain lists, strings and numbers, without what says nothing; `from_json` is the exact way back."""
+        defaults = {field.name: field.default for field in fields(self) if field.name in LATER}
         return {
-            key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in asdict(self).items()
+            if key not in defaults or value != defaults[key]
         }
 
     @classmethod
@@ -155,10 +162,6 @@ class Schema:
         schema = cls(columns, tuple(record["inputs"]), record["naming"])
         _check_schema(schema)
         return schema
-
-
-LATER = frozenset({"form", "zoned", "origin", "tolerance", "parts"})
-"""Fields of columns that files of before there were such fields lack."""
 
 
 def _check_fields(cls: type[Column] | type[Schema] | type[TextForm], record: object, what: str) -> None:

@@ -314,10 +314,8 @@ def _date_form(
     months = any(stamp.second > 12 for stamp in stamps)
     dotted = all(stamp.dotted for stamp in stamps)
     if (days and months) or (cells.dayfirst is True and months) or (cells.dayfirst is False and days):
-        number = (
-            (lambda stamp: stamp.first) if cells.dayfirst is False and days else (lambda stamp: stamp.second)
-        )
-        cell = next(text for text in dated if number(dated[text]) > 12)
+        days_first = cells.dayfirst is False and days
+        cell = next(t for t in dated if (dated[t].first if days_first else dated[t].second) > 12)
         raise ValueError(
             _or_category(
                 name,

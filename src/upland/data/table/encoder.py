@@ -365,7 +365,7 @@ class TableEncoder:
             "ignore": list(self.ignore),
             "max_levels": self.max_levels,
             "missing": self.missing,
-            "cells": self.cells.to_json(),
+            **({} if self.cells == USUAL else {"cells": self.cells.to_json()}),
             "owner": self.owner,
             "schema": schema,
         }
