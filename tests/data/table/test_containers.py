@@ -3,6 +3,7 @@ is.
 """
 
 import io
+import re
 
 import numpy as np
 import pandas as pd
@@ -128,6 +129,7 @@ ARRAYS = np.random.default_rng(0).normal(size=(30, 2))
 NUMBERS = {
     "matrix": lambda: np.asmatrix(ARRAYS),
     "arrays one by one": lambda: iter([ARRAYS[:10], ARRAYS[10:]]),
+    "batches of a data loader": lambda: ([part] for part in torch.from_numpy(ARRAYS).split(7)),
     "tensors one by one": lambda: iter(torch.from_numpy(ARRAYS).split(7)),
     "lists of rows one by one": lambda: iter([ARRAYS[:10].tolist(), ARRAYS[10:].tolist()]),
     "rows one by one": lambda: (row.tolist() for row in ARRAYS),
@@ -256,6 +258,16 @@ def test_tuples_as_names_are_joined_as_advised():
         TableEncoder().fit(X)
     X.columns = ["_".join(map(str, names)) for names in X.columns]
     assert TableEncoder().fit(X).column_names == ("p1_temp", "p1_flow")
+
+
+def test_tuples_as_keys_are_joined_as_advised():
+    X = {("p1", "temp"): ARRAYS[:, 0], ("p1", "flow"): ARRAYS[:, 1]}
+    advice = "X = {'_'.join(map(str, names)): X[names] for names in X}"
+    with pytest.raises(TypeError, match=re.escape(advice)):
+        TableEncoder().fit(X)
+    names = {"X": X}
+    exec(advice, names)
+    assert TableEncoder().fit(names["X"]).column_names == ("p1_temp", "p1_flow")
 
 
 def test_iterators_are_read_once_and_at_a_fit_kept():

@@ -14,6 +14,8 @@ import narwhals as nw
 import numpy as np
 import pyarrow as pa
 
+from upland.data.arrays import from_tensor
+
 WAYS = "a table is a 2-dimensional array, a frame, a dict of columns, a list of rows, or the path of a file"
 """What is right, for messages."""
 
@@ -109,7 +111,7 @@ def _from_records(rows: Iterable[Mapping[Any, Any]]) -> dict[Any, list[Any]]:
 
 def _from_iterator(X: Iterator[Any]) -> Any:
     """The batches of an iterator, or its rows."""
-    parts = list(X)
+    parts = [_alone(part) for part in X]
     if not parts:
         raise ValueError(f"{_named(X)} gives no batch of rows: it is empty, or was read before")
     first = parts[0]
@@ -118,6 +120,12 @@ def _from_iterator(X: Iterator[Any]) -> Any:
         return Batches(parts) if columns else _from_records(parts)
     rows = isinstance(first, list | tuple) and not (first and isinstance(first[0], list | tuple | np.ndarray))
     return parts if rows or (isinstance(first, np.ndarray) and first.ndim == 1) else Batches(parts)
+
+
+def _alone(part: Any) -> Any:
+    """The only array of a list, as data loaders give batches; any other batch unchanged."""
+    first = from_tensor(part[0]) if isinstance(part, list | tuple) and len(part) == 1 else None
+    return first if isinstance(first, np.ndarray) and first.ndim == 2 else part
 
 
 def _refuse(X: object) -> None:

@@ -235,7 +235,8 @@ def _names(names: Sequence[object]) -> tuple[tuple[str, ...], Naming]:
         raise TypeError(
             "Feature names are only supported if all input features have string names, but your columns have "
             "several levels (tuples): join them, "
-            "X.columns = ['_'.join(map(str, names)) for names in X.columns]"
+            "X.columns = ['_'.join(map(str, names)) for names in X.columns], or in a dict "
+            "X = {'_'.join(map(str, names)): X[names] for names in X}"
         )
     if len(types) > 1 or (types and types[0] not in ("str", "int")):
         raise TypeError(
