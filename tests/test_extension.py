@@ -82,7 +82,7 @@ COMMANDS = [
     "score cli new.jsonl -o out.jsonl --why --quiet",
     "groups cli new.jsonl --by lot --statistic spread -o lots.jsonl --quiet",
     "info cli --json",
-    "score cli new.csv -o out.xlsx",
+    "score cli new.csv -o out.ods",
     "groups cli new.jsonl --by lot --statistic nothing",
 ]
 

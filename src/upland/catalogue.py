@@ -209,11 +209,16 @@ STATISTICS: dict[str, Statistic] = {
 FORMATS: dict[str, str] = {
     ".csv": "upland.io.csv",
     ".csv.gz": "upland.io.csv",
+    ".csv.bz2": "upland.io.csv",
+    ".csv.zst": "upland.io.csv",
     ".tsv": "upland.io.csv",
     ".tsv.gz": "upland.io.csv",
+    ".tsv.bz2": "upland.io.csv",
+    ".tsv.zst": "upland.io.csv",
     ".parquet": "upland.io.parquet",
     ".pq": "upland.io.parquet",
     ".arrow": "upland.io.arrow",
     ".feather": "upland.io.arrow",
+    ".xlsx": "upland.io.excel",
 }
 """The module that reads and writes files of rows, by the suffix of the file's name; it has a `FORMAT`."""

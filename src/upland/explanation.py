@@ -242,7 +242,11 @@ def _explained(detector: ScoringDetector, X: Any) -> Explanation | SequenceExpla
         return _of_sequences(detector, encoder, next(iter(pieces)))
     assert isinstance(encoder, TableEncoder)
     parts = list(pieces)
-    return _of_rows(detector, encoder, parts[0] if len(parts) == 1 else pa.concat_tables(parts))
+    return _of_rows(
+        detector,
+        encoder,
+        parts[0] if len(parts) == 1 else pa.concat_tables(parts, promote_options="permissive"),
+    )
 
 
 def _shares(detector: ScoringDetector, piece: Any, unit: Unit) -> tuple[Floats, NDArray[Any]]:

@@ -32,8 +32,8 @@ def with_column(name, values):
 
 BAD_TO_FIT = {
     "missing file": ("absent.csv", lambda path: None, 1, "does not exist"),
-    "folder": ("data", lambda path: path.mkdir(), 1, "holds no images: it is empty"),
-    "directory": ("data.csv", lambda path: path.mkdir(), 1, "holds no images: it is empty"),
+    "folder": ("data", lambda path: path.mkdir(), 1, "holds neither rows nor images: it is empty"),
+    "directory": ("data.csv", lambda path: path.mkdir(), 1, "holds neither rows nor images: it is empty"),
     "empty file": ("data.csv", text(b""), 1, "is empty"),
     "header only": ("data.csv", csv_of([]), 1, "no rows"),
     "one row": ("data.csv", csv_of(pump_rows(1, 0)), 1, "data.csv has 1 row; at least 2 are needed"),
@@ -66,7 +66,7 @@ BAD_TO_FIT = {
     "ragged line": ("data.csv", csv_of([*pump_rows(9, 4), ["1", "2"]]), 1, "line 11"),
     "no header": ("data.csv", csv_of([["3", "4"]], ["1", "2"]), 1, "header"),
     "not UTF-8": ("data.csv", text("größe,x\n1,2\n".encode("latin-1")), 1, "UTF-8"),
-    "unknown suffix": ("data.xlsx", text(b"PK"), 1, "known are .csv"),
+    "unknown suffix": ("data.ods", text(b"PK"), 1, "known are .csv"),
     "no Parquet": ("data.parquet", text(b"flow,pressure\n1,2\n"), 1, "cannot be read as Parquet"),
     "unknown column ignored": ("data.csv", csv_of(pump_rows(40, 4)), 1, "colour"),
 }

@@ -29,7 +29,7 @@ def test_every_form_is_the_same_table_sequences_and_images(form):
     table = make(X[:, 0])
     encoder = TableEncoder().fit(X[:, 0])
     np.testing.assert_array_equal(encoder.transform(table), encoder.transform(X[:, 0]))
-    np.testing.assert_array_equal(MemoryRows(table).take(np.arange(6)), X[:, 0])
+    np.testing.assert_array_equal(MemoryRows(table).take(np.arange(6)).matrix, X[:, 0])
     sequences = as_sequences(make(X))
     np.testing.assert_array_equal(sequences.table, as_sequences(X).table)
     if form != "list":  # a list is of images

@@ -212,6 +212,7 @@ def test_new_data_of_another_modality_are_refused_with_the_right_class(case, fit
 
 
 def test_a_folder_of_images_is_refused_by_a_table(tmp_path, untrained):
+    (tmp_path / "a.png").touch()
     with pytest.raises(ValueError, match="use ImageFlowDetector"):
         small(upland.FlowDetector).fit(tmp_path)
 

@@ -32,7 +32,7 @@ def fitted():
 
 
 BAD_TO_FIT = {
-    "scalar": (3.0, ValueError, "2D array"),
+    "scalar": (3.0, TypeError, "a float is no table"),
     "1-d array": (np.arange(5.0), ValueError, "2D array"),
     "5-d array": (np.zeros((4, 3, 2, 2, 2)), ValueError, "2D array"),
     "no rows": (np.zeros((0, 3)), ValueError, "0 sample"),

@@ -8,6 +8,7 @@ import upland
 from normals import numbers, quick
 from upland.data.rows import MemoryRows
 from upland.data.table.encoder import TableEncoder
+from upland.data.table.frames import view_table
 from upland.detectors.architectures import OwnModule
 from upland.detectors.ensemble import offered_criteria
 from upland.detectors.fitting import (
@@ -87,7 +88,7 @@ def encoded(monkeypatch):
     learned, fit = [], TableEncoder.fit_batches
 
     def watched(self, batches):
-        batches = [np.asarray(batch) for batch in batches]
+        batches = [view_table(batch).matrix for batch in batches]
         learned.append(np.concatenate(batches))
         return fit(self, batches)
 

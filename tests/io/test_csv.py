@@ -289,3 +289,15 @@ def test_a_last_line_of_totals_gives_a_warning(tmp_path):
     path = texted(tmp_path / "rows.csv", "\n".join([*rows, "Total:,81"]))
     with pytest.warns(UserWarning, match=r"rows.csv: the last line begins with 'Total:'"):
         open_source(path).read()
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [(".gz", "gzip"), (".bz2", "bz2"), (".zst", "zstd")])
+@pytest.mark.parametrize("form", [".csv", ".tsv"])
+def test_compressed_files_are_read_by_their_suffix(form, suffix, codec, tmp_path):
+    path = tmp_path / f"a{form}{suffix}"
+    with pa.CompressedOutputStream(str(path), codec) as file:
+        file.write("a,b\n1.5,x\n2.0,y\n".replace(",", "\t" if form == ".tsv" else ",").encode())
+    assert open_source(path).read().to_pydict() == {"a": [1.5, 2.0], "b": ["x", "y"]}
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(ValueError, match=f"a{form}{suffix} cannot be read"):
+        open_source(path).read()

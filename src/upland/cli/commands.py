@@ -174,7 +174,8 @@ def _fitted(data: Path, model: str, given: dict[str, Any], checkpoint: Path | No
 
     given["modality"] = modality_in(data, given)
     check_model(model, data, given)
-    x = array_in(data) if given["modality"] == "sequence" and form_of(data) == "array" else data
+    an_array = given["modality"] == "sequence" and form_of(data, given["modality"]) == "array"
+    x = array_in(data) if an_array else data
     return detector_for(x, model, **given).fit(x, checkpoint=checkpoint)
 
 

@@ -36,6 +36,7 @@ import typer
 
 from upland.cli.escapes import escaped
 from upland.cli.process import Ended, delivering
+from upland.cli.standard_input import named
 from upland.io.advice import Advice, Argument, Estimator, Infinity, Wording, text_of
 
 if TYPE_CHECKING:
@@ -285,7 +286,8 @@ def shown(message: str, data: Path | None = None) -> str:
         message: Of the library.
         data: What it calls the data.
     """
-    return message.shown(lambda part: in_shell(part, data)) if isinstance(message, Advice) else message
+    text = message.shown(lambda part: in_shell(part, data)) if isinstance(message, Advice) else message
+    return named(text, data)
 
 
 def fail(message: str, code: int, as_json: bool) -> typer.Exit:

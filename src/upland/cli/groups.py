@@ -6,6 +6,7 @@ array, as its sequences, by a file with a label for each.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -32,14 +33,14 @@ LABELS = "group"
 
 
 def score_groups(
-    detector: Detector, data: Path, by: str, request: Request, statistic: str = "auto"
+    detector: Detector, data: Path, by: str | Sequence[str], request: Request, statistic: str = "auto"
 ) -> Result:
     """Test the groups of what is at a path, and write a row for each if there is a target.
 
     Args:
         detector: Fitted.
         data: Data of the modality of the fit.
-        by: A column; `folder`; or a file of labels.
+        by: A column or several; `folder`; or a file of labels.
         request: What is wanted.
         statistic: What is measured of a group.
 
@@ -47,7 +48,8 @@ def score_groups(
         ValueError, TypeError, OSError: Data, labels or model cannot be used; the message says why.
         OutputError: The target exists or cannot be written.
     """
-    x, groups, called = _grouped(detector, data, by)
+    columns = (by,) if isinstance(by, str) else tuple(by)
+    x, groups, called = _grouped(detector, data, columns)
     reasons = request.shown or request.target is not None
     verdicts = detector.score_groups(x, groups, request.alpha, request.control, statistic, reasons)
     with writer(request.target, request.overwrite, _dialect(detector, data, request)) as write:
@@ -55,7 +57,8 @@ def score_groups(
             table = verdicts.to_arrow()
             write(table.rename_columns([RENAMED.get(name, name) for name in table.column_names]))
     rows = detector.members_[0].held_out  # None where scores are compared
-    details = {"by": by, "statistic": statistic, "kept_rows": None if rows is None else len(rows)}
+    kept = None if rows is None else len(rows)
+    details = {"by": " / ".join(columns), "statistic": statistic, "kept_rows": kept}
     count, flagged = len(verdicts.group), int(verdicts.flag.sum())
     return Result(detector.modality, "group", called, count, flagged, request, _findings(verdicts), details)
 
@@ -92,7 +95,7 @@ def _findings(verdicts: GroupVerdicts) -> list[Finding]:
     ]
 
 
-def _grouped(detector: Detector, data: Path, by: str) -> tuple[Any, Any, str]:
+def _grouped(detector: Detector, data: Path, by: tuple[str, ...]) -> tuple[Any, Any, str]:
     """The data, the group of each of them or the column that names it, and what a group is called."""
     modality = detector.modality
     form = check_new(data, modality)
@@ -101,11 +104,13 @@ def _grouped(detector: Detector, data: Path, by: str) -> tuple[Any, Any, str]:
             "the model is of sequences, and groups of time steps are not tested: they depend on each other; "
             "fit on an array (N, T, D) of sequences, or on a table whose rows stand alone"
         )
+    if form == "rows":
+        return data, by, " / ".join(by)
+    if len(by) > 1:
+        raise ValueError(f"{MODALITIES[modality]} are grouped by one --by, not by {len(by)}")
     if form == "array":
-        return array_in(data), labels_in(Path(by), modality), LABELS
-    if modality == "image":
-        return *_in_folders(detector, data, by), by
-    return data, by, by
+        return array_in(data), labels_in(Path(by[0]), modality), LABELS
+    return *_in_folders(detector, data, by[0]), by[0]
 
 
 def labels_in(path: Path, modality: Modality) -> NDArray[Any]:

@@ -17,6 +17,8 @@ from upland.cli.console import option
 from upland.data.image.arrays import looks_like_images
 from upland.io.arrays import is_array_file, read_array, shape_in
 from upland.io.images import is_image_file
+from upland.io.places import counts_in, is_pattern, is_place_of_rows
+from upland.io.remote import address_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -44,14 +46,20 @@ OF_COLUMNS = ("categorical", "ignore", "decimal", "thousands", "missing", "dayfi
 
 def check_model_name(path: Path) -> None:
     """Refuse a model file that is named like data; raises typer.BadParameter."""
-    if form_of(path) != "rows" or path.name.casefold().endswith(tuple(FORMATS)):
+    if path.is_dir() or form_of(path) != "rows" or path.name.casefold().endswith(tuple(FORMATS)):
         raise typer.BadParameter(f"{path} is named like data: a model file ends in .safetensors")
 
 
-def form_of(path: Path) -> Form:
-    """What a path leads to, by its name alone but for folders; a file of rows if it is nothing else."""
+def form_of(path: Path, wanted: Modality | None = None) -> Form:
+    """What a path leads to, by its name alone but for folders; a file of rows if it is nothing else.
+
+    Args:
+        path: DATA.
+        wanted: The modality that a folder of both rows and images is read as.
+    """
     if path.is_dir():
-        return "folder"
+        rows, images = counts_in(path)
+        return "rows" if rows and (not images or wanted not in (None, "image")) else "folder"
     if is_array_file(path):
         return "array"
     return "image" if is_image_file(path) else "rows"
@@ -69,9 +77,10 @@ def modality_in(path: Path, given: Mapping[str, Any]) -> Modality:
         FileNotFoundError: There is nothing at the path.
         ValueError: A damaged array, or one that could be several things.
     """
-    if not path.exists():
-        raise FileNotFoundError(f"{path} does not exist")
-    form, asked = form_of(path), given.get("modality", "auto")
+    asked = given.get("modality", "auto")
+    if not (is_place_of_rows(path) if asked == "auto" else is_pattern(path) or address_of(path)):
+        check_there(path)
+    form = form_of(path, None if asked == "auto" else asked)
     called, modalities = FITTING[form]
     if asked != "auto" and asked not in modalities:
         right = " or ".join(f"--modality {modality}" for modality in modalities)
@@ -85,10 +94,15 @@ def modality_in(path: Path, given: Mapping[str, Any]) -> Modality:
     return modality
 
 
-def array_in(path: Path) -> NDArray[Any]:
-    """The array of a file; raises FileNotFoundError, or ValueError for a damaged one."""
+def check_there(path: Path) -> None:
+    """Refuse a path that leads to nothing; raises FileNotFoundError."""
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist")
+
+
+def array_in(path: Path) -> NDArray[Any]:
+    """The array of a file; raises FileNotFoundError, or ValueError for a damaged one."""
+    check_there(path)
     return read_array(path)
 
 
@@ -99,7 +113,7 @@ def check_new(path: Path, modality: Modality) -> Form:
         path: DATA.
         modality: What the model was fitted on.
     """
-    form = form_of(path)
+    form = form_of(path, modality)
     called, modalities = FITTING[form]
     if path.exists() and modality not in modalities:
         where = _elsewhere(modality)

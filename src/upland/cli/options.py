@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from upland.catalogue import CRITERIA, FAMILIES, FORMATS, MODALITIES, STATISTICS
+from upland.cli.standard_input import received
 
 if TYPE_CHECKING:
     OneFamily = str
@@ -20,16 +21,27 @@ else:  # typer makes the choices of an option from a Literal
     OneCriterion = Literal[tuple(CRITERIA)]
     OneStatistic = Literal[tuple(STATISTICS)]
 
-FORMS = f"rows ({', '.join(FORMATS)}); an .npy or .npz array; an image or a folder of images."
+FORMS = (
+    f"rows ({', '.join(FORMATS)}), also a folder or a pattern of such files, an address such as s3://, "
+    "or - for standard input; an .npy or .npz array; an image or a folder of images."
+)
 COLUMN = "COLUMN"
 
 Model = Annotated[
     Path, typer.Argument(readable=False, help="A model file that `upland fit` wrote.", show_default=False)
 ]
-Normal = Annotated[Path, typer.Argument(readable=False, help=f"Normal data: {FORMS}", show_default=False)]
+Normal = Annotated[
+    Path,
+    typer.Argument(readable=False, help=f"Normal data: {FORMS}", show_default=False, callback=received),
+]
 Rows = Annotated[
     Path,
-    typer.Argument(readable=False, help="Data to score, of the modality of the fit.", show_default=False),
+    typer.Argument(
+        readable=False,
+        help="Data to score, of the modality of the fit; - for standard input.",
+        show_default=False,
+        callback=received,
+    ),
 ]
 NewModel = Annotated[
     Path, typer.Option("--output", "-o", readable=False, help="Model file to write (.safetensors).")
@@ -130,10 +142,11 @@ Control = Annotated[
     typer.Option(help="Whose rate: normal rows that are flagged, or flagged rows that are normal."),
 ]
 By = Annotated[
-    str,
+    list[str],
     typer.Option(
         metavar="COLUMN",
-        help="The column that names groups; 'folder' for images in sub-folders; a file of labels for arrays.",
+        help="The column that names groups, repeatable; 'folder' for images in sub-folders; a file of labels "
+        "for arrays.",
     ),
 ]
 GroupControl = Annotated[

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,11 @@ from upland.catalogue import DETECTORS, MODALITIES, Modality
 from upland.data.image.arrays import is_array
 from upland.data.image.container import is_image_input
 from upland.data.sequence.container import is_sequence_input
+from upland.data.table.containers import is_container
+from upland.data.table.frames import TableView
 from upland.io.arrays import is_array_file, shape_in
 from upland.io.images import is_pillow
+from upland.io.places import counts_in, exists, is_folder, is_place, is_place_of_rows, shown
 
 _HELD = {"table": "a table", "sequence": "sequences", "image": "images"}
 
@@ -20,7 +24,7 @@ _HELD = {"table": "a table", "sequence": "sequences", "image": "images"}
 def modality_of(X: Any, time: Any = None, id: Any = None) -> Modality:
     """The modality of data: three dimensions of floats, a list of arrays, or a time or id column are
     sequences; three dimensions of uint8, four dimensions, or a folder of image files are images; all else is
-    a table. A file of NumPy's is what its array is.
+    a table, batches of an iterator too. A file of NumPy's is what its array is.
 
     Args:
         X: the user's data.
@@ -29,7 +33,10 @@ def modality_of(X: Any, time: Any = None, id: Any = None) -> Modality:
 
     Raises:
         FileNotFoundError: X is a path, and nothing is there.
+        ValueError: X is a folder of both rows and images, or of neither.
     """
+    if is_container(X) or isinstance(X, TableView) or (is_place(X) and is_place_of_rows(X)):
+        return "table" if time is None and id is None else "sequence"
     X = _as_in_memory(X)
     if is_sequence_input(X, time, id):
         return "sequence"
@@ -51,7 +58,7 @@ def check_modality(X: Any, modality: Modality, family: str) -> None:
         FileNotFoundError: X is a path, and nothing is there.
         ValueError: the data are of another modality; the message names the estimator that reads them.
     """
-    found = modality_of(X)
+    found = _in_folder(Path(X), modality) if is_folder(X) else modality_of(X)
     if found == modality or (modality == "sequence" and found == "table"):
         return
     if modality == "image" and is_pillow(X):
@@ -66,19 +73,29 @@ def check_modality(X: Any, modality: Modality, family: str) -> None:
     )
 
 
+def _in_folder(folder: Path, wanted: Modality) -> Modality:
+    """What a folder is read as by an estimator that reads one modality."""
+    rows, images = counts_in(folder)
+    if wanted == "image":
+        return "table" if rows and not images else "image"
+    return "table" if rows or not images else "image"
+
+
 def _as_in_memory(X: Any) -> Any:
     """The data themselves; for a file of NumPy's an array of its shape and dtype that takes no memory.
 
     Raises:
         FileNotFoundError: X is a path, and nothing is there.
     """
-    if not isinstance(X, str | Path):
+    if not isinstance(X, str | PathLike):
         return X
     path = Path(X)
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: there is no such file or folder")
+    if is_place_of_rows(X):
+        return path
+    if not exists(path):
+        raise FileNotFoundError(f"{shown(X)}: there is no such file or folder")
     if not (is_array_file(path) and path.is_file()):
-        return X
+        return path
     shape, dtype = shape_in(path)
     return np.broadcast_to(np.zeros((), dtype), shape)
 

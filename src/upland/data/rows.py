@@ -5,18 +5,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import narwhals as nw
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from upland.data.arrays import as_cells
-from upland.data.table.frames import check_size, view_table
+from upland.data.table.frames import TableView, check_size, view_table
 from upland.io.arrays import is_array_file, read_array
 from upland.io.cells import USUAL, CellOptions
 from upland.io.formats import open_source
+from upland.io.places import is_place
 from upland.io.source import Source
 
 FILE_ROWS = 4_096
@@ -68,20 +68,21 @@ class MemoryRows:
     in_memory = True
 
     def __init__(self, X: object) -> None:
-        view = view_table(X)
-        check_size(view, least=2)
-        self.n_rows, self.names = view.n_rows, list(view.names)
-        self._table = _indexable(X)
+        self._table = view_table(X)
+        check_size(self._table, least=2)
+        self.n_rows, self.names = self._table.n_rows, list(self._table.names)
 
-    def whole(self) -> Any:
-        """All rows, in the user's own type of table."""
+    def whole(self) -> TableView:
+        """All rows."""
         return self._table
 
-    def take(self, rows: NDArray[np.int64]) -> Any:
-        """The rows of these numbers, in the user's own type of table."""
-        return take_rows(self._table, rows)
+    def take(self, rows: NDArray[np.int64]) -> TableView:
+        """The rows of these numbers."""
+        return self._table.take(rows)
 
-    def shuffled(self, generator: np.random.Generator, skip: NDArray[np.int64], size: int) -> Iterator[Any]:
+    def shuffled(
+        self, generator: np.random.Generator, skip: NDArray[np.int64], size: int
+    ) -> Iterator[TableView]:
         """Every row but the skipped ones once, in a new order, as tables of `size` rows."""
         order = generator.permutation(np.setdiff1d(np.arange(self.n_rows), skip))
         for start in range(0, order.size, size):
@@ -89,7 +90,7 @@ class MemoryRows:
 
     def digest(self) -> str:
         """SHA-256 of every value."""
-        return digest_of(self.take(np.arange(self.n_rows)))
+        return digest_of(self._table)
 
 
 class FileRows:
@@ -125,15 +126,15 @@ class FileRows:
 
 
 def normal_rows(X: object, cells: CellOptions = USUAL) -> NormalRows:
-    """A user's training data as rows; a file is read whole unless it is too big for memory.
+    """A user's training data as rows; files are read whole unless they are too big for memory.
 
     Args:
-        X: A table, or the path of a file of rows or of one of NumPy's.
+        X: A table, the path of a file of rows or of one of NumPy's, or whatever else `open_source` opens.
         cells: How cells of text are written.
     """
-    if not isinstance(X, str | Path):
+    if not is_place(X):
         return MemoryRows(X)
-    if is_array_file(Path(X)):
+    if is_array_file(X):
         return MemoryRows(read_array(Path(X)))
     source = open_source(X, cells)
     if (source.n_rows or 0) * len(source.names) <= CELLS_IN_MEMORY:
@@ -150,27 +151,34 @@ def take_rows(X: Any, rows: NDArray[np.int64]) -> Any:
     return nw.from_native(X)[rows].to_native()
 
 
+def slice_rows(X: Any, start: int, stop: int) -> Any:
+    """Consecutive rows of an array, an Arrow table, or any frame; not copied where that can be."""
+    if isinstance(X, np.ndarray):
+        return X[start:stop]
+    if isinstance(X, pa.Table):
+        return X.slice(start, stop - start)
+    return nw.from_native(X)[start:stop].to_native()
+
+
 def digest_of(table: Any) -> str:
-    """SHA-256 of a table's values."""
+    """SHA-256 of a table's values, but for columns that hold no single values, which no fit uses."""
     digest = hashlib.sha256()
-    if isinstance(table, np.ndarray):
-        plain = table.dtype != object
-        digest.update(np.ascontiguousarray(table).tobytes() if plain else repr(table.tolist()).encode())
+    view = view_table(table)
+    if view.matrix is not None:
+        digest.update(np.ascontiguousarray(view.matrix).tobytes())
         return digest.hexdigest()
-    for series in nw.from_native(table).iter_columns():
-        if series.dtype.is_numeric() and not series.is_null().any():
-            digest.update(np.ascontiguousarray(series.to_numpy()).tobytes())
-        else:
-            digest.update(repr(series.to_list()).encode())
+    for position in range(len(view.names)):
+        try:
+            values = view.read(position)
+        except (TypeError, ValueError):
+            continue
+        if not isinstance(values, np.ndarray) and _is_numeric(values):
+            values = values.to_numpy(zero_copy_only=False)
+        plain = isinstance(values, np.ndarray)
+        digest.update(np.ascontiguousarray(values).tobytes() if plain else repr(values.to_pylist()).encode())
     return digest.hexdigest()
 
 
-def _indexable(X: Any) -> Any:
-    if isinstance(X, pa.RecordBatch):
-        return pa.Table.from_batches([X])
-    frame = nw.from_native(cast(Any, X), pass_through=True)
-    if isinstance(frame, nw.LazyFrame):
-        return frame.collect().to_native()
-    if isinstance(X, np.ndarray | pa.Table) or isinstance(frame, nw.DataFrame):
-        return X
-    return as_cells(X)
+def _is_numeric(values: pa.Array) -> bool:
+    number = pa.types.is_integer(values.type) or pa.types.is_floating(values.type)
+    return bool(number and not values.null_count)

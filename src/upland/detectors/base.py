@@ -22,6 +22,7 @@ from upland.catalogue import Unit, load
 from upland.data.modality import check_modality
 from upland.data.reader import Reader
 from upland.data.rows import NormalRows
+from upland.data.table.frames import held
 from upland.detectors.arguments import check_arguments, check_live, device_of, plain_argument, seed_of
 from upland.detectors.ensemble import Member, Offered, offered_criteria
 from upland.detectors.fitting import (
@@ -99,6 +100,7 @@ class Detector(ScoringDetector):
 
     def _fit(self, X: Any, checkpoint: str | Path | None) -> None:
         check_arguments(self.get_params(deep=False), type(self)().get_params(deep=False))
+        X = held(X)
         check_modality(X, self.modality, self.family)
         asked = self._reader()
         rows = asked.normal_rows(X)
@@ -181,6 +183,7 @@ class Detector(ScoringDetector):
         """
         check_is_fitted(self)
         check_live(self.get_params(deep=False))
+        X = held(X)
         if self.contamination != "auto":
             self._check_criterion()
         with usual_settings():

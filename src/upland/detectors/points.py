@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -10,10 +10,11 @@ from torch import Tensor
 
 from upland.calibration.false_discovery import Control
 from upland.detectors.base import Detector
-from upland.groups.labels import labels_in
+from upland.groups.labels import is_names, labels_by
 from upland.groups.verdicts import GroupVerdicts
 from upland.io.arrays import is_array_file
-from upland.io.formats import open_source
+from upland.io.formats import blanks_at
+from upland.io.places import is_place
 
 
 class PointDetector(Detector):
@@ -34,15 +35,17 @@ class PointDetector(Detector):
     def _encoded_with_labels(self, X: Any, groups: Any) -> tuple[Tensor, Any]:
         """The encoded points `(N, ...)` and the group of each."""
         encoder = self.encoder_
-        by = groups if isinstance(groups, str) else None
+        by = (groups,) if isinstance(groups, str) else groups if is_names(groups) else None
         if by is not None and self.modality == "image":
-            raise ValueError(f"images have no column {by!r}: give groups an array with the group of each")
-        a_file = self.modality == "table" and isinstance(X, str | Path) and not is_array_file(Path(X))
-        blanks = open_source(X).nulls if a_file else ()  # in text files a missing label is text
+            raise ValueError(f"images have no column {by[0]!r}: give groups an array with the group of each")
         features = {used["name"] for used in encoder.describe()}
         x, labels = [], []
         for piece in self.plan_.reader.pieces(X, encoder):
             if by is not None:
-                labels += labels_in(piece, by, features, blanks)
+                labels += labels_by(piece, by, features, self._blanks(X))
             x.append(self.encode(encoder, piece))
         return torch.cat(x), groups if by is None else labels
+
+    def _blanks(self, X: Any) -> Collection[str]:
+        """Texts that stand for a missing label: those of a missing cell in files of text."""
+        return blanks_at(X) if self.modality == "table" and is_place(X) and not is_array_file(X) else ()

@@ -338,7 +338,8 @@ class ScoringDetector(OutlierContract):
 
         Args:
             X: data like those of the fit; or the path of a file or folder.
-            groups: `(N,)` the group of each, or the name of a column of X that is no feature.
+            groups: `(N,)` the group of each, or the name of a column of X that is no feature, or a tuple of
+                names of columns, whose values together name a group.
             alpha: the rate that is kept, in (0, 1).
             control: "fdr" keeps the share of flagged groups that are normal; "false_alarm" the share of
                 normal groups that are flagged.

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import Any
+from collections.abc import Collection, Sequence
+from typing import Any, TypeGuard
 
 import narwhals as nw
 import numpy as np
 from numpy.typing import NDArray
 
-from upland.data.table.frames import view_table
+from upland.data.table.frames import TableView, view_table
 from upland.io.advice import Advice, Argument, Wording
 
 
@@ -66,18 +66,40 @@ def grouped(labels: Any, rows: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
     return names, numbers
 
 
-def labels_in(table: Any, column: str, features: Collection[str], blanks: Collection[str] = ()) -> list[Any]:
-    """The values of a column that names groups.
+def is_names(groups: Any) -> TypeGuard[tuple[str, ...]]:
+    """Whether groups are named by several columns: a tuple of texts."""
+    return isinstance(groups, tuple) and bool(groups) and all(isinstance(name, str) for name in groups)
+
+
+def labels_by(
+    table: Any, columns: Sequence[str], features: Collection[str], blanks: Collection[str] = ()
+) -> list[Any]:
+    """The group of each row by one column, whose values are the names, or by several, as `north / late`.
 
     Args:
         table: any table of named columns.
-        column: its name.
+        columns: their names.
         features: names of the columns that the detector uses.
         blanks: text that stands for no label.
 
     Raises:
-        ValueError: it is a feature, or there is no such column.
+        ValueError: one is a feature, or there is no such column.
     """
+    values = [labels_in(table, column, features, blanks) for column in columns]
+    if len(values) == 1:
+        return values[0]
+    rows = zip(*values, strict=True)
+    return [None if any(map(_is_missing, row)) else " / ".join(map(_part, row)) for row in rows]
+
+
+def _part(value: Any) -> str:
+    """A value as a part of a name; quoted where the name could be read in two ways."""
+    text = str(value)
+    return repr(text) if " / " in text or text[:1] in ("'", '"') else text
+
+
+def labels_in(table: Any, column: str, features: Collection[str], blanks: Collection[str] = ()) -> list[Any]:
+    """The values of a column that names groups; arguments and errors are those of `labels_by`."""
     if column in features:
         raise ValueError(
             Advice(
@@ -90,5 +112,8 @@ def labels_in(table: Any, column: str, features: Collection[str], blanks: Collec
     if rows.naming == "none" or column not in rows.names:
         there = ", ".join(map(repr, rows.names[:8])) if rows.naming != "none" else "no names"
         raise ValueError(f"there is no column {column!r} to name groups by; the table has {there}")
-    values: list[Any] = nw.from_native(table, eager_only=True)[column].to_list()
+    if isinstance(table, TableView):
+        values: list[Any] = listed(rows.read(rows.names.index(column)))
+    else:
+        values = nw.from_native(table, eager_only=True)[column].to_list()
     return [None if value in blanks else value for value in values] if blanks else values

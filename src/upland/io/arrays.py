@@ -6,11 +6,12 @@ The size that the header of an array gives is checked against the file before an
 from __future__ import annotations
 
 import math
+import os
 import tokenize
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,9 +27,9 @@ _BROKEN = (
 )
 
 
-def is_array_file(path: Path) -> bool:
-    """Whether a file has the suffix of one of NumPy's."""
-    return path.suffix.casefold() in (".npy", ".npz")
+def is_array_file(path: object) -> TypeGuard[str | os.PathLike[str]]:
+    """Whether a path has the suffix of one of NumPy's files."""
+    return isinstance(path, str | os.PathLike) and os.fspath(path).casefold().endswith((".npy", ".npz"))
 
 
 def read_array(path: Path) -> NDArray[Any]:

@@ -35,7 +35,13 @@ class ArrowSource(Source):
         if n_batches != len(sizes):
             raise ValueError(f"{path} is damaged: it says that it has {len(sizes)} batches, not {n_batches}")
         super().__init__(path, schema.names, sizes)
+        self._schema = schema
         check_rows(self)
+
+    @property
+    def types(self) -> pa.Schema:
+        """See `Source.types`."""
+        return self._schema
 
     def _pieces(self, group: int, size: int) -> Iterator[pa.Table]:
         if self.path.stat().st_size != self._stored:

@@ -25,7 +25,7 @@ from upland.io.casting import NULLS, cast_columns, columns_of
 from upland.io.cells import USUAL, CellOptions
 from upland.io.csv_layout import layout_of, not_utf8
 from upland.io.csv_lines import CountedFile, Lines, count_rows, ragged_line, skip
-from upland.io.csv_writer import CsvSink, is_gzip, is_tsv
+from upland.io.csv_writer import CsvSink, compression_of, is_tsv
 from upland.io.dialect import dialect_of
 from upland.io.formats import Format
 from upland.io.schema import Schema
@@ -49,7 +49,7 @@ class CsvSource(Source):
 
     def __init__(self, path: Path, cells: CellOptions = USUAL) -> None:
         self.cells = cells
-        self._stored = path.stat().st_size if is_gzip(path) else None
+        self._stored = path.stat().st_size if compression_of(path) else None
         with reading(path, "CSV"), _opened(path) as file:
             self._layout = layout_of(path, file, is_tsv(path), cells)
         super().__init__(path, self._layout.names, None)
@@ -199,7 +199,7 @@ def _warn_of_total(path: Path, table: pa.Table) -> None:
 
 
 def _opened(path: Path) -> pa.NativeFile:
-    return pa.input_stream(str(path), compression="gzip" if is_gzip(path) else None)
+    return pa.input_stream(str(path), compression=compression_of(path))
 
 
 FORMAT = Format(CsvSource, CsvSink, typed=False)

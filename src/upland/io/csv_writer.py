@@ -63,9 +63,10 @@ def is_tsv(path: Path) -> bool:
     return suffix_of(path).startswith(".tsv")
 
 
-def is_gzip(path: Path) -> bool:
-    """Whether a file is compressed by gzip, by its suffix."""
-    return suffix_of(path).endswith(".gz")
+def compression_of(path: Path) -> str | None:
+    """How a file is compressed, by its suffix: a name of pyarrow's, None where it is not."""
+    known = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
+    return known.get(Path(suffix_of(path)).suffix)
 
 
 def _delimiter(path: Path, dialect: Dialect) -> str:

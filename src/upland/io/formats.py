@@ -6,7 +6,11 @@ reads such a file and, where it can, writes it. `open_source` opens a file, `Tab
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+import weakref
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -19,6 +23,9 @@ import pyarrow as pa
 from upland.catalogue import FORMATS, load
 from upland.io.cells import USUAL, CellOptions
 from upland.io.dialect import PLAIN, Dialect
+from upland.io.folders import ManySource
+from upland.io.places import Place, row_files, shown
+from upland.io.remote import address_of, fetch
 from upland.io.replace import check_target, replacing
 from upland.io.source import Source
 
@@ -83,21 +90,51 @@ def holds_types(path: str | Path) -> bool:
     return _format(suffix_of(path)).typed
 
 
-def open_source(path: str | Path, cells: CellOptions = USUAL) -> Source:
-    """Open a file of rows by its suffix.
+def open_source(place: Place, cells: CellOptions = USUAL) -> Source:
+    """Open rows: a file, several of the same columns, a pattern of names, or a folder.
 
     Args:
-        path: The file.
+        place: A path, a pattern such as `data/*.parquet`, or a list of paths.
         cells: How cells of text are written.
 
     Raises:
-        FileNotFoundError, IsADirectoryError, PermissionError: As the file system says, with the path.
+        FileNotFoundError, PermissionError: As the file system says, with the path.
         ValueError: For an unknown suffix, an empty file, a file without rows, a damaged one, text that is not
-            UTF-8.
+            UTF-8; files of several formats, or with other columns.
     """
-    path = Path(path)
+    files = row_files(place)
+    if len(files) == 1 and not files[0].parts:
+        return _open_file(files[0].path, cells)
+    modules = Counter(FORMATS[suffix_of(file.path)] for file in files)
+    if len(modules) > 1:
+        suffixes = Counter(suffix_of(file.path) for file in files)
+        held = ", ".join(f"{count} {suffix}" for suffix, count in suffixes.items())
+        raise ValueError(f"{shown(place)} holds files of several formats, {held}: keep those of one")
+    return ManySource(Path(shown(place)), files, lambda path: _open_file(path, cells))
+
+
+def blanks_at(place: Place) -> tuple[str, ...]:
+    """Texts that stand for a missing cell in the files at a place; none where cells have types."""
+    return _open_file(row_files(place)[0].path, USUAL).nulls
+
+
+def _open_file(path: Path, cells: CellOptions) -> Source:
+    if (address := address_of(path)) is None:
+        return _open_local(path, cells)
+    suffix_of(path)
+    folder = tempfile.mkdtemp(prefix="upland-")
+    try:
+        source = _open_local(fetch(address, Path(folder)), cells)
+    except BaseException:
+        shutil.rmtree(folder)
+        raise
+    weakref.finalize(source, shutil.rmtree, folder, True)
+    return source
+
+
+def _open_local(path: Path, cells: CellOptions) -> Source:
     if path.is_dir():
-        raise IsADirectoryError(f"{path} is a directory: name one file in it")
+        raise IsADirectoryError(f"{path} is a directory: name the files in it")
     found = _format(suffix_of(path))
     _check_readable(path)
     return found.source(path, cells)

@@ -13,6 +13,7 @@ from upland.io.bounds import check_expansion, checked, piece_of
 from upland.io.cells import USUAL, CellOptions
 from upland.io.dialect import PLAIN, Dialect
 from upland.io.formats import Format, Sink
+from upland.io.plain import plain_table
 from upland.io.schema import Schema
 from upland.io.source import PIECE, Source, check_rows, reading
 
@@ -47,6 +48,11 @@ class ParquetSource(Source):
         super().__init__(path, names, sizes)
         check_rows(self)
 
+    @property
+    def types(self) -> pa.Schema:
+        """See `Source.types`."""
+        return pa.schema([self._file.schema_arrow.field(name) for name in self.names])
+
     def pairs(self, schema: Schema | None = None, size: int = PIECE) -> Iterator[tuple[pa.Table, pa.Table]]:
         """See `Source.pairs`; the raw rows keep the index of a pandas frame."""
         texts = 0
@@ -54,7 +60,7 @@ class ParquetSource(Source):
             for raw in self._decoded(groups, size):
                 texts += sum(raw.column(position).nbytes for position in self._texts)
                 check_expansion(self.path, texts, self._stored, _UNPACKED)
-                yield raw, raw.drop_columns(self._index) if self._index else raw
+                yield raw, plain_table(raw.drop_columns(self._index) if self._index else raw)
 
     def _pieces(self, group: int, size: int) -> Iterator[pa.Table]:
         for raw in self._decoded([group], size):

@@ -19,6 +19,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from upland.io.dialect import PLAIN, Dialect
+from upland.io.plain import plain_table
 from upland.io.schema import Schema
 
 PIECE = 65_536
@@ -59,6 +60,20 @@ class Source(ABC):
         """Whether the file says which type each column has; text is cast to the types of a schema."""
         return not self.nulls
 
+    @property
+    def sizes(self) -> list[int] | None:
+        """Rows in each group; None until they are known."""
+        return self._sizes
+
+    @property
+    def types(self) -> pa.Schema | None:
+        """The columns with the types that the file says, None for a file of text."""
+        return None
+
+    def pieces(self, group: int, size: int = PIECE) -> Iterator[pa.Table]:
+        """The rows of one group in plain types, at most `size` at a time."""
+        return map(plain_table, self._pieces(group, size))
+
     @abstractmethod
     def _pieces(self, group: int, size: int) -> Iterator[pa.Table]:
         """The rows of one group, typed, at most `size` at a time."""
@@ -69,7 +84,7 @@ class Source(ABC):
         """
         for group in range(len(self._known_sizes())):
             for piece in self._pieces(group, size):
-                yield piece, piece
+                yield piece, plain_table(piece)
 
     def batches(self, schema: Schema | None = None, size: int = PIECE) -> Iterator[pa.Table]:
         """Batches of at most `size` rows, in the file's order and in constant memory.
@@ -96,8 +111,7 @@ class Source(ABC):
             inside = rows[(rows >= first) & (rows < first + sizes[group])]
             if len(inside) or not parts:
                 parts += [
-                    piece.take(pa.array(here))
-                    for piece, here in _meet(self._pieces(group, PIECE), inside - first)
+                    piece.take(pa.array(here)) for piece, here in _meet(self.pieces(group), inside - first)
                 ]
         return pa.concat_tables(parts)
 
@@ -131,7 +145,7 @@ class Source(ABC):
     ) -> Iterator[pa.Table]:
         for group in order:
             start = int(firsts[group])
-            for piece in self._pieces(group, PIECE):
+            for piece in self.pieces(group):
                 keep = np.ones(piece.num_rows, dtype=bool)
                 low, high = np.searchsorted(left_out, [start, start + piece.num_rows])
                 keep[left_out[low:high] - start] = False
@@ -139,7 +153,7 @@ class Source(ABC):
                 yield piece if keep.all() else piece.filter(pa.array(keep))
 
     def _all(self, groups: Iterable[int]) -> Iterator[pa.Table]:
-        return (piece for group in groups for piece in self._pieces(group, PIECE))
+        return (piece for group in groups for piece in self.pieces(group))
 
     def _known_sizes(self) -> list[int]:
         if self._sizes is None:

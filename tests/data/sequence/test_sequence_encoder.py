@@ -204,7 +204,7 @@ def test_states_of_something_else_are_refused(encoder):
         SequenceEncoder.from_state(manifest | {"format": 9}, tensors)
     with pytest.raises(ValueError, match="not the state of a TableEncoder"):
         SequenceEncoder.from_state(manifest | {"table": {}}, tensors)
-    with pytest.raises(TypeError, match="id must be the name of one column"):
+    with pytest.raises(ValueError, match=r"the sequence encoder: id cannot be \[1\]"):
         SequenceEncoder.from_state(manifest | {"id": [1]}, tensors)
 
 

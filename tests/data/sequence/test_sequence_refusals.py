@@ -77,7 +77,7 @@ ARRAYS = [
     (np.zeros((2, 2, 2, 2)), ValueError, "reads sequences as an array.*got an array of 4 dimensions"),
     (np.float64(3), ValueError, "got an array of 0 dimensions"),
     (None, ValueError, "got an array of 0 dimensions"),
-    ({"a": [1]}, ValueError, "got an array of 0 dimensions"),
+    ({"a": 1}, TypeError, "column 'a' is one value, 1"),
     (np.zeros((0, 3, 2)), ValueError, r"must not be empty, got the shape \(0, 3, 2\)"),
     (np.zeros((3, 0, 2)), ValueError, r"must not be empty, got the shape \(3, 0, 2\)"),
     (np.zeros((3, 2, 0)), ValueError, r"must not be empty, got the shape \(3, 2, 0\)"),

@@ -30,7 +30,8 @@ SHAPES = [
         r"Expected 2D array, got 1D array instead.*Reshape your data using array.reshape\(-1, 1\)",
     ),
     (np.zeros((2, 3, 4)), ValueError, "Expected 2D array, got 3D array instead.*Reshape your data"),
-    (np.float64(3), ValueError, "Expected 2D array, got scalar array instead"),
+    (np.array(3.0), ValueError, "Expected 2D array, got scalar array instead"),
+    (np.float64(3), TypeError, "a float64 is no table"),
     ([1.0, 2.0], ValueError, "Expected 2D array, got 1D"),
     (pd.Series([1.0, 2.0]), ValueError, "Expected 2D array, got 1D"),
     ([[1.0], [1.0, 2.0]], ValueError, "different lengths"),
@@ -50,9 +51,9 @@ SHAPES = [
     (objects(1.0, [1]), TypeError, "argument must be a string or a number"),
     (objects(b"raw"), TypeError, "argument must be a string or a number"),
     (np.array([[b"a"], [b"b"]]), TypeError, "argument must be a string or a number"),
-    ({"a": [1]}, ValueError, "Expected 2D array"),
-    ("table.csv", ValueError, "Expected 2D array"),
-    (None, ValueError, "Expected 2D array"),
+    ({"a": 1}, TypeError, "column 'a' is one value, 1"),
+    ("table.csv", TypeError, "a text is no table"),
+    (None, TypeError, "None is no table"),
 ]
 
 

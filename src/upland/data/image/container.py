@@ -11,6 +11,7 @@ import hashlib
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -163,7 +164,7 @@ def as_images(
     if isinstance(X, Images):
         shape, inner = to.shape(*X.shape), X.origin
         return X if shape == X.shape else replace(X, shape=shape, origin=lambda rows: to.apply(inner(rows)))
-    if isinstance(X, str | Path):
+    if isinstance(X, str | PathLike):
         return _from_path(Path(X), to)
     if is_pillow(X):
         raise TypeError("this is a single Pillow image: put it in a list, [image]")
@@ -183,7 +184,7 @@ def is_image_input(X: Any) -> bool:
     """
     if isinstance(X, Images):
         return True
-    if isinstance(X, str | Path):
+    if isinstance(X, str | PathLike):
         path = Path(X)
         if is_array_file(path):
             return path.is_file() and looks_like_images(*shape_in(path))
@@ -192,7 +193,7 @@ def is_image_input(X: Any) -> bool:
         if not X:
             return False
         first = X[0]
-        if isinstance(first, str | Path):
+        if isinstance(first, str | PathLike):
             return is_image_file(Path(first))
         if is_pillow(first):
             return True
@@ -260,12 +261,12 @@ def _from_path(path: Path, to: Conversion) -> Images:
 def _from_list(X: Sequence[Any], to: Conversion) -> Images:
     if not X:
         raise ValueError("there are no images in an empty list")
-    if all(isinstance(x, str | Path) for x in X):
+    if all(isinstance(x, str | PathLike) for x in X):
         return _from_image_files([Path(x) for x in X], [str(x) for x in X], to, True)
     labels = [f"image {number}" for number in range(len(X))]
     if all(is_pillow(x) for x in X):
         return _from_image_files(X, labels, to, False)
-    if odd := [number for number, x in enumerate(X) if is_pillow(x) or isinstance(x, str | Path)]:
+    if odd := [number for number, x in enumerate(X) if is_pillow(x) or isinstance(x, str | PathLike)]:
         other = next(number for number in range(len(X)) if number not in odd)
         raise TypeError(
             f"a list must be of arrays, of Pillow images or of paths: image {odd[0]} is a "

@@ -19,14 +19,17 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from upland.data.arrays import as_array, filled, from_tensor, numbers
-from upland.data.rows import take_rows
+from upland.data.rows import slice_rows, take_rows
 from upland.data.sequence.longframes import find_column, in_time, read_ids, read_stamps
-from upland.data.table.frames import TableView, check_size, view_table
+from upland.data.table.containers import is_container
+from upland.data.table.frames import TableView, arrow_table, check_size, held, view_table
 from upland.data.table.matching import listed
 from upland.io.advice import Advice, Argument, Wording
 from upland.io.arrays import is_array_file, read_array
 from upland.io.cells import USUAL, CellOptions
 from upland.io.formats import open_source
+from upland.io.places import is_place
+from upland.io.plain import plain_table
 
 Layout = Literal["array", "ragged", "frame", "series"]
 Indices = NDArray[np.int64]
@@ -194,23 +197,14 @@ def as_sequences(
     """
     if isinstance(X, Sequences):
         return X
-    if isinstance(X, str | Path):
-        X = read_array(Path(X)) if is_array_file(Path(X)) else open_source(X, cells).read()
+    if is_place(X):
+        X = read_array(Path(X)) if is_array_file(X) else open_source(X, cells).read()
     frame = _as_frame(X)
     if frame is not None:
         return _from_frame(frame, id, time, cells)
     if (entries := _entries(X)) is not None:
         return _from_list(entries, time, cells)
     return _from_array(filled(as_array(X)), owner)
-
-
-def slice_rows(X: Any, start: int, stop: int) -> Any:
-    """Consecutive rows of an array, an Arrow table, or any frame; not copied where that can be."""
-    if isinstance(X, np.ndarray):
-        return X[start:stop]
-    if isinstance(X, pa.Table):
-        return X.slice(start, stop - start)
-    return nw.from_native(X)[start:stop].to_native()
 
 
 def _ranges(starts: Indices, lengths: Indices) -> Indices:
@@ -317,11 +311,16 @@ def _entry(entry: object, where: str) -> NDArray[Any]:
 
 def _as_frame(X: object) -> Any:
     """An eager native frame or Arrow table, or None for anything else."""
-    if isinstance(X, np.ndarray | list | tuple):
+    if isinstance(X, np.ndarray | list | tuple) and not is_container(X):
         return None
+    X = held(X)
+    if isinstance(X, TableView):
+        return arrow_table(X, X.names)
     X = X.to_native() if isinstance(X, nw.DataFrame | nw.LazyFrame) else X
     X = pa.Table.from_batches([X]) if isinstance(X, pa.RecordBatch) else X
-    if isinstance(X, pa.Table) or nw.dependencies.is_pandas_dataframe(X):
+    if isinstance(X, pa.Table):
+        return plain_table(X)
+    if nw.dependencies.is_pandas_dataframe(X):
         return X
     frame = nw.from_native(cast(Any, X), pass_through=True)
     frame = frame.collect() if isinstance(frame, nw.LazyFrame) else frame
@@ -362,7 +361,7 @@ def _from_frames(frames: Sequence[Any], time: str | int | None, cells: CellOptio
         if not rows.n_rows:
             raise ValueError(f"X[{number}] has no step: it has no rows")
     try:
-        table = pa.concat_tables([_arrow(rows, names) for rows in parts], promote_options="permissive")
+        table = pa.concat_tables([arrow_table(rows, names) for rows in parts], promote_options="permissive")
     except pa.ArrowException as error:
         raise ValueError(f"the frames differ in the types of their columns: {error}") from None
     rows = view_table(table)
@@ -370,15 +369,6 @@ def _from_frames(frames: Sequence[Any], time: str | int | None, cells: CellOptio
     taken = {"id": None, "time": find_column(frames[0], rows, time, "time")}
     codes = np.repeat(np.arange(len(parts)), [part.n_rows for part in parts])
     return _stepwise(table, rows, taken, codes, None, lambda row: f"X[{row}]", "ragged", cells)
-
-
-def _arrow(rows: TableView, names: Sequence[str]) -> pa.Table:
-    columns = [rows.read(rows.names.index(name)) for name in names]
-    arrays = [
-        pa.array(column, from_pandas=True) if isinstance(column, np.ndarray) else column for column in columns
-    ]
-    plain = [array.dictionary_decode() if pa.types.is_dictionary(array.type) else array for array in arrays]
-    return pa.Table.from_arrays(plain, names=list(names))
 
 
 def _stepwise(

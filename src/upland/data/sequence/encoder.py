@@ -14,7 +14,8 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from upland.data.sequence.container import Sequences, as_sequences, slice_rows
+from upland.data.rows import slice_rows
+from upland.data.sequence.container import Sequences, as_sequences
 from upland.data.sequence.longframes import check_step, typical_step
 from upland.data.table.encoder import TableEncoder
 from upland.io.cells import USUAL, CellOptions
@@ -213,7 +214,7 @@ class SequenceEncoder:
             "id": self.id,
             "time": self.time,
             "owner": self.owner,
-            "step": self.step,
+            **({} if self.step is None else {"step": self.step}),
             "table": table,
         }, tensors
 
@@ -222,13 +223,11 @@ class SequenceEncoder:
         """Rebuild an encoder that gives the same bits; raises ValueError for what `to_state` did not
         write.
         """
-        fields = {"format", "id", "time", "owner", "table"} | (
-            {"step"} & set(manifest)
-        )  # older files lack it
-        if set(manifest) != fields:
+        fields = {"format", "id", "time", "owner", "table"}
+        if set(manifest) - {"step"} != fields:  # where there is no step, or in an older file
             raise ValueError(
                 f"not the state of a SequenceEncoder: "
-                f"fields {sorted(set(manifest) ^ fields)} are unknown or lacking"
+                f"fields {sorted((set(manifest) - {'step'}) ^ fields)} are unknown or lacking"
             )
         if manifest["format"] != FORMAT:
             raise ValueError(

@@ -7,13 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+import numpy as np
+
 from upland.catalogue import Unit
 from upland.data.reader import Floats
 from upland.data.rows import NormalRows, normal_rows
 from upland.data.table.encoder import TableEncoder
+from upland.data.table.frames import held
 from upland.io.arrays import is_array_file, read_array
 from upland.io.cells import USUAL, CellOptions
 from upland.io.formats import open_source
+from upland.io.places import is_place
 
 
 @dataclass(frozen=True)
@@ -53,13 +57,13 @@ class TableReader:
         return None, rows.n_rows
 
     def pieces(self, X: Any, encoder: TableEncoder) -> Iterator[Any]:
-        """The table itself, or a file batch by batch."""
-        if isinstance(X, str | Path) and is_array_file(Path(X)):
+        """The table itself, or files batch by batch."""
+        if isinstance(X, np.ndarray) or not is_place(X):
+            yield held(X)
+        elif is_array_file(X):
             yield read_array(Path(X))
-        elif isinstance(X, str | Path):
-            yield from open_source(X, self.cells).batches(encoder.schema_)
         else:
-            yield X
+            yield from open_source(X, self.cells).batches(encoder.schema_)
 
     def calibration_pieces(self, X: Any, encoder: TableEncoder, unit: Unit) -> Iterator[Any]:
         """The same as `pieces`."""

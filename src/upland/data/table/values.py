@@ -6,7 +6,7 @@ mean missing.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import date, datetime, time
 from decimal import Decimal
 from numbers import Number
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from upland.data.table.encodings import Floats
 from upland.io.advice import Advice, Argument
+from upland.io.plain import one_chunk
 from upland.io.schema import ColumnKind
 
 Values = Any
@@ -196,12 +197,17 @@ def _checked_moments(values: NDArray[np.object_], name: str) -> NDArray[np.objec
 
 
 def plain(values: pa.Array | pa.ChunkedArray) -> pa.Array:
-    """One chunk, and the storage of an extension type that is a mere number or text."""
-    if isinstance(values, pa.ChunkedArray):
-        values = values.combine_chunks() if values.num_chunks != 1 else values.chunk(0)
-    if isinstance(values, pa.ChunkedArray):
-        values = pa.concat_arrays(values.chunks)
-    return values
+    """One chunk, of a plain type."""
+    return one_chunk(values)
+
+
+def concatenated(parts: Sequence[Values]) -> Values:
+    """Columns one after another; raises `pyarrow.ArrowException` where their types do not go together."""
+    if all(isinstance(part, np.ndarray) for part in parts):
+        return np.concatenate(parts)
+    arrays = [pa.array(part, from_pandas=True) if isinstance(part, np.ndarray) else part for part in parts]
+    tables = [pa.table([array], names=["column"]) for array in arrays]
+    return plain(pa.concat_tables(tables, promote_options="permissive").column(0))
 
 
 def _from_mixture(values: NDArray[np.object_], name: str) -> Values:
