@@ -67,9 +67,10 @@ def wait(child, case):
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-for line in sys.stdin:
-    case = json.loads(line)
-    child = os.fork()
-    if not child:
-        run(case)
-    print(json.dumps(wait(child, case)), flush=True)
+if __name__ == "__main__":
+    for line in sys.stdin:
+        case = json.loads(line)
+        child = os.fork()
+        if not child:
+            run(case)
+        print(json.dumps(wait(child, case)), flush=True)

@@ -64,7 +64,7 @@ CASES = [
 """Architectures of several sizes, and encoders of several widths."""
 
 
-@pytest.mark.parametrize(("architecture", "encoder"), CASES, ids=str)
+@pytest.mark.parametrize(("architecture", "encoder"), CASES, ids=map(str, range(len(CASES))))
 def test_the_shapes_are_those_of_the_model_that_is_built(architecture, encoder):
     weights = architecture.build(encoder).state_dict()
     check_shapes(architecture, encoder, weights)
@@ -98,7 +98,7 @@ HUGE = [
 ]
 
 
-@pytest.mark.parametrize(("architecture", "encoder"), HUGE, ids=str)
+@pytest.mark.parametrize(("architecture", "encoder"), HUGE, ids=map(str, range(len(HUGE))))
 def test_a_huge_plan_is_refused_by_its_first_weights(architecture, encoder):
     small = next(a for a, _ in CASES if type(a) is type(architecture))
     weights = small.build(encoder).state_dict()
