@@ -12,11 +12,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
 
 import upland
 from normals import COMMON, fitted, mixed, numbers, quick, slopes, small, waves
+from upland.io.formats import TableWriter, open_source
+from upland.io.places import is_place_of_rows
+from upland.io.replace import replacing
 
 Sequence, Image = upland.SequenceEnergyDetector, upland.ImageEnergyDetector
 STORED = Path(__file__).parent / "stored"
@@ -144,6 +148,50 @@ def dear(rate):
     return quick(model=lambda width: torch.nn.Linear(width, 1), learning_rate=rate)
 
 
+def records(shape):
+    found = np.zeros(shape, dtype=[("a", float), ("b", float)])
+    found["a"], found["b"] = np.random.default_rng(0).normal(size=(2, *shape))
+    return found
+
+
+def hours():
+    return pd.date_range("2026-01-01", periods=120, freq="h")
+
+
+def sentinel():
+    made = pd.DataFrame(numbers(120, 2), columns=["a", "b"])
+    made.loc[7, "a"] = -9999.0
+    return made
+
+
+def plain_rows(by=b","):
+    return b"".join(b"%.3f%b%.3f\n" % (one, by, two) for one, two in numbers(60, 2).tolist())
+
+
+def lists(path):
+    with TableWriter(path) as writer:
+        writer.write(pa.table({"a": [[1], [2]]}))
+
+
+def rows_and_image(rows, images):
+    for folder in (rows, images):
+        folder.mkdir(exist_ok=True)
+    saved(pillow(grey(1)[0]), images / "a.png")
+    return written(rows / "a.csv", b"a,b\n" + plain_rows()).parent
+
+
+def loop(path):
+    path.symlink_to(path.name)
+    return path
+
+
+def while_written(path, other):
+    """Write one file while another is being written."""
+    with replacing(path) as first, replacing(other) as second:
+        first.write(b"1")
+        second.write(b"2")
+
+
 TABLES = [
     case(
         "data/modality.py:check_modality",
@@ -169,7 +217,7 @@ TABLES = [
         lambda _: quick().fit(__import__("scipy.sparse").sparse.csr_matrix(numbers()).toarray()),
     ),
     case(
-        "data/table/frames.py:_unsupported",
+        "data/table/columns.py:unsupported",
         lambda _: quick().fit(mixed().assign(span=pd.arrays.SparseArray(["a", "b"] * 60))),
         r"leave it out \(ignore=\['span'\]\)",
         lambda _: quick(ignore=["span"]).fit(mixed().assign(span=pd.arrays.SparseArray(["a", "b"] * 60))),
@@ -472,7 +520,7 @@ FILES = [
         lambda _: upland.explain(fitted(), numbers()).to_frame(),
     ),
     case(
-        "io/csv.py:_sample",
+        "io/csv_layout.py:_head",
         lambda folder: quick().fit(written(folder / "a.csv", numbers_as_csv().encode("utf-16"))),
         "save it as UTF-8",
         lambda folder: quick().fit(written(folder / "a.csv", numbers_as_csv().encode())),
@@ -509,13 +557,13 @@ FILES = [
         lambda folder: upland.save(fitted(), folder / "m"),
     ),
     case(
-        "persistence.py:_restored",
+        "detectors/loading.py:restored",
         lambda folder: reloaded(folder, own_net),
         r"load\(path, model=module\)",
         lambda folder: reloaded(folder, own_net, model=own_net),
     ),
     case(
-        "persistence.py:_restored",
+        "detectors/loading.py:restored",
         lambda folder: reloaded(folder, None, model=own_net),
         "leave model out",
         lambda folder: reloaded(folder, None),
@@ -616,7 +664,90 @@ TEXTS = [
     ),
 ]
 
-CASES = {f"{it.site} {it.words[:30]}": it for it in (*TABLES, *TEXTS, *SEQUENCES, *IMAGES, *GROUPS, *FILES)}
+DOUBTFUL = (
+    case(
+        "data/table/frames.py:_view_columns",
+        lambda _: quick().fit(np.zeros((9, 2), dtype=[("a", float), ("b", float)])),
+        r"use X\.ravel\(\)",
+        lambda _: quick().fit(records((9, 2)).ravel()),
+    ),
+    case(
+        "data/table/suspects.py:_advice",
+        lambda _: quick().fit(mixed().assign(order=np.arange(120))),
+        r"leave it out \(ignore=\['order'\]\)",
+        lambda _: quick(ignore=["order"]).fit(mixed().assign(order=np.arange(120))),
+    ),
+    case(
+        "data/table/suspects.py:_advice",
+        lambda _: quick().fit(mixed().assign(at=hours())),
+        r"use the hour, weekday and month of dates \(dates='parts'\)",
+        lambda _: quick(dates="parts").fit(mixed().assign(at=hours())),
+    ),
+    case(
+        "data/table/suspects.py:warn_of_dates",
+        lambda _: quick(dates="drop").fit(mixed().assign(at=hours())),
+        "dates='parts' uses their parts",
+        lambda _: quick(dates="parts").fit(mixed().assign(at=hours())),
+    ),
+    case(
+        "data/table/suspects.py:warn_of_sentinels",
+        lambda _: quick().fit(sentinel()),
+        r"missing=\[-9999\] says so",
+        lambda _: quick(missing=[-9999.0]).fit(sentinel()),
+    ),
+    case(
+        "io/csv_layout.py:_check_names",
+        lambda folder: quick().fit(written(folder / "a.csv", b"1.5,2.5\n" + plain_rows())),
+        "add a line of names, or begin each name with a letter",
+        lambda folder: quick().fit(written(folder / "b.csv", b"a,b\n1.5,2.5\n" + plain_rows())),
+        lambda folder: quick().fit(written(folder / "c.csv", b"y1.5,y2.5\n" + plain_rows())),
+    ),
+    case(
+        "io/csv_layout.py:_delimiter",
+        lambda folder: quick().fit(written(folder / "a.csv", b"a b\n" + plain_rows(b" "))),
+        "save it with commas, semicolons, tabs or vertical bars",
+        *(
+            lambda folder, by=by: quick().fit(written(folder / "b.csv", b"a" + by + b"b\n" + plain_rows(by)))
+            for by in (b",", b";", b"\t", b"|")
+        ),
+    ),
+    case(
+        "io/csv_writer.py:_check_types",
+        lambda folder: lists(folder / "a.csv"),
+        r"name a \.parquet or \.arrow file",
+        lambda folder: lists(folder / "a.parquet"),
+        lambda folder: lists(folder / "a.arrow"),
+    ),
+    case(
+        "io/formats.py:_open_local",
+        lambda folder: open_source([folder]),
+        "name the files in it",
+        lambda folder: open_source([written(folder / "a.csv", b"a,b\n" + plain_rows())]),
+    ),
+    case(
+        "io/places.py:is_place_of_rows",
+        lambda folder: is_place_of_rows(rows_and_image(folder, folder)),
+        "put them into folders of their own",
+        lambda folder: is_place_of_rows(rows_and_image(folder / "rows", folder / "images")),
+    ),
+    case(
+        "io/replace.py:_followed",
+        lambda folder: upland.save(fitted(), loop(folder / "a")),
+        "name a file",
+        lambda folder: upland.save(fitted(), folder / "b"),
+    ),
+    case(
+        "io/replace.py:_alone",
+        lambda folder: while_written(folder / "a", folder / "a"),
+        "choose another name",
+        lambda folder: while_written(folder / "a", folder / "b"),
+    ),
+)
+
+CASES = {
+    f"{it.site} {it.words[:30]}": it
+    for it in (*TABLES, *TEXTS, *SEQUENCES, *IMAGES, *GROUPS, *FILES, *DOUBTFUL)
+}
 
 
 REFUSALS = (ValueError, TypeError, OSError, ImportError, FloatingPointError)

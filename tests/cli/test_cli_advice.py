@@ -201,7 +201,7 @@ DONE = {
         {"criterion": "likelihood"},
     ),
     "a counter": (
-        "data/table/learning.py:_left_out",
+        "data/table/suspects.py:_advice",
         {"ignore": ["number"]},
     ),
 }
@@ -325,15 +325,15 @@ def to_fit(folder, data, *options):
 # said by the command line alone: file and function, what is wrong, the words, what they advise
 SHELL = {
     "output over input": (
-        "cli/commands.py:_check_other",
+        "cli/checks.py:check_other",
         lambda c: ("fit", table_of(c.folder), "-o", c.folder / "rows.csv", "--overwrite", *FAST),
         "choose another output",
         lambda c: to_fit(c.folder, table_of(c.folder)),
     ),
     "output that exists": (
-        "cli/console.py:check_target",
+        "io/replace.py:check_target",
         lambda c: (*scored(c.plant, c.folder)[:3], "-o", table_of(c.folder)),
-        "choose another name or say --overwrite",
+        "choose another name, or say --overwrite",
         lambda c: scored(c.plant, c.folder),
         lambda c: (*scored(c.plant, c.folder)[:3], "-o", table_of(c.folder), "--overwrite"),
     ),
@@ -490,7 +490,10 @@ ADVISES = re.compile(
 
 ELSEWHERE = {
     "detectors/ensemble.py:criterion": "a file of an upland that had fewer criteria, which there is not yet",
-    "io/formats.py:open_source": "the path is a folder: tests/io/test_formats.py",
+    "data/table/matching.py:find_positions": "a model that uses an index, which no fit makes any more",
+    "io/csv_lines.py:see": "files of gigabytes: tests/io/test_csv.py",
+    "io/excel.py:_column": "tests/io/test_excel.py",
+    "io/excel.py:_names": "tests/io/test_excel.py",
     "io/images.py:pillow": "Pillow is not installed: tests/io/test_images.py",
 }
 """Functions whose advice is done by other tests, or by none, and why."""

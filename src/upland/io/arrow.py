@@ -80,7 +80,7 @@ class ArrowSink(Sink):
 
     def _joined(self, place: int, column: pa.ChunkedArray) -> pa.ChunkedArray:
         """A column by a dictionary that begins with the one of the rows before."""
-        values = column.cast(column.type.value_type)
+        values = _decoded(column)
         found = pc.drop_null(pc.unique(values))
         known = self._levels.get(place)
         if known is not None:
@@ -90,7 +90,8 @@ class ArrowSink(Sink):
         dtype = column.type
         indices = pc.index_in(values, found).cast(dtype.index_type)
         chunks = [
-            pa.DictionaryArray.from_arrays(chunk, found, ordered=dtype.ordered) for chunk in indices.chunks
+            pa.DictionaryArray.from_arrays(chunk, found.cast(dtype.value_type), ordered=dtype.ordered)
+            for chunk in indices.chunks
         ]
         return pa.chunked_array(chunks, dtype)
 
@@ -121,5 +122,20 @@ def _opened(mapped: pa.NativeFile) -> tuple[pa.Schema, Callable[[int], pa.Record
         return stream.schema, batches.__getitem__, len(batches)
     return reader.schema, reader.get_batch, reader.num_record_batches
 
+
+def _decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The levels of all rows, in a type that pyarrow compares."""
+    type_ = column.type.value_type
+    plain = _COMPARED.get(type_, type_)
+    if pa.types.is_decimal(type_):
+        plain = pa.decimal256(type_.precision, type_.scale)
+    if plain == type_:
+        return column.cast(type_)
+    chunks = [chunk.dictionary.cast(plain).take(chunk.indices) for chunk in column.chunks]
+    return pa.chunked_array(chunks, plain)
+
+
+_COMPARED = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
+"""Types of levels that pyarrow does not compare, and such as it does."""
 
 FORMAT = Format(ArrowSource, ArrowSink)

@@ -9,11 +9,11 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 
-def checked(cls: type, record: object, what: str, later: frozenset[str] = frozenset()) -> dict[str, Any]:
+def checked(made: type, record: object, what: str, later: frozenset[str] = frozenset()) -> dict[str, Any]:
     """The fields of a dataclass, from plain data; lists come as tuples where it has tuples.
 
     Args:
-        cls: the dataclass.
+        made: the dataclass.
         record: plain data.
         what: it is, for messages.
         later: fields that files of before there were such fields lack.
@@ -23,10 +23,10 @@ def checked(cls: type, record: object, what: str, later: frozenset[str] = frozen
     """
     if not isinstance(record, Mapping):
         raise ValueError(f"{what} must be a record, got {type(record).__name__}")
-    expected = {field.name for field in fields(cls)}
+    expected = {field.name for field in fields(made)}
     if wrong := sorted(map(str, (expected ^ set(record)) - (later - set(record)))):
         raise ValueError(f"{what}: fields {', '.join(wrong)} are unknown or lacking")
-    return check_types(get_type_hints(cls), record, what)
+    return check_types(get_type_hints(made), record, what)
 
 
 def check_types(hints: Mapping[str, Any], record: Mapping[str, Any], what: str) -> dict[str, Any]:

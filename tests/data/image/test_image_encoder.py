@@ -308,7 +308,7 @@ def broken(**change):
         (broken(dtype="uint"), "dtype is 'uint'"),
         (broken(largest=float("nan")), "greatest value is nan"),
         (broken(largest="9"), "greatest value is '9'"),
-        (broken(scaling="bits"), "scaling must be one of"),
+        (broken(scaling="bits"), "scaling cannot be bits"),
         (broken(mean=np.zeros((6, 5, 1), np.float32)), "float64"),
         (broken(scale=np.zeros((6, 5, 1))), "scale positive"),
         (broken(mean=np.full((6, 5, 1), np.nan)), "finite"),
