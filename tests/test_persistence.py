@@ -404,3 +404,18 @@ def test_the_manifest_is_plain_json(saved, tmp_path):
     assert json.loads(json.dumps(manifest)) == manifest
     assert manifest["content"] == "detector"
     assert set(manifest["versions"]) >= {"upland", "torch", "numpy"}
+
+
+def test_a_detector_of_many_long_names_is_read_again(tmp_path):
+    names = [f"{number} ".ljust(30_000, "x") for number in range(20)]
+    detector = quick(calibration="cross").fit(pd.DataFrame(numbers(60, 20), columns=names))
+    upland.save(detector, tmp_path / "m")
+    assert (tmp_path / "m").stat().st_size > 6_000_000
+    assert upland.load(tmp_path / "m").encoder_.column_names == tuple(names)
+
+
+def test_a_model_that_could_not_be_read_again_is_not_written(tmp_path, monkeypatch):
+    monkeypatch.setattr("upland.io.modelfile._LONGEST_HEADER", 10)
+    with pytest.raises(ValueError, match="more than a model file holds"):
+        write_tensors(tmp_path / "m", {"w": np.zeros(1)}, {"text": "x" * 1000})
+    assert not (tmp_path / "m").exists()

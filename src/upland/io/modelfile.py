@@ -44,7 +44,7 @@ FORMAT = 2
 _OLDEST = 2  # the first format that was released
 _KEY = "upland"
 _LENGTH = 8  # bytes of the number at the start: the length of the header that follows
-_LONGEST_HEADER = 1 << 22  # bytes of a header, beyond those of the tensors
+_LONGEST_HEADER = 1 << 26  # bytes of a header, beyond those of the tensors
 _LONGEST_OF_ALL = 100_000_000  # what the safetensors format allows
 _LETTERS = frozenset(string.printable.encode())
 _ARCHIVES = (b"\x80", b"PK\x03\x04")  # pickle, and the zip archive that torch.save makes
@@ -92,7 +92,7 @@ def write_tensors(
     Raises:
         OSError: The file exists and `overwrite` is false, or it cannot be written; see `check_target`.
         TypeError: A tensor holds no numbers, or the manifest is not JSON.
-        ValueError: The manifest holds a NaN or an infinity.
+        ValueError: The manifest holds a NaN or an infinity, or is too long.
 
     Examples:
         >>> import numpy as np, tempfile, pathlib
@@ -108,6 +108,9 @@ def write_tensors(
     envelope = {"format": FORMAT, "manifest": json.loads(_canonical(manifest))}
     text = _canonical(envelope | {"sha256": _digest(envelope, plain)})
     data = save(plain, metadata={_KEY: text})
+    header = int.from_bytes(data[:_LENGTH], "little")
+    if header > _LONGEST_HEADER + (len(data) - header):
+        raise ValueError(f"{path}: names and levels of {header:,} bytes are more than a model file holds")
     with replacing(path, overwrite, private=True) as file:
         file.write(data)
 
