@@ -264,6 +264,7 @@ def test_a_file_of_holes_is_refused_unread(tmp_path):
 def test_a_header_is_bounded_by_the_tensors(tmp_path, monkeypatch):
     tensors, manifest = read_tensors(SMALL["EnergyDetector"])
     write_tensors(tmp_path / "m", tensors, manifest | {"more": ["ab"] * 10**6})
+    monkeypatch.setattr(modelfile, "_LONGEST_HEADER", 1 << 20)
     monkeypatch.setattr(modelfile, "_opened", None)  # nothing is parsed
     with pytest.raises(TensorFileError, match="is longer than its tensors allow"):
         upland.load(tmp_path / "m")
