@@ -585,7 +585,7 @@ ALIKE = "write (them|dates) alike"
 UTC = dt.UTC
 TEXTS = [
     case(
-        "data/table/values.py:mixture_error",
+        "data/table/values.py:mixture_text",
         lambda _: with_cells(1.5, 2.0, 2.5, 1.0, 7.5, "stuck", b"x"[0]),
         r"correct that cell or leave it empty; .* make all of it text and name it, categorical=\['t'\]",
         lambda _: with_cells(1.5, 2.0, 2.5, 1.0, 7.5, 3.0),

@@ -150,3 +150,16 @@ def test_markers_stand_for_missing_cells_in_text_and_in_categories():
     assert [column.kind for column in columns] == ["numeric", "categorical"]
     assert [column.missing for column in columns] == [0.5, 0.25]
     assert "?" not in columns[1].levels
+
+
+@pytest.mark.parametrize(
+    "make", [lambda cells: pd.DataFrame({"v": pd.Series(cells, dtype=object)}), lambda cells: {"v": cells}]
+)
+def test_markers_stand_for_missing_cells_among_numbers_of_python(make):
+    cells = [1.5, "?", 2, " n.m. ", 3.5, None] * 9
+    encoder = TableEncoder(cells=CellOptions(missing=("?", "n.m."))).fit(make(cells))
+    (column,) = encoder.schema_.columns
+    assert (column.kind, column.missing) == ("numeric", 0.5)
+    assert encoder.transform(make(["?", 2])).shape == (2, 2)
+    with pytest.raises(ValueError, match=r"row 2 holds '\?'.*missing=\['\?'\] reads it as a missing cell"):
+        TableEncoder().fit(make(cells))

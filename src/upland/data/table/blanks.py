@@ -13,18 +13,20 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from upland.data.table.frames import TableView
-from upland.data.table.values import Values
+from upland.data.table.values import Mixture, Values, from_objects
+from upland.io.cells import CellOptions
 
 
-def with_blanks(rows: TableView, numbers: Sequence[float]) -> TableView:
-    """A table whose cells are missing where they hold one of some numbers.
+def with_blanks(rows: TableView, cells: CellOptions) -> TableView:
+    """A table whose cells are missing where they hold one of some numbers, or of some texts among numbers.
 
     Args:
         rows: The table.
-        numbers: What stands for a missing cell; in narrower floats also what these round to.
+        cells: What stands for a missing cell; in narrower floats also what numbers round to.
     """
+    numbers = cells.missing_numbers
     if rows.matrix is None:
-        return replace(rows, read=cache(lambda position: blanked(rows.read(position), numbers)))
+        return replace(rows, read=cache(lambda position: blanked(_read(rows, position, cells), numbers)))
     matrix = rows.matrix
     absent = _equal(matrix, numbers)
     if absent is None or not absent.any():
@@ -34,6 +36,13 @@ def with_blanks(rows: TableView, numbers: Sequence[float]) -> TableView:
         return replace(rows, matrix=None, read=columns)
     matrix = np.where(absent, np.array(np.nan, dtype=matrix.dtype), matrix)
     return replace(rows, matrix=matrix, read=lambda position: matrix[:, position])
+
+
+def _read(rows: TableView, position: int, cells: CellOptions) -> Values:
+    try:
+        return rows.read(position)
+    except Mixture as mixture:
+        return from_objects(mixture.without(cells.missing_texts), rows.names[position])
 
 
 def blanked(values: Values, numbers: Sequence[float]) -> Values:

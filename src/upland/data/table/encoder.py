@@ -103,7 +103,7 @@ class TableEncoder:
         self.ignore = as_names(ignore, "ignore")
         self.max_levels = max_levels
         self.missing = missing
-        self.cells, self._blanks = cells, cells.missing_numbers
+        self.cells = cells
         self.owner = owner
         self._forms: dict[str, TextForm] = {}
 
@@ -139,7 +139,7 @@ class TableEncoder:
 
     def _view(self, X: object) -> TableView:
         rows = view_table(X)
-        return with_blanks(rows, self._blanks) if self._blanks else rows
+        return with_blanks(rows, self.cells) if self.cells.missing else rows
 
     def _set_schema(self, schema: Schema) -> None:
         widths = [column.width for column in schema.columns]

@@ -223,7 +223,7 @@ def _from_mixture(values: NDArray[np.object_], name: str) -> Values:
     if texts.any() and numbers.any():
         minority, rest = (texts, "numbers") if texts.sum() <= numbers.sum() else (numbers, "text")
         row = int(np.flatnonzero(minority)[0])
-        raise mixture_error(name, rest, row, values[row])
+        raise Mixture(values, mixture_text(name, rest, row, values[row]))
     if texts.any():
         return pa.array(
             [value if type_ == "text" else None for value, type_ in zip(values, types, strict=True)]
@@ -245,13 +245,35 @@ def _type_of(value: object) -> str:
     return "number" if isinstance(value, Number | np.bool_) and not isinstance(value, complex) else "other"
 
 
-def mixture_error(name: str, rest: str, row: int, value: object) -> ValueError:
-    """The error for numbers and text in one column; `row` counts from 0, the message from 1."""
-    return ValueError(
-        Advice(
-            f"column {name!r} holds {rest}, but row {row + 1} holds {value!r}: "
-            "correct that cell or leave it empty; "
-            "if the column is a category, make all of it text and name it, ",
-            Argument("categorical", [name]),
+class Mixture(ValueError):
+    """Numbers and text in one column.
+
+    Args:
+        values: Of the column.
+        message: What is wrong.
+    """
+
+    def __init__(self, values: NDArray[np.object_], message: str) -> None:
+        super().__init__(message)
+        self.values = values
+
+    def without(self, blank: Collection[str]) -> NDArray[np.object_]:
+        """The values, with None for texts that stand for a missing cell."""
+        return np.array(
+            [None if isinstance(value, str) and value.strip() in blank else value for value in self.values],
+            dtype=object,
         )
+
+
+def mixture_text(name: str, rest: str, row: int, value: object) -> Advice:
+    """What is wrong with numbers and text in one column; `row` counts from 0, the message from 1."""
+    missing = (
+        (Argument("missing", [value]), " reads it as a missing cell; ") if isinstance(value, str) else ()
+    )
+    return Advice(
+        f"column {name!r} holds {rest}, but row {row + 1} holds {value!r}: "
+        "correct that cell or leave it empty; ",
+        *missing,
+        "if the column is a category, make all of it text and name it, ",
+        Argument("categorical", [name]),
     )
