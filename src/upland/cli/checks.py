@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,8 +91,22 @@ def check_checkpoint(checkpoint: Path | None, output: Path, data: Path) -> None:
 
 def check_other(output: Path, data: Path | None) -> None:
     """Refuse to write over the rows themselves."""
-    if data is not None and output.exists() and data.exists() and output.samefile(data):
+    if data is not None and output.exists() and any(map(output.samefile, _files_at(data))):
         raise OutputError(f"{output} is the input itself; choose another output")
+
+
+def _files_at(data: Path) -> list[Path]:
+    """The file at a path, or all files at a pattern or in a folder."""
+    from upland.io.places import is_pattern, row_files
+
+    if data.is_file() or not (data.is_dir() or is_pattern(data)):
+        return [data] if data.exists() else []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # they are said when the files are read
+        try:
+            return [file.path for file in row_files(data)]
+        except (ValueError, OSError):
+            return []  # images, or what is refused when it is read
 
 
 def check_maps_fit(detector: Detector, maps: Path | None) -> None:

@@ -6,13 +6,13 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
+from typing import BinaryIO
 
 import typer
 
 NAME = "standard-input"
 """What the file is called, before the suffix of its format."""
 
-_HEAD = 64
 _AT_ONCE = 1 << 20
 _FORMATS = {
     b"PAR1": ".parquet",
@@ -37,19 +37,31 @@ def received(context: typer.Context, data: Path) -> Path:
     """
     if str(data) != "-":
         return data
+    if sys.stdin is None or sys.stdin.closed:
+        raise typer.BadParameter("- stands for standard input, which is closed: name a file")
     folder = tempfile.mkdtemp(prefix="upland-")
     context.call_on_close(lambda: shutil.rmtree(folder, ignore_errors=True))
-    head = sys.stdin.buffer.read(_HEAD)
-    path = Path(folder) / f"{NAME}{suffix_by(head)}"
+    try:
+        return _kept(Path(folder), sys.stdin.buffer)
+    except BaseException:  # a signal, a full disk: the command is not closed then
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _kept(folder: Path, stream: BinaryIO) -> Path:
+    """A file of all that a stream holds; of what is no data by its start, that start is enough."""
+    head = stream.read(_AT_ONCE)
+    path = folder / f"{NAME}{suffix_by(head)}"
     with path.open("wb") as file:
         file.write(head)
-        shutil.copyfileobj(sys.stdin.buffer, file, _AT_ONCE)
+        if not (path.suffix == ".csv" and b"\0" in head):
+            shutil.copyfileobj(stream, file, _AT_ONCE)
     return path
 
 
 def suffix_by(head: bytes) -> str:
     """The suffix of the format that content begins like."""
-    if head.startswith(b"PK\x03\x04") and b".npy" in head:
+    if head.startswith(b"PK\x03\x04") and b".npy" in head[:64]:
         return ".npz"
     return next((suffix for start, suffix in _FORMATS.items() if head.startswith(start)), ".csv")
 

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from upland.io.cells import CellOptions, as_number
 from upland.io.schema import Column, Schema, TextForm, is_index
 from upland.io.stamps import Stamp, stamp_of
-from upland.io.texts import MARKERS, NULLS, clean, number_pattern
+from upland.io.texts import MARKERS, NEGATIVE, NULLS, clean, number_pattern
 
 __all__ = ["NULLS", "BadCell", "canonical_level", "cast_cells", "cast_columns", "columns_of"]
 
@@ -93,15 +93,15 @@ def cast_cells(cells: Any, column: Column, options: CellOptions, decimal: str = 
         BadCell: For one that is not of the column's kind.
     """
     if column.kind == "categorical":
-        return _levels(_without(cells, (*NULLS, *options.missing_texts)), column.dtype)
+        known = {*column.levels, *column.rare}
+        blank = [text for text in NULLS if text not in known]
+        return _levels(_without(cells, (*blank, *options.missing_texts)), column.dtype)
     cells = _without(pc.utf8_trim_whitespace(cells), (*NULLS, *MARKERS, *options.missing_texts))
     if column.kind == "boolean":
         return _booleans(cells)
     if column.kind == "numeric":
-        if column.origin:  # whole numbers too large for floats
-            with suppress(pa.ArrowInvalid):
-                return pc.cast(cells, pa.int64())
-        return _numbers(cells, column.form or TextForm("number", decimal))
+        whole = column.origin != 0 or column.dtype == "string"  # the same type in every batch
+        return _numbers(cells, column.form or TextForm("number", decimal), whole)
     if column.kind == "date":
         return _dates(cells, column.form)
     return _times(cells)
@@ -114,14 +114,16 @@ def _without(cells: Any, blank: Sequence[str]) -> Any:
 # -- numbers -------------------------------------------------------------------------------------------------
 
 
-def _numbers(cells: Any, form: TextForm) -> Any:
-    """Numbers of a form, and plain ones."""
+def _numbers(cells: Any, form: TextForm, whole: bool) -> Any:
+    """Numbers of a form, and plain ones; whole ones as such where floats might not hold them."""
+    types = (pa.int64(), pa.uint64(), pa.float64()) if whole else (pa.float64(),)
     if form == _PLAIN:
-        try:
-            return pc.cast(cells, pa.float64())
-        except pa.ArrowInvalid:
-            pass
+        for type_ in types:
+            with suppress(pa.ArrowInvalid):
+                return pc.cast(cells, type_)
     trimmed = pc.replace_substring_regex(pc.replace_substring_regex(cells, _SPACES, " "), _MINUS, "-")
+    trimmed = pc.replace_substring(trimmed, "\u2019", "'")
+    trimmed = pc.replace_substring_regex(trimmed, rf"^(?:{NEGATIVE})$", r"-\1\2")
     bare = pc.utf8_trim_whitespace(_without_around(trimmed, form))
     digits = number_pattern(form.decimal, form.thousands).pattern
     _check(
@@ -129,9 +131,11 @@ def _numbers(cells: Any, form: TextForm) -> Any:
     )
     if form.thousands:
         bare = pc.replace_substring(bare, form.thousands, "")
-    return pc.cast(
-        bare if form.decimal == "." else pc.replace_substring(bare, form.decimal, "."), pa.float64()
-    )
+    bare = bare if form.decimal == "." else pc.replace_substring(bare, form.decimal, ".")
+    for type_ in types[:-1]:
+        with suppress(pa.ArrowInvalid):
+            return pc.cast(bare, type_)
+    return pc.cast(bare, pa.float64())
 
 
 def _without_around(cells: Any, form: TextForm) -> Any:

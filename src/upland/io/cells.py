@@ -12,6 +12,8 @@ from upland.io.records import checked
 Dates = Literal["number", "parts", "drop"]
 SIGNS = (".", ",")
 GROUPS = (".", ",", " ", "'", "_")
+LARGEST = 2**63
+"""Whole numbers that stand for a missing cell are smaller than this."""
 
 
 @dataclass(frozen=True)
@@ -49,13 +51,14 @@ class CellOptions:
         if not _is_one_of(self.dates, get_args(Dates)):
             raise ValueError(f"dates must be 'number', 'parts' or 'drop', got {self.dates!r}")
         for value in self.missing:
-            if isinstance(value, bool) or not isinstance(value, str | int | float) or value != value:
+            whole = isinstance(value, int) and not isinstance(value, bool) and abs(value) < LARGEST
+            if not (isinstance(value, str) or whole or (isinstance(value, float) and math.isfinite(value))):
                 raise ValueError(f"missing must hold texts and numbers, got {value!r}")
 
     @property
     def missing_texts(self) -> tuple[str, ...]:
         """Texts that stand for a missing cell; a number stands for itself as it is written."""
-        return tuple(value if isinstance(value, str) else f"{value:g}" for value in self.missing)
+        return tuple(value if isinstance(value, str) else _written(value) for value in self.missing)
 
     @property
     def missing_numbers(self) -> tuple[float, ...]:
@@ -70,6 +73,11 @@ class CellOptions:
     def from_json(cls, record: Mapping[str, Any]) -> CellOptions:
         """Rebuild the options; raises ValueError or TypeError for what `to_json` did not give."""
         return cls(**checked(cls, record, "options of cells"))
+
+
+def _written(value: float) -> str:
+    """A number as it is mostly written: -999 and not -999.0."""
+    return str(int(value)) if float(value).is_integer() else repr(value)
 
 
 def _is_one_of(value: object, choices: tuple[object, ...]) -> bool:

@@ -32,7 +32,6 @@ MOST = 200_000
 """Columns that a file may have."""
 
 _DELIMITERS = (",", ";", "\t", "|")
-_CALLED = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars", " ": "blanks"}
 _NEWLINE = re.compile("\r\n|\n|\r")
 _LEADING_ZERO = re.compile(r"\s*0\d+\s*")
 _NUMBER = re.compile(r"\s*[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?\s*")

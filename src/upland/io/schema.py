@@ -51,7 +51,7 @@ class TextForm:
         dayfirst: Whether the day stands first in a date, or the month; None for ISO dates.
     """
 
-    reads: Literal["number", "date", "time"]
+    reads: Literal["number", "date", "time", "flag"]
     decimal: str = "."
     thousands: str = ""
     prefix: str = ""
@@ -234,7 +234,7 @@ def _check_column(column: Column) -> None:
 def _check_later(column: Column, label: str) -> None:
     form = column.form
     if form is not None and not (
-        form.reads in ("number", "date", "time")
+        form.reads in ("number", "date", "time", "flag")
         and form.decimal in (".", ",")
         and all(isinstance(text, str) for text in (form.thousands, form.prefix, form.suffix))
         and isinstance(form.dayfirst, bool | None)

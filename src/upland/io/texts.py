@@ -34,15 +34,24 @@ DOUBTFUL = (
 STRAY_SHARE = 0.05
 """Text among numbers or dates that is rarer than this is a mistake, not a category."""
 
+READ_SHARE = 0.3
+"""Dates, or numbers with units, that are more than this are meant as such."""
+
+FLAGS = ("true", "false")
+
 _SPACES = re.compile("[\u00a0\u2007\u2009\u202f]")
 _MINUS = re.compile("[\u2212\u2012\u2013]")
+NEGATIVE = r"\(([^()+-]*[0-9][^()]*)\)|([^()+-]*[0-9])-"
+"""A number in brackets or before its minus, as accounts are written."""
+_NEGATIVE = re.compile(NEGATIVE)
 _CURRENCY = (
     r"(?:[$\u00a2-\u00a5\u20a0-\u20bf]|USD|EUR|GBP|CHF|JPY|CNY|INR|SEK|NOK|DKK|PLN|CAD|AUD|US\$|Rs\.?|kr\.?)"
 )
 _UNIT = r"[A-Za-z\u00b5\u03bc\u03a9\u00b0%\u2030\u00b2\u00b3\"'/\u00b7^]{1,12}\d?"
+_DIGITS = r"[0-9](?:[0-9.,'_ ]*[0-9.,])?|[.,][0-9]+"
 _NUMBER = re.compile(
-    rf"(?P<before>[+-]?) ?(?P<prefix>{_CURRENCY})? ?(?P<sign>[+-]?)(?P<body>\d(?:[\d.,'_ ]*[\d.,])?|[.,]\d+)"
-    rf"(?P<power>[eE][+-]?\d+)?(?P<gap> ?)(?P<suffix>%|\u2030|{_CURRENCY}|{_UNIT})?"
+    rf"(?P<before>[+-]?)(?P<prefix>{_CURRENCY})? ?(?P<sign>[+-]?)(?P<body>{_DIGITS})"
+    rf"(?P<power>[eE][+-]?[0-9]+)?(?P<gap> ?)(?P<suffix>%|\u2030|{_CURRENCY}|{_UNIT})?"
 )
 _SYMBOLS = """
 % \u2030 \u00b0 \u00b0C \u00b0F C F K W kW MW GW Wh kWh MWh GWh V mV kV A mA kA Ah mAh Hz kHz MHz GHz J kJ MJ
@@ -94,11 +103,14 @@ def find_form(
     present = [text for text in texts if clean(text) not in MARKERS]
     if not present or not _may_have_form(present):
         return None
-    dated = {text: stamp for text in present if (stamp := stamp_of(clean(text))) is not None}
+    if all(clean(text).casefold() in FLAGS for text in present):
+        return Found(TextForm("flag"), min(present, key=lambda text: rows[text]))
+    dated = {text: stamp for text in present if (stamp := stamp_of(clean(text))) is not None and stamp.exists}
     numbers = {text: parts for text in present if text not in dated and (parts := _parts(text)) is not None}
     read: Mapping[str, object] = dated if len(dated) >= len(numbers) else numbers
     strays = [text for text in present if text not in read]
-    if strays and not _refuse_strays(name, counts, rows, strays, read):
+    said = cells.decimal is not None or cells.thousands is not None or bool(cells.missing)
+    if strays and not _refuse_strays(name, counts, rows, strays, read, said):
         return None
     first = min(read, key=lambda text: rows[text])
     if read is dated:
@@ -110,14 +122,25 @@ def find_form(
 
 def clean(text: str) -> str:
     """A cell without spaces around it, with usual spaces and minus signs inside."""
-    return _MINUS.sub("-", _SPACES.sub(" ", text).strip()) if not text.isascii() else text.strip()
+    if text.isascii():
+        return text.strip()
+    return _MINUS.sub("-", _SPACES.sub(" ", text).strip()).replace("\u2019", "'")
+
+
+def signed(text: str) -> str:
+    """A number with its minus in front: `(30)` and `30-` are -30."""
+    found = _NEGATIVE.fullmatch(text)
+    return text if found is None else f"-{found[1] or found[2]}"
 
 
 def _may_have_form(texts: Sequence[str], most: int = 200) -> bool:
     """Whether at least half of some texts are numbers or dates; long lists are not read for nothing."""
     some = texts[:: max(1, len(texts) // most)]
-    read = sum(stamp_of(clean(text)) is not None or _parts(text) is not None for text in some)
-    return 2 * read >= len(some)
+    read = sum(
+        clean(text).casefold() in FLAGS or stamp_of(clean(text)) is not None or _parts(text) is not None
+        for text in some
+    )
+    return read >= READ_SHARE * len(some)
 
 
 def _refuse_strays(
@@ -126,15 +149,19 @@ def _refuse_strays(
     rows: Mapping[str, int],
     strays: Sequence[str],
     read: Mapping[str, object],
+    said: bool,
 ) -> bool:
     """Raise for text among numbers or dates that is a mistake or a doubtful marker; False for categories."""
     n_read, n_strays = sum(counts[text] for text in read), sum(counts[text] for text in strays)
     first = min(strays, key=lambda text: rows[text])
     what = "numbers" if isinstance(next(iter(read.values())), _Parts) else "dates"
-    doubtful = all(clean(text) in DOUBTFUL for text in strays) or name in strays
-    if n_read <= n_strays or not (
-        doubtful or n_strays < STRAY_SHARE * (n_read + n_strays) or (len(read) > 10 and what == "numbers")
-    ):
+    total = n_read + n_strays
+    if what == "dates" or not all(isinstance(parts, _Parts) and parts.plain for parts in read.values()):
+        meant = n_read >= READ_SHARE * total  # no category is called 30% or 2026-03-15
+    else:
+        doubtful = all(clean(text) in DOUBTFUL for text in strays) or name in strays or said
+        meant = n_read > n_strays and (doubtful or n_strays < STRAY_SHARE * total or len(read) > 10)
+    if not meant:
         return False
     held = f"column {name!r} holds {what}, but row {rows[first] + 1} holds {first!r}"
     if first == name:
@@ -154,7 +181,7 @@ def _refuse_strays(
 
 def _parts(text: str) -> _Parts | None:
     """What stands before and behind a number, and its digits; None for other text."""
-    trimmed = clean(text)
+    trimmed = signed(clean(text))
     found = _NUMBER.fullmatch(trimmed)
     if found is None or (found["before"] and found["sign"]):
         return None
@@ -186,10 +213,10 @@ def _readings(cells: CellOptions | None = None) -> list[tuple[str, str]]:
 
 def number_pattern(decimal: str, thousands: str) -> re.Pattern[str]:
     """Digits of a number in which these signs part decimals and thousands."""
-    sign, whole = re.escape(decimal), r"\d+"
+    sign, whole = re.escape(decimal), "[0-9]+"
     if thousands:
-        whole = rf"(?:[1-9]\d{{0,2}}(?:{re.escape(thousands)}\d{{3}})+|\d{{1,3}})"
-    return re.compile(rf"(?:{whole}(?:{sign}\d*)?|{sign}\d+)")
+        whole = rf"(?:[1-9][0-9]{{0,2}}(?:{re.escape(thousands)}[0-9]{{3}})+|[0-9]+)"
+    return re.compile(rf"(?:{whole}(?:{sign}[0-9]*)?|{sign}[0-9]+)")
 
 
 def _number_form(

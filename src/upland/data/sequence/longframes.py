@@ -178,7 +178,8 @@ def _typed(rows: TableView, position: int, what: str, advice: str) -> tuple[Valu
         return values, dtype_of(values, name)
     except (TypeError, ValueError) as error:
         reason = re.split(": (?:leave|correct)", str(error))[0]
-        raise type(error)(f"the {what} column {name!r} cannot be used: {reason}; {advice}") from None
+        refused = TypeError if isinstance(error, TypeError) else ValueError
+        raise refused(f"the {what} column {name!r} cannot be used: {reason}; {advice}") from None
 
 
 def _absent(values: Values) -> NDArray[np.bool_]:

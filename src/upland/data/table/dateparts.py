@@ -74,11 +74,16 @@ class PartLearner:
         self._varies |= (passed != self._first[:, None]).any(axis=1)
         self._sums += np.stack([waves.sum(axis=0) for waves in map(_waves, passed)])
 
-    def learned(self) -> tuple[tuple[str, ...], tuple[float, ...]]:
-        """The parts that are used, and two means and a scale of each."""
+    def learned(self, known: tuple[str, ...] | None = None) -> tuple[tuple[str, ...], tuple[float, ...]]:
+        """The parts that are used, and two means and a scale of each.
+
+        Args:
+            known: Those that are used, where that is decided already.
+        """
         parts, scaling = [], []
         for part, varies, sums in zip(PARTS, self._varies, self._sums, strict=True):
-            if varies and self._high - self._low >= COVERED[part]:
+            covered = varies and self._high - self._low >= COVERED[part]
+            if covered if known is None else part in known:
                 sine, cosine = (sums / self._count).tolist()
                 variance = 1.0 - sine * sine - cosine * cosine
                 parts.append(part)

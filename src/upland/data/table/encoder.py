@@ -43,12 +43,12 @@ from upland.data.table.layout import (
 from upland.data.table.learning import check_finite
 from upland.data.table.learning_tables import learn_schema
 from upland.data.table.matching import as_names, check_kind, find_positions, listed
-from upland.data.table.texts import read_text
-from upland.data.table.values import Values, dtype_of, floats, levels
+from upland.data.table.texts import as_fitted
+from upland.data.table.values import Values, floats, levels
 from upland.data.table.vocabularies import packed, with_levels
 from upland.io.cells import USUAL, CellOptions
 from upland.io.records import check_types
-from upland.io.schema import Schema, TextForm
+from upland.io.schema import Column, Schema
 
 FORMAT = 1
 _NAMES = Sequence[str | int]
@@ -105,7 +105,7 @@ class TableEncoder:
         self.missing = missing
         self.cells = cells
         self.owner = owner
-        self._forms: dict[str, TextForm] = {}
+        self._known: dict[str, Column] = {}
 
     # -- fit -------------------------------------------------------------------------------------------------
 
@@ -121,10 +121,10 @@ class TableEncoder:
         return self.fit_batches([X])
 
     def read_as(self, other: TableEncoder) -> Self:
-        """Read text as another encoder does, which was fitted on these rows and more; returns itself."""
-        self._forms = {
-            column.name: column.form for column in other.schema_.columns if column.form is not None
-        }
+        """Take columns for what another encoder does, which was fitted on these rows and more: how text is
+        read, which parts of dates are used. What that one has let pass is not refused. Returns itself.
+        """
+        self._known = {column.name: column for column in other.schema_.columns}
         return self
 
     def fit_batches(self, batches: Iterable[object]) -> Self:
@@ -132,7 +132,7 @@ class TableEncoder:
         views = map(self._view, batches)
         self._set_schema(
             learn_schema(
-                views, self.categorical, self.ignore, self.max_levels, self.cells, self._forms, self.owner
+                views, self.categorical, self.ignore, self.max_levels, self.cells, self._known, self.owner
             )
         )
         return self
@@ -240,10 +240,10 @@ class TableEncoder:
         columns = dict(zip(positions, self.schema_.columns, strict=True))
 
         def read(position: int) -> Values:
-            values, column = rows.read(position), columns.get(position)
-            if column is None or column.kind == "categorical" or dtype_of(values, column.name) != "string":
-                return values
-            return read_text(values, column, self.cells)
+            column = columns.get(position)
+            if column is None or column.kind == "categorical":
+                return rows.read(position)
+            return as_fitted(rows, position, column, self.cells)
 
         return replace(rows, read=cache(read))
 

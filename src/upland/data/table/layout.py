@@ -13,7 +13,7 @@ from upland.data.table import encodings as en
 from upland.data.table.dateparts import DateParts
 from upland.data.table.encodings import Floats
 from upland.data.table.values import Values, floats, levels
-from upland.io.casting import canonical_level
+from upland.io.casting import NULLS, canonical_level
 from upland.io.schema import Column, ColumnKind
 
 Codes = NDArray[np.float32]
@@ -54,6 +54,8 @@ class OneHot:
     def slot(self, level: str) -> int:
         """The slot of a level, whichever way it is written; that of unseen levels if it is none."""
         found = self.index.get(level)
+        if found is None and level in NULLS:
+            return self.missing
         if found is None:
             found = self.index.get(canonical_level(level, self.dtype))
         return len(self.hit) - 1 if found is None else found

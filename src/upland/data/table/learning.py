@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 
+from upland.data.table.blanks import blanked
 from upland.data.table.dateparts import PartLearner
 from upland.data.table.encodings import Floats, deviation_of_flag, tolerance_of
 from upland.data.table.exact import origin_of, resolution_of, shifted
@@ -20,8 +21,8 @@ from upland.data.table.texts import KINDS, counted, read_text
 from upland.data.table.values import Values, dtype_of, kind_of, levels, zone_of
 from upland.io.advice import Advice, Argument, Infinity
 from upland.io.cells import USUAL, CellOptions
-from upland.io.schema import Column, ColumnKind, TextForm
-from upland.io.texts import find_form
+from upland.io.schema import Column, ColumnKind
+from upland.io.texts import Found, find_form
 
 CLOSE = 4
 """Numbers that differ by no more than so many roundings of their type are the same."""
@@ -37,7 +38,7 @@ class ColumnLearner:
         name: The column's name, for messages.
         categorical: Whether the user named it categorical.
         cells: What the user says of cells.
-        form: How its text is read, where that is known already.
+        known: The column as it was learned from these rows and more.
 
     Attributes:
         sentinels: After `finish`, values that were left out of the moments; None where none were.
@@ -45,17 +46,18 @@ class ColumnLearner:
     """
 
     def __init__(
-        self, name: str, categorical: bool, cells: CellOptions = USUAL, form: TextForm | None = None
+        self, name: str, categorical: bool, cells: CellOptions = USUAL, known: Column | None = None
     ) -> None:
         self.name = name
         self.sentinels: Sentinels | None = None
         self.suspicions: list[Suspicion] = []
         self.categorical = categorical
         self.cells = cells
-        self.form = form
+        self.known = known
+        self.form = None if known is None else known.form
         self.zoned: bool | None = None
         self._said: Advice | None = None
-        self._undecided = not categorical and form is None
+        self._undecided = not categorical and known is None
         self.dtype: str | None = None
         self.kind: ColumnKind = "categorical"
         self.n_rows = 0
@@ -66,7 +68,7 @@ class ColumnLearner:
         self._order: RowOrder | None = None
         self._parts = PartLearner() if cells.dates == "parts" else None
         self._levels: Counter[str] = Counter()
-        self._named_like = None if categorical else like_label(name)
+        self._named_like = None if categorical or known is not None else like_label(name)
 
     def update(self, values: Values) -> None:
         """Add one batch `(N,)`; raises ValueError for infinities, for a kind other than before, for too many
@@ -105,18 +107,19 @@ class ColumnLearner:
             found = find_form(self.name, *counted(values), self.cells)
             self._undecided = values.null_count == len(values)
             if found is not None:
-                self.form = found.form
-                self._said = Advice(
-                    f"column {self.name!r} is text, such as {found.example!r}, "
-                    f"that is read as {found.form.reads}s: ",
-                    Argument("categorical", [self.name]),
-                    " makes it a category instead",
-                )
+                self.form, self._said = found.form, self._what_is_read(found)
         if self.form is None:
             return values
-        return read_text(
-            values, Column(self.name, KINDS[self.form.reads], "string", form=self.form), self.cells
-        )
+        column = Column(self.name, KINDS[self.form.reads], "string", form=self.form)
+        return blanked(read_text(values, column, self.cells), self.cells.missing_numbers)
+
+    def _what_is_read(self, found: Found) -> Advice | None:
+        """What to say of text that is read as numbers or dates; nothing where the user has said so."""
+        cells, reads = self.cells, found.form.reads
+        if cells.dayfirst is not None if reads == "date" else (cells.decimal or cells.thousands):
+            return None
+        text = f"column {self.name!r} is text, such as {found.example!r}, that is read as {reads}s: "
+        return Advice(text, Argument("categorical", [self.name]), " makes it a category instead")
 
     def _set_zone(self, values: Values) -> None:
         zoned = zone_of(values)
@@ -161,6 +164,8 @@ class ColumnLearner:
         left in. Afterwards `sentinels` and `suspicions` say what else was found.
         """
         if self.n_missing == self.n_rows or self.dtype is None:
+            if self.known is not None:
+                return replace(self.known, missing=1.0)
             raise ValueError(
                 self._left_out(f"column {self.name!r} has no value in any of the {self.n_rows} rows")
             )
@@ -197,7 +202,7 @@ class ColumnLearner:
         )
 
     def _finish_parts(self, dtype: str, learner: PartLearner) -> Column:
-        parts, scaling = learner.learned()
+        parts, scaling = learner.learned(None if self.known is None else self.known.parts)
         missing = self.n_missing / self.n_rows
         return Column(self.name, "date", dtype, missing=missing, parts=parts, part_scaling=scaling)
 
@@ -208,7 +213,7 @@ class ColumnLearner:
                 self.suspicions.append(Suspicion(found, self.name, self.kind))
 
     def _finish_levels(self, dtype: str, max_levels: int) -> Column:
-        if not self.categorical:
+        if not self.categorical and self.known is None:
             self._refuse_free_text()
             self._warn_of_codes()
         order = sorted(self._levels.items(), key=lambda item: (-item[1], item[0]))

@@ -11,9 +11,17 @@ from upland.data.table.frames import TableView, check_size
 from upland.data.table.layout import BLOCK
 from upland.data.table.learning import ColumnLearner
 from upland.data.table.matching import find_positions, listed, resolve
-from upland.data.table.suspects import index_names, warn_of, warn_of_dates, warn_of_index, warn_of_sentinels
+from upland.data.table.suspects import (
+    index_names,
+    result_names,
+    warn_of,
+    warn_of_dates,
+    warn_of_index,
+    warn_of_results,
+    warn_of_sentinels,
+)
 from upland.io.cells import CellOptions
-from upland.io.schema import Schema, TextForm
+from upland.io.schema import Column, Schema
 
 LEAST_BLOCK = 512
 """Rows that are learned from at a time, at least."""
@@ -25,7 +33,7 @@ def learn_schema(
     ignore: Sequence[str | int],
     max_levels: int,
     cells: CellOptions,
-    forms: Mapping[str, TextForm],
+    known: Mapping[str, Column],
     owner: str,
 ) -> Schema:
     """What the columns are, with a warning for those that may ruin a model.
@@ -36,7 +44,7 @@ def learn_schema(
         ignore: Columns to leave out.
         max_levels: Levels of a categorical column that get a slot each.
         cells: How cells of text are written, and what dates are used as.
-        forms: How the text of columns is read, where that is known already.
+        known: Columns as an encoder learned them that was fitted on these rows and more.
         owner: Who asks, for messages.
 
     Raises:
@@ -50,7 +58,7 @@ def learn_schema(
         if first is None:
             check_size(rows)
             first = rows
-            learners = _learners(rows, categorical, ignore, cells, forms)
+            learners = _learners(rows, categorical, ignore, cells, known)
         wanted = [learner.name for learner in learners]
         _learn(learners, rows, find_positions(rows, Schema((), first.names, first.naming), wanted, owner))
         total += rows.n_rows
@@ -71,19 +79,21 @@ def _learners(
     categorical: Sequence[str | int],
     ignore: Sequence[str | int],
     cells: CellOptions,
-    forms: Mapping[str, TextForm],
+    known: Mapping[str, Column],
 ) -> list[ColumnLearner]:
     categories = resolve(categorical, rows, "categorical")
     ignored = resolve(ignore, rows, "ignore")
     if both := categories & ignored:
         raise ValueError(f"columns both in categorical and in ignore: {listed(sorted(both))}")
     index = [name for name in index_names(rows.names) if name not in ignored | categories]
-    used = [name for name in rows.names if name not in ignored and name not in index]
+    results = [name for name in result_names(rows.names) if name not in ignored | categories]
+    used = [name for name in rows.names if name not in ignored and name not in [*index, *results]]
     if not used:
         also = " or holds the index of a pandas frame" if index else ""
         raise ValueError(f"every column is ignored{also}: nothing is left to fit on")
     warn_of_index(index)
-    return [ColumnLearner(name, name in categories, cells, forms.get(name)) for name in used]
+    warn_of_results(results)
+    return [ColumnLearner(name, name in categories, cells, known.get(name)) for name in used]
 
 
 def _learn(learners: Sequence[ColumnLearner], rows: TableView, positions: Sequence[int]) -> None:

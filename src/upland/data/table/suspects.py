@@ -34,8 +34,8 @@ from upland.io.schema import ColumnKind, is_index
 LEAST_ROWS = 50
 """Rows from which on an order is no chance."""
 
-LEAST_STEPS = 0.25
-"""Share of the rows at which a column that orders them takes another value."""
+LEAST_STEPS = 12
+"""Rows at which a column that orders them takes another value, at least."""
 
 SAMPLE = 2_048
 """Values whose copies are counted."""
@@ -144,7 +144,7 @@ class RowOrder:
         """
         if self._count < LEAST_ROWS or moments.low == moments.high:
             return None
-        if (self._rises or self._falls) and self._steps >= LEAST_STEPS * self._count:
+        if (self._rises or self._falls) and self._steps >= LEAST_STEPS:
             return "rises" if self._rises else "falls"
         if self._evenly_spread(moments) or self._distinct_against_chance(moments):
             return "identifies"
@@ -201,6 +201,22 @@ def _hash(values: NDArray[np.int64]) -> NDArray[np.uint64]:
 def index_names(names: Sequence[str]) -> list[str]:
     """The columns that hold the index of a pandas frame."""
     return [name for position, name in enumerate(names) if is_index(names, position)]
+
+
+RESULTS = ("anomaly_score", "p_value", "is_anomaly", "reason")
+"""Columns that scoring adds to a file."""
+
+
+def result_names(names: Sequence[str]) -> list[str]:
+    """The columns that an earlier scoring has added: these names, the first three of them at least."""
+    return [name for name in RESULTS if name in names] if {*RESULTS[:3]} <= {*names} else []
+
+
+def warn_of_results(names: Sequence[str]) -> None:
+    """Say once that the results of an earlier scoring are left out."""
+    if names:
+        text = f"columns {listed(names)} hold the results of an earlier scoring, and are left out"
+        warnings.warn(text, UserWarning, stacklevel=5)
 
 
 def warn_of_index(names: Sequence[str]) -> None:

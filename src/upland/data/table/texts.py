@@ -5,14 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from upland.data.table.values import Values
+from upland.data.table.blanks import blanked
+from upland.data.table.frames import TableView
+from upland.data.table.values import Mixture, Values, dtype_of
 from upland.io.casting import BadCell, cast_cells
 from upland.io.cells import CellOptions
 from upland.io.schema import Column, ColumnKind
 from upland.io.stamps import stamp_of
 from upland.io.texts import clean, find_form
 
-KINDS: dict[str, ColumnKind] = {"number": "numeric", "date": "date", "time": "duration"}
+KINDS: dict[str, ColumnKind] = {"number": "numeric", "date": "date", "time": "duration", "flag": "boolean"}
 """Kind of a column by what its text is read as."""
 
 
@@ -50,6 +52,28 @@ def read_text(values: Values, column: Column, cells: CellOptions) -> Values:
             f"column {column.name!r}, row {bad.row + 1} holds {bad.value!r}, {bad.fault}"
         ) from None
     return cast.combine_chunks() if isinstance(cast, pa.ChunkedArray) else cast
+
+
+def as_fitted(rows: TableView, position: int, column: Column, cells: CellOptions) -> Values:
+    """A column of a table as the kind that it had in the fit: text read, levels decoded; no category.
+
+    Args:
+        rows: The table.
+        position: Of the column in it.
+        column: As the fit learned it.
+        cells: What the user says of cells.
+
+    Raises:
+        ValueError: For a cell that is not of the column's kind; column, row and cell are named.
+    """
+    try:
+        values = rows.read(position)
+    except Mixture as mixture:
+        values = mixture.as_text()
+    dtype = dtype_of(values, column.name)
+    if dtype == "category":
+        return values.dictionary_decode()
+    return blanked(read_text(values, column, cells), cells.missing_numbers) if dtype == "string" else values
 
 
 def read_dates(values: Values, name: str, cells: CellOptions) -> tuple[Values, str]:

@@ -7,7 +7,7 @@ mean missing.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from datetime import date, datetime, time
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from numbers import Number
 from typing import Any, cast
@@ -219,10 +219,11 @@ def _from_mixture(values: NDArray[np.object_], name: str) -> Values:
             f"column {name!r}, row {row + 1}: argument must be a string or a number, "
             f"not {type(values[row]).__name__!r}"
         )
-    texts, numbers = types == "text", types == "number"
-    if texts.any() and numbers.any():
-        minority, rest = (texts, "numbers") if texts.sum() <= numbers.sum() else (numbers, "text")
-        row = int(np.flatnonzero(minority)[0])
+    texts, numbers, moments = (types == word for word in ("text", "number", "moment"))
+    held = {"numbers": numbers, "text": texts, "dates": moments}
+    if sum(map(np.any, held.values())) > 1:
+        rest = max(held, key=lambda word: int(held[word].sum()))
+        row = int(np.flatnonzero(~held[rest] & (types != "absent"))[0])
         raise Mixture(values, mixture_text(name, rest, row, values[row]))
     if texts.any():
         return pa.array(
@@ -238,8 +239,11 @@ def _type_of(value: object) -> str:
         value is None
         or type(value).__name__ in ("NAType", "NaTType")
         or (isinstance(value, float) and value != value)
+        or (isinstance(value, str) and not value.strip())
     ):
         return "absent"
+    if isinstance(value, date | time | timedelta):
+        return "moment"
     if isinstance(value, str):
         return "text"
     return "number" if isinstance(value, Number | np.bool_) and not isinstance(value, complex) else "other"
@@ -256,6 +260,10 @@ class Mixture(ValueError):
     def __init__(self, values: NDArray[np.object_], message: str) -> None:
         super().__init__(message)
         self.values = values
+
+    def as_text(self) -> pa.Array:
+        """The values as they are written."""
+        return pa.array([None if _type_of(value) == "absent" else str(value) for value in self.values])
 
     def without(self, blank: Collection[str]) -> NDArray[np.object_]:
         """The values, with None for texts that stand for a missing cell."""
