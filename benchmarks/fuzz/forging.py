@@ -145,8 +145,10 @@ def deep(levels: int) -> Any:
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Every place in nested plain data; of long lists the first few."""
+    """Every place in nested plain data; of long lists the first few, of deep ones those at the top."""
     found = [path] if path else []
+    if len(path) > 60:
+        return found
     if isinstance(value, dict):
         return found + [place for key in value for place in places(value[key], (*path, key))]
     if isinstance(value, list):

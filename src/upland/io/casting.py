@@ -96,6 +96,10 @@ def cast_cells(cells: Any, column: Column, options: CellOptions, decimal: str = 
         known = {*column.levels, *column.rare}
         blank = [text for text in NULLS if text not in known]
         return _levels(_without(cells, (*blank, *options.missing_texts)), column.dtype)
+    if column.kind == "numeric" and column.form is None and decimal == "." and not options.missing_texts:
+        numbers = _at_once(cells, (pa.int64(), pa.uint64()) if column.origin else (pa.float64(),))
+        if numbers is not None:
+            return numbers
     cells = _without(pc.utf8_trim_whitespace(cells), (*NULLS, *MARKERS, *options.missing_texts))
     if column.kind == "boolean":
         return _booleans(cells)
@@ -105,6 +109,15 @@ def cast_cells(cells: Any, column: Column, options: CellOptions, decimal: str = 
     if column.kind == "date":
         return _dates(cells, column.form)
     return _times(cells)
+
+
+def _at_once(cells: Any, types: Sequence[Any]) -> Any | None:
+    """Cells that are all numbers, as most columns hold them; None for others."""
+    for type_ in types:
+        with suppress(pa.ArrowInvalid):
+            numbers = pc.cast(cells, type_)
+            return None if pc.any(pc.is_nan(numbers)).as_py() else numbers
+    return None
 
 
 def _without(cells: Any, blank: Sequence[str]) -> Any:

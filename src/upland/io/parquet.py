@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import IO
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from upland.io.bounds import check_expansion, checked, piece_of
@@ -41,6 +42,7 @@ class ParquetSource(Source):
             schema, metadata = self._file.schema_arrow, self._file.metadata
         self._index = _index_columns(schema)
         self._texts = [position for position, field in enumerate(schema) if _is_text(field.type)]
+        self._flat = not any(pa.types.is_nested(field.type) for field in schema)
         names = [name for name in schema.names if name not in self._index]
         sizes = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
         if min(sizes, default=0) < 0:
@@ -77,12 +79,29 @@ class ParquetSource(Source):
         rows = sum(self._known_sizes()[group] for group in groups)
         with reading(self.path, "Parquet"):
             size, step = self._steps(groups, size)
-            for batches in _together(self._file.iter_batches(step, row_groups=groups), size):
-                piece = pa.Table.from_batches(batches)
+            many = step < size and self._flat
+            for piece in self._by_levels(groups, size) if many else self._in_steps(groups, size, step):
                 rows -= piece.num_rows
-                yield checked(piece.combine_chunks() if len(batches) > 1 else piece, self.path)
+                yield checked(piece, self.path)
         if rows:
             raise ValueError(f"{self.path} is damaged: a row group has other rows than it says")
+
+    def _in_steps(self, groups: list[int], size: int, step: int) -> Iterator[pa.Table]:
+        for batches in _together(self._file.iter_batches(step, row_groups=groups), size):
+            piece = pa.Table.from_batches(batches)
+            yield piece.combine_chunks() if len(batches) > 1 else piece
+
+    def _by_levels(self, groups: list[int], size: int) -> Iterator[pa.Table]:
+        """The rows, texts decoded as levels first: their bytes are counted before they are made."""
+        names = [self._file.schema_arrow.names[position] for position in self._texts]
+        file = pq.ParquetFile(self.path, read_dictionary=names, metadata=self._file.metadata)
+        schema = self._file.schema_arrow
+        for batch in file.iter_batches(size, row_groups=groups):
+            levels = pa.Table.from_batches([batch])
+            parts = max(1, -(-sum(_expanded(levels.column(name)) for name in names) // TEXTS))
+            step = max(1, -(-levels.num_rows // parts))
+            for start in range(0, levels.num_rows, step):
+                yield levels.slice(start, step).cast(schema)
 
     def _steps(self, groups: list[int], size: int) -> tuple[int, int]:
         """Rows of a piece, and rows that are decoded at a time: so few that their texts are within a bound
@@ -125,6 +144,15 @@ def _is_text(dtype: pa.DataType) -> bool:
     return bool(pa.types.is_string(dtype) or pa.types.is_binary(dtype) or pa.types.is_large_string(dtype))
 
 
+def _expanded(column: pa.ChunkedArray) -> int:
+    """Bytes of a column of levels as plain text."""
+    if not pa.types.is_dictionary(column.type):
+        return int(column.nbytes)
+    return sum(
+        pc.sum(pc.binary_length(chunk.dictionary).take(chunk.indices)).as_py() or 0 for chunk in column.chunks
+    )
+
+
 def _dictionary(path: Path, metadata: pq.FileMetaData, group: int) -> int:
     """Bytes of the largest dictionary of texts in a row group, decompressed; 0 if there is none.
 
@@ -158,12 +186,13 @@ def _second_number(data: bytes) -> int:
 def _together(batches: Iterator[pa.RecordBatch], size: int) -> Iterator[list[pa.RecordBatch]]:
     """Batches in order, small ones together, of at most `size` rows and about `HELD` bytes."""
     held: list[pa.RecordBatch] = []
+    rows = n_bytes = 0
     for batch in batches:
-        rows = sum(other.num_rows for other in held) + batch.num_rows
-        if held and (rows > size or sum(other.nbytes for other in held) > HELD):
+        if held and (rows + batch.num_rows > size or n_bytes > HELD):
             yield held
-            held = []
+            held, rows, n_bytes = [], 0, 0
         held.append(batch)
+        rows, n_bytes = rows + batch.num_rows, n_bytes + batch.nbytes
     if held:
         yield held
 
