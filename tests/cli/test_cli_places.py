@@ -11,7 +11,8 @@ import pytest
 from pyarrow import csv, parquet
 
 from arrowtypes import LEFT_OUT, every_type, in_parquet
-from upland.cli.standard_input import suffix_by
+from upland.cli.process import Ended
+from upland.cli.standard_input import received, suffix_by
 from upland.io.formats import TableWriter, open_source
 
 
@@ -145,3 +146,50 @@ def test_columns_of_every_type_are_fitted_and_carried_through(suffix, upland, tm
     assert [field.type for field in written.types][: table.num_columns] == [
         field.type for field in open_source(tmp_path / f"a{suffix}").types
     ]
+
+
+def test_no_input_of_several_is_written_over(plant, upland, tmp_path):
+    for name in ("a.csv", "b.csv"):
+        (tmp_path / name).write_bytes((plant / "new.csv").read_bytes())
+    before = (tmp_path / "a.csv").read_bytes()
+    for place in (tmp_path, tmp_path / "*.csv", tmp_path / "a.csv"):
+        done = upland("score", plant / "pump.safetensors", place, "-o", tmp_path / "a.csv", "--overwrite")
+        assert done.code == 3
+        assert "is the input itself" in done.words
+    assert (tmp_path / "a.csv").read_bytes() == before
+
+
+class Broken(io.BytesIO):
+    """A stream in whose middle a signal comes."""
+
+    def read(self, size=-1):
+        if self.tell():
+            raise Ended(15)
+        return super().read(size)
+
+
+def test_a_signal_leaves_no_file_of_standard_input(plant, monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=Broken(b"a,b\n" + b"1,2\n" * 10**6)))
+    context = SimpleNamespace(call_on_close=lambda call: None)
+    with pytest.raises(Ended):
+        received(context, Path("-"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_of_what_is_no_data_only_the_start_is_kept(plant, upland, stdin, monkeypatch):
+    read = []
+    endless = io.BytesIO()
+    endless.read = lambda size: read.append(size) or b"\0" * size
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=endless))
+    done = upland("score", plant / "pump.safetensors", "-")
+    assert done.code == 1
+    assert "standard input is no text: it contains zero bytes" in done.words
+    assert len(read) == 1
+
+
+def test_closed_standard_input_is_said(plant, upland, monkeypatch):
+    monkeypatch.setattr("sys.stdin", None)
+    done = upland("score", plant / "pump.safetensors", "-")
+    assert done.code == 2
+    assert "standard input, which is closed" in done.words

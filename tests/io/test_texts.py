@@ -42,6 +42,17 @@ ONE_READING = {
     "no-break space": (["\u00a030", "\u00a031"], number()),
     "minus sign of Unicode": (["\u22123", "4"], number()),
     "a marker beside": (["#N/A", "3", "4"], number()),
+    "negatives in brackets": (["8.5%", "(9.5%)"], number(suffix="%")),
+    "minus behind": (["$30", "$4-"], number(prefix="$")),
+    "thousands, and small ones without": (["1,250.5", "1500.25", "3"], number(".", ",")),
+    "thousands by typographic apostrophes": (["1\u2019250.50", "3.25"], number(".", "'")),
+    "true and false": (["True", "false", "TRUE"], TextForm("flag")),
+    "months": (["2026-03", "2026-10"], TextForm("date")),
+    "weeks": (["2026-W12", "2026-W13"], TextForm("date")),
+    "named months of a year": (["Mar 2026", "October 2026"], TextForm("date")),
+    "years of two digits": (["3/14/26", "4/1/26"], TextForm("date", dayfirst=False)),
+    "points and two digits": (["03.03.26", "15.04.26"], TextForm("date", dayfirst=True)),
+    "hours": (["9am", "10 PM"], TextForm("time")),
     "dates with points": (["15.03.2026", "01.04.2026"], TextForm("date", dayfirst=True)),
     "day first by one cell": (["15/03/2026", "01/04/2026"], TextForm("date", dayfirst=True)),
     "month first by one cell": (["3/15/2026", "4/1/2026"], TextForm("date", dayfirst=False)),
@@ -72,7 +83,8 @@ CATEGORIES = {
     "addresses": ["10.0.0.1", "10.0.0.12"],
     "codes with leading zeros": ["00501", "00502"],
     "phones": ["+49 170 1234567", "+49 171 7654321"],
-    "dates among words": ["2026-03-15", "soon", "later", "never"],
+    "dates among many words": ["2026-03-15", "soon", "later", "never", "or not"],
+    "digits of other scripts": ["\u0661\u0662", "\u0663"],
     "nothing": ["", "NA", "NaN"],
 }
 
@@ -94,6 +106,9 @@ DOUBTS = {
     "a dash beside dates": (["2026-03-15", "-", "2026-03-16"], r"'v' holds dates, but row 2 holds '-'"),
     "a word, once": ([*map(str, range(60)), "error"], r"'v' holds numbers, but row 61 holds 'error'"),
     "its own name": ([*"123456789", "v"], "'v' holds numbers, but row 10 holds 'v', its own name"),
+    "dates and a frequent word": (["2026-03-15", "2026-03-16", "never"] * 9, "row 3 holds 'never'"),
+    "percents and a frequent word": (["17%", "unknown"] * 9, "row 2 holds 'unknown'"),
+    "no day of any calendar": (["2026-03-15", "2026-02-30"], "row 2 holds '2026-02-30'"),
     "two units": (["5 kW", "500 W"], "'v' holds numbers in several units, '5 kW' and '500 W'"),
     "a unit, sometimes": (["5 kW", "500"], "'v' holds numbers in several units"),
     "points and commas": (["1.250,5", "1,250.5"], "'v' holds numbers written in several ways"),
@@ -127,6 +142,13 @@ DECIDED = [
 @pytest.mark.parametrize(("texts", "options", "expected"), DECIDED)
 def test_the_option_that_a_refusal_names_decides(texts, options, expected):
     assert form(texts, **options) == expected
+
+
+def test_a_frequent_word_among_numbers_is_refused_where_the_user_says_that_they_are_numbers():
+    texts = ["1", "2", "3", ">5"] * 10
+    assert form(texts) is None
+    with pytest.raises(ValueError, match="row 4 holds '>5'"):
+        form(texts, decimal=".")
 
 
 def test_an_option_that_does_not_fit_the_cells_is_refused():

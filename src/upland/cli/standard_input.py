@@ -37,7 +37,7 @@ def received(context: typer.Context, data: Path) -> Path:
     """
     if str(data) != "-":
         return data
-    if sys.stdin is None or sys.stdin.closed:
+    if sys.stdin is None:
         raise typer.BadParameter("- stands for standard input, which is closed: name a file")
     folder = tempfile.mkdtemp(prefix="upland-")
     context.call_on_close(lambda: shutil.rmtree(folder, ignore_errors=True))

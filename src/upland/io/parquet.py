@@ -79,29 +79,23 @@ class ParquetSource(Source):
         rows = sum(self._known_sizes()[group] for group in groups)
         with reading(self.path, "Parquet"):
             size, step = self._steps(groups, size)
-            many = step < size and self._flat
-            for piece in self._by_levels(groups, size) if many else self._in_steps(groups, size, step):
+            for batches in _together(self._file.iter_batches(step, row_groups=groups), size):
+                piece = pa.Table.from_batches(batches)
+                piece = piece.combine_chunks() if len(batches) > 1 else piece
                 rows -= piece.num_rows
                 yield checked(piece, self.path)
         if rows:
             raise ValueError(f"{self.path} is damaged: a row group has other rows than it says")
 
-    def _in_steps(self, groups: list[int], size: int, step: int) -> Iterator[pa.Table]:
-        for batches in _together(self._file.iter_batches(step, row_groups=groups), size):
-            piece = pa.Table.from_batches(batches)
-            yield piece.combine_chunks() if len(batches) > 1 else piece
-
-    def _by_levels(self, groups: list[int], size: int) -> Iterator[pa.Table]:
-        """The rows, texts decoded as levels first: their bytes are counted before they are made."""
+    def _longest(self, group: int) -> int:
+        """Bytes of the longest text in the dictionaries of a row group: these come with its first row."""
         names = [self._file.schema_arrow.names[position] for position in self._texts]
         file = pq.ParquetFile(self.path, read_dictionary=names, metadata=self._file.metadata)
-        schema = self._file.schema_arrow
-        for batch in file.iter_batches(size, row_groups=groups):
-            levels = pa.Table.from_batches([batch])
-            parts = max(1, -(-sum(_expanded(levels.column(name)) for name in names) // TEXTS))
-            step = max(1, -(-levels.num_rows // parts))
-            for start in range(0, levels.num_rows, step):
-                yield levels.slice(start, step).cast(schema)
+        batch = next(file.iter_batches(1, row_groups=[group], columns=names), None)
+        levels = (
+            [] if batch is None else [c.dictionary for c in batch.columns if pa.types.is_dictionary(c.type)]
+        )
+        return max((pc.max(pc.binary_length(found)).as_py() or 0 for found in levels), default=0)
 
     def _steps(self, groups: list[int], size: int) -> tuple[int, int]:
         """Rows of a piece, and rows that are decoded at a time: so few that their texts are within a bound
@@ -109,6 +103,8 @@ class ParquetSource(Source):
         """
         size = piece_of(size, len(self.names))
         longest = max((_dictionary(self.path, self._file.metadata, group) for group in groups), default=0)
+        if size * longest > TEXTS and self._flat:
+            longest = max(map(self._longest, groups), default=0)
         parts = max(1, -(-size * longest // TEXTS))
         return size, max(1, size // parts)
 
@@ -142,15 +138,6 @@ def _open_parquet(path: Path, stored: int) -> pq.ParquetFile:
 
 def _is_text(dtype: pa.DataType) -> bool:
     return bool(pa.types.is_string(dtype) or pa.types.is_binary(dtype) or pa.types.is_large_string(dtype))
-
-
-def _expanded(column: pa.ChunkedArray) -> int:
-    """Bytes of a column of levels as plain text."""
-    if not pa.types.is_dictionary(column.type):
-        return int(column.nbytes)
-    return sum(
-        pc.sum(pc.binary_length(chunk.dictionary).take(chunk.indices)).as_py() or 0 for chunk in column.chunks
-    )
 
 
 def _dictionary(path: Path, metadata: pq.FileMetaData, group: int) -> int:

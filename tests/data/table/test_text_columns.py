@@ -8,6 +8,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+from normals import quick
 from upland.data.table.encoder import TableEncoder
 from upland.io.cells import CellOptions
 from upland.io.formats import open_source
@@ -163,3 +164,100 @@ def test_markers_stand_for_missing_cells_among_numbers_of_python(make):
     assert encoder.transform(make(["?", 2])).shape == (2, 2)
     with pytest.raises(ValueError, match=r"row 2 holds '\?'.*missing=\['\?'\] reads it as a missing cell"):
         TableEncoder().fit(make(cells))
+
+
+# -- what fits is the same for all members -------------------------------------------------------------------
+
+DECIDED = {
+    "one code with zeros": ({"v": [*["1", "2", "3", "4", "5"] * 39, "007", *"1234"]}, {}),
+    "a word that is often enough": ({"v": (["1", "2", "3"] * 66)[:189] + ["unit"] * 11}, {}),
+    "three values of a target": ({"target": [0, 1] * 99 + [2, 1]}, {}),
+    "one day after the twelfth": ({"v": [f"0{n % 9 + 1}/04/2026" for n in range(199)] + ["25/04/2026"]}, {}),
+    "one cell with decimals": ({"v": [f"{n % 9 + 1},250" for n in range(199)] + ["1,250.5"]}, {}),
+    "one long week": (
+        {"v": [f"2026-03-02T{n % 24:02d}:00" for n in range(199)] + ["2026-03-12T05:00"]},
+        {"dates": "parts"},
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore:column")
+@pytest.mark.parametrize("name", DECIDED)
+def test_members_take_columns_for_what_all_normal_rows_show(name):
+    columns, options = DECIDED[name]
+    rows = pd.DataFrame(columns).assign(x=np.random.default_rng(0).normal(size=200))
+    detector = quick(calibration="cross", **options).fit(rows)
+    kinds = {
+        (column.kind, column.form, column.parts)
+        for m in detector.members_
+        for column in m.encoder.schema_.columns[:1]
+    }
+    assert len(kinds) == 1
+    assert np.isfinite(detector.anomaly_score(rows)).all()
+
+
+def test_whole_numbers_are_exact_as_text_too():
+    top = 2**63 - 1
+    texts = pd.DataFrame({"c": [str(top - 1000 * k) for k in NUMBERS]})
+    encoder = TableEncoder(cells=CellOptions(decimal=".")).fit(texts)
+    first, second = encoder.transform(pd.DataFrame({"c": [str(top - 20_000), str(top - 20_900)]}))
+    assert first[0] != second[0]
+    typed = pd.DataFrame({"c": [top - 20_000, top - 20_900]})
+    np.testing.assert_array_equal(encoder.transform(typed), [first, second])
+
+
+@pytest.mark.filterwarnings("ignore:column 'v' is text")
+@pytest.mark.parametrize("missing", [(-999,), (9_999_999,), (3,), (0.5,)])
+def test_numbers_that_stand_for_missing_cells_do_so_in_text_of_any_form(missing, tmp_path):
+    number = missing[0]
+    written = [f"{number}", f"{float(number)}", f"{number} kW"]
+    columns = {"v": [*(f"{n + 10} kW" for n in NUMBERS[:80]), f"{number} kW"], "x": np.arange(81) % 7}
+    options = CellOptions(missing=missing)
+    encoder = TableEncoder(cells=options).fit(pa.table(columns))
+    assert encoder.schema_.columns[0].missing == pytest.approx(1 / 81)
+    path = tmp_path / "rows.csv"
+    pd.DataFrame(columns).to_csv(path, index=False)
+    from_file = pa.concat_tables(open_source(path, options).batches(encoder.schema_))
+    np.testing.assert_array_equal(encoder.transform(from_file), encoder.transform(pa.table(columns)))
+    rows = pa.table({"v": written, "x": [1] * 3})
+    assert len({row.tobytes() for row in encoder.transform(rows)}) == 1
+
+
+def test_an_empty_level_is_a_missing_cell_in_every_container():
+    fitted = TableEncoder().fit(pa.table({"c": ["a", "b", None] * 9}))
+    codes_of_empty = fitted.transform(pa.table({"c": ["", "NA", None]}))
+    assert len({row.tobytes() for row in codes_of_empty}) == 1
+    kept = TableEncoder().fit(pa.table({"c": ["NA", "DE", "FR"] * 9}))
+    assert (kept.transform(pa.table({"c": ["NA"]}))[0, -1] == 0).all()
+
+
+LATER = [
+    (pd.Series([20, "99"], dtype=object), [20.0, 99.0]),
+    (pd.Categorical([20, 99]), [20.0, 99.0]),
+    (pd.Series([20.0, ""], dtype=object), [20.0, np.nan]),
+    (pd.Series(["20", "99"]), [20.0, 99.0]),
+]
+
+
+@pytest.mark.filterwarnings("ignore:missing values")
+@pytest.mark.parametrize(("cells", "numbers"), LATER)
+def test_numbers_of_any_type_are_read_where_the_fit_saw_numbers(cells, numbers):
+    encoder = TableEncoder().fit(pd.DataFrame({"v": NUMBERS.astype(float)}))
+    expected = encoder.transform(pd.DataFrame({"v": numbers}))
+    np.testing.assert_array_equal(encoder.transform(pd.DataFrame({"v": cells})), expected)
+
+
+def test_flags_as_text_are_those_of_a_file(tmp_path):
+    texts = {"v": ["True", "False", "TRUE", "false"] * 9, "x": np.arange(36) / 7}
+    with pytest.warns(UserWarning, match="read as flags"):
+        encoder = TableEncoder().fit(pd.DataFrame(texts))
+    typed = pd.DataFrame({"v": [True, False] * 18, "x": texts["x"]})
+    np.testing.assert_array_equal(codes(encoder, typed), codes(encoder, pd.DataFrame(texts)))
+
+
+def test_the_results_of_an_earlier_scoring_are_left_out():
+    rows = pd.DataFrame({"a": NUMBERS, "anomaly_score": NUMBERS / 3, "p_value": 0.5, "is_anomaly": False})
+    with pytest.warns(UserWarning, match="hold the results of an earlier scoring"):
+        encoder = TableEncoder().fit(rows)
+    assert encoder.column_names == ("a",)
+    np.testing.assert_array_equal(codes(encoder, rows), codes(encoder, rows[["a"]]))
