@@ -593,7 +593,7 @@ TEXTS = [
         lambda _: with_cells("1.5", "2.0", "2.5", "stuck", categorical=["t"]),
     ),
     case(
-        "data/table/learning.py:_read",
+        "data/table/learning.py:_what_is_read",
         lambda _: with_cells("30%", "12%", "7%"),
         r"categorical=\['t'\] makes it a category instead",
         lambda _: with_cells("30%", "12%", "7%", categorical=["t"]),
@@ -694,6 +694,12 @@ DOUBTFUL = (
         lambda _: quick().fit(sentinel()),
         r"missing=\[-9999\] says so",
         lambda _: quick(missing=[-9999.0]).fit(sentinel()),
+    ),
+    case(
+        "data/table/learning.py:_finish_parts",
+        lambda _: quick(dates="parts").fit(mixed().assign(at=hours()[:60].repeat(2).floor("30D"))),
+        "dates='number' uses them as a number",
+        lambda _: quick(dates="number").fit(mixed().assign(at=hours()[:60].repeat(2).floor("30D"))),
     ),
     case(
         "io/csv_layout.py:_check_names",

@@ -419,3 +419,30 @@ def test_a_model_that_could_not_be_read_again_is_not_written(tmp_path, monkeypat
     with pytest.raises(ValueError, match="more than a model file holds"):
         write_tensors(tmp_path / "m", {"w": np.zeros(1)}, {"text": "x" * 1000})
     assert not (tmp_path / "m").exists()
+
+
+COUNTED = np.arange(150) * 7 % 50
+EXTREMES = {
+    "the largest whole numbers": np.uint64(2**64 - 1) - COUNTED.astype(np.uint64),
+    "the smallest": -(2**63) + COUNTED,
+    "the smallest floats": COUNTED * 5e-324,
+    "the largest floats": COUNTED * 1e306,
+}
+
+
+@pytest.mark.parametrize("name", EXTREMES)
+def test_what_fits_can_be_saved_and_loaded(name, tmp_path):
+    rows = pd.DataFrame({"a": EXTREMES[name], "b": numbers(150, 1)[:, 0]})
+    detector = quick(keep_rows=2**62, missing=[2**62, -1e308, "?"]).fit(rows)
+    upland.save(detector, tmp_path / "m")
+    again = upland.load(tmp_path / "m")
+    np.testing.assert_array_equal(again.anomaly_score(rows), detector.anomaly_score(rows))
+
+
+BEYOND = [{"keep_rows": 10**19}, {"missing": [10**30]}, {"missing": [float("inf")]}]
+
+
+@pytest.mark.parametrize("arguments", BEYOND)
+def test_what_could_not_be_saved_is_refused_by_the_fit(arguments):
+    with pytest.raises(ValueError, match=next(iter(arguments))):
+        quick(**arguments).fit(numbers())

@@ -491,6 +491,7 @@ ADVISES = re.compile(
 ELSEWHERE = {
     "detectors/ensemble.py:criterion": "a file of an upland that had fewer criteria, which there is not yet",
     "data/table/matching.py:find_positions": "a model that uses an index, which no fit makes any more",
+    "cli/standard_input.py:received": "standard input is closed: tests/cli/test_cli_places.py",
     "io/csv_lines.py:see": "files of gigabytes: tests/io/test_csv.py",
     "io/excel.py:_column": "tests/io/test_excel.py",
     "io/excel.py:_names": "tests/io/test_excel.py",

@@ -85,7 +85,7 @@ def shown(value: object) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
-_MOST = 1 << 63  # beyond all whole numbers
+_MOST = 1 << 64  # beyond all whole numbers of arrays
 _LONGEST = 80  # letters of a value in a message
 
 

@@ -182,6 +182,7 @@ def test_damaged_parts_are_refused(change, message):
         Column.from_json({**record, **change})
 
 
+@pytest.mark.filterwarnings("ignore:column 'at'. its dates cover no day")
 def test_dates_that_say_nothing_about_a_moment_take_no_slot():
     x = np.sin(np.arange(60.0))
     table = pa.table({"at": stamps(0.2, 60, n=60), "x": x})

@@ -203,6 +203,10 @@ class ColumnLearner:
 
     def _finish_parts(self, dtype: str, learner: PartLearner) -> Column:
         parts, scaling = learner.learned(None if self.known is None else self.known.parts)
+        if not parts and self.known is None:
+            text = f"column {self.name!r}: its dates cover no day, week or year, so that no part is used: "
+            advice = Advice(text, Argument("dates", "number"), " uses them as a number")
+            warnings.warn(advice, UserWarning, stacklevel=2)
         missing = self.n_missing / self.n_rows
         return Column(self.name, "date", dtype, missing=missing, parts=parts, part_scaling=scaling)
 

@@ -157,9 +157,8 @@ class RowOrder:
             return False
         deviation = spread / (n - 1) * np.sqrt((n * n - 1) / 12)
         middle = moments.low + spread / 2
-        return bool(
-            abs(moments.deviation / deviation - 1) < 1e-9 and abs(moments.mean - middle) < 1e-9 * spread
-        )
+        alike = abs(moments.deviation - deviation) < 1e-9 * deviation
+        return bool(alike and abs(moments.mean - middle) < 1e-9 * spread)
 
     def _distinct_against_chance(self, moments: RunningMoments) -> bool:
         if self._sample is None or len(self._sample) < 2:
