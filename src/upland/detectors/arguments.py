@@ -138,7 +138,7 @@ def _check_model(model: Any) -> None:
 
 
 def _check_kept(kept: Any) -> None:
-    if isinstance(kept, bool) or not isinstance(kept, Integral) or not 0 <= kept < 2**63:
+    if isinstance(kept, bool) or not isinstance(kept, Integral) or not 0 <= int(kept) < 2**63:
         raise ValueError(f"keep_rows must be a whole number of at least 0, got {kept!r}")
 
 
