@@ -6,7 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NewType, Union, get_args, get_origin, get_type_hints
+
+Unsigned = NewType("Unsigned", int)
+"""A whole number of any array, of 64 bits without a sign too."""
 
 
 def checked(made: type, record: object, what: str, later: frozenset[str] = frozenset()) -> dict[str, Any]:
@@ -62,6 +65,8 @@ def fits(value: object, hint: Any) -> bool:
         return any(type(value) is type(choice) and value == choice for choice in parts)
     if hint in (None, NoneType):
         return value is None
+    if hint is Unsigned:
+        return type(value) is int and abs(value) < 2 * _MOST
     if isinstance(value, int) and abs(value) >= _MOST:
         return False
     if hint is float:
@@ -85,7 +90,7 @@ def shown(value: object) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
-_MOST = 1 << 64  # beyond all whole numbers of arrays
+_MOST = 1 << 63  # beyond all whole numbers
 _LONGEST = 80  # letters of a value in a message
 
 

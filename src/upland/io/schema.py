@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
-from upland.io.records import fits
+from upland.io.records import Unsigned, fits
 
 ColumnKind = Literal["numeric", "boolean", "categorical", "date", "duration"]
 Naming = Literal["names", "numbers", "none"]
@@ -34,6 +34,7 @@ def is_index(names: Sequence[str], position: int) -> bool:
     return all(name == "" or re.fullmatch(r"Unnamed: 0(\.\d+)*", name) for name in names[: position + 1])
 
 
+_NO_ORIGIN = Unsigned(0)
 LATER = frozenset({"form", "zoned", "origin", "tolerance", "parts", "part_scaling"})
 """Fields of columns that files of before there were such fields lack."""
 
@@ -95,7 +96,7 @@ class Column:
     rare_share: float = 0.0
     form: TextForm | None = None
     zoned: bool | None = None
-    origin: int = 0
+    origin: Unsigned = _NO_ORIGIN
     tolerance: float | None = None
     parts: tuple[str, ...] | None = None
     part_scaling: tuple[float, ...] = ()
@@ -242,7 +243,7 @@ def _check_later(column: Column, label: str) -> None:
         raise ValueError(f"{label}: unknown form of text {form!r}")
     if not isinstance(column.zoned, bool | None):
         raise ValueError(f"{label}: zoned must be true or false")
-    if not fits(column.origin, int):
+    if not fits(column.origin, Unsigned):
         raise ValueError(f"{label}: its origin must be a whole number")
     if column.tolerance is not None and not (fits(column.tolerance, float) and column.tolerance >= 0):
         raise ValueError(f"{label}: its tolerance must be a finite number of at least 0")

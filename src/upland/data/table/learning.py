@@ -21,6 +21,7 @@ from upland.data.table.texts import KINDS, counted, read_text
 from upland.data.table.values import Values, dtype_of, kind_of, levels, zone_of
 from upland.io.advice import Advice, Argument, Infinity
 from upland.io.cells import USUAL, CellOptions
+from upland.io.records import Unsigned
 from upland.io.schema import Column, ColumnKind
 from upland.io.texts import Found, find_form
 
@@ -197,7 +198,7 @@ class ColumnLearner:
             center,
             scale,
             self.n_missing / self.n_rows,
-            origin=self._origin or 0,
+            origin=Unsigned(self._origin or 0),
             tolerance=tolerance,
         )
 
