@@ -1,4 +1,4 @@
-"""How the text of a file of rows is laid out, so that what is written again looks like what was read."""
+"""How the text of a file of rows is laid out, so that it is written again as it was read."""
 
 from __future__ import annotations
 
