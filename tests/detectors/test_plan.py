@@ -55,6 +55,7 @@ OTHER = {
     "random_state": 7,
     "layers": 1,
     "coupling": "spline",
+    "fallback": "gaussian",
     "latent": 1,
     "frame": 4,
     "id": None,

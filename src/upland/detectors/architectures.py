@@ -385,13 +385,3 @@ class OwnLatent(OwnModule):
             raise ValueError(
                 f"model must be a likelihood with latents (upland.models.base), got {type(made).__name__}"
             )
-
-
-ARCHITECTURES: dict[str, type[Architecture]] = {
-    architecture.name: architecture
-    for architecture in (
-        *(Dense, Multiscale, Recurrent, Convolutional, TableFlow, ImageFlow, TableVAE, ImageVAE),
-        *(OwnModule, OwnRecurrent, OwnLatent),
-    )
-}
-"""The architectures by the names that files have for them."""

@@ -26,6 +26,7 @@ from upland.detectors.architectures import (
     TableFlow,
     TableVAE,
 )
+from upland.detectors.baselines import FlowOrGaussian
 from upland.models.couplings import BINS
 from upland.models.flow import WIDEST
 from upland.models.kernel_prior import VIEWS
@@ -122,6 +123,14 @@ def _convolutional(model: Convolutional, encoder: Encoder, weights: Weights) -> 
         yield f"weights.{number}", (outputs, inputs)
     for number, units in enumerate([*filters, *model.hidden]):
         yield f"biases.{number}", (units,)
+
+
+def _flow_or_gaussian(model: FlowOrGaussian, encoder: Encoder, weights: Weights) -> Shapes:
+    if model.density == "flow":
+        yield from _table_flow(model, encoder, weights)
+        return
+    yield "bijections.0.mean", (encoder.width,)
+    yield "bijections.0.triangle", (encoder.width, encoder.width)
 
 
 def _table_flow(model: TableFlow, encoder: Encoder, weights: Weights) -> Shapes:
@@ -237,6 +246,7 @@ SHAPES: dict[type[Architecture], Callable[[Any, Encoder, Weights], Shapes]] = {
     Recurrent: _recurrent,
     Convolutional: _convolutional,
     TableFlow: _table_flow,
+    FlowOrGaussian: _flow_or_gaussian,
     ImageFlow: _image_flow,
     TableVAE: _table_vae,
     ImageVAE: _image_vae,

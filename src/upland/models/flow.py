@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from upland.models.base import Latent, Level, LikelihoodModel
 from upland.models.bijections import ActNorm, Bijection, InvertibleLinear, Permutation
 from upland.models.couplings import AffineCoupling, SplineCoupling
+from upland.models.whitening import Whitening
 
 WIDEST = 256
 """Columns up to which a table's flow mixes them by a full matrix; more are permuted."""
@@ -116,3 +117,25 @@ def table_flow(
             made(width, hidden, generator=generator),
         ]
     return Flow([*bijections, ActNorm(width)], width)
+
+
+def gaussian_flow(width: int) -> Flow:
+    """The flow that is a Gaussian, N(0, I) until `Whitening.fit`.
+
+    Args:
+        width: columns D.
+    """
+    return Flow([Whitening(width)], width)
+
+
+def fitted_gaussian(x: Tensor, sigma: float, independent: bool = False) -> Flow:
+    """The Gaussian of some rows, with shrunk covariance in closed form.
+
+    Args:
+        x: `(N, D)` encoded rows.
+        sigma: standard deviation of the noise that is added to them.
+        independent: whether columns are taken to be independent.
+    """
+    whitening = Whitening(x.shape[1]).to(x.device)
+    whitening.fit(x, sigma, independent)
+    return Flow([whitening], x.shape[1])
