@@ -43,7 +43,7 @@ class History:
     `stopped` says why it ended: "finished", "early" (no better held-out loss) or "interrupted" (Ctrl-C).
     `gaussian` and `independent` are the held-out losses of a Gaussian in closed form and of one of
     independent columns, where a model is compared with them; `gaussian_z` is the paired z statistic of the
-    trained model against the Gaussian, over blocks of held-out rows: positive where the trained one loses more.
+    trained model against the Gaussian, over blocks of held-out rows: positive where it loses more.
     """
 
     steps: list[int] = field(default_factory=list)
