@@ -99,7 +99,9 @@ FROZEN = [
     for argument in example.make().get_params()
     if argument not in LIVE
 ]
-pytestmark = pytest.mark.filterwarnings("ignore:p-values are coarse", "ignore:.*missing values")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:p-values are coarse", "ignore:.*missing values", "ignore:a Gaussian replaces"
+)
 
 
 @pytest.fixture(scope="module")
