@@ -106,17 +106,20 @@ def table_flow(
         hidden: units of the hidden layers of each coupling's net.
         coupling: "affine" shifts and scales, "spline" maps each column by a monotonic spline.
         generator: source of the initial weights; None draws from torch's own.
+
+    Columns that are only permuted keep their deviations, so a constant one, which is all noise in training,
+    is scaled up by the first ActNorm alone.
     """
     mixing = InvertibleLinear if width <= WIDEST else Permutation
     made = AffineCoupling if coupling == "affine" else SplineCoupling
-    bijections: list[Bijection] = []
+    bijections: list[Bijection] = [ActNorm(width)]
     for _ in range(layers):
         bijections += [
-            ActNorm(width),
             mixing(width, generator),
             made(width, hidden, generator=generator),
+            ActNorm(width) if width <= WIDEST else ActNorm(width, least=1.0),
         ]
-    return Flow([*bijections, ActNorm(width)], width)
+    return Flow(bijections, width)
 
 
 def gaussian_flow(width: int) -> Flow:
