@@ -2,20 +2,20 @@ r"""The adaptive kernel energy: a kernel density on training rows whose bandwidt
 
 With support points c_i, a view phi of the rows and bandwidths h_i,
 
-    E(x) = -s^2 log sum_i exp(-|phi(x) - phi(c_i)|^2 / (2 s^2 h_i^2)) + s^2 log M,     h_i^2 = delta_i,
+    E(x) = -s^2 log 1/M sum_i exp(-|phi(x) - phi(c_i)|^2 / (2 s^2 h_i^2)),     h_i^2 = delta_i,
 
 delta_i being the mean distance from c_i to its nearest other support points, relative to the median of these.
 Abramson ("On bandwidth variation in kernel estimates: a square root law", The Annals of Statistics 10, 1982)
-takes h_i proportional to the density to the power -1/2, which delta_i^(1/2) stands for. s is the usual
-distance between neighbours: the energy is in units of its nats. The energy is a soft minimum of distances, each in units
-of the distances around the support point, so that it finds what lies apart from its own cluster, dense or
-sparse.
+takes h_i proportional to the density to the power -1/2, which delta_i^(1/2) stands for. s is half the usual
+distance between neighbours, so that E is a soft minimum of squared distances, each in units of the distances
+around its support point: it is large for what lies apart from its own cluster, dense or sparse. The value of
+the part is the length sqrt(2 E).
 
 Three views of the codes are used. *Plain*: z-scores, compressed beyond eight standard deviations; every level
 of a one-hot column has unit variance. *Bent*: compressed beyond two, as the codes are. *Whitened*: bent,
 stretched along the principal axes: one of variance l is divided by sqrt((1 - r) l + r t), t being the mean
-variance and r a shrinkage. Columns that depend on each other vary little along some axes, and a row
-that breaks the dependence is far away there.
+variance and r a shrinkage. Columns that depend on each other vary little along some axes, and a row that
+breaks the dependence is far away there.
 
 Of each chunk of support points in random order only the nearest counts, as in `upland.models.kernel_prior`.
 """
@@ -159,7 +159,9 @@ class AdaptiveKernel(Part):
         """
         self.viewed = self.rows_in_view(self.points)
         squares = self.viewed.square().sum(1, keepdim=True)
-        factors = torch.cat([-2 * self.viewed, torch.ones_like(squares), squares], 1) / self.bandwidths[:, None]
+        factors = (
+            torch.cat([-2 * self.viewed, torch.ones_like(squares), squares], 1) / self.bandwidths[:, None]
+        )
         lacking = (-len(factors)) % self.chunk
         self.factors = torch.nn.functional.pad(factors, (0, 0, 0, lacking))
         self.factors[len(self.viewed) :, -1] = math.inf
@@ -175,7 +177,7 @@ class AdaptiveKernel(Part):
     # -- energies
 
     def values(self, x: Tensor) -> Tensor:
-        """The energy, in units of nats of the usual spacing: `(N, D) -> (N,)`, float64."""
+        """The length sqrt(2 E): `(N, D) -> (N,)`, float64."""
         return self._energies(x, None)
 
     def _gaps(self, x: Tensor) -> Tensor:
@@ -199,7 +201,7 @@ class AdaptiveKernel(Part):
         return soft.clamp(min=0).sqrt()
 
     def shares(self, x: Tensor) -> Tensor:
-        """The energy divided by the squared differences from the nearest support points: `(N, D)`, float64."""
+        """The value divided by the squared differences from the nearest support points: `(N, D)`."""
         rows, weights = self._nearest(x)
         away = (self.rows_in_view(x)[:, None] - self.viewed[rows]).double().square()
         whole = (weights[..., None] * away).sum(1)
@@ -236,7 +238,8 @@ def _whitening(centred: Tensor) -> Tensor:
     variances = variances.clamp(min=0)
     mean = variances.mean().clamp(min=LEAST_SCALE**2)
     shrunk = (1 - SHRINKAGE) * variances + SHRINKAGE * mean
-    return ((axes * (mean / shrunk).sqrt()) @ axes.T).to(centred)
+    matrix: Tensor = (axes * (mean / shrunk).sqrt()) @ axes.T
+    return matrix.to(centred)
 
 
 def _neighbour_distances(x: Tensor) -> Tensor:
