@@ -3,7 +3,7 @@ r"""The pseudo-likelihood energy: each column given all others, by ridge regress
 Besag ("Statistical analysis of non-lattice data", The Statistician 24, 1975) replaces the likelihood of a row
 by the product of its conditionals p(x_j | x_-j), which needs no partition function; Hyvarinen ("Consistency
 of pseudolikelihood estimation of fully visible Boltzmann machines", Neural Computation 18, 2006) relates it
-to score matching. The columns are dealt into G groups; the D_g inputs of a hidden group are predicted from the
+to score matching. The columns are dealt into G groups; the inputs of a hidden group are predicted from the
 visible ones v by
 
     f_j(v) = a_j' phi(v),   log s_j(v) = b_j' phi(v),   phi(v) = [1, v / sqrt(p), max(W'v + w, 0) / sqrt(F)],
