@@ -16,12 +16,13 @@ from benchmarks.baselines import BASELINES
 from benchmarks.options import HERE, QUICK, data_argument
 from benchmarks.peers import PEERS
 from benchmarks.series_peers import SEQUENCE_PEERS, SEQUENCE_UPLAND
+from benchmarks.tables import TABLE_PEERS, TABLE_UPLAND
 from benchmarks.upland_methods import UPLAND
 
 PYOD = ("PyOD AutoEncoder", "PyOD LSTM")
 TABLES = ("adbench", "contaminated", "groups_tables", "group_fdr", "ablation")  # quick: bundled tables
 WITHOUT_DATA = ("calibration", "speed", "speed_groups", "speed_flows", "speed_glow", "speed_deep")
-WITH_DATA = ("dagmm", "sequences", "telemetry", "images", "groups")
+WITH_DATA = ("tables", "dagmm", "sequences", "telemetry", "images", "groups")
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -62,6 +63,8 @@ def plan(data: Path | None, quick: bool) -> dict[str, list[str]]:
         "calibration": ["calibration"],
         "ablation": ["ablation", *source],
         "contaminated": ["contaminated", *source],
+        "tables_upland": ["tables", *source, "--methods", *TABLE_UPLAND],
+        "tables_peers": ["tables", *source, "--methods", *TABLE_PEERS],
         "dagmm_upland": ["dagmm", *source, "--methods", *UPLAND],
         "adbench_upland": ["adbench", *source, "--methods", *UPLAND],
         "dagmm_baselines": ["dagmm", *source, "--methods", *BASELINES],

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame, Series
 
 HALVES = ("choose", "confirm")
+FOLDERS = {"oddbench": "oddbench", "families": "tables"}
 LABEL = "label"
 MOST = 2000  # rows that train; normal rows of the test; anomalous rows of the test
 MOST_CELLS = 3  # that are replaced in a row
@@ -81,9 +82,9 @@ def halves(names: Iterable[str]) -> dict[str, str]:
 
 def oddbench_tasks(data: Path) -> list[Task]:
     """A task for each OddBench set in `data`, from small files to large ones."""
-    files = sorted((data / "oddbench").glob("*.npz"), key=_size)
+    files = sorted((data / FOLDERS["oddbench"]).glob("*.npz"), key=_size)
     if not files:
-        raise FileNotFoundError(f"no OddBench set (*.npz) in {data / 'oddbench'}")
+        raise FileNotFoundError(f"no OddBench set (*.npz) in {data / FOLDERS['oddbench']}")
     half = halves(file.stem for file in files)
     return [
         Task("oddbench", half[file.stem], "real", file.stem, file.stem, is_fixed=True, rows=_given(file))
@@ -108,7 +109,8 @@ def family_tasks(data: Path) -> list[Task]:
     """Every task of every family in `data`, from small files to large ones."""
     import pandas as pd
 
-    listed = data / "tables" / "tasks.csv"
+    folder = data / FOLDERS["families"]
+    listed = folder / "tasks.csv"
     if not listed.exists():
         raise FileNotFoundError(f"no list of tasks {listed}")
     lines = pd.read_csv(listed, dtype=str, keep_default_na=False)
@@ -118,9 +120,9 @@ def family_tasks(data: Path) -> list[Task]:
             "families", half[family], kind, family, " ".join(filter(None, (family, kind, label))), False, rows
         )
         for family, kind, label in lines[["family", "kind", "label"]].itertuples(index=False)
-        for rows in [_drawn(data / "tables" / f"{family}.parquet", kind, label)]
+        for rows in [_drawn(folder / f"{family}.parquet", kind, label)]
     ]
-    return sorted(tasks, key=lambda task: _size(data / "tables" / f"{task.family}.parquet"))
+    return sorted(tasks, key=lambda task: _size(folder / f"{task.family}.parquet"))
 
 
 def _drawn(file: Path, kind: str, label: str) -> Callable[[int], Rows]:
@@ -182,6 +184,14 @@ def _size(file: Path) -> tuple[int, str]:
 
 
 COLLECTIONS: dict[str, Callable[[Path], list[Task]]] = {"oddbench": oddbench_tasks, "families": family_tasks}
+
+
+def found(data: Path) -> list[str]:
+    """The collections whose folder is in `data`."""
+    names = [name for name in COLLECTIONS if (data / FOLDERS[name]).is_dir()]
+    if not names:
+        raise FileNotFoundError(f"neither {' nor '.join(f'{name}/' for name in FOLDERS.values())} in {data}")
+    return names
 
 
 # -- preparation for peers -----------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from typing import Any
 from benchmarks import peers, protocols
 from benchmarks.options import command, data_argument, parsed, sets_arguments
 from benchmarks.records import Records
-from benchmarks.table_tasks import COLLECTIONS, HALVES, Rows, Task, as_numbers
+from benchmarks.table_tasks import COLLECTIONS, HALVES, Rows, Task, as_numbers, found
 from benchmarks.upland_methods import UPLAND
 
 TABLE_PEERS = ("kNN", "LOF", "IForest", "OCSVM", "PCA", "ECOD", "PyOD AutoEncoder")
@@ -32,7 +32,9 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     usual = [*TABLE_UPLAND, *TABLE_PEERS]
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=usual, metavar="METHOD")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--collections", nargs="+", choices=COLLECTIONS, default=list(COLLECTIONS))
+    parser.add_argument(
+        "--collections", nargs="+", choices=COLLECTIONS, help="those in the folder if left out"
+    )
     parser.add_argument("--halves", nargs="+", choices=HALVES, default=list(HALVES))
     sets_arguments(parser)
     return parsed(parser, argv, "tables", QUICK)
@@ -41,7 +43,8 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     options = arguments(argv)
     records = Records.open(options.output, KEYS)
-    tasks = [task for name in options.collections for task in chosen(name, options)]
+    names = options.collections or found(options.data)
+    tasks = [task for name in names for task in chosen(name, options)]
     for method in options.methods:
         peers.warm_up(METHODS[method])
     for seed in options.seeds:
