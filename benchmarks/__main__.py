@@ -21,7 +21,15 @@ from benchmarks.upland_methods import UPLAND
 
 PYOD = ("PyOD AutoEncoder", "PyOD LSTM")
 TABLES = ("adbench", "contaminated", "groups_tables", "group_fdr", "ablation")  # quick: bundled tables
-WITHOUT_DATA = ("calibration", "speed", "speed_groups", "speed_flows", "speed_glow", "speed_deep")
+WITHOUT_DATA = (
+    "calibration",
+    "speed",
+    "speed_tables",
+    "speed_groups",
+    "speed_flows",
+    "speed_glow",
+    "speed_deep",
+)
 WITH_DATA = ("tables", "dagmm", "sequences", "telemetry", "images", "groups")
 
 
@@ -60,6 +68,7 @@ def plan(data: Path | None, quick: bool) -> dict[str, list[str]]:
         return tables | plain | ({name: [name, "--quick", *source] for name in WITH_DATA} if data else {})
     return {
         "speed": ["speed"],
+        "speed_tables": ["speed_tables"],
         "calibration": ["calibration"],
         "ablation": ["ablation", *source],
         "contaminated": ["contaminated", *source],

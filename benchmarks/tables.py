@@ -81,10 +81,10 @@ def run_task(records: Records, task: Task, seed: int, methods: list[str]) -> Non
 
 def measured(rows: Rows, method: str, seed: int) -> dict[str, Any]:
     result = peers.run(METHODS[method], rows.train, rows.test, seed)
-    measures = protocols.adbench_measures(rows.labels, result.scores)
-    seconds = {"fit_seconds": result.fit_seconds, "score_seconds": result.score_seconds}
+    auroc, auprc, _ = protocols.adbench_measures(rows.labels, result.scores).values()
     sizes = {"n_train": len(rows.train), "n_test": len(rows.test), "n_columns": rows.train.shape[1]}
-    return {**sizes, **measures, **seconds}
+    seconds = {"fit_seconds": round(result.fit_seconds, 4), "score_seconds": round(result.score_seconds, 4)}
+    return {**sizes, "auroc": round(auroc, 6), "auprc": round(auprc, 6), **seconds}
 
 
 def show(row: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from benchmarks.__main__ import plan
 from benchmarks.table_tasks import Rows
 
 from benchmarks import report, report_tables, table_tasks, tables
@@ -249,6 +250,13 @@ def test_the_detector_takes_the_tables(data):
     rows = call(data, "--methods", "upland paper", "--seeds", "0", "--collections", "families")
     assert len(rows) == 3
     assert all(0 <= row["auroc"] <= 1 for row in rows)
+
+
+def test_it_is_part_of_the_whole_where_there_is_data(data):
+    assert plan(data, quick=True)["tables"] == ["tables", "--quick", "--data", str(data)]
+    assert "tables" not in plan(None, quick=True)
+    named = [name for run in plan(data, quick=False).values() if run[0] == "tables" for name in run[4:]]
+    assert named == [*tables.TABLE_UPLAND, *tables.TABLE_PEERS]
 
 
 # -- the page ------------------------------------------------------------------------------------------------
