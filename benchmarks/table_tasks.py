@@ -14,7 +14,8 @@ Rows are drawn by the seed. Half of the normal rows train, at most 2,000. The te
 and the anomalous ones, at most 2,000 of each (no rare class has as many). Of `swap`, half of the test rows
 keep their cells; in every other one, one, two or three columns (each number as often) are drawn among those
 in which the test rows differ, and each takes the value of a test row drawn among those with another value
-there (a missing cell counts as a value). The column `label` is no feature in any task.
+there (a missing cell counts as a value). The column `label` is no feature in any task, nor is a column that
+has no value in any training row.
 
 **Halves**: names are sorted and permuted with seed 0; the first half is for choosing, the rest for
 confirming. A family is in one half with all its tasks.
@@ -145,7 +146,8 @@ def class_rows(features: DataFrame, is_anomalous: NDArray[np.bool_], seed: int) 
     normal, anomalous = order[~is_anomalous[order]], order[is_anomalous[order]][:MOST]
     half = len(normal) // 2
     test = np.concatenate([normal[half:][:MOST], anomalous])
-    return Rows(features.iloc[normal[:half][:MOST]], features.iloc[test], is_anomalous[test].astype(np.int64))
+    train = features.iloc[normal[:half][:MOST]]
+    return with_values(Rows(train, features.iloc[test], is_anomalous[test].astype(np.int64)))
 
 
 def swap_rows(features: DataFrame, seed: int) -> Rows:
@@ -156,7 +158,14 @@ def swap_rows(features: DataFrame, seed: int) -> Rows:
     test = features.iloc[order[half:][: 2 * MOST]].reset_index(drop=True)
     kept = len(test) - len(test) // 2
     labels = np.repeat([0, 1], [kept, len(test) - kept])
-    return Rows(features.iloc[order[:half][:MOST]], swapped(test, range(kept, len(test)), generator), labels)
+    made = swapped(test, range(kept, len(test)), generator)
+    return with_values(Rows(features.iloc[order[:half][:MOST]], made, labels))
+
+
+def with_values(rows: Rows) -> Rows:
+    """The rows without columns that have no value in any training row."""
+    names = rows.train.columns[rows.train.notna().any()]
+    return Rows(rows.train[names], rows.test[names], rows.labels)
 
 
 def swapped(frame: DataFrame, rows: Sequence[int], generator: np.random.Generator) -> DataFrame:

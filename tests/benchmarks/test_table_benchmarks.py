@@ -151,6 +151,17 @@ def test_swapped_rows_differ_in_one_to_three_cells_of_other_rows(data):
     assert changed[:, list(whole.columns).index("gaps")].any()
 
 
+def test_a_column_without_a_training_value_is_left_out():
+    frame = mixed()
+    frame["told"] = np.where(frame["label"] == "a", np.nan, 1.0)
+    rows = table_tasks.class_rows(frame.drop(columns="label"), (frame["label"] != "a").to_numpy(), 0)
+    assert (
+        list(rows.train.columns) == list(rows.test.columns) == ["number", "whole", "word", "gaps", "constant"]
+    )
+    rows = table_tasks.class_rows(frame.drop(columns="label"), (frame["label"] == "c").to_numpy(), 0)
+    assert "told" in rows.train
+
+
 def test_a_table_with_few_columns_that_vary_can_be_swapped():
     frame = pd.DataFrame({"x": [1, 2, 3, 4], "constant": [0, 0, 0, 0]})
     made = table_tasks.swapped(frame, range(2, 4), np.random.default_rng(0))
