@@ -14,8 +14,9 @@ Rows are drawn by the seed. Half of the normal rows train, at most 2,000. The te
 and the anomalous ones, at most 2,000 of each (no rare class has as many). Of `swap`, half of the test rows
 keep their cells; in every other one, one, two or three columns (each number as often) are drawn among those
 in which the test rows differ, and each takes the value of a test row drawn among those with another value
-there (a missing cell counts as a value). The column `label` is no feature in any task, nor is a column that
-has no value in any training row.
+there (a missing cell counts as a value). No features, of no method, are: the column `label`; a column that
+has no value in any training row; and names and free text, a column of words with more than half of the values
+in the training rows distinct.
 
 **Halves**: names are sorted and permuted with seed 0; the first half is for choosing, the rest for
 confirming. A family is in one half with all its tasks.
@@ -45,6 +46,7 @@ FOLDERS = {"oddbench": "oddbench", "families": "tables"}
 LABEL = "label"
 MOST = 2000  # rows that train; normal rows of the test; anomalous rows of the test
 MOST_CELLS = 3  # that are replaced in a row
+NUMBERS = "iuf"  # kinds of types
 MISSING = "(missing)"
 
 
@@ -146,8 +148,8 @@ def class_rows(features: DataFrame, is_anomalous: NDArray[np.bool_], seed: int) 
     normal, anomalous = order[~is_anomalous[order]], order[is_anomalous[order]][:MOST]
     half = len(normal) // 2
     test = np.concatenate([normal[half:][:MOST], anomalous])
-    train = features.iloc[normal[:half][:MOST]]
-    return with_values(Rows(train, features.iloc[test], is_anomalous[test].astype(np.int64)))
+    train = with_features(features.iloc[normal[:half][:MOST]])
+    return Rows(train, features.iloc[test][list(train.columns)], is_anomalous[test].astype(np.int64))
 
 
 def swap_rows(features: DataFrame, seed: int) -> Rows:
@@ -155,17 +157,18 @@ def swap_rows(features: DataFrame, seed: int) -> Rows:
     generator = np.random.default_rng(seed)
     order = generator.permutation(len(features))
     half = len(order) // 2
-    test = features.iloc[order[half:][: 2 * MOST]].reset_index(drop=True)
+    train = with_features(features.iloc[order[:half][:MOST]])
+    test = features[list(train.columns)].iloc[order[half:][: 2 * MOST]].reset_index(drop=True)
     kept = len(test) - len(test) // 2
     labels = np.repeat([0, 1], [kept, len(test) - kept])
-    made = swapped(test, range(kept, len(test)), generator)
-    return with_values(Rows(features.iloc[order[:half][:MOST]], made, labels))
+    return Rows(train, swapped(test, range(kept, len(test)), generator), labels)
 
 
-def with_values(rows: Rows) -> Rows:
-    """The rows without columns that have no value in any training row."""
-    names = rows.train.columns[rows.train.notna().any()]
-    return Rows(rows.train[names], rows.test[names], rows.labels)
+def with_features(train: DataFrame) -> DataFrame:
+    """The training rows without columns that have no value, or words of which more than half are distinct."""
+    values, distinct = train.notna().sum(), train.nunique()
+    is_text = np.array([dtype.kind not in NUMBERS for dtype in train.dtypes], dtype=bool)
+    return train.loc[:, (values > 0) & ~(is_text & (distinct > values / 2))]
 
 
 def swapped(frame: DataFrame, rows: Sequence[int], generator: np.random.Generator) -> DataFrame:
@@ -215,7 +218,7 @@ def as_numbers(rows: Rows) -> Rows:
     """
     if isinstance(rows.train, np.ndarray):
         return rows
-    numeric = [name for name in rows.train.columns if rows.train[name].dtype.kind in "iuf"]
+    numeric = [name for name in rows.train.columns if rows.train[name].dtype.kind in NUMBERS]
     words = [name for name in rows.train.columns if name not in numeric]
     encoder = OneHotEncoder(min_frequency=2, handle_unknown="infrequent_if_exist", sparse_output=False)
     prepared = make_pipeline(

@@ -151,15 +151,20 @@ def test_swapped_rows_differ_in_one_to_three_cells_of_other_rows(data):
     assert changed[:, list(whole.columns).index("gaps")].any()
 
 
-def test_a_column_without_a_training_value_is_left_out():
+@pytest.mark.parametrize("make", [table_tasks.class_rows, lambda x, _, seed: table_tasks.swap_rows(x, seed)])
+def test_columns_without_values_and_names_are_no_features(make):
+    frame = mixed().drop(columns="label")
+    whole = frame.assign(nothing=np.nan, name=[f"row {i}" for i in range(60)], half=frame["word"])
+    rows = make(whole, np.arange(60) >= 50, 0)
+    assert list(rows.train.columns) == list(rows.test.columns) == [*frame.columns, "half"]
+
+
+def test_a_value_in_the_test_alone_makes_no_feature():
     frame = mixed()
-    frame["told"] = np.where(frame["label"] == "a", np.nan, 1.0)
-    rows = table_tasks.class_rows(frame.drop(columns="label"), (frame["label"] != "a").to_numpy(), 0)
-    assert (
-        list(rows.train.columns) == list(rows.test.columns) == ["number", "whole", "word", "gaps", "constant"]
-    )
-    rows = table_tasks.class_rows(frame.drop(columns="label"), (frame["label"] == "c").to_numpy(), 0)
-    assert "told" in rows.train
+    is_other = (frame.pop("label") != "a").to_numpy()
+    frame["told"] = np.where(is_other, 1.0, np.nan)
+    assert "told" not in table_tasks.class_rows(frame, is_other, 0).test
+    assert "told" in table_tasks.class_rows(frame, ~is_other, 0).test
 
 
 def test_a_table_with_few_columns_that_vary_can_be_swapped():
