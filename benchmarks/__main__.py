@@ -16,7 +16,7 @@ from benchmarks.baselines import BASELINES
 from benchmarks.options import HERE, QUICK, data_argument
 from benchmarks.peers import PEERS
 from benchmarks.series_peers import SEQUENCE_PEERS, SEQUENCE_UPLAND
-from benchmarks.tables import TABLE_PEERS, TABLE_UPLAND
+from benchmarks.tables import TABLE_EARLIER, TABLE_PEERS, TABLE_UPLAND
 from benchmarks.upland_methods import UPLAND
 
 PYOD = ("PyOD AutoEncoder", "PyOD LSTM")
@@ -73,6 +73,7 @@ def plan(data: Path | None, quick: bool) -> dict[str, list[str]]:
         "ablation": ["ablation", *source],
         "contaminated": ["contaminated", *source],
         "tables_upland": ["tables", *source, "--methods", *TABLE_UPLAND],
+        "tables_earlier": ["tables", *source, "--methods", *TABLE_EARLIER],
         "tables_peers": ["tables", *source, "--methods", *TABLE_PEERS],
         "dagmm_upland": ["dagmm", *source, "--methods", *UPLAND],
         "adbench_upland": ["adbench", *source, "--methods", *UPLAND],

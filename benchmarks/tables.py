@@ -20,7 +20,8 @@ from benchmarks.table_tasks import COLLECTIONS, HALVES, Rows, Task, as_numbers, 
 from benchmarks.upland_methods import UPLAND
 
 TABLE_PEERS = ("kNN", "LOF", "IForest", "OCSVM", "PCA", "ECOD", "PyOD AutoEncoder")
-TABLE_UPLAND = ("upland", "upland multi-scale", "upland paper")
+TABLE_UPLAND = ("upland",)
+TABLE_EARLIER = ("upland multi-scale", "upland paper")  # models that other arguments give
 METHODS = {**peers.PEERS, **UPLAND}
 KEYS = ("collection", "task", "seed", "method")
 QUICK = {"methods": ["upland", "kNN", "IForest", "LOF", "PCA"], "seeds": [0], "most_sets": 2}
@@ -29,7 +30,7 @@ QUICK = {"methods": ["upland", "kNN", "IForest", "LOF", "PCA"], "seeds": [0], "m
 def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = command(__doc__)
     data_argument(parser)
-    usual = [*TABLE_UPLAND, *TABLE_PEERS]
+    usual = [*TABLE_UPLAND, *TABLE_EARLIER, *TABLE_PEERS]
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=usual, metavar="METHOD")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument(

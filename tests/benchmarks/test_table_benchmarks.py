@@ -272,7 +272,8 @@ def test_it_is_part_of_the_whole_where_there_is_data(data):
     assert plan(data, quick=True)["tables"] == ["tables", "--quick", "--data", str(data)]
     assert "tables" not in plan(None, quick=True)
     named = [name for run in plan(data, quick=False).values() if run[0] == "tables" for name in run[4:]]
-    assert named == [*tables.TABLE_UPLAND, *tables.TABLE_PEERS]
+    assert named == [*tables.TABLE_UPLAND, *tables.TABLE_EARLIER, *tables.TABLE_PEERS]
+    assert set(named) <= set(tables.METHODS)
 
 
 # -- the page ------------------------------------------------------------------------------------------------
