@@ -15,7 +15,7 @@ import torch
 from safetensors.numpy import save_file
 
 import upland
-from upland.detectors.plan import ARCHITECTURES
+from upland.detectors.architectures import ARCHITECTURES
 from upland.io import modelfile
 from upland.io.modelfile import TensorFileError, read_tensors, write_tensors
 

@@ -8,8 +8,10 @@ import torch
 
 from upland.data.image.encoder import ImageEncoder
 from upland.detectors.architectures import (
+    ARCHITECTURES,
     Convolutional,
     Dense,
+    FlowOrGaussian,
     ImageFlow,
     ImageVAE,
     Multiscale,
@@ -17,8 +19,6 @@ from upland.detectors.architectures import (
     TableFlow,
     TableVAE,
 )
-from upland.detectors.baselines import FlowOrGaussian
-from upland.detectors.plan import ARCHITECTURES
 from upland.detectors.shapes import SHAPES, check_shapes
 
 

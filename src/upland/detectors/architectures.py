@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import copy
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, Self
 
 import torch
@@ -18,10 +17,12 @@ from torch import nn
 
 from upland.data.encoder import Encoder
 from upland.data.image.encoder import ImageEncoder
+from upland.detectors.architecture import Architecture
+from upland.detectors.experts import Experts
 from upland.models.base import EnergyModel, Latent, ModuleEnergy, NoiseConditional, Variational
 from upland.models.convolutional import ConvolutionalEnergy, Pool
 from upland.models.energies import DenseEnergy
-from upland.models.flow import Flow, table_flow
+from upland.models.flow import Flow, gaussian_flow, table_flow
 from upland.models.glow import Glow, default_levels
 from upland.models.multiscale import MultiscaleEnergy, Prior
 from upland.models.recurrent import RecurrentEnergy
@@ -33,47 +34,6 @@ Coupling = Literal["affine", "spline"]
 
 SMALL_IMAGE = 4_096
 """Values of an image up to which dense layers see its pixels without convolutions below."""
-
-
-@dataclass(frozen=True)
-class Architecture(ABC):
-    """The sizes of a model: abstract, one method to write.
-
-    Attributes:
-        name: in a saved file.
-        model_type: of what `build` makes, for criteria that ask for one.
-        own: whether the model is the user's own module.
-        of: families and modalities of the estimators that have it.
-    """
-
-    name: ClassVar[str]
-    model_type: ClassVar[type] = EnergyModel
-    own: ClassVar[bool] = False
-    of: ClassVar[tuple[tuple[str, str], ...]]
-
-    @abstractmethod
-    def build(self, encoder: Encoder, generator: torch.Generator | None = None) -> EnergyModel:
-        """A model with fresh weights.
-
-        Args:
-            encoder: fitted.
-            generator: source of the weights; None draws from torch's own.
-        """
-
-    def resolved(self, encoder: Encoder) -> Self:
-        """The same with what goes by the encoded data.
-
-        Args:
-            encoder: fitted.
-        """
-        return self
-
-    def to_json(self) -> dict[str, Any]:
-        """Name and sizes as plain data."""
-        plain = {
-            key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()
-        }
-        return {"name": self.name, **plain}
 
 
 @dataclass(frozen=True)
@@ -211,6 +171,24 @@ class TableFlow(Architecture):
     def build(self, encoder: Encoder, generator: torch.Generator | None = None) -> EnergyModel:
         """A `Flow`."""
         return table_flow(encoder.width, self.layers, self.hidden, self.coupling, generator)
+
+
+@dataclass(frozen=True)
+class FlowOrGaussian(TableFlow):
+    """A flow of tables, or the Gaussian that replaces it.
+
+    Args:
+        density: which of them; None until a training has shown it.
+    """
+
+    density: Literal["flow", "gaussian"] | None = None
+    name: ClassVar[str] = "flow or gaussian"
+
+    def build(self, encoder: Encoder, generator: torch.Generator | None = None) -> EnergyModel:
+        """A `Flow`, of one linear map where it is a Gaussian."""
+        if self.density == "gaussian":
+            return gaussian_flow(encoder.width)
+        return super().build(encoder, generator)
 
 
 @dataclass(frozen=True)
@@ -385,3 +363,14 @@ class OwnLatent(OwnModule):
             raise ValueError(
                 f"model must be a likelihood with latents (upland.models.base), got {type(made).__name__}"
             )
+
+
+ARCHITECTURES: dict[str, type[Architecture]] = {
+    architecture.name: architecture
+    for architecture in (
+        *(Dense, Multiscale, Experts, Recurrent, Convolutional, TableFlow),
+        *(FlowOrGaussian, ImageFlow, TableVAE, ImageVAE),
+        *(OwnModule, OwnRecurrent, OwnLatent),
+    )
+}
+"""The architectures by the names that files have for them."""

@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from upland.data.encoder import Encoder
-from upland.detectors.architectures import TableFlow
 from upland.io.advice import Advice, Estimator
 from upland.models.base import EnergyModel
-from upland.models.flow import fitted_gaussian, gaussian_flow
+from upland.models.flow import fitted_gaussian
 from upland.training.loop import History, Training
 
 WIDEST = 2_048
@@ -27,24 +24,6 @@ BLOCKS = 20
 """Blocks of held-out rows over which two models are compared."""
 STANDARD_ERRORS = 2.0
 """Standard errors of the difference of two losses from which it is beyond chance."""
-
-
-@dataclass(frozen=True)
-class FlowOrGaussian(TableFlow):
-    """A flow of tables, or the Gaussian that replaces it.
-
-    Args:
-        density: which of them; None until a training has shown it.
-    """
-
-    density: Literal["flow", "gaussian"] | None = None
-    name: ClassVar[str] = "flow or gaussian"
-
-    def build(self, encoder: Encoder, generator: torch.Generator | None = None) -> EnergyModel:
-        """A `Flow`, of one linear map where it is a Gaussian."""
-        if self.density == "gaussian":
-            return gaussian_flow(encoder.width)
-        return super().build(encoder, generator)
 
 
 def likelier(training: Training, rows: Tensor, held_out: Tensor, sigma: float) -> EnergyModel:

@@ -18,21 +18,8 @@ from upland.data.image.reader import ImageReader
 from upland.data.reader import Reader
 from upland.data.sequence.reader import SequenceReader
 from upland.data.table.reader import TableReader
-from upland.detectors.architectures import (
-    Architecture,
-    Convolutional,
-    Dense,
-    ImageFlow,
-    ImageVAE,
-    Multiscale,
-    OwnLatent,
-    OwnModule,
-    OwnRecurrent,
-    Recurrent,
-    TableFlow,
-    TableVAE,
-)
-from upland.detectors.baselines import FlowOrGaussian
+from upland.detectors.architecture import Architecture
+from upland.detectors.architectures import ARCHITECTURES
 from upland.io.cells import USUAL, CellOptions
 from upland.io.records import check_types, checked, shown
 from upland.training.loop import Settings
@@ -42,29 +29,13 @@ from upland.training.schedule import RATES, START_ROWS, STEPS
 LIVE = ("criterion", "contamination", "device", "progress")
 """Arguments that may change after a fit; the others hold as the fit found them."""
 
+CLOSED_FORM = "closed form"
+"""The objective of a model that is fitted without training."""
+
 CHECKS = 20
 """How many times the held-out loss is computed in a training."""
 
 READERS: dict[str, type[Reader]] = {"table": TableReader, "sequence": SequenceReader, "image": ImageReader}
-
-ARCHITECTURES: dict[str, type[Architecture]] = {
-    architecture.name: architecture
-    for architecture in (
-        *(
-            Dense,
-            Multiscale,
-            Recurrent,
-            Convolutional,
-            TableFlow,
-            FlowOrGaussian,
-            ImageFlow,
-            TableVAE,
-            ImageVAE,
-        ),
-        *(OwnModule, OwnRecurrent, OwnLatent),
-    )
-}
-"""The architectures by the names that files have for them."""
 
 STREAMS = {"folds": 0, "weights": 1, "training": 2}
 """Streams of randomness that all members share, by number."""
@@ -273,7 +244,7 @@ def _training(record: Mapping[str, Any]) -> TrainingPlan:
     """How a member was trained; raises ValueError for a record that is not that of a training."""
     plan = TrainingPlan(**checked(TrainingPlan, record, "the training"))
     words = (
-        *((plan.objective, OBJECTIVES), (plan.start_rows, START_ROWS)),
+        *((plan.objective, {*OBJECTIVES, CLOSED_FORM}), (plan.start_rows, START_ROWS)),
         *((plan.steps, STEPS), (plan.learning_rate, RATES)),
     )
     for word, known in words:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from upland.models.flow import WIDEST
 
 INIT_ROWS = 2_000
+EXPERT_ROWS = 20_000
 
 FLOW_RATE, FLOW_COLUMNS = 3e-3, 20
 
@@ -114,6 +115,15 @@ def support_candidates(width: int) -> int:
     return max(points, min(CANDIDATES_PER_POINT * points, 2 * SUPPORT_NUMBERS // width))
 
 
+def expert_rows(width: int) -> int:
+    """Training rows that a product of experts is fitted on at most: 20,000, and of very wide rows fewer.
+
+    Args:
+        width: encoded dimensions D.
+    """
+    return max(SUPPORT_LEAST, min(EXPERT_ROWS, 4 * SUPPORT_NUMBERS // width))
+
+
 STEPS: dict[str, Callable[[int, int, int], int]] = {
     "denoising": denoising_steps,
     "multiscale": multiscale_steps,
@@ -124,5 +134,9 @@ STEPS: dict[str, Callable[[int, int, int], int]] = {
 RATES: dict[str, Callable[[int], float]] = {"likelihood": likelihood_rate}
 """The highest learning rate by the encoded dimensions."""
 
-START_ROWS: dict[str, Callable[[int], int]] = {"few": init_rows, "kernel": support_candidates}
+START_ROWS: dict[str, Callable[[int], int]] = {
+    "few": init_rows,
+    "kernel": support_candidates,
+    "experts": expert_rows,
+}
 """How many training rows a model is initialised from, by its encoded dimensions."""
