@@ -8,12 +8,14 @@ from __future__ import annotations
 import bz2
 import gzip
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, cast
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.csv as arrow_csv
 
 from upland.io.dialect import PLAIN, Dialect
 from upland.io.formats import Sink, suffix_of
@@ -122,7 +124,19 @@ def _lines(table: pa.Table, dialect: Dialect) -> bytes:
     columns = [_cells(column, delimiter, dialect.decimal) for column in table.columns]
     if len(columns) == 1:
         columns = [pc.if_else(pc.equal(pc.utf8_length(columns[0]), 0), '""', columns[0])]
+    if dialect.newline == "\n":
+        with suppress(pa.ArrowInvalid):  # where a cell is in quotes
+            return _without_quotes(columns, delimiter)
     return _bytes_of(_joined([_joined(columns, delimiter), _EMPTY], dialect.newline))
+
+
+def _without_quotes(columns: Sequence[pa.Array], delimiter: str) -> bytes:
+    """The same by pyarrow, which is faster; raises `pyarrow.ArrowInvalid` where a cell is in quotes."""
+    table = pa.table(columns, names=list(map(str, range(len(columns)))))
+    options = arrow_csv.WriteOptions(include_header=False, delimiter=delimiter, quoting_style="none")
+    sink = pa.BufferOutputStream()
+    arrow_csv.write_csv(table, sink, options)
+    return cast(bytes, sink.getvalue().to_pybytes())
 
 
 def _bytes_of(text: pa.Array) -> bytes:
