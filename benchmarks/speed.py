@@ -5,10 +5,13 @@
     help      seconds until `upland --help` is back
     scoring   rows scored per CPU second over the products of scoring
     memory    peak memory of `upland score` on a Parquet file of 1 and of 10 million rows
+    cli       `upland score` on CSV and Parquet files of 1 and of 10 million rows x 30: rows per second of
+              wall clock over those of the library on an array, CPU seconds, peak memory
     table     fit and score 100,000 x 30 with 2 % planted anomalies: CPU seconds and AUROC beside PyOD's
               AutoEncoder and IsolationForest
 
-Times are CPU seconds of this process (wall seconds for `help`), so that a busy machine changes them little.
+Times are CPU seconds of this process (wall seconds for `help` and `cli`), so that a busy machine changes
+them little.
 """
 
 from __future__ import annotations
@@ -19,7 +22,9 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +49,7 @@ from upland.models.multiscale import MultiscaleEnergy
 
 TABLE = {"upland": UPLAND["upland"], "IForest": peers.isolation_forest, "PyOD AutoEncoder": peers.autoencoder}
 STEP_WIDTH, STEP_HIDDEN, STEP_BATCH, STEP_NETS = 120, (512, 512), 1024, 2
+ROUTES = (("csv", "csv"), ("csv", "parquet"), ("parquet", "parquet"))
 CLI = (sys.executable, "-c", "from upland.cli import main; main()")  # what the `upland` script does
 
 
@@ -202,6 +208,65 @@ def scored_file(folder: Path, model: Path, rows: int) -> dict[str, float]:
     }
 
 
+def cli(records: Records, options: argparse.Namespace) -> None:
+    """The command on files over the library on the same rows as an array, measured just before."""
+    with tempfile.TemporaryDirectory(dir=options.scratch) as scratch:
+        folder = Path(scratch)
+        normal = write_parquet(folder / "normal.parquet", options.rows, 30)
+        model = folder / "model.safetensors"
+        measured_command([*CLI, "fit", str(normal), "-o", str(model)])
+        for rows, (source, target) in product(options.file_rows, ROUTES):
+            name = f"{source} to {target}, {rows:,} rows"
+            if records.find(part="cli", method=name) is None:
+                note(records, "cli", name, command_over_library(folder, model, rows, source, target))
+
+
+def command_over_library(folder: Path, model: Path, rows: int, source: str, target: str) -> dict[str, float]:
+    """Rates of both, and what the command takes, its start included."""
+    data = write_parquet(folder / "rows.parquet", rows, 30)
+    library = library_rate(model, data)
+    if source == "csv":
+        data = as_csv(data)
+    scored = folder / f"scored.{target}"
+    start = time.perf_counter()
+    peak, cpu = measured_command([*CLI, "score", str(model), str(data), "-o", str(scored), "-q"])
+    rate = rows / (time.perf_counter() - start)
+    sizes = {"file_megabytes": data.stat().st_size / 2**20, "peak_megabytes": peak, "cpu_seconds": cpu}
+    data.unlink()
+    scored.unlink()
+    return {"rows_per_second": rate, "library_rows_per_second": library, "share": rate / library, **sizes}
+
+
+def library_rate(model: Path, data: Path, rows: int = 200_000) -> float:
+    """Rows of an array that the library scores per second of wall clock: the best of three."""
+    import pyarrow.parquet as pq
+
+    from upland import load
+
+    detector, seconds = load(model), []
+    table = next(pq.ParquetFile(data).iter_batches(rows))
+    x = np.column_stack([column.to_numpy() for column in table.columns])
+    with warnings.catch_warnings(action="ignore"):  # an array has no names
+        for _ in range(4):
+            start = time.perf_counter()
+            detector.anomaly_score(x)
+            seconds.append(time.perf_counter() - start)
+    return len(x) / min(seconds[1:])
+
+
+def as_csv(path: Path) -> Path:
+    """The same rows as a CSV file; the Parquet file is removed."""
+    import pyarrow.csv
+    import pyarrow.parquet as pq
+
+    file, target = pq.ParquetFile(path), path.with_suffix(".csv")
+    with pyarrow.csv.CSVWriter(target, file.schema_arrow) as writer:
+        for batch in file.iter_batches():
+            writer.write_batch(batch)
+    path.unlink()
+    return target
+
+
 def write_parquet(path: Path, rows: int, columns: int = 10, batch: int = 100_000) -> Path:
     """A file of normal rows, written in row groups of `batch`."""
     import pyarrow as pa
@@ -233,6 +298,7 @@ PARTS: dict[str, Part] = {
     "help": help_time,
     "scoring": scoring,
     "memory": memory,
+    "cli": cli,
     "table": table,
 }
 

@@ -13,9 +13,12 @@ from upland.io.inference import TypedRows, doubtful_rows
 from upland.io.schema import Column, Schema
 
 SIGNS = "019.-+eE "
-LONG = ("12345678901234", "123456789012345", "1234567890123456", "0.12345678901234567890", "-.5", "1.", "inf",
-        "99999999999999.5", "100000000000000", "9007199254740993", "-9007199254740993", "9223372036854775808",
-        "1e400", "1e-400", "nan", "NaN", "NA", "", "-", "?", "007", "-0", "-0.0", "00.5", "1_0", "0x1", "é", "\u22125")  # fmt: skip
+LONG = (
+    *("12345678901234", "123456789012345", "1234567890123456", "99999999999999.5", "100000000000000"),
+    *("9007199254740993", "-9007199254740993", "9223372036854775808", "0.12345678901234567890"),
+    *("1e400", "1e-400", "-.5", "1.", "inf", "nan", "NaN", "NA", "", "-", "?", "007", "-0", "-0.0", "00.5"),
+    *("1_0", "0x1", "é", "\u22125"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +44,9 @@ def test_what_is_not_doubtful_is_read_as_its_pattern_says(cells):
     rows = doubtful_rows(raw, typed)
     sure = np.setdiff1d(np.arange(len(cells)), rows)
     assert len(sure) > 250
-    whole, real = (pc.match_substring_regex(raw, reading.pattern).to_numpy() for reading in inference._NUMBERS)
+    whole, real = (
+        pc.match_substring_regex(raw, reading.pattern).to_numpy() for reading in inference._NUMBERS
+    )
     assert real[sure].all()
     np.testing.assert_array_equal(whole[sure], ["." not in cells[row] for row in sure])
     sliced = doubtful_rows(raw.slice(700, 900), typed.slice(700, 900))
@@ -94,12 +99,16 @@ def test_plain_numbers_are_not_gone_through_by_patterns(tmp_path, monkeypatch):
     path = tmp_path / "rows.csv"
     rng = np.random.default_rng(0)
     path.write_text("a,b\n" + "".join(f"{x:.4f},{n}\n" for n, x in enumerate(rng.normal(size=5000))))
-    schema = Schema((Column("a", "numeric", "floating"), Column("b", "numeric", "integer")), ("a", "b"), "names")
+    schema = Schema(
+        (Column("a", "numeric", "floating"), Column("b", "numeric", "integer")), ("a", "b"), "names"
+    )
     source, seen = open_source(path), []
     pairs = list(source.pairs(schema, 500))
     monkeypatch.setattr(source, "pairs", lambda schema: iter(pairs))
     real = pc.match_substring_regex
-    monkeypatch.setattr(pc, "match_substring_regex", lambda cells, *rest: (seen.append(len(cells)), real(cells, *rest))[1])
+    monkeypatch.setattr(
+        pc, "match_substring_regex", lambda cells, *rest: (seen.append(len(cells)), real(cells, *rest))[1]
+    )
     rows = TypedRows(source, schema)
     found = pa.concat_tables([rows.table(*pair) for pair in pairs])
     assert found.schema.types == [pa.float64(), pa.int64()]

@@ -1,4 +1,4 @@
-"""Threads beside the work: order, bounds, errors where they would be without them, and no thread afterwards."""
+"""Threads beside the work: order, bounds, errors as without them, and no thread afterwards."""
 
 import threading
 from contextlib import contextmanager

@@ -1,10 +1,10 @@
 """Reading and writing in threads of their own, beside the work on what was read.
 
-Decoding, casting and compressing run in Arrow's own code, without Python's lock, so that they take place while
-the caller computes. Of what is read and written only one thing waits at a time; order stays. An error arrives
-where it would without a thread: a reader's after all that was read before it, a writer's at the next write or
-at the end, and before an error of the caller's that came later. When the caller leaves, for whatever reason,
-both threads have ended.
+Decoding, casting and compressing run in Arrow's own code, without Python's lock, so that they take place
+while the caller computes. Of what is read and written only one thing waits at a time; order stays. An error
+arrives where it would without a thread: a reader's after all that was read before it, a writer's at the next
+write or at the end, and before an error of the caller's that came later. When the caller leaves, for whatever
+reason, both threads have ended.
 """
 
 from __future__ import annotations
@@ -105,8 +105,10 @@ def written_behind(write: Callable[[T], None]) -> Iterator[Callable[[T], None]]:
         except BaseException as error:
             failed.append(error)
             raise
-    if failed or later:
-        raise failed[0] if failed else later
+    if failed:
+        raise failed[0]
+    if later is not None:
+        raise later
 
 
 def _each(items: Iterator[T]) -> Generator[T, None, None]:
