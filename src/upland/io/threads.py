@@ -76,7 +76,7 @@ def written_behind(write: Callable[[T], None]) -> Iterator[Callable[[T], None]]:
         ['a', 'b']
     """
     given: SimpleQueue[tuple[T] | None] = SimpleQueue()
-    room: SimpleQueue[None] = SimpleQueue()
+    ready: SimpleQueue[None] = SimpleQueue()
     failed: list[BaseException] = []
     later: Exception | None = None
 
@@ -88,15 +88,15 @@ def written_behind(write: Callable[[T], None]) -> Iterator[Callable[[T], None]]:
             except BaseException as error:  # noqa: BLE001
                 failed.append(error)
             del item  # so that it is not held while there is nothing to write
-            room.put(None)
+            ready.put(None)
 
     def put(item: T) -> None:
-        room.get()
+        ready.get()
         if failed:
             raise failed[0]
         given.put((item,))
 
-    room.put(None)
+    ready.put(None)
     with _beside(work, lambda: given.put(None)):
         try:
             yield put
@@ -117,7 +117,7 @@ def _each(items: Iterator[T]) -> Generator[T, None, None]:
 
 @contextmanager
 def _beside(work: Callable[[], None], stop: Callable[[], None]) -> Iterator[None]:
-    """Run a function in a thread, in the caller's context of numerical errors, until it is told to stop."""
+    """Run a function in a thread, in the caller's context of numerical errors, until it is asked to stop."""
     thread = Thread(target=copy_context().run, args=(work,))
     try:
         thread.start()
