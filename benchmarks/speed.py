@@ -11,8 +11,8 @@
     table     fit and score 100,000 x 30 with 2 % planted anomalies: CPU seconds and AUROC beside PyOD's
               AutoEncoder and IsolationForest
 
-Times are CPU seconds of this process (wall seconds for `help`, both for `cli`), so that a busy machine changes
-them little.
+Times are CPU seconds of this process, so that a busy machine changes them little (wall seconds for `help`,
+both for `cli`).
 """
 
 from __future__ import annotations
