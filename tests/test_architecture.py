@@ -22,6 +22,7 @@ ORDER = [
     ["groups"],
     ["criteria"],
     ["detectors"],
+    ["counterfactual"],
     ["explanation", "persistence", "adapters"],
     ["cli"],
 ]
