@@ -22,7 +22,7 @@ ORDER = [
     ["groups"],
     ["criteria"],
     ["detectors"],
-    ["counterfactual"],
+    ["counterfactuals"],
     ["explanation", "persistence", "adapters"],
     ["cli"],
 ]

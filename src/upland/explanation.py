@@ -20,7 +20,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from upland.catalogue import MODALITIES
-from upland.counterfactual import Counterfactual, counterfactual
+from upland.counterfactuals.result import Counterfactual, counterfactual
 from upland.data.image.encoder import ImageEncoder
 from upland.data.modality import check_modality
 from upland.data.sequence.container import Sequences
@@ -233,7 +233,7 @@ def explain(
         detector: fitted.
         X: data like those of the fit: an array, a frame, or the path of a file or folder, which is read
             whole.
-        how: "shares", or "counterfactual" (tables only; `upland.counterfactual` says how it is searched).
+        how: "shares", or "counterfactual", of tables only (the search: `upland.counterfactuals.search`).
         k: columns that a counterfactual changes at most.
         alpha: a row is normal where its p-value is above this.
         fixed: columns that a counterfactual does not change, such as a date or a site.
@@ -264,7 +264,7 @@ def explain(
         raise ValueError(f"how must be 'shares' or 'counterfactual', got {how!r}")
     if how == "counterfactual" and detector.modality != "table":
         raise ValueError(
-            f"a counterfactual is of rows of a table, but the detector is of {MODALITIES[detector.modality]}: "
+            f"a counterfactual is of rows of a table, but the model is of {MODALITIES[detector.modality]}: "
             "how='shares' says what contributes"
         )
     try:

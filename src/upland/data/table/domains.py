@@ -30,6 +30,9 @@ Plain = NDArray[Any]
 FINE = 100.0
 """Steps of the grid in a standard deviation, at least."""
 
+SPREAD = 25
+"""Numbers of a column that are tried where no normal rows are kept."""
+
 CLOCK = (86_400.0, 3_600.0, 60.0, 1.0)
 """Steps of dates and durations."""
 
@@ -130,9 +133,13 @@ class Domain:
         column = self.column
         return column.kind not in ("categorical", "boolean") and column.parts is None and self.step > 0
 
-    @property
-    def typical(self) -> list[Any]:
-        """The mean, the constant, or the most frequent levels; a missing cell where most are missing."""
+    def typical(self, known: int) -> list[Any]:
+        """The mean, the constant, or the most frequent levels; a missing cell where most are missing.
+
+        Args:
+            known: How many values of normal rows there are beside; where there are none, numbers spread
+                evenly over the range take their place.
+        """
         column = self.column
         if column.kind == "categorical":
             return [*column.levels, *column.rare, None]
@@ -140,7 +147,8 @@ class Domain:
             return [np.nan]
         if column.kind == "boolean":
             return [self.low, self.high, np.nan]
-        return [column.center + column.origin, np.nan]
+        spread = [] if known else np.linspace(self.low, self.high, SPREAD).tolist()
+        return [column.center + column.origin, np.nan, *spread]
 
     def allowed(self, base: Any, values: Iterable[Any]) -> list[Any]:
         """Those of some values that the column may be given, brought to the grid, each once and in their
