@@ -193,7 +193,7 @@ def _in_arrow(table: pa.Table, cells: Mapping[int, NewCells]) -> pa.Table:
 def _with_new(array: Values, rows: Sequence[int], values: Sequence[Any]) -> pa.Array:
     type_ = array.type
     if pa.types.is_dictionary(type_):
-        return _with_new(array.dictionary_decode(), rows, values).dictionary_encode()
+        return _with_new(array.dictionary_decode(), rows, values).dictionary_encode().cast(type_)
     new = pa.array(list(values)) if pa.types.is_null(type_) else pa.array(list(values), type_)
     order = np.arange(len(array))
     order[list(rows)] = len(array) + np.arange(len(rows))
