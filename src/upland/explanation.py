@@ -265,7 +265,7 @@ def explain(
     if how == "counterfactual" and detector.modality != "table":
         raise ValueError(
             f"a counterfactual is of rows of a table, but the model is of {MODALITIES[detector.modality]}: "
-            "how='shares' says what contributes"
+            "use how='shares', which says what contributes"
         )
     try:
         with usual_settings():

@@ -144,22 +144,19 @@ def _in_array(X: NDArray[Any], cells: Mapping[int, NewCells]) -> NDArray[Any]:
 
 
 def _in_pandas(X: Any, cells: Mapping[int, NewCells]) -> Any:
-    import pandas as pd
-
     made = X.copy()
     for position, (rows, values) in cells.items():
-        column = X.iloc[:, position]
+        column = X.iloc[:, position].copy()
         if isinstance(column.dtype, np.dtype) and column.dtype.kind in "biufO":
             array = column.to_numpy(copy=True)
             for row, value in zip(rows, values, strict=True):
                 array[row] = value
-            column = pd.Series(array, index=column.index, name=column.name, dtype=column.dtype)
+            column = type(column)(array, index=column.index, name=column.name, dtype=column.dtype)
         else:
-            column = column.copy()
-            if isinstance(column.dtype, pd.CategoricalDtype):
+            if column.dtype.name == "category":
                 known = set(column.cat.categories)
-                new = dict.fromkeys(value for value in values if value is not None and value not in known)
-                column = column.cat.add_categories(list(new))
+                new = [value for value in dict.fromkeys(values) if value is not None and value not in known]
+                column = column.cat.add_categories(new)
             for row, value in zip(rows, values, strict=True):
                 column.iloc[row] = value
         made.isetitem(position, column)
