@@ -442,7 +442,7 @@ def test_it_is_frozen(paper):
 )
 def test_sequences_and_images_are_refused(name):
     detector = EXAMPLES[name].fit(epochs=1)
-    with pytest.raises(ValueError, match="a counterfactual is of rows of a table.*use how='shares'"):
+    with pytest.raises(ValueError, match=r"a counterfactual is of rows of a table.*use how='shares'"):
         upland.explain(detector, EXAMPLES[name].new, "counterfactual")
 
 
