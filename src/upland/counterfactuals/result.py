@@ -21,7 +21,7 @@ from upland.data.table.domains import plain_values
 from upland.data.table.encoder import TableEncoder
 from upland.data.table.frames import TableView, view_table
 from upland.data.table.matching import find_positions, listed
-from upland.data.table.replaced import NewCells, cell_of, replaced, type_of
+from upland.data.table.replaced import NewCells, cell_in, cell_of, replaced, type_of
 from upland.detectors.scoring import ScoringDetector
 
 
@@ -161,14 +161,9 @@ def _cells(
             cells = new.setdefault(place, NewCells([], []))
             cells.rows.append(row)
             cells.values.append(cell)
-            made = Change(columns[number].name, _shown(view, place, row), _item(cell))
+            made = Change(columns[number].name, cell_in(view, place, row), _item(cell))
             changes.setdefault(row, []).append(made)
     return changes, new
-
-
-def _shown(rows: TableView, position: int, row: int) -> Any:
-    values = rows.read(position)
-    return _item(values[row] if isinstance(values, np.ndarray) else values[row].as_py())
 
 
 def _item(value: Any) -> Any:

@@ -30,7 +30,7 @@ from upland.criteria.base import Floats, finite
 from upland.data.table.domains import Domain, Plain, domain_of, plain_codes, table_of
 from upland.data.table.encoder import TableEncoder
 from upland.data.table.frames import TableView
-from upland.data.table.replaced import resolution_in
+from upland.data.table.replaced import limits_of
 from upland.detectors.scoring import ScoringDetector
 from upland.detectors.shares import member_shares
 
@@ -115,7 +115,7 @@ class Search:
         self.seen = plain_codes(self.encoder, self.codes)
         columns, refused = self.encoder.schema_.columns, self.encoder.cells.missing_numbers
         self.domains: list[Domain] = [
-            domain_of(column, seen, resolution_in(type_), refused)
+            domain_of(column, seen, limits_of(type_), refused)
             for column, seen, type_ in zip(columns, self.seen, types, strict=True)
         ]
         widths = [column.width for column in columns]

@@ -23,6 +23,7 @@ from upland.data.table.dateparts import DateParts, moved
 from upland.data.table.encoder import TableEncoder
 from upland.data.table.encodings import KNEE, Floats
 from upland.data.table.frames import TableView
+from upland.data.table.replaced import Limits
 from upland.io.schema import Column, Schema
 
 Plain = NDArray[Any]
@@ -212,27 +213,29 @@ class Domain:
         return float(abs(value - base) / self.column.scale)
 
 
-def domain_of(column: Column, seen: Plain, resolution: float, refused: Iterable[float]) -> Domain:
+def domain_of(column: Column, seen: Plain, limits: Limits, refused: Iterable[float]) -> Domain:
     """The values that a column may be given.
 
     Args:
         column: As the fit learned it.
         seen: `(R,)` plain values of normal rows; where there are none, numbers lie within two standard
             deviations of the mean.
-        resolution: Step of the type of the user's column; 0 where it has none.
+        limits: Of the type of the user's column.
         refused: Numbers that stand for a missing cell.
     """
     if column.kind == "categorical" or column.parts is not None:
         return Domain(column)
     center = column.center + column.origin
     if column.scale == 0.0 or column.constant:
-        return Domain(column, center, center)
+        inside = limits.low <= center <= limits.high
+        return Domain(column, center, center if inside else -np.inf)
     if column.kind == "boolean":
         return Domain(column, 0.0, 1.0, 1.0)
     seen = seen[np.isfinite(seen)]
-    step = _step(column, seen, resolution)
+    step = _step(column, seen, limits.step)
     spread = KNEE * column.scale
     low, high = (seen.min(), seen.max()) if seen.size else (center - spread, center + spread)
+    low, high = max(low, limits.low), min(high, limits.high)
     low, high = np.ceil(low / step - ROUNDING) * step, np.floor(high / step + ROUNDING) * step
     low, high = (float(_on_grid(np.array(end), step)) for end in (low, high))
     return Domain(column, low, high, step, frozenset(refused))

@@ -16,6 +16,17 @@ from upland.data.table.frames import TableView, arrow_table
 from upland.data.table.values import Mixture, Values, is_text
 from upland.io.schema import Column, TextForm
 
+
+class Limits(NamedTuple):
+    """The numbers that a type holds: their step, 0 where it is finer than a microsecond or there is none, the
+    least and the largest.
+    """
+
+    step: float = 0.0
+    low: float = -np.inf
+    high: float = np.inf
+
+
 _UNITS = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 _WHEN_EMPTY = {
     "categorical": pa.string(),
@@ -57,20 +68,48 @@ def type_of(rows: TableView, position: int, column: Column) -> Any:
     return _WHEN_EMPTY[column.kind] if pa.types.is_null(type_) else type_
 
 
-def resolution_in(type_: Any) -> float:
-    """The step between neighbouring values of a type, of dates and durations in seconds; 0 where it is
-    finer than a microsecond, or there is none.
+def cell_in(rows: TableView, position: int, row: int) -> Any:
+    """What a user's table holds in a cell, as a value of Python's.
+
+    Args:
+        rows: The table.
+        position: Of the column in it.
+        row: Of the cell.
+    """
+    try:
+        values = rows.read(position)
+    except Mixture as mixture:
+        values = mixture.values
+    value = values[row]
+    if isinstance(value, pa.Scalar):
+        return value.as_py()
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def limits_of(type_: Any) -> Limits:
+    """The numbers that a type holds, of dates and durations in seconds.
+
+    Args:
+        type_: NumPy's or Arrow's.
     """
     is_a = pa.types
-    if isinstance(type_, np.dtype):
-        return 0.0 if type_.kind == "f" else 1.0
-    if is_a.is_integer(type_) or is_a.is_boolean(type_):
-        return 1.0
-    if is_a.is_decimal(type_):
-        return float(10.0**-type_.scale)
-    if is_a.is_date(type_):
-        return 86_400.0
-    return 1.0 / min(_UNITS[type_.unit], 1_000_000) if is_a.is_temporal(type_) else 0.0
+    if not isinstance(type_, np.dtype):
+        if is_a.is_decimal(type_):
+            return Limits(float(10.0**-type_.scale))
+        if is_a.is_date(type_):
+            return Limits(86_400.0)
+        if is_a.is_time(type_):
+            return Limits(1.0 / min(_UNITS[type_.unit], 1_000_000), 0.0, 86_399.0)
+        if is_a.is_temporal(type_):
+            return Limits(1.0 / min(_UNITS[type_.unit], 1_000_000))
+        if not (is_a.is_integer(type_) or is_a.is_boolean(type_)):
+            return Limits()
+        type_ = np.dtype(type_.to_pandas_dtype())
+    if type_.kind == "b":
+        return Limits(1.0, 0.0, 1.0)
+    return (
+        Limits() if type_.kind == "f" else Limits(1.0, float(np.iinfo(type_).min), float(np.iinfo(type_).max))
+    )
 
 
 def cell_of(value: Any, column: Column, type_: Any) -> Any:
@@ -125,8 +164,10 @@ def replaced(X: Any, rows: TableView, cells: Mapping[int, NewCells]) -> Any:
         rows: The same, viewed.
         cells: New cells by the position of their column.
     """
-    if isinstance(X, np.ndarray) and X.dtype.names is None and X.ndim == 2:
-        return _in_array(X, cells)
+    if isinstance(X, np.ndarray) and X.dtype.names is None:
+        return _in_array(X.copy() if isinstance(X, np.ma.MaskedArray) else np.array(X), cells)
+    if rows.naming == "none" and rows.matrix is not None:
+        return _in_array(np.array(rows.matrix), cells)
     if nw.dependencies.is_pandas_dataframe(X):
         return _in_pandas(X, cells)
     frame = nw.from_native(X, pass_through=True)
@@ -135,8 +176,7 @@ def replaced(X: Any, rows: TableView, cells: Mapping[int, NewCells]) -> Any:
     return _in_arrow(X if isinstance(X, pa.Table) else arrow_table(rows, rows.names), cells)
 
 
-def _in_array(X: NDArray[Any], cells: Mapping[int, NewCells]) -> NDArray[Any]:
-    made = X.copy()
+def _in_array(made: NDArray[Any], cells: Mapping[int, NewCells]) -> NDArray[Any]:
     for position, (rows, values) in cells.items():
         for row, value in zip(rows, values, strict=True):
             made[row, position] = value
@@ -170,11 +210,14 @@ def _in_frame(frame: nw.DataFrame[Any], cells: Mapping[int, NewCells]) -> Any:
         dtype = column.dtype
         if dtype in (nw.Categorical, nw.Enum):
             column = column.cast(nw.String)
-        if dtype == nw.Unknown:  # all of it is missing
-            array = pa.array([None] * len(column)).cast(pa.array(values).type)
-            column = nw.new_series(column.name, array.to_pylist(), backend=frame.implementation)
-        new = nw.new_series(column.name, list(values), column.dtype, backend=frame.implementation)
-        column = column.scatter(list(rows), new)
+        if column.null_count() == len(column):  # which may have no type
+            new = dict(zip(rows, values, strict=True))
+            filled = [new.get(row) for row in range(len(column))]
+            made = nw.new_series(column.name, filled, backend=frame.implementation)
+            columns.append(made if dtype == nw.Unknown else made.cast(dtype))
+            continue
+        cells_of = nw.new_series(column.name, values, column.dtype, backend=frame.implementation)
+        column = column.scatter(rows, cells_of)
         columns.append(column.cast(nw.Categorical()) if dtype == nw.Categorical else column)
     return frame.with_columns(*columns).to_native()
 
