@@ -14,7 +14,7 @@ from sklearn.exceptions import NotFittedError
 import upland
 from estimators import EXAMPLES
 from normals import CONTAINERS, as_csv, as_parquet
-from upland.counterfactuals.search import MOST
+from upland.counterfactuals.search import AT_ONCE, MOST, Search
 
 pytestmark = pytest.mark.filterwarnings("ignore:p-values are coarse")
 
@@ -186,6 +186,32 @@ def test_a_broken_cell_is_restored_near_what_the_others_say():
     assert [[change.column for change in changes] for changes in made.changes] == [["x1"]] * 20
     assert (np.abs(made.table[:, 1] - others) < 4 * np.sqrt(0.25 + 0.25 / 3)).all()
     np.testing.assert_array_equal(np.delete(made.table, 1, 1), np.delete(broken, 1, 1))
+
+
+@pytest.mark.parametrize("made", ["energy of the paper", "energy, cross", "flow", "vae", "no kept rows"])
+def test_of_one_column_it_is_the_smallest_of_all_values_of_the_grid(made):
+    """Every value of every column is scored: there is one that makes the row normal where one is found, and
+    none that is nearer to the row by more than a twentieth.
+    """
+    detector = DETECTORS[made]().fit(tied(600, 0))
+    rng = np.random.default_rng(4)
+    rows = tied(40, 1) + rng.normal(0, 3, (40, 4)) * (rng.random((40, 4)) < 0.3)
+    found = upland.explain(detector, rows, "counterfactual", k=1)
+    domains = Search(detector, [np.dtype(float)] * 4, 1, 0.05).domains
+    anomalous = np.flatnonzero(found.p_before <= 0.05)
+    assert len(anomalous) >= 3
+    for number in anomalous:
+        tried, distance = [], []
+        for column, domain in enumerate(domains):
+            grid = domain.path(domain.low, domain.high)
+            rows_of = np.repeat(rows[[number]], len(grid), axis=0)
+            rows_of[:, column] = grid
+            tried.append(rows_of)
+            distance.append(np.abs(grid - rows[number, column]) / domain.column.scale)
+        normal = detector.p_values(np.concatenate(tried)) > 0.05
+        assert normal.any() == found.found[number]
+        if normal.any():
+            assert found.distance[number] <= 1.05 * np.concatenate(distance)[normal].min()
 
 
 def test_two_broken_cells_take_two_columns():
@@ -384,8 +410,6 @@ def test_a_cell_is_emptied_only_where_most_are():
 
 def test_the_calls_of_the_model_are_bounded(paper, monkeypatch):
     """4 k scorings and k explanations however many rows are searched side by side, and few rows each."""
-    from upland.counterfactuals.search import AT_ONCE, Search
-
     calls = {"_scored": [], "_explained": []}
     for name in calls:
         original = getattr(Search, name)

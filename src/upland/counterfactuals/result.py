@@ -20,7 +20,7 @@ from upland.data.rows import take_rows
 from upland.data.table.domains import plain_values
 from upland.data.table.encoder import TableEncoder
 from upland.data.table.frames import TableView, view_table
-from upland.data.table.matching import find_positions, listed
+from upland.data.table.matching import as_names, find_positions, listed
 from upland.data.table.replaced import NewCells, cell_in, cell_of, replaced, type_of
 from upland.detectors.scoring import ScoringDetector
 
@@ -109,7 +109,7 @@ def counterfactual(
     before = detector.p_values(X)
     view, columns = view_table(X), encoder.schema_.columns
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # they were said of these rows
+        warnings.simplefilter("ignore", UserWarning)  # they were said of these rows
         places = find_positions(view, encoder.schema_, encoder.column_names, encoder.owner)
         types = [type_of(view, place, column) for place, column in zip(places, columns, strict=True)]
         search = Search(detector, types, int(k), alpha, _numbers(encoder, fixed))
@@ -129,11 +129,11 @@ def counterfactual(
 
 def _numbers(encoder: TableEncoder, fixed: Sequence[str | int]) -> frozenset[int]:
     """The columns in use among those that are not changed."""
-    if isinstance(fixed, str):
-        raise TypeError(f"fixed must be a list of column names, not one text: fixed=[{fixed!r}]")
     schema = encoder.schema_
+    by_position = schema.naming == "none"
     names = [
-        f"x{name}" if schema.naming == "none" and not isinstance(name, str) else str(name) for name in fixed
+        f"x{name}" if by_position and isinstance(name, int) else str(name)
+        for name in as_names(fixed, "fixed")
     ]
     if unknown := [name for name in names if name not in schema.inputs]:
         raise ValueError(
