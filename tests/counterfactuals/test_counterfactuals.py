@@ -3,6 +3,7 @@
 import datetime as dt
 from dataclasses import FrozenInstanceError
 from decimal import Decimal
+from itertools import combinations, product
 
 import numpy as np
 import pandas as pd
@@ -212,6 +213,41 @@ def test_of_one_column_it_is_the_smallest_of_all_values_of_the_grid(made):
         assert normal.any() == found.found[number]
         if normal.any():
             assert found.distance[number] <= 1.05 * np.concatenate(distance)[normal].min()
+
+
+@pytest.mark.parametrize("made", ["energy of the paper", "vae"])
+def test_of_two_columns_it_is_near_the_smallest_of_all_pairs_of_the_grid(made):
+    """It is found where a pair exists, has as few columns, and is a quarter larger at most."""
+    detector = DETECTORS[made]().fit(np.rint(2 * tied(800, 0)))
+    rng = np.random.default_rng(4)
+    rows = np.rint(2 * tied(8, 1))
+    for row in rows:
+        row[rng.choice(4, 2, replace=False)] += rng.choice([-1, 1], 2) * rng.integers(8, 25, 2)
+    found = upland.explain(detector, rows, "counterfactual", k=2)
+    domains = Search(detector, [np.dtype(float)] * 4, 2, 0.05).domains
+    scales = [domain.column.scale for domain in domains]
+    assert (found.p_before <= 0.05).sum() >= 6
+    for number in np.flatnonzero(found.p_before <= 0.05):
+        grids = [
+            [*domain.path(domain.low, domain.high), rows[number, place]]
+            for place, domain in enumerate(domains)
+        ]
+        tried = np.array(
+            [
+                np.where(np.arange(4) == one, value, np.where(np.arange(4) == two, other, rows[number]))
+                for one, two in combinations(range(4), 2)
+                for value, other in product(grids[one], grids[two])
+            ]
+        )
+        columns = (tried != rows[number]).sum(axis=1)
+        normal = detector.p_values(tried) > 0.05
+        assert normal.any() == found.found[number]
+        if normal.any():
+            assert len(found.changes[number]) == columns[normal].min()
+            distance = (np.abs(tried - rows[number]) / scales).sum(axis=1)
+            least = distance[normal & (columns == columns[normal].min())].min()
+            assert least <= found.distance[number] * (1 + 1e-9)
+            assert found.distance[number] <= 1.25 * least
 
 
 def test_two_broken_cells_take_two_columns():
