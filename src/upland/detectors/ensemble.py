@@ -77,7 +77,10 @@ def offered_criteria(family: str, modality: Modality, model_type: type) -> Offer
         if issubclass(model_type, load(home).requires)
     }
     entry = DETECTORS[family, modality]
-    defaults = {unit: name if name in homes else entry.otherwise for unit, name in entry.defaults.items()}
+    defaults = {
+        unit: next(one for one in (name, *entry.otherwise) if one in homes)
+        for unit, name in entry.defaults.items()
+    }
     return Offered(homes, defaults)
 
 
