@@ -189,6 +189,22 @@ def test_a_broken_cell_is_restored_near_what_the_others_say():
     np.testing.assert_array_equal(np.delete(made.table, 1, 1), np.delete(broken, 1, 1))
 
 
+def test_a_column_whose_values_recur_takes_one_of_them():
+    """No other: a reading that no normal row has had would be news to a model that counts."""
+    rng = np.random.default_rng(0)
+    levels = np.sort(rng.choice(np.arange(0, 100, 0.05), 30, replace=False).round(2))
+    place = rng.integers(0, 30, 600)
+    normal = np.stack([levels[place], place + rng.normal(0, 1, 600), place + rng.normal(0, 1, 600)], axis=1)
+    rows = normal[:20].copy()
+    rows[:, 0] = levels[(place[:20] + 15) % 30]
+    for detector in (upland.EnergyDetector(**COMMON), DETECTORS["energy of the paper"]()):
+        made = upland.explain(detector.fit(normal), rows, "counterfactual", fixed=[1, 2])
+        changed = np.array([bool(changes) for changes in made.changes])
+        assert changed.sum() >= 5
+        assert set(made.table[:, 0]) <= set(normal[:, 0])
+        assert made.found.mean() >= 0.9
+
+
 @pytest.mark.parametrize("made", ["energy of the paper", "energy, cross", "flow", "vae", "no kept rows"])
 def test_of_one_column_it_is_the_smallest_of_all_values_of_the_grid(made):
     """Every value of every column is scored: there is one that makes the row normal where one is found, and

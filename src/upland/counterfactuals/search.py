@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upland.criteria.base import Floats, finite
-from upland.data.table.domains import Domain, Plain, domain_of, plain_codes, table_of
+from upland.data.table.domains import Domain, Plain, domain_of, plain_codes, recurring, table_of
 from upland.data.table.encoder import TableEncoder
 from upland.data.table.frames import TableView
 from upland.data.table.replaced import limits_of
@@ -114,9 +114,10 @@ class Search:
         self.codes = _kept_codes(detector)
         self.seen = plain_codes(self.encoder, self.codes)
         columns, refused = self.encoder.schema_.columns, self.encoder.cells.missing_numbers
+        recurs = _recurring(detector, self.encoder) or [False] * len(columns)
         self.domains: list[Domain] = [
-            domain_of(column, seen, limits_of(type_), refused)
-            for column, seen, type_ in zip(columns, self.seen, types, strict=True)
+            domain_of(column, seen, limits_of(type_), refused, again)
+            for column, seen, type_, again in zip(columns, self.seen, types, recurs, strict=True)
         ]
         widths = [column.width for column in columns]
         self.used = [number for number, width in enumerate(widths) if width]
@@ -351,6 +352,16 @@ def _kept_codes(detector: ScoringDetector) -> Floats:
     ]
     found: Floats = np.unique(np.concatenate(codes), axis=0)
     return found
+
+
+def _recurring(detector: ScoringDetector, encoder: TableEncoder) -> list[bool]:
+    """Which columns have values that recur among training rows; [] if none are kept."""
+    member = detector.members_[0]
+    rows = member.training_rows if member.training_rows is not None else member.standard
+    if rows is None or not len(rows):
+        return []
+    found = recurring(rows.cpu().numpy(), encoder.slots)
+    return found + [False] * (encoder.n_columns - len(found))
 
 
 def _order(scores: Floats) -> list[int]:

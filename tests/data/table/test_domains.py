@@ -6,20 +6,20 @@ import pytest
 
 from normals import mixed
 from upland.data.table.dateparts import DAY, moved
-from upland.data.table.domains import domain_of, plain_codes, plain_values, table_of
+from upland.data.table.domains import domain_of, plain_codes, plain_values, recurring, table_of
 from upland.data.table.encoder import TableEncoder
 from upland.data.table.replaced import Limits
 
 ANY = Limits()
 
 
-def domain(values, limits=ANY, kept=True, refused=(), **options):
+def domain(values, limits=ANY, kept=True, refused=(), recurs=False, **options):
     """The domain of a column of these normal values."""
     frame = pd.DataFrame({"x": values})
     encoder = TableEncoder(**options).fit(frame)
     codes = encoder.transform(frame).astype(np.float64)
     seen = plain_codes(encoder, codes if kept else codes[:0])[0]
-    return domain_of(encoder.schema_.columns[0], seen, limits, refused)
+    return domain_of(encoder.schema_.columns[0], seen, limits, refused, recurs)
 
 
 def generator(seed=0):
@@ -73,6 +73,51 @@ def test_the_type_of_the_users_column_limits_them():
     assert (found.step, found.high) == (1.0, 127.0)
     assert domain(generator().random(100), Limits(1.0, 5, 9)).allowed(np.nan, [0.5, 6.0]) == []
     assert domain(np.full(50, 300), Limits(1.0, -128, 127)).allowed(9.0, [300.0]) == []
+
+
+RECURRING = {
+    "few decimals": np.array([0.05, 0.1, 12.345, 7.25, -3.5, 1e-3]),
+    "thirds": np.array([1 / 3, 2 / 3, 5 / 3, 7.0]),
+    "steps of five": np.array([5.0, 10.0, 25.0, 40.0]),
+    "large": np.array([1e6 + 0.25, 2e6, 3e6 + 0.5]),
+    "far": np.array([0.0, 0.1, 0.2, 1e5 + 0.5]),
+    "days": pd.to_datetime(["2026-01-01", "2026-01-05", "2026-03-01 10:30"], format="ISO8601"),
+    "seconds": pd.to_timedelta([1, 5, 600], unit="s"),
+}
+
+
+@pytest.mark.filterwarnings("ignore:column 'x' ")
+@pytest.mark.parametrize("case", RECURRING)
+def test_where_values_recur_only_these_are_proposed_and_code_as_they_do(case):
+    values = RECURRING[case]
+    column = values[generator().integers(0, len(values), 400)]
+    frame = pd.DataFrame({"x": column})
+    encoder = TableEncoder().fit(frame)
+    assert recurring(encoder.transform(frame), encoder.slots) == [True]
+    found = domain(column, recurs=True)
+    assert len(found.known) == len(values)
+    kind = {"M": "datetime64[us]", "m": "timedelta64[us]"}.get(values.dtype.kind)
+    made = np.array(found.known)
+    made = pd.DataFrame({"x": (made * 1e6).round().astype("int64").view(kind) if kind else made})
+    np.testing.assert_array_equal(np.unique(encoder.transform(made)), np.unique(encoder.transform(frame)))
+    tried = np.linspace(found.low - 1, found.high + 1, 50)
+    assert set(found.allowed(np.nan, tried)) <= set(found.known)
+    path = found.path(found.low, found.high)
+    assert path.tolist() == list(found.known)[::-1]
+    assert found.path(found.high + 1, found.low).tolist() == list(found.known)
+
+
+def test_known_numbers_are_short():
+    values = RECURRING["few decimals"]
+    found = domain(values[generator().integers(0, 6, 400)], recurs=True)
+    assert found.known == tuple(sorted(values))
+
+
+def test_numbers_of_their_own_do_not_recur():
+    frame = pd.DataFrame({"own": generator().normal(size=300), "again": generator().integers(0, 9, 300)})
+    frame["level"] = np.where(frame["again"] > 4, "high", "low")
+    encoder = TableEncoder().fit(frame)
+    assert recurring(encoder.transform(frame), encoder.slots) == [False, True, True]
 
 
 def test_levels_are_those_of_the_fit_and_rare_ones_too():

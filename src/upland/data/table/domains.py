@@ -6,11 +6,15 @@ code holds no moment, but how much of each cycle has passed; a moment is moved t
 
 Numbers lie on a grid, so that they are short, and whole where those of the normal rows are: its step is a
 power of ten (of dates a day, an hour, a minute or a second) of at most a hundredth of the standard deviation,
-and no less than the step of the normal rows' own values.
+and no less than the step of the normal rows' own values. Where these recur, a number that no normal row has
+would be news by itself, so that only theirs are proposed: a column recurs if fewer than half of the normal
+rows have a value that no other has, which estimates how likely a new value is (Good, "The population
+frequencies of species and the estimation of population parameters", Biometrika 40, 1953).
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +25,7 @@ from numpy.typing import NDArray
 
 from upland.data.table.dateparts import DateParts, moved
 from upland.data.table.encoder import TableEncoder
-from upland.data.table.encodings import KNEE, Floats
+from upland.data.table.encodings import KNEE, Floats, encode_numeric
 from upland.data.table.frames import TableView
 from upland.data.table.replaced import Limits
 from upland.io.schema import Column, Schema
@@ -36,6 +40,8 @@ SPREAD = 25
 
 CLOCK = (86_400.0, 3_600.0, 60.0, 1.0)
 """Steps of dates and durations."""
+
+_STEPS = tuple(10.0**power for power in range(6, -13, -1))
 
 ROUNDING = 1e-6
 """Error of a value that comes from a code, in standard deviations of its column: codes are float32."""
@@ -120,6 +126,7 @@ class Domain:
         high: Largest number.
         step: Of the grid; 0 where there is one number only.
         refused: Numbers that stand for a missing cell.
+        known: The only numbers there are, ascending, in place of a grid; none where they do not recur.
     """
 
     column: Column
@@ -127,6 +134,7 @@ class Domain:
     high: float = 0.0
     step: float = 0.0
     refused: frozenset[float] = frozenset()
+    known: tuple[float, ...] = ()
 
     @property
     def _by_size(self) -> bool:
@@ -181,10 +189,14 @@ class Domain:
         if self.low > self.high:
             return None
         inside = min(max(value, self.low), self.high)
+        if self.known:
+            place = bisect_left(self.known, inside)
+            near = self.known[max(place - 1, 0) : place + 1]
+            return min(near, key=lambda number: abs(number - inside))
         return inside if self.step == 0 else float(_on_grid(np.array(inside), self.step))
 
     def path(self, base: Any, value: Any) -> Floats:
-        """The grid from a value back to the one that was there, or to where the normal rows end: `(P,)`; a
+        """The numbers from a value back to the one that was there, or to where the normal rows end: `(P,)`; a
         single value where there is no way.
 
         Args:
@@ -195,6 +207,10 @@ class Domain:
             return np.array([value], dtype=object if self.column.kind == "categorical" else np.float64)
         end = self._snapped(base)
         assert end is not None
+        if self.known:
+            least, most = sorted((value, end))
+            between = np.array(self.known[bisect_left(self.known, least) : bisect_right(self.known, most)])
+            return between if value <= end else between[::-1]
         count = round(abs(end - value) / self.step)
         return _on_grid(value + np.sign(end - value) * self.step * np.arange(count + 1), self.step)
 
@@ -213,7 +229,9 @@ class Domain:
         return float(abs(value - base) / self.column.scale)
 
 
-def domain_of(column: Column, seen: Plain, limits: Limits, refused: Iterable[float]) -> Domain:
+def domain_of(
+    column: Column, seen: Plain, limits: Limits, refused: Iterable[float] = (), recurs: bool = False
+) -> Domain:
     """The values that a column may be given.
 
     Args:
@@ -222,6 +240,7 @@ def domain_of(column: Column, seen: Plain, limits: Limits, refused: Iterable[flo
             deviations of the mean.
         limits: Of the type of the user's column.
         refused: Numbers that stand for a missing cell.
+        recurs: Whether only values of normal rows are proposed.
     """
     if column.kind == "categorical" or column.parts is not None:
         return Domain(column)
@@ -238,13 +257,49 @@ def domain_of(column: Column, seen: Plain, limits: Limits, refused: Iterable[flo
     low, high = max(low, limits.low), min(high, limits.high)
     low, high = np.ceil(low / step - ROUNDING) * step, np.floor(high / step + ROUNDING) * step
     low, high = (float(_on_grid(np.array(end), step)) for end in (low, high))
-    return Domain(column, low, high, step, frozenset(refused))
+    known = _known(column, seen, limits) if recurs else ()
+    low, high = (known[0], known[-1]) if known else (low, high)
+    return Domain(column, low, high, step, frozenset(refused), known)
+
+
+def recurring(codes: NDArray[Any], slots: NDArray[np.intp]) -> list[bool]:
+    """Which columns have values that recur.
+
+    Args:
+        codes: `(N, D)` encoded normal rows.
+        slots: `(D,)` the column of each encoded dimension.
+    """
+    found = []
+    for column in range(int(slots.max(initial=-1)) + 1):
+        counts = np.unique(codes[:, slots == column], axis=0, return_counts=True)[1]
+        found.append(bool((counts == 1).sum() < len(codes) / 2))
+    return found
+
+
+def _known(column: Column, seen: Floats, limits: Limits) -> tuple[float, ...]:
+    """The distinct values of normal rows that a type holds, each as the shortest number with its code."""
+    values = np.unique(seen)
+    codes = _coded(column, values)
+    found, open_ = values.copy(), np.ones(len(values), dtype=bool)
+    for step in _STEPS if column.kind == "numeric" else CLOCK:
+        short = _on_grid(values, step)
+        hits = open_ & (_coded(column, short) == codes)
+        found[hits], open_ = short[hits], open_ & ~hits
+    fits = (found >= limits.low) & (found <= limits.high)
+    if limits.step:
+        fits &= np.abs(found - _on_grid(found, limits.step)) <= ROUNDING * limits.step
+    return tuple(np.unique(found[fits]).tolist())
+
+
+def _coded(column: Column, values: Floats) -> NDArray[np.float32]:
+    codes = encode_numeric(values - float(column.origin), column.center, column.scale)
+    return codes.astype(np.float32)
 
 
 def _step(column: Column, seen: Floats, resolution: float) -> float:
     wanted = column.scale / FINE
     if column.kind == "numeric":
-        steps: Sequence[float] = [10.0**power for power in range(6, -13, -1)]
+        steps = _STEPS
         fine = 10.0 ** np.floor(np.log10(wanted))
         whole = 1.0 if column.dtype == "integer" else 0.0
     else:
