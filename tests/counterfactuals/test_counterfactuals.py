@@ -103,7 +103,7 @@ def test_at_most_k_columns_differ_and_those_that_are_named(found):
             assert sorted(differs) == sorted(change.column for change in changes)
             assert len(differs) <= k
             for change in changes:
-                assert change.proposed == after[change.column]
+                assert same(change.proposed, after[change.column])
                 assert same(change.value, before[change.column])
 
 
@@ -445,7 +445,37 @@ def test_a_missing_cell_is_filled_and_a_constant_put_back():
     assert made.changes[2][0] == ("only", "other", "one")
 
 
-def test_a_cell_is_emptied_only_where_most_are():
+def structured(count, seed):
+    """A measurement that is there where a flag says so, and missing elsewhere."""
+    rng = np.random.default_rng(seed)
+    there = rng.random(count) < 0.8
+    level = np.where(there, 5.0, -5.0)
+    return pd.DataFrame(
+        {
+            "x": level + rng.normal(size=count),
+            "y": level + rng.normal(size=count),
+            "measured": there,
+            "value": np.where(there, rng.normal(0, 1, count), np.nan),
+        }
+    )
+
+
+@pytest.mark.parametrize("made", ["energy", "energy of the paper"])
+def test_a_cell_is_emptied_where_nothing_else_helps_and_filled_where_that_does(made):
+    normal = structured(600, 0)
+    detector = DETECTORS[made]().fit(normal)
+    rows = normal.head(60).copy()
+    absent = rows["value"].isna().to_numpy()
+    rows["value"] = np.where(absent, 0.0, 30.0)
+    found = upland.explain(detector, rows, "counterfactual", k=1, fixed=["measured"])
+    anomalous = found.p_before <= 0.05
+    assert (anomalous & absent).sum() >= 5
+    assert found.found.all()
+    assert found.table["value"][anomalous & absent].isna().all()
+    assert found.table["value"][anomalous & ~absent].notna().all()
+
+
+def test_a_cell_is_emptied_by_the_way_only_where_most_are():
     rng = np.random.default_rng(0)
     often, rarely = rng.random(500) < 0.9, rng.random(500) < 0.1
     normal = pd.DataFrame({"x": rng.normal(size=500), "often": np.where(often, None, "note")})

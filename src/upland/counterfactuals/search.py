@@ -1,8 +1,9 @@
 """The search for the smallest change of a row that makes it normal: its counterfactual explanation.
 
 For a row with p <= alpha a set S of at most k columns and values for them are sought with p > alpha (Wachter,
-Mittelstadt and Russell 2017, https://arxiv.org/abs/1711.00399), fewest columns first, then the least sum of
-changes in standard deviations. All of it is scored by the detector itself:
+Mittelstadt and Russell 2017, https://arxiv.org/abs/1711.00399): fewest columns first; then as few emptied
+cells as can be, but for columns in which most cells are missing; then the least sum of changes in standard
+deviations. All of it is scored by the detector itself:
 
 1. For S of 1, 2, ..., k columns, candidates of each column that may join S: what the members of the detector
    expect there, the values of those kept normal rows that are nearest to the row in the columns outside S,
@@ -125,8 +126,8 @@ class Search:
         self.free = [number for number in self.used if number not in fixed]
 
     def smallest(self, rows: Sequence[Row]) -> list[Changes]:
-        """For each row the smallest change that makes it normal; else the one with the lowest score, empty
-        where none is lower than that of the row.
+        """For each row the smallest change that makes it normal; else the best that was reached, empty where
+        none has a lower score than the row.
 
         Args:
             rows: plain values.
@@ -235,10 +236,12 @@ class Search:
                 some = [change for change, ok in zip(candidates, normal, strict=False) if ok]
                 return (yield from self._shrunk(row, some))
             order = _order(scores)
-            best = everything[order[0]]
+            better = order[: order.index(len(candidates))]
+            emptied = [self._size(row, candidates[number])[0] for number in better]
+            best = candidates[better[int(np.argmin(emptied))]] if better else best
             apart: dict[tuple[int, ...], Changes] = {}
             for change in [candidates[number] for number in order if number < len(candidates)]:
-                apart.setdefault(tuple(sorted(change)), change)
+                apart.setdefault((self._size(row, change)[0], *sorted(change)), change)
             partials = list(apart.values())[:BEAM]
             if not partials:
                 break
@@ -289,7 +292,7 @@ class Search:
         as far as they can.
         """
         apart: dict[tuple[int, ...], Changes] = {}
-        for change in sorted(changes, key=lambda change: self.distance(row, change)):
+        for change in sorted(changes, key=lambda change: self._size(row, change)):
             apart.setdefault(tuple(sorted(change)), change)
         found = [dict(change) for change in list(apart.values())[:BEAM]]
         orders = [self.by_size(row, change) for change in found]
@@ -305,7 +308,12 @@ class Search:
                     _, normal = yield "score", [_with(row, change) for change in chain(*tried)]
                     for walk, part in zip(going, _parts(tried), strict=True):
                         walk.move(normal[part])
-        return min(found, key=lambda change: self.distance(row, change))
+        return min(found, key=lambda change: self._size(row, change))
+
+    def _size(self, row: Row, change: Changes) -> tuple[int, float]:
+        """How many cells a change empties that mostly are not missing, and its distance."""
+        emptied = sum(self.domains[n].empties(row[n], value) for n, value in change.items())
+        return emptied, self.distance(row, change)
 
 
 class _Walk:

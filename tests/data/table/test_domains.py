@@ -138,11 +138,15 @@ def test_a_constant_has_one_value():
     assert found.path(9.0, 7.5).tolist() == [7.5]
 
 
-def test_a_missing_cell_is_proposed_where_most_are():
+def test_a_missing_cell_is_proposed_where_there_are_some():
     often = [None] * 80 + list(generator().normal(size=20))
     assert np.isnan(domain(often).allowed(1.0, [np.nan])[0])
     assert domain(often).allowed(np.nan, [np.nan]) == []
-    assert domain(often[70:]).allowed(1.0, [np.nan]) == []
+    rarely = domain(often[70:])
+    assert np.isnan(rarely.allowed(1.0, [np.nan])[0])
+    assert [found.empties(1.0, np.nan) for found in (domain(often), rarely)] == [False, True]
+    assert not rarely.empties(1.0, 2.0)
+    assert domain(often[80:]).allowed(1.0, [np.nan]) == []
 
 
 def test_what_stands_for_a_missing_cell_is_not_proposed():

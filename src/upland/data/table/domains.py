@@ -143,7 +143,7 @@ class Domain:
         return column.kind not in ("categorical", "boolean") and column.parts is None and self.step > 0
 
     def typical(self, known: int) -> list[Any]:
-        """The mean, the constant, or the most frequent levels; a missing cell where most are missing.
+        """The mean, the constant, or the most frequent levels; a missing cell where some are missing.
 
         Args:
             known: How many values of normal rows there are beside; where there are none, numbers spread
@@ -174,7 +174,7 @@ class Domain:
         column = self.column
         if value is None or (isinstance(value, float) and np.isnan(value)):
             gone = None if column.kind == "categorical" else float("nan")
-            return [gone] if column.missing > 0.5 and not _missing(base) else []
+            return [gone] if column.missing and not _missing(base) else []
         if column.kind == "categorical":
             known = (*column.levels, *column.rare)
             if value not in known and value == "(rare)":
@@ -213,6 +213,15 @@ class Domain:
             return between if value <= end else between[::-1]
         count = round(abs(end - value) / self.step)
         return _on_grid(value + np.sign(end - value) * self.step * np.arange(count + 1), self.step)
+
+    def empties(self, base: Any, value: Any) -> bool:
+        """Whether a cell becomes missing that mostly is not.
+
+        Args:
+            base: What was there.
+            value: What was proposed.
+        """
+        return _missing(value) and not _missing(base) and self.column.missing <= 0.5
 
     def distance(self, base: Any, value: Any) -> float:
         """The size of a change: in standard deviations of a number, date or duration; 1 of all else, of a
