@@ -11,12 +11,8 @@ from torch import nn
 
 from upland.data.reader import Reader
 from upland.data.table.reader import TableReader
-from upland.detectors.architectures import (
-    Architecture,
-    Dense,
-    Multiscale,
-    OwnModule,
-)
+from upland.detectors.architecture import Architecture
+from upland.detectors.architectures import Dense, Multiscale, OwnModule
 from upland.detectors.arguments import cell_options, frozen, given_noise, sizes_of, whole_or_none
 from upland.detectors.experts import experts
 from upland.detectors.plan import CLOSED_FORM, FitPlan, TrainingPlan
