@@ -520,6 +520,18 @@ GROUPS = [
 
 FILES = [
     case(
+        "explanation.py:explain",
+        lambda _: upland.explain(fitted(Image), grey(), how="counterfactual"),
+        "use how='shares'",
+        lambda _: upland.explain(fitted(Image), grey(), how="shares"),
+    ),
+    case(
+        "counterfactuals/result.py:to_frame",
+        lambda _: without_pandas(upland.explain(fitted(), numbers(), "counterfactual").to_frame),
+        r"pip install 'upland\[pandas\]'",
+        lambda _: upland.explain(fitted(), numbers(), "counterfactual").to_frame(),
+    ),
+    case(
         "explanation.py:to_frame",
         lambda _: without_pandas(upland.explain(fitted(), numbers()).to_frame),
         r"pip install 'upland\[pandas\]'",
