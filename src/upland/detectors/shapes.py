@@ -118,7 +118,7 @@ def _kernel(whitened: bool) -> Callable[[Experts, Encoder, int, Weights], Shapes
         yield from _columns(width, "scale", "mean")
         yield "axes", (axes, axes)
         yield "bandwidths", (rows,)
-        yield "spacing", (1,)
+        yield "usual_distance", (1,)
 
     return shapes
 

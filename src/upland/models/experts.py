@@ -1,9 +1,9 @@
 r"""A product of experts for rows of a table: energies in closed form, joined in units of normal rows.
 
 Each part (`upland.models.parts`) is an energy that sees one aspect of the data: three kernels (what lies
-apart from normal rows, near or far), a pseudo-likelihood (what does not fit the other columns), and the missing
-mass of values and of pairs of values (what has never occurred). The energy of a row is standardised by those
-of normal rows that the part had not seen, z = (E - m) / s, and
+apart from normal rows, near or far), a pseudo-likelihood (what does not fit the other columns), and the
+missing mass of values and of pairs of values (what has never occurred). The energy of a row is standardised
+by those of normal rows that the part had not seen, z = (E - m) / s, and
 
     A(x) = (sum_p w_p softplus(z_p)^3 / sum_p w_p)^(1/3).
 
