@@ -163,9 +163,9 @@ def test_columns_without_values_and_names_are_no_features(make):
 def test_a_value_in_the_test_alone_makes_no_feature():
     frame = mixed()
     is_other = (frame.pop("label") != "a").to_numpy()
-    frame["given"] = np.where(is_other, 1.0, np.nan)
-    assert "given" not in table_tasks.class_rows(frame, is_other, 0).test
-    assert "given" in table_tasks.class_rows(frame, ~is_other, 0).test
+    frame["shut"] = np.where(is_other, 1.0, np.nan)
+    assert "shut" not in table_tasks.class_rows(frame, is_other, 0).test
+    assert "shut" in table_tasks.class_rows(frame, ~is_other, 0).test
 
 
 def test_a_table_with_few_columns_that_vary_can_be_swapped():
