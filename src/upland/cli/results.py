@@ -18,6 +18,7 @@ from upland.cli.process import STANDARD_OUTPUT
 from upland.cli.words import reason_text
 from upland.io.casting import columns_of
 from upland.io.dialect import PLAIN, Dialect
+from upland.io.threads import written_behind
 
 if TYPE_CHECKING:
     from upland.calibration.false_discovery import Control
@@ -252,7 +253,11 @@ def writer(target: Path | None, overwrite: bool, dialect: Dialect = PLAIN) -> It
                 with writing(target):
                     made.write(table)
 
-            yield write
+            if target.exists() and not target.is_file():  # a pipe may keep who writes into it waiting
+                yield write
+            else:
+                with written_behind(write) as behind:
+                    yield behind
             with writing(target):
                 stack.close()
 

@@ -7,6 +7,7 @@ pass counts how often each value occurs, and a second pass writes the flags that
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,7 @@ from upland.cli.results import (
     with_verdicts,
     worst_first,
 )
+from upland.io.threads import read_ahead
 
 if TYPE_CHECKING:
     from upland.detectors.base import Detector
@@ -81,30 +83,36 @@ class OpenedTable(Opened):
             return self.request.alpha
         n = self.detector.calibration_.size
         counts = np.zeros(n + 2, dtype=np.int64)
-        for table in self.source.batches(self.encoder.schema_, self.at_once):
-            ranks = np.rint(self.detector.p_values(table) * (n + 1)).astype(np.int64)
-            counts += np.bincount(ranks, minlength=n + 2)
-            self.seen(table.num_rows)
+        with read_ahead(self.source.batches(self.encoder.schema_, self.at_once)) as batches:
+            for table in batches:
+                ranks = np.rint(self.detector.p_values(table) * (n + 1)).astype(np.int64)
+                counts += np.bincount(ranks, minlength=n + 2)
+                self.seen(table.num_rows)
         return discovery_cut(counts, self.request.alpha)
 
     def process(self, cut: float, write: Write | None) -> tuple[int, int]:
         """Score the rows batch by batch; raises ValueError where there are none."""
         count = flagged = 0
         rows = rows_for(self.request.target, self.source, self.encoder.schema_)
-        for raw, table in self.source.pairs(self.encoder.schema_, self.at_once):
-            if not table.num_rows:
-                continue
-            scores, p_values = self.detector.assess(table)
-            if write is not None:
-                why = texts(self._reasons(table)) if self.request.why else None
-                write(with_verdicts(rows(raw, table), scores, p_values, cut, why))
-            self.extra = self.extra or [n for n in self.encoder.extra_columns(table) if n not in ADDED]
-            self.worst.see(table, scores, p_values, count)
-            count, flagged = count + table.num_rows, flagged + int((p_values <= cut).sum())
-            self.seen(table.num_rows)
+        with read_ahead(self._read(rows)) as read:
+            for raw, table in read:
+                scores, p_values = self.detector.assess(table)
+                if write is not None:
+                    why = texts(self._reasons(table)) if self.request.why else None
+                    write(with_verdicts(raw, scores, p_values, cut, why))
+                self.extra = self.extra or [n for n in self.encoder.extra_columns(table) if n not in ADDED]
+                self.worst.see(table, scores, p_values, count)
+                count, flagged = count + table.num_rows, flagged + int((p_values <= cut).sum())
+                self.seen(table.num_rows)
         if not count:
             raise ValueError(f"{self.path} has no rows")
         return count, flagged
+
+    def _read(self, rows: Callable[[pa.Table, pa.Table], pa.Table]) -> Iterator[tuple[pa.Table, pa.Table]]:
+        """Batches of rows, as they are written and as the model reads them."""
+        for raw, table in self.source.pairs(self.encoder.schema_, self.at_once):
+            if table.num_rows:
+                yield rows(raw, table), table
 
     def most_anomalous(self, cut: float) -> list[Finding]:
         """The rows with the highest scores; their numbers are counted from 1, a header not counted."""
@@ -139,10 +147,15 @@ class _Worst:
 
     def see(self, table: pa.Table, scores: Floats, p_values: Floats, first: int) -> None:
         """Take in a batch, the first row of which has this number in the file."""
-        parts = [part for part in (self.table, table.select(self.columns)) if part is not None]
-        scores = np.concatenate([self.scores, scores])
+        table = table.select(self.columns)
+        least = self.scores[-1] if 0 < self.size == self.scores.size else -np.inf
+        here = np.flatnonzero(scores > least)
+        if not here.size and self.table is not None and table.schema.equals(self.table.schema):
+            return
+        parts = [part for part in (self.table, table.take(here)) if part is not None]
+        scores = np.concatenate([self.scores, scores[here]])
         keep = worst_first(scores, self.size)
-        rows = np.concatenate([self.rows, np.arange(first, first + table.num_rows)])
-        self.p_values = np.concatenate([self.p_values, p_values])[keep]
+        rows = np.concatenate([self.rows, first + here])
+        self.p_values = np.concatenate([self.p_values, p_values[here]])[keep]
         self.scores, self.rows = scores[keep], rows[keep]
         self.table = pa.concat_tables(parts, promote_options="permissive").take(keep)

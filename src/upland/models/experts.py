@@ -113,12 +113,13 @@ class ProductOfExperts(EnergyModel, StoredModule):
         x = x[torch.randperm(len(x), generator=generator).to(x.device)]
         first, copies, number = distinct_rows(x)
         first = first[: self.support_points]
-        self.rows = x[first]
+        if self.keeps_rows:
+            self.rows = x[first]
         own = torch.where((copies > 1) | (number >= len(first)), -1, number)
         means, deviations = [], []
         for part in self._parts():
             if isinstance(part, AdaptiveKernel):
-                part.set_points(self.rows, first, own)
+                part.set_points(x[first], first, own)
             left_out = part.fit(x, generator)
             means.append(float(left_out.mean()))
             least = (
@@ -127,6 +128,11 @@ class ProductOfExperts(EnergyModel, StoredModule):
             deviations.append(max(float(left_out.std(correction=0)), least, LEAST_DEVIATION))
         self.normal_means = self.normal_means.new_tensor(means)
         self.normal_deviations = self.normal_deviations.new_tensor(deviations)
+
+    @property
+    def keeps_rows(self) -> bool:
+        """Whether there is a kernel, which stands on training rows."""
+        return any(isinstance(part, AdaptiveKernel) for part in self._parts())
 
     def _parts(self) -> list[Part]:
         return [part for part in self.parts.values() if isinstance(part, Part)]
