@@ -87,7 +87,6 @@ DATA = {
 }
 
 
-
 def _example(label, params):
     name = label.split(" of ")[0]
     return Example(name, params, *DATA[getattr(upland, name).modality])

@@ -170,7 +170,9 @@ def test_the_next_fit_refuses_what_its_model_does_not_have(name, argument, fitte
     with pytest.raises(ValueError, match=f"^{argument} has no meaning for this model: use energy='experts'"):
         detector.fit(example.rows)
     assert detector.plan_ == fitted[name].plan_
-    np.testing.assert_array_equal(detector.anomaly_score(example.new), fitted[name].anomaly_score(example.new))
+    np.testing.assert_array_equal(
+        detector.anomaly_score(example.new), fitted[name].anomaly_score(example.new)
+    )
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
