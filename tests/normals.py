@@ -67,7 +67,7 @@ SIZES = {
 
 
 def small(made, **options):
-    """An estimator of this class that fits in a fraction of a second; the experts have no arguments of nets."""
+    """An estimator of this class that fits in a fraction of a second; experts have no arguments of nets."""
     usual = QUIET if is_of_experts(options) else COMMON | SIZES[made]
     return made(**usual | options)
 

@@ -10,8 +10,8 @@ from torch import nn
 import upland
 from estimators import EXAMPLES, EXPERTS
 from laws import generator, randomise
-from upland.detectors.table import NETS_ONLY
 from upland.detectors.plan import LIVE, MEMBER_STREAMS, STREAMS, FitPlan
+from upland.detectors.table import NETS_ONLY
 from upland.models.flow import table_flow
 from upland.models.glow import Glow
 from upland.models.recurrent import RecurrentEnergy
@@ -102,7 +102,7 @@ WITHOUT_MEANING = [("EnergyDetector", "parts"), ("EnergyDetector", "speed")]
 
 
 def with_other(name, argument):
-    """The other value, and what has to change with it; what makes an example one of nets is trained briefly."""
+    """The other value, and what changes with it; what makes an example one of nets is trained briefly."""
     brief = {"epochs": 1} if name == EXPERTS and argument in ("energy", "model", *NETS_ONLY) else {}
     return brief | {argument: other_value(name, argument)} | WITH.get(argument, {})
 

@@ -1,4 +1,4 @@
-"""Laws of the adaptive kernel: the direct sum, bandwidths by the neighbours, a row without itself, the views."""
+"""Laws of the adaptive kernel: the direct sum, bandwidths by neighbours, a row without itself, the views."""
 
 import math
 
@@ -238,9 +238,8 @@ def test_what_is_expected_lies_among_the_support_points(view):
     found = kernel(points, view).expected(normal(30, 3, seed=2) * 3)
     assert (found >= points.amin(0) - 1e-6).all()
     assert (found <= points.amax(0) + 1e-6).all()
-    torch.testing.assert_close(
-        kernel(points, view, chunk=1).expected(points[1::2])[3], points[7], atol=0.5, rtol=0
-    )
+    near = kernel(points, view, chunk=1).expected(points)[7]
+    torch.testing.assert_close(near, points[7], atol=0.5, rtol=0)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 9])
@@ -258,5 +257,5 @@ def test_values_that_no_fit_gives_are_refused(name, value):
     made = kernel(two_clusters())
     check_values(made)
     getattr(made, name)[0] = value
-    with pytest.raises(ValueError, match="must be positive|not all finite"):
+    with pytest.raises(ValueError, match=r"must be positive|not all finite"):
         check_values(made)

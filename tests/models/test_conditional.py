@@ -1,4 +1,4 @@
-"""Laws of the pseudo-likelihood energy: refits without a row, the conditionals of a Gaussian, hidden columns."""
+"""Laws of the pseudo-likelihood: refits without a row, the conditionals of a Gaussian, hidden columns."""
 
 import math
 
@@ -277,5 +277,5 @@ def test_widths_that_no_fit_gives_are_refused(value):
     made = fitted(rows_of(plain_layout(3)))
     check_values(made)
     made.usual[0, 0, 0] = value
-    with pytest.raises(ValueError, match="must be moderate|not all finite"):
+    with pytest.raises(ValueError, match=r"must be moderate|not all finite"):
         check_values(made)
