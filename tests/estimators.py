@@ -64,7 +64,7 @@ _IMAGE = _NETS | {"keep_rows": 12}
 EXAMPLES = {
     "EnergyDetector": _TABLE,
     EXPERTS: _COLUMNS,
-    "FlowDetector": _TABLE | {"layers": 2},
+    "FlowDetector": _TABLE | {"layers": 2, "fallback": "none"},
     "VAEDetector": _TABLE | {"latent": 2},
     "SequenceEnergyDetector": _NETS
     | {

@@ -56,7 +56,7 @@ COMMON = {"epochs": 2} | QUIET
 
 SIZES = {
     upland.EnergyDetector: {"hidden": (16, 8)},
-    upland.FlowDetector: {"layers": 2, "hidden": (8,)},
+    upland.FlowDetector: {"layers": 2, "hidden": (8,), "fallback": "none"},
     upland.VAEDetector: {"hidden": (8,), "latent": 2},
     upland.SequenceEnergyDetector: {"hidden": (8,), "frame": 3},
     upland.ImageEnergyDetector: {"hidden": (16, 8)},
