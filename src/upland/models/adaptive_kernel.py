@@ -143,7 +143,7 @@ class AdaptiveKernel(Part):
         self.points = points
         self._fit_view(x)
         self._fit_bandwidths()
-        return found if in_folds else self._energies(x[:size], self.own[:size])
+        return found if in_folds else self._energies(x[:size], self.own[:size] if len(points) > 1 else None)
 
     def _fit_view(self, x: Tensor) -> None:
         deviation = x.std(0, correction=0)

@@ -77,7 +77,7 @@ class Counted(NamedTuple):
 def counted(keys: Tensor, blocks: Tensor) -> Counted:
     """Count keys `(n,)` of rows in blocks `(n,)`."""
     distinct, of_row, counts = torch.unique(keys, return_inverse=True, return_counts=True)
-    first = torch.full_like(counts, BLOCKS).scatter_reduce_(0, of_row, blocks, "amin")
+    first = torch.full_like(counts, len(keys)).scatter_reduce_(0, of_row, blocks, "amin")
     last = torch.zeros_like(counts).scatter_reduce_(0, of_row, blocks, "amax")
     return Counted(distinct, counts, of_row, (first == last)[of_row])
 
