@@ -28,6 +28,7 @@ from upland.data.table.encoder import TableEncoder
 from upland.detectors.foreign import check_detector
 from upland.detectors.host import usual_settings
 from upland.detectors.scoring import ScoringDetector
+from upland.detectors.segmented import SegmentedDetector
 
 
 class Reason(NamedTuple):
@@ -253,6 +254,10 @@ def _shares(detector: ScoringDetector, piece: Any, unit: Unit) -> tuple[Floats, 
     """The mean of the members' shares, by the column of each encoded input where there are columns, and what
     the first member expected, encoded. Members may encode a column in different numbers of slots.
     """
+    if isinstance(detector, SegmentedDetector):
+        of_rows, typical = detector.shares(piece)
+        assert isinstance(detector.encoder_, TableEncoder)
+        return finite(_by_column(of_rows, detector.encoder_)), typical
     shares, expected = [], []
     for member in detector.members_:
         criterion = detector.fitted_criterion(member, unit)
