@@ -104,7 +104,7 @@ class SegmentedDetector(PointDetector):
     pooled_: TableDetector
     segments_: list[str]
     counts_: Indices
-    weights_: tuple[float, float]
+    weights_: tuple[float, float, float]
     energies_: SegmentEnergies
     segment_calibration_: SegmentCalibration
     by_: str
@@ -184,7 +184,7 @@ class SegmentedDetector(PointDetector):
         energies: SegmentEnergies,
         counts: Indices,
         calibration: SegmentCalibration,
-        weights: tuple[float, float],
+        weights: tuple[float, float, float],
         offset: float,
         rows: int,
     ) -> None:
@@ -215,7 +215,7 @@ class SegmentedDetector(PointDetector):
             self.energies_, weights = fitted_segments(
                 found.codes, torch.from_numpy(found.of), count, found.pooled, fresh
             )
-        self.weights_ = (float(weights[0]), float(weights[1]))
+        self.weights_ = (float(weights[0]), float(weights[1]), float(weights[2]))
         self.counts_ = np.bincount(found.of, minlength=count).astype(np.int64)
 
     def _calibrate(self, rows: SegmentRows) -> None:
@@ -350,7 +350,8 @@ class SegmentedDetector(PointDetector):
                 "count": len(self.segments_),
                 "training_rows": [int(sizes.min()), int(np.median(sizes)), int(sizes.max())],
                 "own_mean": _mean(own[:, 0]),
-                "own_covariance": _mean(own[:, 1]),
+                "own_scales": _mean(own[:, 1]),
+                "own_covariance": _mean(own[:, 2]),
                 "mostly_pooled": int((own.amax(1) < 0.5).sum()),
                 "unseen": self.unseen,
             },

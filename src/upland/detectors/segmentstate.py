@@ -61,7 +61,7 @@ def from_state(pooled: TableDetector, record: Any, tensors: Mapping[str, Any]) -
         if not fits(record[name], hint):
             raise ValueError(f"{name} of the segments cannot be {shown(record[name])}")
     weights, rows = record["weights"], record["rows"]
-    if len(weights) != 2 or not all(0 <= weight <= MOST for weight in weights):
+    if len(weights) != 3 or not all(0 <= weight <= MOST for weight in weights):
         raise ValueError(f"the weights of the segments cannot be {shown(weights)}")
     if record["unseen"] not in ("pooled", "error") or rows < 2:
         raise ValueError(f"the segments cannot be {shown(record['unseen'])}, or of {rows} rows")
@@ -84,7 +84,7 @@ def from_state(pooled: TableDetector, record: Any, tensors: Mapping[str, Any]) -
         energies=_energies(tensors, len(segments), pooled.encoder_.width),
         counts=_counts(tensors["counts"], len(segments)),
         calibration=_calibration(tensors, len(segments)),
-        weights=(float(weights[0]), float(weights[1])),
+        weights=(float(weights[0]), float(weights[1]), float(weights[2])),
         offset=record["offset"],
         rows=rows,
     )

@@ -25,7 +25,7 @@ closed form (Sherman and Morrison 1950).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -43,6 +43,9 @@ MOST = 1e9
 LEAST = 1e-9
 """The least variance, and standard deviation of an energy."""
 
+SCALE_LEAST = 1e-2
+"""Standard deviation of a column in a segment, over that in all, at least."""
+
 CHUNK = 1 << 20
 """Numbers of the rows, or of the covariances, of the segments that are computed together."""
 
@@ -58,11 +61,13 @@ class Segments(NamedTuple):
 
     Args:
         of: `(N,)` the number of each row's segment.
-        counts: `(S,)` rows of each, float64.
+        counts: `(S,)` rows of each, float64; of variances their degrees of freedom.
+        lost: what of the counts the means of the segments take, each.
     """
 
     of: Tensor
     counts: Tensor
+    lost: int = 1
 
     def means(self, values: Tensor) -> Tensor:
         """The mean of each segment, `(N, P) -> (S, P)`; 0 where there are no rows."""
@@ -70,19 +75,47 @@ class Segments(NamedTuple):
         sums.index_add_(0, self.of, values)
         return sums / self.counts.clamp_min(1)[:, None]
 
-    def credibility(self, within: Tensor, between: Tensor) -> Tensor:
-        """Rows that a pooled value weighs as much as, at most `MOST`: `(P,)`.
+    @property
+    def of_variances(self) -> Segments:
+        """The same for squares about the means: one row is lost already."""
+        return Segments(self.of, (self.counts - 1).clamp_min(0), lost=0)
+
+    def sums(self, function: Callable[[Tensor, Tensor], Tensor], x: Tensor) -> Tensor:
+        """The sum of a function of the rows in each segment: `(N, D) -> (S, D)`.
 
         Args:
-            within: sum of squares of rows about the means of their segments.
-            between: sum of squares of the segments' means about the mean of all rows, each times its rows.
+            function: of some rows and the numbers of their segments.
+            x: rows.
+        """
+        total = torch.zeros((len(self.counts), x.shape[1]), dtype=torch.float64)
+        for of, block in zip(self.of.split(BLOCK), x.split(BLOCK), strict=True):
+            total.index_add_(0, of, function(block, of))
+        return total
+
+    def ratios(self, within: Tensor, between: Tensor) -> Tensor:
+        """The variance between segments over the variance of rows within them, by the moments of an analysis of
+        variance; below 0 by chance where there is none.
+
+        Args:
+            within: sums of squares of rows about the means of their segments.
+            between: sums of squares of the segments' means about the mean of all rows, each times its rows.
         """
         n, there = self.counts.sum(), (self.counts > 0).sum()
         effective = (n - self.counts.square().sum() / n.clamp_min(1)) / (there - 1).clamp_min(1)
-        inside = within / (n - there).clamp_min(1)
+        inside = within / (n - self.lost * there).clamp_min(1)
         across = (between / (there - 1).clamp_min(1) - inside) / effective.clamp_min(LEAST)
-        rows = (inside / across.clamp_min(1e-300)).clamp_max(MOST)
-        return torch.where((across > 0) & (there > 1) & (n > there), rows, MOST)
+        known = (inside > 0) & (there > 1) & (n > self.lost * there)
+        return torch.where(known, across / inside.clamp_min(1e-300), 0.0)
+
+    def credibility(self, within: Tensor, between: Tensor) -> Tensor:
+        """Rows that each pooled value weighs as much as, the inverse of the ratio, at most `MOST`; arguments are
+        those of `ratios`.
+        """
+        return _inverse(self.ratios(within, between))
+
+    def common(self, within: Tensor, between: Tensor) -> Tensor:
+        """The same for several values together, by the mean of their ratios: a number."""
+        return _inverse(self.ratios(within, between).mean())
 
     def shrunk_means(self, values: Tensor) -> Tensor:
         """The mean of each column in each segment, drawn to that of all rows: `(N, P) -> (S, P)`."""
@@ -90,6 +123,11 @@ class Segments(NamedTuple):
         between = (self.counts[:, None] * (means - mean).square()).sum(0)
         rows = self.credibility((values - means[self.of]).square().sum(0), between)
         return mean + share(rows, self.counts[:, None]) * (means - mean)
+
+
+def _inverse(ratios: Tensor) -> Tensor:
+    """One over each, `MOST` where they are 0 or less."""
+    return torch.where(ratios * MOST > 1, 1 / ratios.clamp_min(1 / MOST), MOST)
 
 
 def share(rows: Tensor, counts: Tensor) -> Tensor:
@@ -303,19 +341,24 @@ def fitted_segments(
 
 
 class _Moments(NamedTuple):
-    """Means and covariances of segments, before they are drawn to the pooled ones.
+    """Means, scales and covariances of segments.
 
     Args:
-        means: `(S, D)`.
+        means: `(S, D)`, of the rows alone.
         mean: `(D,)` of all rows.
-        scatter: `(S, D, D)` sums of squares and products about the means.
-        covariance: `(D, D)` within segments.
+        scales: `(S, D)` standard deviations in units of those of all segments, drawn to 1.
+        of_scales: rows that 1 weighs as much as in their squares, by the mean over the columns.
+        scatter: `(S, D, D)` sums of squares and products of rows about their means, divided by the scales.
+        covariance: `(D, D)` of these within segments.
         whitening: `(D, D)` W with W covariance W' = 1.
-        fourth: sum over rows of the squared square of the whitened row, without bias by the mean.
+        fourth: `(D, D)` sums over rows of the squares of products of whitened columns, without the bias that
+            comes of the mean.
     """
 
     means: Tensor
     mean: Tensor
+    scales: Tensor
+    of_scales: Tensor
     scatter: Tensor
     covariance: Tensor
     whitening: Tensor
@@ -325,13 +368,12 @@ class _Moments(NamedTuple):
     def of(cls, x: Tensor, segments: Segments) -> _Moments:
         """Of rows `(N, D)` in segments."""
         width, counts = x.shape[1], segments.counts
-        sums = torch.zeros((len(counts), width), dtype=torch.float64)
-        for of, block in zip(segments.of.split(BLOCK), x.split(BLOCK), strict=True):
-            sums.index_add_(0, of, bent(block))
-        means, mean = sums / counts.clamp_min(1)[:, None], sums.sum(0) / len(x)
+        means = segments.sums(lambda block, _: bent(block), x) / counts.clamp_min(1)[:, None]
+        mean = (counts @ means) / len(x)
+        scales, of_scales = _scales(x, segments, means)
         scatter = torch.zeros((len(counts), width, width), dtype=torch.float64)
         for chunk in _chunks(segments, width):
-            dev = (bent(x[chunk.rows]) - means[chunk.segments, None]) * chunk.there
+            dev = _deviations(x, chunk, means, scales)
             scatter[chunk.segments] = dev.mT @ dev
         inner = len(x) - int((counts > 0).sum())
         total = scatter.sum(0) / max(inner, 1)
@@ -340,26 +382,51 @@ class _Moments(NamedTuple):
         ridge = RIDGE * total.diagonal().mean().clamp_min(LEAST)
         covariance = total + ridge * torch.eye(width, dtype=torch.float64)
         whitening = torch.linalg.inv(torch.linalg.cholesky(covariance))
-        fourth = torch.zeros((), dtype=torch.float64)
+        fourth = torch.zeros((width, width), dtype=torch.float64)
         for chunk in _chunks(segments, width):
-            dev = (bent(x[chunk.rows]) - means[chunk.segments, None]) * chunk.there
-            unbiased = _unbiased(counts[chunk.segments])[:, None]
-            fourth += ((dev @ whitening.T).square().sum(2) * unbiased).square().sum()
-        return cls(means, mean, scatter, covariance, whitening, fourth)
+            unbiased = _unbiased(counts[chunk.segments])[:, None, None]
+            squares = (_deviations(x, chunk, means, scales) @ whitening.T).square() * unbiased
+            fourth += torch.einsum("snd,sne->de", squares, squares)
+        return cls(means, mean, scales, of_scales, scatter, covariance, whitening, fourth)
 
     def credibility(self, segments: Segments) -> Tensor:
-        """Rows that the pooled mean and the pooled covariance weigh as much as: k and v."""
+        """Rows that the pooled mean, scales and covariance weigh as much as: k, u and v."""
         counts, white = segments.counts, self.whitening
-        moved = (self.means - self.mean) @ white.T
-        inside = (white @ self.scatter.sum(0) @ white.T).diagonal().sum()
-        of_means = segments.credibility(inside, (counts[:, None] * moved.square()).sum())
-        several = Segments(segments.of, torch.where(counts > 1, counts, 0.0))
-        n = several.counts[:, None, None]
-        each = white @ self.scatter @ white.T * (_unbiased(counts) / counts.clamp_min(1))[:, None, None]
+        moved = ((self.means - self.mean) / self.scales) @ white.T
+        inside = (white @ self.scatter.sum(0) @ white.T).diagonal()
+        of_means = segments.common(inside, (counts[:, None] * moved.square()).sum(0))
+        squares = segments.of_variances
+        n = squares.counts[:, None, None]
+        each = white @ self.scatter @ white.T / n.clamp_min(1)
         all_rows = (n * each).sum(0) / n.sum().clamp_min(1)
-        within = self.fourth - (n * each.square()).sum()
-        of_covariances = several.credibility(within, (n * (each - all_rows).square()).sum())
-        return torch.stack([of_means, of_covariances])
+        within = self.fourth - (counts[:, None, None] * each.square()).sum(0)
+        of_covariances = squares.common(within, (n * (each - all_rows).square()).sum(0))
+        return torch.stack([of_means, self.of_scales, of_covariances])
+
+
+def _scales(x: Tensor, segments: Segments, means: Tensor) -> tuple[Tensor, Tensor]:
+    """Standard deviations of the columns in each segment, in units of those within all segments, their squares
+    drawn to 1, each column by its own credibility; and that of all columns together.
+    """
+    counts, freedom = segments.counts[:, None], segments.of_variances
+    unbiased, n = _unbiased(counts), freedom.counts[:, None]
+
+    def squares(block: Tensor, of: Tensor) -> Tensor:
+        return (bent(block) - means[of]).square() * unbiased[of]
+
+    each = segments.sums(squares, x) / counts.clamp_min(1)
+    fourth = segments.sums(lambda block, of: squares(block, of).square(), x).sum(0)
+    pooled = (n * each).sum(0) / n.sum().clamp_min(1)
+    within = fourth - (counts * each.square()).sum(0)
+    between = (n * (each - pooled).square()).sum(0)
+    own = share(freedom.credibility(within, between), n) * (each / pooled.clamp_min(LEAST) - 1)
+    return (1 + own).clamp_min(SCALE_LEAST**2).sqrt(), freedom.common(within, between)
+
+
+def _deviations(x: Tensor, chunk: _Chunk, means: Tensor, scales: Tensor) -> Tensor:
+    """Rows of segments about their means, divided by their scales, 0 where there is no row: `(s, n, D)`."""
+    s = chunk.segments
+    return (bent(x[chunk.rows]) - means[s, None]) / scales[s, None] * chunk.there
 
 
 def _unbiased(counts: Tensor) -> Tensor:
@@ -371,18 +438,19 @@ def _fit_gaussians(
     found: SegmentEnergies, values: Tensor, x: Tensor, segments: Segments, moments: _Moments, weights: Tensor
 ) -> None:
     """Put in the means and precisions, and the energies of each row without itself in `values`."""
-    (k, v), counts = weights, segments.counts
+    (k, _, v), counts = weights, segments.counts
     own = share(k, counts)[:, None]
     found.centre.copy_(torch.cat([moments.mean + own * (moments.means - moments.mean), moments.mean[None]]))
     pooled = torch.linalg.inv(moments.covariance)
     found.precision.copy_(pooled.float().expand_as(found.precision))
     for chunk in _chunks(segments, x.shape[1]):
         s, n = chunk.segments, counts[chunk.segments][:, None]
+        scale = moments.scales[s, None]
         inverse = torch.linalg.inv(v * moments.covariance + moments.scatter[s])
-        found.precision[s] = ((v + n)[:, :, None] * inverse).float()
+        found.precision[s] = ((v + n)[:, :, None] * inverse / (scale * scale.mT)).float()
         rows, means = bent(x[chunk.rows]), moments.means[s, None]
         d = rows - (k * moments.mean + n[:, :, None] * means - rows) / (k + n - 1).clamp_min(LEAST)[:, :, None]
-        squares, distance = _without_itself(inverse, rows - means, d, _unbiased(n))
+        squares, distance = _without_itself(inverse, (rows - means) / scale, d / scale, _unbiased(n))
         left = (v + n - 1)[:, :, None]
         there = chunk.there[:, :, 0] > 0
         numbers = chunk.rows[there]

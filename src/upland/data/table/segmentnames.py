@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -58,8 +59,8 @@ def _texts(values: Any, column: str) -> pa.Array:
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
     if pa.types.is_floating(array.type):
-        whole = pc.all(pc.equal(pc.trunc(array), array)).as_py()
-        array = array.cast(pa.int64()) if whole in (True, None) else array
+        with suppress(pa.ArrowInvalid):  # a fraction or infinity
+            array = array.cast(pa.int64())
     type_ = array.type
     if is_text(type_) or pa.types.is_null(type_):
         return array.cast(pa.string())
