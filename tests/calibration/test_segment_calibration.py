@@ -28,8 +28,8 @@ def direct(found, score, segment):
     reference = reference if reference.size >= CLASS_LEAST else found.scores
     own = (1 + np.sum(found.scores[found.of == segment] >= score)) / (sizes[segment] + 1)
     of_class = (1 + np.sum(reference >= score)) / (reference.size + 1)
-    floor = 1 / (level + 1)
-    return own if own > floor else min(of_class, floor)
+    least = 1 / (level + 1)
+    return own if own > least else min(of_class, least)
 
 
 def test_they_are_those_of_direct_counts():
@@ -43,8 +43,8 @@ def test_they_are_those_of_direct_counts():
 
 
 def redrawn(counts, redraws, new):
-    """p-values of new normal rows, `(redraws, new)` and their segments; scores of segments have other scales and
-    places, so that pooled ones would not be level in each.
+    """p-values of new normal rows and their segments; scores of segments have other scales and places, so
+    that pooled ones would not be level in each.
     """
     rng = np.random.default_rng(5)
     place, spread = rng.normal(size=len(counts)), np.exp(rng.normal(size=len(counts)))
@@ -61,7 +61,9 @@ def redrawn(counts, redraws, new):
 
 def at_most(p, alpha):
     """No more than alpha, by the law of independent p-values at that level."""
-    assert_level(np.maximum(p, np.where(p <= alpha, alpha, p)), alpha) if np.mean(p <= alpha) > alpha else None
+    assert_level(np.maximum(p, np.where(p <= alpha, alpha, p)), alpha) if np.mean(
+        p <= alpha
+    ) > alpha else None
 
 
 @pytest.mark.parametrize("alpha", [0.05, 0.01])

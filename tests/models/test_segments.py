@@ -1,11 +1,13 @@
-"""The closed-form energies of segments: leave-one-out equals refits, residuals equal regressions, credibility."""
+"""Energies of segments in closed form: left out equals refitted, residuals equal regressions, credibility."""
 
 import numpy as np
 import pytest
 import torch
 
-import upland.models.segments as module
-from upland.models.segments import MOST, SegmentEnergies, Segments, bent, energies, fitted_segments, unbent
+import upland.models.segment_fitting as module
+from upland.models.credibility import MOST, Segments
+from upland.models.segment_fitting import fitted_segments
+from upland.models.segments import SegmentEnergies, bent, energies, unbent
 
 WIDTH = 3
 
@@ -15,7 +17,10 @@ def draws(counts, seed=0, shift=0.0, spread=0.0):
     rng = np.random.default_rng(seed)
     of = np.repeat(np.arange(len(counts)), counts)
     root = np.random.default_rng(99).normal(size=(WIDTH, WIDTH)) / 2
-    means, scales = shift * rng.normal(size=(len(counts), WIDTH)), np.exp(spread * rng.normal(size=(len(counts), 1)))
+    means, scales = (
+        shift * rng.normal(size=(len(counts), WIDTH)),
+        np.exp(spread * rng.normal(size=(len(counts), 1))),
+    )
     x = (rng.normal(size=(of.size, WIDTH)) @ root.T) * scales[of] + means[of]
     order = rng.permutation(of.size)
     pooled = np.square(x).sum(1)
@@ -48,7 +53,9 @@ def test_energies_of_a_row_are_those_of_a_fit_without_it():
         precision = torch.linalg.inv((v * moments.covariance + left.T @ left) / (v + n))
         d = (z[row] - centre) / scale
         product = precision @ d
-        expected = energies((product.square() / precision.diagonal())[None], (product @ d)[None], pooled[row : row + 1])
+        expected = energies(
+            (product.square() / precision.diagonal())[None], (product @ d)[None], pooled[row : row + 1]
+        )
         torch.testing.assert_close(values[row], expected[0])
 
 
@@ -93,7 +100,9 @@ def test_credibility_of_scales_is_the_ratio_of_the_variances():
     assert u == pytest.approx(10, rel=0.1)
     assert min(k, v) > 200
     own = np.sqrt(np.diagonal(found.precision[:-1], axis1=1, axis2=2))
-    assert np.corrcoef(own.ravel(), 1 / np.stack([x[of == s].std(0) for s in range(2_000)]).ravel())[0, 1] > 0.95
+    assert (
+        np.corrcoef(own.ravel(), 1 / np.stack([x[of == s].std(0) for s in range(2_000)]).ravel())[0, 1] > 0.95
+    )
 
 
 def test_credibility_of_covariances_goes_by_correlations():
@@ -103,8 +112,8 @@ def test_credibility_of_covariances_goes_by_correlations():
     x = rng.normal(size=(of.size, 2))
     x[:, 1] = 0.6 * x[:, 0] * np.where(of % 2, 1, -1) + 0.8 * x[:, 1]
     _, (k, u, v) = credibilities(x / 3, of)
-    # the product has the variance .36 between segments and within them E x^2 y^2 - .36 = 1 + .36; squares have
-    # none between; the ridge, 2 % of the variance, is in both units: v^-1 = (.36 / 1.36) / 2
+    # the product has the variance .36 between segments and within them E x^2 y^2 - .36 = 1 + .36; squares
+    # have none between; the ridge, 2 % of the variance, is in both units: v^-1 = (.36 / 1.36) / 2
     assert v == pytest.approx(2 * 1.36 / 0.36, rel=0.1)
     assert min(k, u) > 200
 
@@ -113,7 +122,11 @@ def test_segments_that_do_not_differ_rank_as_the_pooled_energy():
     counts = [40] * 12
     x, _, pooled = draws(counts)
     of = torch.arange(len(x)) % len(counts)
-    each = x[:40].repeat(12, 1), torch.arange(12, dtype=torch.int64).repeat_interleave(40), pooled[:40].repeat(12)
+    each = (
+        x[:40].repeat(12, 1),
+        torch.arange(12, dtype=torch.int64).repeat_interleave(40),
+        pooled[:40].repeat(12),
+    )
     found, weights = fitted_segments(each[0], each[1], 12, each[2], each[2])
     assert weights.tolist() == [MOST] * 3
     assert not found.weight.any()
@@ -126,7 +139,9 @@ def test_a_small_segment_is_nearer_to_the_pooled_mean_than_a_large_one():
     x, of, _, found, (k, *_) = fit(counts, shift=0.05, seed=1)
     means = torch.stack([bent(x[of == segment]).mean(0) for segment in range(len(counts))])
     moved = (found.centre[:-1] - found.centre[-1]) / (means - found.centre[-1])
-    torch.testing.assert_close(moved, (torch.tensor(counts) / (torch.tensor(counts) + k))[:, None].expand_as(moved))
+    torch.testing.assert_close(
+        moved, (torch.tensor(counts) / (torch.tensor(counts) + k))[:, None].expand_as(moved)
+    )
     assert moved[-1].max() < 0.5 < moved[0].min()
     assert found.weight[-2] < found.weight[:-2].min()
     assert found.weight[-1] == 0  # rows of no segment
@@ -145,10 +160,14 @@ def test_chunks_change_nothing(chunk, monkeypatch):
 def test_a_score_does_not_depend_on_the_rows_beside_it():
     x, of, pooled, found, _ = fit([40] * 50, shift=1.0)
     whole = found.score(x, pooled, of)
-    alone = torch.cat([found.score(x[i : i + 1], pooled[i : i + 1], of[i : i + 1]) for i in range(0, 900, 90)])
+    alone = torch.cat(
+        [found.score(x[i : i + 1], pooled[i : i + 1], of[i : i + 1]) for i in range(0, 900, 90)]
+    )
     torch.testing.assert_close(alone, whole[:900:90], rtol=1e-12, atol=0)
     turned = torch.arange(len(x) - 1, -1, -1)
-    torch.testing.assert_close(found.score(x[turned], pooled[turned], of[turned])[turned], whole, rtol=1e-12, atol=0)
+    torch.testing.assert_close(
+        found.score(x[turned], pooled[turned], of[turned])[turned], whole, rtol=1e-12, atol=0
+    )
 
 
 def test_segments_without_rows_and_rows_without_segment_have_the_pooled_model():

@@ -9,12 +9,12 @@ than the next of `LEVELS`. Below 1 / (c + 1) the own one is too coarse, so that
         min(p_class, 1 / (c + 1))       elsewhere
 
 Then p <= alpha is the same as p_own <= alpha for every alpha >= 1 / (c + 1): exact in each segment. For
-smaller alpha it implies p_class <= alpha: exact over the segments of the class together, in the proportions of
-the calibration rows. With fewer than 19 calibration rows c is 0, and p = p_class. Where a class has fewer than
-`CLASS_LEAST` calibration rows in all, those of all segments stand for them.
+smaller alpha it implies p_class <= alpha: exact over the segments of the class together, in the proportions
+of the calibration rows. With fewer than 19 calibration rows c is 0, and p = p_class. Where a class has fewer
+than `CLASS_LEAST` calibration rows in all, those of all segments stand for them.
 
-Rows of a segment that the fit did not see are compared with all calibration rows, all of them scored as rows of
-no segment: exact where such rows are like those of all segments together.
+Rows of a segment that the fit did not see are compared with all calibration rows, scored as rows of no
+segment: exact where such rows are like those of all segments together.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ CLASS_LEAST = 99
 """Calibration rows of a class below which it is compared with all."""
 
 GUARANTEE = (
-    "exact in each segment at alpha >= 0.05 with 19 calibration rows of its own, at alpha >= 0.01 with 99, at "
-    "alpha >= 0.001 with 999; otherwise exact over the segments of such sizes together"
+    "exact in each segment at alpha >= 0.05 with 19 calibration rows of its own, at alpha >= 0.01 with 99, "
+    "at alpha >= 0.001 with 999; otherwise exact over the segments of such sizes together"
 )
 """What the p-values guarantee."""
 
@@ -84,7 +84,7 @@ class SegmentCalibration:
 
     @cached_property
     def _keys(self) -> tuple[Indices, Indices]:
-        """The scores as ranks among all, segment after segment, in whole numbers; where each segment starts."""
+        """Ranks of the scores among all, segment after segment, and where each segment starts."""
         ranks = np.searchsorted(self._sorted, self.scores, side="left")
         keys = np.sort(self.of * (self.scores.size + 1) + ranks)
         return keys, np.concatenate([[0], np.cumsum(self.sizes)])
@@ -107,12 +107,12 @@ class SegmentCalibration:
         p[new] = _p_values(np.sort(self.unsegmented), scores[new])
         s, g = scores[~new], of[~new]
         levels = np.array(LEVELS)[self.classes[g]]
-        floor, own = 1 / (levels + 1), self._own(s, g)
+        least, own = 1 / (levels + 1), self._own(s, g)
         of_class = np.empty(s.size)
         for number, reference in enumerate(self._of_classes):
             here = self.classes[g] == number
             of_class[here] = _p_values(reference, s[here])
-        p[~new] = np.where(own > floor, own, np.minimum(of_class, floor))
+        p[~new] = np.where(own > least, own, np.minimum(of_class, least))
         return p
 
     def _own(self, scores: Floats, of: Indices) -> Floats:
@@ -126,5 +126,7 @@ class SegmentCalibration:
 
 def _p_values(reference: Floats, scores: Floats) -> Floats:
     """Split conformal p-values against sorted scores."""
-    found: Floats = (1 + reference.size - np.searchsorted(reference, scores, side="left")) / (reference.size + 1)
+    found: Floats = (1 + reference.size - np.searchsorted(reference, scores, side="left")) / (
+        reference.size + 1
+    )
     return found

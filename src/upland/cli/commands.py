@@ -147,14 +147,22 @@ def fit(
 ) -> None:
     """Learn what normal data look like and write a model file.
 
-    A table has a row for each case; with --by each machine, shop or site gets a model of its own. With --time or --id its rows are time steps of sequences, as they are in
-    an array of three dimensions; images come as a folder or an array.
+    A table has a row for each case; with --by each machine, shop or site gets a model of its own. With --time
+    or --id its rows are time steps of sequences, as they are in an array of three dimensions; images come as
+    a folder or an array.
     """
     chosen = {
         **{"modality": modality, "time": time, "id": id, "window": window, "stride": stride, "per": per},
         "size": None if size is None else size_of(size),
         **{"mode": mode, "criterion": criterion, "noise": noise, "prior": prior, "n_nets": nets},
-        **{"by": by, "unseen": unseen, "categorical": categorical, "ignore": ignore, "decimal": decimal, "thousands": thousands},
+        **{
+            "by": by,
+            "unseen": unseen,
+            "categorical": categorical,
+            "ignore": ignore,
+            "decimal": decimal,
+            "thousands": thousands,
+        },
         **{"missing": None if missing is None else [text_or_number(m) for m in missing]},
         **{"dayfirst": dayfirst, "dates": dates},
         **{"calibration": calibration, "keep_rows": keep_rows, "epochs": epochs, "device": device},

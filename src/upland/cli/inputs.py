@@ -190,8 +190,14 @@ def _check_options(path: Path, form: Form, modality: Modality, given: Mapping[st
             f"--{odd} is for images, but {path} is taken for {_taken_for(modality)}: {way}"
         )
     if modality != "table" and (odd := _first(given, OF_SEGMENTS)):
-        way = "name the sequences with --id" if modality == "sequence" and form == "rows" else f"leave --{odd} out"
-        raise typer.BadParameter(f"--{odd} is for tables, but {path} is taken for {_taken_for(modality)}: {way}")
+        way = (
+            "name the sequences with --id"
+            if modality == "sequence" and form == "rows"
+            else f"leave --{odd} out"
+        )
+        raise typer.BadParameter(
+            f"--{odd} is for tables, but {path} is taken for {_taken_for(modality)}: {way}"
+        )
     if "unseen" in given and "by" not in given:
         raise typer.BadParameter("--unseen says what to do with new segments: name their column with --by")
     if modality == "image" and (odd := _first(given, OF_COLUMNS)):

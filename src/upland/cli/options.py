@@ -104,7 +104,9 @@ Ignore = Annotated[
 Segments = Annotated[
     str | None,
     typer.Option(
-        "--by", metavar=COLUMN, help="Names the segment of a row, such as its machine: a model for each, in one file."
+        "--by",
+        metavar=COLUMN,
+        help="Names the segment of a row, such as its machine: a model for each, in one file.",
     ),
 ]
 Unseen = Annotated[

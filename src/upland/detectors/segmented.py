@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -24,36 +24,22 @@ from upland.data.table.frames import TableView, held, view_table
 from upland.data.table.matching import resolve
 from upland.data.table.segmentnames import segment_names
 from upland.detectors.arguments import seed_of
-from upland.detectors.fitting import CALIBRATION_MOST, PIECE
 from upland.detectors.host import usual_settings
 from upland.detectors.plan import FitPlan
 from upland.detectors.points import PointDetector
 from upland.detectors.scoring import ALPHA, Assessment, Scores
+from upland.detectors.segmentrows import Indices, SegmentRows, joined, parted, pieces_of
 from upland.detectors.table import TableDetector
+from upland.io.advice import Advice, Argument
+from upland.models.credibility import share
 from upland.models.process import THREADS
-from upland.models.segments import SegmentEnergies, fitted_segments, share
+from upland.models.segment_fitting import fitted_segments
+from upland.models.segments import SegmentEnergies
 
-Indices = NDArray[np.int64]
+_SCORES = " scores such rows by all segments together"
 
 POOLED_ROWS = 50_000
 """Rows at most, drawn from those of all segments, that the pooled detector is fitted on."""
-
-EVERY = 5
-"""One row in so many calibrates, in every segment."""
-
-
-class SegmentRows(NamedTuple):
-    """Rows of segments: `(N,)` each, and the codes `(N, D)`.
-
-    Args:
-        of: the number of each row's segment; that of segments for a row of none.
-        codes: as the first member of the pooled detector encodes them.
-        pooled: their scores by the pooled detector.
-    """
-
-    of: Indices
-    codes: Tensor
-    pooled: Tensor
 
 
 class SegmentedDetector(PointDetector):
@@ -61,21 +47,22 @@ class SegmentedDetector(PointDetector):
 
     A detector of rows, the pooled one, is fitted on the rows of all segments together, and beside it each
     segment has a mean and a covariance of its own, from which two energies follow in closed form
-    (`upland.models.segments`). Both are drawn to the pooled ones the more, the fewer rows the segment has and the
-    less segments differ (credibility, Buhlmann and Straub 1970); where segments do not differ, rows rank as by
-    the pooled detector alone.
+    (`upland.models.segments`). These are drawn to the pooled ones the more, the fewer rows the segment has
+    and the less segments differ (credibility, Buhlmann and Straub 1970); where segments do not differ, rows
+    rank as by the pooled detector alone.
 
     Normal data are a table with a column that names the segment of each row. The rows of a fit are held in
     memory. A score depends on its row alone, its segment included.
 
-    p-values compare a row with held-out rows of its own segment where there are enough of them, and with those
-    of segments of about the same size otherwise; `info()["calibration"]["guarantee"]` says what is guaranteed
-    (`upland.calibration.segments`). `predict` goes by one threshold over all segments, `flag` by the p-values.
+    p-values compare a row with held-out rows of its own segment where there are enough of them, and with
+    those of segments of about the same size otherwise; `info()["calibration"]["guarantee"]` says what is
+    guaranteed (`upland.calibration.segments`). `predict` goes by one threshold over all segments, `flag` by
+    the p-values.
 
     Args:
         detector: of tables, not fitted; its `ignore` is extended by the column.
-        by: the column that names segments, by text, whole numbers or booleans; of an array its position. It is
-            no feature.
+        by: the column that names segments, by text, whole numbers or booleans; of an array its position. It
+            is no feature.
         unseen: what to do with a row of a segment that the fit did not see: "pooled" scores it by the pooled
             detector, "error" refuses.
 
@@ -83,8 +70,8 @@ class SegmentedDetector(PointDetector):
         pooled_: the fitted detector of all segments together.
         segments_: the names of the segments, sorted.
         counts_: `(S,)` training rows of each segment, without those that calibrate.
-        weights_: training rows that the pooled mean and the pooled covariance weigh as much as; 1e9 where segments
-            do not differ.
+        weights_: training rows that the pooled mean, scales and covariance weigh as much as; 1e9 where
+            segments do not differ.
         energies_: the energies of the segments.
         segment_calibration_: the held-out scores and the p-values that follow.
 
@@ -139,14 +126,14 @@ class SegmentedDetector(PointDetector):
         of = np.argsort(order).astype(np.int64)[of]
         segments = [names[number] for number in order]
         generator = np.random.default_rng(seed_of(self.detector.random_state))
-        training, calibrating = _parted(of, generator)
+        training, calibrating = parted(of, generator)
         pooled = clone(self.detector)
         pooled.set_params(ignore=(*pooled.ignore, self.by))
         some = np.sort(generator.permutation(training)[:POOLED_ROWS])
         pooled._fit(rows.take(some) if some.size > 1 else rows, checkpoint)
         self._adopt(pooled, segments, by)
         self._fit_segments(rows, of, training)
-        self._calibrate(self._rows(_pieces(rows, calibrating), of[calibrating]))
+        self._calibrate(self._rows(pieces_of(rows, calibrating), of[calibrating]))
         self.n_samples_fit_ = rows.n_rows
 
     def _check_own_arguments(self) -> None:
@@ -208,7 +195,7 @@ class SegmentedDetector(PointDetector):
 
     def _fit_segments(self, rows: TableView, of: Indices, training: Indices) -> None:
         """The energies of the segments, by the training rows."""
-        found = self._rows(_pieces(rows, training), of[training])
+        found = self._rows(pieces_of(rows, training), of[training])
         fresh = torch.from_numpy(np.asarray(self.pooled_.calibration_.scores, dtype=np.float64))
         count = len(self.segments_)
         with THREADS.at(1), torch.no_grad():
@@ -228,13 +215,13 @@ class SegmentedDetector(PointDetector):
         self.offset_ = -self.calibration_.threshold(ALPHA)
 
     def calibrate(self, X: Any) -> Self:
-        """Renew the calibration on fresh normal rows of segments that the fit has seen, without fitting again.
+        """Renew the calibration on fresh normal rows of segments that the fit saw, without fitting again.
 
         Args:
             X: normal data like those of the fit.
 
         Raises:
-            ValueError: columns are missing or of another kind; a row is of a segment that the fit has not seen.
+            ValueError: columns are missing or of another kind; the fit did not see the segment of a row.
         """
         check_is_fitted(self)
         X = held(X)
@@ -251,7 +238,7 @@ class SegmentedDetector(PointDetector):
         read = self.plan_.reader.pieces(X, self.encoder_)
         blanks = self._blanks(X)
         parts = [self._piece(piece, self._segments_of(piece, unseen, blanks)) for piece in read]
-        return _joined(parts)
+        return joined(parts)
 
     def _rows(self, pieces: Iterator[TableView], of: Indices) -> SegmentRows:
         """Rows whose segments are known."""
@@ -259,7 +246,7 @@ class SegmentedDetector(PointDetector):
         for piece in pieces:
             parts.append(self._piece(piece, of[start : start + piece.n_rows]))
             start += piece.n_rows
-        return _joined(parts)
+        return joined(parts)
 
     def _piece(self, piece: Any, of: Indices) -> SegmentRows:
         """Encoded rows with their scores by the pooled detector."""
@@ -277,8 +264,9 @@ class SegmentedDetector(PointDetector):
         numbers = np.array([self._numbers.get(name, len(self.segments_)) for name in names], dtype=np.int64)
         if unseen == "error" and (numbers == len(self.segments_)).any():
             new = [name for name, number in zip(names, numbers, strict=True) if number == len(self.segments_)]
+            text = f"{len(new)} segment(s) of {self.by_!r} were not in the normal data, such as {new[0]!r}"
             raise ValueError(
-                f"{len(new)} segments of column {self.by_!r} were not in the normal data, such as {new[0]!r}"
+                text if unseen != self.unseen else Advice(text, "; ", Argument("unseen", "pooled"), _SCORES)
             )
         return numbers[of]
 
@@ -318,8 +306,7 @@ class SegmentedDetector(PointDetector):
             raise
 
     def shares(self, piece: Any) -> tuple[NDArray[Any], NDArray[Any]]:
-        """What each encoded input adds to the scores of rows, and its expected code given the others: `(N, D)`
-        twice.
+        """What each encoded input adds to the scores of rows, and its expected code: `(N, D)` twice.
 
         Args:
             piece: a table.
@@ -329,7 +316,10 @@ class SegmentedDetector(PointDetector):
         of_pooled = self.fitted_criterion(member, self.unit_).shares(rows.codes).inputs
         with THREADS.at(1), torch.no_grad():
             found, expected = self.energies_.shares(
-                rows.codes, rows.pooled, torch.from_numpy(rows.of), torch.from_numpy(np.asarray(of_pooled)).double()
+                rows.codes,
+                rows.pooled,
+                torch.from_numpy(rows.of),
+                torch.from_numpy(np.asarray(of_pooled)).double(),
             )
         return found.numpy(), expected.numpy()
 
@@ -339,7 +329,9 @@ class SegmentedDetector(PointDetector):
         """What the detector is and what its p-values guarantee, as plain data."""
         pooled = self.pooled_.info()
         calibration, sizes = self.calibration_, self.counts_
-        own = share(torch.tensor([self.weights_], dtype=torch.float64), torch.from_numpy(sizes).double()[:, None])
+        own = share(
+            torch.tensor([self.weights_], dtype=torch.float64), torch.from_numpy(sizes).double()[:, None]
+        )
         named = {"detector": type(self).__name__, "pooled_detector": pooled["detector"]}
         return {
             **(named | {name: value for name, value in pooled.items() if name != "detector"}),
@@ -367,24 +359,3 @@ class SegmentedDetector(PointDetector):
 
 def _mean(values: Tensor) -> float:
     return float(values.mean())
-
-
-def _parted(of: Indices, generator: np.random.Generator) -> tuple[Indices, Indices]:
-    """The rows that train and those that calibrate, sorted: of every segment one in five at random, one more
-    or less.
-    """
-    order = generator.permutation(of.size)
-    order = order[np.argsort(of[order], kind="stable")]
-    chosen = order[int(generator.integers(min(EVERY, of.size))) :: EVERY]
-    starts = np.searchsorted(of[chosen], of[chosen], side="left")
-    chosen = np.sort(chosen[np.arange(chosen.size) - starts < CALIBRATION_MOST])
-    return np.setdiff1d(np.arange(of.size), chosen, assume_unique=True), chosen
-
-
-def _pieces(rows: TableView, numbers: Indices) -> Iterator[TableView]:
-    return (rows.take(numbers[start : start + PIECE]) for start in range(0, numbers.size, PIECE))
-
-
-def _joined(parts: list[SegmentRows]) -> SegmentRows:
-    of, codes, pooled = zip(*parts, strict=True)
-    return SegmentRows(np.concatenate(of), torch.cat(codes), torch.cat(pooled))

@@ -14,7 +14,8 @@ from upland.data.table.vocabularies import pack, unpack
 from upland.detectors.segmented import SegmentedDetector
 from upland.detectors.table import TableDetector
 from upland.io.records import fits, shown
-from upland.models.segments import MOST, SegmentEnergies
+from upland.models.credibility import MOST
+from upland.models.segments import SegmentEnergies
 
 FIELDS = {"by": str, "given": str | int, "unseen": str, "weights": list[float], "offset": float, "rows": int}
 """What a file says of a segmented detector, and the types."""
@@ -67,7 +68,12 @@ def from_state(pooled: TableDetector, record: Any, tensors: Mapping[str, Any]) -
         raise ValueError(f"the segments cannot be {shown(record['unseen'])}, or of {rows} rows")
     if record["by"] not in pooled.encoder_.inputs:
         raise ValueError(f"there is no column {shown(record['by'])} among those of the fit")
-    expected = {"counts", f"{NAMES}.text", f"{NAMES}.lengths", *(f"calibration/{name}" for name in CALIBRATION)}
+    expected = {
+        "counts",
+        f"{NAMES}.text",
+        f"{NAMES}.lengths",
+        *(f"calibration/{name}" for name in CALIBRATION),
+    }
     expected |= {f"energies/{name}" for name in SegmentEnergies.shapes(0, 0)}
     if set(tensors) != expected:
         raise ValueError("the segments have tensors that are lacking or that nothing needs")
@@ -102,7 +108,11 @@ def _energies(tensors: Mapping[str, Any], count: int, width: int) -> SegmentEner
         found[name] = torch.from_numpy(values)
     weight = tensors["energies/weight"]
     positive = tensors["energies/scale"] > 0, np.diagonal(tensors["energies/precision"], axis1=1, axis2=2) > 0
-    if not all(part.all() for part in positive) or weight[-1] != 0 or not ((weight >= 0) & (weight <= 1)).all():
+    if (
+        not all(part.all() for part in positive)
+        or weight[-1] != 0
+        or not ((weight >= 0) & (weight <= 1)).all()
+    ):
         raise ValueError("the energies of the segments are not those of a fit")
     energies = SegmentEnergies(count, width)
     energies.load_state_dict(found)

@@ -69,5 +69,7 @@ def test_other_values_name_no_segments(values):
 
 
 def test_a_column_that_is_not_there_is_refused():
-    with pytest.raises(ValueError, match="missing column 'machine', which names segments; the table has 'flow'"):
+    with pytest.raises(
+        ValueError, match="missing column 'machine', which names segments; the table has 'flow'"
+    ):
         segment_names(view_table({"flow": [1.0]}), "machine", INPUTS)

@@ -47,8 +47,8 @@ def segment_names(
     if texts.null_count:
         first = int(np.argmax(texts.is_null().to_numpy(zero_copy_only=False)))
         where = Wording(f"row {first}", f"row {first + 1}")
-        text = f"{texts.null_count} of {rows.n_rows} rows have no {column!r}, which names their segment, the first "
-        raise ValueError(Advice(text, where, ": name it, or leave such rows out"))
+        text = f"{texts.null_count} of {rows.n_rows} rows have no {column!r}, which names their segment, "
+        raise ValueError(Advice(text, "the first ", where, ": name it, or leave such rows out"))
     found = texts.dictionary_encode()
     return found.dictionary.to_pylist(), found.indices.to_numpy().astype(np.int64)
 
