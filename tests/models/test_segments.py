@@ -134,6 +134,17 @@ def test_segments_that_do_not_differ_rank_as_the_pooled_energy():
     assert torch.equal(order, pooled.argsort())
 
 
+def test_a_column_that_is_constant_in_each_segment_does_not_decide_alone():
+    """Of nine others that do not differ: a tenth of the weight is its."""
+    rng = np.random.default_rng(3)
+    of = np.repeat(np.arange(500), 10)
+    x = rng.normal(size=(of.size, 10)) / 3
+    x[:, 4] = rng.normal(size=500)[of]
+    found, (k, *_) = credibilities(x, of)
+    assert k == pytest.approx(10, rel=0.05)
+    assert all(values.isfinite().all() for values in found.state_dict().values())
+
+
 def test_a_small_segment_is_nearer_to_the_pooled_mean_than_a_large_one():
     counts = [400] * 30 + [4]
     x, of, _, found, (k, *_) = fit(counts, shift=0.05, seed=1)

@@ -84,8 +84,10 @@ class Segments(NamedTuple):
         return _inverse(self.ratios(within, between))
 
     def common(self, within: Tensor, between: Tensor) -> Tensor:
-        """The same for several values together, by the mean of their ratios: a number."""
-        return _inverse(self.ratios(within, between).mean())
+        """The same for several values together, 1 at least: one over the mean of their ratios, where a ratio
+        counts as 1 at most, so that a column that is constant in each segment does not decide alone.
+        """
+        return _inverse(self.ratios(within, between).clamp_max(1).mean())
 
     def shrunk_means(self, values: Tensor) -> Tensor:
         """The mean of each column in each segment, drawn to that of all rows: `(N, P) -> (S, P)`."""

@@ -9,8 +9,8 @@ Those of a segment g of n rows are drawn to those of all segments (`upland.model
 m is the mean of all rows, var_j the variance of a column within segments, C the covariance of the divided
 rows within segments, and k, u_j, v are ratios of variances within segments to variances between them: of the
 rows in units of C, of the squares of a column about its mean, and of the squares and products of columns in
-units of C; k and v by the mean of the inverse ratio over the columns, and over the cells. Where segments do
-not differ they are infinite, and each segment has the pooled mean and covariance.
+units of C; k and v by the mean of the inverse ratio over the columns, and over the cells (`common`). Where
+segments do not differ they are infinite, and each segment has the pooled mean and covariance.
 
 A training row has the energies of a model without that row: m_g and C_g in closed form (Sherman and Morrison
 1950), s_g as it is. Their means and variances in each segment are drawn to those of all rows likewise.
@@ -164,7 +164,7 @@ class _Moments(NamedTuple):
         all_rows = (n * each).sum(0) / n.sum().clamp_min(1)
         within = self.fourth - (counts[:, None, None] * each.square()).sum(0)
         of_covariances = squares.common(within, (n * (each - all_rows).square()).sum(0))
-        return torch.stack([of_means, self.of_scales, of_covariances.clamp_min(1)])
+        return torch.stack([of_means, self.of_scales, of_covariances])
 
 
 def _scales(x: Tensor, segments: Segments, means: Tensor) -> tuple[Tensor, Tensor]:
