@@ -32,12 +32,13 @@ class Detector(NamedTuple):
     Args:
         home: module and class, as in `upland.detectors.table:EnergyDetector`.
         defaults: the criterion of each unit of score.
-        otherwise: the criterion of models that cannot be scored by these, as one of the user's own.
+        otherwise: the criteria of models that cannot be scored by these, as one of the user's own; the first
+            that can be.
     """
 
     home: str
     defaults: dict[Unit, str]
-    otherwise: str = "reconstruction"
+    otherwise: tuple[str, ...] = ("reconstruction",)
 
 
 class Criterion(NamedTuple):
@@ -94,7 +95,9 @@ def load(home: str) -> Any:
 
 
 DETECTORS: dict[tuple[str, Modality], Detector] = {
-    ("energy", "table"): Detector("upland.detectors.table:EnergyDetector", {"row": "multiscale"}),
+    ("energy", "table"): Detector(
+        "upland.detectors.table:EnergyDetector", {"row": "experts"}, ("multiscale", "reconstruction")
+    ),
     ("flow", "table"): Detector("upland.detectors.table_latent:FlowDetector", {"row": "likelihood"}),
     ("vae", "table"): Detector("upland.detectors.table_latent:VAEDetector", {"row": "reconstruction"}),
     ("energy", "sequence"): Detector(
@@ -116,6 +119,11 @@ _LATENT_IMAGES: _Models = (("flow", "image"), ("vae", "image"))
 _VAES: _Models = (("vae", "table"), ("vae", "image"))
 
 CRITERIA: dict[str, Criterion] = {
+    "experts": Criterion(
+        "upland.criteria.experts:Experts",
+        (("energy", "table"),),
+        "cubic mean of the standardised energies of the parts of a product of experts",
+    ),
     "multiscale": Criterion(
         "upland.criteria.multiscale:Multiscale",
         (("energy", "table"),),

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import copy
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, Self
 
 import torch
@@ -18,6 +17,8 @@ from torch import nn
 
 from upland.data.encoder import Encoder
 from upland.data.image.encoder import ImageEncoder
+from upland.detectors.architecture import Architecture
+from upland.detectors.experts import Experts
 from upland.models.base import EnergyModel, Latent, ModuleEnergy, NoiseConditional, Variational
 from upland.models.convolutional import ConvolutionalEnergy, Pool
 from upland.models.energies import DenseEnergy
@@ -33,47 +34,6 @@ Coupling = Literal["affine", "spline"]
 
 SMALL_IMAGE = 4_096
 """Values of an image up to which dense layers see its pixels without convolutions below."""
-
-
-@dataclass(frozen=True)
-class Architecture(ABC):
-    """The sizes of a model: abstract, one method to write.
-
-    Attributes:
-        name: in a saved file.
-        model_type: of what `build` makes, for criteria that ask for one.
-        own: whether the model is the user's own module.
-        of: families and modalities of the estimators that have it.
-    """
-
-    name: ClassVar[str]
-    model_type: ClassVar[type] = EnergyModel
-    own: ClassVar[bool] = False
-    of: ClassVar[tuple[tuple[str, str], ...]]
-
-    @abstractmethod
-    def build(self, encoder: Encoder, generator: torch.Generator | None = None) -> EnergyModel:
-        """A model with fresh weights.
-
-        Args:
-            encoder: fitted.
-            generator: source of the weights; None draws from torch's own.
-        """
-
-    def resolved(self, encoder: Encoder) -> Self:
-        """The same with what goes by the encoded data.
-
-        Args:
-            encoder: fitted.
-        """
-        return self
-
-    def to_json(self) -> dict[str, Any]:
-        """Name and sizes as plain data."""
-        plain = {
-            key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()
-        }
-        return {"name": self.name, **plain}
 
 
 @dataclass(frozen=True)
@@ -390,7 +350,7 @@ class OwnLatent(OwnModule):
 ARCHITECTURES: dict[str, type[Architecture]] = {
     architecture.name: architecture
     for architecture in (
-        *(Dense, Multiscale, Recurrent, Convolutional, TableFlow, ImageFlow, TableVAE, ImageVAE),
+        *(Dense, Multiscale, Experts, Recurrent, Convolutional, TableFlow, ImageFlow, TableVAE, ImageVAE),
         *(OwnModule, OwnRecurrent, OwnLatent),
     )
 }

@@ -24,6 +24,8 @@ open.
 
 CHOICES: dict[str, tuple[Any, ...]] = {
     "calibration": ("auto", "split", "cross"),
+    "energy": ("auto", "experts", "multiscale", "dsebm"),
+    "speed": ("auto", "fast"),
     "prior": ("auto", "kernel", "mixture", "centre"),
     "objective": ("denoising", "sliced"),
     "coupling": ("affine", "spline"),

@@ -25,7 +25,7 @@ from upland.data.rows import NormalRows
 from upland.data.sequence.encoder import SequenceEncoder
 from upland.data.sequence.windows import SequenceRows
 from upland.data.table.encoder import TableEncoder
-from upland.detectors.architectures import Architecture
+from upland.detectors.architecture import Architecture
 from upland.groups.outputs import Reference
 from upland.models.base import EnergyModel
 from upland.models.recurrent import RecurrentEnergy
@@ -77,7 +77,10 @@ def offered_criteria(family: str, modality: Modality, model_type: type) -> Offer
         if issubclass(model_type, load(home).requires)
     }
     entry = DETECTORS[family, modality]
-    defaults = {unit: name if name in homes else entry.otherwise for unit, name in entry.defaults.items()}
+    defaults = {
+        unit: next(one for one in (name, *entry.otherwise) if one in homes)
+        for unit, name in entry.defaults.items()
+    }
     return Offered(homes, defaults)
 
 

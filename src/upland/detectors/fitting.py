@@ -7,6 +7,7 @@ each of them once.
 """
 
 import math
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -31,8 +32,9 @@ from upland.detectors.ensemble import (
     Member,
     fitted_sequence_criteria,
 )
-from upland.detectors.plan import FitPlan
+from upland.detectors.plan import CLOSED_FORM, FitPlan
 from upland.models.base import EnergyModel
+from upland.models.process import THREADS
 from upland.training.checkpoint import Checkpoint
 from upland.training.loop import History, Training, shuffled_batches
 from upland.training.objectives import neighbour_distance
@@ -171,6 +173,8 @@ class MemberFitter:
         """
         plan = self.plan
         seen = np.setdiff1d(np.arange(self.source.n_rows), held_out, assume_unique=True)
+        if plan.architecture.in_closed_form:
+            return self._fit_at_once(seen, held_out, number)
         validation = _validation_rows(seen, plan.stream("validation", number))
         training_rows = np.setdiff1d(seen, validation, assume_unique=True)
         weights = torch.Generator().manual_seed(int(plan.stream("weights").integers(2**31)))
@@ -211,6 +215,29 @@ class MemberFitter:
         if isinstance(rows, EncodedWindows):
             reference = rows.reference(model, sigma, plan.smoothing or 1, seen)
             member.criteria.update(fitted_sequence_criteria(self.homes, reference))
+        return Fitted(member, self._held_out_scores(member, rows, held_out))
+
+    def _fit_at_once(self, seen: Indices, held_out: Indices, number: int) -> Fitted:
+        """The same for a model without training, which takes all rows that it may see, or some thousands."""
+        plan, started = self.plan, time.perf_counter()
+        weights = torch.Generator().manual_seed(int(plan.stream("weights").integers(2**31)))
+        encoder, rows = self._encoded(seen, held_out, number)
+        architecture = plan.architecture.resolved(encoder)
+        model = architecture.build(encoder, weights).to(self.device)
+        with torch.no_grad(), THREADS.at(1):
+            start_from = rows.take(self._some(seen, encoder, number))
+            model.init_from_data(start_from.to(self.device), weights)
+        kept = self._kept(rows, encoder, seen, plan.stream("reference", number))
+        member = Member(
+            encoder=encoder,
+            model=model.eval(),
+            sigma=1.0,
+            history=History(stopped=CLOSED_FORM, seconds=time.perf_counter() - started),
+            architecture=architecture,
+            standard=kept,
+            training_rows=kept,
+            held_out=self._kept(rows, encoder, held_out, plan.stream("held out", number)),
+        )
         return Fitted(member, self._held_out_scores(member, rows, held_out))
 
     def _encoded(self, seen: Indices, held_out: Indices, number: int) -> tuple[Encoder, EncodedRows]:

@@ -18,7 +18,8 @@ from upland.data.image.reader import ImageReader
 from upland.data.reader import Reader
 from upland.data.sequence.reader import SequenceReader
 from upland.data.table.reader import TableReader
-from upland.detectors.architectures import ARCHITECTURES, Architecture
+from upland.detectors.architecture import Architecture
+from upland.detectors.architectures import ARCHITECTURES
 from upland.io.cells import USUAL, CellOptions
 from upland.io.records import check_types, checked, shown
 from upland.training.loop import Settings
@@ -27,6 +28,9 @@ from upland.training.schedule import START_ROWS, STEPS
 
 LIVE = ("criterion", "contamination", "device", "progress")
 """Arguments that may change after a fit; the others hold as the fit found them."""
+
+CLOSED_FORM = "closed form"
+"""The objective of a model that is fitted without training."""
 
 CHECKS = 20
 """How many times the held-out loss is computed in a training."""
@@ -238,7 +242,7 @@ def _whole(size: int | str | None) -> bool:
 def _training(record: Mapping[str, Any]) -> TrainingPlan:
     """How a member was trained; raises ValueError for a record that is not that of a training."""
     plan = TrainingPlan(**checked(TrainingPlan, record, "the training"))
-    words = (plan.objective, OBJECTIVES), (plan.start_rows, START_ROWS), (plan.steps, STEPS)
+    words = (plan.objective, {*OBJECTIVES, CLOSED_FORM}), (plan.start_rows, START_ROWS), (plan.steps, STEPS)
     for word, known in words:
         if isinstance(word, str) and word not in known:
             raise ValueError(f"the training: there is no {shown(word)}")

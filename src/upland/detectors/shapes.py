@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from upland.data.encoder import Encoder
+from upland.data.table.encoder import TableEncoder
+from upland.detectors.architecture import Architecture
 from upland.detectors.architectures import (
-    Architecture,
     Convolutional,
     Dense,
     ImageFlow,
@@ -26,6 +27,8 @@ from upland.detectors.architectures import (
     TableFlow,
     TableVAE,
 )
+from upland.detectors.experts import Experts, layout_of
+from upland.models.conditional import hidden_sizes
 from upland.models.couplings import BINS
 from upland.models.flow import WIDEST
 from upland.models.kernel_prior import VIEWS
@@ -36,7 +39,7 @@ Shape = tuple[int, ...]
 Shapes = Iterator[tuple[str, Shape]]
 Weights = Mapping[str, Tensor]
 
-WHOLE = ("permutation", "order")
+WHOLE = ("permutation", "order", "used", "members", "pairs")
 """Weights that are whole numbers, by the last part of their name."""
 
 
@@ -94,6 +97,83 @@ def _prior(width: int, weights: Weights) -> Shapes:
     yield "prior.ranks.knots", (width, knots)
     yield "prior.ranks.heights", (width, knots)
     yield "prior.ranks.slopes", (width, knots + 1)
+
+
+def _experts(model: Experts, encoder: Encoder, weights: Weights) -> Shapes:
+    """Of a product of experts, whose sizes go by the training rows as far as its tensors say."""
+    width = encoder.width
+    rows = _counted(weights, "rows", width)
+    yield "anchor", (1,)
+    yield "rows", (rows, width)
+    for name in ("normal_means", "normal_deviations"):
+        yield name, (len(model.parts),)
+    for name in model.parts:
+        yield from _under(f"parts.{name}", EXPERTS[name](model, encoder, rows, _inside(weights, name)))
+
+
+def _kernel(whitened: bool) -> Callable[[Experts, Encoder, int, Weights], Shapes]:
+    def shapes(model: Experts, encoder: Encoder, rows: int, weights: Weights) -> Shapes:
+        width = encoder.width
+        axes = width if whitened else 0
+        yield from _columns(width, "scale", "mean")
+        yield "axes", (axes, axes)
+        yield "bandwidths", (rows,)
+        yield "spacing", (1,)
+
+    return shapes
+
+
+def _conditional(model: Experts, encoder: Encoder, rows: int, weights: Weights) -> Shapes:
+    assert isinstance(encoder, TableEncoder)
+    width, groups, largest = encoder.width, *hidden_sizes(layout_of(encoder), model.groups)
+    features = max(1, weights["offsets"].numel() if "offsets" in weights else 1)
+    yield "random", (features, width)
+    yield "offsets", (features,)
+    yield "of_inputs", (groups, 2 * largest, width)
+    yield "of_features", (groups, 2 * largest, features)
+    yield "constants", (groups, 2 * largest, 1)
+    yield "usual", (groups, largest, 1)
+
+
+def _unseen(model: Experts, encoder: Encoder, rows: int, weights: Weights) -> Shapes:
+    used = weights["used"].numel() if "used" in weights else 0
+    yield "used", (used,)
+    yield "keys", (used, _counted(weights, "keys", used))
+    yield "weights", (used,)
+
+
+def _pairs(model: Experts, encoder: Encoder, rows: int, weights: Weights) -> Shapes:
+    used = weights["used"].numel() if "used" in weights else 0
+    pairs = weights["weights"].numel() if "weights" in weights else 0
+    yield "used", (used,)
+    yield "keys", (used, _counted(weights, "keys", used))
+    yield "members", (pairs, 2)
+    yield "pairs", (pairs, _counted(weights, "pairs", pairs))
+    yield "weights", (pairs,)
+
+
+def _counted(weights: Weights, name: str, width: int) -> int:
+    """How many rows of some width a tensor has, at least one."""
+    if name not in weights or not width:
+        return 1
+    return max(1, weights[name].numel() // width)
+
+
+def _inside(weights: Weights, part: str) -> Weights:
+    """The weights of a part, by their names within it."""
+    start = f"parts.{part}."
+    return {name.removeprefix(start): value for name, value in weights.items() if name.startswith(start)}
+
+
+EXPERTS: dict[str, Callable[[Experts, Encoder, int, Weights], Shapes]] = {
+    "bent": _kernel(False),
+    "plain": _kernel(False),
+    "whitened": _kernel(True),
+    "conditional": _conditional,
+    "unseen": _unseen,
+    "pairs": _pairs,
+}
+"""The weights of each part of a product of experts."""
 
 
 def _recurrent(model: Recurrent, encoder: Encoder, weights: Weights) -> Shapes:
@@ -234,6 +314,7 @@ def _under(place: str, shapes: Shapes) -> Shapes:
 SHAPES: dict[type[Architecture], Callable[[Any, Encoder, Weights], Shapes]] = {
     Dense: _dense,
     Multiscale: _multiscale,
+    Experts: _experts,
     Recurrent: _recurrent,
     Convolutional: _convolutional,
     TableFlow: _table_flow,

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from inspect import signature
 from typing import Any, ClassVar, Literal
 
 from torch import nn
 
 from upland.data.reader import Reader
 from upland.data.table.reader import TableReader
-from upland.detectors.architectures import (
-    Architecture,
-    Dense,
-    Multiscale,
-    OwnModule,
-)
+from upland.detectors.architecture import Architecture
+from upland.detectors.architectures import Dense, Multiscale, OwnModule
 from upland.detectors.arguments import cell_options, frozen, given_noise, sizes_of, whole_or_none
-from upland.detectors.plan import FitPlan, TrainingPlan
+from upland.detectors.experts import experts
+from upland.detectors.plan import CLOSED_FORM, FitPlan, TrainingPlan
 from upland.detectors.points import PointDetector
+from upland.io.advice import Advice, Argument
 from upland.io.cells import Dates
+from upland.models.experts import PARTS
 from upland.models.multiscale import SCALES
+
+PAPER_NOISE = 0.5
+"""Sigma of the paper's model where none is given."""
+
+NETS_ONLY = ("hidden", "noise", "prior", "n_nets", "objective", "epochs", "batch_size", "learning_rate")
+"""Arguments of models that are nets."""
 
 NETS = 2
 """Nets of a table's ensemble where one member calibrates."""
@@ -62,9 +68,15 @@ class EnergyDetector(TableDetector):
     """Anomaly detection in tables by a deep energy trained by score matching (DSEBM, Zhai et al., ICML 2016).
 
     Normal data are a table `(N, M)`, N >= 2: an array, a frame, an Arrow table, or the path of a file.
-    `EnergyDetector(noise=0.5, prior="centre", n_nets=1)` is the paper's model.
+    `EnergyDetector(energy="dsebm")` is the paper's model.
 
     Args:
+        energy: "experts", a product of energies in closed form: adaptive kernels, a pseudo-likelihood, the
+            missing mass of values and of pairs of values; "multiscale", deep energies at all noise scales on
+            a kernel density; "dsebm", the paper's deep energy; "auto" is experts, or multiscale where an
+            argument of nets or of their training is given.
+        parts: names of the parts of the experts; "auto" is those of `upland.models.experts.PARTS`.
+        speed: "auto", or "fast" for experts on 500 support points instead of 2,000.
         hidden: units of each dense softplus layer; "auto" goes by the model.
         noise: sigma of the score matching, in standard deviations of a column; "auto" trains at all scales
             from 0.05 to 1.5 at once and scores at three of them; where there is one scale only (sliced score
@@ -126,6 +138,9 @@ class EnergyDetector(TableDetector):
 
     def __init__(
         self,
+        energy: Literal["auto", "experts", "multiscale", "dsebm"] = "auto",
+        parts: Sequence[str] | Literal["auto"] = "auto",
+        speed: Literal["auto", "fast"] = "auto",
         hidden: Sequence[int] | Literal["auto"] = "auto",
         noise: float | Literal["auto"] = "auto",
         prior: Literal["auto", "kernel", "mixture", "centre"] = "auto",
@@ -151,6 +166,7 @@ class EnergyDetector(TableDetector):
         progress: bool | Literal["auto"] = "auto",
         random_state: Any = None,
     ) -> None:
+        self.energy, self.parts, self.speed = energy, parts, speed
         self.hidden, self.noise = hidden, noise
         self.prior, self.n_nets, self.objective = prior, n_nets, objective
         self.criterion, self.calibration = criterion, calibration
@@ -164,15 +180,31 @@ class EnergyDetector(TableDetector):
         self.device, self.progress = device, progress
         self.random_state = random_state
 
-    def _is_multiscale(self) -> bool:
-        """Whether the model is the multi-scale energy: not with another objective or model, nor where it is
-        the paper's.
-        """
+    def _model_name(self) -> Literal["experts", "multiscale", "dense"]:
+        """Which model the arguments ask for; raises ValueError where they contradict each other."""
+        given = self._given(NETS_ONLY)
+        if self.energy == "experts" or (self.energy == "auto" and not given and self.model is None):
+            if given or self.model is not None:
+                raise _contradiction((given or ["model"])[0], "energy", ("multiscale", "dsebm"))
+            return "experts"
+        if experts_only := self._given(("parts", "speed")):
+            raise _contradiction(experts_only[0], "energy", ("experts",))
         paper = not isinstance(self.noise, str) and self.prior == "centre" and self.n_nets == 1
-        return self.model is None and self.objective == "denoising" and not paper
+        if self.energy == "dsebm" or self.model is not None or self.objective != "denoising" or paper:
+            return "dense"
+        return "multiscale"
+
+    def _given(self, names: Sequence[str]) -> list[str]:
+        """Those of some arguments that are not their default."""
+        values = self.get_params(deep=False)
+        defaults = {name: item.default for name, item in signature(type(self).__init__).parameters.items()}
+        return [name for name in names if not _equal(values[name], defaults[name])]
 
     def _architecture(self, method: Literal["split", "cross"]) -> Architecture:
-        if not self._is_multiscale():
+        name = self._model_name()
+        if name == "experts":
+            return experts(_parts(self.parts), self.speed == "fast")
+        if name == "dense":
             self._check_no_ensemble()
             return Dense(sizes_of(self.hidden, (64, 64, 64))) if self.model is None else OwnModule(self.model)
         return Multiscale(
@@ -188,12 +220,39 @@ class EnergyDetector(TableDetector):
         if wrong := [name for name, is_asked in asked.items() if is_asked]:
             raise ValueError(
                 f"{wrong[0]}={self.get_params()[wrong[0]]!r} needs objective='denoising' and upland's own "
-                "model: leave it 'auto'"
+                "multi-scale model: leave it 'auto'"
             )
 
     def _training(self, architecture: Architecture) -> TrainingPlan:
+        if architecture.in_closed_form:
+            return TrainingPlan(CLOSED_FORM, 1, 1, 1.0, noise=1.0, start_rows="experts")
         if isinstance(architecture, Multiscale):
             plan = TrainingPlan("conditional", "multiscale", 128, 2e-3, noise=1.0, start_rows="kernel")
         else:
-            plan = TrainingPlan(self.objective, "denoising", 128, 1e-3, noise=given_noise(self.noise, "auto"))
+            noise = PAPER_NOISE if self.energy == "dsebm" else "auto"
+            plan = TrainingPlan(self.objective, "denoising", 128, 1e-3, noise=given_noise(self.noise, noise))
         return self._with_lengths(plan)
+
+
+def _parts(given: Sequence[str] | str) -> tuple[str, ...] | None:
+    """The names of parts that are asked for; None for the usual ones; raises ValueError for what is none."""
+    if isinstance(given, str) and given == "auto":
+        return None
+    known = ", ".join(map(repr, PARTS))
+    if isinstance(given, str) or not isinstance(given, Sequence) or not len(given):
+        raise ValueError(f"parts must be 'auto' or a list of some of {known}, got {given!r}")
+    if wrong := [name for name in given if name not in PARTS]:
+        raise ValueError(f"parts must be some of {known}, got {wrong[0]!r}")
+    return tuple(name for name in PARTS if name in given)
+
+
+def _contradiction(given: str, other: str, values: tuple[str, ...]) -> ValueError:
+    """The error of an argument that the chosen energy does not have."""
+    return ValueError(
+        Advice(Argument(given), " has no meaning for this model: use ", Argument(other, values[0]))
+    )
+
+
+def _equal(value: Any, default: Any) -> bool:
+    """Whether a value is the default, which is a word, a number or None."""
+    return type(value) is type(default) and bool(value == default)

@@ -131,7 +131,7 @@ class KernelPrior(StoredModule):
         It is -1 where no centre is to be left out when the row is compared with the others: the row is not a
         centre, has copies, or is the only one.
         """
-        first, copies, centre = _distinct(x)
+        first, copies, centre = distinct_rows(x)
         self.centres = x[first[: self.support_points]]
         self.penalties = x.new_zeros(len(self.centres))
         views = [self.view(x[:MEASURED_ROWS], number)[0] for number in range(VIEWS)]
@@ -257,7 +257,7 @@ def _neighbour_distance(x: Tensor) -> float:
     return max(float(gaps.median()) / math.sqrt(x.shape[1]), LEAST_DISTANCE)
 
 
-def _distinct(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def distinct_rows(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Of `x (N, D)`: the first position of each distinct row, in the order of the rows, `(K,)`; of each row
     the number of rows equal to it, itself included, `(N,)`, and the number of its distinct row, `(N,)`.
     """

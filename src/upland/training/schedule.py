@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 INIT_ROWS = 2_000
+EXPERT_ROWS = 20_000
 
 SUPPORT_LEAST, SUPPORT_USUAL, SUPPORT_MOST = 256, 4_096, 20_000
 SUPPORT_SQUARES = 2_000_000  # support points times D^2
@@ -96,6 +97,15 @@ def support_candidates(width: int) -> int:
     return max(points, min(CANDIDATES_PER_POINT * points, 2 * SUPPORT_NUMBERS // width))
 
 
+def expert_rows(width: int) -> int:
+    """Training rows that a product of experts is fitted on at most: 20,000, and of very wide rows fewer.
+
+    Args:
+        width: encoded dimensions D.
+    """
+    return max(SUPPORT_LEAST, min(EXPERT_ROWS, 4 * SUPPORT_NUMBERS // width))
+
+
 STEPS: dict[str, Callable[[int, int, int], int]] = {
     "denoising": denoising_steps,
     "multiscale": multiscale_steps,
@@ -103,5 +113,9 @@ STEPS: dict[str, Callable[[int, int, int], int]] = {
 }
 """How many steps a training has, by its rows, the encoded dimensions and the steps of one pass."""
 
-START_ROWS: dict[str, Callable[[int], int]] = {"few": init_rows, "kernel": support_candidates}
+START_ROWS: dict[str, Callable[[int], int]] = {
+    "few": init_rows,
+    "kernel": support_candidates,
+    "experts": expert_rows,
+}
 """How many training rows a model is initialised from, by its encoded dimensions."""

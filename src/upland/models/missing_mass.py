@@ -1,0 +1,320 @@
+r"""The missing-mass energy: values, and pairs of values, that no normal row has had, where that is rare.
+
+Many columns of tables repeat their values: counts, codes, categories, readings of a certain resolution. How
+likely a new row is to have a value that no row has had before is known without any assumption: with n_1 of n
+values seen exactly once, that probability, the missing mass, is close to
+
+    p = max(n_1, 1) / (n + 1)
+
+(Good, "The population frequencies of species and the estimation of population parameters", Biometrika 40,
+1953). If an anomalous row has an unseen value with probability q = 1/2, the logarithm of the likelihood ratio
+is log(q / p), and the energy is the sum of these over the columns with p < q in which the row has an unseen
+value. Distances do not see it: 12.345 lies among 12.3 and 12.4. Pairs of such columns are treated alike, each
+pair of values being one value; they find rows whose values are all usual but not together.
+
+A training row left out has an unseen value if no other row has it, so that its energy comes of counts.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import combinations
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from upland.models.parts import Layout, Part
+from upland.models.stored import require
+
+EXPECTED = 0.5
+"""Probability q that an anomalous row has an unseen value."""
+
+MOST_OF_COLUMN, MOST_OF_PAIR = 0.3, 0.3
+"""Missing mass from which a column has no part in pairs, and from which a pair is not looked up."""
+
+PAIRS = 64
+ROWS = 20_000
+"""Training rows whose values are counted, at most."""
+
+MEASURED = 2_000
+SHIFT = 1 << 32
+"""Keys of values are positions below this."""
+
+MISSING = 3e38
+"""The value of a missing cell."""
+
+CANDIDATES = 300
+"""Pairs of columns that are counted, at most."""
+
+MOST_WEIGHT = 50.0
+
+
+class Counted(NamedTuple):
+    """Distinct keys of the training rows, ascending, how often each occurs, and which one each row has."""
+
+    keys: Tensor
+    counts: Tensor
+    of_row: Tensor
+
+    @property
+    def missing_mass(self) -> float:
+        """The probability that a new row has another key (Good 1953)."""
+        rows = len(self.of_row)
+        return max(int((self.counts == 1).sum()), 1) / (rows + 1)
+
+    @property
+    def once(self) -> Tensor:
+        """Which rows have a key that no other row has: `(n,)` bool."""
+        return self.counts[self.of_row] == 1
+
+
+def counted(keys: Tensor) -> Counted:
+    """Count keys `(n,)`."""
+    distinct, of_row, counts = torch.unique(keys, return_inverse=True, return_counts=True)
+    return Counted(distinct, counts, of_row)
+
+
+class Columns(NamedTuple):
+    """The columns that values are looked up in.
+
+    Args:
+        first: `(C,)` first inputs, or of a one-hot column also the first.
+        last: `(C,)` last inputs.
+        one_hot: `(C,)` whether a column is one.
+    """
+
+    first: tuple[int, ...]
+    last: tuple[int, ...]
+    one_hot: tuple[bool, ...]
+
+
+def countable_columns(layout: Layout) -> Columns:
+    """All columns but parts of dates, which are points on circles."""
+    kept = [column for column, cyclic in enumerate(layout.cyclic) if not cyclic]
+    inputs = [layout.inputs(column) for column in kept]
+    return Columns(
+        tuple(part[0] for part in inputs),
+        tuple(part[-1] for part in inputs),
+        tuple(layout.categorical[column] for column in kept),
+    )
+
+
+def values_of(x: Tensor, columns: Columns) -> Tensor:
+    """One number for the value of each column: `(N, D) -> (C, N)`, equal where the values are."""
+    found = []
+    for first, last, one_hot in zip(*columns, strict=True):
+        if one_hot:
+            found.append(x[:, first : last + 1].argmax(1).to(x.dtype))
+        elif last > first:
+            found.append(torch.where(x[:, last] > 0, MISSING, x[:, first]))
+        else:
+            found.append(x[:, first])
+    return torch.stack(found) if found else x.new_zeros(0, len(x))
+
+
+class UnseenValues(Part):
+    """The missing-mass energy of single values.
+
+    Args:
+        layout: of the encoded inputs.
+
+    Examples:
+        >>> import torch
+        >>> from upland.models.parts import plain_layout
+        >>> x = torch.arange(100.0).remainder(5).reshape(-1, 1)
+        >>> part = UnseenValues(plain_layout(1))
+        >>> float(part.fit(x, None).max())
+        0.0
+        >>> [round(value, 2) for value in part.values(torch.tensor([[2.0], [2.5]])).tolist()]
+        [0.0, 3.92]
+    """
+
+    sized = ("used", "keys", "weights")
+    unbounded = ("keys",)
+
+    used: Tensor
+    keys: Tensor
+    weights: Tensor
+
+    def __init__(self, layout: Layout) -> None:
+        super().__init__()
+        self.columns = countable_columns(layout)
+        self.register_buffer("used", torch.zeros(0, dtype=torch.int64))
+        self.register_buffer("keys", torch.zeros(0, 1, dtype=torch.float32))
+        self.register_buffer("weights", torch.zeros(0, dtype=torch.float32))
+
+    def fit(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Count the values of training rows; returned are the energies of the first, each without itself.
+
+        Args:
+            x: `(N, D)` encoded rows in random order.
+            generator: not used.
+        """
+        counts = [counted(column) for column in values_of(x[:ROWS], self.columns)]
+        used = [c for c, count in enumerate(counts) if _weight(count) > 0 and len(count.keys) > 1]
+        self.used = torch.tensor(used, dtype=torch.int64, device=x.device)
+        self.keys = _padded([counts[c].keys for c in used], x)
+        self.weights = x.new_tensor([_weight(counts[c]) for c in used])
+        found = x.new_zeros(min(len(x), MEASURED), dtype=torch.float64)
+        for c, weight in zip(used, self.weights.double(), strict=True):
+            found += weight * counts[c].once[:MEASURED]
+        return found
+
+    def unseen(self, x: Tensor) -> Tensor:
+        """Which values no training row had: `(N, D) -> (U, N)` bool, U the columns that are looked up."""
+        return _positions(self.keys, values_of(x, self.columns)[self.used])[1]
+
+    def values(self, x: Tensor) -> Tensor:
+        """The sum over columns of log(q / p) where the value is unseen: `(N, D) -> (N,)`, float64."""
+        return self.weights.double() @ self.unseen(x).double()
+
+    def shares(self, x: Tensor) -> Tensor:
+        """What each column adds, at its first input: `(N, D) -> (N, D)`, float64."""
+        found = torch.zeros(x.shape, dtype=torch.float64, device=x.device)
+        first = torch.tensor(self.columns.first, device=x.device)[self.used]
+        found[:, first] = (self.weights.double()[:, None] * self.unseen(x).double()).T
+        return found
+
+    def least_deviation(self) -> float:
+        """The deviation of the energy where values are unseen as rarely as the missing mass says."""
+        return _deviation(self.weights)
+
+    def check_values(self) -> None:
+        """Refuse columns that are not there, keys out of order and weights below zero; raises ValueError."""
+        _check_table(self.used, len(self.columns.first), self.keys, self.weights)
+
+
+class UnseenPairs(Part):
+    """The missing-mass energy of pairs of values.
+
+    Args:
+        layout: of the encoded inputs.
+        most: pairs of columns that are looked up, at most: those where values drawn independently would most
+            often make an unseen pair.
+    """
+
+    sized = ("used", "keys", "members", "pairs", "weights")
+    unbounded = ("keys",)
+
+    used: Tensor
+    keys: Tensor
+    members: Tensor
+    pairs: Tensor
+    weights: Tensor
+
+    def __init__(self, layout: Layout, most: int = PAIRS) -> None:
+        super().__init__()
+        self.columns, self.most = countable_columns(layout), most
+        self.register_buffer("used", torch.zeros(0, dtype=torch.int64))
+        self.register_buffer("keys", torch.zeros(0, 1, dtype=torch.float32))
+        self.register_buffer("members", torch.zeros(0, 2, dtype=torch.int64))
+        self.register_buffer("pairs", torch.zeros(0, 1, dtype=torch.int64))
+        self.register_buffer("weights", torch.zeros(0, dtype=torch.float32))
+
+    def fit(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Count the pairs of values of training rows; the energies of the first, each without itself.
+
+        Args:
+            x: `(N, D)` encoded rows in random order.
+            generator: chooses pairs of columns where there are too many to count all.
+        """
+        counts = [counted(column) for column in values_of(x[:ROWS], self.columns)]
+        able = [
+            c
+            for c, count in enumerate(counts)
+            if len(count.keys) > 1 and count.missing_mass <= MOST_OF_COLUMN
+        ]
+        found = _informative([counts[c] for c in able], self.most, generator)
+        self.used = torch.tensor(able, dtype=torch.int64, device=x.device)
+        self.keys = _padded([counts[c].keys for c in able], x)
+        self.members = (
+            torch.tensor([pair for pair, _ in found], dtype=torch.int64).reshape(-1, 2).to(x.device)
+        )
+        self.pairs = _padded([count.keys for _, count in found], self.members)
+        self.weights = x.new_tensor([_weight(count) for _, count in found])
+        energies = x.new_zeros(min(len(x), MEASURED), dtype=torch.float64)
+        for (_, count), weight in zip(found, self.weights.double(), strict=True):
+            energies += weight * count.once[:MEASURED]
+        return energies
+
+    def unseen(self, x: Tensor) -> Tensor:
+        """Which pairs of values no training row had: `(N, D) -> (P, N)` bool."""
+        positions, absent = _positions(self.keys, values_of(x, self.columns)[self.used])
+        one, other = self.members.T
+        keys = positions[one] * SHIFT + positions[other]
+        return _positions(self.pairs, keys)[1] | absent[one] | absent[other]
+
+    def values(self, x: Tensor) -> Tensor:
+        """The sum over pairs of columns of log(q / p) where the pair is unseen: `(N, D) -> (N,)`, float64."""
+        return self.weights.double() @ self.unseen(x).double()
+
+    def shares(self, x: Tensor) -> Tensor:
+        """What each pair adds, half at each column's first input: `(N, D) -> (N, D)`, float64."""
+        found = torch.zeros(x.shape, dtype=torch.float64, device=x.device)
+        first = torch.tensor(self.columns.first, device=x.device)[self.used]
+        halves = 0.5 * (self.weights.double()[:, None] * self.unseen(x).double()).T
+        for side in self.members.T:
+            found.index_add_(1, first[side], halves)
+        return found
+
+    def least_deviation(self) -> float:
+        """The deviation of the energy where pairs are unseen as rarely as the missing mass says."""
+        return _deviation(self.weights)
+
+    def check_values(self) -> None:
+        """Refuse columns that are not there, keys out of order and weights below zero; raises ValueError."""
+        _check_table(self.used, len(self.columns.first), self.keys, self.weights.new_zeros(len(self.used)))
+        _check_table(self.members.flatten(), len(self.used), self.pairs, self.weights)
+
+
+def _informative(
+    counts: list[Counted], most: int, generator: torch.Generator | None
+) -> list[tuple[tuple[int, int], Counted]]:
+    """The pairs of columns where values drawn independently would most often make a pair that is unseen."""
+    candidates = list(combinations(range(len(counts)), 2))
+    if len(candidates) > CANDIDATES:
+        some = torch.randperm(len(candidates), generator=generator)[:CANDIDATES]
+        candidates = [candidates[int(number)] for number in some.sort().values]
+    found = []
+    for one, other in candidates:
+        pair = counted(counts[one].of_row * SHIFT + counts[other].of_row)
+        shares = [counts[c].counts.double() / len(pair.of_row) for c in (one, other)]
+        seen = (shares[0][pair.keys // SHIFT] * shares[1][pair.keys % SHIFT]).sum()
+        if pair.missing_mass <= MOST_OF_PAIR and seen < 1 - pair.missing_mass:
+            found.append((float(seen), (one, other), pair))
+    found.sort(key=lambda entry: entry[:2])
+    return [(columns, pair) for _, columns, pair in found[:most]]
+
+
+def _weight(count: Counted) -> float:
+    """log(q / p), at least zero."""
+    return max(math.log(EXPECTED / count.missing_mass), 0.0)
+
+
+def _deviation(weights: Tensor) -> float:
+    """The root of sum p w^2 with p = q exp(-w)."""
+    w = weights.double()
+    return float((EXPECTED * (-w).exp() * w.square()).sum().sqrt())
+
+
+def _padded(rows: list[Tensor], like: Tensor) -> Tensor:
+    """Sorted keys of different numbers as one matrix, padded with the largest number."""
+    most = max(map(len, rows), default=1)
+    last = math.inf if like.is_floating_point() else torch.iinfo(torch.int64).max
+    found = torch.full((len(rows), most), last, dtype=like.dtype, device=like.device)
+    for number, keys in enumerate(rows):
+        found[number, : len(keys)] = keys
+    return found
+
+
+def _positions(table: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
+    """Where keys stand in the rows of a table, and which are not there: `(K, V)`, `(K, N)` -> `(K, N)`."""
+    positions = torch.searchsorted(table, keys.contiguous()).clamp(max=table.shape[1] - 1)
+    return positions, table.gather(1, positions) != keys
+
+
+def _check_table(used: Tensor, columns: int, keys: Tensor, weights: Tensor) -> None:
+    require((used >= 0) & (used < columns), "columns must be those of the table")
+    require(keys[:, :-1] <= keys[:, 1:], "keys of values must be sorted")
+    require((weights >= 0) & (weights <= MOST_WEIGHT), "weights of values must not be negative")
