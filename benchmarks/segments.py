@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from benchmarks.options import command
+from benchmarks.options import command, data_argument
 from benchmarks.records import Records
 from benchmarks.speed_groups import held
 from benchmarks.timing import interleaved, note, run_parts
@@ -37,7 +37,7 @@ BY = "segment"
 
 def main(argv: list[str] | None = None) -> int:
     parser = command(__doc__)
-    parser.add_argument("--data", type=Path, help="folder of the data sets, for `grouped`")
+    data_argument(parser)
     parser.add_argument("--segments", type=int, default=1_000, help="of `speed`")
     parser.add_argument(
         "--sizes", type=int, nargs="+", default=[10, 40, 200], help="rows of a segment, `accuracy`"
@@ -156,8 +156,8 @@ def auroc(score: Callable[[Any], np.ndarray], normal: Any, anomalous: Any) -> fl
 
 def grouped(records: Records, options: argparse.Namespace) -> None:
     """Real data with a column of segments."""
-    if options.data is None:
-        print("grouped needs --data", flush=True)
+    if not (options.data / "sequences").is_dir():
+        print("grouped needs sets of the folder of data", flush=True)
         return
     for name, read in {
         "kdd by service": kdd,
