@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import upland.models.segment_fitting as module
+import upland.models.segments as segments
 from upland.models.credibility import MOST, Segments
 from upland.models.segment_fitting import fitted_segments
 from upland.models.segments import SegmentEnergies, bent, energies, unbent
@@ -37,11 +39,11 @@ def test_energies_of_a_row_are_those_of_a_fit_without_it():
     """With k and v held, by the sums of the formulas on the module's page."""
     counts = [6, 1, 2, 30]
     x, of, pooled = draws(counts, shift=1.0, spread=0.5)
-    segments = Segments(of, torch.bincount(of).double())
-    moments = module._Moments.of(x, segments)
+    there = Segments(of, torch.bincount(of).double())
+    moments = module._Moments.of(x, there)
     k, v = torch.tensor(2.5, dtype=torch.float64), torch.tensor(4.0, dtype=torch.float64)
     values = pooled[:, None].repeat(1, module.PARTS)
-    module._fit_gaussians(SegmentEnergies(4, WIDTH), values, x, segments, moments, torch.stack([k, k, v]))
+    module._fit_gaussians(SegmentEnergies(4, WIDTH), values, x, there, moments, torch.stack([k, k, v]))
     z = bent(x)
     for row in range(len(x)):
         others = z[(of == of[row]) & (torch.arange(len(x)) != row)]
@@ -179,6 +181,32 @@ def test_a_score_does_not_depend_on_the_rows_beside_it():
     torch.testing.assert_close(
         found.score(x[turned], pooled[turned], of[turned])[turned], whole, rtol=1e-12, atol=0
     )
+
+
+class Largest(TorchDispatchMode):
+    """The most numbers of what any operation gives."""
+
+    numbers = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        found = function(*args, **(kwargs or {}))
+        parts = found if isinstance(found, tuple | list) else [found]
+        self.numbers = max(self.numbers, *(part.numel() for part in parts if isinstance(part, torch.Tensor)))
+        return found
+
+
+@pytest.mark.parametrize("width", [4, 60])
+def test_memory_of_a_score_does_not_grow_with_the_segments(width):
+    largest = []
+    for count in (1, 3_000):
+        found = SegmentEnergies(count, width)
+        found.scale.fill_(1.0)
+        found.precision.copy_(torch.eye(width))
+        x, of = torch.ones(5_000, width), torch.arange(5_000) % count
+        with Largest() as watched:
+            found.score(x, torch.ones(5_000, dtype=torch.float64), of)
+        largest.append(watched.numbers)
+    assert largest[0] == largest[1] <= max(segments.NUMBERS, 5_000 * width)
 
 
 def test_segments_without_rows_and_rows_without_segment_have_the_pooled_model():

@@ -83,6 +83,10 @@ class SegmentCalibration:
         return np.sort(self.scores)
 
     @cached_property
+    def _unsegmented(self) -> Floats:
+        return np.sort(self.unsegmented)
+
+    @cached_property
     def _keys(self) -> tuple[Indices, Indices]:
         """Ranks of the scores among all, segment after segment, and where each segment starts."""
         ranks = np.searchsorted(self._sorted, self.scores, side="left")
@@ -104,7 +108,7 @@ class SegmentCalibration:
         """
         p = np.empty(scores.size)
         new = of >= self.count
-        p[new] = _p_values(np.sort(self.unsegmented), scores[new])
+        p[new] = _p_values(self._unsegmented, scores[new])
         s, g = scores[~new], of[~new]
         levels = np.array(LEVELS)[self.classes[g]]
         least, own = 1 / (levels + 1), self._own(s, g)

@@ -22,6 +22,9 @@ from upland.models.credibility import BLOCK
 BEND = 4.0
 """Size of a code from which it grows as a logarithm."""
 
+NUMBERS = 1 << 22
+"""Numbers of the precisions of the rows that are scored together, at most."""
+
 PARTS = 3
 """The energy of all segments together, the conditional energy and the distance."""
 
@@ -96,7 +99,8 @@ class SegmentEnergies(nn.Module):
             pooled: `(N,)` their energies under the model of all segments together.
             of: `(N,)` the number of each row's segment; S for a row of none.
         """
-        parts = zip(x.split(BLOCK), pooled.split(BLOCK), of.split(BLOCK), strict=True)
+        size = max(min(BLOCK, NUMBERS // x.shape[1] ** 2), 1)
+        parts = zip(x.split(size), pooled.split(size), of.split(size), strict=True)
         return torch.cat([self._score(*part) for part in parts]) if len(x) else pooled.double()
 
     def _score(self, x: Tensor, pooled: Tensor, of: Tensor) -> Tensor:
