@@ -60,6 +60,7 @@ def machines(
     x = np.empty((segments, each, COLUMNS))
     for part in x:
         own = rng.normal(size=mix.shape) if mode in ("dependence", "all") else mix
+        own = own * np.linalg.norm(mix, axis=0) / np.linalg.norm(own, axis=0)
         part[:] = np.tanh(rng.normal(size=(each, LATENT)) @ base) @ own + 0.3 * rng.normal(size=part.shape)
         part *= np.exp(0.5 * rng.normal(size=COLUMNS)) if mode in ("scales", "all") else 1.0
         part += 1.5 * rng.normal(size=COLUMNS) if mode in ("means", "all") else 0.0

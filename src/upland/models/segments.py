@@ -14,6 +14,8 @@ weight 1 and the other two a weight B in [0, 1], which says how far the segment'
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
@@ -99,9 +101,7 @@ class SegmentEnergies(nn.Module):
             pooled: `(N,)` their energies under the model of all segments together.
             of: `(N,)` the number of each row's segment; S for a row of none.
         """
-        size = max(min(BLOCK, NUMBERS // x.shape[1] ** 2), 1)
-        parts = zip(x.split(size), pooled.split(size), of.split(size), strict=True)
-        return torch.cat([self._score(*part) for part in parts]) if len(x) else pooled.double()
+        return torch.cat([self._score(*block) for block in _blocks(x, pooled, of)])
 
     def _score(self, x: Tensor, pooled: Tensor, of: Tensor) -> Tensor:
         _, squares, distance = self._residuals(x, of)
@@ -135,6 +135,11 @@ class SegmentEnergies(nn.Module):
             of: `(N,)` the number of each row's segment.
             pooled_shares: `(N, D)` shares of the inputs in the pooled energies.
         """
+        found = [self._shares(*block) for block in _blocks(x, pooled, of, pooled_shares)]
+        added, expected = zip(*found, strict=True)
+        return torch.cat(added), torch.cat(expected)
+
+    def _shares(self, x: Tensor, pooled: Tensor, of: Tensor, pooled_shares: Tensor) -> tuple[Tensor, Tensor]:
         residuals, squares, distance = self._residuals(x, of)
         weights, cubes = self._cubes(energies(squares, distance, pooled), of)
         added = weights * cubes
@@ -143,6 +148,12 @@ class SegmentEnergies(nn.Module):
         divided = [_parts_of_one(by) for by in (pooled_shares, torch.log1p(squares / 3), squares)]
         found = scores * (added[:, :, None] * torch.stack(divided, 1)).sum(1) / total
         return found, unbent(bent(x) - residuals)
+
+
+def _blocks(x: Tensor, *others: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Rows of some tensors that are computed together, the wider they are the fewer."""
+    size = max(min(BLOCK, NUMBERS // x.shape[1] ** 2), 1)
+    yield from zip(*(values.split(size) for values in (x, *others)), strict=True)
 
 
 def _parts_of_one(values: Tensor) -> Tensor:
