@@ -540,6 +540,12 @@ SEGMENTS = (
         lambda folder: pumps(names=(True, False)),
     ),
     case(
+        "explanation.py:explain",
+        lambda folder: upland.explain(pumps(), of_pump("a"), "counterfactual"),
+        "use how='shares', which says what contributes",
+        lambda folder: upland.explain(pumps(), of_pump("a"), "shares"),
+    ),
+    case(
         "detectors/segmented.py:_segments_of",
         lambda folder: pumps(unseen="error").anomaly_score(of_pump("d")),
         "unseen='pooled' scores such rows by all segments together",
@@ -549,6 +555,18 @@ SEGMENTS = (
 )
 
 FILES = [
+    case(
+        "explanation.py:explain",
+        lambda _: upland.explain(fitted(Image), grey(), how="counterfactual"),
+        "use how='shares'",
+        lambda _: upland.explain(fitted(Image), grey(), how="shares"),
+    ),
+    case(
+        "counterfactuals/result.py:to_frame",
+        lambda _: without_pandas(upland.explain(fitted(), numbers(), "counterfactual").to_frame),
+        r"pip install 'upland\[pandas\]'",
+        lambda _: upland.explain(fitted(), numbers(), "counterfactual").to_frame(),
+    ),
     case(
         "explanation.py:to_frame",
         lambda _: without_pandas(upland.explain(fitted(), numbers()).to_frame),

@@ -118,7 +118,7 @@ def _kernel(whitened: bool) -> Callable[[Experts, Encoder, int, Weights], Shapes
         yield from _columns(width, "scale", "mean")
         yield "axes", (axes, axes)
         yield "bandwidths", (rows,)
-        yield "spacing", (1,)
+        yield "usual_distance", (1,)
 
     return shapes
 
@@ -166,8 +166,8 @@ def _inside(weights: Weights, part: str) -> Weights:
 
 
 EXPERTS: dict[str, Callable[[Experts, Encoder, int, Weights], Shapes]] = {
-    "bent": _kernel(False),
-    "plain": _kernel(False),
+    "distance": _kernel(False),
+    "local": _kernel(False),
     "whitened": _kernel(True),
     "conditional": _conditional,
     "unseen": _unseen,
