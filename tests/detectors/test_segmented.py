@@ -328,6 +328,16 @@ def test_a_loaded_one_is_equal_bit_for_bit(detector, new, path, tmp_path):
     np.testing.assert_array_equal(loaded.calibrate(new).calibration_.size, len(new))
 
 
+def test_arguments_that_change_after_a_fit_change_nothing(new, tmp_path):
+    detector = make().fit(machines([30] * 12))
+    before = detector.assess(new)
+    upland.save(detector, tmp_path / "before.safetensors")
+    detector.set_params(by="valve", detector__ignore=["flow"], detector__criterion="energy")
+    np.testing.assert_array_equal(detector.assess(new), before)
+    upland.save(detector, tmp_path / "after.safetensors")
+    assert (tmp_path / "after.safetensors").read_bytes() == (tmp_path / "before.safetensors").read_bytes()
+
+
 def test_in_a_new_process_too(tmp_path):
     rows = machines([40] * 4)
     array = rows.assign(machine=rows["machine"].str[1:].astype(int))[

@@ -67,7 +67,8 @@ class SegmentedDetector(PointDetector):
             detector, "error" refuses.
 
     Attributes:
-        pooled_: the fitted detector of all segments together.
+        pooled_: the fitted detector of all segments together, whose arguments hold as the fit found them.
+        by_: the name of the column of segments; `given_by_` is `by` as the fit found it.
         segments_: the names of the segments, sorted.
         counts_: `(S,)` training rows of each segment, without those that calibrate.
         weights_: training rows that the pooled mean, scales and covariance weigh as much as; 1e9 where
@@ -95,6 +96,7 @@ class SegmentedDetector(PointDetector):
     energies_: SegmentEnergies
     segment_calibration_: SegmentCalibration
     by_: str
+    given_by_: str | int
     _numbers: dict[str, int]
 
     def __init__(
@@ -149,7 +151,7 @@ class SegmentedDetector(PointDetector):
 
     def _adopt(self, pooled: TableDetector, segments: list[str], by: str) -> None:
         """Put on what is the pooled detector's."""
-        self.pooled_, self.segments_, self.by_ = pooled, segments, by
+        self.pooled_, self.segments_, self.by_, self.given_by_ = pooled, segments, by, self.by
         self._numbers = {name: number for number, name in enumerate(segments)}
         self.plan_, self.members_, self.params_ = pooled.plan_, pooled.members_, pooled.params_
         self.unit_, self.offered_ = pooled.unit_, pooled.offered_

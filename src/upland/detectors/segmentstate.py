@@ -33,7 +33,7 @@ def to_state(detector: SegmentedDetector) -> tuple[dict[str, Any], dict[str, Any
     calibration = detector.segment_calibration_
     record = {
         "by": detector.by_,
-        "given": detector.by,
+        "given": detector.given_by_,
         "unseen": detector.unseen,
         "weights": list(detector.weights_),
         "offset": detector.offset_,
