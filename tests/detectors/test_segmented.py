@@ -390,14 +390,14 @@ FORGED = {
     ),
     "counts below 0": lambda t, m: (changed(t, "counts", -1 - t["segments/counts"]), m),
     "calibration of no segment": lambda t, m: (
-        changed(t, "calibration/of", t["segments/calibration/of"] + 99),
+        changed(t, "calibration/sizes", t["segments/calibration/sizes"] + 9),
         m,
     ),
     "no calibration": lambda t, m: (
         t
         | {
             f"segments/calibration/{k}": t[f"segments/calibration/{k}"][:0]
-            for k in ("scores", "of", "unsegmented")
+            for k in ("scores", "sizes", "unsegmented")
         },
         m,
     ),
@@ -423,3 +423,12 @@ def test_forged_files_are_refused(forge, path, tmp_path):
     write_tensors(tmp_path / "forged.safetensors", tensors, manifest)
     with pytest.raises(TensorFileError):
         upland.load(tmp_path / "forged.safetensors")
+
+
+def test_of_many_calibration_rows_some_stand_for_new_segments(monkeypatch):
+    monkeypatch.setattr(segmented, "CALIBRATION_MOST", 30)
+    detector = make().fit(machines([60] * 6))
+    assert detector.segment_calibration_.unsegmented.size == 30
+    assert detector.segment_calibration_.scores.size == 72
+    p = detector.p_values(machines([60] * 6, seed=2).assign(machine="new"))
+    np.testing.assert_allclose(p * 31, np.rint(p * 31))

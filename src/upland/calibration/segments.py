@@ -49,7 +49,7 @@ class SegmentCalibration:
     Args:
         scores: `(n,)` of held-out rows in their segments.
         of: `(n,)` the number of each one's segment.
-        unsegmented: `(n,)` their scores as rows of no segment.
+        unsegmented: `(m,)` scores of them, or of some, as rows of no segment.
         count: of segments, S.
     """
 

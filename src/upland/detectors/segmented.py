@@ -13,7 +13,7 @@ from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from upland.calibration.conformal import Floats, warn_of_weak
+from upland.calibration.conformal import Floats, thinned, warn_of_weak
 from upland.calibration.segments import GUARANTEE, SegmentCalibration
 from upland.catalogue import Unit
 from upland.criteria.base import finite
@@ -24,6 +24,7 @@ from upland.data.table.frames import TableView, held, view_table
 from upland.data.table.matching import resolve
 from upland.data.table.segmentnames import segment_names
 from upland.detectors.arguments import seed_of
+from upland.detectors.fitting import CALIBRATION_MOST
 from upland.detectors.host import usual_settings
 from upland.detectors.plan import FitPlan
 from upland.detectors.points import PointDetector
@@ -210,8 +211,9 @@ class SegmentedDetector(PointDetector):
     def _calibrate(self, rows: SegmentRows) -> None:
         """The calibration by rows that nothing else has seen."""
         count = len(self.segments_)
-        alone = np.full(rows.of.size, count, dtype=np.int64)
-        scores, unsegmented = self._score(rows), self._score(rows._replace(of=alone))
+        some = thinned(np.arange(rows.of.size, dtype=np.float64), CALIBRATION_MOST).astype(np.int64)
+        alone = SegmentRows(np.full(some.size, count), rows.codes[some], rows.pooled[some])
+        scores, unsegmented = self._score(rows), self._score(alone)
         self.segment_calibration_ = SegmentCalibration(scores, rows.of, unsegmented, count)
         self.calibrations_ = {"row": self.segment_calibration_.overall}
         self.offset_ = -self.calibration_.threshold(ALPHA)

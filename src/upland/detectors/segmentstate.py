@@ -21,7 +21,7 @@ FIELDS = {"by": str, "given": str | int, "unseen": str, "weights": list[float], 
 """What a file says of a segmented detector, and the types."""
 
 NAMES = "names"
-CALIBRATION = ("scores", "of", "unsegmented")
+CALIBRATION = ("scores", "sizes", "unsegmented")
 
 
 def to_state(detector: SegmentedDetector) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -40,7 +40,8 @@ def to_state(detector: SegmentedDetector) -> tuple[dict[str, Any], dict[str, Any
         "rows": detector.n_samples_fit_,
     }
     tensors = {f"energies/{name}": value.numpy() for name, value in detector.energies_.state_dict().items()}
-    held_out = {"scores": calibration.scores, "of": calibration.of, "unsegmented": calibration.unsegmented}
+    by_segment = calibration.scores[np.argsort(calibration.of, kind="stable")]
+    held_out = {"scores": by_segment, "sizes": calibration.sizes, "unsegmented": calibration.unsegmented}
     tensors |= {f"calibration/{name}": value for name, value in held_out.items()}
     return record, tensors | {"counts": detector.counts_, **pack(detector.segments_, NAMES)}
 
@@ -126,12 +127,11 @@ def _counts(counts: Any, count: int) -> Any:
 
 
 def _calibration(tensors: Mapping[str, Any], count: int) -> SegmentCalibration:
-    scores, of, unsegmented = (tensors[f"calibration/{name}"] for name in CALIBRATION)
-    if scores.ndim != 1 or not scores.size or unsegmented.shape != scores.shape or of.shape != scores.shape:
-        raise ValueError("the calibration of the segments must be one score for each row, one at least")
+    scores, sizes, unsegmented = (tensors[f"calibration/{name}"] for name in CALIBRATION)
     for values in (scores, unsegmented):
-        if values.dtype != np.float64 or not np.isfinite(values).all():
-            raise ValueError("the calibration scores of the segments must be finite numbers")
-    if of.dtype != np.int64 or of.min() < 0 or of.max() >= count:
+        if values.dtype != np.float64 or values.ndim != 1 or not values.size or not np.isfinite(values).all():
+            raise ValueError("the calibration scores of the segments must be finite numbers, one at least")
+    sizes = _counts(sizes, count)
+    if (sizes > scores.size).any() or sizes.sum() != scores.size:
         raise ValueError("the calibration rows must be of the segments")
-    return SegmentCalibration(scores, of, unsegmented, count)
+    return SegmentCalibration(scores, np.repeat(np.arange(count), sizes), unsegmented, count)
