@@ -1,12 +1,14 @@
 """A model for every segment beside a single one: seconds, memory, bytes of the file, accuracy, false alarms.
 
 `speed`: many segments of 200 rows x 10 columns; the single model is the pooled detector in the segmented one,
-on the same rows. `accuracy`: made-up segments that do not differ, or in means, scales, dependence or all of
-these, beside the single model and one that has the segment as a category; anomalies are rows with three cells
-of other rows of the segment (swapped), a cell that is shifted by 2.5 standard deviations (shifted), and rows
-of another segment (moved). `grouped`: KDD Cup 99 by service, the channels of two spacecraft: AUROC over all
-rows, and the mean over segments with both classes. `alarms`: shares of normal rows with a p-value of at most
-.05 and .01 over redraws of every row, by rows of a segment. Seconds are of the CPU, on one thread.
+on the same rows. `stream`: peak megabytes and CPU seconds of `upland score` on 500,000 rows, by models of a
+hundred and of many segments. `accuracy`: made-up segments that do not differ, or in means, scales, dependence
+or all of these, beside the single model and one that has the segment as a category; anomalies are rows with
+three cells of other rows of the segment (swapped), a cell that is shifted by 2.5 standard deviations
+(shifted), and rows of another segment (moved). `grouped`: KDD Cup 99 by service, the channels of two
+spacecraft: AUROC over all rows, and the mean over segments with both classes. `alarms`: shares of normal rows
+with a p-value of at most .05 and .01 over redraws of every row, by rows of a segment. Seconds are of the CPU,
+on one thread.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from benchmarks.options import command, data_argument
 from benchmarks.records import Records
 from benchmarks.speed_groups import held
-from benchmarks.timing import interleaved, note, run_parts
+from benchmarks.timing import interleaved, measured_command, note, run_parts
 
 ROWS, COLUMNS, LATENT = 200, 10, 4
 MODES = ("same", "means", "scales", "dependence", "all")
@@ -43,10 +45,10 @@ def main(argv: list[str] | None = None) -> int:
         "--sizes", type=int, nargs="+", default=[10, 40, 200], help="rows of a segment, `accuracy`"
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--stream", type=int, default=500_000, help="rows of `stream`")
     parser.add_argument("--redraws", type=int, default=200, help="of `alarms`")
-    parser.add_argument("--epochs", type=int, help="passes of the fit, fewer than usual")
-    parts = {"speed": speed, "accuracy": accuracy, "grouped": grouped, "alarms": alarms}
-    quick = {"segments": 50, "sizes": [20], "seeds": [0], "redraws": 3, "epochs": 2}
+    parts = {"speed": speed, "stream": stream, "accuracy": accuracy, "grouped": grouped, "alarms": alarms}
+    quick = {"segments": 50, "sizes": [20], "seeds": [0], "redraws": 3, "stream": 5_000}
     return run_parts(parser, argv, "segments", parts, quick)
 
 
@@ -90,14 +92,11 @@ def anomalies(new: pd.DataFrame, seed: int) -> dict[str, pd.DataFrame]:
     return {"swapped": _frame(swapped, of), "shifted": _frame(shifted, of), "moved": _frame(x, others)}
 
 
-def detector(options: argparse.Namespace, seed: int = 0) -> Any:
+def detector(seed: int = 0) -> Any:
     """Not fitted."""
     import upland
 
-    inner = upland.EnergyDetector(random_state=seed, progress=False)
-    if options.epochs is not None:
-        inner.set_params(epochs=options.epochs)
-    return upland.SegmentedDetector(inner, by=BY)
+    return upland.SegmentedDetector(upland.EnergyDetector(random_state=seed, progress=False), by=BY)
 
 
 def speed(records: Records, options: argparse.Namespace) -> None:
@@ -110,7 +109,7 @@ def speed(records: Records, options: argparse.Namespace) -> None:
     normal, new = machines("all", options.segments, ROWS, 0, new=max(1, 100_000 // options.segments))
     new = new.sample(frac=1.0, random_state=0)[:100_000]
     before, start = held("VmRSS", afresh=True), time.process_time()
-    found = detector(options).fit(normal)
+    found = detector().fit(normal)
     fit_seconds, fit_mb = time.process_time() - start, held("VmHWM") - before
     pooled = found.pooled_
     before = held("VmRSS", afresh=True)
@@ -132,6 +131,24 @@ def speed(records: Records, options: argparse.Namespace) -> None:
     note(records, "speed", method, values | sizes | {"load_seconds": load_seconds})
 
 
+def stream(records: Records, options: argparse.Namespace) -> None:
+    """The command on a file, whose rows are of all segments by turns."""
+    import upland
+
+    score = [sys.executable, "-c", "from upland.cli import main; main()", "score"]
+    for count in (min(100, options.segments), options.segments):
+        method = f"{count} segments"
+        if records.find(part="stream", method=method) is None:
+            normal, new = machines("all", count, ROWS, 0, new=max(1, options.stream // count))
+            with tempfile.TemporaryDirectory() as folder:
+                model, data = f"{folder}/model.safetensors", f"{folder}/new.parquet"
+                upland.save(detector().fit(normal), model)
+                new.sample(frac=1.0, random_state=0).to_parquet(data)
+                call = [*score, model, data, "-o", f"{folder}/scored.parquet", "--quiet"]
+                peak, seconds = measured_command(call)
+            note(records, "stream", method, {"rows": len(new), "peak_mb": peak, "seconds": seconds})
+
+
 def accuracy(records: Records, options: argparse.Namespace) -> None:
     """AUROC on made-up segments."""
     for size in options.sizes:
@@ -140,8 +157,8 @@ def accuracy(records: Records, options: argparse.Namespace) -> None:
                 method = f"{mode}, {size} rows, seed {seed}"
                 if records.find(part="accuracy", method=method) is None:
                     normal, new = machines(mode, 40, size, seed)
-                    found = detector(options, seed).fit(normal)
-                    category = detector(options, seed).detector.set_params(categorical=[BY]).fit(normal)
+                    found = detector(seed).fit(normal)
+                    category = detector(seed).detector.set_params(categorical=[BY]).fit(normal)
                     models = {"single": found.pooled_, "category": category, "segments": found}
                     values = {}
                     for name, table in anomalies(new, seed).items():
@@ -170,7 +187,7 @@ def grouped(records: Records, options: argparse.Namespace) -> None:
                 normal, new, labels = read(options.data, name.split()[0], seed)
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # of rare cells
-                    found = detector(options, seed).fit(normal)
+                    found = detector(seed).fit(normal)
                     scores = {
                         "single": found.pooled_.anomaly_score(new),
                         "segments": found.anomaly_score(new),
@@ -229,7 +246,7 @@ def alarms(records: Records, options: argparse.Namespace) -> None:
     for redraw in range(options.redraws):
         normal, new = machines("all", len(sizes), int(sizes.max()), redraw, new=10)
         kept = normal.groupby(BY).cumcount().to_numpy() < sizes[normal[BY].to_numpy()]
-        p.append(detector(options, redraw).fit(normal[kept]).p_values(new).reshape(len(sizes), -1))
+        p.append(detector(redraw).fit(normal[kept]).p_values(new).reshape(len(sizes), -1))
     for size in np.unique(sizes):
         for alpha in (0.05, 0.01):
             rates = (np.stack(p)[:, sizes == size] <= alpha).mean(axis=(1, 2))

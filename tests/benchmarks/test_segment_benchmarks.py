@@ -56,10 +56,11 @@ def test_it_writes_rows_and_goes_on(tmp_path, monkeypatch):
         "--seeds",
         "0",
     ]
-    assert segments.main([*call, "--parts", "speed", "accuracy", "grouped"]) == 0
+    call += ["--stream", "200"]
+    assert segments.main([*call, "--parts", "speed", "stream", "accuracy", "grouped"]) == 0
     rows = json.loads(output.read_text())["rows"]
-    assert [row["part"] for row in rows] == ["speed", "accuracy"]
+    assert [row["part"] for row in rows] == ["speed", "stream", "accuracy"]
     assert rows[0]["file_mb"] > rows[0]["single_file_mb"] > 0
-    assert rows[1]["moved segments"] > 0.95 > rows[1]["swapped segments"] > rows[1]["swapped single"]
+    assert rows[2]["moved segments"] > 0.95 > rows[2]["swapped segments"] > rows[2]["swapped single"]
     assert segments.main([*call, "--parts", "speed", "accuracy"]) == 0
     assert json.loads(output.read_text())["rows"] == rows
