@@ -284,6 +284,7 @@ def error(values: Sequence[float]) -> str:
 SECTIONS: dict[str, Callable[[Sequence[Row]], str]] = {
     "adbench": adbench,
     "tables": report_tables.tables,
+    "ablation tables": report_tables.ablation,
     "dagmm": dagmm,
     "sequences": report_series.sequences,
     "telemetry": report_series.telemetry,

@@ -339,6 +339,12 @@ SEQUENCES = [
         lambda _: small(Sequence).fit(waves()),
     ),
     case(
+        "detectors/baselines.py:warn_of_gaussians",
+        lambda _: small(upland.FlowDetector, fallback="gaussian").fit(numbers(400, 40) ** 3),
+        "use an EnergyDetector if normal rows are not one Gaussian cluster",
+        lambda _: quick().fit(numbers(400, 40) ** 3),
+    ),
+    case(
         "detectors/sequence.py:_group_verdicts",
         lambda _: fitted(Sequence).score_groups(waves(), "machine"),
         r"groups=\[...\], one a sequence",

@@ -154,6 +154,7 @@ def _resolved(plan: FitPlan) -> dict[str, Any]:
 
     record, sequential = plan.to_json(), plan.reader.modality == "sequence"
     training, reader = record["training"], record["reader"]
+    rate = training["learning_rate"]  # a name where it goes by the number of columns
     length = {"epochs": training["epochs"]} if training["epochs"] else {"steps": training["steps"]}
     if isinstance(training["steps"], str) and not training["epochs"]:
         length = {}  # by the number of rows: as many as the training's entry says
@@ -163,7 +164,8 @@ def _resolved(plan: FitPlan) -> dict[str, Any]:
         **(plan.reader.cells.to_json() if isinstance(plan.reader, TableReader | SequenceReader) else {}),
         **({"per": plan.unit, "smoothing": plan.smoothing} if sequential else {}),
         **length,
-        **{name: training[name] for name in ("batch_size", "learning_rate", "patience")},
+        **{name: training[name] for name in ("batch_size", "patience")},
+        **({} if isinstance(rate, str) else {"learning_rate": rate}),
         **({} if sequential else {"keep_rows": plan.keep_rows}),
     }
 

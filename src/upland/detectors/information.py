@@ -10,6 +10,7 @@ from upland import __version__
 from upland.calibration.conformal import GUARANTEES, OF_CUT_SEQUENCES, OF_STEPS, Calibration
 from upland.data.sequence.reader import SequenceReader
 from upland.detectors.arguments import plain_argument
+from upland.detectors.baselines import held_out_losses
 from upland.detectors.ensemble import Member
 from upland.detectors.plan import FitPlan
 from upland.models.base import NoiseConditional
@@ -61,10 +62,8 @@ def description(
         },
         "training": [
             {k: h[k] for k in ("stopped", "best_step", "seconds")}
-            | {
-                "held_out_loss": min(h["validation"], default=None),
-                "steps": h["steps"][-1] if h["steps"] else 0,
-            }
+            | held_out_losses(h)
+            | {"steps": h["steps"][-1] if h["steps"] else 0}
             for h in history
         ],
         "versions": {"upland": __version__}

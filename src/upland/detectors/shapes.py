@@ -20,6 +20,7 @@ from upland.detectors.architecture import Architecture
 from upland.detectors.architectures import (
     Convolutional,
     Dense,
+    FlowOrGaussian,
     ImageFlow,
     ImageVAE,
     Multiscale,
@@ -204,6 +205,14 @@ def _convolutional(model: Convolutional, encoder: Encoder, weights: Weights) -> 
         yield f"biases.{number}", (units,)
 
 
+def _flow_or_gaussian(model: FlowOrGaussian, encoder: Encoder, weights: Weights) -> Shapes:
+    if model.density == "flow":
+        yield from _table_flow(model, encoder, weights)
+        return
+    yield "bijections.0.mean", (encoder.width,)
+    yield "bijections.0.triangle", (encoder.width, encoder.width)
+
+
 def _table_flow(model: TableFlow, encoder: Encoder, weights: Weights) -> Shapes:
     width, place = encoder.width, 0
     moved = width - width // 2
@@ -318,6 +327,7 @@ SHAPES: dict[type[Architecture], Callable[[Any, Encoder, Weights], Shapes]] = {
     Recurrent: _recurrent,
     Convolutional: _convolutional,
     TableFlow: _table_flow,
+    FlowOrGaussian: _flow_or_gaussian,
     ImageFlow: _image_flow,
     TableVAE: _table_vae,
     ImageVAE: _image_vae,
