@@ -66,10 +66,11 @@ def machines(
         part[:] = np.tanh(rng.normal(size=(each, LATENT)) @ base) @ own + 0.3 * rng.normal(size=part.shape)
         part *= np.exp(0.5 * rng.normal(size=COLUMNS)) if mode in ("scales", "all") else 1.0
         part += 1.5 * rng.normal(size=COLUMNS) if mode in ("means", "all") else 0.0
-    frames = [x[:, :rows], x[:, rows:]]
-    return tuple(
-        _frame(part.reshape(-1, COLUMNS), np.repeat(np.arange(segments), part.shape[1])) for part in frames
-    )  # type: ignore[return-value]
+    normal, fresh = (
+        _frame(part.reshape(-1, COLUMNS), np.repeat(np.arange(segments), part.shape[1]))
+        for part in (x[:, :rows], x[:, rows:])
+    )
+    return normal, fresh
 
 
 def _frame(x: np.ndarray, of: np.ndarray) -> pd.DataFrame:

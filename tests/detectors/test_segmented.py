@@ -278,6 +278,7 @@ def test_the_inner_detector_is_left_as_it_was():
     assert clone(detector).get_params()["detector__ignore"] == ["valve"]
 
 
+@pytest.mark.filterwarnings("ignore:a Gaussian replaces the flow")
 @pytest.mark.parametrize(
     "inner", [upland.FlowDetector(layers=1, **{"epochs": 1, "random_state": 0, "progress": False})]
 )
