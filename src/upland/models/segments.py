@@ -24,8 +24,11 @@ from upland.models.credibility import BLOCK
 BEND = 4.0
 """Size of a code from which it grows as a logarithm."""
 
-NUMBERS = 1 << 22
-"""Numbers of the precisions of the rows that are scored together, at most."""
+MANY = 16
+"""Rows of a segment from which they have a product of their own."""
+
+NUMBERS = 1 << 20
+"""Numbers of the precisions of the other rows that are scored together, at most."""
 
 PARTS = 3
 """The energy of all segments together, the conditional energy and the distance."""
@@ -112,10 +115,22 @@ class SegmentEnergies(nn.Module):
         """What each column is above its expected value given the others, the squares of these in standard
         deviations, `(N, D)` each, and the squared distance `(N,)`.
         """
-        d, precision = bent(x) - self.centre[of], self.precision[of].double()
-        product = torch.bmm(precision, d[:, :, None])[:, :, 0]
-        own = precision.diagonal(dim1=1, dim2=2)
+        d = bent(x) - self.centre[of]
+        product, own = self._products(d, of), self.precision.diagonal(dim1=1, dim2=2)[of].double()
         return product / own, product.square() / own, (product * d).sum(1)
+
+    def _products(self, d: Tensor, of: Tensor) -> Tensor:
+        """P d of each row `(N, D)`: by a product for each segment of many rows, row by row for the others."""
+        found, order = torch.empty_like(d), torch.argsort(of, stable=True)
+        segments, counts = of[order].unique_consecutive(return_counts=True)
+        many, starts = counts >= MANY, counts.cumsum(0) - counts
+        for place in many.nonzero()[:, 0].tolist():
+            rows = order[int(starts[place]) : int(starts[place] + counts[place])]
+            found[rows] = d[rows] @ self.precision[segments[place]].double()
+        few = order[~many.repeat_interleave(counts)]
+        for rows in few.split(max(NUMBERS // d.shape[1] ** 2, 1)):
+            found[rows] = torch.bmm(self.precision[of[rows]].double(), d[rows][:, :, None])[:, :, 0]
+        return found
 
     def _cubes(self, values: Tensor, of: Tensor) -> tuple[Tensor, Tensor]:
         """The weights of the energies in the cubic mean, and the cubes of their softplus, `(N, 3)` each."""
@@ -151,9 +166,8 @@ class SegmentEnergies(nn.Module):
 
 
 def _blocks(x: Tensor, *others: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Rows of some tensors that are computed together, the wider they are the fewer."""
-    size = max(min(BLOCK, NUMBERS // x.shape[1] ** 2), 1)
-    yield from zip(*(values.split(size) for values in (x, *others)), strict=True)
+    """Rows of some tensors that are computed together."""
+    yield from zip(*(values.split(BLOCK) for values in (x, *others)), strict=True)
 
 
 def _parts_of_one(values: Tensor) -> Tensor:
