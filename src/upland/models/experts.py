@@ -115,14 +115,16 @@ class ProductOfExperts(EnergyModel, StoredModule):
         x = x[order.to(x.device)]
         first, copies, number = distinct_rows(x)
         first = first[: self.support_points]
+        points = x[first]
         if self.keeps_rows:
-            self.rows = x[first]
-        own = torch.where((copies > 1) | (number >= len(first)), -1, number)
+            self.rows = points
+        left_in = (copies > 1) | (number >= len(first)) | (len(first) < 2)
+        own = torch.where(left_in, -1, number)
         means, deviations = [], []
         for part in self._parts():
             if isinstance(part, AdaptiveKernel):
-                part.set_points(x[first], first, own)
-            elif isinstance(part, UnseenValues | UnseenPairs):
+                part.set_points(points, first, own)
+            elif isinstance(part, UnseenValues):
                 part.set_blocks(blocks)
             left_out = part.fit(x, generator)
             means.append(float(left_out.mean()))
@@ -193,6 +195,14 @@ class ProductOfExperts(EnergyModel, StoredModule):
         if isinstance(conditional, ConditionalEnergy) and conditional.groups > 1:
             return PseudoLikelihood(conditional)
         return self
+
+    def reconstruct_without_prior(self, x: Tensor) -> Tensor:
+        """What the pseudo-likelihood predicts for each input from the other columns: `(N, D) -> (N, D)`.
+
+        The gradient of the energy has no measure: it is bounded, and smallest far from all rows.
+        """
+        free = self.without_prior()
+        return free.part.expected(x) if isinstance(free, PseudoLikelihood) else self.expected(x)
 
     # -- persistence
 
