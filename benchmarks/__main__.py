@@ -16,12 +16,21 @@ from benchmarks.baselines import BASELINES
 from benchmarks.options import HERE, QUICK, data_argument
 from benchmarks.peers import PEERS
 from benchmarks.series_peers import SEQUENCE_PEERS, SEQUENCE_UPLAND
+from benchmarks.tables import TABLE_EARLIER, TABLE_PEERS, TABLE_UPLAND
 from benchmarks.upland_methods import UPLAND
 
 PYOD = ("PyOD AutoEncoder", "PyOD LSTM")
 TABLES = ("adbench", "contaminated", "groups_tables", "group_fdr", "ablation")  # quick: bundled tables
-WITHOUT_DATA = ("calibration", "speed", "speed_groups", "speed_flows", "speed_glow", "speed_deep")
-WITH_DATA = ("dagmm", "sequences", "telemetry", "images", "groups")
+WITHOUT_DATA = (
+    "calibration",
+    "speed",
+    "speed_tables",
+    "speed_groups",
+    "speed_flows",
+    "speed_glow",
+    "speed_deep",
+)
+WITH_DATA = ("tables", "dagmm", "sequences", "telemetry", "images", "groups")
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -59,9 +68,13 @@ def plan(data: Path | None, quick: bool) -> dict[str, list[str]]:
         return tables | plain | ({name: [name, "--quick", *source] for name in WITH_DATA} if data else {})
     return {
         "speed": ["speed"],
+        "speed_tables": ["speed_tables"],
         "calibration": ["calibration"],
         "ablation": ["ablation", *source],
         "contaminated": ["contaminated", *source],
+        "tables_upland": ["tables", *source, "--methods", *TABLE_UPLAND],
+        "tables_earlier": ["tables", *source, "--methods", *TABLE_EARLIER],
+        "tables_peers": ["tables", *source, "--methods", *TABLE_PEERS],
         "dagmm_upland": ["dagmm", *source, "--methods", *UPLAND],
         "adbench_upland": ["adbench", *source, "--methods", *UPLAND],
         "dagmm_baselines": ["dagmm", *source, "--methods", *BASELINES],

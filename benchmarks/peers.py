@@ -89,6 +89,12 @@ def pca(train: Array, seed: int) -> Score:
 # -- PyOD ----------------------------------------------------------------------------------------------------
 
 
+def ecod(train: Array, seed: int) -> Score:
+    from pyod.models.ecod import ECOD
+
+    return ECOD().fit(train).decision_function
+
+
 def autoencoder(train: Array, seed: int) -> Score:
     from pyod.models.auto_encoder import AutoEncoder
 
@@ -113,8 +119,9 @@ PEERS: dict[str, Fit] = {
     "LOF": lof,
     "OCSVM": ocsvm,
     "PCA": pca,
+    "ECOD": ecod,
     "PyOD AutoEncoder": autoencoder,
     "PyOD VAE": vae,
     "PyOD DeepSVDD": deep_svdd,
 }
-DETERMINISTIC = frozenset({"kNN", "LOF", "OCSVM", "PCA"})  # given the rows, the seed changes nothing
+DETERMINISTIC = frozenset({"kNN", "LOF", "OCSVM", "PCA", "ECOD"})  # given the rows, the seed changes nothing

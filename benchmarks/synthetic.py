@@ -58,7 +58,13 @@ class Surface:
 def planted_table(rows: int, columns: int, share: float, seed: int) -> tuple[Array, NDArray[np.int64]]:
     """A shuffled table with `share` of planted anomalies, and its labels."""
     generator = np.random.default_rng(seed)
-    surface = Surface.make(columns, generator)
+    return planted(Surface.make(columns, generator), rows, share, generator)
+
+
+def planted(
+    surface: Surface, rows: int, share: float, generator: np.random.Generator
+) -> tuple[Array, NDArray[np.int64]]:
+    """Shuffled rows of a surface with `share` of planted anomalies, and their labels."""
     anomalies = round(share * rows)
     x = np.concatenate([surface.draw(rows - anomalies, generator), surface.plant(anomalies, generator)])
     labels = np.repeat([0, 1], [rows - anomalies, anomalies])

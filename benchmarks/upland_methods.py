@@ -38,8 +38,12 @@ def vae_detector(train: Array, seed: int, **arguments: Any) -> Score:
 PAPER: dict[str, Any] = {"noise": 0.5, "prior": "centre", "n_nets": 1}
 """Arguments that make it the model of Zhai et al. (2016): one net, one scale, one centre."""
 
+MULTISCALE: dict[str, Any] = {}
+"""Arguments that make it the multi-scale energy, the default of version 0.2: none as long as it is one."""
+
 UPLAND: dict[str, Fit] = {
     "upland": energy_detector,
+    "upland multi-scale": lambda train, seed: energy_detector(train, seed, **MULTISCALE),
     "upland energy": lambda train, seed: energy_detector(train, seed, criterion="energy"),
     "upland reconstruction": lambda train, seed: energy_detector(train, seed, criterion="reconstruction"),
     "upland paper": lambda train, seed: energy_detector(train, seed, **PAPER, criterion="energy"),
