@@ -38,6 +38,7 @@ from benchmarks.upland_methods import MULTISCALE, PAPER
 
 DETECTORS: dict[str, Mapping[str, Any]] = {  # of upland, by their arguments
     "upland": {},
+    "upland fast": {"speed": "fast"},
     "upland multi-scale": MULTISCALE,
     "upland paper": {**PAPER, "criterion": "energy"},
 }

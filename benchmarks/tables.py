@@ -20,7 +20,7 @@ from benchmarks.table_tasks import COLLECTIONS, HALVES, Rows, Task, as_numbers, 
 from benchmarks.upland_methods import UPLAND
 
 TABLE_PEERS = ("kNN", "LOF", "IForest", "OCSVM", "PCA", "ECOD", "PyOD AutoEncoder")
-TABLE_UPLAND = ("upland",)
+TABLE_UPLAND = ("upland", "upland fast")
 TABLE_EARLIER = ("upland multi-scale", "upland paper")  # models that other arguments give
 METHODS = {**peers.PEERS, **UPLAND}
 KEYS = ("collection", "task", "seed", "method")

@@ -35,17 +35,20 @@ def vae_detector(train: Array, seed: int, **arguments: Any) -> Score:
     return VAEDetector(random_state=seed, progress=False, **arguments).fit(train).anomaly_score
 
 
-PAPER: dict[str, Any] = {"noise": 0.5, "prior": "centre", "n_nets": 1}
+PAPER: dict[str, Any] = {"energy": "dsebm"}
 """Arguments that make it the model of Zhai et al. (2016): one net, one scale, one centre."""
 
-MULTISCALE: dict[str, Any] = {}
-"""Arguments that make it the multi-scale energy, the default of version 0.2: none as long as it is one."""
+MULTISCALE: dict[str, Any] = {"energy": "multiscale"}
+"""Arguments that make it the deep multi-scale energy, an earlier default."""
 
 UPLAND: dict[str, Fit] = {
     "upland": energy_detector,
+    "upland fast": lambda train, seed: energy_detector(train, seed, speed="fast"),
     "upland multi-scale": lambda train, seed: energy_detector(train, seed, **MULTISCALE),
-    "upland energy": lambda train, seed: energy_detector(train, seed, criterion="energy"),
-    "upland reconstruction": lambda train, seed: energy_detector(train, seed, criterion="reconstruction"),
+    "upland energy": lambda train, seed: energy_detector(train, seed, **MULTISCALE, criterion="energy"),
+    "upland reconstruction": lambda train, seed: energy_detector(
+        train, seed, **MULTISCALE, criterion="reconstruction"
+    ),
     "upland paper": lambda train, seed: energy_detector(train, seed, **PAPER, criterion="energy"),
     "upland paper reconstruction": lambda train, seed: energy_detector(
         train, seed, **PAPER, criterion="reconstruction"

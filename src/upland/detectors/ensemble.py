@@ -25,7 +25,7 @@ from upland.data.rows import NormalRows
 from upland.data.sequence.encoder import SequenceEncoder
 from upland.data.sequence.windows import SequenceRows
 from upland.data.table.encoder import TableEncoder
-from upland.detectors.architectures import Architecture
+from upland.detectors.architecture import Architecture
 from upland.groups.outputs import Reference
 from upland.models.base import EnergyModel
 from upland.models.recurrent import RecurrentEnergy

@@ -16,7 +16,6 @@ from upland.models.parts import Layout
 from upland.training.schedule import SUPPORT_LEAST, SUPPORT_NUMBERS
 
 SUPPORT_POINTS, SUPPORT_POINTS_FAST = 2_000, 500
-PARTS_FAST = ("whitened", "conditional", "unseen")
 GROUPS, FEATURES = 8, 100
 
 
@@ -52,10 +51,9 @@ def experts(parts: tuple[str, ...] | None, fast: bool) -> Experts:
 
     Args:
         parts: names of `upland.models.experts.PARTS`; None for the usual ones.
-        fast: whether speed goes before the last of accuracy.
+        fast: whether there are fewer support points.
     """
-    usual = PARTS_FAST if fast else tuple(PARTS)
-    return Experts(parts or usual, SUPPORT_POINTS_FAST if fast else SUPPORT_POINTS, GROUPS, FEATURES)
+    return Experts(parts or tuple(PARTS), SUPPORT_POINTS_FAST if fast else SUPPORT_POINTS, GROUPS, FEATURES)
 
 
 def layout_of(encoder: TableEncoder) -> Layout:

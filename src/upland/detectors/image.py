@@ -11,8 +11,8 @@ from torch import nn
 from upland.data.image.encoder import Scaling
 from upland.data.image.reader import ImageReader
 from upland.data.reader import Reader
+from upland.detectors.architecture import Architecture
 from upland.detectors.architectures import (
-    Architecture,
     Convolutional,
     ImageFlow,
     ImageVAE,

@@ -25,7 +25,7 @@ from upland.data.encoder import Encoder
 from upland.data.image.encoder import ImageEncoder
 from upland.data.sequence.encoder import SequenceEncoder
 from upland.data.table.encoder import TableEncoder
-from upland.detectors.architectures import Architecture
+from upland.detectors.architecture import Architecture
 from upland.detectors.arguments import check_live
 from upland.detectors.base import Detector
 from upland.detectors.ensemble import Member, offered_criteria

@@ -18,7 +18,8 @@ from upland.data.image.reader import ImageReader
 from upland.data.reader import Reader
 from upland.data.sequence.reader import SequenceReader
 from upland.data.table.reader import TableReader
-from upland.detectors.architectures import ARCHITECTURES, Architecture
+from upland.detectors.architecture import Architecture
+from upland.detectors.architectures import ARCHITECTURES
 from upland.io.cells import USUAL, CellOptions
 from upland.io.records import check_types, checked, shown
 from upland.training.loop import Settings

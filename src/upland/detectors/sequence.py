@@ -16,7 +16,8 @@ from upland.data.sequence.container import Sequences
 from upland.data.sequence.encoder import SequenceEncoder
 from upland.data.sequence.reader import Per, SequenceReader
 from upland.data.sequence.windows import SequenceRows
-from upland.detectors.architectures import Architecture, OwnRecurrent, Recurrent
+from upland.detectors.architecture import Architecture
+from upland.detectors.architectures import OwnRecurrent, Recurrent
 from upland.detectors.arguments import cell_options, frozen, given_noise, sizes_of, whole_or_none
 from upland.detectors.base import Detector
 from upland.detectors.host import usual_settings

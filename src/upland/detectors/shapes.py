@@ -16,8 +16,8 @@ from torch import Tensor
 
 from upland.data.encoder import Encoder
 from upland.data.table.encoder import TableEncoder
+from upland.detectors.architecture import Architecture
 from upland.detectors.architectures import (
-    Architecture,
     Convolutional,
     Dense,
     ImageFlow,

@@ -7,12 +7,8 @@ from typing import Any, ClassVar, Literal
 
 from torch import nn
 
-from upland.detectors.architectures import (
-    Architecture,
-    OwnLatent,
-    TableFlow,
-    TableVAE,
-)
+from upland.detectors.architecture import Architecture
+from upland.detectors.architectures import OwnLatent, TableFlow, TableVAE
 from upland.detectors.arguments import given_noise, sizes_of, whole_or_none
 from upland.detectors.plan import TrainingPlan
 from upland.detectors.table import TableDetector

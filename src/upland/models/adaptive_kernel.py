@@ -2,20 +2,20 @@ r"""The adaptive kernel energy: a kernel density on training rows whose bandwidt
 
 With support points c_i, a view phi of the rows and bandwidths h_i,
 
-    E(x) = -s^2 log sum_i exp(-|phi(x) - phi(c_i)|^2 / (2 s^2 h_i^2)) + s^2 log M,     h_i^2 = delta_i,
+    E(x) = -s^2 log 1/M sum_i exp(-|phi(x) - phi(c_i)|^2 / (2 s^2 h_i^2)),     h_i^2 = delta_i,
 
 delta_i being the mean distance from c_i to its nearest other support points, relative to the median of these.
 Abramson ("On bandwidth variation in kernel estimates: a square root law", The Annals of Statistics 10, 1982)
-takes h_i proportional to the density to the power -1/2, which delta_i^(1/2) stands for. s is the usual
-distance between neighbours: the energy is in units of its nats. The energy is a soft minimum of distances, each in units
-of the distances around the support point, so that it finds what lies apart from its own cluster, dense or
-sparse.
+takes h_i proportional to the density to the power -1/2, which delta_i^(1/2) stands for. s is half the usual
+distance between neighbours, so that E is a soft minimum of squared distances, each in units of the distances
+around its support point: it is large for what lies apart from its own cluster, dense or sparse. The value of
+the part is the length sqrt(2 E).
 
 Three views of the codes are used. *Plain*: z-scores, compressed beyond eight standard deviations; every level
 of a one-hot column has unit variance. *Bent*: compressed beyond two, as the codes are. *Whitened*: bent,
 stretched along the principal axes: one of variance l is divided by sqrt((1 - r) l + r t), t being the mean
-variance and r a shrinkage. Columns that depend on each other vary little along some axes, and a row
-that breaks the dependence is far away there.
+variance and r a shrinkage. Columns that depend on each other vary little along some axes, and a row that
+breaks the dependence is far away there.
 
 Of each chunk of support points in random order only the nearest counts, as in `upland.models.kernel_prior`.
 """
@@ -79,6 +79,7 @@ class AdaptiveKernel(Part):
     spacing: Tensor
     points: Tensor
     viewed: Tensor
+    factors: Tensor
 
     def __init__(self, layout: Layout, view: View, sharpness: float = 0.5, chunk: int = CHUNK) -> None:
         super().__init__()
@@ -94,7 +95,8 @@ class AdaptiveKernel(Part):
         self.register_buffer("bandwidths", torch.ones(1, dtype=torch.float32))
         self.register_buffer("spacing", torch.ones(1, dtype=torch.float32))
         self.register_buffer("points", torch.zeros(1, width, dtype=torch.float32), persistent=False)
-        self.register_buffer("viewed", torch.zeros(1, width + 1, dtype=torch.float32), persistent=False)
+        self.register_buffer("viewed", torch.zeros(1, width, dtype=torch.float32), persistent=False)
+        self.register_buffer("factors", torch.zeros(1, width + 2, dtype=torch.float32), persistent=False)
 
     # -- fit
 
@@ -145,16 +147,24 @@ class AdaptiveKernel(Part):
         """Bandwidths from the distances between support points, and the usual distance itself."""
         self.bandwidths = torch.ones(len(self.points), dtype=torch.float32, device=self.points.device)
         self.after_loading()
-        delta = _neighbour_distances(self.viewed[:, :-1][: len(self.points)])
+        delta = _neighbour_distances(self.viewed)
         usual = delta.median().clamp(min=LEAST_DISTANCE)
         self.spacing = usual.reshape(1)
         self.bandwidths = (delta / usual).clamp(min=LEAST_BANDWIDTH)
         self.after_loading()
 
     def after_loading(self) -> None:
-        """Compute the support points in the view, divided by their bandwidths."""
-        seen = self.rows_in_view(self.points)
-        self.viewed = torch.cat([seen, seen.square().sum(1, keepdim=True)], 1)
+        """Compute the support points in the view; and, for products with [phi(x), |phi(x)|^2, 1], what gives
+        squared distances in bandwidths: [-2 c, 1, |c|^2] / h^2, padded to whole chunks.
+        """
+        self.viewed = self.rows_in_view(self.points)
+        squares = self.viewed.square().sum(1, keepdim=True)
+        factors = (
+            torch.cat([-2 * self.viewed, torch.ones_like(squares), squares], 1) / self.bandwidths[:, None]
+        )
+        lacking = (-len(factors)) % self.chunk
+        self.factors = torch.nn.functional.pad(factors, (0, 0, 0, lacking))
+        self.factors[len(self.viewed) :, -1] = math.inf
 
     def rows_in_view(self, x: Tensor) -> Tensor:
         """Rows in the view: `(N, D)` twice."""
@@ -167,36 +177,33 @@ class AdaptiveKernel(Part):
     # -- energies
 
     def values(self, x: Tensor) -> Tensor:
-        """The energy, in units of nats of the usual spacing: `(N, D) -> (N,)`, float64."""
+        """The length sqrt(2 E): `(N, D) -> (N,)`, float64."""
         return self._energies(x, None)
 
-    def _gaps(self, x: Tensor, own: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Squared distances in bandwidths, of the nearest of each chunk: `(N, D) -> (N, K)`, and which it is."""
+    def _gaps(self, x: Tensor) -> Tensor:
+        """Squared distances in bandwidths, in chunks of support points: `(N, D) -> (K, chunk, N)`."""
         seen = self.rows_in_view(x)
-        squares = seen.square().sum(1)
-        products = torch.addmm(self.viewed[:, -1:], self.viewed[:, :-1], seen.T, alpha=-2)
-        gaps = ((products + squares) / self.bandwidths[:, None]).clamp(min=0)
-        if own is not None:
-            there = own >= 0
-            gaps[own[there], there.nonzero()[:, 0]] = math.inf
-        lacking = (-len(gaps)) % self.chunk
-        gaps = torch.nn.functional.pad(gaps, (0, 0, 0, lacking), value=math.inf)
-        least, position = gaps.view(-1, self.chunk, len(x)).min(1)
-        offsets = self.chunk * torch.arange(len(least), device=x.device)[:, None]
-        return least.T, (position + offsets).T
+        squares = seen.square().sum(1, keepdim=True)
+        columns = torch.cat([seen, squares, torch.ones_like(squares)], 1).T
+        return torch.mm(self.factors, columns).view(-1, self.chunk, len(x))
 
     def _energies(self, x: Tensor, own: Tensor | None) -> Tensor:
-        gaps, _ = self._gaps(x, own)
+        """The energies, each without the support point of number `own (N,)`; -1 leaves none out."""
+        gaps = self._gaps(x)
+        if own is not None:
+            there = own >= 0
+            gaps.view(-1, len(x))[own[there], there.nonzero()[:, 0]] = math.inf
+        nearest = gaps.amin(1).clamp(min=0)
         scale = 2 * (self.sharpness * self.spacing).square()
-        least = gaps.amin(1, keepdim=True)
-        mass = torch.exp(((least - gaps) / scale).clamp(min=FAINTEST)).mean(1)
-        soft: Tensor = least[:, 0].double() - scale.double() * mass.double().log()
+        least = nearest.amin(0)
+        mass = torch.exp(((least - nearest) / scale).clamp(min=FAINTEST)).mean(0)
+        soft: Tensor = least.double() - scale.double() * mass.double().log()
         return soft.clamp(min=0).sqrt()
 
     def shares(self, x: Tensor) -> Tensor:
-        """The energy divided by the squared differences from the nearest support points: `(N, D)`, float64."""
-        rows, _, weights = self._nearest(x)
-        away = (self.rows_in_view(x)[:, None] - self.viewed[:, :-1][rows]).double().square()
+        """The value divided by the squared differences from the nearest support points: `(N, D)`."""
+        rows, weights = self._nearest(x)
+        away = (self.rows_in_view(x)[:, None] - self.viewed[rows]).double().square()
         whole = (weights[..., None] * away).sum(1)
         total = whole.sum(1, keepdim=True)
         even = torch.full_like(whole, 1 / whole.shape[1])
@@ -204,17 +211,18 @@ class AdaptiveKernel(Part):
 
     def expected(self, x: Tensor) -> Tensor:
         """The weighted mean of the nearest support points: `(N, D) -> (N, D)`."""
-        rows, _, weights = self._nearest(x)
+        rows, weights = self._nearest(x)
         mean: Tensor = (weights[..., None].to(x) * self.points[rows]).sum(1)
         return mean
 
-    def _nearest(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The few support points with the largest part in the sum: number, squared distance, weight."""
-        gaps, rows = self._gaps(x, None)
-        few = min(EXPLAINING, gaps.shape[1])
-        least, chosen = gaps.topk(few, 1, largest=False)
+    def _nearest(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The few support points with the largest part in the sum, and their weights: `(N, k)` twice."""
+        gaps, position = self._gaps(x).min(1)
+        few = min(EXPLAINING, len(gaps))
+        least, chosen = gaps.clamp(min=0).topk(few, 0, largest=False)
+        rows = chosen * self.chunk + position.gather(0, chosen)
         scale = 2 * (self.sharpness * self.spacing).square()
-        return rows.gather(1, chosen), least, torch.softmax(-least / scale, 1).double()
+        return rows.T, torch.softmax(-least / scale, 0).T.double()
 
     def check_values(self) -> None:
         """Refuse widths that are not positive; raises ValueError."""
@@ -230,7 +238,8 @@ def _whitening(centred: Tensor) -> Tensor:
     variances = variances.clamp(min=0)
     mean = variances.mean().clamp(min=LEAST_SCALE**2)
     shrunk = (1 - SHRINKAGE) * variances + SHRINKAGE * mean
-    return ((axes * (mean / shrunk).sqrt()) @ axes.T).to(centred)
+    matrix: Tensor = (axes * (mean / shrunk).sqrt()) @ axes.T
+    return matrix.to(centred)
 
 
 def _neighbour_distances(x: Tensor) -> Tensor:

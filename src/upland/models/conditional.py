@@ -1,9 +1,9 @@
 r"""The pseudo-likelihood energy: each column given all others, by ridge regression on random features.
 
-Besag ("Statistical analysis of non-lattice data", The Statistician 24, 1975) replaces the likelihood of a row by the
-product of its conditionals p(x_j | x_-j), which needs no partition function; Hyvarinen ("Consistency of
-pseudolikelihood estimation of fully visible Boltzmann machines", Neural Computation 18, 2006) relates it to
-score matching. The columns are dealt into G groups; the D_g inputs of a hidden group are predicted from the
+Besag ("Statistical analysis of non-lattice data", The Statistician 24, 1975) replaces the likelihood of a row
+by the product of its conditionals p(x_j | x_-j), which needs no partition function; Hyvarinen ("Consistency
+of pseudolikelihood estimation of fully visible Boltzmann machines", Neural Computation 18, 2006) relates it
+to score matching. The columns are dealt into G groups; the inputs of a hidden group are predicted from the
 visible ones v by
 
     f_j(v) = a_j' phi(v),   log s_j(v) = b_j' phi(v),   phi(v) = [1, v / sqrt(p), max(W'v + w, 0) / sqrt(F)],
@@ -16,8 +16,9 @@ whether its value is anomalous:
     E(x) = 1/D sum_j log(1 + (x_j - f_j(v))^2 / (3 s_j(v)^2)).
 
 The ridge parameter is the one of least leave-one-out error. With the hat matrix H of a ridge regression the
-residual of row i of a fit without it is (y_i - f_i) / (1 - H_ii) (Allen's PRESS), so that energies of training rows as
-if left out cost nothing more.
+residual of row i of a fit without it is (y_i - f_i) / (1 - H_ii) (Allen, "The relationship between variable
+selection and data augmentation and a method for prediction", Technometrics 16, 1974), so that energies of
+training rows as if left out cost nothing more.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 r"""A product of experts for rows of a table: energies in closed form, joined in units of normal rows.
 
-Each part (`upland.models.parts`) is an energy that sees one aspect of the data: three adaptive kernels (what lies
-apart from every normal row), a pseudo-likelihood (what does not fit the other columns), and the missing mass
-of values and of pairs of values (what has never occurred). The energy of a row is standardised by those of
-normal rows that the part had not seen, z = (E - m) / s, and
+Each part (`upland.models.parts`) is an energy that sees one aspect of the data: three adaptive kernels (what
+lies apart from every normal row), a pseudo-likelihood (what does not fit the other columns), and the missing
+mass of values and of pairs of values (what has never occurred). The energy of a row is standardised by those
+of normal rows that the part had not seen, z = (E - m) / s, and
 
     A(x) = (sum_p w_p softplus(z_p)^3 / sum_p w_p)^(1/3).
 
@@ -117,21 +117,26 @@ class ProductOfExperts(EnergyModel, StoredModule):
         self.rows = x[first]
         own = torch.where((copies > 1) | (number >= len(first)), -1, number)
         means, deviations = [], []
-        for part in self.parts.values():
+        for part in self._parts():
             if isinstance(part, AdaptiveKernel):
                 part.set_points(self.rows, first, own)
             left_out = part.fit(x, generator)
             means.append(float(left_out.mean()))
-            least = part.least_deviation() if isinstance(part, UnseenValues | UnseenPairs) else LEAST_DEVIATION
+            least = (
+                part.least_deviation() if isinstance(part, UnseenValues | UnseenPairs) else LEAST_DEVIATION
+            )
             deviations.append(max(float(left_out.std(correction=0)), least, LEAST_DEVIATION))
         self.normal_means = self.normal_means.new_tensor(means)
         self.normal_deviations = self.normal_deviations.new_tensor(deviations)
+
+    def _parts(self) -> list[Part]:
+        return [part for part in self.parts.values() if isinstance(part, Part)]
 
     # -- scores
 
     def standard_scores(self, x: Tensor) -> Tensor:
         """The standard score of each part: `(N, D) -> (P, N)`, float64."""
-        energies = torch.stack([part.values(x) for part in self.parts.values()])
+        energies = torch.stack([part.values(x) for part in self._parts()])
         z = (energies - self.normal_means.double()[:, None]) / self.normal_deviations.double()[:, None]
         return torch.minimum(z, z.new_tensor(self.most)[:, None])
 
@@ -154,7 +159,7 @@ class ProductOfExperts(EnergyModel, StoredModule):
         whole = cubes.sum(0)
         pieces = cubes * whole ** (1 / POWER) / whole.clamp(min=1e-300)
         total = torch.zeros(x.shape, dtype=torch.float64, device=x.device)
-        for part, piece in zip(self.parts.values(), pieces, strict=True):
+        for part, piece in zip(self._parts(), pieces, strict=True):
             inputs = part.shares(x)
             energy = inputs.sum(1, keepdim=True)
             even = torch.full_like(inputs, 1 / inputs.shape[1])
@@ -163,7 +168,7 @@ class ProductOfExperts(EnergyModel, StoredModule):
 
     def expected(self, x: Tensor) -> Tensor:
         """What normal rows like these have, the mean of what the parts expect: `(N, D) -> (N, D)`."""
-        found = [part.expected(x) for part in self.parts.values()]
+        found = [part.expected(x) for part in self._parts()]
         said = [expected for expected in found if expected is not None]
         return torch.stack(said).mean(0) if said else x
 
@@ -190,7 +195,7 @@ class ProductOfExperts(EnergyModel, StoredModule):
         """Take over the number of the support points, and give them to the kernels, which are loaded next."""
         self.rows = self.rows.new_zeros(state.get(prefix + "rows", self.rows).shape)
         super()._load_from_state_dict(state, prefix, *rest)
-        for part in self.parts.values():
+        for part in self._parts():
             if isinstance(part, AdaptiveKernel):
                 part.points = self.rows
 

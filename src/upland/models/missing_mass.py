@@ -6,11 +6,11 @@ values seen exactly once, that probability, the missing mass, is close to
 
     p = max(n_1, 1) / (n + 1)
 
-(Good, "The population frequencies of species and the estimation of population parameters", Biometrika 40, 1953). If
-an anomalous row has an unseen value with probability q = 1/2, the logarithm of the likelihood ratio is log(q / p),
-and the energy is the sum of these over the columns with p < q in which the row has an unseen value. Distances
-do not see it: 12.345 lies among 12.3 and 12.4. Pairs of such columns are treated alike, each pair of values being one value; they
-find rows whose values are all usual but not together.
+(Good, "The population frequencies of species and the estimation of population parameters", Biometrika 40,
+1953). If an anomalous row has an unseen value with probability q = 1/2, the logarithm of the likelihood ratio
+is log(q / p), and the energy is the sum of these over the columns with p < q in which the row has an unseen
+value. Distances do not see it: 12.345 lies among 12.3 and 12.4. Pairs of such columns are treated alike, each
+pair of values being one value; they find rows whose values are all usual but not together.
 
 A training row left out has an unseen value if no other row has it, so that its energy comes of counts.
 """
@@ -76,7 +76,7 @@ def counted(keys: Tensor) -> Counted:
 
 
 class Columns(NamedTuple):
-    """The columns that values are looked up in: the first input of each, and the one that marks missing cells.
+    """The columns that values are looked up in.
 
     Args:
         first: `(C,)` first inputs, or of a one-hot column also the first.
@@ -177,7 +177,7 @@ class UnseenValues(Part):
         return found
 
     def least_deviation(self) -> float:
-        """The deviation of the energy if each column were unseen as rarely as a table of this size can say."""
+        """The deviation of the energy where values are unseen as rarely as the missing mass says."""
         return _deviation(self.weights)
 
     def check_values(self) -> None:
@@ -221,12 +221,16 @@ class UnseenPairs(Part):
         """
         counts = [counted(column) for column in values_of(x[:ROWS], self.columns)]
         able = [
-            c for c, count in enumerate(counts) if len(count.keys) > 1 and count.missing_mass <= MOST_OF_COLUMN
+            c
+            for c, count in enumerate(counts)
+            if len(count.keys) > 1 and count.missing_mass <= MOST_OF_COLUMN
         ]
         found = _informative([counts[c] for c in able], self.most, generator)
         self.used = torch.tensor(able, dtype=torch.int64, device=x.device)
         self.keys = _padded([counts[c].keys for c in able], x)
-        self.members = torch.tensor([pair for pair, _ in found], dtype=torch.int64).reshape(-1, 2).to(x.device)
+        self.members = (
+            torch.tensor([pair for pair, _ in found], dtype=torch.int64).reshape(-1, 2).to(x.device)
+        )
         self.pairs = _padded([count.keys for _, count in found], self.members)
         self.weights = x.new_tensor([_weight(count) for _, count in found])
         energies = x.new_zeros(min(len(x), MEASURED), dtype=torch.float64)
@@ -255,7 +259,7 @@ class UnseenPairs(Part):
         return found
 
     def least_deviation(self) -> float:
-        """The deviation of the energy if each pair were unseen as rarely as a table of this size can say."""
+        """The deviation of the energy where pairs are unseen as rarely as the missing mass says."""
         return _deviation(self.weights)
 
     def check_values(self) -> None:
@@ -305,7 +309,7 @@ def _padded(rows: list[Tensor], like: Tensor) -> Tensor:
 
 
 def _positions(table: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
-    """Where keys stand in the rows of a table, and which are not there: `(K, V)`, `(K, N)` -> `(K, N)` twice."""
+    """Where keys stand in the rows of a table, and which are not there: `(K, V)`, `(K, N)` -> `(K, N)`."""
     positions = torch.searchsorted(table, keys.contiguous()).clamp(max=table.shape[1] - 1)
     return positions, table.gather(1, positions) != keys
 

@@ -2,8 +2,8 @@
 
 Hinton, "Training products of experts by minimizing contrastive divergence", Neural Computation 14 (2002): a
 density that is a product has an energy that is a sum, and each factor may see one aspect of the data only.
-The parts here need no training by gradients: each is fitted on the training rows at once, and gives these rows
-energies as if each had been left out, which is what new rows are compared with.
+The parts here need no training by gradients: each is fitted on the training rows at once, and gives these
+rows energies as if each had been left out, which is what new rows are compared with.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Part(StoredModule, ABC):
         """Compute again what is not stored; nothing by default."""
 
     def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *rest: Any) -> None:
-        """Take over the sizes of the stored tensors that go by the training rows, and compute what follows."""
+        """Take over the sizes of stored tensors that go by the training rows, and compute what follows."""
         for name in self.sized:
             if prefix + name in state:
                 setattr(self, name, self.get_buffer(name).new_zeros(state[prefix + name].shape))
