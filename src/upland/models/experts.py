@@ -8,7 +8,8 @@ of normal rows that the part had not seen, z = (E - m) / s, and
     A(x) = (sum_p w_p softplus(z_p)^3 / sum_p w_p)^(1/3).
 
 The cubic mean lies between the mean and the maximum: a row scores high where one part is far from usual, or
-all are somewhat. The parts are fitted at once, without gradients.
+all are somewhat. The parts are fitted at once, without gradients. Labelled rows may change the weights w_p and
+add log odds g(x), A(x)^3 exp(g(x)) (`upland.models.tilt`).
 
 The support points of the kernels are training rows, distinct and in random order.
 """
@@ -28,6 +29,7 @@ from upland.models.kernel_prior import distinct_rows
 from upland.models.missing_mass import UnseenPairs, UnseenValues
 from upland.models.parts import Layout, Part
 from upland.models.stored import StoredModule, require
+from upland.models.tilt import log_odds
 
 POWER = 3
 LEAST_DEVIATION = 1e-3
@@ -42,7 +44,7 @@ PARTS: dict[str, float] = {
     "unseen": 0.5,
     "pairs": 0.5,
 }
-"""The parts and their weights."""
+"""The parts and their weights, where no labelled rows have changed them."""
 
 KERNELS = ("bent", "plain", "whitened")
 COUNTS = ("unseen", "pairs")
@@ -72,7 +74,8 @@ class ProductOfExperts(EnergyModel, StoredModule):
     block_rows = 512
 
     rows: Tensor
-    weights: Tensor
+    part_weights: Tensor
+    tilt: Tensor
     normal_means: Tensor
     normal_deviations: Tensor
 
@@ -95,8 +98,10 @@ class ProductOfExperts(EnergyModel, StoredModule):
             "pairs": lambda: UnseenPairs(layout),
         }
         self.parts = nn.ModuleDict({name: made[name]() for name in parts})
-        shares = torch.tensor([PARTS[name] for name in parts], dtype=torch.float64)
-        self.shares_of_parts = shares / shares.sum()
+        self.register_buffer(
+            "part_weights", torch.tensor([PARTS[name] for name in parts], dtype=torch.float32)
+        )
+        self.register_buffer("tilt", torch.zeros(0, dtype=torch.float32))
         self.register_buffer("rows", torch.zeros(1, layout.width, dtype=torch.float32))
         self.register_buffer("normal_means", torch.zeros(len(parts), dtype=torch.float32))
         self.register_buffer("normal_deviations", torch.ones(len(parts), dtype=torch.float32))
@@ -132,7 +137,27 @@ class ProductOfExperts(EnergyModel, StoredModule):
     def _parts(self) -> list[Part]:
         return [part for part in self.parts.values() if isinstance(part, Part)]
 
+    def refine(self, part_weights: Tensor, tilt: Tensor) -> None:
+        """Take over weights and log odds that labelled rows have changed.
+
+        Args:
+            part_weights: `(P,)`, positive.
+            tilt: `(2 D + 1,)` coefficients of `upland.models.tilt.log_odds`; `(0,)` for none.
+        """
+        self.part_weights, self.tilt = part_weights.to(self.part_weights), tilt.to(self.tilt)
+
     # -- scores
+
+    @property
+    def shares_of_parts(self) -> Tensor:
+        """The weights as shares of one: `(P,)`, float64."""
+        weights = self.part_weights.double()
+        return weights / weights.sum()
+
+    def cubes(self, x: Tensor) -> Tensor:
+        """softplus(z)^3 of each part: `(N, D) -> (P, N)`, float64."""
+        z = self.standard_scores(x)
+        return torch.logaddexp(z, torch.zeros_like(z)) ** POWER
 
     def standard_scores(self, x: Tensor) -> Tensor:
         """The standard score of each part: `(N, D) -> (P, N)`, float64."""
@@ -140,13 +165,14 @@ class ProductOfExperts(EnergyModel, StoredModule):
         z = (energies - self.normal_means.double()[:, None]) / self.normal_deviations.double()[:, None]
         return torch.minimum(z, z.new_tensor(self.most)[:, None])
 
-    def _weighted_cubes(self, z: Tensor) -> Tensor:
-        excess = torch.logaddexp(z, torch.zeros_like(z))
-        return excess**POWER * self.shares_of_parts.to(z)[:, None]
+    def _terms(self, x: Tensor) -> Tensor:
+        """What each part adds to A(x)^3: `(N, D) -> (P, N)`."""
+        terms = self.cubes(x) * self.shares_of_parts[:, None]
+        return terms * log_odds(x, self.tilt).exp() if len(self.tilt) else terms
 
     def joined_score(self, x: Tensor) -> Tensor:
         """The cubic mean of the parts, in standard deviations of normal rows: `(N, D) -> (N,)`, float64."""
-        cubes: Tensor = self._weighted_cubes(self.standard_scores(x)).sum(0)
+        cubes: Tensor = self._terms(x).sum(0)
         return cubes ** (1 / POWER)
 
     def shares(self, x: Tensor) -> Tensor:
@@ -155,7 +181,7 @@ class ProductOfExperts(EnergyModel, StoredModule):
         The score is divided among the parts by their terms in A(x)^3, and each of these as the part divides
         its energy.
         """
-        cubes = self._weighted_cubes(self.standard_scores(x))
+        cubes = self._terms(x)
         whole = cubes.sum(0)
         pieces = cubes * whole ** (1 / POWER) / whole.clamp(min=1e-300)
         total = torch.zeros(x.shape, dtype=torch.float64, device=x.device)
@@ -176,7 +202,7 @@ class ProductOfExperts(EnergyModel, StoredModule):
 
     def energy(self, x: Tensor) -> Tensor:
         """The weighted mean of the standard scores: `(N, D) -> (N,)`, float64."""
-        return self.shares_of_parts.to(x.device) @ self.standard_scores(x)
+        return self.shares_of_parts @ self.standard_scores(x)
 
     def without_prior(self) -> EnergyModel:
         """The pseudo-likelihood alone, in nats, which no single training row stands in."""
@@ -190,9 +216,16 @@ class ProductOfExperts(EnergyModel, StoredModule):
     def check_values(self) -> None:
         """Refuse deviations that are not positive; raises ValueError."""
         require(self.normal_deviations > 0, "deviations of normal rows must be positive")
+        require(self.part_weights > 0, "weights of parts must be positive")
 
     def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *rest: Any) -> None:
-        """Take over the number of the support points, and give them to the kernels, which are loaded next."""
+        """Take over the number of the support points, and give them to the kernels, which are loaded next.
+
+        Files of before there were labelled rows have neither weights nor log odds.
+        """
+        for name in ("part_weights", "tilt"):
+            state.setdefault(prefix + name, self.get_buffer(name))
+        self.tilt = self.tilt.new_zeros(state[prefix + "tilt"].shape)
         self.rows = self.rows.new_zeros(state.get(prefix + "rows", self.rows).shape)
         super()._load_from_state_dict(state, prefix, *rest)
         for part in self._parts():
