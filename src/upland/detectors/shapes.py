@@ -170,8 +170,8 @@ def _inside(weights: Weights, part: str) -> Weights:
 
 
 EXPERTS: dict[str, Callable[[Experts, Encoder, int, Weights], Shapes]] = {
-    "bent": _kernel(False),
-    "plain": _kernel(False),
+    "distance": _kernel(False),
+    "local": _kernel(False),
     "whitened": _kernel(True),
     "conditional": _conditional,
     "unseen": _unseen,

@@ -6,10 +6,11 @@ With support points c_i, a view phi of the rows and bandwidths h_i,
 
 delta_i being the mean distance from c_i to its nearest other support points, relative to the median of these.
 Abramson ("On bandwidth variation in kernel estimates: a square root law", The Annals of Statistics 10, 1982)
-takes h_i proportional to the density to the power -1/2, which delta_i^(1/2) stands for. s is half the usual
+takes h_i proportional to the density to the power -1/2, for which delta_i^(1/2) stands; with h_i = 1 it is the
+usual kernel density (Parzen, The Annals of Mathematical Statistics 33, 1962). s is half the usual
 distance between neighbours, so that E is a soft minimum of squared distances, each in units of the distances
-around its support point: it is large for what lies apart from its own cluster, dense or sparse. The value of
-the part is the length sqrt(2 E).
+around its support point: adaptive, it is large for what lies apart from its own cluster, dense or sparse; with
+one bandwidth, for what lies far from all rows. The value of the part is the length sqrt(2 E).
 
 Three views of the codes are used. *Plain*: z-scores, compressed beyond eight standard deviations; every level
 of a one-hot column has unit variance. *Bent*: compressed beyond two, as the codes are. *Whitened*: bent,
@@ -57,6 +58,7 @@ class AdaptiveKernel(Part):
     Args:
         layout: of the encoded inputs.
         view: "plain", "bent" or "whitened".
+        adaptive: whether bandwidths grow where rows are sparse.
         sharpness: s in units of the usual distance between neighbours.
         chunk: support points of a chunk.
 
@@ -81,9 +83,17 @@ class AdaptiveKernel(Part):
     viewed: Tensor
     factors: Tensor
 
-    def __init__(self, layout: Layout, view: View, sharpness: float = 0.5, chunk: int = CHUNK) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        view: View,
+        adaptive: bool = True,
+        sharpness: float = 0.5,
+        chunk: int = CHUNK,
+    ) -> None:
         super().__init__()
-        self.view, self.sharpness, self.chunk = view, sharpness, chunk
+        self.adaptive, self.view = adaptive, view
+        self.sharpness, self.chunk = sharpness, chunk
         width = layout.width
         self.levels = torch.tensor([layout.categorical[owner] for owner in layout.columns])
         counts = torch.bincount(torch.tensor(layout.columns))[torch.tensor(layout.columns)]
@@ -150,7 +160,8 @@ class AdaptiveKernel(Part):
         delta = _neighbour_distances(self.viewed)
         usual = delta.median().clamp(min=LEAST_DISTANCE)
         self.spacing = usual.reshape(1)
-        self.bandwidths = (delta / usual).clamp(min=LEAST_BANDWIDTH)
+        if self.adaptive:
+            self.bandwidths = (delta / usual).clamp(min=LEAST_BANDWIDTH)
         self.after_loading()
 
     def after_loading(self) -> None:

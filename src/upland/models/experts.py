@@ -1,7 +1,7 @@
 r"""A product of experts for rows of a table: energies in closed form, joined in units of normal rows.
 
-Each part (`upland.models.parts`) is an energy that sees one aspect of the data: three adaptive kernels (what
-lies apart from every normal row), a pseudo-likelihood (what does not fit the other columns), and the missing
+Each part (`upland.models.parts`) is an energy that sees one aspect of the data: three kernels (what lies
+apart from normal rows, near or far), a pseudo-likelihood (what does not fit the other columns), and the missing
 mass of values and of pairs of values (what has never occurred). The energy of a row is standardised by those
 of normal rows that the part had not seen, z = (E - m) / s, and
 
@@ -37,8 +37,8 @@ MOST_OF_COUNTS = 8.0
 """Standard score at which the parts that count values are cut: a new resolution of a sensor is one event."""
 
 PARTS: dict[str, float] = {
-    "bent": 1.0,
-    "plain": 1.0,
+    "distance": 1.0,
+    "local": 1.0,
     "whitened": 1.0,
     "conditional": 1.0,
     "unseen": 0.5,
@@ -46,7 +46,6 @@ PARTS: dict[str, float] = {
 }
 """The parts and their weights, where no labelled rows have changed them."""
 
-KERNELS = ("bent", "plain", "whitened")
 COUNTS = ("unseen", "pairs")
 
 
@@ -90,8 +89,8 @@ class ProductOfExperts(EnergyModel, StoredModule):
         super().__init__()
         self.support_points = support_points
         made: dict[str, Callable[[], Part]] = {
-            "bent": lambda: AdaptiveKernel(layout, "bent"),
-            "plain": lambda: AdaptiveKernel(layout, "plain"),
+            "distance": lambda: AdaptiveKernel(layout, "bent", adaptive=False),
+            "local": lambda: AdaptiveKernel(layout, "plain"),
             "whitened": lambda: AdaptiveKernel(layout, "whitened"),
             "conditional": lambda: ConditionalEnergy(layout, groups, features),
             "unseen": lambda: UnseenValues(layout),
