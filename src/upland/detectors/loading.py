@@ -207,10 +207,12 @@ class _MemberLoader:
         model = self._model(architecture, encoder, _as_tensors(parts.get("model", {})))
         criteria = self._criteria(record["criteria"], model, sigma, parts.get("criteria", {}))
         history = _history(record["history"])
-        kept |= {"refinement": _refinement(record, model, kept)}
+        refinement = _refinement(record, model, kept)
         if not architecture.own and encoder.width <= PROBED:
             _check_numbers(model, sigma, _ordinary(model, encoder, kept))
-        return Member(encoder, model, sigma, history, architecture, **kept, criteria=criteria)
+        return Member(
+            encoder, model, sigma, history, architecture, **kept, refinement=refinement, criteria=criteria
+        )
 
     def _model(self, architecture: Architecture, encoder: Encoder, weights: dict[str, Tensor]) -> Any:
         """The model with its weights, in evaluation mode."""

@@ -1,18 +1,19 @@
-r"""What labelled rows change in a product of experts: the weights of its parts, and log odds added to its energy.
+r"""What labelled rows change in a product of experts: the weights of its parts, and log odds beside them.
 
-With phi_p = softplus(z_p)^3 the parts of a row, f its features of `upland.models.tilt` and v_p the usual weights,
+With phi_p = softplus(z_p)^3 what part p says of a row, f its features (`upland.models.tilt`) and v_p the
+usual weights,
 
     s(x) = log sum_p v_p exp(t_p) phi_p(x) + b f(x)
 
-is made larger for anomalies than for normal rows by a pairwise logistic loss (Burges et al., "Learning to rank
-using gradient descent", ICML 2005), shrunk towards the usual score, t = 0 and b = 0:
+is made larger for anomalies than for normal rows by a pairwise logistic loss (Burges et al., "Learning to
+rank using gradient descent", ICML 2005), shrunk towards the usual score, t = 0 and b = 0:
 
     mean over pairs log(1 + exp(s(normal) - s(anomaly))) + lambda (|t|^2 + |b|^2).
 
-Lambda is chosen by cross-validation over the labelled rows, anomalies and normal rows parted alike. It is one
-of `SHRINKAGES`, at least `LEAST / K` for K anomalies, or nothing changes: where no lambda has both a smaller
-loss and an AUROC at least as high as the usual score in cross-validation. A single anomaly cannot be left out;
-then only normal rows are, and lambda is at least 1.
+Lambda is chosen by cross-validation over the labelled rows, anomalies and normal rows parted alike. It is
+one of `SHRINKAGES`, at least `LEAST / K` for K anomalies, or nothing changes: where no lambda has both a
+smaller loss and an AUROC at least as high as the usual score in cross-validation. A single anomaly cannot be
+left out; then only normal rows are, and lambda is at least 1.
 
 The rows are put in an order of their own first, so that theirs does not matter.
 """
@@ -184,7 +185,7 @@ def _measured(changes: Changes, anomalies: Cases, normals: Cases) -> Measured:
     pairs = np.outer(anomalies.weights, normals.weights)
     pairs = pairs / pairs.sum()
     won = (gaps > 0) + 0.5 * (gaps == 0)
-    return Measured(float((pairs * np.logaddexp(0, -gaps)).sum()), float((pairs * won).sum()))
+    return Measured(float((pairs * np.logaddexp(0, -gaps)).sum()), min(float((pairs * won).sum()), 1.0))
 
 
 def fitted_changes(anomalies: Cases, normals: Cases, usual: Floats, shrinkage: float) -> Changes:

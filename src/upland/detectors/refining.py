@@ -9,8 +9,8 @@ calibration guaranteed it guarantees still.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from torch import Tensor
 from upland.calibration.conformal import Calibration, calibration_of_folds
 from upland.criteria.base import finite
 from upland.criteria.experts import Experts
-from upland.data.table.frames import held
+from upland.data.table.frames import held, view_table
 from upland.detectors.ensemble import Member
 from upland.detectors.refinement import Cases, Refinement, chosen
 from upland.groups.labels import labels_by, listed
@@ -56,12 +56,12 @@ def refined(detector: Detector, X: Any, y: Any) -> tuple[list[Member], Calibrati
             label is not as it must be.
     """
     detector.check_fitted()
-    _check_model(detector)
+    check_model(detector)
     codes, labels = _labelled(detector, held(X), y)
     parted = _parted(detector)
     if not (~labels).any() and not len(parted[0][0]):
         raise ValueError(
-            "no row is labelled normal, and too few were held out to do without: label some with 0"
+            "no row is labelled normal, and too few are held out to do without: label one with 0"
         )
     members = [
         _refined(member, x, labels, spared, kept)
@@ -70,17 +70,18 @@ def refined(detector: Detector, X: Any, y: Any) -> tuple[list[Member], Calibrati
     return members, _calibrated(detector, members)
 
 
-def _check_model(detector: Detector) -> None:
-    """Refuse a detector that labels change nothing of."""
+def check_model(detector: Detector) -> None:
+    """Refuse a detector that labels change nothing of; raises ValueError.
+
+    Args:
+        detector: fitted.
+    """
     name = detector.plan_.architecture.name
     if not all(isinstance(member.model, ProductOfExperts) for member in detector.members_):
-        advice: tuple[Any, ...] = (
-            "refining weighs the parts of the experts, and the model is a ",
-            name,
-            ": fit ",
+        right = Wording("EnergyDetector(energy='experts')", "a table with --model energy")
+        raise ValueError(
+            Advice(f"refining weighs the parts of experts, and the model is a {name}: fit ", right)
         )
-        wanted = Wording("EnergyDetector(energy='experts')", "a table with --model energy")
-        raise ValueError(Advice(*advice, wanted))
     if (asked := detector.criterion_of(detector.unit_)) != CRITERION:
         raise ValueError(
             Advice(f"refining changes nothing of criterion {asked!r}: use ", Argument("criterion", CRITERION))
@@ -88,7 +89,7 @@ def _check_model(detector: Detector) -> None:
     if any(member.held_out is None for member in detector.members_):
         raise ValueError(
             Advice(
-                "refining calibrates again on normal rows that the fit held out, and none are kept: fit with ",
+                "refining calibrates on normal rows that the fit has held out, and none are kept: fit with ",
                 Argument("keep_rows", 2000),
             )
         )
@@ -104,11 +105,23 @@ def _labelled(detector: Detector, X: Any, y: Any) -> tuple[list[Tensor], Labels]
     found: list[Any] = []
     for piece in reader.pieces(X, detector.encoder_):
         if isinstance(y, str):
-            found += labels_by(piece, (y,), features)
+            found += _labels_in(piece, y, features)
         for member, parts in zip(detector.members_, codes, strict=True):
             parts.append(detector.encode(member.encoder, piece))
     rows = [torch.cat(parts) for parts in codes]
     return rows, anomalies_among(found if isinstance(y, str) else y, len(rows[0]))
+
+
+def _labels_in(piece: Any, column: str, features: Collection[str]) -> list[Any]:
+    """The labels in a column that the detector does not use."""
+    if column in features:
+        ignored = Argument("ignore", [column])
+        raise ValueError(Advice(f"column {column!r} is a feature of this detector: fit with ", ignored))
+    rows = view_table(piece)
+    if rows.naming == "none" or column not in rows.names:
+        there = ", ".join(map(repr, rows.names[:8])) if rows.naming != "none" else "no names"
+        raise ValueError(f"there is no column {column!r} of labels; the table has {there}")
+    return labels_by(piece, (column,), features)
 
 
 def anomalies_among(y: Any, rows: int) -> Labels:
@@ -131,10 +144,9 @@ def anomalies_among(y: Any, rows: int) -> Labels:
     for row, (number, label) in enumerate(zip(numbers, labels, strict=True)):
         if not isinstance(number, int | float) or number not in (0, 1):
             place = Wording(f"row {row}", f"row {row + 1}")
-            raise ValueError(
-                Advice("labels must be 1 for anomalies and 0 for normal rows; ", place, f" has {label!r}")
-            )
-    found = np.array(numbers, dtype=np.float64) == 1
+            must = "labels must be 1 for anomalies and 0 for normal rows; "
+            raise ValueError(Advice(must, place, f" has {label!r}"))
+    found: Labels = np.array(numbers, dtype=np.float64) == 1
     if not found.any():
         raise ValueError("no row is labelled an anomaly: label one with 1 at least")
     return found
@@ -226,15 +238,3 @@ def _calibrated(detector: Detector, members: Sequence[Member]) -> Calibration:
     if detector.calibration_.method == "cross":
         return calibration_of_folds(scores, cross=True)
     return Calibration(np.stack(scores, axis=1).mean(axis=1))
-
-
-def described(members: Sequence[Member]) -> dict[str, Any]:
-    """The weights of the parts and the refinement of each member, as plain data; nothing where none is refined."""
-    found = []
-    for member in members:
-        if member.refinement is not None:
-            assert isinstance(member.model, ProductOfExperts)
-            shares = member.model.shares_of_parts.tolist()
-            weights = {name: round(share, 4) for name, share in zip(member.model.parts, shares, strict=True)}
-            found.append({**asdict(member.refinement), "weights": weights})
-    return {"refinement": found} if found else {}

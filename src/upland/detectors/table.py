@@ -188,10 +188,10 @@ class EnergyDetector(TableDetector):
     def refine(self, X: Any, y: Any) -> Self:
         """Weigh the parts of the experts by a few labelled rows, and calibrate again; the fit stays as it is.
 
-        Weights and log odds are shrunk towards the unlabelled score, and stay there where cross-validation over
-        the labelled rows finds nothing better (`upland.detectors.refinement`); `info()["refinement"]` says what
-        was found. p-values keep their guarantee: they are by held-out rows that had no part in it. So the
-        labelled rows must be none of the fit's. A second call takes the place of the first.
+        Weights and log odds are shrunk towards the unlabelled score, and stay there where cross-validation
+        over the labelled rows finds nothing better (`upland.detectors.refinement`); `info()["refinement"]`
+        says what was found. p-values keep their guarantee: they are by held-out rows that had no part in it,
+        as the labelled rows must have had none in the fit. A second call takes the place of the first.
 
         Args:
             X: labelled rows, like those of the fit: a handful of anomalies and, by preference, normal rows.
@@ -201,8 +201,8 @@ class EnergyDetector(TableDetector):
             The detector itself.
 
         Raises:
-            ValueError: the model has no parts, its criterion is another, or no held-out rows are kept; a label
-                is neither 0 nor 1, there is none for each row, or no anomaly among them.
+            ValueError: the model has no parts, its criterion is another, or no held-out rows are kept; a
+                label is neither 0 nor 1, there is none for each row, or no anomaly among them.
         """
         with usual_settings():
             members, calibration = refined(self, X, y)

@@ -79,6 +79,8 @@ class AdaptiveKernel(Part):
     axes: Tensor
     bandwidths: Tensor
     spacing: Tensor
+    unbounded = ("factors",)
+
     points: Tensor
     viewed: Tensor
     factors: Tensor

@@ -8,8 +8,8 @@ of normal rows that the part had not seen, z = (E - m) / s, and
     A(x) = (sum_p w_p softplus(z_p)^3 / sum_p w_p)^(1/3).
 
 The cubic mean lies between the mean and the maximum: a row scores high where one part is far from usual, or
-all are somewhat. The parts are fitted at once, without gradients. Labelled rows may change the weights w_p and
-add log odds g(x), A(x)^3 exp(g(x)) (`upland.models.tilt`).
+all are somewhat. The parts are fitted at once, without gradients. Labelled rows may change the weights w_p
+and multiply A(x)^3 by the odds exp(g(x)) of `upland.models.tilt`.
 
 The support points of the kernels are training rows, distinct and in random order.
 """

@@ -1,4 +1,4 @@
-r"""Exponential tilting: log odds of an anomaly, linear in the encoded inputs, that labelled rows add to an energy.
+r"""Exponential tilting: log odds of an anomaly that labelled rows add to an energy, linear in the inputs.
 
 A density p of normal rows that is tilted by log odds g, p(x) exp(-g(x)), has the energy E(x) + g(x). Here
 
