@@ -100,16 +100,15 @@ def check_model(detector: Detector) -> None:
 
 def _labelled(detector: Detector, X: Any, y: Any) -> tuple[list[Tensor], Labels]:
     """The rows as each member encodes them, and which of them are anomalies."""
-    reader, features = detector.plan_.reader, {used["name"] for used in detector.encoder_.describe()}
-    codes: list[list[Tensor]] = [[] for _ in detector.members_]
-    found: list[Any] = []
-    for piece in reader.pieces(X, detector.encoder_):
-        if isinstance(y, str):
-            found += _labels_in(piece, y, features)
-        for member, parts in zip(detector.members_, codes, strict=True):
-            parts.append(detector.encode(member.encoder, piece))
-    rows = [torch.cat(parts) for parts in codes]
-    return rows, anomalies_among(found if isinstance(y, str) else y, len(rows[0]))
+    pieces = list(detector.plan_.reader.pieces(X, detector.encoder_))
+    if isinstance(y, str):
+        features = {used["name"] for used in detector.encoder_.describe()}
+        y = [label for piece in pieces for label in _labels_in(piece, y, features)]
+    codes = [
+        torch.cat([detector.encode(member.encoder, piece) for piece in pieces])
+        for member in detector.members_
+    ]
+    return codes, anomalies_among(y, len(codes[0]))
 
 
 def _labels_in(piece: Any, column: str, features: Collection[str]) -> list[Any]:
