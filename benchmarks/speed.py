@@ -6,10 +6,13 @@
     scoring   rows scored per CPU second over the products of scoring
     memory    peak memory and rate of `upland score` on a Parquet file of 1 and of 10 million rows; the rate
               of the library on a table of the same columns in memory
+    cli       `upland score` on CSV and Parquet files of 1 and of 10 million rows x 30: rows per second of
+              wall clock and of CPU over those of the library on an array, peak memory
     table     fit and score 100,000 x 30 with 2 % planted anomalies: CPU seconds and AUROC beside PyOD's
               AutoEncoder and IsolationForest
 
-Times are CPU seconds of this process (wall seconds for `help`), so that a busy machine changes them little.
+Times are CPU seconds of this process, so that a busy machine changes them little (wall seconds for `help`,
+both for `cli`).
 """
 
 from __future__ import annotations
@@ -20,7 +23,9 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +50,7 @@ from upland.models.multiscale import MultiscaleEnergy
 
 TABLE = {"upland": UPLAND["upland"], "IForest": peers.isolation_forest, "PyOD AutoEncoder": peers.autoencoder}
 STEP_WIDTH, STEP_HIDDEN, STEP_BATCH, STEP_NETS = 120, (512, 512), 1024, 2
+ROUTES = (("csv", "csv"), ("csv", "parquet"), ("parquet", "parquet"))
 LIBRARY = "200,000 rows in memory, by the library"
 CLI = (sys.executable, "-c", "from upland.cli import main; main()")  # what the `upland` script does
 
@@ -220,6 +226,71 @@ def scored_file(folder: Path, model: Path, rows: int) -> dict[str, float]:
     }
 
 
+def cli(records: Records, options: argparse.Namespace) -> None:
+    """The command on files over the library on the same rows as an array, measured just before."""
+    with tempfile.TemporaryDirectory(dir=options.scratch) as scratch:
+        folder = Path(scratch)
+        normal = write_parquet(folder / "normal.parquet", options.rows, 30)
+        model = folder / "model.safetensors"
+        measured_command([*CLI, "fit", str(normal), "-o", str(model)])
+        for rows, (source, target) in product(options.file_rows, ROUTES):
+            name = f"{source} to {target}, {rows:,} rows"
+            if records.find(part="cli", method=name) is None:
+                note(records, "cli", name, command_over_library(folder, model, rows, source, target))
+
+
+def command_over_library(folder: Path, model: Path, rows: int, source: str, target: str) -> dict[str, float]:
+    """Rates of both, and what the command takes, its start included."""
+    data = write_parquet(folder / "rows.parquet", rows, 30)
+    library = library_rate(model, data)
+    if source == "csv":
+        data = as_csv(data)
+    scored = folder / f"scored.{target}"
+    start = time.perf_counter()
+    peak, cpu = measured_command([*CLI, "score", str(model), str(data), "-o", str(scored), "-q"])
+    rates = rows / (time.perf_counter() - start), rows / cpu
+    sizes = {"file_megabytes": data.stat().st_size / 2**20, "peak_megabytes": peak}
+    data.unlink()
+    scored.unlink()
+    found = {}
+    for clock, rate, bound in zip(("second", "cpu_second"), rates, library, strict=True):
+        found |= {f"rows_per_{clock}": rate, f"library_rows_per_{clock}": bound}
+        found |= {f"share_by_{clock}": rate / bound}
+    return found | sizes
+
+
+def library_rate(model: Path, data: Path, rows: int = 200_000) -> tuple[float, float]:
+    """Rows of an array that the library scores per second of wall clock, and of CPU: the best of three."""
+    import pyarrow.parquet as pq
+
+    from upland import load
+
+    detector = load(model)
+    wall, cpu = [], []
+    table = next(pq.ParquetFile(data).iter_batches(rows))
+    x = np.column_stack([column.to_numpy() for column in table.columns])
+    with warnings.catch_warnings(action="ignore"):  # an array has no names
+        for _ in range(4):
+            start = time.perf_counter(), time.process_time()
+            detector.anomaly_score(x)
+            wall.append(time.perf_counter() - start[0])
+            cpu.append(time.process_time() - start[1])
+    return len(x) / min(wall[1:]), len(x) / min(cpu[1:])
+
+
+def as_csv(path: Path) -> Path:
+    """The same rows as a CSV file; the Parquet file is removed."""
+    import pyarrow.csv
+    import pyarrow.parquet as pq
+
+    file, target = pq.ParquetFile(path), path.with_suffix(".csv")
+    with pyarrow.csv.CSVWriter(target, file.schema_arrow) as writer:
+        for batch in file.iter_batches():
+            writer.write_batch(batch)
+    path.unlink()
+    return target
+
+
 def write_parquet(path: Path, rows: int, columns: int = 10, batch: int = 100_000) -> Path:
     """A file of normal rows, written in row groups of `batch`."""
     import pyarrow as pa
@@ -251,6 +322,7 @@ PARTS: dict[str, Part] = {
     "help": help_time,
     "scoring": scoring,
     "memory": memory,
+    "cli": cli,
     "table": table,
 }
 

@@ -58,7 +58,7 @@ _IMAGE = {"keep_rows": 12}
 
 EXAMPLES = {
     "EnergyDetector": _TABLE,
-    "FlowDetector": _TABLE | {"layers": 2},
+    "FlowDetector": _TABLE | {"layers": 2, "fallback": "none"},
     "VAEDetector": _TABLE | {"latent": 2},
     "SequenceEnergyDetector": {
         "hidden": [4],

@@ -375,6 +375,12 @@ SEQUENCES = [
         lambda _: small(Sequence).fit(waves()),
     ),
     case(
+        "detectors/baselines.py:warn_of_gaussians",
+        lambda _: small(upland.FlowDetector, fallback="gaussian").fit(numbers(400, 40) ** 3),
+        "use an EnergyDetector if normal rows are not one Gaussian cluster",
+        lambda _: quick().fit(numbers(400, 40) ** 3),
+    ),
+    case(
         "detectors/sequence.py:_group_verdicts",
         lambda _: fitted(Sequence).score_groups(waves(), "machine"),
         r"groups=\[...\], one a sequence",
@@ -549,6 +555,18 @@ GROUPS = [
 ]
 
 FILES = [
+    case(
+        "explanation.py:explain",
+        lambda _: upland.explain(fitted(Image), grey(), how="counterfactual"),
+        "use how='shares'",
+        lambda _: upland.explain(fitted(Image), grey(), how="shares"),
+    ),
+    case(
+        "counterfactuals/result.py:to_frame",
+        lambda _: without_pandas(upland.explain(fitted(), numbers(), "counterfactual").to_frame),
+        r"pip install 'upland\[pandas\]'",
+        lambda _: upland.explain(fitted(), numbers(), "counterfactual").to_frame(),
+    ),
     case(
         "explanation.py:to_frame",
         lambda _: without_pandas(upland.explain(fitted(), numbers()).to_frame),

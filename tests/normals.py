@@ -55,7 +55,7 @@ COMMON = {"epochs": 2, "calibration": "split", "random_state": 0, "progress": Fa
 
 SIZES = {
     upland.EnergyDetector: {"hidden": (16, 8)},
-    upland.FlowDetector: {"layers": 2, "hidden": (8,)},
+    upland.FlowDetector: {"layers": 2, "hidden": (8,), "fallback": "none"},
     upland.VAEDetector: {"hidden": (8,), "latent": 2},
     upland.SequenceEnergyDetector: {"hidden": (8,), "frame": 3},
     upland.ImageEnergyDetector: {"hidden": (16, 8)},

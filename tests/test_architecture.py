@@ -22,6 +22,7 @@ ORDER = [
     ["groups"],
     ["criteria"],
     ["detectors"],
+    ["counterfactuals"],
     ["explanation", "persistence", "adapters"],
     ["cli"],
 ]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from upland.adapters.pyod import as_pyod
     from upland.calibration.conformal import conformal_p_values
     from upland.calibration.false_discovery import benjamini_hochberg
+    from upland.counterfactuals.result import Counterfactual
     from upland.data.image.encoder import ImageEncoder
     from upland.data.sequence.encoder import SequenceEncoder
     from upland.data.table.encoder import TableEncoder
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 __version__ = "0.2.0"
 
 __all__ = [
+    "Counterfactual",
     "EnergyDetector",
     "Explanation",
     "FlowDetector",
@@ -58,6 +60,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Counterfactual": "upland.counterfactuals.result",
     "EnergyDetector": "upland.detectors.table",
     "Explanation": "upland.explanation",
     "FlowDetector": "upland.detectors.table_latent",

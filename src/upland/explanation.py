@@ -11,15 +11,16 @@ reconstruction error, and for the criteria of likelihoods (`upland.criteria.like
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, overload
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from upland.catalogue import Unit
-from upland.criteria.base import Floats, finite
+from upland.catalogue import MODALITIES
+from upland.counterfactuals.result import Counterfactual, counterfactual
 from upland.data.image.encoder import ImageEncoder
 from upland.data.modality import check_modality
 from upland.data.sequence.container import Sequences
@@ -27,7 +28,8 @@ from upland.data.sequence.encoder import SequenceEncoder
 from upland.data.table.encoder import TableEncoder
 from upland.detectors.foreign import check_detector
 from upland.detectors.host import usual_settings
-from upland.detectors.scoring import ScoringDetector
+from upland.detectors.scoring import ALPHA, ScoringDetector
+from upland.detectors.shares import member_shares
 
 
 class Reason(NamedTuple):
@@ -199,34 +201,76 @@ class ImageExplanation:
         return found
 
 
-def explain(detector: ScoringDetector, X: Any) -> Explanation | SequenceExplanation | ImageExplanation:
-    """The share of each column, time step or pixel in the anomaly scores, and what was expected in its place.
+@overload
+def explain(
+    detector: ScoringDetector, X: Any, how: Literal["shares"] = ...
+) -> Explanation | SequenceExplanation | ImageExplanation: ...
+
+
+@overload
+def explain(
+    detector: ScoringDetector,
+    X: Any,
+    how: Literal["counterfactual"],
+    k: int = ...,
+    alpha: float = ...,
+    fixed: Sequence[str | int] = ...,
+) -> Counterfactual: ...
+
+
+def explain(
+    detector: ScoringDetector,
+    X: Any,
+    how: str = "shares",
+    k: int = 3,
+    alpha: float = ALPHA,
+    fixed: Sequence[str | int] = (),
+) -> Explanation | SequenceExplanation | ImageExplanation | Counterfactual:
+    """The share of each column, time step or pixel in the anomaly scores, and what was expected in its place;
+    or for rows of a table the smallest change that makes each normal.
 
     Args:
         detector: fitted.
         X: data like those of the fit: an array, a frame, or the path of a file or folder, which is read
             whole.
+        how: "shares", or "counterfactual", of tables only (the search: `upland.counterfactuals.search`).
+        k: columns that a counterfactual changes at most.
+        alpha: a row is normal where its p-value is above this.
+        fixed: columns that a counterfactual does not change, such as a date or a site.
 
     Returns:
         An `Explanation` of rows, or of the steps of a long series; a `SequenceExplanation` where a score is
-        of a whole sequence; an `ImageExplanation`.
+        of a whole sequence; an `ImageExplanation`; a `Counterfactual`.
 
     Raises:
         sklearn.exceptions.NotFittedError: the detector is not fitted.
         TypeError: it is no detector.
-        ValueError: columns are missing or of another kind.
+        ValueError: columns are missing or of another kind; an argument is out of its range; a counterfactual
+            is asked for of sequences or images.
 
     Examples:
         >>> import numpy as np, upland
         >>> rows = np.random.default_rng(0).normal(size=(200, 3))
         >>> detector = upland.EnergyDetector(random_state=0).fit(rows)
-        >>> upland.explain(detector, np.array([[0.0, 40.0, 0.0]])).top(1)[0][0].column
+        >>> odd = np.array([[0.0, 40.0, 0.0]])
+        >>> upland.explain(detector, odd).top(1)[0][0].column
         'x1'
+        >>> [change.column for change in upland.explain(detector, odd, "counterfactual").changes[0]]
+        ['x1']
     """
     check_detector(detector, "explain")
     detector.check_fitted()
+    if how not in ("shares", "counterfactual"):
+        raise ValueError(f"how must be 'shares' or 'counterfactual', got {how!r}")
+    if how == "counterfactual" and detector.modality != "table":
+        raise ValueError(
+            f"a counterfactual is of rows of a table, but the model is of {MODALITIES[detector.modality]}: "
+            "use how='shares', which says what contributes"
+        )
     try:
         with usual_settings():
+            if how == "counterfactual":
+                return counterfactual(detector, _table(detector, X), k, alpha, fixed)
             return _explained(detector, X)
     except (TypeError, ValueError):
         check_modality(X, detector.modality, detector.family)
@@ -237,38 +281,20 @@ def _explained(detector: ScoringDetector, X: Any) -> Explanation | SequenceExpla
     encoder = detector.encoder_
     if isinstance(encoder, ImageEncoder):
         return _of_images(detector, encoder, X)
-    pieces = detector.plan_.reader.pieces(X, encoder)
     if isinstance(encoder, SequenceEncoder):
-        return _of_sequences(detector, encoder, next(iter(pieces)))
+        return _of_sequences(detector, encoder, next(iter(detector.plan_.reader.pieces(X, encoder))))
     assert isinstance(encoder, TableEncoder)
-    parts = list(pieces)
-    return _of_rows(
-        detector,
-        encoder,
-        parts[0] if len(parts) == 1 else pa.concat_tables(parts, promote_options="permissive"),
-    )
+    return _of_rows(detector, encoder, _table(detector, X))
 
 
-def _shares(detector: ScoringDetector, piece: Any, unit: Unit) -> tuple[Floats, NDArray[Any]]:
-    """The mean of the members' shares, by the column of each encoded input where there are columns, and what
-    the first member expected, encoded. Members may encode a column in different numbers of slots.
-    """
-    shares, expected = [], []
-    for member in detector.members_:
-        criterion = detector.fitted_criterion(member, unit)
-        found = criterion.shares(detector.encode(member.encoder, piece))
-        encoder = member.encoder
-        if isinstance(encoder, TableEncoder | SequenceEncoder):
-            shares.append(_by_column(found.inputs, encoder))
-        else:
-            shares.append(found.inputs)
-        expected.append(found.expected)
-    mean: Floats = finite(np.mean(shares, axis=0))
-    return mean, expected[0]
+def _table(detector: ScoringDetector, X: Any) -> Any:
+    """A table whole, of however many pieces a file is read."""
+    parts = list(detector.plan_.reader.pieces(X, detector.encoder_))
+    return parts[0] if len(parts) == 1 else pa.concat_tables(parts, promote_options="permissive")
 
 
 def _of_rows(detector: ScoringDetector, encoder: TableEncoder, table: Any) -> Explanation:
-    shares, expected = _shares(detector, table, "row")
+    shares, (expected, *_) = member_shares(detector, table, "row")
     names = encoder.column_names
     return Explanation(
         names, shares, _objects(encoder.values(table), names), _objects(encoder.decode(expected), names)
@@ -277,7 +303,7 @@ def _of_rows(detector: ScoringDetector, encoder: TableEncoder, table: Any) -> Ex
 
 def _of_images(detector: ScoringDetector, encoder: ImageEncoder, X: Any) -> ImageExplanation:
     images = encoder.images(X)
-    shares, expected = _shares(detector, images, "image")
+    shares, (expected, *_) = member_shares(detector, images, "image")
     return ImageExplanation(
         np.moveaxis(shares, 1, 3), encoder.values(images), encoder.decode(expected, images)
     )
@@ -287,7 +313,7 @@ def _of_sequences(
     detector: ScoringDetector, encoder: SequenceEncoder, piece: Sequences
 ) -> Explanation | SequenceExplanation:
     unit = detector.plan_.reader.unit(piece)
-    shares, reached = _shares(detector, piece, unit)
+    shares, (reached, *_) = member_shares(detector, piece, unit)
     names = encoder.column_names
     values = _objects(encoder.values(piece), names)
     expected = _objects(encoder.decode(reached), names)
@@ -310,13 +336,6 @@ def _arranged(piece: Sequences, steps: NDArray[Any]) -> NDArray[Any]:
     found = np.full((*positions.shape, steps.shape[1]), nothing, dtype=steps.dtype)
     found[there] = steps[positions[there].astype(np.int64)]
     return found
-
-
-def _by_column(inputs: Floats, encoder: TableEncoder | SequenceEncoder) -> Floats:
-    """Shares of encoded inputs `(N, D)` summed by the user's columns: `(N, C)`."""
-    shares = np.zeros((len(inputs), encoder.n_columns))
-    np.add.at(shares.T, encoder.slots, inputs.T)
-    return shares
 
 
 def _pixel(values: NDArray[Any]) -> Any:

@@ -395,6 +395,13 @@ SHELL = {
         "choose another folder",
         lambda c: maps(c, c.folder / "maps"),
     ),
+    "changes of images": (
+        "cli/checks.py:check_changes_fit",
+        lambda c: (*scored_images(c), "--counterfactual", "2"),
+        "leave it out, or see --why",
+        lambda c: scored_images(c),
+        lambda c: (*scored_images(c), "--why"),
+    ),
     "columns of scores": (
         "cli/results.py:check_clash",
         lambda c: (*scored(c.plant, c.folder)[:2], scored_already(c), "-o", c.folder / "again.csv"),
@@ -413,6 +420,10 @@ SHELL = {
 def maps(c, folder):
     model, new = c.pictures / "model.safetensors", c.pictures / "new"
     return "score", model, new, "-o", c.folder / "out.csv", "--maps", folder
+
+
+def scored_images(c):
+    return "score", c.pictures / "model.safetensors", c.pictures / "new", "-o", c.folder / "out.csv"
 
 
 def scored_already(c):

@@ -55,6 +55,7 @@ OTHER = {
     "random_state": 7,
     "layers": 1,
     "coupling": "spline",
+    "fallback": "gaussian",
     "latent": 1,
     "frame": 4,
     "id": None,
@@ -98,7 +99,9 @@ FROZEN = [
     for argument in example.make().get_params()
     if argument not in LIVE
 ]
-pytestmark = pytest.mark.filterwarnings("ignore:p-values are coarse", "ignore:.*missing values")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:p-values are coarse", "ignore:.*missing values", "ignore:a Gaussian replaces"
+)
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """Every architecture has the weights that its shapes say; a plan that asks for more is refused unbuilt."""
 
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -10,6 +11,7 @@ from upland.detectors.architectures import (
     ARCHITECTURES,
     Convolutional,
     Dense,
+    FlowOrGaussian,
     ImageFlow,
     ImageVAE,
     Multiscale,
@@ -46,7 +48,8 @@ CASES = [
         for height in (6, 9)
     ],
     *[
-        (TableFlow(layers, hidden, coupling), rows(width))
+        (made(layers, hidden, coupling), rows(width))
+        for made in (TableFlow, *(partial(FlowOrGaussian, density=d) for d in ("flow", "gaussian")))
         for layers in (1, 3)
         for hidden in [(4,), (4, 6)]
         for coupling in ("affine", "spline")
@@ -90,6 +93,7 @@ HUGE = [
     (Convolutional((2,), MANY + 1, "none", (4,), 1, 1.0), images(6, 6, 1)),
     (Convolutional((2,), 3, "none", (4,), MANY, 1.0), images(6, 6, 1)),
     (TableFlow(MANY, (4,), "affine"), rows(3)),
+    (FlowOrGaussian(MANY, (4,), "affine", "flow"), rows(3)),
     (ImageFlow(MANY, 1, 3, 16), images(8, 8, 1)),
     (ImageFlow(1, MANY, 3, 16), images(8, 8, 1)),
     (ImageFlow(1, 1, 3, MANY), images(8, 8, 1)),

@@ -160,6 +160,18 @@ def test_initialised_latents_have_mean_zero_and_deviation_one():
     torch.testing.assert_close(z.std(0, correction=0), torch.ones(4).double(), rtol=1e-6, atol=0)
 
 
+@pytest.mark.parametrize("width", [60, WIDEST, WIDEST + 1])
+def test_constant_columns_of_a_wide_table_do_not_multiply_the_noise_at_the_start(width):
+    """A constant column is all noise in training: its deviation may be divided by a bound once, not again."""
+    rows = normal(500, width, dtype=torch.float32)
+    rows[:, ::3] = 0.5
+    model = table_flow(width, hidden=(8,), generator=generator())
+    model.init_from_data(rows)
+    noisy = rows + 0.2 * normal(500, width, seed=4, dtype=torch.float32)
+    with torch.no_grad():
+        assert float(model.energy(noisy).mean()) < 3 * width
+
+
 class Box(LikelihoodModel):
     """The uniform density on [-1/2, 1/2]^D."""
 

@@ -66,7 +66,7 @@ def test_the_loss_falls_and_the_best_weights_are_kept():
     history = run.run(batches(), HELD)
     assert min(history.validation) < 0.9 * history.validation[0]
     assert history.best_step == history.steps[int(np.argmin(history.validation))]
-    assert run._held_out(HELD) == min(history.validation)
+    assert run.held_out_loss(run.model, HELD) == min(history.validation)
     assert not run.model.training
 
 

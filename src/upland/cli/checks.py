@@ -115,6 +115,12 @@ def check_maps_fit(detector: Detector, maps: Path | None) -> None:
     check(maps is None or detector.modality == "image", f"{text}leave it out, or see --why")
 
 
+def check_changes_fit(detector: Detector, counterfactual: int | None) -> None:
+    """Refuse counterfactuals of what are no rows of a table; raises typer.BadParameter."""
+    text = f"--counterfactual is for tables, but the model is of {MODALITIES[detector.modality]}: "
+    check(counterfactual is None or detector.modality == "table", f"{text}leave it out, or see --why")
+
+
 def text_or_number(text: str) -> str | float:
     """A number where the text is one."""
     number = as_number(text)

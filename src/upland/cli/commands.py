@@ -16,6 +16,7 @@ import typer
 from upland.cli import options as option
 from upland.cli.checks import (
     check,
+    check_changes_fit,
     check_checkpoint,
     check_maps_fit,
     check_model_file,
@@ -187,6 +188,7 @@ def score(
     alpha: option.Alpha = 0.05,
     control: option.Control = "false_alarm",
     why: option.Why = False,
+    counterfactual: option.Counterfactual = None,
     top: option.Top = 10,
     maps: option.MapsIn = None,
     all_maps: option.AllMaps = False,
@@ -196,11 +198,13 @@ def score(
     quiet: option.Quiet = False,
     as_json: option.Json = False,
 ) -> None:
-    """Score data: adds anomaly_score, p_value, is_anomaly and, with --why, the reasons.
+    """Score data: adds anomaly_score, p_value, is_anomaly and, with --why, the reasons, with
+    --counterfactual N what would make flagged rows of a table normal.
 
     Without -o nothing is written and the most anomalous are shown.
     """
-    wanted = {"control": control, "why": why, "top": top, "replace_columns": replace_columns}
+    wanted: dict[str, Any] = {"control": control, "why": why, "counterfactual": counterfactual}
+    wanted |= {"top": top, "replace_columns": replace_columns}
     with reporting(as_json, quiet, data) as reporter:
         text = "--all-maps says which heat maps are written: say where with --maps DIR"
         check(maps is not None or not all_maps, text)
@@ -210,6 +214,7 @@ def score(
 
         detector = load(model)
         check_maps_fit(detector, maps)
+        check_changes_fit(detector, counterfactual)
         result = score_path(detector, data, request, maps, all_maps, quiet or as_json)
         if output is not None and result.carried:
             reporter.note(f"not used by the model, carried through: {', '.join(result.carried)}")

@@ -182,6 +182,14 @@ Shown = Annotated[
 Why = Annotated[
     bool, typer.Option("--why", help="Write a column of reasons: contributing columns, steps, regions.")
 ]
+Counterfactual = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Write a column with the smallest change of at most N columns that makes a flagged row normal.",
+    ),
+]
 Top = Annotated[int, typer.Option(min=1, metavar="N", help="How many of the most anomalous to show.")]
 MapsIn = Annotated[
     Path | None,

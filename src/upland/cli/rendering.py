@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from upland.cli.console import grid, pairs
-from upland.cli.results import Finding, Result
+from upland.cli.results import COUNTERFACTUAL, Finding, Result
 from upland.cli.words import counted, json_value, label_text, one_line, plural, reason_text, span_text
 
 if TYPE_CHECKING:
@@ -87,7 +87,9 @@ def line(result: Result) -> str:
 def _why(found: Finding, result: Result) -> str:
     """The reasons of a finding; of a group, where p <= alpha, what stands out in it."""
     if result.unit != "group":
-        return "\n".join(map(reason_text, found.reasons[: None if result.unit == "row" else SHOWN]))
+        reasons = found.reasons[: None if result.unit == "row" else SHOWN]
+        change = found.details.get(COUNTERFACTUAL)
+        return "\n".join([*map(reason_text, reasons), *([f"{COUNTERFACTUAL}: {change}"] if change else [])])
     columns = one_line(", ".join(found.details["columns"]))
     anomalous = found.p_value <= result.request.alpha
     return f"{found.details['reason']}: {columns}" if columns and anomalous else ""
@@ -152,6 +154,7 @@ def _resolved(plan: FitPlan) -> dict[str, Any]:
 
     record, sequential = plan.to_json(), plan.reader.modality == "sequence"
     training, reader = record["training"], record["reader"]
+    rate = training["learning_rate"]  # a name where it goes by the number of columns
     length = {"epochs": training["epochs"]} if training["epochs"] else {"steps": training["steps"]}
     if isinstance(training["steps"], str) and not training["epochs"]:
         length = {}  # by the number of rows: as many as the training's entry says
@@ -161,7 +164,8 @@ def _resolved(plan: FitPlan) -> dict[str, Any]:
         **(plan.reader.cells.to_json() if isinstance(plan.reader, TableReader | SequenceReader) else {}),
         **({"per": plan.unit, "smoothing": plan.smoothing} if sequential else {}),
         **length,
-        **{name: training[name] for name in ("batch_size", "learning_rate", "patience")},
+        **{name: training[name] for name in ("batch_size", "patience")},
+        **({} if isinstance(rate, str) else {"learning_rate": rate}),
         **({} if sequential else {"keep_rows": plan.keep_rows}),
     }
 

@@ -18,6 +18,7 @@ from upland.cli.process import STANDARD_OUTPUT
 from upland.cli.words import reason_text
 from upland.io.casting import columns_of
 from upland.io.dialect import PLAIN, Dialect
+from upland.io.threads import written_behind
 
 if TYPE_CHECKING:
     from upland.calibration.false_discovery import Control
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 ADDED = ("anomaly_score", "p_value", "is_anomaly", "reason")
 """The columns that scoring adds."""
+
+COUNTERFACTUAL = "counterfactual"
+"""The column that `--counterfactual` adds behind them."""
 
 REASONS = 3
 """How many reasons are given."""
@@ -48,6 +52,8 @@ class Request:
         alpha: The false-alarm rate or the false discovery rate.
         control: `false_alarm` or `fdr`.
         why: Whether what is written has a column of reasons.
+        counterfactual: Columns that may change in flagged rows so that they become normal; None seeks no such
+            change.
         top: How many of the most anomalous to show.
         shown: Whether anybody sees the most anomalous; where nobody does, they are not explained.
         overwrite: Whether files may be replaced.
@@ -58,10 +64,17 @@ class Request:
     alpha: float = 0.05
     control: Control = "false_alarm"
     why: bool = False
+    counterfactual: int | None = None
     top: int = 10
     shown: bool = True
     overwrite: bool = False
     replace_columns: bool = False
+
+    @property
+    def added(self) -> tuple[str, ...]:
+        """The columns that are added to what is written."""
+        changes = () if self.counterfactual is None else (COUNTERFACTUAL,)
+        return (*ADDED[: 4 if self.why else 3], *changes)
 
 
 @dataclass(frozen=True)
@@ -76,7 +89,7 @@ class Finding:
         is_anomaly: Whether it is flagged.
         reasons: The contributing columns or regions, those with the largest share first.
         details: What else the JSON document says; of an episode its start, end, peak and number of steps,
-            of a group its size and what stands out in it.
+            of a group its size and what stands out in it; of a flagged row its counterfactual.
     """
 
     name: Any
@@ -149,7 +162,12 @@ def worst_first(scores: Floats, count: int) -> Indices:
 
 
 def with_verdicts(
-    table: pa.Table, scores: Floats, p_values: Floats, cut: float, why: Sequence[str] | None
+    table: pa.Table,
+    scores: Floats,
+    p_values: Floats,
+    cut: float,
+    why: Sequence[str] | None,
+    changes: Sequence[str] | None = None,
 ) -> pa.Table:
     """Rows with the added columns behind; columns of the same names give way.
 
@@ -159,11 +177,13 @@ def with_verdicts(
         p_values: `(N,)`.
         cut: The largest p-value that is flagged.
         why: `(N,)` texts; None adds no such column.
+        changes: `(N,)` counterfactuals; likewise.
     """
-    columns = [scores, p_values, p_values <= cut] + ([] if why is None else [pa.array(why, pa.string())])
-    names = ADDED[: len(columns)]
-    table = table.select([name for name in table.column_names if name not in names])
-    for name, values in zip(names, columns, strict=True):
+    columns = dict(zip(ADDED, (scores, p_values, p_values <= cut), strict=False))
+    for name, words in ((ADDED[-1], why), (COUNTERFACTUAL, changes)):
+        columns |= {} if words is None else {name: pa.array(words, pa.string())}
+    table = table.select([name for name in table.column_names if name not in columns])
+    for name, values in columns.items():
         table = table.append_column(name, pa.array(values))
     return table
 
@@ -175,8 +195,7 @@ def texts(reasons: Reasons) -> list[str]:
 
 def check_clash(path: Path, names: Sequence[str], request: Request) -> None:
     """Refuse a file whose columns are called like those that would be added to it; raises ValueError."""
-    added = ADDED if request.why else ADDED[:3]
-    clash = [name for name in names if name in added]
+    clash = [name for name in names if name in request.added]
     if clash and request.target is not None and not request.replace_columns:
         raise ValueError(
             f"{path} has columns with the names that scoring adds: {', '.join(clash)}; "
@@ -252,7 +271,11 @@ def writer(target: Path | None, overwrite: bool, dialect: Dialect = PLAIN) -> It
                 with writing(target):
                     made.write(table)
 
-            yield write
+            if target.exists() and not target.is_file():  # a pipe may keep who writes into it waiting
+                yield write
+            else:
+                with written_behind(write) as behind:
+                    yield behind
             with writing(target):
                 stack.close()
 

@@ -7,6 +7,8 @@ pass counts how often each value occurs, and a second pass writes the flags that
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,7 @@ from upland.cli.inputs import check_new
 from upland.cli.opened import Opened
 from upland.cli.results import (
     ADDED,
+    COUNTERFACTUAL,
     REASONS,
     Finding,
     Floats,
@@ -31,6 +34,8 @@ from upland.cli.results import (
     with_verdicts,
     worst_first,
 )
+from upland.cli.words import change_text
+from upland.io.threads import read_ahead
 
 if TYPE_CHECKING:
     from upland.detectors.base import Detector
@@ -69,7 +74,8 @@ class OpenedTable(Opened):
         self.worst = _Worst(request.top, list(self.encoder.column_names))
         passes = 2 if request.control == "fdr" else 1
         self.total = None if self.source.n_rows is None else passes * self.source.n_rows
-        self.at_once = AT_ONCE // 8 if request.why else AT_ONCE
+        explained = request.why or request.counterfactual is not None
+        self.at_once = AT_ONCE // 8 if explained else AT_ONCE
 
     def cut(self) -> float:
         """The rate itself; or, after a pass that counts how often each rank (n + 1) p occurs, the largest
@@ -81,40 +87,75 @@ class OpenedTable(Opened):
             return self.request.alpha
         n = self.detector.calibration_.size
         counts = np.zeros(n + 2, dtype=np.int64)
-        for table in self.source.batches(self.encoder.schema_, self.at_once):
-            ranks = np.rint(self.detector.p_values(table) * (n + 1)).astype(np.int64)
-            counts += np.bincount(ranks, minlength=n + 2)
-            self.seen(table.num_rows)
+        with read_ahead(self.source.batches(self.encoder.schema_, self.at_once)) as batches:
+            for table in batches:
+                ranks = np.rint(self.detector.p_values(table) * (n + 1)).astype(np.int64)
+                counts += np.bincount(ranks, minlength=n + 2)
+                self.seen(table.num_rows)
         return discovery_cut(counts, self.request.alpha)
 
     def process(self, cut: float, write: Write | None) -> tuple[int, int]:
         """Score the rows batch by batch; raises ValueError where there are none."""
         count = flagged = 0
         rows = rows_for(self.request.target, self.source, self.encoder.schema_)
-        for raw, table in self.source.pairs(self.encoder.schema_, self.at_once):
-            if not table.num_rows:
-                continue
-            scores, p_values = self.detector.assess(table)
-            if write is not None:
-                why = texts(self._reasons(table)) if self.request.why else None
-                write(with_verdicts(rows(raw, table), scores, p_values, cut, why))
-            self.extra = self.extra or [n for n in self.encoder.extra_columns(table) if n not in ADDED]
-            self.worst.see(table, scores, p_values, count)
-            count, flagged = count + table.num_rows, flagged + int((p_values <= cut).sum())
-            self.seen(table.num_rows)
+        with read_ahead(self._read(rows)) as read:
+            for raw, table in read:
+                scores, p_values = self.detector.assess(table)
+                if write is not None:
+                    why = texts(self._reasons(table)) if self.request.why else None
+                    changes = self._changes(table, p_values, cut)
+                    write(with_verdicts(raw, scores, p_values, cut, why, changes))
+                added = {*ADDED, *self.request.added}
+                self.extra = self.extra or [n for n in self.encoder.extra_columns(table) if n not in added]
+                self.worst.see(table, scores, p_values, count)
+                count, flagged = count + table.num_rows, flagged + int((p_values <= cut).sum())
+                self.seen(table.num_rows)
         if not count:
             raise ValueError(f"{self.path} has no rows")
         return count, flagged
+
+    def _read(self, rows: Callable[[pa.Table, pa.Table], pa.Table]) -> Iterator[tuple[pa.Table, pa.Table]]:
+        """Batches of rows, as they are written and as the model reads them."""
+        for raw, table in self.source.pairs(self.encoder.schema_, self.at_once):
+            if table.num_rows:
+                yield rows(raw, table), table
 
     def most_anomalous(self, cut: float) -> list[Finding]:
         """The rows with the highest scores; their numbers are counted from 1, a header not counted."""
         worst = self.worst
         reasons = self._reasons(worst.table) if self.request.shown else []
-        return findings((worst.rows + 1).tolist(), worst.scores, worst.p_values, cut, reasons)
+        found = findings((worst.rows + 1).tolist(), worst.scores, worst.p_values, cut, reasons)
+        changes = self._changes(worst.table, worst.p_values, cut) if self.request.shown else None
+        if changes is None:
+            return found
+        return [
+            replace(row, details={COUNTERFACTUAL: words or None})
+            for row, words in zip(found, changes, strict=True)
+        ]
 
     def details(self) -> dict[str, Any]:
         """Columns that the detector does not use, carried through."""
         return {"extra_columns": self.extra}
+
+    def _changes(self, table: pa.Table, p_values: Floats, cut: float) -> list[str] | None:
+        """The counterfactual of each flagged row in words, empty for the others; None where none are wanted.
+
+        With the false discovery control a row becomes normal that is no discovery among the p-values of the
+        file.
+        """
+        if self.request.counterfactual is None:
+            return None
+        from upland.explanation import explain
+
+        words = [""] * table.num_rows
+        flagged = np.flatnonzero(p_values <= cut)
+        if flagged.size:
+            some = table.take(pa.array(flagged))
+            made = explain(self.detector, some, "counterfactual", k=self.request.counterfactual, alpha=cut)
+            parts = zip(made.changes, made.found.tolist(), made.p_after.tolist(), strict=True)
+            for row, part in zip(flagged.tolist(), parts, strict=True):
+                words[row] = change_text(*part)
+        return words
 
     def _reasons(self, table: pa.Table) -> Reasons:
         from upland.explanation import explain
@@ -139,10 +180,15 @@ class _Worst:
 
     def see(self, table: pa.Table, scores: Floats, p_values: Floats, first: int) -> None:
         """Take in a batch, the first row of which has this number in the file."""
-        parts = [part for part in (self.table, table.select(self.columns)) if part is not None]
-        scores = np.concatenate([self.scores, scores])
+        table = table.select(self.columns)
+        least = self.scores[-1] if 0 < self.size == self.scores.size else -np.inf
+        here = np.flatnonzero(scores > least)
+        if not here.size and self.table is not None and table.schema.equals(self.table.schema):
+            return
+        parts = [part for part in (self.table, table.take(here)) if part is not None]
+        scores = np.concatenate([self.scores, scores[here]])
         keep = worst_first(scores, self.size)
-        rows = np.concatenate([self.rows, np.arange(first, first + table.num_rows)])
-        self.p_values = np.concatenate([self.p_values, p_values])[keep]
+        rows = np.concatenate([self.rows, first + here])
+        self.p_values = np.concatenate([self.p_values, p_values[here]])[keep]
         self.scores, self.rows = scores[keep], rows[keep]
         self.table = pa.concat_tables(parts, promote_options="permissive").take(keep)

@@ -12,6 +12,9 @@ from upland.catalogue import FORMATS
 from upland.cli.escapes import escaped
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from upland.counterfactuals.result import Change
     from upland.explanation import Reason
 
 
@@ -19,6 +22,31 @@ def reason_text(reason: Reason) -> str:
     """One reason in words: column, part of the whole, value seen and value expected."""
     value, expected = cell_text(reason.value), cell_text(reason.expected)
     return f"{one_line(reason.column)} {reason.part:.0%} ({value}, expected {expected})"
+
+
+def change_text(changes: Sequence[Change], found: bool, p_value: float) -> str:
+    """The changed cells of a row in words, and the p-value that it then has: `flow: 40 -> 12.5 (p 0.12)`.
+
+    Args:
+        changes: Of the row.
+        found: Whether it is normal then.
+        p_value: What it then has.
+    """
+    cells = ", ".join(
+        f"{one_line(change.column)}: {_long_text(change.value)} -> {_long_text(change.proposed)}"
+        for change in changes
+    )
+    if found:
+        return f"{cells} (p {p_value:.2g})"
+    return f"none found; the best is {cells} (p {p_value:.2g})" if cells else "none found"
+
+
+def _long_text(value: object) -> str:
+    """A cell as `cell_text`, but numbers to six digits and whole ones with all of theirs."""
+    value = plain_value(value)
+    if value is None or value != value:
+        return "missing"
+    return f"{value:.6g}" if isinstance(value, float) else label_text(value)
 
 
 def cell_text(value: object) -> str:

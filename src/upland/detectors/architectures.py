@@ -22,7 +22,7 @@ from upland.detectors.experts import Experts
 from upland.models.base import EnergyModel, Latent, ModuleEnergy, NoiseConditional, Variational
 from upland.models.convolutional import ConvolutionalEnergy, Pool
 from upland.models.energies import DenseEnergy
-from upland.models.flow import Flow, table_flow
+from upland.models.flow import Flow, gaussian_flow, table_flow
 from upland.models.glow import Glow, default_levels
 from upland.models.multiscale import MultiscaleEnergy, Prior
 from upland.models.recurrent import RecurrentEnergy
@@ -171,6 +171,24 @@ class TableFlow(Architecture):
     def build(self, encoder: Encoder, generator: torch.Generator | None = None) -> EnergyModel:
         """A `Flow`."""
         return table_flow(encoder.width, self.layers, self.hidden, self.coupling, generator)
+
+
+@dataclass(frozen=True)
+class FlowOrGaussian(TableFlow):
+    """A flow of tables, or the Gaussian that replaces it.
+
+    Args:
+        density: which of them; None until a training has shown it.
+    """
+
+    density: Literal["flow", "gaussian"] | None = None
+    name: ClassVar[str] = "flow or gaussian"
+
+    def build(self, encoder: Encoder, generator: torch.Generator | None = None) -> EnergyModel:
+        """A `Flow`, of one linear map where it is a Gaussian."""
+        if self.density == "gaussian":
+            return gaussian_flow(encoder.width)
+        return super().build(encoder, generator)
 
 
 @dataclass(frozen=True)
@@ -350,7 +368,8 @@ class OwnLatent(OwnModule):
 ARCHITECTURES: dict[str, type[Architecture]] = {
     architecture.name: architecture
     for architecture in (
-        *(Dense, Multiscale, Experts, Recurrent, Convolutional, TableFlow, ImageFlow, TableVAE, ImageVAE),
+        *(Dense, Multiscale, Experts, Recurrent, Convolutional, TableFlow),
+        *(FlowOrGaussian, ImageFlow, TableVAE, ImageVAE),
         *(OwnModule, OwnRecurrent, OwnLatent),
     )
 }

@@ -29,6 +29,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "prior": ("auto", "kernel", "mixture", "centre"),
     "objective": ("denoising", "sliced"),
     "coupling": ("affine", "spline"),
+    "fallback": ("gaussian", "none"),
     "pool": ("average", "max", "none"),
     "per": ("auto", "sequence", "step"),
 }

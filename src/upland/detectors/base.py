@@ -24,6 +24,7 @@ from upland.data.reader import Reader
 from upland.data.rows import NormalRows
 from upland.data.table.frames import held
 from upland.detectors.arguments import check_arguments, check_live, device_of, plain_argument, seed_of
+from upland.detectors.baselines import warn_of_gaussians
 from upland.detectors.ensemble import Member, Offered, offered_criteria
 from upland.detectors.fitting import (
     CALIBRATION_MOST,
@@ -95,6 +96,7 @@ class Detector(ScoringDetector):
         with usual_settings():
             fitted._fit(X, checkpoint)
         warn_of_weak(fitted.calibrations_, (fitted.unit_,), ALPHA)
+        warn_of_gaussians([member.history for member in fitted.members_])
         self.__dict__ = fitted.__dict__
         return self
 
@@ -161,7 +163,7 @@ class Detector(ScoringDetector):
             plan,
             epochs=None if self.epochs is None else int(self.epochs),
             batch_size=int(self.batch_size or plan.batch_size),
-            learning_rate=float(self.learning_rate or plan.learning_rate),
+            learning_rate=plan.learning_rate if self.learning_rate is None else float(self.learning_rate),
             patience=int(self.patience),
         )
 

@@ -15,7 +15,7 @@ from upland.models.experts import PARTS, ProductOfExperts
 from upland.models.parts import Layout
 from upland.training.schedule import SUPPORT_LEAST, SUPPORT_NUMBERS
 
-SUPPORT_POINTS, SUPPORT_POINTS_FAST = 2_000, 500
+SUPPORT_POINTS, SUPPORT_POINTS_FAST = 3_000, 500
 GROUPS, FEATURES = 8, 100
 
 

@@ -10,6 +10,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Literal, NamedTuple
 
@@ -25,6 +26,8 @@ from upland.data.image.encoder import ImageEncoder
 from upland.data.rows import NormalRows
 from upland.data.sequence.encoder import SequenceEncoder
 from upland.data.sequence.windows import SequenceRows
+from upland.detectors.architectures import FlowOrGaussian
+from upland.detectors.baselines import likelier
 from upland.detectors.ensemble import (
     EncodedPoints,
     EncodedRows,
@@ -198,6 +201,9 @@ class MemberFitter:
         checked = rows.take(validation if validation.size else training_rows)
         history = training.run(batches, checked, after_check=after_check, progress=progress)
         _warn_if_unmoved(model, start, history)
+        if isinstance(architecture, FlowOrGaussian):
+            trained, model = model, likelier(training, start_from.to(self.device), checked, sigma)
+            architecture = replace(architecture, density="flow" if model is trained else "gaussian")
         enough = validation.size >= NORMALIZATION_LEAST
         normal = (checked if enough else start_from)[:NORMALIZATION_MOST]
         model.fit_normalization(normal.to(self.device), fresh=enough)

@@ -11,6 +11,7 @@ from upland import __version__
 from upland.calibration.conformal import GUARANTEES, OF_CUT_SEQUENCES, OF_STEPS, Calibration
 from upland.data.sequence.reader import SequenceReader
 from upland.detectors.arguments import plain_argument
+from upland.detectors.baselines import held_out_losses
 from upland.detectors.ensemble import Member
 from upland.detectors.plan import FitPlan
 from upland.models.base import NoiseConditional
@@ -62,10 +63,8 @@ def description(
         },
         "training": [
             {k: h[k] for k in ("stopped", "best_step", "seconds")}
-            | {
-                "held_out_loss": min(h["validation"], default=None),
-                "steps": h["steps"][-1] if h["steps"] else 0,
-            }
+            | held_out_losses(h)
+            | {"steps": h["steps"][-1] if h["steps"] else 0}
             for h in history
         ],
         **_refinement(members),
@@ -92,14 +91,28 @@ def _guarantee(plan: FitPlan, calibration: Calibration) -> str:
     return OF_CUT_SEQUENCES if cut else GUARANTEES[calibration.method]
 
 
-def _noise(member: Member) -> float | list[float]:
-    """Sigma, or all the scales that score."""
+def _noise(member: Member) -> float | list[float] | None:
+    """Sigma, or all the scales that score; None for a model without noise."""
     model = member.model
+    if member.architecture.in_closed_form:
+        return None
     return list(model.scales) if isinstance(model, NoiseConditional) else member.sigma
+
+
+def _kept_by_model(members: Sequence[Member], rows: int) -> int:
+    """How many training rows the models of the members stand on, at most."""
+    models = [member.model for member in members]
+    kept = sum(
+        len(model.rows) for model in models if isinstance(model, ProductOfExperts) and model.keeps_rows
+    )
+    return min(kept, rows)
 
 
 def _prior(members: Sequence[Member], rows: int) -> dict[str, Any]:
     """What a multi-scale energy is added to, and how many training rows the members keep for it at most."""
+    if isinstance(members[0].model, ProductOfExperts):
+        kept = _kept_by_model(members, rows)
+        return {"name": "kernel" if kept else "centre", "training_rows": kept}
     priors = [m.model.prior for m in members if isinstance(m.model, MultiscaleEnergy)]
     sizes = [len(prior.centres) for prior in priors if prior is not None]
     if priors and priors[0] is not None:

@@ -37,7 +37,7 @@ from upland.models.base import EnergyModel, LikelihoodModel, NoiseConditional
 from upland.models.experts import ProductOfExperts
 from upland.models.recurrent import RecurrentEnergy
 from upland.models.stored import check_values
-from upland.training.loop import History
+from upland.training.loop import LATER, History
 
 ENCODERS: dict[str, type[Encoder]] = {
     "table": TableEncoder,
@@ -318,7 +318,7 @@ def _refinement(record: Mapping[str, Any], model: nn.Module, kept: Mapping[str, 
 
 def _history(record: Any) -> History:
     """The course of a training."""
-    history = History(**checked(History, record, "the history"))
+    history = History(**checked(History, record, "the history", later=LATER))
     lengths = {len(part) for part in (history.steps, history.training, history.validation)}
     if len(lengths) > 1 or min([history.best_step, history.seconds, *history.steps]) < 0:
         raise ValueError("the history is not that of a training")

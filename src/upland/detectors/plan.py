@@ -24,7 +24,7 @@ from upland.io.cells import USUAL, CellOptions
 from upland.io.records import check_types, checked, shown
 from upland.training.loop import Settings
 from upland.training.objectives import OBJECTIVES, Objective
-from upland.training.schedule import START_ROWS, STEPS
+from upland.training.schedule import RATES, START_ROWS, STEPS
 
 LIVE = ("criterion", "contamination", "device", "progress")
 """Arguments that may change after a fit; the others hold as the fit found them."""
@@ -62,7 +62,7 @@ class TrainingPlan:
         steps: of the optimiser where no epochs are given: a number, or a name of
             `upland.training.schedule.STEPS`.
         batch_size: rows, images or windows of a step at most.
-        learning_rate: of Adam at its highest.
+        learning_rate: of Adam at its highest: a number, or a name of `upland.training.schedule.RATES`.
         patience: checks of the held-out loss without improvement before the training ends.
         noise: sigma; "auto" by the distance of neighbours, "bin" for one step of the pixels.
         noise_factor: the noise in units of that distance.
@@ -75,7 +75,7 @@ class TrainingPlan:
     objective: str
     steps: int | str
     batch_size: int
-    learning_rate: float
+    learning_rate: float | str
     patience: int = 5
     noise: float | Literal["auto", "bin"] = "auto"
     noise_factor: float = 1.5
@@ -148,8 +148,9 @@ class FitPlan:
             steps = a_pass * plan.epochs
         else:
             steps = plan.steps if isinstance(plan.steps, int) else STEPS[plan.steps](rows, width, a_pass)
+        rate = RATES[plan.learning_rate](width) if isinstance(plan.learning_rate, str) else plan.learning_rate
         seed = int(self.stream("training").integers(2**31))
-        return Settings(steps, CHECKS, plan.patience, plan.learning_rate, batch, seed)
+        return Settings(steps, CHECKS, plan.patience, rate, batch, seed)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data; `from_json` is the way back."""
@@ -242,7 +243,10 @@ def _whole(size: int | str | None) -> bool:
 def _training(record: Mapping[str, Any]) -> TrainingPlan:
     """How a member was trained; raises ValueError for a record that is not that of a training."""
     plan = TrainingPlan(**checked(TrainingPlan, record, "the training"))
-    words = (plan.objective, {*OBJECTIVES, CLOSED_FORM}), (plan.start_rows, START_ROWS), (plan.steps, STEPS)
+    words = (
+        *((plan.objective, {*OBJECTIVES, CLOSED_FORM}), (plan.start_rows, START_ROWS)),
+        *((plan.steps, STEPS), (plan.learning_rate, RATES)),
+    )
     for word, known in words:
         if isinstance(word, str) and word not in known:
             raise ValueError(f"the training: there is no {shown(word)}")

@@ -20,6 +20,7 @@ from upland.detectors.architecture import Architecture
 from upland.detectors.architectures import (
     Convolutional,
     Dense,
+    FlowOrGaussian,
     ImageFlow,
     ImageVAE,
     Multiscale,
@@ -122,7 +123,7 @@ def _kernel(whitened: bool) -> Callable[[Experts, Encoder, int, Weights], Shapes
         yield from _columns(width, "scale", "mean")
         yield "axes", (axes, axes)
         yield "bandwidths", (rows,)
-        yield "spacing", (1,)
+        yield "usual_distance", (1,)
 
     return shapes
 
@@ -206,6 +207,14 @@ def _convolutional(model: Convolutional, encoder: Encoder, weights: Weights) -> 
         yield f"weights.{number}", (outputs, inputs)
     for number, units in enumerate([*filters, *model.hidden]):
         yield f"biases.{number}", (units,)
+
+
+def _flow_or_gaussian(model: FlowOrGaussian, encoder: Encoder, weights: Weights) -> Shapes:
+    if model.density == "flow":
+        yield from _table_flow(model, encoder, weights)
+        return
+    yield "bijections.0.mean", (encoder.width,)
+    yield "bijections.0.triangle", (encoder.width, encoder.width)
 
 
 def _table_flow(model: TableFlow, encoder: Encoder, weights: Weights) -> Shapes:
@@ -322,6 +331,7 @@ SHAPES: dict[type[Architecture], Callable[[Any, Encoder, Weights], Shapes]] = {
     Recurrent: _recurrent,
     Convolutional: _convolutional,
     TableFlow: _table_flow,
+    FlowOrGaussian: _flow_or_gaussian,
     ImageFlow: _image_flow,
     TableVAE: _table_vae,
     ImageVAE: _image_vae,

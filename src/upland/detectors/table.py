@@ -81,7 +81,7 @@ class EnergyDetector(TableDetector):
             a kernel density; "dsebm", the paper's deep energy; "auto" is experts, or multiscale where an
             argument of nets or of their training is given.
         parts: names of the parts of the experts; "auto" is those of `upland.models.experts.PARTS`.
-        speed: "auto", or "fast" for experts on 500 support points instead of 2,000.
+        speed: "auto", or "fast" for experts on 500 support points instead of 3,000.
         hidden: units of each dense softplus layer; "auto" goes by the model.
         noise: sigma of the score matching, in standard deviations of a column; "auto" trains at all scales
             from 0.05 to 1.5 at once and scores at three of them; where there is one scale only (sliced score

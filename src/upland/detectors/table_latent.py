@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 from torch import nn
 
 from upland.detectors.architecture import Architecture
-from upland.detectors.architectures import OwnLatent, TableFlow, TableVAE
+from upland.detectors.architectures import FlowOrGaussian, OwnLatent, TableFlow, TableVAE
 from upland.detectors.arguments import given_noise, sizes_of, whole_or_none
 from upland.detectors.plan import TrainingPlan
 from upland.detectors.table import TableDetector
@@ -24,6 +24,8 @@ class FlowDetector(TableDetector):
         layers: couplings of the flow.
         hidden: units of each layer of a coupling's net; "auto" is (128, 128).
         coupling: "affine", or "spline" for monotonic rational-quadratic splines.
+        fallback: what replaces the flow where rows held out from its training are no likelier under it:
+            "gaussian", a Gaussian with shrunk covariance, or "none".
         noise: standard deviation of the Gaussian noise added to the encoded rows in training, in those of a
             column; "auto" is half the typical distance between neighbours, within 0.05 to 1.
         criterion: "likelihood", -log p(x) in nats; "typicality", its distance from the mean of normal data;
@@ -77,6 +79,7 @@ class FlowDetector(TableDetector):
         layers: int = 4,
         hidden: Sequence[int] | Literal["auto"] = "auto",
         coupling: Literal["affine", "spline"] = "affine",
+        fallback: Literal["gaussian", "none"] = "gaussian",
         noise: float | Literal["auto"] = "auto",
         criterion: str | None = "auto",
         calibration: Literal["auto", "split", "cross"] = "auto",
@@ -99,7 +102,7 @@ class FlowDetector(TableDetector):
         random_state: Any = None,
     ) -> None:
         self.layers, self.hidden, self.coupling = layers, hidden, coupling
-        self.noise = noise
+        self.fallback, self.noise = fallback, noise
         self.criterion, self.calibration = criterion, calibration
         self.contamination = contamination
         self.epochs, self.batch_size = epochs, batch_size
@@ -114,13 +117,14 @@ class FlowDetector(TableDetector):
     def _architecture(self, method: Literal["split", "cross"]) -> Architecture:
         if self.model is not None:
             return OwnLatent(self.model)
-        return TableFlow(int(self.layers), sizes_of(self.hidden, (128, 128)), self.coupling)
+        made = FlowOrGaussian if self.fallback == "gaussian" else TableFlow
+        return made(int(self.layers), sizes_of(self.hidden, (128, 128)), self.coupling)
 
     def _training(self, architecture: Architecture) -> TrainingPlan:
         noise = given_noise(self.noise, "auto")
         return self._with_lengths(
             TrainingPlan(
-                "likelihood", "likelihood", 128, 3e-3, noise=noise, noise_factor=0.5, least_noise=0.05
+                "likelihood", "likelihood", 128, "likelihood", noise=noise, noise_factor=0.5, least_noise=0.05
             )
         )
 

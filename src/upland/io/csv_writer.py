@@ -8,18 +8,23 @@ from __future__ import annotations
 import bz2
 import gzip
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, cast
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.csv as arrow_csv
 
 from upland.io.dialect import PLAIN, Dialect
 from upland.io.formats import Sink, suffix_of
 from upland.io.source import PIECE
 
 _EMPTY = pa.scalar("", pa.large_string())
+_SPECIAL = (b'"', b"\r", b"\n", b" ", b"\t", b"\f", b"\v")
+"""Quotes, ends of lines, and blanks, which are lost at the start or end of a cell without quotes."""
+
 _UNWRITABLE = (
     pa.types.is_nested,
     pa.types.is_binary,
@@ -119,9 +124,34 @@ def _lines(table: pa.Table, dialect: Dialect) -> bytes:
     columns = [_cells(column, delimiter, dialect.decimal) for column in table.columns]
     if len(columns) == 1:
         columns = [pc.if_else(pc.equal(pc.utf8_length(columns[0]), 0), '""', columns[0])]
-    lines = _joined([_joined(columns, delimiter), _EMPTY], dialect.newline)
-    ends = np.frombuffer(lines.buffers()[1], dtype=np.int64)[lines.offset : lines.offset + len(lines) + 1]
-    return cast(bytes, lines.buffers()[2][int(ends[0]) : int(ends[-1])].to_pybytes())
+    if dialect.newline == "\n":
+        with suppress(pa.ArrowInvalid):  # where a cell is in quotes
+            return _without_quotes(columns, delimiter)
+    return _bytes_of(_joined([_joined(columns, delimiter), _EMPTY], dialect.newline))
+
+
+def _without_quotes(columns: Sequence[pa.Array], delimiter: str) -> bytes:
+    """The same by pyarrow, which is faster; raises `pyarrow.ArrowInvalid` where a cell is in quotes."""
+    table = pa.table(columns, names=list(map(str, range(len(columns)))))
+    options = arrow_csv.WriteOptions(include_header=False, delimiter=delimiter, quoting_style="none")
+    sink = pa.BufferOutputStream()
+    arrow_csv.write_csv(table, sink, options)
+    return cast(bytes, sink.getvalue().to_pybytes())
+
+
+def _bytes_of(text: pa.Array) -> bytes:
+    """All cells of a column of large text, one after another."""
+    _, offsets, data = text.buffers()
+    if data is None:
+        return b""
+    ends = np.frombuffer(offsets, dtype=np.int64)[text.offset : text.offset + len(text) + 1]
+    return cast(bytes, data[int(ends[0]) : int(ends[-1])].to_pybytes())
+
+
+def _has_special(text: pa.Array, delimiter: str) -> bool:
+    """Whether any cell of a column holds a sign for which one may have to be quoted."""
+    held = _bytes_of(text)
+    return any(sign in held for sign in (*_SPECIAL, delimiter.encode()))
 
 
 def _joined(parts: Sequence[Any], separator: str) -> Any:
@@ -131,7 +161,10 @@ def _joined(parts: Sequence[Any], separator: str) -> Any:
 
 def _cells(column: pa.ChunkedArray, delimiter: str, decimal: str) -> pa.Array:
     text = _as_text(column, decimal)
-    text = pc.fill_null(pa.concat_arrays(text.chunks) if text.num_chunks != 1 else text.chunk(0), "")
+    text = pa.concat_arrays(text.chunks) if text.num_chunks != 1 else text.chunk(0)
+    text = pc.fill_null(text, "") if text.null_count else text
+    if not _has_special(text, delimiter):
+        return text
     special = pc.match_substring_regex(text, f'["\r\n{delimiter}]|^\\s|\\s$')
     if not pc.any(special).as_py():
         return text

@@ -6,11 +6,11 @@ With support points c_i, a view phi of the rows and bandwidths h_i,
 
 delta_i being the mean distance from c_i to its nearest other support points, relative to the median of these.
 Abramson ("On bandwidth variation in kernel estimates: a square root law", The Annals of Statistics 10, 1982)
-takes h_i proportional to the density to the power -1/2, for which delta_i^(1/2) stands; with h_i = 1 it is the
-usual kernel density (Parzen, The Annals of Mathematical Statistics 33, 1962). s is half the usual
+takes h_i proportional to the density to the power -1/2, for which delta_i^(1/2) stands; with h_i = 1 it is
+the usual kernel density (Parzen, The Annals of Mathematical Statistics 33, 1962). s is half the usual
 distance between neighbours, so that E is a soft minimum of squared distances, each in units of the distances
-around its support point: adaptive, it is large for what lies apart from its own cluster, dense or sparse; with
-one bandwidth, for what lies far from all rows. The value of the part is the length sqrt(2 E).
+around its support point. Adaptive, it is large for what lies apart from its own cluster, dense or sparse;
+with one bandwidth, for what lies far from all rows. The value of the part is the length sqrt(2 E).
 
 Three views of the codes are used. *Plain*: z-scores, compressed beyond eight standard deviations; every level
 of a one-hot column has unit variance. *Bent*: compressed beyond two, as the codes are. *Whitened*: bent,
@@ -73,14 +73,13 @@ class AdaptiveKernel(Part):
     """
 
     sized = ("bandwidths",)
+    unbounded = ("factors",)
 
     scale: Tensor
     mean: Tensor
     axes: Tensor
     bandwidths: Tensor
-    spacing: Tensor
-    unbounded = ("factors",)
-
+    usual_distance: Tensor
     points: Tensor
     viewed: Tensor
     factors: Tensor
@@ -97,15 +96,16 @@ class AdaptiveKernel(Part):
         self.adaptive, self.view = adaptive, view
         self.sharpness, self.chunk = sharpness, chunk
         width = layout.width
-        self.levels = torch.tensor([layout.categorical[owner] for owner in layout.columns])
-        counts = torch.bincount(torch.tensor(layout.columns))[torch.tensor(layout.columns)]
+        owners = torch.tensor(layout.columns, dtype=torch.int64)
+        self.levels = torch.tensor(layout.categorical, dtype=torch.bool)[owners]
+        counts = torch.bincount(owners)[owners]
         self.level_scale = (LEVELS / counts.float()).sqrt().clamp(max=1.0)
         axes = width if view == "whitened" else 0
         self.register_buffer("scale", torch.ones(width, dtype=torch.float32))
         self.register_buffer("mean", torch.zeros(width, dtype=torch.float32))
         self.register_buffer("axes", torch.zeros(axes, axes, dtype=torch.float32))
         self.register_buffer("bandwidths", torch.ones(1, dtype=torch.float32))
-        self.register_buffer("spacing", torch.ones(1, dtype=torch.float32))
+        self.register_buffer("usual_distance", torch.ones(1, dtype=torch.float32))
         self.register_buffer("points", torch.zeros(1, width, dtype=torch.float32), persistent=False)
         self.register_buffer("viewed", torch.zeros(1, width, dtype=torch.float32), persistent=False)
         self.register_buffer("factors", torch.zeros(1, width + 2, dtype=torch.float32), persistent=False)
@@ -137,7 +137,7 @@ class AdaptiveKernel(Part):
         found = x.new_zeros(size, dtype=torch.float64)
         for fold in range(FOLDS if in_folds else 0):
             self.points = points[self.index % FOLDS != fold]
-            self._fit_view(x[torch.arange(len(x), device=x.device) % FOLDS != fold])
+            self._fit_view(x[torch.arange(len(x), dtype=torch.int64, device=x.device) % FOLDS != fold])
             self._fit_bandwidths()
             found[fold::FOLDS] = self.values(x[fold:size:FOLDS])
         self.points = points
@@ -161,7 +161,7 @@ class AdaptiveKernel(Part):
         self.after_loading()
         delta = _neighbour_distances(self.viewed)
         usual = delta.median().clamp(min=LEAST_DISTANCE)
-        self.spacing = usual.reshape(1)
+        self.usual_distance = usual.reshape(1)
         if self.adaptive:
             self.bandwidths = (delta / usual).clamp(min=LEAST_BANDWIDTH)
         self.after_loading()
@@ -207,7 +207,7 @@ class AdaptiveKernel(Part):
             there = own >= 0
             gaps.view(-1, len(x))[own[there], there.nonzero()[:, 0]] = math.inf
         nearest = gaps.amin(1).clamp(min=0)
-        scale = 2 * (self.sharpness * self.spacing).square()
+        scale = 2 * (self.sharpness * self.usual_distance).square()
         least = nearest.amin(0)
         mass = torch.exp(((least - nearest) / scale).clamp(min=FAINTEST)).mean(0)
         soft: Tensor = least.double() - scale.double() * mass.double().log()
@@ -234,13 +234,13 @@ class AdaptiveKernel(Part):
         few = min(EXPLAINING, len(gaps))
         least, chosen = gaps.clamp(min=0).topk(few, 0, largest=False)
         rows = chosen * self.chunk + position.gather(0, chosen)
-        scale = 2 * (self.sharpness * self.spacing).square()
+        scale = 2 * (self.sharpness * self.usual_distance).square()
         return rows.T, torch.softmax(-least / scale, 0).T.double()
 
     def check_values(self) -> None:
         """Refuse widths that are not positive; raises ValueError."""
         require(self.bandwidths > 0, "bandwidths must be positive")
-        require(self.spacing > 0, "the spacing must be positive")
+        require(self.usual_distance > 0, "the usual distance must be positive")
         require(self.scale > 0, "scales must be positive")
 
 
@@ -264,6 +264,6 @@ def _neighbour_distances(x: Tensor) -> Tensor:
     for start in range(0, len(x), MEASURED):
         block = x[start : start + MEASURED]
         gaps = torch.cdist(block, x)
-        gaps[torch.arange(len(block)), start + torch.arange(len(block))] = math.inf
+        gaps[:, start : start + len(block)].fill_diagonal_(math.inf)
         parts.append(gaps.topk(count, 1, largest=False).values.mean(1))
     return torch.cat(parts)

@@ -156,7 +156,7 @@ class ConditionalEnergy(Part):
         ]
         padded = [inputs + [width] * (largest - len(inputs)) for inputs in hidden]
         outputs = 2 * largest
-        self.register_buffer("hidden", torch.tensor(padded), persistent=False)
+        self.register_buffer("hidden", torch.tensor(padded, dtype=torch.int64), persistent=False)
         self.register_buffer("random", torch.zeros(1, width, dtype=torch.float32))
         self.register_buffer("offsets", torch.zeros(1, dtype=torch.float32))
         self.register_buffer("of_inputs", torch.zeros(self.groups, outputs, width, dtype=torch.float32))

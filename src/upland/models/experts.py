@@ -1,9 +1,9 @@
 r"""A product of experts for rows of a table: energies in closed form, joined in units of normal rows.
 
 Each part (`upland.models.parts`) is an energy that sees one aspect of the data: three kernels (what lies
-apart from normal rows, near or far), a pseudo-likelihood (what does not fit the other columns), and the missing
-mass of values and of pairs of values (what has never occurred). The energy of a row is standardised by those
-of normal rows that the part had not seen, z = (E - m) / s, and
+apart from normal rows, near or far), a pseudo-likelihood (what does not fit the other columns), and the
+missing mass of values and of pairs of values (what has never occurred). The energy of a row is standardised
+by those of normal rows that the part had not seen, z = (E - m) / s, and
 
     A(x) = (sum_p w_p softplus(z_p)^3 / sum_p w_p)^(1/3).
 
@@ -118,12 +118,13 @@ class ProductOfExperts(EnergyModel, StoredModule):
         x = x[torch.randperm(len(x), generator=generator).to(x.device)]
         first, copies, number = distinct_rows(x)
         first = first[: self.support_points]
-        self.rows = x[first]
+        if self.keeps_rows:
+            self.rows = x[first]
         own = torch.where((copies > 1) | (number >= len(first)), -1, number)
         means, deviations = [], []
         for part in self._parts():
             if isinstance(part, AdaptiveKernel):
-                part.set_points(self.rows, first, own)
+                part.set_points(x[first], first, own)
             left_out = part.fit(x, generator)
             means.append(float(left_out.mean()))
             least = (
@@ -132,6 +133,11 @@ class ProductOfExperts(EnergyModel, StoredModule):
             deviations.append(max(float(left_out.std(correction=0)), least, LEAST_DEVIATION))
         self.normal_means = self.normal_means.new_tensor(means)
         self.normal_deviations = self.normal_deviations.new_tensor(deviations)
+
+    @property
+    def keeps_rows(self) -> bool:
+        """Whether there is a kernel, which stands on training rows."""
+        return any(isinstance(part, AdaptiveKernel) for part in self._parts())
 
     def _parts(self) -> list[Part]:
         return [part for part in self.parts.values() if isinstance(part, Part)]

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from upland.models.base import Latent, Level, LikelihoodModel
 from upland.models.bijections import ActNorm, Bijection, InvertibleLinear, Permutation
 from upland.models.couplings import AffineCoupling, SplineCoupling
+from upland.models.whitening import Whitening
 
 WIDEST = 256
 """Columns up to which a table's flow mixes them by a full matrix; more are permuted."""
@@ -105,14 +106,39 @@ def table_flow(
         hidden: units of the hidden layers of each coupling's net.
         coupling: "affine" shifts and scales, "spline" maps each column by a monotonic spline.
         generator: source of the initial weights; None draws from torch's own.
+
+    Columns that are only permuted keep their deviations, so a constant one, which is all noise in training,
+    is scaled up by the first ActNorm alone.
     """
     mixing = InvertibleLinear if width <= WIDEST else Permutation
     made = AffineCoupling if coupling == "affine" else SplineCoupling
-    bijections: list[Bijection] = []
+    bijections: list[Bijection] = [ActNorm(width)]
     for _ in range(layers):
         bijections += [
-            ActNorm(width),
             mixing(width, generator),
             made(width, hidden, generator=generator),
+            ActNorm(width) if width <= WIDEST else ActNorm(width, least=1.0),
         ]
-    return Flow([*bijections, ActNorm(width)], width)
+    return Flow(bijections, width)
+
+
+def gaussian_flow(width: int) -> Flow:
+    """The flow that is a Gaussian, N(0, I) until `Whitening.fit`.
+
+    Args:
+        width: columns D.
+    """
+    return Flow([Whitening(width)], width)
+
+
+def fitted_gaussian(x: Tensor, sigma: float, independent: bool = False) -> Flow:
+    """The Gaussian of some rows, with shrunk covariance in closed form.
+
+    Args:
+        x: `(N, D)` encoded rows.
+        sigma: standard deviation of the noise that is added to them.
+        independent: whether columns are taken to be independent.
+    """
+    whitening = Whitening(x.shape[1]).to(x.device)
+    whitening.fit(x, sigma, independent)
+    return Flow([whitening], x.shape[1])

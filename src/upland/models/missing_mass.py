@@ -172,7 +172,7 @@ class UnseenValues(Part):
     def shares(self, x: Tensor) -> Tensor:
         """What each column adds, at its first input: `(N, D) -> (N, D)`, float64."""
         found = torch.zeros(x.shape, dtype=torch.float64, device=x.device)
-        first = torch.tensor(self.columns.first, device=x.device)[self.used]
+        first = torch.tensor(self.columns.first, dtype=torch.int64, device=x.device)[self.used]
         found[:, first] = (self.weights.double()[:, None] * self.unseen(x).double()).T
         return found
 
@@ -252,7 +252,7 @@ class UnseenPairs(Part):
     def shares(self, x: Tensor) -> Tensor:
         """What each pair adds, half at each column's first input: `(N, D) -> (N, D)`, float64."""
         found = torch.zeros(x.shape, dtype=torch.float64, device=x.device)
-        first = torch.tensor(self.columns.first, device=x.device)[self.used]
+        first = torch.tensor(self.columns.first, dtype=torch.int64, device=x.device)[self.used]
         halves = 0.5 * (self.weights.double()[:, None] * self.unseen(x).double()).T
         for side in self.members.T:
             found.index_add_(1, first[side], halves)

@@ -8,8 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from upland.models.flow import WIDEST
+
 INIT_ROWS = 2_000
 EXPERT_ROWS = 20_000
+
+FLOW_RATE, FLOW_COLUMNS = 3e-3, 20
 
 SUPPORT_LEAST, SUPPORT_USUAL, SUPPORT_MOST = 256, 4_096, 20_000
 SUPPORT_SQUARES = 2_000_000  # support points times D^2
@@ -63,6 +67,20 @@ def likelihood_steps(rows: int, width: int, steps_per_pass: int) -> int:
     return max(steps_per_pass, min(max(240 * steps_per_pass, 1_200), 2_000))
 
 
+def likelihood_rate(width: int) -> float:
+    """The highest learning rate of a table's likelihood: 0.003, and where a full matrix mixes more than 20
+    columns sqrt(20 / D) of that.
+
+    Adam moves every entry of a matrix by about the rate, so a product moves by up to D times the rate; with
+    too high a rate the first steps make the likelihood worse by orders of magnitude.
+
+    Args:
+        width: encoded dimensions D.
+    """
+    mixed = FLOW_COLUMNS < width <= WIDEST
+    return FLOW_RATE * (FLOW_COLUMNS / width) ** 0.5 if mixed else FLOW_RATE
+
+
 def init_rows(width: int) -> int:
     """Training rows that a model without support points is initialised from.
 
@@ -112,6 +130,9 @@ STEPS: dict[str, Callable[[int, int, int], int]] = {
     "likelihood": likelihood_steps,
 }
 """How many steps a training has, by its rows, the encoded dimensions and the steps of one pass."""
+
+RATES: dict[str, Callable[[int], float]] = {"likelihood": likelihood_rate}
+"""The highest learning rate by the encoded dimensions."""
 
 START_ROWS: dict[str, Callable[[int], int]] = {
     "few": init_rows,

@@ -16,6 +16,7 @@ the months that follow are no news, and stamps that are all at midnight have no 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -122,14 +123,44 @@ class DateParts:
 
     def decode(self, z: Floats) -> NDArray[np.object_]:
         """Codes `(N, W)` of the column to the typical moment in words: `Tue 14 h, March`."""
-        passed = {}
+        return np.array([_words(passed) for passed in self.passed(z)], dtype=object)
+
+    def passed(self, z: Floats) -> NDArray[np.object_]:
+        """How much of each part's cycle has passed: codes `(N, W)` of the column to `(N,)` dicts of fractions
+        by part.
+        """
+        fractions_of = {}
         scaling = np.reshape(self.column.part_scaling, (-1, 3))
         for number, (part, (sine, cosine, scale)) in enumerate(
             zip(self.column.parts or (), scaling, strict=True)
         ):
             waves = unsquash(z[:, 2 * number : 2 * number + 2]) * scale + [sine, cosine]
-            passed[part] = np.mod(np.arctan2(waves[:, 0], waves[:, 1]) / (2 * np.pi), 1.0)
-        return np.array([_words(passed, row) for row in range(len(z))], dtype=object)
+            fractions_of[part] = np.mod(np.arctan2(waves[:, 0], waves[:, 1]) / (2 * np.pi), 1.0)
+        found = np.empty(len(z), dtype=object)
+        for row in range(len(z)):
+            found[row] = {part: float(values[row]) for part, values in fractions_of.items()}
+        return found
+
+
+def moved(seconds: float, passed: Mapping[str, float]) -> float:
+    """The moment with these parts that is nearest to another, to the minute where the hour is one of them.
+
+    Args:
+        seconds: The other, since 1970.
+        passed: Fraction of its cycle by part.
+    """
+    day, clock = divmod(seconds, DAY)
+    if "month" in passed:
+        date = np.datetime64(int(day), "D")
+        month = date.astype("M8[M]")
+        ahead = (round(passed["month"] * 12) - month.astype(int) + 6) % 12 - 6
+        first, last = ((month + ahead + more).astype("M8[D]").astype(int) for more in (0, 1))
+        day = min(first + int((date - month.astype("M8[D]")).astype(int)), last - 1)
+    if "weekday" in passed:
+        day += (round(passed["weekday"] * 7) - (day + _THURSDAY) + 3) % 7 - 3
+    if "hour" in passed:
+        clock = np.rint(passed["hour"] * DAY / 60) % 1440 * 60
+    return float(day * DAY + clock)
 
 
 def _waves(passed: Floats) -> Floats:
@@ -137,13 +168,13 @@ def _waves(passed: Floats) -> Floats:
     return np.stack([np.sin(2 * np.pi * passed), np.cos(2 * np.pi * passed)], axis=1)
 
 
-def _words(passed: dict[str, Floats], row: int) -> str:
+def _words(passed: Mapping[str, float]) -> str:
     words = []
     if "weekday" in passed:
-        words.append(_WEEKDAYS[round(float(passed["weekday"][row]) * 7) % 7])
+        words.append(_WEEKDAYS[round(passed["weekday"] * 7) % 7])
     if "hour" in passed:
-        words.append(f"{round(float(passed['hour'][row]) * 24) % 24} h")
+        words.append(f"{round(passed['hour'] * 24) % 24} h")
     moment = [" ".join(words)] if words else []
     if "month" in passed:
-        moment.append(_MONTHS[round(float(passed["month"][row]) * 12) % 12])
+        moment.append(_MONTHS[round(passed["month"] * 12) % 12])
     return ", ".join(moment) or "any time"

@@ -1,0 +1,1 @@
+"""The smallest changes of rows that make them normal."""

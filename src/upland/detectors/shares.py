@@ -1,0 +1,55 @@
+"""What each column adds to the scores of a detector, and what its members expect in the cells."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from upland.catalogue import Unit
+from upland.criteria.base import Floats, finite
+from upland.data.sequence.encoder import SequenceEncoder
+from upland.data.table.encoder import TableEncoder
+from upland.detectors.scoring import ScoringDetector
+
+
+class MemberShares(NamedTuple):
+    """The shares of a detector.
+
+    Args:
+        mean: the mean of the members' shares, by the column of each encoded input where there are columns;
+            members may encode a column in different numbers of slots.
+        expected: what each member expected, encoded.
+    """
+
+    mean: Floats
+    expected: list[NDArray[Any]]
+
+
+def member_shares(detector: ScoringDetector, piece: Any, unit: Unit) -> MemberShares:
+    """The shares of such units.
+
+    Args:
+        detector: fitted.
+        piece: as `plan_.reader.pieces` gives it.
+        unit: what one score is of.
+    """
+    shares, expected = [], []
+    for member in detector.members_:
+        criterion = detector.fitted_criterion(member, unit)
+        found = criterion.shares(detector.encode(member.encoder, piece))
+        encoder = member.encoder
+        if isinstance(encoder, TableEncoder | SequenceEncoder):
+            shares.append(_by_column(found.inputs, encoder))
+        else:
+            shares.append(found.inputs)
+        expected.append(found.expected)
+    return MemberShares(finite(np.mean(shares, axis=0)), expected)
+
+
+def _by_column(inputs: Floats, encoder: TableEncoder | SequenceEncoder) -> Floats:
+    """Shares of encoded inputs `(N, D)` summed by the user's columns: `(N, C)`."""
+    shares = np.zeros((len(inputs), encoder.n_columns))
+    np.add.at(shares.T, encoder.slots, inputs.T)
+    return shares
