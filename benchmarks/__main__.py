@@ -20,7 +20,14 @@ from benchmarks.tables import TABLE_EARLIER, TABLE_PEERS, TABLE_UPLAND
 from benchmarks.upland_methods import UPLAND
 
 PYOD = ("PyOD AutoEncoder", "PyOD LSTM")
-TABLES = ("adbench", "contaminated", "groups_tables", "group_fdr", "ablation")  # quick: bundled tables
+TABLES = (
+    "adbench",
+    "contaminated",
+    "groups_tables",
+    "group_fdr",
+    "ablation",
+    "ablation_tables",
+)  # quick: bundled tables
 WITHOUT_DATA = (
     "calibration",
     "speed",
@@ -71,6 +78,7 @@ def plan(data: Path | None, quick: bool) -> dict[str, list[str]]:
         "speed_tables": ["speed_tables"],
         "calibration": ["calibration"],
         "ablation": ["ablation", *source],
+        "ablation_tables": ["ablation_tables", *source],
         "contaminated": ["contaminated", *source],
         "tables_upland": ["tables", *source, "--methods", *TABLE_UPLAND],
         "tables_earlier": ["tables", *source, "--methods", *TABLE_EARLIER],

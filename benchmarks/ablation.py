@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from benchmarks import protocols
 from benchmarks.options import command, data_argument, parsed, sets_arguments
 from benchmarks.records import Records
-from benchmarks.upland_methods import PAPER
+from benchmarks.upland_methods import MULTISCALE, PAPER
 from upland.models.kernel_prior import NARROW, WIDE
 from upland.models.views import log_compressed
 from upland.training.schedule import STEPS
@@ -80,13 +80,13 @@ def views(*knees: float | None) -> dict[str, Any]:
     return constants
 
 
-# Name -> the detector's arguments, and module constants that are no argument.
+# Name -> the detector's arguments beside those of the multi-scale energy, and module constants that are none.
 VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "default": ({}, {}),
     "no kernel (prior centre)": ({"prior": "centre"}, {}),
     "kernel alone": ({}, {SHARE: 1.0}),
     "kernel share 0.5": ({}, {SHARE: 0.5}),
-    "copies of rows as centres": ({}, {"upland.models.kernel_prior._distinct": every_row}),
+    "copies of rows as centres": ({}, {"upland.models.kernel_prior.distinct_rows": every_row}),
     "mean of the parts": ({}, {POWER: 1}),
     "square mean of the parts": ({}, {POWER: 2}),
     "five scales": ({}, {SCALES: (0.05, 0.117, 0.274, 0.641, 1.5)}),
@@ -160,7 +160,8 @@ def run(data: Path, name: str, seed: int, arguments: dict[str, Any]) -> dict[str
     start = time.process_time()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        detector = EnergyDetector(random_state=seed, progress=False, **arguments).fit(split.train)
+        given = {**MULTISCALE, **arguments}
+        detector = EnergyDetector(random_state=seed, progress=False, **given).fit(split.train)
     fitted = time.process_time()
     measures: dict[str, float] = measure(split.labels, detector.anomaly_score(split.test))
     return {"fit_seconds": fitted - start, "score_seconds": time.process_time() - fitted, **measures}

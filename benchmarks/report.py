@@ -285,6 +285,7 @@ SECTIONS: dict[str, Callable[[Sequence[Row]], str]] = {
     "adbench": adbench,
     "tables": report_tables.tables,
     "few labels": report_labels.few_labels,
+    "ablation tables": report_tables.ablation,
     "dagmm": dagmm,
     "sequences": report_series.sequences,
     "telemetry": report_series.telemetry,

@@ -100,6 +100,46 @@ def by_task(rows: Sequence[Row]) -> str:
     return table(["task", "half", *columns], body)
 
 
+# -- ablation ------------------------------------------------------------------------------------------------
+
+ABLATION = """## Ablation of the product of experts
+
+AUROC / AUPRC of the default, and of every variant the points above it (below: -) at the same tasks and seeds,
+by collection and half; ± is the standard error over families of the difference in AUROC. s: mean CPU seconds
+of a fit.
+"""
+DEFAULT = "default"
+PLACES = {"oddbench": "OddBench", "families": "families", "adbench": "ADBench"}
+
+
+def ablation(rows: Sequence[Row]) -> str:
+    """One line a variant, one column a collection and half."""
+    rows = [{**row, "method": row["variant"]} for row in rows]
+    places = {
+        f"{title}, {half}": [row for row in rows if (row["collection"], row["half"]) == (collection, half)]
+        for collection, title in PLACES.items()
+        for half in HALVES
+    }
+    wide = {
+        place: [by_method(group, measure) for measure in MEASURES] for place, group in places.items() if group
+    }
+    body = []
+    for (variant,), group in grouped(rows, "variant").items():
+        seconds = sum(row["fit_seconds"] for row in group) / len(group)
+        body.append([variant, *(change(*pair, variant) for pair in wide.values()), f"{seconds:.2f}"])
+    return ABLATION + "\n" + table(["variant", *wide, "s"], body)
+
+
+def change(auroc: DataFrame, auprc: DataFrame, variant: str) -> str:
+    """What a variant has above the default; of the default itself the means; nothing where tasks lack."""
+    if variant not in auroc.columns or DEFAULT not in auroc.columns:
+        return ""
+    if variant == DEFAULT:
+        return " / ".join(spread(list(per_seed(wide[variant])), digits=1) for wide in (auroc, auprc))
+    higher = difference(auprc, variant, DEFAULT).split(" ")[0]
+    return f"{difference(auroc, variant, DEFAULT)} / {higher}"
+
+
 # -- means ---------------------------------------------------------------------------------------------------
 
 
@@ -120,11 +160,11 @@ def per_seed(values: DataFrame) -> Series:
     return values.groupby("family").mean().mean()
 
 
-def difference(wide: DataFrame, method: str) -> str:
-    """Points above kNN at the seeds that both have, with the standard error over families."""
-    if method == REFERENCE or REFERENCE not in wide.columns:
+def difference(wide: DataFrame, method: str, reference: str = REFERENCE) -> str:
+    """Points above a reference at the seeds that both have, with the standard error over families."""
+    if method == reference or reference not in wide.columns:
         return ""
-    gaps = (wide[method] - wide[REFERENCE]).dropna(axis=1)
+    gaps = (wide[method] - wide[reference]).dropna(axis=1)
     if gaps.shape[1] == 0:
         return ""
     gaps = 100 * gaps.groupby("family").mean().mean(axis=1)

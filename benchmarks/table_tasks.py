@@ -36,6 +36,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
+from benchmarks import protocols
 from benchmarks.protocols import Labels, Split, standardised
 
 if TYPE_CHECKING:
@@ -100,6 +101,25 @@ def _given(file: Path) -> Callable[[int], Rows]:
         with np.load(file) as stored:
             train, test = (np.asarray(stored[part], dtype=np.float64) for part in ("train", "test"))
             split = standardised(Split(train, test, stored["test_labels"].astype(np.int64)))
+        return Rows(split.train, split.test, split.labels)
+
+    return rows
+
+
+# -- ADBench -------------------------------------------------------------------------------------------------
+
+
+def adbench_tasks(data: Path) -> list[Task]:
+    """A task for each ADBench set in `data` that the one-class protocol leaves as it is, small ones first."""
+    names = protocols.adbench_names(data)
+    plain = [name for name in names if not protocols.is_resampled(len(protocols.load_adbench(data, name)[1]))]
+    half = halves(plain)
+    return [Task("adbench", half[name], "real", name, name, True, _one_class(data, name)) for name in plain]
+
+
+def _one_class(data: Path, name: str) -> Callable[[int], Rows]:
+    def rows(seed: int) -> Rows:
+        split = protocols.adbench_split(*protocols.load_adbench(data, name), seed)
         return Rows(split.train, split.test, split.labels)
 
     return rows

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from benchmarks import peers, protocols
@@ -45,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
     options = arguments(argv)
     records = Records.open(options.output, KEYS)
     names = options.collections or found(options.data)
-    tasks = [task for name in names for task in chosen(name, options)]
+    tasks = [task for name in names for task in chosen(COLLECTIONS[name], options)]
     for method in options.methods:
         peers.warm_up(METHODS[method])
     for seed in options.seeds:
@@ -54,9 +56,9 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def chosen(collection: str, options: argparse.Namespace) -> list[Task]:
+def chosen(collection: Callable[[Path], list[Task]], options: argparse.Namespace) -> list[Task]:
     """The tasks of one collection that the options ask for."""
-    tasks = [task for task in COLLECTIONS[collection](options.data) if task.half in options.halves]
+    tasks = [task for task in collection(options.data) if task.half in options.halves]
     if options.sets:
         return [task for task in tasks if task.family in options.sets]
     some = list(dict.fromkeys(task.family for task in tasks))[: options.most_sets]
@@ -74,14 +76,15 @@ def run_task(records: Records, task: Task, seed: int, methods: list[str]) -> Non
     for method in missing:
         known = task.is_fixed and method in peers.DETERMINISTIC
         row = records.of_another_seed(**key, method=method) if known else None
-        row = row or measured(rows if method in UPLAND else numbers, method, seed)
+        row = row or measured(rows if method in UPLAND else numbers, METHODS[method], seed)
         place = {"benchmark": "tables", "half": task.half, "kind": task.kind, "family": task.family}
         records.add(place | key | {"method": method} | row | {"seed": seed})
         show(records.rows[-1])
 
 
-def measured(rows: Rows, method: str, seed: int) -> dict[str, Any]:
-    result = peers.run(METHODS[method], rows.train, rows.test, seed)
+def measured(rows: Rows, fit: peers.Fit, seed: int) -> dict[str, Any]:
+    """Sizes, AUROC, AUPRC and CPU seconds of one method."""
+    result = peers.run(fit, rows.train, rows.test, seed)
     auroc, auprc, _ = protocols.adbench_measures(rows.labels, result.scores).values()
     sizes = {"n_train": len(rows.train), "n_test": len(rows.test), "n_columns": rows.train.shape[1]}
     seconds = {"fit_seconds": round(result.fit_seconds, 4), "score_seconds": round(result.score_seconds, 4)}

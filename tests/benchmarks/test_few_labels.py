@@ -23,9 +23,8 @@ def data(tmp_path):
     (tmp_path / "oddbench").mkdir()
     for seed, name in enumerate(("first", "second")):
         made = rows(seed=seed)
-        np.savez(
-            tmp_path / "oddbench" / f"{name}.npz", train=made.train, test=made.test, test_labels=made.labels
-        )
+        path = tmp_path / "oddbench" / f"{name}.npz"
+        np.savez(path, train=made.train, test=made.test, test_labels=made.labels)
     return tmp_path
 
 

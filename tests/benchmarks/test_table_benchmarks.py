@@ -10,7 +10,8 @@ import pytest
 from benchmarks.__main__ import plan
 from benchmarks.table_tasks import Rows
 
-from benchmarks import report, report_tables, table_tasks, tables
+from benchmarks import ablation_tables, report, report_tables, table_tasks, tables
+from upland.models.experts import PARTS
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("UPLAND_DATA", ROOT.parent / "shared" / "data"))
@@ -262,8 +263,9 @@ def test_upland_gets_the_table_and_peers_get_numbers(data, monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # of so few rows
-def test_the_detector_takes_the_tables(data):
-    rows = call(data, "--methods", "upland paper", "--seeds", "0", "--collections", "families")
+@pytest.mark.parametrize("method", ["upland", "upland paper"])
+def test_the_detector_takes_the_tables(data, method):
+    rows = call(data, "--methods", method, "--seeds", "0", "--collections", "families")
     assert len(rows) == 3
     assert all(0 <= row["auroc"] <= 1 for row in rows)
 
@@ -274,6 +276,55 @@ def test_it_is_part_of_the_whole_where_there_is_data(data):
     named = [name for run in plan(data, quick=False).values() if run[0] == "tables" for name in run[4:]]
     assert named == [*tables.TABLE_UPLAND, *tables.TABLE_EARLIER, *tables.TABLE_PEERS]
     assert set(named) <= set(tables.METHODS)
+
+
+# -- ablation ------------------------------------------------------------------------------------------------
+
+
+def test_every_part_is_left_out_and_alone():
+    parts = {
+        name: set(given["parts"]) for name, given in ablation_tables.VARIANTS.items() if "parts" in given
+    }
+    assert {name for name, there in parts.items() if len(there) == 1} == {f"{name} alone" for name in PARTS}
+    for name in PARTS:
+        assert parts[f"without {name}"] == set(PARTS) - {name}
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of so few rows
+def test_ablation_goes_on(data):
+    write = ["--data", str(data), "--output", str(data / "ablation.json"), "--collections", "families"]
+    assert ablation_tables.main([*write, "--variants", "default", "--sets", "plain"]) == 0
+    assert ablation_tables.main([*write, "--variants", "default", "conditional alone"]) == 0
+    rows = json.loads((data / "ablation.json").read_text())["rows"]
+    names = [task.name for task in table_tasks.family_tasks(data)]
+    found = [(row["task"], row["variant"]) for row in rows]
+    assert found[0] == ("plain swap", "default")
+    both = ("conditional alone", "default")
+    assert sorted(found) == [(name, one) for name in sorted(names) for one in both]
+    assert {row["benchmark"] for row in rows} == {"ablation tables"}
+
+
+def test_adbench_is_without_sets_that_are_drawn(tmp_path):
+    (tmp_path / "adbench").mkdir()
+    for name, count in (("few", 900), ("many", 1000)):
+        x, y = np.random.default_rng(0).normal(size=(count, 2)), np.arange(count) < 50
+        np.savez(tmp_path / "adbench" / f"{name}.npz", X=x, y=y)
+    (task,) = table_tasks.adbench_tasks(tmp_path)
+    assert (task.name, task.is_fixed, task.rows(0).labels.sum()) == ("many", True, 50)
+
+
+def test_page_of_the_ablation_of_parts():
+    rows = [
+        {**row("", f"{task} x", value, half=half), "benchmark": "ablation tables", "variant": variant}
+        for half in ("choose", "confirm")
+        for variant, values in {"default": (0.5, 0.75), "fast": (0.75, 0.5), "part": (0.5,)}.items()
+        for task, value in zip("fg", values, strict=False)
+    ]
+    page = report.report([{"header": HEADER, "rows": rows}])
+    assert "| variant | families, choose | families, confirm | s |" in page
+    assert "| default | 62.5 / 31.2 | 62.5 / 31.2 | 1.00 |" in page
+    assert "| fast | +0.00 ± 25.00 / +0.00 |" in page
+    assert "| part |  |  | 1.00 |" in page
 
 
 # -- the page ------------------------------------------------------------------------------------------------

@@ -267,7 +267,7 @@ def test_what_cannot_be_refined_says_so():
         FITS["split"]().refine(rows, "q")
     with pytest.raises(ValueError, match="no row is labelled normal"):
         experts().fit(numbers(20)).refine(rows[:3], [1, 1, 1])
-    with pytest.raises(ValueError, match="columns"):
+    with pytest.raises(ValueError, match="missing column"):
         experts().fit(mixed()).refine(pd.DataFrame({"flow": [1.0]}), [1])
 
 

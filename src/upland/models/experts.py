@@ -26,7 +26,7 @@ from upland.models.adaptive_kernel import AdaptiveKernel
 from upland.models.base import EnergyModel
 from upland.models.conditional import FREEDOM, ConditionalEnergy
 from upland.models.kernel_prior import distinct_rows
-from upland.models.missing_mass import UnseenPairs, UnseenValues
+from upland.models.missing_mass import UnseenPairs, UnseenValues, blocks_of_neighbours
 from upland.models.parts import Layout, Part
 from upland.models.stored import StoredModule, require
 from upland.models.tilt import log_odds
@@ -115,7 +115,9 @@ class ProductOfExperts(EnergyModel, StoredModule):
             x: encoded rows.
             generator: source of random choices; None draws from torch's own.
         """
-        x = x[torch.randperm(len(x), generator=generator).to(x.device)]
+        order = torch.randperm(len(x), generator=generator)
+        blocks = blocks_of_neighbours(len(x))[order].to(x.device)
+        x = x[order.to(x.device)]
         first, copies, number = distinct_rows(x)
         first = first[: self.support_points]
         if self.keeps_rows:
@@ -125,6 +127,8 @@ class ProductOfExperts(EnergyModel, StoredModule):
         for part in self._parts():
             if isinstance(part, AdaptiveKernel):
                 part.set_points(x[first], first, own)
+            elif isinstance(part, UnseenValues | UnseenPairs):
+                part.set_blocks(blocks)
             left_out = part.fit(x, generator)
             means.append(float(left_out.mean()))
             least = (

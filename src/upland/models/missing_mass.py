@@ -2,9 +2,9 @@ r"""The missing-mass energy: values, and pairs of values, that no normal row has
 
 Many columns of tables repeat their values: counts, codes, categories, readings of a certain resolution. How
 likely a new row is to have a value that no row has had before is known without any assumption: with n_1 of n
-values seen exactly once, that probability, the missing mass, is close to
+values seen exactly once, that probability, the missing mass p, is close to
 
-    p = max(n_1, 1) / (n + 1)
+    n_1 / n
 
 (Good, "The population frequencies of species and the estimation of population parameters", Biometrika 40,
 1953). If an anomalous row has an unseen value with probability q = 1/2, the logarithm of the likelihood ratio
@@ -12,7 +12,12 @@ is log(q / p), and the energy is the sum of these over the columns with p < q in
 value. Distances do not see it: 12.345 lies among 12.3 and 12.4. Pairs of such columns are treated alike, each
 pair of values being one value; they find rows whose values are all usual but not together.
 
-A training row left out has an unseen value if no other row has it, so that its energy comes of counts.
+Good's estimate holds for rows in random order. Rows of a file often drift: a sensor is read with other
+decimals from some day on, numbers of new articles come up. So rows are left out in blocks of neighbours, and
+
+    p = (1 + rows whose value no row of another block has) / (n + 1),
+
+which is Good's with every row a block of its own. A column with drift has a large p, and counts for little.
 """
 
 from __future__ import annotations
@@ -34,6 +39,9 @@ MOST_OF_COLUMN, MOST_OF_PAIR = 0.3, 0.3
 """Missing mass from which a column has no part in pairs, and from which a pair is not looked up."""
 
 PAIRS = 64
+BLOCKS = 5
+"""Blocks of neighbouring rows that are left out in turn."""
+
 ROWS = 20_000
 """Training rows whose values are counted, at most."""
 
@@ -51,28 +59,32 @@ MOST_WEIGHT = 50.0
 
 
 class Counted(NamedTuple):
-    """Distinct keys of the training rows, ascending, how often each occurs, and which one each row has."""
+    """Distinct keys of the training rows, ascending, how often each occurs, which one each row has, and
+    whether no row of another block has it.
+    """
 
     keys: Tensor
     counts: Tensor
     of_row: Tensor
+    alone: Tensor
 
     @property
     def missing_mass(self) -> float:
-        """The probability that a new row has another key (Good 1953)."""
-        rows = len(self.of_row)
-        return max(int((self.counts == 1).sum()), 1) / (rows + 1)
-
-    @property
-    def once(self) -> Tensor:
-        """Which rows have a key that no other row has: `(n,)` bool."""
-        return self.counts[self.of_row] == 1
+        """The probability that a new row has another key."""
+        return (1 + int(self.alone.sum())) / (len(self.of_row) + 1)
 
 
-def counted(keys: Tensor) -> Counted:
-    """Count keys `(n,)`."""
+def counted(keys: Tensor, blocks: Tensor) -> Counted:
+    """Count keys `(n,)` of rows in blocks `(n,)`."""
     distinct, of_row, counts = torch.unique(keys, return_inverse=True, return_counts=True)
-    return Counted(distinct, counts, of_row)
+    first = torch.full_like(counts, BLOCKS).scatter_reduce_(0, of_row, blocks, "amin")
+    last = torch.zeros_like(counts).scatter_reduce_(0, of_row, blocks, "amax")
+    return Counted(distinct, counts, of_row, (first == last)[of_row])
+
+
+def blocks_of_neighbours(count: int) -> Tensor:
+    """The block of each of some rows in the order of the data: `(count,)`."""
+    return torch.arange(count, dtype=torch.int64) * min(BLOCKS, count) // count
 
 
 class Columns(NamedTuple):
@@ -124,6 +136,7 @@ class UnseenValues(Part):
         >>> from upland.models.parts import plain_layout
         >>> x = torch.arange(100.0).remainder(5).reshape(-1, 1)
         >>> part = UnseenValues(plain_layout(1))
+        >>> part.set_blocks(blocks_of_neighbours(100))
         >>> float(part.fit(x, None).max())
         0.0
         >>> [round(value, 2) for value in part.values(torch.tensor([[2.0], [2.5]])).tolist()]
@@ -144,21 +157,27 @@ class UnseenValues(Part):
         self.register_buffer("keys", torch.zeros(0, 1, dtype=torch.float32))
         self.register_buffer("weights", torch.zeros(0, dtype=torch.float32))
 
+    def set_blocks(self, blocks: Tensor) -> None:
+        """Take the block `(N,)` of neighbours in the data that each training row is of."""
+        self.blocks = blocks
+
     def fit(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Count the values of training rows; returned are the energies of the first, each without itself.
+        """Count the values of training rows; returned are the energies of the first, each without its
+        block.
 
         Args:
             x: `(N, D)` encoded rows in random order.
             generator: not used.
         """
-        counts = [counted(column) for column in values_of(x[:ROWS], self.columns)]
+        blocks = self.blocks[:ROWS]
+        counts = [counted(column, blocks) for column in values_of(x[:ROWS], self.columns)]
         used = [c for c, count in enumerate(counts) if _weight(count) > 0 and len(count.keys) > 1]
         self.used = torch.tensor(used, dtype=torch.int64, device=x.device)
         self.keys = _padded([counts[c].keys for c in used], x)
         self.weights = x.new_tensor([_weight(counts[c]) for c in used])
         found = x.new_zeros(min(len(x), MEASURED), dtype=torch.float64)
         for c, weight in zip(used, self.weights.double(), strict=True):
-            found += weight * counts[c].once[:MEASURED]
+            found += weight * counts[c].alone[:MEASURED]
         return found
 
     def unseen(self, x: Tensor) -> Tensor:
@@ -212,20 +231,26 @@ class UnseenPairs(Part):
         self.register_buffer("pairs", torch.zeros(0, 1, dtype=torch.int64))
         self.register_buffer("weights", torch.zeros(0, dtype=torch.float32))
 
+    def set_blocks(self, blocks: Tensor) -> None:
+        """Take the block `(N,)` of neighbours in the data that each training row is of."""
+        self.blocks = blocks
+
     def fit(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Count the pairs of values of training rows; the energies of the first, each without itself.
+        """Count the pairs of values of training rows; the energies of the first, each without
+        its block.
 
         Args:
             x: `(N, D)` encoded rows in random order.
             generator: chooses pairs of columns where there are too many to count all.
         """
-        counts = [counted(column) for column in values_of(x[:ROWS], self.columns)]
+        blocks = self.blocks[:ROWS]
+        counts = [counted(column, blocks) for column in values_of(x[:ROWS], self.columns)]
         able = [
             c
             for c, count in enumerate(counts)
             if len(count.keys) > 1 and count.missing_mass <= MOST_OF_COLUMN
         ]
-        found = _informative([counts[c] for c in able], self.most, generator)
+        found = _informative([counts[c] for c in able], blocks, self.most, generator)
         self.used = torch.tensor(able, dtype=torch.int64, device=x.device)
         self.keys = _padded([counts[c].keys for c in able], x)
         self.members = (
@@ -235,7 +260,7 @@ class UnseenPairs(Part):
         self.weights = x.new_tensor([_weight(count) for _, count in found])
         energies = x.new_zeros(min(len(x), MEASURED), dtype=torch.float64)
         for (_, count), weight in zip(found, self.weights.double(), strict=True):
-            energies += weight * count.once[:MEASURED]
+            energies += weight * count.alone[:MEASURED]
         return energies
 
     def unseen(self, x: Tensor) -> Tensor:
@@ -269,7 +294,7 @@ class UnseenPairs(Part):
 
 
 def _informative(
-    counts: list[Counted], most: int, generator: torch.Generator | None
+    counts: list[Counted], blocks: Tensor, most: int, generator: torch.Generator | None
 ) -> list[tuple[tuple[int, int], Counted]]:
     """The pairs of columns where values drawn independently would most often make a pair that is unseen."""
     candidates = list(combinations(range(len(counts)), 2))
@@ -278,7 +303,7 @@ def _informative(
         candidates = [candidates[int(number)] for number in some.sort().values]
     found = []
     for one, other in candidates:
-        pair = counted(counts[one].of_row * SHIFT + counts[other].of_row)
+        pair = counted(counts[one].of_row * SHIFT + counts[other].of_row, blocks)
         shares = [counts[c].counts.double() / len(pair.of_row) for c in (one, other)]
         seen = (shares[0][pair.keys // SHIFT] * shares[1][pair.keys % SHIFT]).sum()
         if pair.missing_mass <= MOST_OF_PAIR and seen < 1 - pair.missing_mass:
