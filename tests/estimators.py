@@ -7,7 +7,7 @@ import pandas as pd
 
 import upland
 
-COMMON = {"epochs": 2, "calibration": "split", "random_state": 0, "progress": False}
+COMMON = {"calibration": "split", "random_state": 0, "progress": False}
 
 
 class Example(NamedTuple):
@@ -53,14 +53,21 @@ def pictures(count, seed):
     return np.rint(ramp + rng.normal(0, 4, (count, 8, 8))).clip(0, 255).astype(np.uint8)
 
 
-_TABLE = {"categorical": ["valve"], "keep_rows": 16, "hidden": [4]}
-_IMAGE = {"keep_rows": 12}
+EXPERTS = "EnergyDetector of experts"
+"""The example of `EnergyDetector` without an argument of nets; the other one is of nets."""
+
+_COLUMNS = {"categorical": ["valve"], "keep_rows": 16}
+_NETS = {"epochs": 2}
+_TABLE = _NETS | _COLUMNS | {"hidden": [4]}
+_IMAGE = _NETS | {"keep_rows": 12}
 
 EXAMPLES = {
     "EnergyDetector": _TABLE,
+    EXPERTS: _COLUMNS,
     "FlowDetector": _TABLE | {"layers": 2, "fallback": "none"},
     "VAEDetector": _TABLE | {"latent": 2},
-    "SequenceEnergyDetector": {
+    "SequenceEnergyDetector": _NETS
+    | {
         "hidden": [4],
         "frame": 3,
         "id": "machine",
@@ -78,6 +85,12 @@ DATA = {
     "sequence": (series(0), series(1, steps=30)),
     "image": (pictures(120, 0), pictures(10, 1)),
 }
-EXAMPLES = {
-    name: Example(name, params, *DATA[getattr(upland, name).modality]) for name, params in EXAMPLES.items()
-}
+
+
+def _example(label, params):
+    name = label.split(" of ")[0]
+    return Example(name, params, *DATA[getattr(upland, name).modality])
+
+
+EXAMPLES = {label: _example(label, params) for label, params in EXAMPLES.items()}
+"""By a label, which is the class name but of `EXPERTS`."""

@@ -51,7 +51,8 @@ def slopes(count=24, height=8, width=7, channels=1, seed=0):
 NORMAL = {"table": numbers, "sequence": waves, "image": slopes}
 """Normal data of each modality, `(count=..., seed=...)`."""
 
-COMMON = {"epochs": 2, "calibration": "split", "random_state": 0, "progress": False}
+QUIET = {"calibration": "split", "random_state": 0, "progress": False}
+COMMON = {"epochs": 2} | QUIET
 
 SIZES = {
     upland.EnergyDetector: {"hidden": (16, 8)},
@@ -66,13 +67,28 @@ SIZES = {
 
 
 def small(made, **options):
-    """An estimator of this class that fits in a fraction of a second."""
-    return made(**COMMON | SIZES[made] | options)
+    """An estimator of this class that fits in a fraction of a second; experts have no arguments of nets."""
+    usual = QUIET if is_of_experts(options) else COMMON | SIZES[made]
+    return made(**usual | options)
+
+
+def is_of_experts(options):
+    """Whether arguments ask for a product of experts."""
+    return options.get("energy") == "experts"
+
+
+def with_criterion(criterion):
+    """The arguments of a model that has a criterion."""
+    return {"criterion": criterion} | ({"energy": "experts"} if criterion == "experts" else {})
 
 
 def quick(**options):
     """A small detector of tables."""
-    return small(upland.EnergyDetector, **{"epochs": 5} | options)
+    return small(upland.EnergyDetector, **_length(options) | options)
+
+
+def _length(options):
+    return {} if is_of_experts(options) else {"epochs": 5}
 
 
 @cache
@@ -83,7 +99,7 @@ def _fitted(made, options):
 def fitted(made=upland.EnergyDetector, **options):
     """A small detector fitted on normal data of its modality: a copy, so that it may be changed."""
     if made is upland.EnergyDetector:
-        options = {"epochs": 5} | options
+        options = _length(options) | options
     return copy.copy(_fitted(made, tuple(sorted(options.items()))))
 
 

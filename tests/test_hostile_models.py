@@ -6,7 +6,9 @@ tensors say is checked against each other.
 
 import copy
 import os
+import tempfile
 import warnings
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -15,16 +17,33 @@ import torch
 from safetensors.numpy import save_file
 
 import upland
+from estimators import EXAMPLES, EXPERTS
 from upland.detectors.architectures import ARCHITECTURES
 from upland.io import modelfile
 from upland.io.modelfile import TensorFileError, read_tensors, write_tensors
 
-SMALL = {
+STORED = {
     path.stem: path for path in sorted((Path(__file__).parent / "stored" / "format-2").glob("*.safetensors"))
 }
+SMALL = [*STORED, EXPERTS]
 MANY = 10**12
 
 files = pytest.mark.parametrize("name", SMALL)
+
+
+@cache
+def _fresh(name):
+    with tempfile.TemporaryDirectory() as folder:
+        rows = EXAMPLES[name].rows
+        detector = EXAMPLES[name].make().fit(rows.assign(lamp=rows["valve"]))
+        upland.save(detector, Path(folder) / "m")
+        return read_tensors(Path(folder) / "m")
+
+
+def small(name):
+    """Tensors and manifest of a small file of an estimator: a stored one, or one of this version."""
+    tensors, manifest = read_tensors(STORED[name]) if name in STORED else _fresh(name)
+    return dict(tensors), copy.deepcopy(manifest)
 
 
 def refused(path, tensors, manifest, match=None):
@@ -54,6 +73,9 @@ HUGE = [
     ("EnergyDetector", {"hidden": [30_000, 30_000]}),
     ("EnergyDetector", {"hidden": [1] * 20_000}),
     ("EnergyDetector", {"n_nets": MANY}),
+    (EXPERTS, {"parts": ["local"]}),
+    (EXPERTS, {"parts": ["local", "local"]}),
+    (EXPERTS, {"parts": ["conditional"] * 20_000}),
     ("FlowDetector", {"layers": MANY}),
     ("FlowDetector", {"hidden": [40_000, 40_000]}),
     ("VAEDetector", {"hidden": [40_000, 40_000]}),
@@ -74,6 +96,7 @@ HUGE = [
 @pytest.fixture
 def built(monkeypatch):
     """The architectures that were built."""
+    _fresh(EXPERTS)
     found = []
     for architecture in ARCHITECTURES.values():
         if not architecture.own:
@@ -86,14 +109,21 @@ def built(monkeypatch):
 
 @pytest.mark.parametrize(("name", "sizes"), HUGE, ids=[f"{name} {sizes}"[:60] for name, sizes in HUGE])
 def test_a_plan_that_asks_for_more_than_the_tensors_builds_nothing(name, sizes, built, tmp_path):
-    tensors, manifest = read_tensors(SMALL[name])
+    tensors, manifest = small(name)
     refused(tmp_path / "m", tensors, with_sizes(manifest, sizes), "must be|another architecture")
+    assert built == []
+
+
+@pytest.mark.parametrize("parts", [["no"], [], ["local", "no"], "local", [["local"]], None])
+def test_parts_that_there_are_not_are_refused(parts, built, tmp_path):
+    tensors, manifest = small(EXPERTS)
+    refused(tmp_path / "m", tensors, with_sizes(manifest, {"parts": parts}))
     assert built == []
 
 
 @pytest.mark.parametrize("shape", [[10**6, 10**6, 1], [16_383, 16_383, 1], [2, 2**26 + 1, 1]])
 def test_sides_of_images_are_bounded(shape, built, tmp_path):
-    tensors, manifest = read_tensors(SMALL["ImageFlowDetector"])
+    tensors, manifest = small("ImageFlowDetector")
     refused(tmp_path / "m", tensors, with_encoder(manifest, shape=shape))
     refused(tmp_path / "m", tensors, with_encoder(manifest, size=[10**7, 10**7]))
     assert built == []
@@ -102,8 +132,10 @@ def test_sides_of_images_are_bounded(shape, built, tmp_path):
 @files
 def test_a_number_that_is_none_anywhere_is_refused(name, tmp_path):
     """NaN in any tensor of a detector, one by one, and a whole number that is out of its range."""
-    tensors, manifest = read_tensors(SMALL[name])
+    tensors, manifest = small(name)
     for place, value in tensors.items():
+        if not value.size:
+            continue
         other = value.copy()
         other.reshape(-1)[-1] = np.nan if value.dtype.kind == "f" else 10**9
         refused(tmp_path / "m", tensors | {place: other}, manifest)
@@ -111,7 +143,7 @@ def test_a_number_that_is_none_anywhere_is_refused(name, tmp_path):
 
 @files
 def test_a_tensor_of_another_type_shape_or_name_is_refused(name, tmp_path):
-    tensors, manifest = read_tensors(SMALL[name])
+    tensors, manifest = small(name)
     for place, value in tensors.items():
         dtype = np.float64 if value.dtype == np.float32 else np.float32
         without = {k: v for k, v in tensors.items() if k != place}
@@ -151,9 +183,11 @@ def make_flow(folder):
 
 
 @pytest.mark.parametrize("value", [1e30, -1e30])
-@pytest.mark.parametrize("name", ["EnergyDetector", "FlowDetector", "VAEDetector", "ImageFlowDetector"])
+@pytest.mark.parametrize(
+    "name", ["EnergyDetector", EXPERTS, "FlowDetector", "VAEDetector", "ImageFlowDetector"]
+)
 def test_weights_that_give_no_finite_number_are_refused(name, value, tmp_path):
-    tensors, manifest = read_tensors(SMALL[name])
+    tensors, manifest = small(name)
     weights = {
         k: np.full_like(v, value) for k, v in tensors.items() if "/model/" in k and v.dtype.kind == "f"
     }
@@ -170,6 +204,18 @@ def test_weights_that_give_no_finite_number_are_refused(name, value, tmp_path):
         ("EnergyDetector", "0/model/prior.bandwidths"),
         ("EnergyDetector", "0/model/normal_deviations"),
         ("EnergyDetector", "0/model/prior.ranks.slopes"),
+        (EXPERTS, "0/model/normal_deviations"),
+        (EXPERTS, "0/model/parts.distance.bandwidths"),
+        (EXPERTS, "0/model/parts.local.usual_distance"),
+        (EXPERTS, "0/model/parts.whitened.scale"),
+        (EXPERTS, "0/model/parts.unseen.used"),
+        (EXPERTS, "0/model/parts.unseen.weights"),
+        (EXPERTS, "0/model/parts.unseen.keys"),
+        (EXPERTS, "0/model/parts.pairs.used"),
+        (EXPERTS, "0/model/parts.pairs.keys"),
+        (EXPERTS, "0/model/parts.pairs.members"),
+        (EXPERTS, "0/model/parts.pairs.pairs"),
+        (EXPERTS, "0/model/parts.pairs.weights"),
         ("SequenceEnergyDetector", "0/criteria/max_channel/step/usual"),
         ("SequenceEnergyDetector", "0/criteria/score_test/step/16/unit"),
         ("ImageEnergyDetector", "0/encoder/mean"),
@@ -178,21 +224,21 @@ def test_weights_that_give_no_finite_number_are_refused(name, value, tmp_path):
     ],
 )
 def test_values_that_no_fit_gives_are_refused(name, place, tmp_path):
-    tensors, manifest = read_tensors(SMALL[name])
+    tensors, manifest = small(name)
     refused(tmp_path / "m", tensors | {place: -np.abs(tensors[place]) - 1}, manifest)
 
 
-@pytest.mark.parametrize("other", sorted(SMALL))
+@pytest.mark.parametrize("other", sorted(STORED))
 @files
 def test_the_plan_of_another_estimator_is_refused(name, other, tmp_path):
-    tensors, manifest = read_tensors(SMALL[name])
-    if other != name:
+    tensors, manifest = small(name)
+    if other != manifest["detector"]:
         refused(tmp_path / "m", tensors, manifest | {"detector": other})
 
 
 @pytest.mark.parametrize("name", ["fit", "__class__", "anomaly_score", "_is_fitted", "model"])
 def test_no_name_in_a_file_becomes_an_attribute(name, tmp_path):
-    tensors, manifest = read_tensors(SMALL["EnergyDetector"])
+    tensors, manifest = small("EnergyDetector")
     arguments = manifest["arguments"] | {name: "word"}
     refused(tmp_path / "m", tensors, manifest | {"arguments": arguments}, "unknown arguments")
 
@@ -215,7 +261,7 @@ TEXTS = {
 
 @pytest.mark.parametrize("case", TEXTS)
 def test_a_manifest_that_is_no_plain_json_is_refused(case, tmp_path):
-    tensors, manifest = read_tensors(SMALL["EnergyDetector"])
+    tensors, manifest = small("EnergyDetector")
     before = modelfile._canonical(manifest)
     text = TEXTS[case](before)
     assert text != before
@@ -227,7 +273,7 @@ def test_a_manifest_that_is_no_plain_json_is_refused(case, tmp_path):
 
 
 def test_a_message_holds_nothing_that_a_terminal_acts_on(tmp_path):
-    tensors, manifest = read_tensors(SMALL["EnergyDetector"])
+    tensors, manifest = small("EnergyDetector")
     for key in ("detector", "content", "versions"):
         evil = {"upland": "\x1b[31m" * 9_000} if key == "versions" else "\x1b[31m" * 9_000
         write_tensors(tmp_path / "m", tensors, manifest | {key: evil, "offset": None})
@@ -262,7 +308,7 @@ def test_a_file_of_holes_is_refused_unread(tmp_path):
 
 
 def test_a_header_is_bounded_by_the_tensors(tmp_path, monkeypatch):
-    tensors, manifest = read_tensors(SMALL["EnergyDetector"])
+    tensors, manifest = small("EnergyDetector")
     write_tensors(tmp_path / "m", tensors, manifest | {"more": ["ab"] * 10**6})
     monkeypatch.setattr(modelfile, "_LONGEST_HEADER", 1 << 20)
     monkeypatch.setattr(modelfile, "_opened", None)  # nothing is parsed

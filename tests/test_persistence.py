@@ -13,7 +13,7 @@ from sklearn.exceptions import NotFittedError
 
 import upland
 from laws import scores_in_a_new_process
-from normals import mixed, numbers, quick
+from normals import mixed, numbers, quick, with_criterion
 from programs import run_python
 from upland.io import modelfile
 from upland.io.modelfile import TensorFileError, read_tensors, write_tensors
@@ -36,6 +36,12 @@ def with_missing():
 
 
 CASES = {
+    "experts": lambda: (quick(energy="experts"), mixed()),
+    "experts, cross": lambda: (quick(energy="experts", calibration="cross"), mixed()),
+    "some experts": lambda: (quick(energy="experts", parts=["pairs", "whitened"]), mixed()),
+    "fast experts": lambda: (quick(energy="experts", speed="fast"), with_missing()),
+    "experts on dates": lambda: (quick(energy="experts", dates="parts"), with_missing()),
+    "experts on one column": lambda: (quick(energy="experts"), numbers(columns=1)),
     "split": lambda: (quick(), mixed()),
     "cross": lambda: (quick(calibration="cross"), mixed()),
     "energy": lambda: (quick(criterion="energy"), mixed()),
@@ -87,8 +93,8 @@ def test_the_same_bits_in_a_new_process(tmp_path):
     np.save(tmp_path / "rows.npy", rows)
     paths, expected = [], []
     for kind in ("split", "cross"):
-        for criterion in ("reconstruction", "energy"):
-            detector = quick(calibration=kind, criterion=criterion).fit(numbers())
+        for criterion in ("experts", "reconstruction", "energy"):
+            detector = quick(calibration=kind, **with_criterion(criterion)).fit(numbers())
             paths.append(tmp_path / f"{kind}-{criterion}.safetensors")
             upland.save(detector, paths[-1])
             expected.append(list(detector.assess(rows)))

@@ -6,22 +6,26 @@ import numpy as np
 import pytest
 import torch
 
-from estimators import EXAMPLES, table
+from estimators import EXAMPLES, EXPERTS, table
 from upland.catalogue import CRITERIA, FAMILIES, MODALITIES, criteria_of, load
 from upland.criteria.base import Criterion
 from upland.criteria.reading import precise, stretches
 from upland.criteria.sequence import EncodedSequences
+from upland.detectors.ensemble import offered_criteria
 
 pytestmark = pytest.mark.filterwarnings("ignore:p-values are coarse")
+OTHER_MODELS = {("EnergyDetector", "experts"), (EXPERTS, "multiscale")}
+"""Criteria of the catalogue that need another model of the same family."""
+
 POINTS, SEQUENCES = [], []
 for _name, _example in EXAMPLES.items():
     _class = type(_example.make())
     for _criterion in criteria_of(_class.family, _class.modality):
         if _class.modality == "sequence":
             SEQUENCES += [(_criterion, unit) for unit in ("step", "sequence")]
-        else:
+        elif (_name, _criterion) not in OTHER_MODELS:
             POINTS.append((_name, _criterion))
-SUM_TO_SCORE = ("multiscale", "reconstruction", "score_test", "max_channel")
+SUM_TO_SCORE = ("experts", "multiscale", "reconstruction", "score_test", "max_channel")
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +49,22 @@ def test_the_catalogue_names_criteria_of_known_models():
             assert family in FAMILIES
             assert modality in MODALITIES
             assert issubclass(load(criteria_of(family, modality)[name]), Criterion)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_a_model_is_offered_the_criteria_that_it_can_be_scored_by(name, members):
+    """The criteria of the catalogue but those of another model, which are refused by name."""
+    example, architecture = EXAMPLES[name], members[name].architecture
+    kind = type(example.make())
+    named = criteria_of(kind.family, kind.modality)
+    offered = offered_criteria(kind.family, kind.modality, architecture.model_type)
+    others = [criterion for label, criterion in OTHER_MODELS if label == name]
+    assert offered.homes == {key: home for key, home in named.items() if key not in others}
+    assert set(offered.defaults.values()) <= set(offered.homes)
+    assert isinstance(members[name].model, architecture.model_type)
+    for criterion in others:
+        with pytest.raises(ValueError, match=f"criterion must be 'auto' or one of .*got '{criterion}'"):
+            example.fit(criterion=criterion)
 
 
 # -- rows and images -----------------------------------------------------------------------------------------
@@ -100,7 +120,8 @@ def test_only_a_criterion_that_says_so_needs_reference_rows(name, criterion, mem
 @pytest.mark.parametrize(("name", "criterion"), [pair for pair in POINTS if not pair[0].startswith("Image")])
 def test_far_rows_score_higher_than_normal_ones(name, criterion):
     example = EXAMPLES[name]
-    detector = example.make(criterion=criterion, epochs=20, hidden=(16,)).fit(table(300, 0))
+    longer = {} if name == EXPERTS else {"epochs": 20, "hidden": (16,)}
+    detector = example.make(criterion=criterion, **longer).fit(table(300, 0))
     new = table(50, 5)
     far = new.assign(flow=new["flow"] + 60, pressure=new["pressure"] - 300)
     assert np.median(detector.anomaly_score(far)) > np.max(detector.anomaly_score(new))

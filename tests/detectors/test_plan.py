@@ -8,9 +8,10 @@ import pytest
 from torch import nn
 
 import upland
-from estimators import EXAMPLES
+from estimators import EXAMPLES, EXPERTS
 from laws import generator, randomise
 from upland.detectors.plan import LIVE, MEMBER_STREAMS, STREAMS, FitPlan
+from upland.detectors.table import NETS_ONLY
 from upland.models.flow import table_flow
 from upland.models.glow import Glow
 from upland.models.recurrent import RecurrentEnergy
@@ -27,6 +28,7 @@ def own_image_net(shape):
 
 OWN = {
     "EnergyDetector": own_net,
+    EXPERTS: own_net,
     "FlowDetector": lambda width: table_flow(width, 1, (3,), generator=generator()),
     "VAEDetector": lambda width: dense_vae(width, (3,), 1, generator()),
     "SequenceEnergyDetector": lambda width: RecurrentEnergy(
@@ -39,6 +41,9 @@ OWN = {
 """A module of the user's own for each estimator, with the same weights whenever it is made."""
 
 OTHER = {
+    "energy": "dsebm",
+    "parts": ("conditional", "distance"),
+    "speed": "fast",
     "hidden": (3,),
     "noise": 0.35,
     "prior": "mixture",
@@ -93,6 +98,16 @@ def other_value(name, argument):
 WITH = {"id": {"ignore": ("machine", "time"), "time": None}, "time": {"ignore": ("time",)}}
 """What has to change with another value: what is neither `id` nor `time` would be a channel."""
 
+WITHOUT_MEANING = [("EnergyDetector", "parts"), ("EnergyDetector", "speed")]
+"""Arguments that the model of an example does not have, so that the next fit refuses them."""
+
+
+def with_other(name, argument):
+    """The other value, and what changes with it; what makes an example one of nets is trained briefly."""
+    brief = {"epochs": 1} if name == EXPERTS and argument in ("energy", "model", *NETS_ONLY) else {}
+    return brief | {argument: other_value(name, argument)} | WITH.get(argument, {})
+
+
 FROZEN = [
     (name, argument)
     for name, example in EXAMPLES.items()
@@ -139,15 +154,28 @@ def test_a_changed_argument_changes_nothing_until_the_next_fit(name, argument, f
             np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.parametrize(("name", "argument"), FROZEN)
+@pytest.mark.parametrize(("name", "argument"), [pair for pair in FROZEN if pair not in WITHOUT_MEANING])
 def test_the_next_fit_resolves_the_new_value(name, argument, fitted):
     """Every argument that is not live is part of the plan, which another value changes."""
-    example, params = EXAMPLES[name], {argument: other_value(name, argument)} | WITH.get(argument, {})
+    example, params = EXAMPLES[name], with_other(name, argument)
     again = copy.deepcopy(fitted[name]).set_params(**params).fit(example.rows)
     fresh = example.make(**params).fit(example.rows)
     assert again.plan_ == fresh.plan_
     assert again.plan_.to_json() != fitted[name].plan_.to_json()
     np.testing.assert_array_equal(again.anomaly_score(example.new), fresh.anomaly_score(example.new))
+
+
+@pytest.mark.parametrize(("name", "argument"), WITHOUT_MEANING)
+def test_the_next_fit_refuses_what_its_model_does_not_have(name, argument, fitted):
+    """And the detector stays as it was fitted."""
+    example = EXAMPLES[name]
+    detector = copy.deepcopy(fitted[name]).set_params(**{argument: other_value(name, argument)})
+    with pytest.raises(ValueError, match=f"^{argument} has no meaning for this model: use energy='experts'"):
+        detector.fit(example.rows)
+    assert detector.plan_ == fitted[name].plan_
+    np.testing.assert_array_equal(
+        detector.anomaly_score(example.new), fitted[name].anomaly_score(example.new)
+    )
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

@@ -9,18 +9,18 @@ import torch
 
 import normals
 import upland
-from normals import as_parquet, mixed, numbers, quick
+from normals import as_parquet, mixed, numbers, quick, with_criterion
 from upland.calibration.false_discovery import benjamini_hochberg
 from upland.detectors.fitting import held_out_rows
 
 METHODS = ["split", "cross"]
-CRITERIA = ["multiscale", "reconstruction", "energy"]
+CRITERIA = ["experts", "multiscale", "reconstruction", "energy"]
 
 
 @pytest.fixture(params=[(m, c) for m in METHODS for c in CRITERIA], ids="-".join)
 def fitted(request):
     method, criterion = request.param
-    return normals.fitted(calibration=method, criterion=criterion)
+    return normals.fitted(calibration=method, **with_criterion(criterion))
 
 
 NEW = numbers(700, seed=3) * 2
@@ -107,17 +107,18 @@ def test_auto_splits_only_many_rows():
     assert quick(calibration="auto", epochs=1).fit(numbers(500, 1)).calibration_.method == "split"
 
 
+@pytest.mark.parametrize("model", ["multiscale", "experts"])
 @pytest.mark.parametrize("method", METHODS)
-def test_held_out_rows_are_seen_by_no_one(method):
+def test_held_out_rows_are_seen_by_no_one(method, model):
     """Calibration rows changed beyond recognition leave every member as it was."""
-    rows, detector = numbers(), normals.fitted(calibration=method)
+    rows, detector = numbers(), normals.fitted(calibration=method, energy=model)
     folds = held_out_rows(len(rows), method, detector.plan_.stream("folds"))
     assert sum(len(fold) for fold in folds) == detector.calibration_.size
     changed = rows.copy()
     changed[folds[0]] = 1e6
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the changed rows are all alike
-        other = quick(calibration=method).fit(changed)
+        other = quick(calibration=method, energy=model).fit(changed)
     for name, value in detector.models_[0].state_dict().items():
         assert torch.equal(value, other.models_[0].state_dict()[name]), name
     assert detector.encoder_.to_state()[0] == other.encoder_.to_state()[0]
@@ -184,13 +185,14 @@ def test_nor_is_a_numeric_offset():
     "options",
     [
         {},
+        {"energy": "experts", "parts": ("distance",)},
         {"calibration": "cross"},
         {"random_state": np.random.RandomState(0)},
         {"random_state": None, "hidden": np.array([8, 4])},
         {"noise": np.float32(0.5), "batch_size": np.int64(32), "learning_rate": np.float64(1e-3)},
         {"model": lambda width: torch.nn.Linear(width, 1), "objective": "denoising"},
     ],
-    ids=["plain", "cross", "random state", "no seed", "numpy numbers", "own module"],
+    ids=["plain", "experts", "cross", "random state", "no seed", "numpy numbers", "own module"],
 )
 def test_info_is_plain_data(options):
     info = quick(**options).fit(mixed()).info()

@@ -3,10 +3,13 @@
 from functools import partial
 from types import SimpleNamespace
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from upland.data.image.encoder import ImageEncoder
+from upland.data.table.encoder import TableEncoder
 from upland.detectors.architectures import (
     ARCHITECTURES,
     Convolutional,
@@ -19,11 +22,41 @@ from upland.detectors.architectures import (
     TableFlow,
     TableVAE,
 )
+from upland.detectors.experts import Experts
 from upland.detectors.shapes import SHAPES, check_shapes
+from upland.io.cells import CellOptions
+from upland.models.experts import PARTS
 
 
 def rows(width):
     return SimpleNamespace(width=width, shape=(width,), modality="table")
+
+
+def numbers(width, count=30):
+    return np.random.default_rng(0).normal(size=(count, width))
+
+
+def mixed_rows(count=40):
+    """Numbers with and without missing cells, repeated values, categories, dates and parts of them."""
+    rng = np.random.default_rng(0)
+    flow = rng.normal(size=count)
+    return pd.DataFrame(
+        {
+            "flow": flow,
+            "lacking": np.where(rng.random(count) < 0.2, np.nan, flow),
+            "steps": rng.integers(0, 3, count),
+            "gear": rng.integers(0, 2, count),
+            "valve": rng.choice(["open", "shut"], count),
+            "when": pd.date_range("2026-01-01", periods=count, freq="7h"),
+        }
+    )
+
+
+def encoded(table, dates="parts"):
+    """A fitted encoder, and the rows that it was fitted on as it encodes them."""
+    categorical = ["gear"] if isinstance(table, pd.DataFrame) else []
+    encoder = TableEncoder(categorical=categorical, cells=CellOptions(dates=dates)).fit(table)
+    return encoder, torch.from_numpy(encoder.transform(table))
 
 
 def images(*shape):
@@ -32,7 +65,15 @@ def images(*shape):
     return encoder
 
 
+TABLES = {"one": numbers(1), "three": numbers(3), "wide": numbers(300), "mixed": mixed_rows()}
+PRODUCTS = [
+    *[(Experts((part,), 16, 3, 10), name) for part in PARTS for name in ("one", "three", "mixed")],
+    *[(Experts(tuple(PARTS), 16, groups, 10), name) for groups in (1, 2, 8) for name in TABLES],
+]
+"""Products of experts, and tables for them."""
+
 CASES = [
+    *[(architecture, encoded(TABLES[name])[0]) for architecture, name in PRODUCTS],
     *[(Dense(hidden), rows(3)) for hidden in [(4,), (4, 2, 7)]],
     *[
         (Multiscale((5, 4), n_nets, (0.5, 1.0), prior, 10), rows(2))
@@ -69,7 +110,23 @@ CASES = [
 
 @pytest.mark.parametrize(("architecture", "encoder"), CASES, ids=map(str, range(len(CASES))))
 def test_the_shapes_are_those_of_the_model_that_is_built(architecture, encoder):
-    weights = architecture.build(encoder).state_dict()
+    assert_only_its_own(architecture, encoder, architecture.build(encoder).state_dict())
+
+
+@pytest.mark.parametrize(("architecture", "name"), PRODUCTS, ids=map(str, range(len(PRODUCTS))))
+def test_the_shapes_of_a_product_of_experts_go_by_what_it_was_fitted_on(architecture, name):
+    encoder, rows = encoded(TABLES[name])
+    model = architecture.build(encoder)
+    model.init_from_data(rows, torch.Generator().manual_seed(0))
+    weights = model.state_dict()
+    assert_only_its_own(architecture, encoder, weights)
+    again = architecture.build(encoder)
+    again.load_state_dict(weights)
+    assert torch.equal(again.joined_score(rows), model.joined_score(rows))
+
+
+def assert_only_its_own(architecture, encoder, weights):
+    """These weights have the shapes of the architecture; with any of them changed they do not."""
     check_shapes(architecture, encoder, weights)
     for name, value in weights.items():
         other = value.to(torch.float64) if value.dtype == torch.float32 else value.float()
@@ -100,6 +157,19 @@ HUGE = [
     (TableVAE((4,), MANY), rows(5)),
     (ImageVAE((MANY,), 3), images(6, 7, 3)),
 ]
+
+
+def test_a_product_of_experts_takes_no_memory_of_the_sizes_that_its_plan_says():
+    encoder, _ = encoded(TABLES["mixed"])
+    weights = Experts(tuple(PARTS), MANY, MANY, MANY).build(encoder).state_dict()
+    assert sum(value.numel() for value in weights.values()) < 10 * encoder.width * encoder.width
+
+
+def test_a_part_twice_is_refused():
+    encoder, _ = encoded(TABLES["three"])
+    weights = Experts(("local",), 16, 3, 10).build(encoder).state_dict()
+    with pytest.raises(ValueError, match="must be"):
+        check_shapes(Experts(("local", "local"), 16, 3, 10), encoder, weights)
 
 
 @pytest.mark.parametrize(("architecture", "encoder"), HUGE, ids=map(str, range(len(HUGE))))

@@ -11,16 +11,16 @@ import torch
 
 import normals
 import upland
-from normals import CONTAINERS, mixed, numbers, quick
+from normals import CONTAINERS, mixed, numbers, quick, with_criterion
 
 METHODS = ["split", "cross"]
-CRITERIA = ["multiscale", "reconstruction", "energy"]
+CRITERIA = ["experts", "multiscale", "reconstruction", "energy"]
 
 
 @pytest.fixture(params=[(m, c) for m in METHODS for c in CRITERIA], ids="-".join)
 def fitted(request):
     method, criterion = request.param
-    return normals.fitted(calibration=method, criterion=criterion)
+    return normals.fitted(calibration=method, **with_criterion(criterion))
 
 
 @pytest.fixture(scope="module")
@@ -204,7 +204,7 @@ def test_broken_rows_stand_out(pump):
 
 
 def test_the_criterion_decides_the_score():
-    scores = {name: normals.fitted(criterion=name).anomaly_score(NEW) for name in CRITERIA}
+    scores = {name: normals.fitted(**with_criterion(name)).anomaly_score(NEW) for name in CRITERIA}
     assert not any(np.allclose(scores[a], scores[b]) for a, b in combinations(CRITERIA, 2))
     assert (scores["reconstruction"] >= 0).all()
 

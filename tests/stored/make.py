@@ -13,7 +13,7 @@ import pandas as pd
 
 import upland
 from estimators import EXAMPLES
-from upland.catalogue import criteria_of
+from upland.detectors.ensemble import offered_criteria
 from upland.io.modelfile import FORMAT
 
 FOLDER = Path(__file__).parent / f"format-{FORMAT}"
@@ -31,7 +31,8 @@ def answers(detector, new):
     if detector.modality != "sequence":
         verdicts = detector.score_groups(new, np.arange(len(new)) % 2, reasons=False)
         found["groups"] = verdicts.statistic.tolist()
-    for criterion in criteria_of(detector.family, detector.modality):
+    model = detector.plan_.architecture.model_type
+    for criterion in offered_criteria(detector.family, detector.modality, model).homes:
         detector.set_params(criterion=criterion)
         found["scores"][criterion] = detector.anomaly_score(new).tolist()
     detector.set_params(criterion="auto")
@@ -41,7 +42,7 @@ def answers(detector, new):
 def main():
     FOLDER.mkdir(exist_ok=True)
     for name, example in EXAMPLES.items():
-        path = FOLDER / f"{name}.safetensors"
+        path = FOLDER / f"{name.replace(' ', '-')}.safetensors"
         if path.exists():
             continue
         detector = example.fit(calibration="cross" if name == "VAEDetector" else "split")

@@ -15,8 +15,11 @@ from upland.models.blocks import in_blocks
 
 
 def residual(model: EnergyModel, x: Tensor, sigma: float) -> Tensor:
-    """X - f(x) = grad E(x), of the nets alone: `(N, ...) -> (N, ...)`, float64."""
-    return (x - model.without_prior().reconstruct(x)).double()
+    """X - f(x) = grad E(x), of the nets alone: `(N, ...) -> (N, ...)`, float64.
+
+    Of a product of experts f(x) is what the conditionals predict, which is no gradient.
+    """
+    return (x - model.reconstruct_without_prior(x)).double()
 
 
 def squared_error(model: EnergyModel, x: Tensor, sigma: float) -> Tensor:

@@ -30,7 +30,9 @@ from upland.models.multiscale import SCALES
 PAPER_NOISE = 0.5
 """Sigma of the paper's model where none is given."""
 
-NETS_ONLY = ("hidden", "noise", "prior", "n_nets", "objective", "epochs", "batch_size", "learning_rate")
+NETS_ONLY = (
+    *("hidden", "noise", "prior", "n_nets", "objective", "epochs", "batch_size", "learning_rate", "patience"),
+)
 """Arguments of models that are nets."""
 
 NETS = 2

@@ -73,6 +73,10 @@ class EnergyModel(nn.Module, ABC):
         """
         return self
 
+    def reconstruct_without_prior(self, x: Tensor) -> Tensor:
+        """The reconstruction without terms centred at single training rows: `(N, ...) -> (N, ...)`."""
+        return self.without_prior().reconstruct(x)
+
     def expected(self, x: Tensor) -> Tensor:
         """The normal row that would be expected instead of each row: `(N, ...) -> (N, ...)`;
         the reconstruction by default.

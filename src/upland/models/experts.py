@@ -220,6 +220,14 @@ class ProductOfExperts(EnergyModel, StoredModule):
             return PseudoLikelihood(conditional)
         return self
 
+    def reconstruct_without_prior(self, x: Tensor) -> Tensor:
+        """What the pseudo-likelihood predicts for each input from the other columns: `(N, D) -> (N, D)`.
+
+        The gradient of the energy has no measure: it is bounded, and smallest far from all rows.
+        """
+        free = self.without_prior()
+        return free.part.expected(x) if isinstance(free, PseudoLikelihood) else self.expected(x)
+
     # -- persistence
 
     def check_values(self) -> None:

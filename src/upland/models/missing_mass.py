@@ -46,8 +46,8 @@ ROWS = 20_000
 """Training rows whose values are counted, at most."""
 
 MEASURED = 2_000
-SHIFT = 1 << 32
-"""Keys of values are positions below this."""
+SHIFT, LAST = 1 << 32, (1 << 63) - 1
+"""Keys of values are positions below the first; keys of pairs are padded with the second."""
 
 MISSING = 3e38
 """The value of a missing cell."""
@@ -288,9 +288,13 @@ class UnseenPairs(Part):
         return _deviation(self.weights)
 
     def check_values(self) -> None:
-        """Refuse columns that are not there, keys out of order and weights below zero; raises ValueError."""
+        """Refuse columns and values that are not there, keys out of order and weights below zero; raises
+        ValueError.
+        """
         _check_table(self.used, len(self.columns.first), self.keys, self.weights.new_zeros(len(self.used)))
         _check_table(self.members.flatten(), len(self.used), self.pairs, self.weights)
+        keys, values = self.pairs[self.pairs < LAST], self.keys.shape[1]
+        require((keys >= 0) & (keys // SHIFT < values) & (keys % SHIFT < values), "pairs must be of values")
 
 
 def _informative(
@@ -326,7 +330,7 @@ def _deviation(weights: Tensor) -> float:
 def _padded(rows: list[Tensor], like: Tensor) -> Tensor:
     """Sorted keys of different numbers as one matrix, padded with the largest number."""
     most = max(map(len, rows), default=1)
-    last = math.inf if like.is_floating_point() else torch.iinfo(torch.int64).max
+    last = math.inf if like.is_floating_point() else LAST
     found = torch.full((len(rows), most), last, dtype=like.dtype, device=like.device)
     for number, keys in enumerate(rows):
         found[number, : len(keys)] = keys
