@@ -73,7 +73,7 @@ def main(argv: list[str] | None = None) -> int:
     records = Records.open(options.output, KEYS)
     for seed in options.seeds:
         for name in options.collections:
-            for task in chosen(name, options):
+            for task in chosen(COLLECTIONS[name], options):
                 run_task(records, task, seed, options.anomalies, options.methods)
     return 0
 
