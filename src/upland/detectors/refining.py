@@ -60,9 +60,7 @@ def refined(detector: Detector, X: Any, y: Any) -> tuple[list[Member], Calibrati
     codes, labels = _labelled(detector, held(X), y)
     parted = _parted(detector)
     if not (~labels).any() and not len(parted[0][0]):
-        raise ValueError(
-            "no row is labelled normal, and too few are held out in its place: label one with 0"
-        )
+        raise ValueError("no row is labelled normal, and too few are held out in its place: label one with 0")
     members = [
         _refined(member, x, labels, spared, kept)
         for member, x, (spared, kept) in zip(detector.members_, codes, parted, strict=True)
