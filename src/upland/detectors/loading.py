@@ -310,7 +310,7 @@ def _check_numbers(model: EnergyModel, sigma: float, rows: Tensor) -> None:
 def _refinement(record: Mapping[str, Any], model: nn.Module, kept: Mapping[str, Any]) -> Refinement | None:
     """What labelled rows have changed; files of before there were labelled rows do not say."""
     found = Refinement.from_json(record["refinement"]) if "refinement" in record else None
-    refined = isinstance(model, ProductOfExperts) and len(model.tilt) > 0
+    refined = isinstance(model, ProductOfExperts) and model.tilt is not None
     if refined != (found is not None and found.shrinkage is not None) or ("refining" in kept and not found):
         raise ValueError("a member has a refinement that is not that of its model")
     return found

@@ -199,9 +199,12 @@ def _refined(member: Member, x: Tensor, labels: Labels, spared: Tensor, kept: Te
     weights = np.concatenate([np.full(len(rows), 1 / len(rows)) for rows in normals])
     anomalies = _cases(model, x[which], np.ones(int(which.sum())))
     choice = chosen(anomalies, _cases(model, torch.cat(normals), weights), usual)
-    changes, refines = choice.changes, choice.shrinkage is not None
-    tilt = np.append(changes.coefficients, changes.constant) if refines else np.zeros(0)
-    model.refine(torch.from_numpy(changes.weights), torch.from_numpy(tilt))
+    changes = choice.changes
+    if choice.shrinkage is None:
+        model.refine(None, None)
+    else:
+        tilt = np.append(changes.coefficients, changes.constant)
+        model.refine(torch.from_numpy(changes.weights), torch.from_numpy(tilt))
     rates = (choice.before.auroc, choice.after.auroc)
     said = (int((~labels).sum()), len(spared), choice.shrinkage, *rates)
     return replace(

@@ -108,10 +108,9 @@ def _experts(model: Experts, encoder: Encoder, weights: Weights) -> Shapes:
     yield "rows", (rows, width)
     for name in ("normal_means", "normal_deviations"):
         yield name, (len(model.parts),)
-    if "part_weights" in weights:
+    if "part_weights" in weights or "tilt" in weights:
         yield "part_weights", (len(model.parts),)
-    if "tilt" in weights:
-        yield "tilt", (2 * width + 1 if weights["tilt"].numel() else 0,)
+        yield "tilt", (2 * width + 1,)
     for name in model.parts:
         yield from _under(f"parts.{name}", EXPERTS[name](model, encoder, rows, _inside(weights, name)))
 

@@ -73,8 +73,8 @@ class ProductOfExperts(EnergyModel, StoredModule):
     block_rows = 512
 
     rows: Tensor
-    part_weights: Tensor
-    tilt: Tensor
+    part_weights: Tensor | None
+    tilt: Tensor | None
     normal_means: Tensor
     normal_deviations: Tensor
 
@@ -97,10 +97,9 @@ class ProductOfExperts(EnergyModel, StoredModule):
             "pairs": lambda: UnseenPairs(layout),
         }
         self.parts = nn.ModuleDict({name: made[name]() for name in parts})
-        self.register_buffer(
-            "part_weights", torch.tensor([PARTS[name] for name in parts], dtype=torch.float32)
-        )
-        self.register_buffer("tilt", torch.zeros(0, dtype=torch.float32))
+        self.usual_weights = [PARTS[name] for name in parts]
+        self.register_buffer("part_weights", None)  # stored where labelled rows have changed them
+        self.register_buffer("tilt", None)
         self.register_buffer("rows", torch.zeros(1, layout.width, dtype=torch.float32))
         self.register_buffer("normal_means", torch.zeros(len(parts), dtype=torch.float32))
         self.register_buffer("normal_deviations", torch.ones(len(parts), dtype=torch.float32))
@@ -146,21 +145,23 @@ class ProductOfExperts(EnergyModel, StoredModule):
     def _parts(self) -> list[Part]:
         return [part for part in self.parts.values() if isinstance(part, Part)]
 
-    def refine(self, part_weights: Tensor, tilt: Tensor) -> None:
-        """Take over weights and log odds that labelled rows have changed.
+    def refine(self, part_weights: Tensor | None, tilt: Tensor | None) -> None:
+        """Take over weights and log odds that labelled rows have changed; None for the usual score.
 
         Args:
             part_weights: `(P,)`, positive.
-            tilt: `(2 D + 1,)` coefficients of `upland.models.tilt.log_odds`; `(0,)` for none.
+            tilt: `(2 D + 1,)` coefficients of `upland.models.tilt.log_odds`.
         """
-        self.part_weights, self.tilt = part_weights.to(self.part_weights), tilt.to(self.tilt)
+        self.part_weights = None if part_weights is None else part_weights.to(self.anchor)
+        self.tilt = None if tilt is None else tilt.to(self.anchor)
 
     # -- scores
 
     @property
     def shares_of_parts(self) -> Tensor:
         """The weights as shares of one: `(P,)`, float64."""
-        weights = self.part_weights.double()
+        usual = torch.tensor(self.usual_weights, dtype=torch.float64, device=self.anchor.device)
+        weights = usual if self.part_weights is None else self.part_weights.double()
         return weights / weights.sum()
 
     def cubes(self, x: Tensor) -> Tensor:
@@ -177,7 +178,7 @@ class ProductOfExperts(EnergyModel, StoredModule):
     def _terms(self, x: Tensor) -> Tensor:
         """What each part adds to A(x)^3: `(N, D) -> (P, N)`."""
         terms = self.cubes(x) * self.shares_of_parts[:, None]
-        return terms * log_odds(x, self.tilt).exp() if len(self.tilt) else terms
+        return terms * log_odds(x, self.tilt).exp() if self.tilt is not None else terms
 
     def joined_score(self, x: Tensor) -> Tensor:
         """The cubic mean of the parts, in standard deviations of normal rows: `(N, D) -> (N,)`, float64."""
@@ -233,16 +234,14 @@ class ProductOfExperts(EnergyModel, StoredModule):
     def check_values(self) -> None:
         """Refuse deviations that are not positive; raises ValueError."""
         require(self.normal_deviations > 0, "deviations of normal rows must be positive")
-        require(self.part_weights > 0, "weights of parts must be positive")
+        if self.part_weights is not None:
+            require(self.part_weights > 0, "weights of parts must be positive")
 
     def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *rest: Any) -> None:
-        """Take over the number of the support points, and give them to the kernels, which are loaded next.
-
-        Files of before there were labelled rows have neither weights nor log odds.
-        """
+        """Take over the number of the support points, and give them to the kernels, which are loaded next."""
         for name in ("part_weights", "tilt"):
-            state.setdefault(prefix + name, self.get_buffer(name))
-        self.tilt = self.tilt.new_zeros(state[prefix + "tilt"].shape)
+            there = state.get(prefix + name)
+            setattr(self, name, None if there is None else self.anchor.detach().new_zeros(there.shape))
         self.rows = self.rows.new_zeros(state.get(prefix + "rows", self.rows).shape)
         super()._load_from_state_dict(state, prefix, *rest)
         for part in self._parts():
