@@ -7,12 +7,14 @@ import torch
 
 from laws import generator
 from upland.models.missing_mass import (
+    BLOCKS,
     EXPECTED,
     MISSING,
     MOST_OF_PAIR,
     MOST_WEIGHT,
     UnseenPairs,
     UnseenValues,
+    blocks_of_neighbours,
     countable_columns,
     counted,
     values_of,
@@ -44,16 +46,24 @@ def loosely_together(count, seed):
     return torch.where(torch.arange(count)[:, None] % 20 == 0, torch.cat([rows[:, :1], others], 1), rows)
 
 
+def several(count, seed):
+    return draws(count, 4, 12, seed)
+
+
 def mixed_rows(count=200, seed=0):
     """Encoded rows of `MIXED`; the marks of what lacks in the last input of its column."""
     levels = torch.nn.functional.one_hot(draws(count, 1, 2, seed)[:, 0].long(), 3).float()
-    number, lacking = draws(count, 1, seed=seed + 1), (draws(count, 1, 2, seed=seed + 2) > 0).float()
+    first, number = loosely_together(count, seed + 1).split(1, 1)
+    lacking = (draws(count, 1, 2, seed=seed + 2) > 0).float()
     dates = torch.randn(count, 2, generator=generator(seed))
-    return torch.cat([draws(count, 1, seed=seed + 3), number * (1 - lacking), lacking, levels, dates], 1)
+    return torch.cat([first, number * (1 - lacking), lacking, levels, dates], 1)
 
 
-def fitted(kind, rows, layout=None, **options):
+def fitted(kind, rows, layout=None, blocks=None, **options):
+    """A part, fitted; each row is a block of its own unless blocks are given."""
     made = kind(layout or plain_layout(rows.shape[1]), **options)
+    if isinstance(made, UnseenValues) and blocks is not None:
+        made.set_blocks(blocks)
     made.left_out = made.fit(rows, generator())
     return made
 
@@ -63,17 +73,17 @@ def fitted(kind, rows, layout=None, **options):
 
 @pytest.mark.parametrize(("values", "count"), [(6, 40), (12, 100), (40, 60)])
 def test_the_missing_mass_is_right_on_average_over_redraws(values, count):
-    """Over redraws the share of values seen once, n_1 / (n + 1), has the mean of the true missing mass, the
-    probability that the next draw is a value unseen so far, up to its bias of at most 1 / n.
+    """Over redraws the share of values seen once has the mean of the true missing mass, the probability that
+    the next draw is a value unseen so far, up to its bias of at most 1 / n.
     """
     shares = torch.linspace(1.0, 0.02, values, dtype=torch.float64).square()
     shares /= shares.sum()
     estimates, truths = [], []
     for seed in range(400):
         drawn = torch.multinomial(shares, count, True, generator=generator(seed))
-        found = counted(drawn)
+        found = counted(drawn, torch.arange(count))
         once = int((found.counts == 1).sum())
-        assert found.missing_mass == max(once, 1) / (count + 1)
+        assert found.missing_mass == (1 + once) / (count + 1)
         estimates.append(once / (count + 1))
         seen = torch.zeros(values, dtype=torch.bool)
         seen[drawn] = True
@@ -88,7 +98,8 @@ def test_the_missing_mass_is_right_on_average_over_redraws(values, count):
 def test_fresh_rows_have_the_mean_energy_of_rows_left_out(kind):
     means = []
     for seed in range(20):
-        rows, new = (loosely_together(400, start + seed) for start in (0, 100))
+        make = loosely_together if kind is UnseenPairs else several
+        rows, new = (make(500, start + seed) for start in (0, 100))
         made = fitted(kind, rows)
         means.append([float(made.left_out.mean()), float(made.values(new).mean())])
     left_out, fresh = torch.tensor(means, dtype=torch.float64).mean(0).tolist()
@@ -96,19 +107,41 @@ def test_fresh_rows_have_the_mean_energy_of_rows_left_out(kind):
     assert left_out == pytest.approx(fresh, rel=0.2)
 
 
+def test_a_column_that_drifts_has_a_large_missing_mass():
+    """Each value occurs ten times, in neighbouring rows only: by single rows none would be new."""
+    drifting, block = torch.arange(400) // 10, blocks_of_neighbours(400)
+    assert counted(drifting, torch.arange(400)).missing_mass == 1 / 401
+    assert counted(drifting, block).missing_mass > 0.9
+    assert fitted(UnseenValues, drifting.float()[:, None], blocks=block).used.tolist() == []
+    shuffled = drifting[torch.randperm(400, generator=generator())]
+    assert counted(shuffled, block).missing_mass < 0.02
+
+
+@pytest.mark.parametrize("count", [1, 2, 4, 5, 7, 500])
+def test_blocks_are_neighbours_of_about_the_same_number(count):
+    block = blocks_of_neighbours(count)
+    sizes = block.bincount()
+    assert (block.diff() >= 0).all()
+    assert len(sizes) == min(BLOCKS, count)
+    assert sizes.max() - sizes.min() <= 1
+
+
 # -- left out, and new ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", PARTS)
 @pytest.mark.parametrize("layout", [plain_layout(3), MIXED], ids=["numbers", "mixed"])
-def test_energies_left_out_are_those_of_counts_without_the_row(kind, layout):
-    """With the weights of all rows; whether a value or a pair is unseen is counted anew without the row."""
-    rows = mixed_rows(120) if layout is MIXED else draws(120, 3, 8)
-    made = fitted(kind, rows, layout)
+@pytest.mark.parametrize(("kind", "blocks"), [(UnseenValues, 120), (UnseenValues, 5), (UnseenPairs, 120)])
+def test_energies_left_out_are_those_of_counts_without_the_block(kind, layout, blocks):
+    """With the weights of all rows; whether a value or a pair is unseen is counted anew without the block."""
+    pairs = loosely_together(120, 1)
+    rows = mixed_rows(120) if layout is MIXED else torch.cat([pairs, draws(120, 1, 8)], 1)
+    rows[[3, 30, 60, 61, 90, 10], 0] = torch.tensor([50.0, 51, 52, 52, 53, 53])  # once, and twice
+    block = torch.arange(120) * blocks // 120
+    made = fitted(kind, rows, layout, block)
     assert (made.left_out > 0).any()
     values = values_of(rows, made.columns)
     for row in range(len(rows)):
-        others = torch.arange(len(rows)) != row
+        others = block != block[row]
         if kind is UnseenValues:
             columns = made.used.tolist()
             unseen = [not bool((values[c][others] == values[c][row]).any()) for c in columns]
@@ -181,7 +214,7 @@ def test_pairs_that_are_new_too_often_are_not_looked_up():
     rows = torch.cat(
         [draws(60, 1, 40, seed=seed) + 40 * (torch.arange(60) % 7)[:, None] for seed in (0, 1)], 1
     )
-    counts = counted(rows[:, 0] * 1000 + rows[:, 1])
+    counts = counted(rows[:, 0] * 1000 + rows[:, 1], torch.arange(60))
     assert counts.missing_mass > MOST_OF_PAIR
     assert fitted(UnseenPairs, rows).members.tolist() == []
 

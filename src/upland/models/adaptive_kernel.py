@@ -49,6 +49,12 @@ SHRINKAGE = 0.02
 LEAST_BANDWIDTH, LEAST_SCALE = 0.05, 1e-6
 LEAST_DISTANCE = 0.02
 FAINTEST = -80.0
+LEAST_ENERGY = 1e-24
+"""Below it the length is cut, and its gradient is zero."""
+
+ROUNDING = 4e-6
+"""Squared distances below this share of the squared length of the row are rounding errors."""
+
 EXPLAINING = 16
 
 
@@ -143,7 +149,7 @@ class AdaptiveKernel(Part):
         self.points = points
         self._fit_view(x)
         self._fit_bandwidths()
-        return found if in_folds else self._energies(x[:size], self.own[:size])
+        return found if in_folds else self._energies(x[:size], self.own[:size] if len(points) > 1 else None)
 
     def _fit_view(self, x: Tensor) -> None:
         deviation = x.std(0, correction=0)
@@ -185,7 +191,8 @@ class AdaptiveKernel(Part):
             return torch.where(self.levels.to(x.device), x, log_compressed(x, WIDE_KNEE)[0]) * self.scale
         if self.view == "bent":
             return x * self.scale
-        return (x * self.scale - self.mean) @ self.axes
+        # rows are the columns of the product: then their numbers do not depend on their places
+        return (self.axes.T @ (x * self.scale - self.mean).T).T
 
     # -- energies
 
@@ -193,25 +200,29 @@ class AdaptiveKernel(Part):
         """The length sqrt(2 E): `(N, D) -> (N,)`, float64."""
         return self._energies(x, None)
 
-    def _gaps(self, x: Tensor) -> Tensor:
-        """Squared distances in bandwidths, in chunks of support points: `(N, D) -> (K, chunk, N)`."""
+    def _gaps(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Squared distances in bandwidths, in chunks of support points: `(N, D) -> (K, chunk, N)`, and below
+        which they are rounding errors: `(N,)`.
+        """
         seen = self.rows_in_view(x)
         squares = seen.square().sum(1, keepdim=True)
         columns = torch.cat([seen, squares, torch.ones_like(squares)], 1).T
-        return torch.mm(self.factors, columns).view(-1, self.chunk, len(x))
+        gaps = torch.mm(self.factors, columns).view(-1, self.chunk, len(x))
+        return gaps, ROUNDING * squares[:, 0]
 
     def _energies(self, x: Tensor, own: Tensor | None) -> Tensor:
         """The energies, each without the support point of number `own (N,)`; -1 leaves none out."""
-        gaps = self._gaps(x)
+        gaps, rounding = self._gaps(x)
         if own is not None:
             there = own >= 0
             gaps.view(-1, len(x))[own[there], there.nonzero()[:, 0]] = math.inf
-        nearest = gaps.amin(1).clamp(min=0)
+        nearest = gaps.amin(1)
+        nearest = torch.where(nearest < rounding, 0.0, nearest)
         scale = 2 * (self.sharpness * self.usual_distance).square()
         least = nearest.amin(0)
         mass = torch.exp(((least - nearest) / scale).clamp(min=FAINTEST)).mean(0)
         soft: Tensor = least.double() - scale.double() * mass.double().log()
-        return soft.clamp(min=0).sqrt()
+        return soft.clamp(min=LEAST_ENERGY).sqrt()
 
     def shares(self, x: Tensor) -> Tensor:
         """The value divided by the squared differences from the nearest support points: `(N, D)`."""
@@ -230,7 +241,7 @@ class AdaptiveKernel(Part):
 
     def _nearest(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The few support points with the largest part in the sum, and their weights: `(N, k)` twice."""
-        gaps, position = self._gaps(x).min(1)
+        gaps, position = self._gaps(x)[0].min(1)
         few = min(EXPLAINING, len(gaps))
         least, chosen = gaps.clamp(min=0).topk(few, 0, largest=False)
         rows = chosen * self.chunk + position.gather(0, chosen)
