@@ -168,8 +168,7 @@ class ProductOfExperts(EnergyModel, StoredModule):
 
     def cubes(self, x: Tensor) -> Tensor:
         """softplus(z)^3 of each part: `(N, D) -> (P, N)`, float64."""
-        z = self.standard_scores(x)
-        return torch.logaddexp(z, torch.zeros_like(z)) ** POWER
+        return _cubes(self.standard_scores(x))
 
     def standard_scores(self, x: Tensor) -> Tensor:
         """The standard score of each part: `(N, D) -> (P, N)`, float64."""
@@ -177,10 +176,13 @@ class ProductOfExperts(EnergyModel, StoredModule):
         z = (energies - self.normal_means.double()[:, None]) / self.normal_deviations.double()[:, None]
         return torch.minimum(z, z.new_tensor(self.most)[:, None])
 
+    def _weighted_cubes(self, z: Tensor) -> Tensor:
+        return _cubes(z) * self.shares_of_parts[:, None]
+
     def _terms(self, x: Tensor) -> Tensor:
         """What each part adds to A(x)^3: `(N, D) -> (P, N)`."""
-        terms = self.cubes(x) * self.shares_of_parts[:, None]
-        return terms * log_odds(x, self.tilt).exp() if self.tilt is not None else terms
+        terms = self._weighted_cubes(self.standard_scores(x))
+        return terms if self.tilt is None else terms * log_odds(x, self.tilt).exp()
 
     def joined_score(self, x: Tensor) -> Tensor:
         """The cubic mean of the parts, in standard deviations of normal rows: `(N, D) -> (N,)`, float64."""
@@ -249,6 +251,10 @@ class ProductOfExperts(EnergyModel, StoredModule):
         for part in self._parts():
             if isinstance(part, AdaptiveKernel):
                 part.points = self.rows
+
+
+def _cubes(z: Tensor) -> Tensor:
+    return torch.logaddexp(z, torch.zeros_like(z)) ** POWER
 
 
 class PseudoLikelihood(EnergyModel):
