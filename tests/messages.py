@@ -280,6 +280,20 @@ TABLES = [
         lambda _: quick(objective="denoising", n_nets=2).fit(numbers()),
     ),
     case(
+        "detectors/table.py:_contradiction",
+        lambda _: quick(energy="experts", epochs=3).fit(numbers()),
+        "epochs has no meaning beside energy='experts': leave one of them out",
+        lambda _: quick(energy="experts").fit(numbers()),
+        lambda _: quick(epochs=3).fit(numbers()),
+    ),
+    case(
+        "detectors/table.py:_contradiction",
+        lambda _: quick(epochs=3, speed="fast").fit(numbers()),
+        "speed has no meaning beside (hidden|epochs): leave one of them out",
+        lambda _: quick(epochs=3).fit(numbers()),
+        lambda _: quick(energy="experts", speed="fast").fit(numbers()),
+    ),
+    case(
         "training/loop.py:_check",
         lambda _: dear(1e30).fit(numbers()),
         "try a smaller learning_rate than 1e[+]30",

@@ -184,13 +184,18 @@ class EnergyDetector(TableDetector):
 
     def _model_name(self) -> Literal["experts", "multiscale", "dense"]:
         """Which model the arguments ask for; raises ValueError where they contradict each other."""
-        given = self._given(NETS_ONLY)
-        if self.energy == "experts" or (self.energy == "auto" and not given and self.model is None):
-            if given or self.model is not None:
-                raise _contradiction((given or ["model"])[0], "energy", ("multiscale", "dsebm"))
+        of_nets, of_experts = self._given((*NETS_ONLY, "model")), self._given(("parts", "speed"))
+        named = Argument("energy", self.energy)
+        if self.energy == "experts" or (self.energy == "auto" and not of_nets):
+            if of_nets:
+                raise _contradiction(of_nets[0], named)
             return "experts"
-        if experts_only := self._given(("parts", "speed")):
-            raise _contradiction(experts_only[0], "energy", ("experts",))
+        if of_experts:
+            raise _contradiction(of_experts[0], Argument(of_nets[0]) if self.energy == "auto" else named)
+        if self.energy == "multiscale":
+            if other := self._given(("objective", "model")):
+                raise _contradiction(other[0], named)
+            return "multiscale"
         paper = not isinstance(self.noise, str) and self.prior == "centre" and self.n_nets == 1
         if self.energy == "dsebm" or self.model is not None or self.objective != "denoising" or paper:
             return "dense"
@@ -248,11 +253,9 @@ def _parts(given: Sequence[str] | str) -> tuple[str, ...] | None:
     return tuple(name for name in PARTS if name in given)
 
 
-def _contradiction(given: str, other: str, values: tuple[str, ...]) -> ValueError:
-    """The error of an argument that the chosen energy does not have."""
-    return ValueError(
-        Advice(Argument(given), " has no meaning for this model: use ", Argument(other, values[0]))
-    )
+def _contradiction(given: str, other: Argument) -> ValueError:
+    """The error of an argument that the model that another one asks for does not have."""
+    return ValueError(Advice(Argument(given), " has no meaning beside ", other, ": leave one of them out"))
 
 
 def _equal(value: Any, default: Any) -> bool:
