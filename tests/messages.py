@@ -275,7 +275,7 @@ TABLES = [
     case(
         "detectors/table.py:_check_no_ensemble",
         lambda _: quick(objective="sliced", n_nets=2).fit(numbers()),
-        "n_nets=2 needs objective='denoising' and upland's own model: leave it 'auto'",
+        "n_nets=2 needs objective='denoising' and upland's own multi-scale model: leave it 'auto'",
         lambda _: quick(objective="sliced", n_nets="auto").fit(numbers()),
         lambda _: quick(objective="denoising", n_nets=2).fit(numbers()),
     ),

@@ -70,7 +70,7 @@ def test_nonsense_for_any_argument_is_refused_by_name_before_training(made, name
             small(made, **{name: value}).fit(NORMAL[made.modality]())
 
 
-OF_NETS = {
+NET_ARGUMENTS = {
     "hidden": (4,),
     "noise": 0.4,
     "prior": "mixture",
@@ -82,7 +82,7 @@ OF_NETS = {
     "patience": 3,
     "model": lambda width: torch.nn.Linear(width, 1),
 }
-OF_EXPERTS = {"parts": ["distance"], "speed": "fast"}
+EXPERT_ARGUMENTS = {"parts": ["distance"], "speed": "fast"}
 """Arguments of `EnergyDetector` that only some of its models have, and values that are not the default."""
 
 BAD_ARGUMENTS = {
@@ -126,16 +126,16 @@ def test_a_bad_argument_is_refused_by_name_before_training(name, value, untraine
 
 
 CONTRADICTIONS = [
-    *[({"energy": "experts", name: value}, (name, "energy")) for name, value in OF_NETS.items()],
+    *[({"energy": "experts", name: value}, (name, "energy")) for name, value in NET_ARGUMENTS.items()],
     *[
         ({"energy": "auto", "hidden": (4,), name: value}, (name, "hidden"))
-        for name, value in OF_EXPERTS.items()
+        for name, value in EXPERT_ARGUMENTS.items()
     ],
-    *[({"energy": "multiscale", name: value}, (name, "energy")) for name, value in OF_EXPERTS.items()],
-    *[({"energy": "dsebm", name: value}, (name, "energy")) for name, value in OF_EXPERTS.items()],
+    *[({"energy": "multiscale", name: value}, (name, "energy")) for name, value in EXPERT_ARGUMENTS.items()],
+    *[({"energy": "dsebm", name: value}, (name, "energy")) for name, value in EXPERT_ARGUMENTS.items()],
     ({"energy": "multiscale", "objective": "sliced"}, ("objective", "energy")),
-    ({"energy": "multiscale", "model": OF_NETS["model"]}, ("model", "energy")),
-    ({"model": OF_NETS["model"], "parts": ["distance"]}, ("parts", "model")),
+    ({"energy": "multiscale", "model": NET_ARGUMENTS["model"]}, ("model", "energy")),
+    ({"model": NET_ARGUMENTS["model"], "parts": ["distance"]}, ("parts", "model")),
 ]
 
 
@@ -150,7 +150,9 @@ def test_arguments_that_contradict_each_other_are_refused_and_the_advice_works(o
     for name in names:
         left = {key: value for key, value in options.items() if key != name}
         brief = (
-            {} if left.keys() <= {"energy", *OF_EXPERTS} and left.get("energy") != "dsebm" else {"epochs": 1}
+            {}
+            if left.keys() <= {"energy", *EXPERT_ARGUMENTS} and left.get("energy") != "dsebm"
+            else {"epochs": 1}
         )
         upland.EnergyDetector(**common | brief | left).fit(mixed())
 

@@ -249,7 +249,7 @@ def test_the_same_bits_in_a_new_process(method, tmp_path):
     np.testing.assert_array_equal(found[0], np.array(detector.assess(NEW)))
 
 
-def test_groups_are_judged(pump):
+def test_groups_get_verdicts_in_any_order(pump):
     rows = mixed(120, seed=6)
     broken = rows.assign(pressure=rows["pressure"].to_numpy()[::-1])
     both = pd.concat([rows, broken], ignore_index=True)

@@ -184,22 +184,30 @@ class EnergyDetector(TableDetector):
 
     def _model_name(self) -> Literal["experts", "multiscale", "dense"]:
         """Which model the arguments ask for; raises ValueError where they contradict each other."""
-        of_nets, of_experts = self._given((*NETS_ONLY, "model")), self._given(("parts", "speed"))
-        named = Argument("energy", self.energy)
-        if self.energy == "experts" or (self.energy == "auto" and not of_nets):
-            if of_nets:
-                raise _contradiction(of_nets[0], named)
+        net_arguments, expert_arguments = self._given((*NETS_ONLY, "model")), self._given(("parts", "speed"))
+        if self.energy == "experts" or (self.energy == "auto" and not net_arguments):
+            if net_arguments:
+                raise self._contradiction(net_arguments[0], "energy")
             return "experts"
-        if of_experts:
-            raise _contradiction(of_experts[0], Argument(of_nets[0]) if self.energy == "auto" else named)
+        if expert_arguments:
+            raise self._contradiction(
+                expert_arguments[0], net_arguments[0] if self.energy == "auto" else "energy"
+            )
         if self.energy == "multiscale":
             if other := self._given(("objective", "model")):
-                raise _contradiction(other[0], named)
+                raise self._contradiction(other[0], "energy")
             return "multiscale"
         paper = not isinstance(self.noise, str) and self.prior == "centre" and self.n_nets == 1
         if self.energy == "dsebm" or self.model is not None or self.objective != "denoising" or paper:
             return "dense"
         return "multiscale"
+
+    def _contradiction(self, given: str, other: str) -> ValueError:
+        """The error of an argument that the model that another one asks for does not have."""
+        beside = Argument(other, self.energy) if other == "energy" else Argument(other)
+        return ValueError(
+            Advice(Argument(given), " has no meaning beside ", beside, ": leave one of them out")
+        )
 
     def _given(self, names: Sequence[str]) -> list[str]:
         """Those of some arguments that are not their default."""
@@ -251,11 +259,6 @@ def _parts(given: Sequence[str] | str) -> tuple[str, ...] | None:
     if wrong := [name for name in given if name not in PARTS]:
         raise ValueError(f"parts must be some of {known}, got {wrong[0]!r}")
     return tuple(name for name in PARTS if name in given)
-
-
-def _contradiction(given: str, other: Argument) -> ValueError:
-    """The error of an argument that the model that another one asks for does not have."""
-    return ValueError(Advice(Argument(given), " has no meaning beside ", other, ": leave one of them out"))
 
 
 def _equal(value: Any, default: Any) -> bool:
