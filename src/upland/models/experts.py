@@ -115,14 +115,16 @@ class ProductOfExperts(EnergyModel, StoredModule):
         x = x[order.to(x.device)]
         first, copies, number = distinct_rows(x)
         first = first[: self.support_points]
+        points = x[first]
         if self.keeps_rows:
-            self.rows = x[first]
-        own = torch.where((copies > 1) | (number >= len(first)), -1, number)
+            self.rows = points
+        left_in = (copies > 1) | (number >= len(first)) | (len(first) < 2)
+        own = torch.where(left_in, -1, number)
         means, deviations = [], []
         for part in self._parts():
             if isinstance(part, AdaptiveKernel):
-                part.set_points(x[first], first, own)
-            elif isinstance(part, UnseenValues | UnseenPairs):
+                part.set_points(points, first, own)
+            elif isinstance(part, UnseenValues):
                 part.set_blocks(blocks)
             left_out = part.fit(x, generator)
             means.append(float(left_out.mean()))

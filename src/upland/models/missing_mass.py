@@ -15,7 +15,7 @@ pair of values being one value; they find rows whose values are all usual but no
 Good's estimate holds for rows in random order. Rows of a file often drift: a sensor is read with other
 decimals from some day on, numbers of new articles come up. So rows are left out in blocks of neighbours, and
 
-    p = (1 + rows whose value no row of another block has) / (n + 1),
+    p = max(rows whose value no row of another block has, 1) / (n + 1),
 
 which is Good's with every row a block of its own. A column with drift has a large p, and counts for little.
 """
@@ -71,11 +71,13 @@ class Counted(NamedTuple):
     @property
     def missing_mass(self) -> float:
         """The probability that a new row has another key."""
-        return (1 + int(self.alone.sum())) / (len(self.of_row) + 1)
+        return max(int(self.alone.sum()), 1) / (len(self.of_row) + 1)
 
 
-def counted(keys: Tensor, blocks: Tensor) -> Counted:
-    """Count keys `(n,)` of rows in blocks `(n,)`."""
+def counted(keys: Tensor, blocks: Tensor | None = None) -> Counted:
+    """Count keys `(n,)` of rows in blocks `(n,)`; by default each row is one."""
+    if blocks is None:
+        blocks = torch.arange(len(keys), dtype=torch.int64, device=keys.device)
     distinct, of_row, counts = torch.unique(keys, return_inverse=True, return_counts=True)
     first = torch.full_like(counts, len(keys)).scatter_reduce_(0, of_row, blocks, "amin")
     last = torch.zeros_like(counts).scatter_reduce_(0, of_row, blocks, "amax")
@@ -136,7 +138,6 @@ class UnseenValues(Part):
         >>> from upland.models.parts import plain_layout
         >>> x = torch.arange(100.0).remainder(5).reshape(-1, 1)
         >>> part = UnseenValues(plain_layout(1))
-        >>> part.set_blocks(blocks_of_neighbours(100))
         >>> float(part.fit(x, None).max())
         0.0
         >>> [round(value, 2) for value in part.values(torch.tensor([[2.0], [2.5]])).tolist()]
@@ -153,6 +154,7 @@ class UnseenValues(Part):
     def __init__(self, layout: Layout) -> None:
         super().__init__()
         self.columns = countable_columns(layout)
+        self.blocks: Tensor | None = None
         self.register_buffer("used", torch.zeros(0, dtype=torch.int64))
         self.register_buffer("keys", torch.zeros(0, 1, dtype=torch.float32))
         self.register_buffer("weights", torch.zeros(0, dtype=torch.float32))
@@ -169,7 +171,7 @@ class UnseenValues(Part):
             x: `(N, D)` encoded rows in random order.
             generator: not used.
         """
-        blocks = self.blocks[:ROWS]
+        blocks = None if self.blocks is None else self.blocks[:ROWS]
         counts = [counted(column, blocks) for column in values_of(x[:ROWS], self.columns)]
         used = [c for c, count in enumerate(counts) if _weight(count) > 0 and len(count.keys) > 1]
         self.used = torch.tensor(used, dtype=torch.int64, device=x.device)
@@ -231,26 +233,21 @@ class UnseenPairs(Part):
         self.register_buffer("pairs", torch.zeros(0, 1, dtype=torch.int64))
         self.register_buffer("weights", torch.zeros(0, dtype=torch.float32))
 
-    def set_blocks(self, blocks: Tensor) -> None:
-        """Take the block `(N,)` of neighbours in the data that each training row is of."""
-        self.blocks = blocks
-
     def fit(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
         """Count the pairs of values of training rows; the energies of the first, each without
-        its block.
+        itself.
 
         Args:
             x: `(N, D)` encoded rows in random order.
             generator: chooses pairs of columns where there are too many to count all.
         """
-        blocks = self.blocks[:ROWS]
-        counts = [counted(column, blocks) for column in values_of(x[:ROWS], self.columns)]
+        counts = [counted(column) for column in values_of(x[:ROWS], self.columns)]
         able = [
             c
             for c, count in enumerate(counts)
             if len(count.keys) > 1 and count.missing_mass <= MOST_OF_COLUMN
         ]
-        found = _informative([counts[c] for c in able], blocks, self.most, generator)
+        found = _informative([counts[c] for c in able], self.most, generator)
         self.used = torch.tensor(able, dtype=torch.int64, device=x.device)
         self.keys = _padded([counts[c].keys for c in able], x)
         self.members = (
@@ -298,7 +295,7 @@ class UnseenPairs(Part):
 
 
 def _informative(
-    counts: list[Counted], blocks: Tensor, most: int, generator: torch.Generator | None
+    counts: list[Counted], most: int, generator: torch.Generator | None
 ) -> list[tuple[tuple[int, int], Counted]]:
     """The pairs of columns where values drawn independently would most often make a pair that is unseen."""
     candidates = list(combinations(range(len(counts)), 2))
@@ -307,7 +304,7 @@ def _informative(
         candidates = [candidates[int(number)] for number in some.sort().values]
     found = []
     for one, other in candidates:
-        pair = counted(counts[one].of_row * SHIFT + counts[other].of_row, blocks)
+        pair = counted(counts[one].of_row * SHIFT + counts[other].of_row)
         shares = [counts[c].counts.double() / len(pair.of_row) for c in (one, other)]
         seen = (shares[0][pair.keys // SHIFT] * shares[1][pair.keys % SHIFT]).sum()
         if pair.missing_mass <= MOST_OF_PAIR and seen < 1 - pair.missing_mass:
