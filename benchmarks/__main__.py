@@ -98,6 +98,7 @@ def plan(data: Path | None, quick: bool) -> dict[str, list[str]]:
         "images_upland": ["images", *source, "--methods", "upland"],
         "images_peers": ["images", *source, "--methods", "kNN", "PCA", "IForest", "OCSVM"],
         "speed_groups": ["speed_groups"],
+        "segments": ["segments", *source],
         "groups_tables": ["groups_tables", *source],
         "group_fdr": ["group_fdr", *source, "--sets", "pageblocks", "magic.gamma"],
         "groups": ["groups", *source, "--models", str(HERE / "models")],

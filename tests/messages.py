@@ -532,6 +532,48 @@ GROUPS = [
     ),
 ]
 
+
+def pumps(names=("a", "b", "c"), **options):
+    """A detector of segments, fitted on numbers of some pumps."""
+    rows = pd.DataFrame(numbers(120, 2), columns=["flow", "load"]).assign(pump=[*names] * (120 // len(names)))
+    return upland.SegmentedDetector(quick(), by="pump", **options).fit(rows)
+
+
+def of_pump(name):
+    return pd.DataFrame({"flow": [0.1], "load": [0.2], "pump": [name]})
+
+
+SEGMENTS = (
+    case(
+        "data/table/segmentnames.py:segment_names",
+        lambda folder: pumps().anomaly_score(pd.concat([of_pump("a"), of_pump(None)])),
+        "1 of 2 rows have no 'pump', .* the first row 1: name it, or leave such rows out",
+        lambda folder: pumps().anomaly_score(pd.concat([of_pump("a"), of_pump("b")])),
+        lambda folder: pumps().anomaly_score(of_pump("a")),
+    ),
+    case(
+        "data/table/segmentnames.py:_texts",
+        lambda folder: pumps(names=(0.5, 1.5, 2.5)),
+        "make it text, whole numbers or booleans",
+        lambda folder: pumps(names=("0.5", "1.5", "2.5")),
+        lambda folder: pumps(names=(5, 15, 25)),
+        lambda folder: pumps(names=(True, False)),
+    ),
+    case(
+        "explanation.py:explain",
+        lambda folder: upland.explain(pumps(), of_pump("a"), "counterfactual"),
+        "use how='shares', which says what contributes",
+        lambda folder: upland.explain(pumps(), of_pump("a"), "shares"),
+    ),
+    case(
+        "detectors/segmented.py:_segments_of",
+        lambda folder: pumps(unseen="error").anomaly_score(of_pump("d")),
+        "unseen='pooled' scores such rows by all segments together",
+        lambda folder: pumps(unseen="pooled").anomaly_score(of_pump("d")),
+        lambda folder: pumps(unseen="error").set_params(unseen="pooled").anomaly_score(of_pump("d")),
+    ),
+)
+
 FILES = [
     case(
         "explanation.py:explain",
@@ -784,7 +826,7 @@ DOUBTFUL = (
 
 CASES = {
     f"{it.site} {it.words[:30]}": it
-    for it in (*TABLES, *TEXTS, *SEQUENCES, *IMAGES, *GROUPS, *FILES, *DOUBTFUL)
+    for it in (*TABLES, *SEGMENTS, *TEXTS, *SEQUENCES, *IMAGES, *GROUPS, *FILES, *DOUBTFUL)
 }
 
 

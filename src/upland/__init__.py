@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from upland.data.table.encoder import TableEncoder
     from upland.detectors.auto import detector_for
     from upland.detectors.image import ImageEnergyDetector, ImageFlowDetector, ImageVAEDetector
+    from upland.detectors.segmented import SegmentedDetector
     from upland.detectors.sequence import SequenceEnergyDetector
     from upland.detectors.table import EnergyDetector
     from upland.detectors.table_latent import FlowDetector, VAEDetector
@@ -44,6 +45,7 @@ __all__ = [
     "ImageExplanation",
     "ImageFlowDetector",
     "ImageVAEDetector",
+    "SegmentedDetector",
     "SequenceEncoder",
     "SequenceEnergyDetector",
     "SequenceExplanation",
@@ -70,6 +72,7 @@ _HOMES = {
     "ImageExplanation": "upland.explanation",
     "ImageFlowDetector": "upland.detectors.image",
     "ImageVAEDetector": "upland.detectors.image",
+    "SegmentedDetector": "upland.detectors.segmented",
     "SequenceEncoder": "upland.data.sequence.encoder",
     "SequenceEnergyDetector": "upland.detectors.sequence",
     "SequenceExplanation": "upland.explanation",

@@ -29,6 +29,7 @@ from upland.data.table.encoder import TableEncoder
 from upland.detectors.foreign import check_detector
 from upland.detectors.host import usual_settings
 from upland.detectors.scoring import ALPHA, ScoringDetector
+from upland.detectors.segmented import SegmentedDetector
 from upland.detectors.shares import member_shares
 
 
@@ -246,7 +247,7 @@ def explain(
         sklearn.exceptions.NotFittedError: the detector is not fitted.
         TypeError: it is no detector.
         ValueError: columns are missing or of another kind; an argument is out of its range; a counterfactual
-            is asked for of sequences or images.
+            is asked for of sequences, of images or in segments.
 
     Examples:
         >>> import numpy as np, upland
@@ -266,6 +267,10 @@ def explain(
         raise ValueError(
             f"a counterfactual is of rows of a table, but the model is of {MODALITIES[detector.modality]}: "
             "use how='shares', which says what contributes"
+        )
+    if how == "counterfactual" and isinstance(detector, SegmentedDetector):
+        raise ValueError(
+            "a counterfactual is not searched for in segments: use how='shares', which says what contributes"
         )
     try:
         with usual_settings():

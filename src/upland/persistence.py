@@ -2,7 +2,8 @@
 
 Tensors: each member's weights, large vocabularies, reference rows and what criteria have learned, the
 calibration scores. Manifest: the detector's name and constructor arguments, the plan of the fit, the members'
-schemas, noise and training summary, versions. A digest over all of it guards against corruption
+schemas, noise and training summary, versions; of a `SegmentedDetector` those of the pooled detector, and
+`segments` beside them. A digest over all of it guards against corruption
 (`upland.io.modelfile`).
 """
 
@@ -27,9 +28,13 @@ from upland.detectors.ensemble import Member
 from upland.detectors.foreign import check_detector
 from upland.detectors.host import usual_settings
 from upland.detectors.loading import ModuleError, restored
+from upland.detectors.segmented import SegmentedDetector
+from upland.detectors.segmentstate import from_state, to_state
+from upland.detectors.table import TableDetector
 from upland.io.modelfile import TensorFileError, read_tensors, write_tensors
 from upland.io.records import shown
 
+_SEGMENTS = "segments/"  # what names of tensors of segments begin with
 _LONGEST = 400  # letters of a reason
 
 
@@ -60,11 +65,24 @@ def save(detector: Detector, path: str | os.PathLike[str], overwrite: bool = Tru
         >>> upland.save(detector, path)
     """
     check_detector(detector, "save")
-    if type(detector).__name__ not in _homes():
+    if not isinstance(detector, SegmentedDetector) and type(detector).__name__ not in _homes():
         raise TypeError(
             f"{type(detector).__name__} is a class of your own, which a file cannot hold: "
             "save an estimator of upland"
         )
+    if isinstance(detector, SegmentedDetector):
+        detector.check_fitted()
+        manifest, tensors = _content(detector.pooled_)
+        manifest["segments"], found = to_state(detector)
+        tensors |= {f"segments/{name}": value for name, value in found.items()}
+    else:
+        manifest, tensors = _content(detector)
+    manifest["tensors"] = _shapes(tensors)
+    write_tensors(path, tensors, manifest, overwrite)
+
+
+def _content(detector: Detector) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A fitted detector as plain data, and its tensors by name."""
     info = detector.info()
     check_live(detector.get_params(deep=False))
     tensors: dict[str, Any] = {}
@@ -86,10 +104,9 @@ def save(detector: Detector, path: str | os.PathLike[str], overwrite: bool = Tru
         "members": members,
         "offset": detector.offset_,
         "rows": detector.n_samples_fit_,
-        "tensors": _shapes(tensors),
         "versions": info["versions"],
     }
-    write_tensors(path, tensors, manifest, overwrite)
+    return manifest, tensors
 
 
 def _shapes(tensors: Mapping[str, Any]) -> dict[str, Any]:
@@ -166,13 +183,33 @@ def load(path: str | Path, model: nn.Module | None = None) -> Detector:
         if name not in homes:
             raise ValueError(f"there is no estimator {shown(name)}")
         with usual_settings():
-            return restored(load_entry(homes[name]), manifest, tensors, model)
+            own, of_segments = _parted(tensors)
+            detector = restored(load_entry(homes[name]), manifest, own, model)
+            return _segmented(detector, manifest.get("segments"), of_segments)
     except ModuleError as error:
         raise ValueError(f"{path} {error}") from error.__cause__
     except MemoryError:
         raise
     except Exception as error:  # plain data of another type may raise anything
         raise TensorFileError(path, "newer", _unreadable(manifest.get("versions"), error)) from error
+
+
+def _parted(tensors: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The tensors of a detector, and those of its segments, by the rest of their names."""
+    inside = {name for name in tensors if name.startswith(_SEGMENTS)}
+    return (
+        {name: value for name, value in tensors.items() if name not in inside},
+        {name.removeprefix(_SEGMENTS): tensors[name] for name in inside},
+    )
+
+
+def _segmented(detector: Detector, record: Any, tensors: Mapping[str, Any]) -> Detector:
+    """The detector itself, or that of segments that it is the pooled one of."""
+    if record is None and not tensors:
+        return detector
+    if not isinstance(detector, TableDetector):
+        raise ValueError("only tables have segments")
+    return from_state(detector, record, tensors)
 
 
 def _unreadable(versions: Any, error: Exception) -> str:

@@ -389,6 +389,26 @@ SHELL = {
         "leave --time out, its steps stand in order",
         lambda c: to_fit(c.folder, array_of(c.folder, waves(20, 0))),
     ),
+    "segments of sequences": (
+        "cli/inputs.py:_check_options",
+        lambda c: to_fit(c.folder, c.series / "normal.csv", "--time", "time", "--by", "pump"),
+        "name the sequences with --id",
+        lambda c: to_fit(c.folder, c.series / "normal.csv", "--time", "time", "--id", "pump"),
+    ),
+    "segments of arrays": (
+        "cli/inputs.py:_check_options",
+        lambda c: to_fit(c.folder, array_of(c.folder, waves(20, 0)), "--by", "pump"),
+        "leave --by out",
+        lambda c: to_fit(c.folder, array_of(c.folder, waves(20, 0))),
+    ),
+    "new segments without a column": (
+        "cli/inputs.py:_check_options",
+        lambda c: to_fit(c.folder, table_of(c.folder, pump=np.arange(40) % 2), "--unseen", "error"),
+        "name their column with --by",
+        lambda c: to_fit(
+            c.folder, table_of(c.folder, pump=np.arange(40) % 2), "--unseen", "error", "--by", "pump"
+        ),
+    ),
     "maps among the images": (
         "cli/images.py:check_maps",
         lambda c: maps(c, c.pictures / "new" / "maps"),

@@ -2,8 +2,8 @@
 
 On split conformal p-values, which depend positively on each other through the shared calibration rows, the
 step-up procedure keeps the rate at alpha (Bates et al. 2023); on cross-conformal ones it does so in good
-approximation, without a proof. Both are multiples of 1 / (n + 1), so the histogram of their ranks decides the
-cut exactly, in constant memory.
+approximation, without a proof. Both take as many values as there are calibration rows at most, so a histogram
+of them decides the cut exactly, in constant memory.
 """
 
 from numbers import Real
@@ -42,18 +42,34 @@ def benjamini_hochberg(p_values: ArrayLike, alpha: float = 0.05) -> NDArray[np.b
     return p <= ranked[passing[-1]] if passing.size else np.zeros(p.shape, dtype=bool)
 
 
-def discovery_cut(counts: NDArray[np.int64], alpha: float) -> float:
-    """The largest p-value that is a discovery, 0 for none: Benjamini-Hochberg from the histogram of ranks.
+def discovery_cut(values: NDArray[np.float64], counts: NDArray[np.int64], alpha: float) -> float:
+    """The largest p-value that is a discovery, 0 for none: Benjamini-Hochberg from a histogram.
 
     Args:
-        counts: `(n + 2,)` how many of the rows tested together have rank r = (n + 1) p, r = 0 to n + 1, where
-            n scores calibrate.
+        values: `(V,)` the p-values that occur among the rows tested together, each once, sorted.
+        counts: `(V,)` how many rows have each.
         alpha: false discovery rate.
     """
     below = np.cumsum(counts)
-    p = np.arange(counts.size) / (counts.size - 1)
-    passing = np.flatnonzero((counts > 0) & (p * below[-1] <= alpha * below))
-    return float(p[passing[-1]]) if passing.size else 0.0
+    passing = np.flatnonzero((counts > 0) & (values * below[-1] <= alpha * below)) if counts.size else below
+    return float(values[passing[-1]]) if passing.size else 0.0
+
+
+def added_counts(
+    values: NDArray[np.float64], counts: NDArray[np.int64], p_values: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """A histogram of p-values with more of them.
+
+    Args:
+        values: `(V,)` those that occurred, sorted.
+        counts: `(V,)` how often.
+        p_values: `(N,)` more of them.
+    """
+    new, often = np.unique(p_values, return_counts=True)
+    both, places = np.unique(np.concatenate([values, new]), return_inverse=True)
+    total = np.zeros(both.size, dtype=np.int64)
+    np.add.at(total, places, np.concatenate([counts, often]))
+    return both, total
 
 
 def check_rate(alpha: Any, control: str) -> None:

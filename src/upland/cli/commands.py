@@ -129,6 +129,8 @@ def fit(
     nets: option.Nets = None,
     categorical: option.Categorical = None,
     ignore: option.Ignore = None,
+    by: option.Segments = None,
+    unseen: option.Unseen = None,
     decimal: option.Decimal = None,
     thousands: option.Thousands = None,
     missing: option.Missing = None,
@@ -146,14 +148,22 @@ def fit(
 ) -> None:
     """Learn what normal data look like and write a model file.
 
-    A table has a row for each case. With --time or --id its rows are time steps of sequences, as they are in
-    an array of three dimensions; images come as a folder or an array.
+    A table has a row for each case; with --by each machine, shop or site gets a model of its own. With --time
+    or --id its rows are time steps of sequences, as they are in an array of three dimensions; images come as
+    a folder or an array.
     """
     chosen = {
         **{"modality": modality, "time": time, "id": id, "window": window, "stride": stride, "per": per},
         "size": None if size is None else size_of(size),
         **{"mode": mode, "criterion": criterion, "noise": noise, "prior": prior, "n_nets": nets},
-        **{"categorical": categorical, "ignore": ignore, "decimal": decimal, "thousands": thousands},
+        **{
+            "by": by,
+            "unseen": unseen,
+            "categorical": categorical,
+            "ignore": ignore,
+            "decimal": decimal,
+            "thousands": thousands,
+        },
         **{"missing": None if missing is None else [text_or_number(m) for m in missing]},
         **{"dayfirst": dayfirst, "dates": dates},
         **{"calibration": calibration, "keep_rows": keep_rows, "epochs": epochs, "device": device},
@@ -170,14 +180,20 @@ def fit(
 
 def _fitted(data: Path, model: str, given: dict[str, Any], checkpoint: Path | None) -> Detector:
     """A detector that has learned from what is at a path."""
-    from upland.cli.inputs import array_in, check_model, form_of, modality_in
+    from upland.cli.inputs import OF_SEGMENTS, array_in, check_model, form_of, modality_in
     from upland.detectors.auto import detector_for
 
     given["modality"] = modality_in(data, given)
     check_model(model, data, given)
     an_array = given["modality"] == "sequence" and form_of(data, given["modality"]) == "array"
     x = array_in(data) if an_array else data
-    return detector_for(x, model, **given).fit(x, checkpoint=checkpoint)
+    of_segments = {name: given.pop(name) for name in OF_SEGMENTS if name in given}
+    detector = detector_for(x, model, **given)
+    if of_segments:
+        from upland.detectors.segmented import SegmentedDetector
+
+        detector = SegmentedDetector(detector, **of_segments)
+    return detector.fit(x, checkpoint=checkpoint)
 
 
 @_command

@@ -41,6 +41,7 @@ ROWS = ", ".join(FORMATS)
 
 OF_SEQUENCES = ("time", "id", "window", "stride", "per")
 OF_IMAGES = ("size", "mode")
+OF_SEGMENTS = ("by", "unseen")
 OF_COLUMNS = ("categorical", "ignore", "decimal", "thousands", "missing", "dayfirst", "dates")
 
 
@@ -140,7 +141,8 @@ def check_model(family: str, path: Path, given: Mapping[str, Any]) -> None:
             f"--model {family} reads {read}, but {path} is taken for {_taken_for(modality)}: take {able}"
         )
     arguments = load(DETECTORS[family, modality].home)().get_params()
-    if odd := [name for name in given if name not in arguments and name != "modality"]:
+    known = {*arguments, *OF_SEGMENTS, "modality"}
+    if odd := [name for name in given if name not in known]:
         raise typer.BadParameter(
             f"{option(odd[0])} does not go with --model {family} on {MODALITIES[modality]}: leave it out"
         )
@@ -187,6 +189,17 @@ def _check_options(path: Path, form: Form, modality: Modality, given: Mapping[st
         raise typer.BadParameter(
             f"--{odd} is for images, but {path} is taken for {_taken_for(modality)}: {way}"
         )
+    if modality != "table" and (odd := _first(given, OF_SEGMENTS)):
+        way = (
+            "name the sequences with --id"
+            if modality == "sequence" and form == "rows"
+            else f"leave --{odd} out"
+        )
+        raise typer.BadParameter(
+            f"--{odd} is for tables, but {path} is taken for {_taken_for(modality)}: {way}"
+        )
+    if "unseen" in given and "by" not in given:
+        raise typer.BadParameter("--unseen says what to do with new segments: name their column with --by")
     if modality == "image" and (odd := _first(given, OF_COLUMNS)):
         raise typer.BadParameter(f"--{odd} names a column, but {path} holds images: leave --{odd} out")
     if form == "array" and (odd := _first(given, ("time", "id"))):

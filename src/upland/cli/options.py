@@ -101,6 +101,18 @@ Ignore = Annotated[
     list[str] | None,
     typer.Option(metavar=COLUMN, help="Left out, such as a label; repeatable."),
 ]
+Segments = Annotated[
+    str | None,
+    typer.Option(
+        "--by",
+        metavar=COLUMN,
+        help="Names the segment of a row, such as its machine: a model for each, in one file.",
+    ),
+]
+Unseen = Annotated[
+    Literal["pooled", "error"] | None,
+    typer.Option(help="With --by: score rows of new segments by the model of all together, or refuse them."),
+]
 Decimal = Annotated[
     Literal[".", ","] | None, typer.Option(help="Decimal sign of numbers, where the cells do not decide.")
 ]

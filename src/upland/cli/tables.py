@@ -1,8 +1,8 @@
 """Scoring a file of rows in constant memory: read a batch, score it, write it, forget it.
 
 The false-alarm control flags each row by itself, so one pass does. The false discovery control of Benjamini
-and Hochberg needs all p-values of the file; but a conformal p-value is a multiple of 1/(n + 1), so a first
-pass counts how often each value occurs, and a second pass writes the flags that the whole list would give.
+and Hochberg needs all p-values of the file; but a conformal p-value takes few values, so a first pass counts
+how often each occurs, and a second pass writes the flags that the whole list would give.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from upland.cli.inputs import check_new
 from upland.cli.opened import Opened
@@ -61,6 +62,7 @@ class OpenedTable(Opened):
 
     def __init__(self, detector: Detector, request: Request, path: Path) -> None:
         from upland.data.table.encoder import TableEncoder
+        from upland.detectors.segmented import SegmentedDetector
         from upland.io.formats import open_source
 
         super().__init__(detector, request, path)
@@ -71,28 +73,37 @@ class OpenedTable(Opened):
         self.columns = self.source.names
         self.dialect = dialect_for(request.target, self.source, self.encoder.schema_)
         self.extra: list[str] = []
-        self.worst = _Worst(request.top, list(self.encoder.column_names))
+        self.by = detector.by_ if isinstance(detector, SegmentedDetector) else None
+        kept = [*self.encoder.column_names, *([] if self.by is None else [self.by])]
+        self.worst = _Worst(request.top, kept)
         passes = 2 if request.control == "fdr" else 1
         self.total = None if self.source.n_rows is None else passes * self.source.n_rows
         explained = request.why or request.counterfactual is not None
         self.at_once = AT_ONCE // 8 if explained else AT_ONCE
 
     def cut(self) -> float:
-        """The rate itself; or, after a pass that counts how often each rank (n + 1) p occurs, the largest
-        p-value that is a discovery.
+        """The rate itself; or, after a pass that counts how often each p-value occurs, the largest that is a
+        discovery.
         """
-        from upland.calibration.false_discovery import discovery_cut
+        from upland.calibration.false_discovery import added_counts, discovery_cut
 
         if self.request.control == "false_alarm":
             return self.request.alpha
-        n = self.detector.calibration_.size
-        counts = np.zeros(n + 2, dtype=np.int64)
-        with read_ahead(self.source.batches(self.encoder.schema_, self.at_once)) as batches:
+        values, counts = np.empty(0), np.empty(0, dtype=np.int64)
+        with read_ahead(map(self._whole, self.source.batches(self.encoder.schema_, self.at_once))) as batches:
             for table in batches:
-                ranks = np.rint(self.detector.p_values(table) * (n + 1)).astype(np.int64)
-                counts += np.bincount(ranks, minlength=n + 2)
+                if table.num_rows:
+                    values, counts = added_counts(values, counts, self.detector.p_values(table))
                 self.seen(table.num_rows)
-        return discovery_cut(counts, self.request.alpha)
+        return discovery_cut(values, counts, self.request.alpha)
+
+    def _whole(self, table: pa.Table) -> pa.Table:
+        """The table with missing names of segments as such, where cells are text."""
+        if self.by is None or not self.source.nulls or self.by not in table.column_names:
+            return table
+        names = table[self.by]
+        names = pc.if_else(pc.is_in(names, value_set=pa.array(self.source.nulls)), None, names)
+        return table.set_column(table.column_names.index(self.by), self.by, names)
 
     def process(self, cut: float, write: Write | None) -> tuple[int, int]:
         """Score the rows batch by batch; raises ValueError where there are none."""
@@ -118,7 +129,7 @@ class OpenedTable(Opened):
         """Batches of rows, as they are written and as the model reads them."""
         for raw, table in self.source.pairs(self.encoder.schema_, self.at_once):
             if table.num_rows:
-                yield rows(raw, table), table
+                yield rows(raw, table), self._whole(table)
 
     def most_anomalous(self, cut: float) -> list[Finding]:
         """The rows with the highest scores; their numbers are counted from 1, a header not counted."""

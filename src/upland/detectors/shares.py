@@ -12,6 +12,7 @@ from upland.criteria.base import Floats, finite
 from upland.data.sequence.encoder import SequenceEncoder
 from upland.data.table.encoder import TableEncoder
 from upland.detectors.scoring import ScoringDetector
+from upland.detectors.segmented import SegmentedDetector
 
 
 class MemberShares(NamedTuple):
@@ -35,6 +36,11 @@ def member_shares(detector: ScoringDetector, piece: Any, unit: Unit) -> MemberSh
         piece: as `plan_.reader.pieces` gives it.
         unit: what one score is of.
     """
+    if isinstance(detector, SegmentedDetector):
+        inputs, typical = detector.shares(piece)
+        encoder = detector.encoder_
+        assert isinstance(encoder, TableEncoder)
+        return MemberShares(finite(_by_column(inputs, encoder)), [typical])
     shares, expected = [], []
     for member in detector.members_:
         criterion = detector.fitted_criterion(member, unit)
