@@ -311,9 +311,23 @@ TABLES = [
     case(
         "detectors/table.py:_check_no_ensemble",
         lambda _: quick(objective="sliced", n_nets=2).fit(numbers()),
-        "n_nets=2 needs objective='denoising' and upland's own model: leave it 'auto'",
+        "n_nets=2 needs objective='denoising' and upland's own multi-scale model: leave it 'auto'",
         lambda _: quick(objective="sliced", n_nets="auto").fit(numbers()),
         lambda _: quick(objective="denoising", n_nets=2).fit(numbers()),
+    ),
+    case(
+        "detectors/table.py:_contradiction",
+        lambda _: quick(energy="experts", epochs=3).fit(numbers()),
+        "epochs has no meaning beside energy='experts': leave one of them out",
+        lambda _: quick(energy="experts").fit(numbers()),
+        lambda _: quick(epochs=3).fit(numbers()),
+    ),
+    case(
+        "detectors/table.py:_contradiction",
+        lambda _: quick(epochs=3, speed="fast").fit(numbers()),
+        "speed has no meaning beside (hidden|epochs): leave one of them out",
+        lambda _: quick(epochs=3).fit(numbers()),
+        lambda _: quick(energy="experts", speed="fast").fit(numbers()),
     ),
     case(
         "training/loop.py:_check",

@@ -74,7 +74,7 @@ def small(made, **options):
 
 def is_of_experts(options):
     """Whether arguments ask for a product of experts."""
-    return options.get("energy") == "experts"
+    return isinstance(options.get("energy"), str) and options["energy"] == "experts"
 
 
 def with_criterion(criterion):

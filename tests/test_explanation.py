@@ -12,15 +12,17 @@ from normals import CONTAINERS, mixed, numbers, quick
 pytestmark = pytest.mark.filterwarnings("ignore:p-values are coarse")
 
 
-@pytest.fixture(scope="module", params=["split", "cross"])
+@pytest.fixture(scope="module", params=["split", "cross", "experts"])
 def fitted(request):
+    if request.param == "experts":
+        return quick(energy="experts").fit(mixed(300))
     return quick(hidden=(32, 32), epochs=40, learning_rate=1e-2, calibration=request.param).fit(mixed(300))
 
 
 NEW = mixed(50, seed=1)
 
 
-def test_shares_sum_to_the_reconstruction_score(fitted):
+def test_shares_sum_to_the_score(fitted):
     found = upland.explain(fitted, NEW)
     assert found.shares.shape == (50, 5)
     assert (found.shares >= 0).all()
@@ -48,9 +50,10 @@ def test_a_planted_column_is_on_top(column, fitted):
     assert sum(name in (pair if column in pair else {column}) for name in first) >= 48, first
 
 
+@pytest.mark.parametrize("options", [{"epochs": 20}, {"energy": "experts"}], ids=["nets", "experts"])
 @pytest.mark.parametrize("place", range(4))
-def test_of_independent_columns_the_planted_one_is_always_on_top(place):
-    detector = quick(epochs=20).fit(numbers(200))
+def test_of_independent_columns_the_planted_one_is_always_on_top(place, options):
+    detector = quick(**options).fit(numbers(200))
     rows = numbers(40, seed=1)
     rows[:, place] = 12.0
     assert {reasons[0].column for reasons in upland.explain(detector, rows).top(1)} == {f"x{place}"}

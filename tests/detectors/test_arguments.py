@@ -70,7 +70,25 @@ def test_nonsense_for_any_argument_is_refused_by_name_before_training(made, name
             small(made, **{name: value}).fit(NORMAL[made.modality]())
 
 
+NET_ARGUMENTS = {
+    "hidden": (4,),
+    "noise": 0.4,
+    "prior": "mixture",
+    "n_nets": 1,
+    "objective": "sliced",
+    "epochs": 1,
+    "batch_size": 64,
+    "learning_rate": 1e-3,
+    "patience": 3,
+    "model": lambda width: torch.nn.Linear(width, 1),
+}
+EXPERT_ARGUMENTS = {"parts": ["distance"], "speed": "fast"}
+"""Arguments of `EnergyDetector` that only some of its models have, and values that are not the default."""
+
 BAD_ARGUMENTS = {
+    "energy": ["deep", None, 3, ("experts",), True],
+    "parts": [(), "distance", None, 3, ("no",), ["distance", "no"], [3], {"distance"}, ("auto",)],
+    "speed": ["fastest", "slow", None, 2],
     "hidden": [64, (), (0,), (8, -1), (2.5,), (True,), "64", None],
     "noise": [0, -1.0, True, float("inf"), None],
     "objective": ["score", "likelihood", None],
@@ -102,8 +120,41 @@ BAD_ARGUMENTS = {
     ("name", "value"), [(name, value) for name in BAD_ARGUMENTS for value in BAD_ARGUMENTS[name]]
 )
 def test_a_bad_argument_is_refused_by_name_before_training(name, value, untrained):
-    with pytest.raises((ValueError, TypeError), match=name):
-        quick(**{name: value}).fit(mixed())
+    model = {"energy": "experts"} if name in ("parts", "speed") else {}
+    with pytest.raises((ValueError, TypeError), match=rf"\b{name}\b"):
+        quick(**model | {name: value}).fit(mixed())
+
+
+CONTRADICTIONS = [
+    *[({"energy": "experts", name: value}, (name, "energy")) for name, value in NET_ARGUMENTS.items()],
+    *[
+        ({"energy": "auto", "hidden": (4,), name: value}, (name, "hidden"))
+        for name, value in EXPERT_ARGUMENTS.items()
+    ],
+    *[({"energy": "multiscale", name: value}, (name, "energy")) for name, value in EXPERT_ARGUMENTS.items()],
+    *[({"energy": "dsebm", name: value}, (name, "energy")) for name, value in EXPERT_ARGUMENTS.items()],
+    ({"energy": "multiscale", "objective": "sliced"}, ("objective", "energy")),
+    ({"energy": "multiscale", "model": NET_ARGUMENTS["model"]}, ("model", "energy")),
+    ({"model": NET_ARGUMENTS["model"], "parts": ["distance"]}, ("parts", "model")),
+]
+
+
+@pytest.mark.parametrize(("options", "names"), CONTRADICTIONS, ids=" ".join)
+def test_arguments_that_contradict_each_other_are_refused_and_the_advice_works(options, names):
+    """Either of the two that the message names may be left out."""
+    common = {"random_state": 0, "progress": False, "calibration": "split"}
+    with pytest.raises(
+        ValueError, match=rf"^{names[0]} has no meaning beside {names[1]}.*: leave one of them"
+    ):
+        upland.EnergyDetector(**common | options).fit(mixed())
+    for name in names:
+        left = {key: value for key, value in options.items() if key != name}
+        brief = (
+            {}
+            if left.keys() <= {"energy", *EXPERT_ARGUMENTS} and left.get("energy") != "dsebm"
+            else {"epochs": 1}
+        )
+        upland.EnergyDetector(**common | brief | left).fit(mixed())
 
 
 BAD_SIZES = [

@@ -90,9 +90,14 @@ def test_steps_in_windows_that_overlap_are_encoded_once(options, encoded):
     assert encoded == {id(encoder_of(detector.members_[0])): 400}
 
 
-def test_columns_of_every_kind_are_encoded_once(encoded):
-    detector = quick(calibration="cross").fit(mixed(UNITS))
+@pytest.mark.parametrize("energy", ["multiscale", "experts"])
+def test_columns_of_every_kind_are_encoded_once(energy, encoded, taken):
+    detector = quick(calibration="cross", energy=energy).fit(mixed(UNITS))
     assert encoded == {id(member.encoder): UNITS for member in detector.members_}
+    assert taken == [UNITS - UNITS // 5] * 5
+    encoded.clear()
+    detector.assess(mixed(30, seed=1))
+    assert encoded == {id(member.encoder): 30 for member in detector.members_}
 
 
 ASKED = {

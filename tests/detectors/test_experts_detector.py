@@ -240,6 +240,12 @@ def test_a_file_larger_than_memory_is_fitted_in_pieces(tmp_path, monkeypatch):
     np.testing.assert_array_equal(streamed.anomaly_score(path), streamed.anomaly_score(mixed(900)))
 
 
+def test_without_training_there_is_no_checkpoint(tmp_path):
+    detector = default().fit(numbers(), checkpoint=tmp_path / "c")
+    np.testing.assert_array_equal(detector.anomaly_score(NEW), default().fit(numbers()).anomaly_score(NEW))
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_the_same_bits_in_a_new_process(method, tmp_path):
     np.save(tmp_path / "rows.npy", NEW)
@@ -249,7 +255,7 @@ def test_the_same_bits_in_a_new_process(method, tmp_path):
     np.testing.assert_array_equal(found[0], np.array(detector.assess(NEW)))
 
 
-def test_groups_are_judged(pump):
+def test_groups_get_verdicts_in_any_order(pump):
     rows = mixed(120, seed=6)
     broken = rows.assign(pressure=rows["pressure"].to_numpy()[::-1])
     both = pd.concat([rows, broken], ignore_index=True)

@@ -12,22 +12,30 @@ from normals import NORMAL, SIZES, fitted
 NAN = float("nan")
 
 
-def broken(made):
-    """A fitted detector whose weights have become NaN, and whose criteria are to be fitted again."""
-    detector = copy.deepcopy(fitted(made))
+def broken(made, **options):
+    """A fitted detector whose weights (of the experts all that is stored) have become NaN, and whose criteria
+    are to be fitted again.
+    """
+    detector = copy.deepcopy(fitted(made, **options))
     for member in detector.members_:
         if detector.modality != "sequence":
             member.criteria.clear()
         with torch.no_grad():
-            for weight in member.model.parameters():
+            weights = [*member.model.parameters()]
+            if options:
+                weights += [value for value in member.model.buffers() if value.is_floating_point()]
+            for weight in weights:
                 weight.fill_(NAN)
     return detector
 
 
-@pytest.mark.parametrize("made", SIZES)
+MADE = [*[(made, {}) for made in SIZES], (upland.EnergyDetector, {"energy": "experts"})]
+
+
+@pytest.mark.parametrize(("made", "options"), MADE)
 @pytest.mark.filterwarnings("ignore")
-def test_scores_shares_and_groups_refuse_what_is_no_number(made):
-    detector = broken(made)
+def test_scores_shares_and_groups_refuse_what_is_no_number(made, options):
+    detector = broken(made, **options)
     new = NORMAL[detector.modality](count=40, seed=1)
     for criterion in detector.offered_.homes:
         detector.set_params(criterion=criterion)

@@ -170,7 +170,7 @@ def test_the_next_fit_refuses_what_its_model_does_not_have(name, argument, fitte
     """And the detector stays as it was fitted."""
     example = EXAMPLES[name]
     detector = copy.deepcopy(fitted[name]).set_params(**{argument: other_value(name, argument)})
-    with pytest.raises(ValueError, match=f"^{argument} has no meaning for this model: use energy='experts'"):
+    with pytest.raises(ValueError, match=f"^{argument} has no meaning beside hidden: leave one"):
         detector.fit(example.rows)
     assert detector.plan_ == fitted[name].plan_
     np.testing.assert_array_equal(

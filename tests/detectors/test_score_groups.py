@@ -21,8 +21,10 @@ def related(count, seed):
     return np.random.default_rng(seed).normal(size=(count, 4)) @ MIXING
 
 
-@pytest.fixture(scope="module", params=DETECTORS)
+@pytest.fixture(scope="module", params=[*DETECTORS, "experts"])
 def fitted(request):
+    if request.param == "experts":
+        return quick(energy="experts").fit(related(1_000, 0))
     return small(request.param, epochs=20).fit(related(1_000, 0))
 
 
@@ -145,11 +147,12 @@ def test_a_cross_fitted_detector_tests_by_its_first_member():
     assert len(detector.members_[0].held_out) == 60
 
 
-def test_normal_groups_are_flagged_as_seldom_as_promised():
+@pytest.mark.parametrize("options", [{"epochs": 1}, {"energy": "experts"}], ids=["nets", "experts"])
+def test_normal_groups_are_flagged_as_seldom_as_promised(options):
     """Over redraws of training, held-out rows and groups."""
     flagged = []
     for seed in range(30):
-        detector = quick(epochs=1, random_state=seed).fit(related(250, 100 + seed))
+        detector = quick(**options, random_state=seed).fit(related(250, 100 + seed))
         found = detector.score_groups(
             related(100, 200 + seed), np.arange(100) // 5, control="false_alarm", reasons=False
         )

@@ -60,14 +60,15 @@ def offered(detector, statistic):
     return entry.needs != "latents" or detector.family in ("flow", "vae")
 
 
-MADE = [*SIZES, "mixed"]
+MADE = [*SIZES, "mixed", "experts"]
 
 
 @pytest.fixture(scope="module", params=MADE, ids=lambda made: getattr(made, "__name__", made))
 def fitted(request):
     """A detector and new data in four groups."""
-    if request.param == "mixed":
-        return small(upland.EnergyDetector).fit(mixed(150, 0)), mixed(40, 1)
+    if request.param in ("mixed", "experts"):
+        energy = {"mixed": "multiscale", "experts": "experts"}[request.param]
+        return small(upland.EnergyDetector, energy=energy).fit(mixed(150, 0)), mixed(40, 1)
     options = {"window": None} if request.param is upland.SequenceEnergyDetector else {}
     make = NORMAL[request.param.modality]
     return small(request.param, **options).fit(make(150)), make(40, seed=1)

@@ -152,7 +152,7 @@ def test_standard_scores_of_counts_are_small_on_average(name):
 # -- what it says of a row -----------------------------------------------------------------------------------
 
 
-def test_a_broken_dependence_is_told_by_the_conditionals_and_what_was_expected_is_near_them():
+def test_of_a_broken_dependence_what_is_expected_is_near_the_conditionals():
     """With two columns that are equal, a row of 2 and -2: each is expected nearer to the other."""
     one = normal(1000, 1).float()
     rows = torch.cat([one, one + 0.05 * normal(1000, 1, seed=1).float()], 1)

@@ -10,7 +10,7 @@ import torch
 from laws import autograd_gradient, finite_difference, generator, normal, randomise
 from upland.models import kernel_prior as kernels
 from upland.models.energies import DenseEnergy
-from upland.models.kernel_prior import CHUNK, KernelPrior, _distinct
+from upland.models.kernel_prior import CHUNK, KernelPrior, distinct_rows
 from upland.models.multiscale import MultiscaleEnergy, Prior
 from upland.models.multiscale import _softplus as from_gate
 from upland.models.views import KNOTS, Ranks, log_compressed
@@ -267,10 +267,10 @@ def test_a_training_row_is_compared_with_the_others():
 
 def test_distinct_rows_come_in_their_order():
     rows = torch.tensor([[2.0], [1.0], [2.0], [3.0], [1.0], [2.0]])
-    first, copies, kind = _distinct(rows)
+    first, copies, number = distinct_rows(rows)
     assert first.tolist() == [0, 1, 3]
     assert copies.tolist() == [3, 2, 3, 1, 2, 3]
-    assert kind.tolist() == [0, 1, 0, 2, 1, 0]
+    assert number.tolist() == [0, 1, 0, 2, 1, 0]
 
 
 def test_a_mixture_keeps_means_and_no_rows():

@@ -218,17 +218,30 @@ class EnergyDetector(TableDetector):
 
     def _model_name(self) -> Literal["experts", "multiscale", "dense"]:
         """Which model the arguments ask for; raises ValueError where they contradict each other."""
-        given = self._given(NETS_ONLY)
-        if self.energy == "experts" or (self.energy == "auto" and not given and self.model is None):
-            if given or self.model is not None:
-                raise _contradiction((given or ["model"])[0], "energy", ("multiscale", "dsebm"))
+        net_arguments, expert_arguments = self._given((*NETS_ONLY, "model")), self._given(("parts", "speed"))
+        if self.energy == "experts" or (self.energy == "auto" and not net_arguments):
+            if net_arguments:
+                raise self._contradiction(net_arguments[0], "energy")
             return "experts"
-        if experts_only := self._given(("parts", "speed")):
-            raise _contradiction(experts_only[0], "energy", ("experts",))
+        if expert_arguments:
+            raise self._contradiction(
+                expert_arguments[0], net_arguments[0] if self.energy == "auto" else "energy"
+            )
+        if self.energy == "multiscale":
+            if other := self._given(("objective", "model")):
+                raise self._contradiction(other[0], "energy")
+            return "multiscale"
         paper = not isinstance(self.noise, str) and self.prior == "centre" and self.n_nets == 1
         if self.energy == "dsebm" or self.model is not None or self.objective != "denoising" or paper:
             return "dense"
         return "multiscale"
+
+    def _contradiction(self, given: str, other: str) -> ValueError:
+        """The error of an argument that the model that another one asks for does not have."""
+        beside = Argument(other, self.energy) if other == "energy" else Argument(other)
+        return ValueError(
+            Advice(Argument(given), " has no meaning beside ", beside, ": leave one of them out")
+        )
 
     def _given(self, names: Sequence[str]) -> list[str]:
         """Those of some arguments that are not their default."""
@@ -280,13 +293,6 @@ def _parts(given: Sequence[str] | str) -> tuple[str, ...] | None:
     if wrong := [name for name in given if name not in PARTS]:
         raise ValueError(f"parts must be some of {known}, got {wrong[0]!r}")
     return tuple(name for name in PARTS if name in given)
-
-
-def _contradiction(given: str, other: str, values: tuple[str, ...]) -> ValueError:
-    """The error of an argument that the chosen energy does not have."""
-    return ValueError(
-        Advice(Argument(given), " has no meaning for this model: use ", Argument(other, values[0]))
-    )
 
 
 def _equal(value: Any, default: Any) -> bool:
