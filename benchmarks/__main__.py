@@ -37,7 +37,7 @@ WITHOUT_DATA = (
     "speed_glow",
     "speed_deep",
 )
-WITH_DATA = ("tables", "dagmm", "sequences", "telemetry", "images", "groups")
+WITH_DATA = ("tables", "few_labels", "dagmm", "sequences", "telemetry", "images", "groups")
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -83,6 +83,7 @@ def plan(data: Path | None, quick: bool) -> dict[str, list[str]]:
         "tables_upland": ["tables", *source, "--methods", *TABLE_UPLAND],
         "tables_earlier": ["tables", *source, "--methods", *TABLE_EARLIER],
         "tables_peers": ["tables", *source, "--methods", *TABLE_PEERS],
+        "few_labels": ["few_labels", *source],
         "dagmm_upland": ["dagmm", *source, "--methods", *UPLAND],
         "adbench_upland": ["adbench", *source, "--methods", *UPLAND],
         "dagmm_baselines": ["dagmm", *source, "--methods", *BASELINES],

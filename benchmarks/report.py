@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import report_groups, report_images, report_series, report_tables
+from benchmarks import report_groups, report_images, report_labels, report_series, report_tables
 from benchmarks.markdown import Row, grouped, methods, spread, table
 
 PUBLISHED = Path(__file__).parent / "published"
@@ -284,6 +284,7 @@ def error(values: Sequence[float]) -> str:
 SECTIONS: dict[str, Callable[[Sequence[Row]], str]] = {
     "adbench": adbench,
     "tables": report_tables.tables,
+    "few labels": report_labels.few_labels,
     "ablation tables": report_tables.ablation,
     "dagmm": dagmm,
     "sequences": report_series.sequences,

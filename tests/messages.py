@@ -101,6 +101,15 @@ def contrast(like):
     return encoder.decode(encoder.transform(grey()), **({"like": grey()} if like else {}))
 
 
+def experts(**options):
+    """A detector of tables by the default's model."""
+    return upland.EnergyDetector(**{"random_state": 0, "progress": False} | options)
+
+
+def some_labelled():
+    return numbers(12, seed=5), [1, 1, *[0] * 10]
+
+
 def changed(detector, **params):
     return detector.set_params(**params)
 
@@ -258,6 +267,33 @@ TABLES = [
         lambda _: of_images("vae"),
         "use model='energy'",
         lambda _: of_images("energy").fit(waves()),
+    ),
+    case(
+        "detectors/refining.py:check_model",
+        lambda _: quick().fit(numbers()).refine(*some_labelled()),
+        r"fit EnergyDetector\(energy='experts'\)",
+        lambda _: experts(energy="experts").fit(numbers()).refine(*some_labelled()),
+    ),
+    case(
+        "detectors/refining.py:check_model",
+        lambda _: experts(criterion="reconstruction").fit(numbers()).refine(*some_labelled()),
+        "use criterion='experts'",
+        lambda _: experts(criterion="experts").fit(numbers()).refine(*some_labelled()),
+        lambda _: changed(experts(criterion="reconstruction").fit(numbers()), criterion="experts").refine(
+            *some_labelled()
+        ),
+    ),
+    case(
+        "detectors/refining.py:check_model",
+        lambda _: experts(keep_rows=0).fit(numbers()).refine(*some_labelled()),
+        "fit with keep_rows=2000",
+        lambda _: experts(keep_rows=2000).fit(numbers()).refine(*some_labelled()),
+    ),
+    case(
+        "detectors/refining.py:_labels_in",
+        lambda _: experts().fit(mixed()).refine(mixed(), "running"),
+        r"fit with ignore=\['running'\]",
+        lambda _: experts(ignore=["running"]).fit(mixed()).refine(mixed(), "running"),
     ),
     case(
         "detectors/scoring.py:_check_criterion",

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from upland.detectors.base import Detector
 from upland.detectors.ensemble import Member
 from upland.detectors.foreign import check_detector
 from upland.detectors.host import usual_settings
-from upland.detectors.loading import ModuleError, restored
+from upland.detectors.loading import KEPT, ModuleError, restored
 from upland.detectors.segmented import SegmentedDetector
 from upland.detectors.segmentstate import from_state, to_state
 from upland.detectors.table import TableDetector
@@ -119,7 +120,7 @@ def _to_state(member: Member) -> tuple[dict[str, Any], dict[str, Any]]:
     schema, vocabularies = member.encoder.to_state()
     tensors = {f"encoder/{name}": value for name, value in vocabularies.items()}
     tensors |= {f"model/{name}": _array(value) for name, value in member.model.state_dict().items()}
-    kept = {"standard": member.standard, "training_rows": member.training_rows, "held_out": member.held_out}
+    kept = {name: getattr(member, name) for name in KEPT}
     tensors |= {f"rows/{name}": _array(rows) for name, rows in kept.items() if rows is not None}
     criteria = []
     for (name, unit), criterion in member.criteria.items():
@@ -133,6 +134,8 @@ def _to_state(member: Member) -> tuple[dict[str, Any], dict[str, Any]]:
         "history": member.history.to_json(),
         "criteria": criteria,
     }
+    if member.refinement is not None:
+        record["refinement"] = asdict(member.refinement)
     return record, tensors
 
 

@@ -1,4 +1,4 @@
-"""The command line: `upland fit`, `score`, `groups`, `info`, `calibrate`, `demo`.
+"""The command line: `upland fit`, `score`, `groups`, `info`, `calibrate`, `refine`, `demo`.
 
 Everything heavy is imported inside the command that needs it, so that `--help` answers at once.
 """
@@ -297,6 +297,38 @@ def calibrate(
         detector = load(model)
         with claimed(output or model, overwrite or in_place) as target:
             detector.calibrate(normal_data(detector, data))
+            _save(reporter, detector, target)
+
+
+@_command
+def refine(
+    model: option.Model,
+    data: option.Labelled,
+    label: option.Label,
+    output: option.Renewed = None,
+    in_place: option.InPlace = False,
+    overwrite: option.Overwrite = False,
+    quiet: option.Quiet = False,
+    as_json: option.Json = False,
+) -> None:
+    """Refine the model by a few labelled rows, anomalies and normal ones; it is not fitted again.
+
+    p-values keep their guarantee: they are by normal rows in the model file that have no part in it.
+    """
+    text = "say where the refined model goes: either -o FILE or --in-place"
+    check((output is None) == in_place, text)
+    with reporting(as_json, quiet, data) as reporter:
+        check_model_file(output or model, data, overwrite or in_place)
+        from upland.cli.scoring import normal_data
+        from upland.detectors.refining import check_model
+        from upland.detectors.table import EnergyDetector
+        from upland.persistence import load
+
+        detector = load(model)
+        check_model(detector)
+        assert isinstance(detector, EnergyDetector)
+        with claimed(output or model, overwrite or in_place) as target:
+            detector.refine(normal_data(detector, data), label)
             _save(reporter, detector, target)
 
 

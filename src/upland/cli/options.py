@@ -43,6 +43,19 @@ Rows = Annotated[
         callback=received,
     ),
 ]
+Labelled = Annotated[
+    Path,
+    typer.Argument(
+        readable=False,
+        help="Labelled rows of a table that the fit has not seen; - for standard input.",
+        show_default=False,
+        callback=received,
+    ),
+]
+Label = Annotated[
+    str,
+    typer.Option(metavar=COLUMN, help="The column of labels: 1 for an anomaly, 0 for a normal row."),
+]
 NewModel = Annotated[
     Path, typer.Option("--output", "-o", readable=False, help="Model file to write (.safetensors).")
 ]

@@ -26,6 +26,7 @@ from upland.data.sequence.encoder import SequenceEncoder
 from upland.data.sequence.windows import SequenceRows
 from upland.data.table.encoder import TableEncoder
 from upland.detectors.architecture import Architecture
+from upland.detectors.refinement import Refinement
 from upland.groups.outputs import Reference
 from upland.models.base import EnergyModel
 from upland.models.recurrent import RecurrentEnergy
@@ -99,6 +100,9 @@ class Member:
         training_rows: `(L, ...)` encoded rows that the model was trained on, for reference moments.
         held_out: `(R, ...)` encoded rows that groups are compared with: neither the training nor `standard`
             has them.
+        refining: `(H, ...)` encoded rows held out from it that a refinement has taken as normal; `held_out`
+            has none of them. None where there are none.
+        refinement: what labelled rows have changed; None where there were none.
         criteria: fitted, by name and unit; filled when one is first asked for.
     """
 
@@ -110,6 +114,8 @@ class Member:
     standard: Tensor | None = None
     training_rows: Tensor | None = None
     held_out: Tensor | None = None
+    refining: Tensor | None = None
+    refinement: Refinement | None = None
     criteria: dict[tuple[str, Unit], Criterion[Any, Any]] = field(default_factory=dict)
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
@@ -66,9 +67,20 @@ def description(
             | {"steps": h["steps"][-1] if h["steps"] else 0}
             for h in history
         ],
+        **_refinement(members),
         "versions": {"upland": __version__}
         | {name: version(name) for name in ("torch", "numpy", "scikit-learn")},
     }
+
+
+def _refinement(members: Sequence[Member]) -> dict[str, Any]:
+    """What labelled rows have changed of each member, and its weights of parts; nothing where none have."""
+    found = []
+    for member in members:
+        if member.refinement is not None and isinstance(member.model, ProductOfExperts):
+            shares = zip(member.model.parts, member.model.shares_of_parts.tolist(), strict=True)
+            found.append({**asdict(member.refinement), "weights": {name: round(w, 4) for name, w in shares}})
+    return {"refinement": found} if found else {}
 
 
 def _guarantee(plan: FitPlan, calibration: Calibration) -> str:

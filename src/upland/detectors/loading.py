@@ -30,9 +30,11 @@ from upland.detectors.arguments import check_live
 from upland.detectors.base import Detector
 from upland.detectors.ensemble import Member, offered_criteria
 from upland.detectors.plan import FitPlan, architecture_of
+from upland.detectors.refinement import Refinement
 from upland.detectors.shapes import check_shapes
 from upland.io.records import check_types, checked, fits, shown
 from upland.models.base import EnergyModel, LikelihoodModel, NoiseConditional
+from upland.models.experts import ProductOfExperts
 from upland.models.recurrent import RecurrentEnergy
 from upland.models.stored import check_values
 from upland.training.loop import LATER, History
@@ -42,7 +44,7 @@ ENCODERS: dict[str, type[Encoder]] = {
     "sequence": SequenceEncoder,
     "image": ImageEncoder,
 }
-KEPT = ("standard", "training_rows", "held_out")
+KEPT = ("standard", "training_rows", "held_out", "refining")
 """Tensors of a member: its reference rows."""
 
 PROBED = 1 << 18
@@ -190,7 +192,7 @@ class _MemberLoader:
     def member(self, record: Mapping[str, Any], tensors: Tensors) -> Member:
         """A member; raises as `restored`."""
         fields = {"encoder", "architecture", "sigma", "history", "criteria"}
-        if set(record) != fields:
+        if set(record) - {"refinement"} != fields:
             raise ValueError("a member has fields that are unknown or lacking")
         parts, sigma = _parts(tensors), record["sigma"]
         if parts.keys() - {"encoder", "model", "rows", "criteria"}:
@@ -205,9 +207,12 @@ class _MemberLoader:
         model = self._model(architecture, encoder, _as_tensors(parts.get("model", {})))
         criteria = self._criteria(record["criteria"], model, sigma, parts.get("criteria", {}))
         history = _history(record["history"])
+        refinement = _refinement(record, model, kept)
         if not architecture.own and encoder.width <= PROBED:
             _check_numbers(model, sigma, _ordinary(model, encoder, kept))
-        return Member(encoder, model, sigma, history, architecture, **kept, criteria=criteria)
+        return Member(
+            encoder, model, sigma, history, architecture, **kept, refinement=refinement, criteria=criteria
+        )
 
     def _model(self, architecture: Architecture, encoder: Encoder, weights: dict[str, Tensor]) -> Any:
         """The model with its weights, in evaluation mode."""
@@ -300,6 +305,15 @@ def _check_numbers(model: EnergyModel, sigma: float, rows: Tensor) -> None:
             numbers.append((rows - model.reconstruct(rows)).square())
     if not all(bool(part.isfinite().all()) for part in numbers):
         raise ValueError("the weights give no finite number for an ordinary row")
+
+
+def _refinement(record: Mapping[str, Any], model: nn.Module, kept: Mapping[str, Any]) -> Refinement | None:
+    """What labelled rows have changed; files of before there were labelled rows do not say."""
+    found = Refinement.from_json(record["refinement"]) if "refinement" in record else None
+    refined = isinstance(model, ProductOfExperts) and model.tilt is not None
+    if refined != (found is not None and found.shrinkage is not None) or ("refining" in kept and not found):
+        raise ValueError("a member has a refinement that is not that of its model")
+    return found
 
 
 def _history(record: Any) -> History:

@@ -37,7 +37,7 @@ CHECKS = 20
 
 READERS: dict[str, type[Reader]] = {"table": TableReader, "sequence": SequenceReader, "image": ImageReader}
 
-STREAMS = {"folds": 0, "weights": 1, "training": 2}
+STREAMS = {"folds": 0, "weights": 1, "training": 2, "refining": 3}
 """Streams of randomness that all members share, by number."""
 
 MEMBER_STREAMS = {

@@ -108,6 +108,9 @@ def _experts(model: Experts, encoder: Encoder, weights: Weights) -> Shapes:
     yield "rows", (rows, width)
     for name in ("normal_means", "normal_deviations"):
         yield name, (len(model.parts),)
+    if "part_weights" in weights or "tilt" in weights:
+        yield "part_weights", (len(model.parts),)
+        yield "tilt", (2 * width + 1,)
     for name in model.parts:
         yield from _under(f"parts.{name}", EXPERTS[name](model, encoder, rows, _inside(weights, name)))
 

@@ -5,18 +5,23 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from inspect import signature
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
+import numpy as np
 from torch import nn
 
+from upland.calibration.conformal import warn_of_weak
 from upland.data.reader import Reader
 from upland.data.table.reader import TableReader
 from upland.detectors.architecture import Architecture
 from upland.detectors.architectures import Dense, Multiscale, OwnModule
 from upland.detectors.arguments import cell_options, frozen, given_noise, sizes_of, whole_or_none
 from upland.detectors.experts import experts
+from upland.detectors.host import usual_settings
 from upland.detectors.plan import CLOSED_FORM, FitPlan, TrainingPlan
 from upland.detectors.points import PointDetector
+from upland.detectors.refining import refined
+from upland.detectors.scoring import ALPHA
 from upland.io.advice import Advice, Argument
 from upland.io.cells import Dates
 from upland.models.experts import PARTS
@@ -181,6 +186,35 @@ class EnergyDetector(TableDetector):
         self.keep_rows, self.model = keep_rows, model
         self.device, self.progress = device, progress
         self.random_state = random_state
+
+    def refine(self, X: Any, y: Any) -> Self:
+        """Weigh the parts of the experts by a few labelled rows, and calibrate again; the fit stays as it is.
+
+        Weights and log odds are shrunk towards the unlabelled score, and stay there where cross-validation
+        over the labelled rows finds nothing better (`upland.detectors.refinement`); `info()["refinement"]`
+        says what was found. p-values keep their guarantee: they are by held-out rows that had no part in it,
+        as the labelled rows must have had none in the fit. A second call takes the place of the first.
+
+        Args:
+            X: labelled rows, like those of the fit: a handful of anomalies and, by preference, normal rows.
+            y: `(N,)` 1 for anomalies, 0 for normal rows; or the name of a column of X that is no feature.
+
+        Returns:
+            The detector itself.
+
+        Raises:
+            ValueError: the model has no parts, its criterion is another, or no held-out rows are kept; a
+                label is neither 0 nor 1, there is none for each row, or no anomaly among them.
+        """
+        with usual_settings():
+            members, calibration = refined(self, X, y)
+        self.members_, self.calibrations_, self._tester = members, {self.unit_: calibration}, None
+        self.criterion_ = self.criterion_of(self.unit_)
+        share = self.contamination
+        of_share = None if share == "auto" else float(np.percentile(-calibration.scores, 100 * share))
+        self.offset_ = -calibration.threshold(ALPHA) if of_share is None else of_share
+        warn_of_weak(self.calibrations_, (self.unit_,), ALPHA)
+        return self
 
     def _model_name(self) -> Literal["experts", "multiscale", "dense"]:
         """Which model the arguments ask for; raises ValueError where they contradict each other."""

@@ -8,7 +8,8 @@ by those of normal rows that the part had not seen, z = (E - m) / s, and
     A(x) = (sum_p w_p softplus(z_p)^3 / sum_p w_p)^(1/3).
 
 The cubic mean lies between the mean and the maximum: a row scores high where one part is far from usual, or
-all are somewhat. The parts are fitted at once, without gradients.
+all are somewhat. The parts are fitted at once, without gradients. Labelled rows may change the weights w_p
+and multiply A(x)^3 by the odds exp(g(x)) of `upland.models.tilt`.
 
 The support points of the kernels are training rows, distinct and in random order.
 """
@@ -28,6 +29,7 @@ from upland.models.kernel_prior import distinct_rows
 from upland.models.missing_mass import UnseenPairs, UnseenValues, blocks_of_neighbours
 from upland.models.parts import Layout, Part
 from upland.models.stored import StoredModule, require
+from upland.models.tilt import log_odds
 
 POWER = 3
 LEAST_DEVIATION = 1e-3
@@ -42,7 +44,7 @@ PARTS: dict[str, float] = {
     "unseen": 0.5,
     "pairs": 0.5,
 }
-"""The parts and their weights."""
+"""The parts and their weights, where no labelled rows have changed them."""
 
 COUNTS = ("unseen", "pairs")
 
@@ -71,7 +73,8 @@ class ProductOfExperts(EnergyModel, StoredModule):
     block_rows = 512
 
     rows: Tensor
-    weights: Tensor
+    part_weights: Tensor | None
+    tilt: Tensor | None
     normal_means: Tensor
     normal_deviations: Tensor
 
@@ -94,8 +97,9 @@ class ProductOfExperts(EnergyModel, StoredModule):
             "pairs": lambda: UnseenPairs(layout),
         }
         self.parts = nn.ModuleDict({name: made[name]() for name in parts})
-        shares = torch.tensor([PARTS[name] for name in parts], dtype=torch.float64)
-        self.shares_of_parts = shares / shares.sum()
+        self.usual_weights = [PARTS[name] for name in parts]
+        self.register_buffer("part_weights", None)  # stored where labelled rows have changed them
+        self.register_buffer("tilt", None)
         self.register_buffer("rows", torch.zeros(1, layout.width, dtype=torch.float32))
         self.register_buffer("normal_means", torch.zeros(len(parts), dtype=torch.float32))
         self.register_buffer("normal_deviations", torch.ones(len(parts), dtype=torch.float32))
@@ -143,7 +147,28 @@ class ProductOfExperts(EnergyModel, StoredModule):
     def _parts(self) -> list[Part]:
         return [part for part in self.parts.values() if isinstance(part, Part)]
 
+    def refine(self, part_weights: Tensor | None, tilt: Tensor | None) -> None:
+        """Take over weights and log odds that labelled rows have changed; None for the usual score.
+
+        Args:
+            part_weights: `(P,)`, positive.
+            tilt: `(2 D + 1,)` coefficients of `upland.models.tilt.log_odds`.
+        """
+        self.part_weights = None if part_weights is None else part_weights.to(self.anchor)
+        self.tilt = None if tilt is None else tilt.to(self.anchor)
+
     # -- scores
+
+    @property
+    def shares_of_parts(self) -> Tensor:
+        """The weights as shares of one: `(P,)`, float64."""
+        usual = torch.tensor(self.usual_weights, dtype=torch.float64, device=self.anchor.device)
+        weights = usual if self.part_weights is None else self.part_weights.double()
+        return weights / weights.sum()
+
+    def cubes(self, x: Tensor) -> Tensor:
+        """softplus(z)^3 of each part: `(N, D) -> (P, N)`, float64."""
+        return _cubes(self.standard_scores(x))
 
     def standard_scores(self, x: Tensor) -> Tensor:
         """The standard score of each part: `(N, D) -> (P, N)`, float64."""
@@ -152,12 +177,16 @@ class ProductOfExperts(EnergyModel, StoredModule):
         return torch.minimum(z, z.new_tensor(self.most)[:, None])
 
     def _weighted_cubes(self, z: Tensor) -> Tensor:
-        excess = torch.logaddexp(z, torch.zeros_like(z))
-        return excess**POWER * self.shares_of_parts.to(z)[:, None]
+        return _cubes(z) * self.shares_of_parts[:, None]
+
+    def _terms(self, x: Tensor) -> Tensor:
+        """What each part adds to A(x)^3: `(N, D) -> (P, N)`."""
+        terms = self._weighted_cubes(self.standard_scores(x))
+        return terms if self.tilt is None else terms * log_odds(x, self.tilt).exp()
 
     def joined_score(self, x: Tensor) -> Tensor:
         """The cubic mean of the parts, in standard deviations of normal rows: `(N, D) -> (N,)`, float64."""
-        cubes: Tensor = self._weighted_cubes(self.standard_scores(x)).sum(0)
+        cubes: Tensor = self._terms(x).sum(0)
         return cubes ** (1 / POWER)
 
     def shares(self, x: Tensor) -> Tensor:
@@ -166,7 +195,7 @@ class ProductOfExperts(EnergyModel, StoredModule):
         The score is divided among the parts by their terms in A(x)^3, and each of these as the part divides
         its energy.
         """
-        cubes = self._weighted_cubes(self.standard_scores(x))
+        cubes = self._terms(x)
         whole = cubes.sum(0)
         pieces = cubes * whole ** (1 / POWER) / whole.clamp(min=1e-300)
         total = torch.zeros(x.shape, dtype=torch.float64, device=x.device)
@@ -187,7 +216,7 @@ class ProductOfExperts(EnergyModel, StoredModule):
 
     def energy(self, x: Tensor) -> Tensor:
         """The weighted mean of the standard scores: `(N, D) -> (N,)`, float64."""
-        return self.shares_of_parts.to(x.device) @ self.standard_scores(x)
+        return self.shares_of_parts @ self.standard_scores(x)
 
     def without_prior(self) -> EnergyModel:
         """The pseudo-likelihood alone, in nats, which no single training row stands in."""
@@ -209,14 +238,23 @@ class ProductOfExperts(EnergyModel, StoredModule):
     def check_values(self) -> None:
         """Refuse deviations that are not positive; raises ValueError."""
         require(self.normal_deviations > 0, "deviations of normal rows must be positive")
+        if self.part_weights is not None:
+            require(self.part_weights > 0, "weights of parts must be positive")
 
     def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *rest: Any) -> None:
         """Take over the number of the support points, and give them to the kernels, which are loaded next."""
+        for name in ("part_weights", "tilt"):
+            there = state.get(prefix + name)
+            setattr(self, name, None if there is None else self.anchor.detach().new_zeros(there.shape))
         self.rows = self.rows.new_zeros(state.get(prefix + "rows", self.rows).shape)
         super()._load_from_state_dict(state, prefix, *rest)
         for part in self._parts():
             if isinstance(part, AdaptiveKernel):
                 part.points = self.rows
+
+
+def _cubes(z: Tensor) -> Tensor:
+    return torch.logaddexp(z, torch.zeros_like(z)) ** POWER
 
 
 class PseudoLikelihood(EnergyModel):

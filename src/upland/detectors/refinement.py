@@ -1,0 +1,222 @@
+r"""What labelled rows change in a product of experts: the weights of its parts, and log odds beside them.
+
+With phi_p = softplus(z_p)^3 what part p says of a row, f its features (`upland.models.tilt`) and v_p the
+usual weights,
+
+    s(x) = log sum_p v_p exp(t_p) phi_p(x) + b f(x)
+
+is made larger for anomalies than for normal rows by a pairwise logistic loss (Burges et al., "Learning to
+rank using gradient descent", ICML 2005), shrunk towards the usual score, t = 0 and b = 0:
+
+    mean over pairs log(1 + exp(s(normal) - s(anomaly))) + lambda (|t|^2 + |b|^2).
+
+Lambda is chosen by cross-validation over the labelled rows, anomalies and normal rows parted alike. It is
+one of `SHRINKAGES`, at least `LEAST / K` for K anomalies, or nothing changes: where no lambda has both a
+smaller loss and an AUROC at least as high as the usual score in cross-validation. A single anomaly cannot be
+left out; then only normal rows are, and lambda is at least 1.
+
+The rows are put in an order of their own first, so that theirs does not matter.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+
+from upland.io.records import checked
+
+Floats = NDArray[np.float64]
+
+SHRINKAGES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+LEAST, LEAST_OF_ONE = 0.3, 1.0
+FOLDS = 10
+STEPS = 100
+FURTHEST = 5.0
+"""Logarithm of the factor by which a weight may change at most."""
+
+
+@dataclass(frozen=True)
+class Refinement:
+    """How labelled rows have refined a member, and what it did in cross-validation.
+
+    Args:
+        anomalies: labelled ones.
+        normals: rows labelled normal.
+        held_out: rows held out by the fit that were taken as normal beside them.
+        shrinkage: lambda; None where the weights stay as they were.
+        auroc_before: of the usual score over the labelled rows.
+        auroc: of the refined score, cross-validated.
+    """
+
+    anomalies: int
+    normals: int
+    held_out: int
+    shrinkage: float | None
+    auroc_before: float
+    auroc: float
+
+    @classmethod
+    def from_json(cls, record: object) -> Self:
+        """Rebuild one; raises ValueError for a record that is none."""
+        made = cls(**checked(cls, record, "the refinement"))
+        rates, counts = (made.auroc_before, made.auroc), (made.normals, made.held_out)
+        positive = made.shrinkage is None or made.shrinkage > 0
+        if made.anomalies < 1 or min(counts) < 0 or not positive or not all(0 <= r <= 1 for r in rates):
+            raise ValueError("the refinement is not that of labelled rows")
+        return made
+
+
+class Cases(NamedTuple):
+    """Rows of one label.
+
+    Args:
+        cubes: `(N, P)` what each part says.
+        features: `(N, Q)` what log odds are linear in.
+        weights: `(N,)` of the rows in the loss.
+    """
+
+    cubes: Floats
+    features: Floats
+    weights: Floats
+
+    def some(self, which: NDArray[np.bool_]) -> Cases:
+        """Those of some rows."""
+        return Cases(*(part[which] for part in self))
+
+    def in_order(self) -> Cases:
+        """The same rows in an order that does not depend on theirs."""
+        order = np.lexsort(np.c_[self.features, self.cubes, self.weights].T[::-1])
+        return Cases(*(part[order] for part in self))
+
+
+class Changes(NamedTuple):
+    """What labelled rows change.
+
+    Args:
+        weights: `(P,)` of the parts.
+        coefficients: `(Q,)` of the log odds.
+        constant: of the log odds, which makes their mean over normal rows 0.
+    """
+
+    weights: Floats
+    coefficients: Floats
+    constant: float = 0.0
+
+    def scores(self, rows: Cases) -> Floats:
+        """s(x), `(N,)`."""
+        found: Floats = np.log(rows.cubes @ self.weights) + rows.features @ self.coefficients
+        return found
+
+
+class Measured(NamedTuple):
+    """Loss and AUROC of pairs."""
+
+    loss: float
+    auroc: float
+
+
+class Choice(NamedTuple):
+    """What was chosen by cross-validation.
+
+    Args:
+        changes: by all labelled rows; such as change nothing, where nothing was better.
+        shrinkage: lambda; None where nothing was better.
+        before: what the usual score has.
+        after: what the changes had on rows left out.
+    """
+
+    changes: Changes
+    shrinkage: float | None
+    before: Measured
+    after: Measured
+
+
+def chosen(anomalies: Cases, normals: Cases, usual: Floats) -> Choice:
+    """The changes that are best in cross-validation.
+
+    Args:
+        anomalies: labelled ones, at least one.
+        normals: at least one.
+        usual: `(P,)` weights, positive.
+    """
+    anomalies, normals = anomalies.in_order(), normals.in_order()
+    count = len(anomalies.weights)
+    least = LEAST / count if count > 1 else LEAST_OF_ONE
+    before = _validated(anomalies, normals, usual, None)
+    best, after = None, before
+    for shrinkage in (one for one in SHRINKAGES if one >= least):
+        found = _validated(anomalies, normals, usual, shrinkage)
+        if found.loss < after.loss and found.auroc >= before.auroc:
+            best, after = shrinkage, found
+    return Choice(_changes(anomalies, normals, usual, best), best, before, after)
+
+
+def _changes(anomalies: Cases, normals: Cases, usual: Floats, shrinkage: float | None) -> Changes:
+    """The changes for a lambda; for None such as change nothing."""
+    if shrinkage is None:
+        return Changes(usual, np.zeros(anomalies.features.shape[1]))
+    return fitted_changes(anomalies, normals, usual, shrinkage)
+
+
+def _validated(anomalies: Cases, normals: Cases, usual: Floats, shrinkage: float | None) -> Measured:
+    """The mean over folds of what rows left out say of the changes by the others; None changes nothing."""
+    count, others = len(anomalies.weights), len(normals.weights)
+    folds = min(FOLDS, others, count if count > 1 else FOLDS)
+    if folds < 2:
+        return _measured(_changes(anomalies, normals, usual, shrinkage), anomalies, normals)
+    found = []
+    for fold in range(folds):
+        left, left_normals = (np.arange(n) % folds == fold for n in (count, others))
+        if count == 1:
+            left[:] = True
+        seen = anomalies if count == 1 else anomalies.some(~left)
+        changes = _changes(seen, normals.some(~left_normals), usual, shrinkage)
+        found.append(_measured(changes, anomalies.some(left), normals.some(left_normals)))
+    return Measured(*(float(np.mean(part)) for part in zip(*found, strict=True)))
+
+
+def _measured(changes: Changes, anomalies: Cases, normals: Cases) -> Measured:
+    """Loss and AUROC of the pairs of some rows."""
+    gaps = changes.scores(anomalies)[:, None] - changes.scores(normals)
+    pairs = np.outer(anomalies.weights, normals.weights)
+    pairs = pairs / pairs.sum()
+    won = (gaps > 0) + 0.5 * (gaps == 0)
+    return Measured(float((pairs * np.logaddexp(0, -gaps)).sum()), min(float((pairs * won).sum()), 1.0))
+
+
+def fitted_changes(anomalies: Cases, normals: Cases, usual: Floats, shrinkage: float) -> Changes:
+    """The changes that minimise the loss.
+
+    Args:
+        anomalies: at least one.
+        normals: at least one.
+        usual: `(P,)` weights, positive.
+        shrinkage: lambda, positive.
+    """
+    pairs = np.outer(anomalies.weights, normals.weights)
+    pairs = pairs / pairs.sum()
+    parts, inputs = len(usual), anomalies.features.shape[1]
+
+    def loss(values: Floats) -> tuple[float, Floats]:
+        changes = Changes(usual * np.exp(values[:parts]), values[parts:])
+        gaps = changes.scores(anomalies)[:, None] - changes.scores(normals)
+        slopes = pairs * np.exp(-np.logaddexp(0, gaps))
+        total = (pairs * np.logaddexp(0, -gaps)).sum() + shrinkage * (values @ values)
+        gradient = 2 * shrinkage * values
+        for rows, slope in ((anomalies, -slopes.sum(1)), (normals, slopes.sum(0))):
+            gradient[:parts] += (slope / (rows.cubes @ changes.weights)) @ rows.cubes * changes.weights
+            gradient[parts:] += slope @ rows.features
+        return float(total), gradient
+
+    bounds = [(-FURTHEST, FURTHEST)] * parts + [(None, None)] * inputs
+    start = np.zeros(parts + inputs)
+    found: Floats = minimize(
+        loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": STEPS}
+    ).x
+    shares = normals.weights / normals.weights.sum()
+    constant = -float(shares @ (normals.features @ found[parts:]))
+    return Changes(usual * np.exp(found[:parts]), found[parts:], constant)

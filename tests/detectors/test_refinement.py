@@ -1,0 +1,120 @@
+"""Weights and log odds of labelled rows: never worse than without in cross-validation, by construction."""
+
+import numpy as np
+import pytest
+
+from upland.detectors.refinement import (
+    LEAST_OF_ONE,
+    Cases,
+    Changes,
+    Refinement,
+    _validated,
+    chosen,
+    fitted_changes,
+)
+
+USUAL = np.array([1.0, 1.0, 0.5])
+
+
+def cases(count, seed, shift=0.0, inputs=4):
+    rng = np.random.default_rng(seed)
+    features = rng.normal(size=(count, inputs))
+    features[:, 0] += shift
+    return Cases(rng.exponential(size=(count, 3)) + 1e-3, features, rng.uniform(0.5, 1, count))
+
+
+def objective(changes, anomalies, normals, shrinkage):
+    """The loss of the module's page, from its words."""
+    total, weight = 0.0, 0.0
+    for i, own in enumerate(changes.scores(anomalies)):
+        for j, other in enumerate(changes.scores(normals)):
+            pair = anomalies.weights[i] * normals.weights[j]
+            total, weight = total + pair * np.log1p(np.exp(other - own)), weight + pair
+    moved = np.r_[np.log(changes.weights / USUAL), changes.coefficients]
+    return total / weight + shrinkage * (moved**2).sum()
+
+
+@pytest.mark.parametrize("anomalies", [1, 2, 3, 7, 20])
+@pytest.mark.parametrize("shift", [0.0, 0.5, 3.0])
+@pytest.mark.parametrize("seed", range(3))
+def test_never_worse_than_without_labels_in_cross_validation(anomalies, shift, seed):
+    some, others = cases(anomalies, seed, shift), cases(15, 100 + seed)
+    choice = chosen(some, others, USUAL)
+    assert choice.after.loss <= choice.before.loss
+    assert choice.after.auroc >= choice.before.auroc
+    if choice.shrinkage is None:
+        assert choice.after == choice.before
+        assert (choice.changes.weights == USUAL).all()
+        assert not choice.changes.coefficients.any()
+    else:
+        measured = _validated(some.in_order(), others.in_order(), USUAL, choice.shrinkage)
+        assert measured == choice.after
+        assert choice.changes.coefficients.any()
+    assert (choice.changes.weights > 0).all()
+
+
+def test_both_outcomes_occur():
+    found = [
+        chosen(cases(5, seed, shift), cases(15, 50 + seed), USUAL) for shift in (0, 3) for seed in range(6)
+    ]
+    assert any(choice.shrinkage is None for choice in found[:6])
+    assert all(choice.shrinkage is not None for choice in found[6:])
+
+
+@pytest.mark.parametrize("shrinkage", [0.01, 0.3])
+def test_the_fit_is_a_minimum_of_the_loss(shrinkage):
+    some, others = cases(6, 0, 1.0), cases(9, 1)
+    found = fitted_changes(some, others, USUAL, shrinkage)
+    least = objective(found, some, others, shrinkage)
+    assert least < objective(Changes(USUAL, np.zeros(4)), some, others, shrinkage)
+    for seed in range(20):
+        step = 1e-2 * np.random.default_rng(seed).normal(size=7)
+        near = Changes(found.weights * np.exp(step[:3]), found.coefficients + step[3:])
+        assert objective(near, some, others, shrinkage) > least
+
+
+@pytest.mark.parametrize("count", [1, 6])
+def test_the_order_of_labelled_rows_does_not_matter(count):
+    some, others = cases(count, 0, 2.0), cases(12, 1)
+    rng = np.random.default_rng(2)
+    first = chosen(some, others, USUAL)
+    for _ in range(3):
+        order, others_order = rng.permutation(count), rng.permutation(12)
+        again = chosen(
+            Cases(*(part[order] for part in some)), Cases(*(part[others_order] for part in others)), USUAL
+        )
+        assert (again.changes.weights == first.changes.weights).all()
+        assert (again.changes.coefficients == first.changes.coefficients).all()
+        assert again[1:] == first[1:]
+
+
+def test_more_anomalies_allow_less_shrinkage_and_one_alone_the_most():
+    one = chosen(cases(1, 0, 4.0), cases(20, 1), USUAL)
+    many = chosen(cases(30, 0, 4.0), cases(20, 1), USUAL)
+    assert one.shrinkage >= LEAST_OF_ONE
+    assert many.shrinkage < one.shrinkage
+
+
+def test_log_odds_are_zero_for_the_mean_normal_row():
+    some, others = cases(6, 0, 1.0), cases(9, 1)
+    found = fitted_changes(some, others, USUAL, 0.1)
+    mean = np.average(others.features @ found.coefficients + found.constant, weights=others.weights)
+    assert abs(mean) < 1e-12
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"anomalies": 0},
+        {"normals": -1},
+        {"shrinkage": 0.0},
+        {"auroc": 1.5},
+        {"auroc": float("nan")},
+        {"held_out": "9"},
+    ],
+)
+def test_records_that_no_refinement_leaves_are_refused(wrong):
+    right = {"anomalies": 2, "normals": 5, "held_out": 9, "shrinkage": 0.1, "auroc_before": 0.7, "auroc": 0.8}
+    assert Refinement.from_json(right).anomalies == 2
+    with pytest.raises(ValueError, match="refinement"):
+        Refinement.from_json(right | wrong)
