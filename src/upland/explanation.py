@@ -267,10 +267,8 @@ def explain(
     detector.check_fitted()
     if how not in ("shares", "counterfactual"):
         raise ValueError(f"how must be 'shares' or 'counterfactual', got {how!r}")
-    if how == "shares" and (k != WIDEST or alpha != ALPHA or len(fixed)):
-        raise ValueError(
-            "k, alpha and fixed are of a counterfactual: leave them out, or use how='counterfactual'"
-        )
+    if how == "shares" and (k != WIDEST or alpha != ALPHA or (fixed is not None and len(fixed))):
+        raise ValueError("k, alpha and fixed are of how='counterfactual': leave them out with how='shares'")
     if how == "counterfactual" and detector.modality != "table":
         raise ValueError(
             f"a counterfactual is of rows of a table, but the model is of {MODALITIES[detector.modality]}: "

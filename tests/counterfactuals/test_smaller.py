@@ -7,6 +7,8 @@ import pandas as pd
 import pytest
 
 import upland
+from upland.counterfactuals.search import MOST, Search
+from upland.counterfactuals.smaller import BEAM
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:p-values are coarse"),
@@ -136,3 +138,32 @@ def test_a_third_broken_cell_is_mended_beside_them(third):
     wanted = (made.p_before <= 0.05) & (detector.p_values(rows) > 0.05)
     assert wanted.sum() >= 12
     assert made.found[wanted].all()
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_the_work_is_bounded(damage, detector, monkeypatch):
+    """6 k scorings of `MOST` candidates and one more at most, and k explanations of `BEAM` rows at most."""
+    calls = {"_scored": [], "_explained": []}
+    for name in calls:
+        original = getattr(Search, name)
+
+        def counted(self, asked, name=name, original=original):
+            calls[name].append(max(map(len, asked)))
+            return original(self, asked)
+
+        monkeypatch.setattr(Search, name, counted)
+    rows = DAMAGES[damage](mixed(3, 1))
+    upland.explain(detector, rows, "counterfactual", k=4, alpha=0.3)
+    assert len(calls["_scored"]) <= 6 * 4
+    assert len(calls["_explained"]) <= 4
+    assert max(calls["_scored"], default=0) <= MOST + 1
+    assert max(calls["_explained"], default=0) <= BEAM
+
+
+@pytest.mark.parametrize("column", ["a", "narrow", "short"])
+@pytest.mark.parametrize("value", [1e30, -1e300, 1e308, -1.7e308])
+def test_the_distance_of_a_number_however_large_is_finite(column, value, detector):
+    rows = mixed(3, 1).astype({"narrow": "float64"}).assign(**{column: value})
+    made = upland.explain(detector, rows, "counterfactual")
+    assert np.isfinite(made.distance).all()
+    assert (made.distance[made.p_before <= 0.05] > 0).all()
