@@ -21,7 +21,7 @@ from benchmarks.options import command, data_argument, parsed, sets_arguments
 from benchmarks.records import Records
 from benchmarks.table_tasks import COLLECTIONS, HALVES, Task, adbench_tasks
 from benchmarks.upland_methods import MULTISCALE, PAPER, energy_detector
-from upland.models.experts import PARTS
+from upland.models.experts import COUNTS, PARTS
 
 NAME = "ablation tables"
 KEYS = ("collection", "task", "seed", "variant")
@@ -29,7 +29,7 @@ ABLATED: dict[str, Callable[[Path], list[Task]]] = {**COLLECTIONS, "adbench": ad
 VARIANTS: dict[str, Mapping[str, Any]] = {
     "default": {},
     **{f"without {name}": {"parts": [part for part in PARTS if part != name]} for name in PARTS},
-    **{f"{name} alone": {"parts": [name]} for name in PARTS},
+    **{f"{name} alone": {"parts": [name]} for name in PARTS if name not in COUNTS},
     "fast": {"speed": "fast"},
     "multi-scale energy": MULTISCALE,
     "paper's model": {**PAPER, "criterion": "energy"},

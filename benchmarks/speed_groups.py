@@ -65,7 +65,7 @@ def prepared(options: argparse.Namespace) -> tuple[Any, np.ndarray, np.ndarray]:
 
     surface = Surface.make(COLUMNS, generator(0), latent=6)
     train = surface.draw(options.train, generator(1))
-    detector = FlowDetector(epochs=options.epochs, random_state=0, progress=False).fit(train)
+    detector = FlowDetector(epochs=options.epochs, fallback="none", random_state=0, progress=False).fit(train)
     x = surface.draw(options.rows, generator(2))
     labels = np.sort(generator(3).permutation(np.arange(options.rows) % options.groups))
     for group in range(0, options.groups, EVERY):

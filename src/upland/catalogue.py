@@ -19,7 +19,7 @@ MODALITIES: dict[Modality, str] = {"table": "tables", "sequence": "sequences", "
 """The modalities of data, and their plural."""
 
 FAMILIES: dict[str, str] = {
-    "energy": "a deep energy trained by score matching",
+    "energy": "an energy, in closed form or a deep net trained by score matching",
     "flow": "a normalising flow, trained by its likelihood",
     "vae": "a variational auto-encoder",
 }

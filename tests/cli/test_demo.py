@@ -55,9 +55,9 @@ def test_what_it_finds_in_groups(shown):
     ):
         details = tested.clinics[name].details
         assert (details["reason"], details["columns"][0]) == (reason, column)
-    assert sum(tested.rows.values()) <= 16
-    assert tested.rows[clinics.MIXED_UP] < 20 / 2
-    assert tested.rows[clinics.MISREAD] <= 2
+    others = sum(tested.rows.values()) - tested.rows[clinics.MIXED_UP]
+    assert tested.rows[clinics.MISREAD] <= 2  # of 20 patients: found as a group alone
+    assert others <= 0.1 * 7 * 20
     assert "2 of 8 clinics are anomalous (false discovery rate 5 %)" in text
     assert csv.read_csv(folder / "clinics-tested.csv")["is_anomaly"].to_pylist() == [
         found.is_anomaly for found in tested.clinics.values()

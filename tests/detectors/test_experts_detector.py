@@ -267,3 +267,55 @@ def test_groups_get_verdicts_in_any_order(pump):
     again = pump.score_groups(both.iloc[order].reset_index(drop=True), label[order])
     found = dict(zip(again.group, again.p_value, strict=True))
     assert found == p
+
+
+@pytest.mark.parametrize("given", [np.float32, np.float64])
+@pytest.mark.parametrize("decimals", [1, 3])
+def test_the_same_table_in_another_precision_has_the_same_flags(given, decimals):
+    """A value is seen whether it comes as a double or as a float; a column far from zero among them."""
+    rng = np.random.default_rng(0)
+
+    def draw(count):
+        rows = rng.normal([20.0, 0.0, 500.0], [3.0, 1.0, 3.0], (count, 3)).round(decimals)
+        return np.column_stack([rows, rng.integers(0, 4, count) + 0.1])
+
+    detector = default().fit(draw(800).astype(given))
+    new = draw(400)
+    flags = [detector.flag(new.astype(dtype)) for dtype in (np.float32, np.float64)]
+    assert np.mean(flags[0] != flags[1]) <= 0.005
+    assert max(map(np.mean, flags)) < 0.12
+
+
+@pytest.mark.parametrize("parts", [["unseen"], ["pairs"], ["pairs", "unseen"], np.array(["unseen"])])
+def test_parts_that_only_count_values_are_refused(parts):
+    with pytest.raises(ValueError, match="add one of 'distance'"):
+        default(parts=parts).fit(numbers(60))
+    assert default(parts=[*parts, "local"]).fit(numbers(60)).score_samples(NEW).shape == (300,)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        *(numbers(count) for count in (3, 4, 30, 64, 70)),
+        np.random.default_rng(0).integers(0, 3, (300, 3)),
+        np.random.default_rng(0).random((200, 4)) > 0.5,
+        np.ones((50, 2)),
+        np.tile(numbers(5), (40, 1)),
+    ],
+    ids=lambda rows: f"{len(rows)} rows, {len(np.unique(rows, axis=0))} distinct",
+)
+@pytest.mark.filterwarnings("ignore:all .* calibration rows have the same anomaly score")
+def test_few_distinct_rows_are_saved_loaded_and_tested_in_groups(rows, tmp_path):
+    detector = default(calibration="auto").fit(rows)
+    upland.save(detector, tmp_path / "m")
+    again = upland.load(tmp_path / "m")
+    np.testing.assert_array_equal(again.anomaly_score(rows), detector.anomaly_score(rows))
+    if len(rows) >= 50:
+        p = again.score_groups(rows, np.arange(len(rows)) % 2, reasons=False).p_value
+        assert np.isfinite(p).all()
+
+
+def test_what_a_column_alone_is_expected_to_be_does_not_depend_on_how_far_it_is():
+    detector = default().fit(numbers(400)[:, :1])
+    near, far = upland.explain(detector, np.array([[50.0], [1e9]])).expected[:, 0].astype(float)
+    assert max(abs(near), abs(far)) < 2 * np.abs(numbers(400)[:, 0]).max()

@@ -205,7 +205,7 @@ def test_the_energy_is_the_mean_of_the_standard_scores_and_differentiable():
 
 
 def test_without_single_training_rows_it_is_the_pseudo_likelihood_in_nats(model, new):
-    """Minus the sum of the logarithms of Student t densities, up to their widths."""
+    """Minus the sum of the logarithms of Student t densities and of their widths."""
     free = model.without_prior()
     assert isinstance(free, PseudoLikelihood)
     part = model.parts["conditional"]
@@ -213,6 +213,7 @@ def test_without_single_training_rows_it_is_the_pseudo_likelihood_in_nats(model,
     density = torch.distributions.StudentT(3.0)
     t = part._by_input((away / log_spread.exp()).double())
     expected = (density.log_prob(torch.zeros(1, dtype=torch.float64)) - density.log_prob(t)).sum(1)
+    expected += part._by_input(log_spread.double()).sum(1)
     torch.testing.assert_close(free.energy(new), expected, rtol=1e-4, atol=1e-4)
     alone = fitted(with_counts(), ("local",))
     assert alone.without_prior() is alone

@@ -155,17 +155,18 @@ def _resolved(plan: FitPlan) -> dict[str, Any]:
     record, sequential = plan.to_json(), plan.reader.modality == "sequence"
     training, reader = record["training"], record["reader"]
     rate = training["learning_rate"]  # a name where it goes by the number of columns
+    closed = record["architecture"]["name"] == "product of experts"  # fitted at once
     length = {"epochs": training["epochs"]} if training["epochs"] else {"steps": training["steps"]}
     if isinstance(training["steps"], str) and not training["epochs"]:
         length = {}  # by the number of rows: as many as the training's entry says
+    steps = {**length, **{name: training[name] for name in ("batch_size", "patience")}}
+    steps |= {} if isinstance(rate, str) else {"learning_rate": rate}
     return {
         "calibration": plan.calibration,
         **{name: value for name, value in reader.items() if name not in ("owner", "scaling", "cells")},
         **(plan.reader.cells.to_json() if isinstance(plan.reader, TableReader | SequenceReader) else {}),
         **({"per": plan.unit, "smoothing": plan.smoothing} if sequential else {}),
-        **length,
-        **{name: training[name] for name in ("batch_size", "patience")},
-        **({} if isinstance(rate, str) else {"learning_rate": rate}),
+        **({} if closed else steps),
         **({} if sequential else {"keep_rows": plan.keep_rows}),
     }
 

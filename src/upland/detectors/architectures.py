@@ -178,6 +178,9 @@ class FlowOrGaussian(TableFlow):
     """A flow of tables, or the Gaussian that replaces it.
 
     Args:
+        layers: couplings.
+        hidden: units of each layer of a coupling's net.
+        coupling: "affine" or "spline".
         density: which of them; None until a training has shown it.
     """
 

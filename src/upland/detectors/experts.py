@@ -10,8 +10,9 @@ import torch
 from upland.data.encoder import Encoder
 from upland.data.table.encoder import TableEncoder
 from upland.detectors.architecture import Architecture
+from upland.io.records import shown
 from upland.models.base import EnergyModel
-from upland.models.experts import PARTS, ProductOfExperts
+from upland.models.experts import COUNTS, PARTS, ProductOfExperts
 from upland.models.parts import Layout
 from upland.training.schedule import SUPPORT_LEAST, SUPPORT_NUMBERS
 
@@ -37,6 +38,14 @@ class Experts(Architecture):
     name: ClassVar[str] = "product of experts"
     of = (("energy", "table"),)
     model_type: ClassVar[type] = ProductOfExperts
+
+    def __post_init__(self) -> None:
+        """Refuse what no fit resolves to; raises ValueError."""
+        if self.parts != tuple(name for name in PARTS if name in self.parts) or not {*self.parts} - {*COUNTS}:
+            raise ValueError(
+                f"parts must be some of {', '.join(PARTS)}, each once, and not {shown(self.parts)}"
+            )
+
     in_closed_form: ClassVar[bool] = True
 
     def build(self, encoder: Encoder, generator: torch.Generator | None = None) -> EnergyModel:
@@ -67,4 +76,5 @@ def layout_of(encoder: TableEncoder) -> Layout:
         tuple(int(slot) for slot in encoder.slots),
         tuple(column.kind == "categorical" for column in columns),
         tuple(column.parts is not None for column in columns),
+        tuple(abs(column.center) / (column.scale or 1.0) for column in columns),
     )

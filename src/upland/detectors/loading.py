@@ -320,6 +320,7 @@ def _history(record: Any) -> History:
     """The course of a training."""
     history = History(**checked(History, record, "the history", later=LATER))
     lengths = {len(part) for part in (history.steps, history.training, history.validation)}
-    if len(lengths) > 1 or min([history.best_step, history.seconds, *history.steps]) < 0:
+    compared = {getattr(history, name) is None for name in ("gaussian", "independent")}
+    if len(compared) > 1 or len(lengths) > 1 or min([history.best_step, history.seconds, *history.steps]) < 0:
         raise ValueError("the history is not that of a training")
     return history

@@ -24,7 +24,7 @@ from upland.detectors.refining import refined
 from upland.detectors.scoring import ALPHA
 from upland.io.advice import Advice, Argument
 from upland.io.cells import Dates
-from upland.models.experts import PARTS
+from upland.models.experts import COUNTS, PARTS
 from upland.models.multiscale import SCALES
 
 PAPER_NOISE = 0.5
@@ -72,13 +72,15 @@ class TableDetector(PointDetector):
 
 
 class EnergyDetector(TableDetector):
-    """Anomaly detection in tables by a deep energy trained by score matching (DSEBM, Zhai et al., ICML 2016).
+    """Anomaly detection in tables by an energy: a product of experts in closed form, or a deep net trained by
+    score matching (DSEBM, Zhai et al., ICML 2016).
 
     Normal data are a table `(N, M)`, N >= 2: an array, a frame, an Arrow table, or the path of a file.
-    `EnergyDetector(energy="dsebm")` is the paper's model.
+    `EnergyDetector(energy="dsebm")` is the paper's model. Arguments from `hidden` to `objective`, and from
+    `epochs` to `patience`, are of nets.
 
     Args:
-        energy: "experts", a product of energies in closed form: adaptive kernels, a pseudo-likelihood, the
+        energy: "experts", a product of energies in closed form: kernel densities, a pseudo-likelihood, the
             missing mass of values and of pairs of values; "multiscale", deep energies at all noise scales on
             a kernel density; "dsebm", the paper's deep energy; "auto" is experts, or multiscale where an
             argument of nets or of their training is given.
@@ -94,11 +96,13 @@ class EnergyDetector(TableDetector):
             and some values of each column; "centre", the paper's single centre; "auto" is the kernel.
         n_nets: nets that are trained together; "auto" is two, one in each fold of a cross calibration.
         objective: "denoising" or "sliced" score matching.
-        criterion: "multiscale", the cubic mean over scales of noise, and over views of the prior, of how much
+        criterion: "experts", the cubic mean of the standardised energies of the experts; "multiscale", the
+            cubic mean over scales of noise, and over views of the prior, of how much
             further a row is from where it is denoised to, and from training rows, than normal rows are, in
-            their standard deviations; "reconstruction", |x - f(x)|^2; "energy", E / sigma^2 in nats (over
-            several scales the mean of E, in sigma^2 nats); "auto" or None is multiscale, of a model of one
-            scale reconstruction.
+            their standard deviations; "reconstruction", |x - f(x)|^2, of the experts with f the prediction
+            from the other columns; "energy", E / sigma^2 in nats (over several scales the mean of E, in
+            sigma^2 nats; of the experts the mean of their standard scores); "auto" or None is the first of
+            these that the model has.
         calibration: "split" holds out a fifth of the rows and gives exact p-values; "cross" fits five folds;
             "auto" splits from 500 rows.
         contamination: sets scikit-learn's `offset_`: "auto" from the calibration at alpha = 0.05, a number
@@ -288,10 +292,13 @@ def _parts(given: Sequence[str] | str) -> tuple[str, ...] | None:
     if isinstance(given, str) and given == "auto":
         return None
     known = ", ".join(map(repr, PARTS))
-    if isinstance(given, str) or not isinstance(given, Sequence) or not len(given):
+    if isinstance(given, str) or not isinstance(given, Sequence | np.ndarray) or not len(given):
         raise ValueError(f"parts must be 'auto' or a list of some of {known}, got {given!r}")
-    if wrong := [name for name in given if name not in PARTS]:
+    if wrong := [name for name in given if not (isinstance(name, str) and name in PARTS)]:
         raise ValueError(f"parts must be some of {known}, got {wrong[0]!r}")
+    if not {*given} - {*COUNTS}:
+        others = ", ".join(repr(name) for name in PARTS if name not in COUNTS)
+        raise ValueError(f"parts {list(given)} only count values: add one of {others}")
     return tuple(name for name in PARTS if name in given)
 
 

@@ -258,16 +258,24 @@ class ConditionalEnergy(Part):
             return x.new_zeros(len(x), dtype=torch.float64)
         return self._terms(x).flatten(0, 1).sum(0, dtype=torch.float64)
 
+    def nats(self, x: Tensor) -> Tensor:
+        """Minus the log of the product of the conditionals, up to a constant: `(N, D) -> (N,)`, float64."""
+        log_widths = torch.where((self.hidden < x.shape[1])[..., None], self._predicted(x)[1], 0.0)
+        terms = 0.5 * (FREEDOM + 1) * x.shape[1] * self._terms(x) + log_widths
+        return terms.flatten(0, 1).sum(0, dtype=torch.float64)
+
     def shares(self, x: Tensor) -> Tensor:
         """The term of each input: `(N, D) -> (N, D)`, float64."""
         if self.groups == 1:
             return torch.zeros_like(x, dtype=torch.float64)
         return self._by_input(self._terms(x).double())
 
-    def expected(self, x: Tensor) -> Tensor:
-        """The prediction of each input from the columns of other groups: `(N, D) -> (N, D)`."""
+    def expected(self, x: Tensor) -> Tensor | None:
+        """The prediction of each input from the columns of other groups: `(N, D) -> (N, D)`; None for a table
+        of one column.
+        """
         if self.groups == 1:
-            return x
+            return None
         return x - self._by_input(self._predicted(x)[0])
 
     def _by_input(self, of_hidden: Tensor) -> Tensor:

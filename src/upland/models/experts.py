@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from upland.models.adaptive_kernel import AdaptiveKernel
 from upland.models.base import EnergyModel
-from upland.models.conditional import FREEDOM, ConditionalEnergy
+from upland.models.conditional import ConditionalEnergy
 from upland.models.kernel_prior import distinct_rows
 from upland.models.missing_mass import UnseenPairs, UnseenValues, blocks_of_neighbours
 from upland.models.parts import Layout, Part
@@ -231,7 +231,8 @@ class ProductOfExperts(EnergyModel, StoredModule):
         The gradient of the energy has no measure: it is bounded, and smallest far from all rows.
         """
         free = self.without_prior()
-        return free.part.expected(x) if isinstance(free, PseudoLikelihood) else self.expected(x)
+        predicted = free.part.expected(x) if isinstance(free, PseudoLikelihood) else None
+        return self.expected(x) if predicted is None else predicted
 
     # -- persistence
 
@@ -272,4 +273,4 @@ class PseudoLikelihood(EnergyModel):
 
     def energy(self, x: Tensor) -> Tensor:
         """Minus the logarithm of the product of the conditionals: `(N, D) -> (N,)`, float64."""
-        return 0.5 * (FREEDOM + 1) * x.shape[1] * self.part.values(x)
+        return self.part.nats(x)

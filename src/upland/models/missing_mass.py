@@ -18,6 +18,9 @@ decimals from some day on, numbers of new articles come up. So rows are left out
     p = max(rows whose value no row of another block has, 1) / (n + 1),
 
 which is Good's with every row a block of its own. A column with drift has a large p, and counts for little.
+
+Values that differ by no more than rounding to float32 are one value: the same table comes as doubles in one
+file and as floats in another.
 """
 
 from __future__ import annotations
@@ -31,6 +34,7 @@ from torch import Tensor
 
 from upland.models.parts import Layout, Part
 from upland.models.stored import require
+from upland.models.views import CODES_KNEE, FARTHEST
 
 EXPECTED = 0.5
 """Probability q that an anomalous row has an unseen value."""
@@ -48,6 +52,9 @@ ROWS = 20_000
 MEASURED = 2_000
 SHIFT, LAST = 1 << 32, (1 << 63) - 1
 """Keys of values are positions below the first; keys of pairs are padded with the second."""
+
+ROUNDING = 1.5e-7
+"""Relative rounding of a value to float32, twice: in the data, and of its code."""
 
 MISSING = 3e38
 """The value of a missing cell."""
@@ -74,14 +81,31 @@ class Counted(NamedTuple):
         return max(int(self.alone.sum()), 1) / (len(self.of_row) + 1)
 
 
-def counted(keys: Tensor, blocks: Tensor | None = None) -> Counted:
-    """Count keys `(n,)` of rows in blocks `(n,)`; by default each row is one."""
+def counted(keys: Tensor, blocks: Tensor | None = None, offset: float = 0.0) -> Counted:
+    """Count keys `(n,)` of rows in blocks `(n,)`, each row one by default; close numbers are equal."""
     if blocks is None:
         blocks = torch.arange(len(keys), dtype=torch.int64, device=keys.device)
-    distinct, of_row, counts = torch.unique(keys, return_inverse=True, return_counts=True)
+    distinct, of_row = torch.unique(keys, return_inverse=True)
+    if keys.is_floating_point():
+        is_first = torch.ones_like(distinct, dtype=torch.bool)
+        is_first[1:] = distinct.diff() > rounding(distinct[1:], offset)
+        distinct, of_row = distinct[is_first], (is_first.cumsum(0) - 1)[of_row]
+    counts = torch.bincount(of_row, minlength=len(distinct))
     first = torch.full_like(counts, len(keys)).scatter_reduce_(0, of_row, blocks, "amin")
     last = torch.zeros_like(counts).scatter_reduce_(0, of_row, blocks, "amax")
     return Counted(distinct, counts, of_row, (first == last)[of_row])
+
+
+def rounding(codes: Tensor, offset: Tensor | float) -> Tensor:
+    """How far a code may be moved where its value is rounded to float32, as some files and arrays hold it.
+
+    Args:
+        codes: of values.
+        offset: of the mean of the column from zero, in standard deviations.
+    """
+    size = codes.abs()
+    grown = torch.expm1((size - CODES_KNEE).clamp(0.0, FARTHEST))
+    return ROUNDING * ((size.clamp(max=CODES_KNEE) + grown + offset) / (1 + grown) + size)
 
 
 def blocks_of_neighbours(count: int) -> Tensor:
@@ -96,11 +120,13 @@ class Columns(NamedTuple):
         first: `(C,)` first inputs, or of a one-hot column also the first.
         last: `(C,)` last inputs.
         one_hot: `(C,)` whether a column is one.
+        offsets: `(C,)` of their means from zero, in standard deviations.
     """
 
     first: tuple[int, ...]
     last: tuple[int, ...]
     one_hot: tuple[bool, ...]
+    offsets: tuple[float, ...]
 
 
 def countable_columns(layout: Layout) -> Columns:
@@ -111,13 +137,14 @@ def countable_columns(layout: Layout) -> Columns:
         tuple(part[0] for part in inputs),
         tuple(part[-1] for part in inputs),
         tuple(layout.categorical[column] for column in kept),
+        tuple(layout.offsets[column] if layout.offsets else 0.0 for column in kept),
     )
 
 
 def values_of(x: Tensor, columns: Columns) -> Tensor:
     """One number for the value of each column: `(N, D) -> (C, N)`, equal where the values are."""
     found = []
-    for first, last, one_hot in zip(*columns, strict=True):
+    for first, last, one_hot, _ in zip(*columns, strict=True):
         if one_hot:
             found.append(x[:, first : last + 1].argmax(1).to(x.dtype))
         elif last > first:
@@ -172,7 +199,11 @@ class UnseenValues(Part):
             generator: not used.
         """
         blocks = None if self.blocks is None else self.blocks[:ROWS]
-        counts = [counted(column, blocks) for column in values_of(x[:ROWS], self.columns)]
+        values = values_of(x[:ROWS], self.columns)
+        counts = [
+            counted(column, blocks, offset)
+            for column, offset in zip(values, self.columns.offsets, strict=True)
+        ]
         used = [c for c, count in enumerate(counts) if _weight(count) > 0 and len(count.keys) > 1]
         self.used = torch.tensor(used, dtype=torch.int64, device=x.device)
         self.keys = _padded([counts[c].keys for c in used], x)
@@ -184,7 +215,10 @@ class UnseenValues(Part):
 
     def unseen(self, x: Tensor) -> Tensor:
         """Which values no training row had: `(N, D) -> (U, N)` bool, U the columns that are looked up."""
-        return _positions(self.keys, values_of(x, self.columns)[self.used])[1]
+        return _nearest_keys(self.keys, values_of(x, self.columns)[self.used], self._offsets())[1]
+
+    def _offsets(self) -> Tensor:
+        return _offsets(self.columns, self.used)
 
     def values(self, x: Tensor) -> Tensor:
         """The sum over columns of log(q / p) where the value is unseen: `(N, D) -> (N,)`, float64."""
@@ -204,6 +238,7 @@ class UnseenValues(Part):
     def check_values(self) -> None:
         """Refuse columns that are not there, keys out of order and weights below zero; raises ValueError."""
         _check_table(self.used, len(self.columns.first), self.keys, self.weights)
+        require(self.used.diff() > 0, "columns must ascend")
 
 
 class UnseenPairs(Part):
@@ -241,7 +276,11 @@ class UnseenPairs(Part):
             x: `(N, D)` encoded rows in random order.
             generator: chooses pairs of columns where there are too many to count all.
         """
-        counts = [counted(column) for column in values_of(x[:ROWS], self.columns)]
+        values = values_of(x[:ROWS], self.columns)
+        counts = [
+            counted(column, offset=offset)
+            for column, offset in zip(values, self.columns.offsets, strict=True)
+        ]
         able = [
             c
             for c, count in enumerate(counts)
@@ -262,10 +301,13 @@ class UnseenPairs(Part):
 
     def unseen(self, x: Tensor) -> Tensor:
         """Which pairs of values no training row had: `(N, D) -> (P, N)` bool."""
-        positions, absent = _positions(self.keys, values_of(x, self.columns)[self.used])
+        positions, absent = _nearest_keys(self.keys, values_of(x, self.columns)[self.used], self._offsets())
         one, other = self.members.T
         keys = positions[one] * SHIFT + positions[other]
         return _positions(self.pairs, keys)[1] | absent[one] | absent[other]
+
+    def _offsets(self) -> Tensor:
+        return _offsets(self.columns, self.used)
 
     def values(self, x: Tensor) -> Tensor:
         """The sum over pairs of columns of log(q / p) where the pair is unseen: `(N, D) -> (N,)`, float64."""
@@ -289,6 +331,9 @@ class UnseenPairs(Part):
         ValueError.
         """
         _check_table(self.used, len(self.columns.first), self.keys, self.weights.new_zeros(len(self.used)))
+        require(self.used.diff() > 0, "columns must ascend")
+        require(len(self.weights) <= self.most, "there must not be more pairs than a fit leaves")
+        require(self.members[:, 0] < self.members[:, 1], "a pair must be of two columns")
         _check_table(self.members.flatten(), len(self.used), self.pairs, self.weights)
         keys, values = self.pairs[self.pairs < LAST], self.keys.shape[1]
         require((keys >= 0) & (keys // SHIFT < values) & (keys % SHIFT < values), "pairs must be of values")
@@ -332,6 +377,20 @@ def _padded(rows: list[Tensor], like: Tensor) -> Tensor:
     for number, keys in enumerate(rows):
         found[number, : len(keys)] = keys
     return found
+
+
+def _offsets(columns: Columns, used: Tensor) -> Tensor:
+    """The offsets of the means of the columns in use: `(U, 1)`."""
+    return torch.tensor(columns.offsets, dtype=torch.float32, device=used.device)[used][:, None]
+
+
+def _nearest_keys(table: Tensor, keys: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
+    """Where numbers stand in the rows of a table, and which are none of them: `(K, N)` twice."""
+    right = torch.searchsorted(table, keys.contiguous()).clamp(max=table.shape[1] - 1)
+    left = (right - 1).clamp(min=0)
+    above, below = (table.gather(1, at) - keys for at in (right, left))
+    positions = torch.where(below.abs() < above.abs(), left, right)
+    return positions, torch.minimum(below.abs(), above.abs()) > rounding(keys, offsets)
 
 
 def _positions(table: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:

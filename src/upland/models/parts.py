@@ -24,11 +24,14 @@ class Layout(NamedTuple):
         columns: `(D,)` the number of the user's column of each input, ascending from 0.
         categorical: for each column whether its inputs are a one-hot code, the last of unseen levels.
         cyclic: for each column whether its inputs are parts of a date.
+        offsets: for each column how many standard deviations its mean is from zero, which says how far
+            rounding a value to float32 moves its code; zeros where left out.
     """
 
     columns: tuple[int, ...]
     categorical: tuple[bool, ...]
     cyclic: tuple[bool, ...]
+    offsets: tuple[float, ...] = ()
 
     @property
     def width(self) -> int:
