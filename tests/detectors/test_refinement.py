@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+from upland.detectors import refinement
 from upland.detectors.refinement import (
     LEAST_OF_ONE,
+    MOST,
     Cases,
     Changes,
     Refinement,
@@ -86,6 +88,39 @@ def test_the_order_of_labelled_rows_does_not_matter(count):
         assert (again.changes.weights == first.changes.weights).all()
         assert (again.changes.coefficients == first.changes.coefficients).all()
         assert again[1:] == first[1:]
+
+
+def test_pairs_have_a_bound_and_many_rows_come_in_any_order(monkeypatch):
+    sizes, measured = [], refinement._measured
+    monkeypatch.setattr(
+        refinement,
+        "_measured",
+        lambda changes, *rows: (
+            sizes.extend(len(some.weights) for some in rows) or measured(changes, *rows)
+        ),
+    )
+    monkeypatch.setattr(refinement, "SHRINKAGES", (1.0,))
+    monkeypatch.setattr(refinement, "STEPS", 3)
+    rng, count = np.random.default_rng(3), 20_000
+    some = cases(count, 0, 2.0)._replace(weights=np.ones(count))
+    weights = np.repeat([1 / (count - 50), 1 / 50], [count - 50, 50])
+    others = cases(count, 1)._replace(weights=weights)
+    first = chosen(some, others, USUAL)
+    again = chosen(some.some(rng.permutation(count)), others.some(rng.permutation(count)), USUAL)
+    assert 0 < max(sizes) <= MOST + 50
+    assert all((one == other).all() for one, other in zip(first.changes[:2], again.changes[:2], strict=True))
+    assert first[1:] == again[1:]
+
+
+@pytest.mark.parametrize("labelled", [3, MOST, 4 * MOST])
+def test_rows_that_are_drawn_keep_the_weight_of_all(labelled):
+    weights = np.repeat([1 / labelled, 1 / 50], [labelled, 50])
+    rows = cases(labelled + 50, 0)._replace(weights=weights)
+    few = rows.few()
+    assert len(few.weights) == min(labelled, MOST) + 50
+    np.testing.assert_allclose(few.weights.sum(), 2)
+    if labelled <= MOST:
+        assert all((one == other).all() for one, other in zip(few, rows, strict=True))
 
 
 def test_more_anomalies_allow_less_shrinkage_and_one_alone_the_most():

@@ -15,13 +15,14 @@ one of `SHRINKAGES`, at least `LEAST / K` for K anomalies, or nothing changes: w
 smaller loss and an AUROC at least as high as the usual score in cross-validation. A single anomaly cannot be
 left out; then only normal rows are, and lambda is at least 1.
 
-The rows are put in an order of their own first, so that theirs does not matter.
+The rows are put in an order of their own first, so that theirs does not matter. At most `MOST` of a label are
+compared, drawn with a fixed seed, so that time and memory of the pairs have a bound.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,8 @@ SHRINKAGES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 LEAST, LEAST_OF_ONE = 0.3, 1.0
 FOLDS = 10
 STEPS = 100
+MOST = 500
+"""Rows of one label that are compared with those of the other; they are drawn where there are more."""
 FURTHEST = 5.0
 """Logarithm of the factor by which a weight may change at most."""
 
@@ -83,7 +86,7 @@ class Cases(NamedTuple):
     features: Floats
     weights: Floats
 
-    def some(self, which: NDArray[np.bool_]) -> Cases:
+    def some(self, which: NDArray[Any]) -> Cases:
         """Those of some rows."""
         return Cases(*(part[which] for part in self))
 
@@ -91,6 +94,15 @@ class Cases(NamedTuple):
         """The same rows in an order that does not depend on theirs."""
         order = np.lexsort(np.c_[self.features, self.cubes, self.weights].T[::-1])
         return Cases(*(part[order] for part in self))
+
+    def few(self) -> Cases:
+        """The same rows, or some drawn of those of one weight where they are more than `MOST`."""
+        weights, generator = np.zeros_like(self.weights), np.random.default_rng(0)
+        for weight in np.unique(self.weights):
+            own = np.flatnonzero(self.weights == weight)
+            drawn = generator.permutation(own)[:MOST]
+            weights[drawn] = weight * (len(own) / len(drawn))
+        return self._replace(weights=weights).some(weights > 0)
 
 
 class Changes(NamedTuple):
@@ -143,7 +155,7 @@ def chosen(anomalies: Cases, normals: Cases, usual: Floats) -> Choice:
         normals: at least one.
         usual: `(P,)` weights, positive.
     """
-    anomalies, normals = anomalies.in_order(), normals.in_order()
+    anomalies, normals = anomalies.in_order().few(), normals.in_order().few()
     count = len(anomalies.weights)
     least = LEAST / count if count > 1 else LEAST_OF_ONE
     before = _validated(anomalies, normals, usual, None)
