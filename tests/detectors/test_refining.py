@@ -223,6 +223,18 @@ def test_mixed_tables_and_any_container_of_labels(tmp_path):
     assert all((scores == found[0]).all() for scores in found)
 
 
+@pytest.mark.parametrize("words", [("True", "False"), ("true", "false"), ("TRUE", "FALSE"), ("1", "0")])
+def test_labels_of_a_file_are_those_of_a_frame(tmp_path, words):
+    rows, y = labelled()
+    table = pd.DataFrame(rows, columns=[f"c{j}" for j in range(rows.shape[1])]).assign(broken=y == 1)
+    new = table.drop(columns="broken")
+    base = experts().fit(pd.DataFrame(numbers(700), columns=new.columns))
+    path = tmp_path / "labelled.csv"
+    table.assign(broken=[words[0] if one else words[1] for one in y]).to_csv(path, index=False)
+    expected = copied(base).refine(table, "broken").anomaly_score(new)
+    assert (copied(base).refine(path, "broken").anomaly_score(new) == expected).all()
+
+
 def test_a_numeric_contamination_sets_the_offset_by_the_new_scores():
     fitted = experts(contamination=0.1).fit(numbers(700)).refine(*labelled())
     assert fitted.offset_ == np.percentile(-fitted.calibration_.scores, 10)

@@ -41,6 +41,8 @@ SPARED, SPARED_SHARE = 50, 4
 ENOUGH = (99, 19)
 """Calibration rows that stay where there are as many: for alpha = 0.01, for alpha = 0.05."""
 CRITERION = "experts"
+TRUTH = {"true": 1.0, "false": 0.0}
+"""Labels of files that keep true and false as text."""
 
 
 def refined(detector: Detector, X: Any, y: Any) -> tuple[list[Member], Calibration]:
@@ -74,6 +76,9 @@ def check_model(detector: Detector) -> None:
     Args:
         detector: fitted.
     """
+    if hasattr(detector, "segments_"):
+        whole = Wording("EnergyDetector() on the rows of all segments", "a model without --by")
+        raise ValueError(Advice("a detector of segments cannot be refined: fit ", whole))
     name = detector.plan_.architecture.name
     if not all(isinstance(member.model, ProductOfExperts) for member in detector.members_):
         right = Wording("EnergyDetector(energy='experts')", "a table with --model energy")
@@ -137,7 +142,7 @@ def anomalies_among(y: Any, rows: int) -> Labels:
         raise ValueError("y must be one label for each row, (N,), or the name of a column") from None
     if len(labels) != rows:
         raise ValueError(f"there are {rows} labelled rows, but y has {len(labels)} labels")
-    numbers = [as_number(label) if isinstance(label, str) else label for label in labels]
+    numbers = [_number(label) if isinstance(label, str) else label for label in labels]
     for row, (number, label) in enumerate(zip(numbers, labels, strict=True)):
         if not isinstance(number, int | float) or number not in (0, 1):
             place = Wording(f"row {row}", f"row {row + 1}")
@@ -147,6 +152,11 @@ def anomalies_among(y: Any, rows: int) -> Labels:
     if not found.any():
         raise ValueError("no row is labelled an anomaly: label one with 1 at least")
     return found
+
+
+def _number(word: str) -> float | None:
+    """The number that a label is as text, also that of true and false; or None."""
+    return TRUTH.get(word.strip().lower(), as_number(word))
 
 
 # -- held-out rows -------------------------------------------------------------------------------------------
