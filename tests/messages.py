@@ -291,6 +291,12 @@ TABLES = [
         lambda _: experts(keep_rows=2000).fit(numbers()).refine(*some_labelled()),
     ),
     case(
+        "detectors/refining.py:refined",
+        lambda _: experts().fit(numbers(20)).refine(numbers(3, seed=5), [1, 1, 1]),
+        "label 20 rows with 0",
+        lambda _: experts().fit(numbers(20)).refine(numbers(23, seed=5), [1, 1, 1, *[0] * 20]),
+    ),
+    case(
         "detectors/refining.py:_labels_in",
         lambda _: experts().fit(mixed()).refine(mixed(), "running"),
         r"fit with ignore=\['running'\]",

@@ -49,10 +49,28 @@ def test_never_worse_than_without_labels_in_cross_validation(anomalies, shift, s
         assert (choice.changes.weights == USUAL).all()
         assert not choice.changes.coefficients.any()
     else:
-        measured = _validated(some.in_order(), others.in_order(), USUAL, choice.shrinkage)
-        assert measured == choice.after
+        folds = _validated(some.in_order(), others.in_order(), USUAL, choice.shrinkage)
+        assert tuple(folds.mean(0)) == pytest.approx(choice.after, rel=1e-12)
         assert choice.changes.coefficients.any()
     assert (choice.changes.weights > 0).all()
+
+
+@pytest.mark.parametrize("anomalies", [1, 2, 20])
+@pytest.mark.parametrize("careful", [False, True])
+def test_nothing_changes_where_normal_rows_cannot_be_left_out(anomalies, careful):
+    choice = chosen(cases(anomalies, 0, 3.0), cases(1, 1), USUAL, careful)
+    assert choice.shrinkage is None
+    assert choice.after == choice.before
+    assert (choice.changes.weights == USUAL).all()
+    assert not choice.changes.coefficients.any()
+
+
+def test_a_careful_choice_changes_less_often_and_still_where_it_is_plain():
+    pairs = [(cases(20, seed), cases(15, 100 + seed)) for seed in range(30)]
+    usual, careful = ([chosen(*pair, USUAL, care).shrinkage for pair in pairs] for care in (False, True))
+    assert sum(one is not None for one in usual) > 4 * sum(one is not None for one in careful)
+    plain = (cases(20, 0, 3.0), cases(15, 1))
+    assert chosen(*plain, USUAL, True).shrinkage is not None
 
 
 def test_both_outcomes_occur():

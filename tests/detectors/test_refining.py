@@ -102,6 +102,24 @@ def test_labels_that_say_nothing_leave_the_scores_as_they_were():
     assert (fitted.anomaly_score(new) == before).all()
 
 
+@pytest.mark.parametrize(("rows", "normals"), [(500, 0), (500, 1), (520, 0), (1000, 0), (1000, 10)])
+def test_few_labels_of_broad_anomalies_do_no_harm(rows, normals):
+    gains = []
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        fitted = experts(random_state=seed).fit(rng.normal(size=(rows, 10)))
+        labelled_rows = np.r_[1.3 * rng.normal(size=(20, 10)), rng.normal(size=(normals, 10))]
+        new, y = np.r_[1.3 * rng.normal(size=(1000, 10)), rng.normal(size=(1000, 10))], np.repeat([1, 0], 1000)
+        before = roc_auc_score(y, fitted.anomaly_score(new))
+        if rows == 500 and normals == 0:
+            with pytest.raises(ValueError, match="too few are held out in its place: label 20 rows with 0"):
+                fitted.refine(labelled_rows, np.ones(20))
+        else:
+            fitted.refine(labelled_rows, np.repeat([1, 0], [20, normals]))
+        gains.append(roc_auc_score(y, fitted.anomaly_score(new)) - before)
+    assert np.mean(gains) > -0.003
+
+
 def test_a_second_call_takes_the_place_of_the_first(detector):
     new = numbers(50, seed=4)
     twice, once = detector, copied(detector)
@@ -276,8 +294,9 @@ def test_what_cannot_be_refined_says_so():
         experts().refine(rows, y)
     with pytest.raises(ValueError, match="no column 'q' of labels; the table has no names"):
         FITS["split"]().refine(rows, "q")
-    with pytest.raises(ValueError, match="no row is labelled normal"):
-        experts().fit(numbers(20)).refine(rows[:3], [1, 1, 1])
+    for y, words in (([1, 1, 1], "no row is labelled normal"), ([1, 1, 0], "only one row is labelled normal")):
+        with pytest.raises(ValueError, match=words):
+            experts().fit(numbers(20)).refine(rows[:3], y)
     with pytest.raises(ValueError, match="missing column"):
         experts().fit(mixed()).refine(pd.DataFrame({"flow": [1.0]}), [1])
 
