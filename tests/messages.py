@@ -293,8 +293,8 @@ TABLES = [
     case(
         "detectors/refining.py:refined",
         lambda _: experts().fit(numbers(20)).refine(numbers(3, seed=5), [1, 1, 1]),
-        "label 20 rows with 0",
-        lambda _: experts().fit(numbers(20)).refine(numbers(23, seed=5), [1, 1, 1, *[0] * 20]),
+        "label 10 rows with 0",
+        lambda _: experts().fit(numbers(20)).refine(numbers(13, seed=5), [1, 1, 1, *[0] * 10]),
     ),
     case(
         "detectors/refining.py:_labels_in",

@@ -113,9 +113,7 @@ def test_pairs_have_a_bound_and_many_rows_come_in_any_order(monkeypatch):
     monkeypatch.setattr(
         refinement,
         "_measured",
-        lambda changes, *rows: (
-            sizes.extend(len(some.weights) for some in rows) or measured(changes, *rows)
-        ),
+        lambda changes, *rows: sizes.extend(len(some.weights) for some in rows) or measured(changes, *rows),
     )
     monkeypatch.setattr(refinement, "SHRINKAGES", (1.0,))
     monkeypatch.setattr(refinement, "STEPS", 3)
@@ -161,6 +159,8 @@ def test_log_odds_are_zero_for_the_mean_normal_row():
         {"anomalies": 0},
         {"normals": -1},
         {"shrinkage": 0.0},
+        {"shrinkage": 1e-4},
+        {"shrinkage": 1e300},
         {"auroc": 1.5},
         {"auroc": float("nan")},
         {"held_out": "9"},

@@ -102,17 +102,20 @@ def test_labels_that_say_nothing_leave_the_scores_as_they_were():
     assert (fitted.anomaly_score(new) == before).all()
 
 
-@pytest.mark.parametrize(("rows", "normals"), [(500, 0), (500, 1), (520, 0), (1000, 0), (1000, 10)])
+@pytest.mark.parametrize(("rows", "normals"), [(500, 0), (500, 1), (520, 0), (1000, 0), (1000, 5)])
 def test_few_labels_of_broad_anomalies_do_no_harm(rows, normals):
     gains = []
     for seed in range(6):
         rng = np.random.default_rng(seed)
         fitted = experts(random_state=seed).fit(rng.normal(size=(rows, 10)))
         labelled_rows = np.r_[1.3 * rng.normal(size=(20, 10)), rng.normal(size=(normals, 10))]
-        new, y = np.r_[1.3 * rng.normal(size=(1000, 10)), rng.normal(size=(1000, 10))], np.repeat([1, 0], 1000)
+        new, y = (
+            np.r_[1.3 * rng.normal(size=(1000, 10)), rng.normal(size=(1000, 10))],
+            np.repeat([1, 0], 1000),
+        )
         before = roc_auc_score(y, fitted.anomaly_score(new))
         if rows == 500 and normals == 0:
-            with pytest.raises(ValueError, match="too few are held out in its place: label 20 rows with 0"):
+            with pytest.raises(ValueError, match="too few are held out in its place: label 10 rows with 0"):
                 fitted.refine(labelled_rows, np.ones(20))
         else:
             fitted.refine(labelled_rows, np.repeat([1, 0], [20, normals]))
@@ -207,9 +210,50 @@ def short(tensors, manifest):
     tensors["0/model/tilt"] = tensors["0/model/tilt"][:-1]
 
 
-@pytest.mark.parametrize("change", [no_record, no_tilt, no_changes, negative_weight, infinite, short])
+def steep(tensors, manifest):
+    tensors["0/model/tilt"] = tensors["0/model/tilt"] + np.float32(1e38)
+
+
+def far_constant(tensors, manifest):
+    tensors["0/model/tilt"][-1] = 1e30
+
+
+def heavy(tensors, manifest):
+    tensors["0/model/part_weights"] = tensors["0/model/part_weights"] * np.float32(1e30)
+
+
+def no_refining_rows(tensors, manifest):
+    del tensors["0/rows/refining"]
+
+
+def fewer_refining_rows(tensors, manifest):
+    tensors["0/rows/refining"] = tensors["0/rows/refining"][1:]
+
+
+def many_held_out(tensors, manifest):
+    manifest["members"][0]["refinement"]["held_out"] = 10**18
+
+
+def large_shrinkage(tensors, manifest):
+    manifest["members"][0]["refinement"]["shrinkage"] = 1e300
+
+
+BROKEN = [no_record, no_tilt, no_changes, negative_weight, infinite, short]
+FORGED = [
+    steep,
+    far_constant,
+    heavy,
+    no_refining_rows,
+    fewer_refining_rows,
+    many_held_out,
+    large_shrinkage,
+]
+
+
+@pytest.mark.parametrize("change", BROKEN + FORGED)
 def test_files_that_no_refinement_leaves_are_refused(change, tmp_path):
     upland.save(FITS["split"]().refine(*labelled()), tmp_path / "m.safetensors")
+    upland.load(rewritten(tmp_path / "m.safetensors", lambda tensors, manifest: None))
     with pytest.raises(TensorFileError):
         upland.load(rewritten(tmp_path / "m.safetensors", change))
 
@@ -294,7 +338,7 @@ def test_what_cannot_be_refined_says_so():
         experts().refine(rows, y)
     with pytest.raises(ValueError, match="no column 'q' of labels; the table has no names"):
         FITS["split"]().refine(rows, "q")
-    for y, words in (([1, 1, 1], "no row is labelled normal"), ([1, 1, 0], "only one row is labelled normal")):
+    for y, words in (([1, 1, 1], "no row is labelled"), ([1, 1, 0], "only one row is labelled")):
         with pytest.raises(ValueError, match=words):
             experts().fit(numbers(20)).refine(rows[:3], y)
     with pytest.raises(ValueError, match="missing column"):

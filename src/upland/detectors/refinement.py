@@ -37,7 +37,7 @@ Floats = NDArray[np.float64]
 SHRINKAGES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 LEAST, LEAST_OF_ONE = 0.3, 1.0
 FOLDS = 10
-ENOUGH = 20
+ENOUGH = 10
 """Rows labelled normal from which the means of the folds decide."""
 LEVEL = 0.025
 """Of the t test."""
@@ -46,6 +46,10 @@ MOST = 500
 """Rows of one label that are compared with those of the other; they are drawn where there are more."""
 FURTHEST = 5.0
 """Logarithm of the factor by which a weight may change at most."""
+STEEPEST = 1000.0
+"""Coefficient that no fit comes near: lambda of its square is at most the loss of the usual score."""
+LARGEST_FEATURE = 100.0
+"""What no feature of a float32 number reaches: its logarithm is below 89."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,8 @@ class Refinement:
         held_out: rows held out by the fit that were taken as normal beside them.
         shrinkage: lambda; None where the weights stay as they were.
         auroc_before: of the usual score over the labelled rows.
-        auroc: of the refined score, cross-validated.
+        auroc: of the refined score, on rows left out of its fit; of a single anomaly only normal ones are. As
+            before, where nothing changes.
     """
 
     anomalies: int
@@ -73,8 +78,8 @@ class Refinement:
         """Rebuild one; raises ValueError for a record that is none."""
         made = cls(**checked(cls, record, "the refinement"))
         rates, counts = (made.auroc_before, made.auroc), (made.normals, made.held_out)
-        positive = made.shrinkage is None or made.shrinkage > 0
-        if made.anomalies < 1 or min(counts) < 0 or not positive or not all(0 <= r <= 1 for r in rates):
+        possible = made.shrinkage is None or SHRINKAGES[0] <= made.shrinkage <= SHRINKAGES[-1]
+        if made.anomalies < 1 or min(counts) < 0 or not possible or not all(0 <= r <= 1 for r in rates):
             raise ValueError("the refinement is not that of labelled rows")
         return made
 
@@ -128,6 +133,20 @@ class Changes(NamedTuple):
         """s(x), `(N,)`."""
         found: Floats = np.log(rows.cubes @ self.weights) + rows.features @ self.coefficients
         return found
+
+
+def are_changes(weights: Floats, usual: Floats, tilt: Floats) -> bool:
+    """Whether labelled rows may have left weights and log odds such as these.
+
+    Args:
+        weights: `(P,)` of the parts.
+        usual: `(P,)` the usual ones.
+        tilt: `(2 D + 1,)` coefficients and, last, the constant.
+    """
+    moved = np.abs(np.log(weights / usual))
+    size = np.abs(tilt[:-1])
+    furthest = LARGEST_FEATURE * size.sum()
+    return bool((moved < FURTHEST + 0.01).all() and (size < STEEPEST).all() and abs(tilt[-1]) <= furthest)
 
 
 class Measured(NamedTuple):
