@@ -242,7 +242,8 @@ def files_passed(call):
 
 def test_a_score_of_an_array_passes_few_files():
     rows = np.random.default_rng(0).normal(size=(100, 3))
-    parts = {f"models/{name}.py" for name in ("adaptive_kernel", "conditional", "missing_mass")}  # one each
+    names = ("adaptive_kernel", "conditional", "missing_mass", "recurring_values")
+    parts = {f"models/{name}.py" for name in names}  # a part is a file, and what it looks up
     for arguments in ({}, {"energy": "multiscale", "epochs": 1}):
         detector = upland.EnergyDetector(random_state=0, progress=False, **arguments).fit(rows)
         passed = files_passed(lambda detector=detector: detector.anomaly_score(rows)) - parts

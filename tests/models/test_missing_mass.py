@@ -6,20 +6,16 @@ import pytest
 import torch
 
 from laws import generator
-from upland.models.missing_mass import (
+from upland.models.missing_mass import EXPECTED, MOST_OF_PAIR, MOST_WEIGHT, UnseenPairs, UnseenValues
+from upland.models.parts import Layout, plain_layout
+from upland.models.recurring_values import (
     BLOCKS,
-    EXPECTED,
     MISSING,
-    MOST_OF_PAIR,
-    MOST_WEIGHT,
-    UnseenPairs,
-    UnseenValues,
     blocks_of_neighbours,
     countable_columns,
     counted,
     values_of,
 )
-from upland.models.parts import Layout, plain_layout
 from upland.models.stored import check_values
 
 PARTS = [UnseenValues, UnseenPairs]

@@ -26,8 +26,9 @@ from upland.models.adaptive_kernel import AdaptiveKernel
 from upland.models.base import EnergyModel
 from upland.models.conditional import ConditionalEnergy
 from upland.models.kernel_prior import distinct_rows
-from upland.models.missing_mass import UnseenPairs, UnseenValues, blocks_of_neighbours
+from upland.models.missing_mass import UnseenPairs, UnseenValues
 from upland.models.parts import Layout, Part
+from upland.models.recurring_values import blocks_of_neighbours
 from upland.models.stored import StoredModule, require
 from upland.models.tilt import log_odds
 

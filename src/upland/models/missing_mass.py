@@ -27,14 +27,21 @@ from __future__ import annotations
 
 import math
 from itertools import combinations
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from upland.models.parts import Layout, Part
+from upland.models.recurring_values import (
+    Columns,
+    Counted,
+    countable_columns,
+    counted,
+    nearest_keys,
+    positions_of,
+    values_of,
+)
 from upland.models.stored import require
-from upland.models.views import CODES_KNEE, FARTHEST
 
 EXPECTED = 0.5
 """Probability q that an anomalous row has an unseen value."""
@@ -43,8 +50,6 @@ MOST_OF_COLUMN, MOST_OF_PAIR = 0.3, 0.3
 """Missing mass from which a column has no part in pairs, and from which a pair is not looked up."""
 
 PAIRS = 64
-BLOCKS = 5
-"""Blocks of neighbouring rows that are left out in turn."""
 
 ROWS = 20_000
 """Training rows whose values are counted, at most."""
@@ -53,105 +58,10 @@ MEASURED = 2_000
 SHIFT, LAST = 1 << 32, (1 << 63) - 1
 """Keys of values are positions below the first; keys of pairs are padded with the second."""
 
-ROUNDING = 1.5e-7
-"""Relative rounding of a value to float32, twice: in the data, and of its code."""
-
-MISSING = 3e38
-"""The value of a missing cell."""
-
 CANDIDATES = 300
 """Pairs of columns that are counted, at most."""
 
 MOST_WEIGHT = 50.0
-
-
-class Counted(NamedTuple):
-    """Distinct keys of the training rows, ascending, how often each occurs, which one each row has, and
-    whether no row of another block has it.
-    """
-
-    keys: Tensor
-    counts: Tensor
-    of_row: Tensor
-    alone: Tensor
-
-    @property
-    def missing_mass(self) -> float:
-        """The probability that a new row has another key."""
-        return max(int(self.alone.sum()), 1) / (len(self.of_row) + 1)
-
-
-def counted(keys: Tensor, blocks: Tensor | None = None, offset: float = 0.0) -> Counted:
-    """Count keys `(n,)` of rows in blocks `(n,)`, each row one by default; close numbers are equal."""
-    if blocks is None:
-        blocks = torch.arange(len(keys), dtype=torch.int64, device=keys.device)
-    distinct, of_row = torch.unique(keys, return_inverse=True)
-    if keys.is_floating_point():
-        is_first = torch.ones_like(distinct, dtype=torch.bool)
-        is_first[1:] = distinct.diff() > rounding(distinct[1:], offset)
-        distinct, of_row = distinct[is_first], (is_first.cumsum(0) - 1)[of_row]
-    counts = torch.bincount(of_row, minlength=len(distinct))
-    first = torch.full_like(counts, len(keys)).scatter_reduce_(0, of_row, blocks, "amin")
-    last = torch.zeros_like(counts).scatter_reduce_(0, of_row, blocks, "amax")
-    return Counted(distinct, counts, of_row, (first == last)[of_row])
-
-
-def rounding(codes: Tensor, offset: Tensor | float) -> Tensor:
-    """How far a code may be moved where its value is rounded to float32, as some files and arrays hold it.
-
-    Args:
-        codes: of values.
-        offset: of the mean of the column from zero, in standard deviations.
-    """
-    size = codes.abs()
-    grown = torch.expm1((size - CODES_KNEE).clamp(0.0, FARTHEST))
-    return ROUNDING * ((size.clamp(max=CODES_KNEE) + grown + offset) / (1 + grown) + size)
-
-
-def blocks_of_neighbours(count: int) -> Tensor:
-    """The block of each of some rows in the order of the data: `(count,)`."""
-    return torch.arange(count, dtype=torch.int64) * min(BLOCKS, count) // count
-
-
-class Columns(NamedTuple):
-    """The columns that values are looked up in.
-
-    Args:
-        first: `(C,)` first inputs, or of a one-hot column also the first.
-        last: `(C,)` last inputs.
-        one_hot: `(C,)` whether a column is one.
-        offsets: `(C,)` of their means from zero, in standard deviations.
-    """
-
-    first: tuple[int, ...]
-    last: tuple[int, ...]
-    one_hot: tuple[bool, ...]
-    offsets: tuple[float, ...]
-
-
-def countable_columns(layout: Layout) -> Columns:
-    """All columns but parts of dates, which are points on circles."""
-    kept = [column for column, cyclic in enumerate(layout.cyclic) if not cyclic]
-    inputs = [layout.inputs(column) for column in kept]
-    return Columns(
-        tuple(part[0] for part in inputs),
-        tuple(part[-1] for part in inputs),
-        tuple(layout.categorical[column] for column in kept),
-        tuple(layout.offsets[column] if layout.offsets else 0.0 for column in kept),
-    )
-
-
-def values_of(x: Tensor, columns: Columns) -> Tensor:
-    """One number for the value of each column: `(N, D) -> (C, N)`, equal where the values are."""
-    found = []
-    for first, last, one_hot, _ in zip(*columns, strict=True):
-        if one_hot:
-            found.append(x[:, first : last + 1].argmax(1).to(x.dtype))
-        elif last > first:
-            found.append(torch.where(x[:, last] > 0, MISSING, x[:, first]))
-        else:
-            found.append(x[:, first])
-    return torch.stack(found) if found else x.new_zeros(0, len(x))
 
 
 class UnseenValues(Part):
@@ -215,7 +125,7 @@ class UnseenValues(Part):
 
     def unseen(self, x: Tensor) -> Tensor:
         """Which values no training row had: `(N, D) -> (U, N)` bool, U the columns that are looked up."""
-        return _nearest_keys(self.keys, values_of(x, self.columns)[self.used], self._offsets())[1]
+        return nearest_keys(self.keys, values_of(x, self.columns)[self.used], self._offsets())[1]
 
     def _offsets(self) -> Tensor:
         return _offsets(self.columns, self.used)
@@ -301,10 +211,10 @@ class UnseenPairs(Part):
 
     def unseen(self, x: Tensor) -> Tensor:
         """Which pairs of values no training row had: `(N, D) -> (P, N)` bool."""
-        positions, absent = _nearest_keys(self.keys, values_of(x, self.columns)[self.used], self._offsets())
+        positions, absent = nearest_keys(self.keys, values_of(x, self.columns)[self.used], self._offsets())
         one, other = self.members.T
         keys = positions[one] * SHIFT + positions[other]
-        return _positions(self.pairs, keys)[1] | absent[one] | absent[other]
+        return positions_of(self.pairs, keys)[1] | absent[one] | absent[other]
 
     def _offsets(self) -> Tensor:
         return _offsets(self.columns, self.used)
@@ -382,21 +292,6 @@ def _padded(rows: list[Tensor], like: Tensor) -> Tensor:
 def _offsets(columns: Columns, used: Tensor) -> Tensor:
     """The offsets of the means of the columns in use: `(U, 1)`."""
     return torch.tensor(columns.offsets, dtype=torch.float32, device=used.device)[used][:, None]
-
-
-def _nearest_keys(table: Tensor, keys: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
-    """Where numbers stand in the rows of a table, and which are none of them: `(K, N)` twice."""
-    right = torch.searchsorted(table, keys.contiguous()).clamp(max=table.shape[1] - 1)
-    left = (right - 1).clamp(min=0)
-    above, below = (table.gather(1, at) - keys for at in (right, left))
-    positions = torch.where(below.abs() < above.abs(), left, right)
-    return positions, torch.minimum(below.abs(), above.abs()) > rounding(keys, offsets)
-
-
-def _positions(table: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
-    """Where keys stand in the rows of a table, and which are not there: `(K, V)`, `(K, N)` -> `(K, N)`."""
-    positions = torch.searchsorted(table, keys.contiguous()).clamp(max=table.shape[1] - 1)
-    return positions, table.gather(1, positions) != keys
 
 
 def _check_table(used: Tensor, columns: int, keys: Tensor, weights: Tensor) -> None:
