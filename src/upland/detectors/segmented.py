@@ -22,7 +22,7 @@ from upland.data.reader import Reader
 from upland.data.table.encoder import TableEncoder
 from upland.data.table.frames import TableView, held, view_table
 from upland.data.table.matching import resolve
-from upland.data.table.segmentnames import segment_names
+from upland.data.table.segmentnames import canonical_name, numbers_of, segment_names
 from upland.detectors.arguments import seed_of
 from upland.detectors.fitting import CALIBRATION_MOST
 from upland.detectors.host import usual_settings
@@ -153,7 +153,7 @@ class SegmentedDetector(PointDetector):
     def _adopt(self, pooled: TableDetector, segments: list[str], by: str) -> None:
         """Put on what is the pooled detector's."""
         self.pooled_, self.segments_, self.by_, self.given_by_ = pooled, segments, by, self.by
-        self._numbers = {name: number for number, name in enumerate(segments)}
+        self._numbers = numbers_of(segments)
         self.plan_, self.members_, self.params_ = pooled.plan_, pooled.members_, pooled.params_
         self.unit_, self.offered_ = pooled.unit_, pooled.offered_
         self.criterion, self.criterion_ = pooled.criterion, pooled.criterion_
@@ -265,7 +265,9 @@ class SegmentedDetector(PointDetector):
     def _segments_of(self, piece: Any, unseen: str, blanks: Collection[str]) -> Indices:
         """The number of each row's segment; that of segments where the fit has not seen it."""
         names, of = segment_names(view_table(piece), self.by_, self._encoder.inputs, blanks)
-        numbers = np.array([self._numbers.get(name, len(self.segments_)) for name in names], dtype=np.int64)
+        known = self._numbers
+        found = [known.get(name, known.get(canonical_name(name), len(self.segments_))) for name in names]
+        numbers = np.array(found, dtype=np.int64)
         if unseen == "error" and (numbers == len(self.segments_)).any():
             new = [name for name, number in zip(names, numbers, strict=True) if number == len(self.segments_)]
             text = f"{len(new)} segment(s) of {self.by_!r} were not in the normal data, such as {new[0]!r}"
