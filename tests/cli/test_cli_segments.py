@@ -109,6 +109,13 @@ def test_calibrate_and_groups(upland, shop, tmp_path):
     assert [found["group"] for found in json.loads(done.out)["verdicts"]] == ["8", "9", "7"]
 
 
+def test_info_says_one_calibration(upland, tmp_path):
+    csv.write_csv(machines(120, 0), tmp_path / "normal.csv")
+    call = ("fit", tmp_path / "normal.csv", "--by", "machine", "--calibration", "cross", "-o", tmp_path / "m")
+    info = json.loads(upland(*call, "--json").out)["info"]
+    assert info["calibration"]["method"] == info["plan"]["calibration"] == "split"
+
+
 def test_a_column_that_is_not_there_is_refused(upland, shop, tmp_path):
     done = upland("fit", shop / "normal.csv", "--by", "pump", "-o", tmp_path / "m")
     assert done.code == 1

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import csv
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 from sklearn.metrics import roc_auc_score
 
 import upland
@@ -301,6 +302,29 @@ def test_shares_sum_to_the_score_and_name_the_column(detector, new):
     assert np.abs(found.expected[:, 1].astype(float) - broken["pressure"]).min() > 2
 
 
+@pytest.mark.filterwarnings("ignore:a Gaussian replaces the flow")
+@pytest.mark.parametrize("make_one", [upland.EnergyDetector, upland.FlowDetector])
+def test_shares_are_the_mean_over_the_members(make_one):
+    """Where a segment counts for nothing they are those of the pooled detector, in proportion."""
+    options = {"epochs": 1, "random_state": 0, "progress": False, "calibration": "cross"}
+    rows = machines([40] * 6)
+    detector = upland.SegmentedDetector(make_one(**options), by="machine").fit(rows)
+    assert len(detector.members_) > 1
+    detector.energies_.weight.zero_()
+    found, pooled = (upland.explain(one, rows).shares for one in (detector, detector.pooled_))
+    parts = [s.clip(0) / s.clip(0).sum(axis=1, keepdims=True) for s in (found, pooled)]
+    np.testing.assert_allclose(parts[0], parts[1], atol=1e-9)
+
+
+def test_a_score_of_nothing_has_equal_shares():
+    of = np.repeat(np.arange(6), 50)
+    rows = pd.DataFrame({"machine": of, "x": of * 1.0, "y": of * 2.0})
+    detector = upland.SegmentedDetector(upland.EnergyDetector(random_state=0), by="machine").fit(rows)
+    shares, scores = upland.explain(detector, rows).shares, detector.anomaly_score(rows)
+    assert (scores == 0).any()
+    np.testing.assert_allclose(shares.sum(axis=1), scores)
+
+
 def test_groups_are_tested_by_the_pooled_detector(detector, new):
     verdicts = detector.score_groups(new, "machine", reasons=False)
     expected = detector.pooled_.score_groups(new, "machine", reasons=False)
@@ -337,6 +361,43 @@ def test_arguments_that_change_after_a_fit_change_nothing(new, tmp_path):
     np.testing.assert_array_equal(detector.assess(new), before)
     upland.save(detector, tmp_path / "after.safetensors")
     assert (tmp_path / "after.safetensors").read_bytes() == (tmp_path / "before.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda d: d.set_params(unseen="zzz"), "unseen must be 'pooled' or 'error', got 'zzz'"),
+        (lambda d: setattr(d, "criterion", "energy"), "fitted for criterion=.*, but now criterion='energy'"),
+    ],
+)
+def test_arguments_that_no_longer_suit_the_fit_are_refused_wherever_it_is_used(new, tmp_path, change, words):
+    detector = make().fit(machines([30] * 12))
+    change(detector)
+    uses = [getattr(detector, name) for name in ("anomaly_score", "p_values", "flag", "predict", "calibrate")]
+    uses += [lambda rows: upland.explain(detector, rows), lambda rows: detector.info()]
+    uses += [lambda rows: detector.score_groups(rows, "machine")]
+    for use in (*uses, lambda rows: upland.save(detector, tmp_path / "model.safetensors")):
+        with pytest.raises(ValueError, match=words):
+            use(new)
+    assert not list(tmp_path.iterdir())
+
+
+def test_before_a_fit_there_is_nothing(new):
+    for use in (make().info, lambda: make().anomaly_score(new), lambda: make().calibrate(new)):
+        with pytest.raises(NotFittedError):
+            use()
+
+
+@pytest.mark.parametrize("share", [0.3, 0.1])
+def test_contamination_is_the_share_of_the_rows_of_the_fit_that_predict_flags(share, tmp_path):
+    rows = machines([50] * 6)
+    inner = upland.EnergyDetector(**QUICK, contamination=share)
+    detector = upland.SegmentedDetector(inner, by="machine").fit(rows)
+    assert np.mean(detector.predict(rows) == -1) == pytest.approx(share, abs=0.01)
+    upland.save(detector, tmp_path / "model.safetensors")
+    for one in (detector, upland.load(tmp_path / "model.safetensors")):
+        assert one.calibrate(machines([80] * 6, seed=3)).offset_ == detector.offset_
+        np.testing.assert_array_equal(one.predict(rows), detector.predict(rows))
 
 
 def test_in_a_new_process_too(tmp_path):

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.base import clone
-from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from upland.calibration.conformal import Floats, thinned, warn_of_weak
@@ -28,7 +27,7 @@ from upland.detectors.fitting import CALIBRATION_MOST
 from upland.detectors.host import usual_settings
 from upland.detectors.plan import FitPlan
 from upland.detectors.points import PointDetector
-from upland.detectors.scoring import ALPHA, Assessment, Scores
+from upland.detectors.scoring import ALPHA, Assessment, Scores, name_of
 from upland.detectors.segmentrows import Indices, SegmentRows, joined, parted, pieces_of
 from upland.detectors.table import TableDetector
 from upland.io.advice import Advice, Argument
@@ -138,6 +137,32 @@ class SegmentedDetector(PointDetector):
         self._fit_segments(rows, of, training)
         self._calibrate(self._rows(pieces_of(rows, calibrating), of[calibrating]))
         self.n_samples_fit_ = rows.n_rows
+        whole = (
+            self._rows(pieces_of(rows, np.arange(rows.n_rows)), of) if self.contamination != "auto" else None
+        )
+        self.offset_ = self._threshold(whole)
+
+    def _threshold(self, rows: SegmentRows | None) -> float:
+        """scikit-learn's `offset_`: by the rows of the fit where a share of them is to be flagged."""
+        if self.contamination == "auto" or rows is None:
+            return -self.calibration_.threshold(ALPHA)
+        return float(np.percentile(-self._score(rows), 100 * self.contamination))
+
+    def check_fitted(self) -> None:
+        """Refuse a detector that is not fitted, or whose arguments no longer suit the fit; raises
+        `sklearn.exceptions.NotFittedError` or ValueError.
+        """
+        super().check_fitted()
+        self._check_unseen()
+        now = name_of(self._names())
+        if now != self.criterion_:
+            raise ValueError(
+                f"fitted for criterion={self.criterion_!r}, but now criterion={now!r}: fit again"
+            )
+
+    def _check_unseen(self) -> None:
+        if self.unseen not in ("pooled", "error"):
+            raise ValueError(f"unseen must be 'pooled' or 'error', got {self.unseen!r}")
 
     def _check_own_arguments(self) -> None:
         if not isinstance(self.detector, TableDetector):
@@ -147,8 +172,7 @@ class SegmentedDetector(PointDetector):
             )
         if isinstance(self.by, bool) or not isinstance(self.by, str | int):
             raise TypeError(f"by must be the name or the position of one column, got {self.by!r}")
-        if self.unseen not in ("pooled", "error"):
-            raise ValueError(f"unseen must be 'pooled' or 'error', got {self.unseen!r}")
+        self._check_unseen()
 
     def _adopt(self, pooled: TableDetector, segments: list[str], by: str) -> None:
         """Put on what is the pooled detector's."""
@@ -157,7 +181,7 @@ class SegmentedDetector(PointDetector):
         self.plan_, self.members_, self.params_ = pooled.plan_, pooled.members_, pooled.params_
         self.unit_, self.offered_ = pooled.unit_, pooled.offered_
         self.criterion, self.criterion_ = pooled.criterion, pooled.criterion_
-        self.contamination, self.keep_rows = "auto", pooled.keep_rows
+        self.contamination, self.keep_rows = pooled.contamination, pooled.keep_rows
         self.n_features_in_ = pooled.n_features_in_
         self.__dict__.pop("feature_names_in_", None)
         if pooled.encoder_.named:
@@ -216,7 +240,6 @@ class SegmentedDetector(PointDetector):
         scores, unsegmented = self._score(rows), self._score(alone)
         self.segment_calibration_ = SegmentCalibration(scores, rows.of, unsegmented, count)
         self.calibrations_ = {"row": self.segment_calibration_.overall}
-        self.offset_ = -self.calibration_.threshold(ALPHA)
 
     def calibrate(self, X: Any) -> Self:
         """Renew the calibration on fresh normal rows of segments that the fit saw, without fitting again.
@@ -227,11 +250,13 @@ class SegmentedDetector(PointDetector):
         Raises:
             ValueError: columns are missing or of another kind; the fit did not see the segment of a row.
         """
-        check_is_fitted(self)
+        self.check_fitted()
         X = held(X)
         with usual_settings():
             rows = self._read(X, "error")
             self._calibrate(rows)
+            if self.contamination == "auto":
+                self.offset_ = self._threshold(None)
         warn_of_weak(self.calibrations_, (self.unit_,), ALPHA)
         return self
 
@@ -311,21 +336,23 @@ class SegmentedDetector(PointDetector):
             check_modality(X, self.modality, self.family)
             raise
 
-    def shares(self, piece: Any) -> tuple[NDArray[Any], NDArray[Any]]:
+    def shares(self, piece: Any, of_columns: Floats) -> tuple[NDArray[Any], NDArray[Any]]:
         """What each encoded input adds to the scores of rows, and its expected code: `(N, D)` twice.
 
         Args:
             piece: a table.
+            of_columns: `(N, C)` shares of the columns in the scores by the pooled detector.
         """
         rows = self._piece(piece, self._segments_of(piece, self.unseen, ()))
-        member = self.members_[0]
-        of_pooled = self.fitted_criterion(member, self.unit_).shares(rows.codes).inputs
+        slots, first = np.unique(self._encoder.slots, return_index=True)
+        of_pooled = np.zeros(tuple(rows.codes.shape))
+        of_pooled[:, first] = of_columns[:, slots]
         with THREADS.at(1), torch.no_grad():
             found, expected = self.energies_.shares(
                 rows.codes,
                 rows.pooled,
                 torch.from_numpy(rows.of),
-                torch.from_numpy(np.asarray(of_pooled)).double(),
+                torch.from_numpy(of_pooled),
             )
         return found.numpy(), expected.numpy()
 
@@ -333,6 +360,7 @@ class SegmentedDetector(PointDetector):
 
     def info(self) -> dict[str, Any]:
         """What the detector is and what its p-values guarantee, as plain data."""
+        self.check_fitted()
         pooled = self.pooled_.info()
         calibration, sizes = self.calibration_, self.counts_
         own = share(
