@@ -604,7 +604,7 @@ SEGMENTS = (
     case(
         "detectors/segmented.py:_segments_of",
         lambda folder: pumps(unseen="error").anomaly_score(of_pump("d")),
-        "unseen='pooled' scores such rows by all segments together",
+        "a fit with unseen='pooled' scores such rows by all segments together",
         lambda folder: pumps(unseen="pooled").anomaly_score(of_pump("d")),
         lambda folder: pumps(unseen="error").set_params(unseen="pooled").anomaly_score(of_pump("d")),
     ),

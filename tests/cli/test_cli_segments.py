@@ -85,7 +85,7 @@ def test_new_segments_are_scored_or_refused(upland, shop):
     assert upland("score", shop / "pooled.safetensors", shop / "strange.csv").code == 0
     done = upland("score", shop / "error.safetensors", shop / "strange.csv")
     assert done.code == 1
-    assert "such as '99'; --unseen pooled scores such rows" in done.words
+    assert "such as '99'; a fit with --unseen pooled scores such rows" in done.words
     assert upland("score", shop / "error.safetensors", shop / "new.csv").code == 0
 
 

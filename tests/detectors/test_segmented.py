@@ -84,6 +84,8 @@ def test_info_says_what_the_segments_are(detector):
     assert segments["training_rows"][2] == 64
     assert 0.8 < segments["own_mean"] < 1
     assert "exact in each segment" in info["calibration"]["guarantee"]
+    assert info["calibration"]["guarantee_unseen"].startswith("none for segments that the fit did not see")
+    assert segments["can_be_flagged"] == 13
     assert (info["detector"], info["pooled_detector"]) == ("SegmentedDetector", "EnergyDetector")
     assert "machine" not in [column["name"] for column in info["columns"]]
 
@@ -198,8 +200,10 @@ def test_a_renewed_calibration_is_by_fresh_rows(new):
     assert detector.segment_calibration_.sizes.tolist() == [200] * 10
     np.testing.assert_array_equal(detector.anomaly_score(new[:50]), scores)
     assert (detector.p_values(new[:50]) != before).any()
-    with pytest.raises(ValueError, match="were not in the normal data, such as 'm77'"):
-        detector.calibrate(fresh.assign(machine="m77"))
+    for unseen in ("pooled", "error"):
+        detector.set_params(unseen=unseen)
+        with pytest.raises(ValueError, match="such as 'm77': leave their rows out, only segments of the fit"):
+            detector.calibrate(fresh.assign(machine="m77"))
 
 
 # -- unseen, missing, wrong ----------------------------------------------------------------------------------
@@ -216,7 +220,9 @@ def test_a_new_segment_is_scored_by_the_pooled_detector(detector, new):
 def test_or_refused(new):
     detector = make(unseen="error").fit(machines([30] * 12))
     detector.anomaly_score(new)
-    with pytest.raises(ValueError, match=r"1 segment\(s\) of 'machine'.*such as 'new'; unseen='pooled'"):
+    with pytest.raises(
+        ValueError, match=r"1 segment\(s\) of 'machine'.*such as 'new'; a fit with unseen='pooled'"
+    ):
         detector.anomaly_score(pd.concat([new, new[:1].assign(machine="new")]))
 
 
@@ -325,8 +331,10 @@ def test_a_score_of_nothing_has_equal_shares():
     np.testing.assert_allclose(shares.sum(axis=1), scores)
 
 
-def test_groups_are_tested_by_the_pooled_detector(detector, new):
-    verdicts = detector.score_groups(new, "machine", reasons=False)
+def test_groups_are_tested_by_the_pooled_detector_as_a_warning_says(detector, new):
+    with pytest.warns(UserWarning, match=", against rows of all segments") as found:
+        verdicts = detector.score_groups(new, "machine", reasons=False)
+    assert len(found) == 1
     expected = detector.pooled_.score_groups(new, "machine", reasons=False)
     np.testing.assert_array_equal(verdicts.p_value, expected.p_value)
 
@@ -426,7 +434,29 @@ def changed(tensors, name, value):
     return tensors | {f"segments/{name}": value}
 
 
+def recorded(**fields):
+    return lambda t, m: (t, m | {"segments": m["segments"] | fields})
+
+
+def filled_with(name, value):
+    return lambda t, m: (
+        changed(t, f"energies/{name}", np.full_like(t[f"segments/energies/{name}"], value)),
+        m,
+    )
+
+
 FORGED = {
+    "a feature as the column": recorded(by="flow"),
+    "a feature as the column, given so": recorded(by="flow", given="flow"),
+    "a position that is none": recorded(given=77),
+    "a name that is none": recorded(given="zz"),
+    "an offset beyond all scores": recorded(offset=1e308),
+    "a centre beyond all codes": filled_with("centre", 1e300),
+    "a location beyond all energies": filled_with("location", -1e308),
+    "a scale below the least": filled_with("scale", 1e-320),
+    "counts of no rows": lambda t, m: (changed(t, "counts", np.zeros(13, np.int64)), m),
+    "counts beyond the rows": lambda t, m: (changed(t, "counts", np.full(13, 1 << 62, np.int64)), m),
+    "fewer rows than it counts": recorded(rows=100),
     "a tensor that is lacking": lambda t, m: ({k: v for k, v in t.items() if k != "segments/counts"}, m),
     "a tensor too many": lambda t, m: (changed(t, "more", np.zeros(1)), m),
     "no record": lambda t, m: (t, {k: v for k, v in m.items() if k != "segments"}),

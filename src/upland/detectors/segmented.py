@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -10,10 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.base import clone
-from torch import Tensor
 
 from upland.calibration.conformal import Floats, thinned, warn_of_weak
-from upland.calibration.segments import GUARANTEE, SegmentCalibration
+from upland.calibration.false_discovery import Control
+from upland.calibration.segments import GUARANTEE, OF_UNSEEN, SegmentCalibration
 from upland.catalogue import Unit
 from upland.criteria.base import finite
 from upland.data.modality import check_modality
@@ -28,10 +29,10 @@ from upland.detectors.host import usual_settings
 from upland.detectors.plan import FitPlan
 from upland.detectors.points import PointDetector
 from upland.detectors.scoring import ALPHA, Assessment, Scores, name_of
-from upland.detectors.segmentrows import Indices, SegmentRows, joined, parted, pieces_of
+from upland.detectors.segmentrows import Indices, SegmentRows, joined, own_weights, parted, pieces_of
 from upland.detectors.table import TableDetector
+from upland.groups.verdicts import GroupVerdicts
 from upland.io.advice import Advice, Argument
-from upland.models.credibility import share
 from upland.models.process import THREADS
 from upland.models.segment_fitting import fitted_segments
 from upland.models.segments import SegmentEnergies
@@ -48,8 +49,8 @@ class SegmentedDetector(PointDetector):
     A detector of rows, the pooled one, is fitted on the rows of all segments together, and beside it each
     segment has a mean and a covariance of its own, from which two energies follow in closed form
     (`upland.models.segments`). These are drawn to the pooled ones the more, the fewer rows the segment has
-    and the less segments differ (credibility, Buhlmann and Straub 1970); where segments do not differ, rows
-    rank as by the pooled detector alone.
+    and the less segments differ (credibility, Buhlmann and Straub 1970); where no difference between
+    segments is found, rows rank nearly as by the pooled detector alone.
 
     Normal data are a table with a column that names the segment of each row. The rows of a fit are held in
     memory. A score depends on its row alone, its segment included.
@@ -253,7 +254,7 @@ class SegmentedDetector(PointDetector):
         self.check_fitted()
         X = held(X)
         with usual_settings():
-            rows = self._read(X, "error")
+            rows = self._read(X, "known")
             self._calibrate(rows)
             if self.contamination == "auto":
                 self.offset_ = self._threshold(None)
@@ -293,12 +294,12 @@ class SegmentedDetector(PointDetector):
         known = self._numbers
         found = [known.get(name, known.get(canonical_name(name), len(self.segments_))) for name in names]
         numbers = np.array(found, dtype=np.int64)
-        if unseen == "error" and (numbers == len(self.segments_)).any():
+        if unseen != "pooled" and (numbers == len(self.segments_)).any():
             new = [name for name, number in zip(names, numbers, strict=True) if number == len(self.segments_)]
             text = f"{len(new)} segment(s) of {self.by_!r} were not in the normal data, such as {new[0]!r}"
-            raise ValueError(
-                text if unseen != self.unseen else Advice(text, "; ", Argument("unseen", "pooled"), _SCORES)
-            )
+            if unseen == "known":
+                raise ValueError(f"{text}: leave their rows out, only segments of the fit calibrate")
+            raise ValueError(Advice(text, "; a fit with ", Argument("unseen", "pooled"), _SCORES))
         return numbers[of]
 
     @property
@@ -336,6 +337,17 @@ class SegmentedDetector(PointDetector):
             check_modality(X, self.modality, self.family)
             raise
 
+    def _group_verdicts(
+        self, X: Any, groups: Any, alpha: float, control: Control, statistic: str, reasons: bool
+    ) -> GroupVerdicts:
+        found = super()._group_verdicts(X, groups, alpha, control, statistic, reasons)
+        warnings.warn(
+            "groups are tested by the pooled detector, against rows of all segments: a group may be flagged "
+            "for the segments that its rows are of; the rate holds for groups of the normal mix of segments",
+            stacklevel=3,
+        )
+        return found
+
     def shares(self, piece: Any, of_columns: Floats) -> tuple[NDArray[Any], NDArray[Any]]:
         """What each encoded input adds to the scores of rows, and its expected code: `(N, D)` twice.
 
@@ -363,9 +375,6 @@ class SegmentedDetector(PointDetector):
         self.check_fitted()
         pooled = self.pooled_.info()
         calibration, sizes = self.calibration_, self.counts_
-        own = share(
-            torch.tensor([self.weights_], dtype=torch.float64), torch.from_numpy(sizes).double()[:, None]
-        )
         named = {"detector": type(self).__name__, "pooled_detector": pooled["detector"]}
         return {
             **(named | {name: value for name, value in pooled.items() if name != "detector"}),
@@ -375,11 +384,9 @@ class SegmentedDetector(PointDetector):
                 "by": self.by_,
                 "count": len(self.segments_),
                 "training_rows": [int(sizes.min()), int(np.median(sizes)), int(sizes.max())],
-                "own_mean": _mean(own[:, 0]),
-                "own_scales": _mean(own[:, 1]),
-                "own_covariance": _mean(own[:, 2]),
-                "mostly_pooled": int((own.amax(1) < 0.5).sum()),
+                **own_weights(self.weights_, sizes),
                 "unseen": self.unseen,
+                "can_be_flagged": self.segment_calibration_.n_below(ALPHA),
             },
             "calibration": {
                 "method": calibration.method,
@@ -387,9 +394,6 @@ class SegmentedDetector(PointDetector):
                 "smallest_p": calibration.smallest_p,
                 "of": "row",
                 "guarantee": GUARANTEE,
+                **({"guarantee_unseen": OF_UNSEEN} if self.unseen == "pooled" else {}),
             },
         }
-
-
-def _mean(values: Tensor) -> float:
-    return float(values.mean())

@@ -89,6 +89,6 @@ def test_one_name_whichever_way_it_is_written(name, canonical):
     assert canonical_name(canonical) == canonical
 
 
-def test_names_that_the_fit_tells_apart_stay_apart():
+def test_spellings_that_a_column_of_text_has_are_segments_of_their_own():
     assert numbers_of(["+1", "1.0", "2.0"]) == {"+1": 0, "1.0": 1, "2": 2, "2.0": 2}
     assert numbers_of(["1", "1.0"]) == {"1": 0, "1.0": 1}
