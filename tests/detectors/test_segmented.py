@@ -408,6 +408,14 @@ def test_contamination_is_the_share_of_the_rows_of_the_fit_that_predict_flags(sh
         np.testing.assert_array_equal(one.predict(rows), detector.predict(rows))
 
 
+@pytest.mark.parametrize("ignore", [(), ("machine",), ("valve",), ("machine", "valve")])
+def test_what_the_user_ignores_is_loaded_again(ignore, tmp_path):
+    inner = upland.EnergyDetector(**QUICK, ignore=ignore)
+    detector = upland.SegmentedDetector(inner, by="machine").fit(machines([40] * 3))
+    upland.save(detector, tmp_path / "model.safetensors")
+    assert tuple(upland.load(tmp_path / "model.safetensors").detector.ignore) == ignore
+
+
 def test_in_a_new_process_too(tmp_path):
     rows = machines([40] * 4)
     array = rows.assign(machine=rows["machine"].str[1:].astype(int))[

@@ -79,7 +79,7 @@ def from_state(pooled: TableDetector, record: Any, tensors: Mapping[str, Any]) -
     assert isinstance(encoder, TableEncoder)
     if by not in encoder.inputs or by in encoder.column_names:
         raise ValueError(f"there is no column {shown(by)} of the fit that is no feature")
-    if given not in pooled.ignore or (isinstance(given, str) and given != by):
+    if tuple(pooled.ignore)[-1:] != (given,) or (isinstance(given, str) and given != by):
         raise ValueError(f"the column of segments cannot have been given as {shown(given)}")
     if not abs(record["offset"]) < LARGEST**2:
         raise ValueError(f"the offset of the segments cannot be {shown(record['offset'])}")
@@ -96,7 +96,7 @@ def from_state(pooled: TableDetector, record: Any, tensors: Mapping[str, Any]) -
     if not segments or segments != sorted(set(segments)):
         raise ValueError("the names of the segments must be sorted, each once")
     asked = clone(pooled)
-    asked.set_params(ignore=tuple(name for name in asked.ignore if name != record["given"]))
+    asked.set_params(ignore=tuple(asked.ignore)[:-1])  # the last is the column of segments
     detector = SegmentedDetector(asked, record["given"], record["unseen"])
     detector.restore_segments(
         pooled,
