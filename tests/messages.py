@@ -18,6 +18,7 @@ import torch
 
 import upland
 from normals import COMMON, fitted, mixed, numbers, quick, slopes, small, waves
+from upland.detectors.refining import check_model
 from upland.io.formats import TableWriter, open_source
 from upland.io.places import is_place_of_rows
 from upland.io.replace import replacing
@@ -288,6 +289,12 @@ TABLES = [
         lambda _: experts(keep_rows=0).fit(numbers()).refine(*some_labelled()),
         "fit with keep_rows=2000",
         lambda _: experts(keep_rows=2000).fit(numbers()).refine(*some_labelled()),
+    ),
+    case(
+        "detectors/refining.py:refined",
+        lambda _: experts().fit(numbers(20)).refine(numbers(3, seed=5), [1, 1, 1]),
+        "label 10 rows with 0",
+        lambda _: experts().fit(numbers(20)).refine(numbers(13, seed=5), [1, 1, 1, *[0] * 10]),
     ),
     case(
         "detectors/refining.py:_labels_in",
@@ -596,6 +603,12 @@ SEGMENTS = (
         lambda folder: pumps(names=(True, False)),
     ),
     case(
+        "detectors/refining.py:check_model",
+        lambda folder: check_model(pumps()),
+        r"fit EnergyDetector\(\) on the rows of all segments",
+        lambda folder: experts().fit(numbers()).refine(*some_labelled()),
+    ),
+    case(
         "explanation.py:explain",
         lambda folder: upland.explain(pumps(), of_pump("a"), "counterfactual"),
         "use how='shares', which says what contributes",
@@ -616,6 +629,12 @@ FILES = [
         lambda _: upland.explain(fitted(Image), grey(), how="counterfactual"),
         "use how='shares'",
         lambda _: upland.explain(fitted(Image), grey(), how="shares"),
+    ),
+    case(
+        "explanation.py:explain",
+        lambda _: upland.explain(fitted(), numbers(), how="shares", k=2),
+        "leave them out with how='shares'",
+        lambda _: upland.explain(fitted(), numbers(), how="shares"),
     ),
     case(
         "counterfactuals/result.py:to_frame",

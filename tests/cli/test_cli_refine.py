@@ -86,3 +86,27 @@ def test_where_it_goes_must_be_said(works, tmp_path, upland):
     done = upland("refine", works / "model.safetensors", works / "labelled.csv", "--label", "broken")
     assert done.code == 2
     assert "either -o FILE or --in-place" in done.words
+
+
+def test_models_of_segments_are_refused_and_the_advice_works(works, tmp_path, upland):
+    rows = pump_rows(600, seed=0)
+    write_csv(
+        tmp_path / "normal.csv",
+        [[*row, number % 2] for number, row in enumerate(rows)],
+        [*HEADER, "hall"],
+    )
+    model, target = tmp_path / "halls.safetensors", tmp_path / "refined.safetensors"
+    labelled = pump_rows(6, seed=2, shift=3.0) + pump_rows(20, seed=1)
+    write_csv(
+        tmp_path / "labelled.csv",
+        [[*row, number % 2, label] for number, (row, label) in enumerate(zip(labelled, LABELS, strict=True))],
+        [*HEADER, "hall", "broken"],
+    )
+    given = (model, tmp_path / "labelled.csv", "--label", "broken", "-o", target)
+    assert upland("fit", tmp_path / "normal.csv", "-o", model, "--by", "hall", "-q").code == 0
+    done = upland("refine", *given)
+    assert done.code == 1
+    assert "a detector of segments cannot be refined: fit a model without --by" in done.words
+    assert not target.exists()
+    assert upland("fit", tmp_path / "normal.csv", "-o", model, "--overwrite", "-q").code == 0
+    assert upland("refine", *given).code == 0

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+from upland.detectors import refinement
 from upland.detectors.refinement import (
     LEAST_OF_ONE,
+    MOST,
     Cases,
     Changes,
     Refinement,
@@ -47,10 +49,28 @@ def test_never_worse_than_without_labels_in_cross_validation(anomalies, shift, s
         assert (choice.changes.weights == USUAL).all()
         assert not choice.changes.coefficients.any()
     else:
-        measured = _validated(some.in_order(), others.in_order(), USUAL, choice.shrinkage)
-        assert measured == choice.after
+        folds = _validated(some.in_order(), others.in_order(), USUAL, choice.shrinkage)
+        assert tuple(folds.mean(0)) == pytest.approx(choice.after, rel=1e-12)
         assert choice.changes.coefficients.any()
     assert (choice.changes.weights > 0).all()
+
+
+@pytest.mark.parametrize("anomalies", [1, 2, 20])
+@pytest.mark.parametrize("careful", [False, True])
+def test_nothing_changes_where_normal_rows_cannot_be_left_out(anomalies, careful):
+    choice = chosen(cases(anomalies, 0, 3.0), cases(1, 1), USUAL, careful)
+    assert choice.shrinkage is None
+    assert choice.after == choice.before
+    assert (choice.changes.weights == USUAL).all()
+    assert not choice.changes.coefficients.any()
+
+
+def test_a_careful_choice_changes_less_often_and_still_where_it_is_plain():
+    pairs = [(cases(20, seed), cases(15, 100 + seed)) for seed in range(30)]
+    usual, careful = ([chosen(*pair, USUAL, care).shrinkage for pair in pairs] for care in (False, True))
+    assert sum(one is not None for one in usual) > 4 * sum(one is not None for one in careful)
+    plain = (cases(20, 0, 3.0), cases(15, 1))
+    assert chosen(*plain, USUAL, True).shrinkage is not None
 
 
 def test_both_outcomes_occur():
@@ -88,6 +108,37 @@ def test_the_order_of_labelled_rows_does_not_matter(count):
         assert again[1:] == first[1:]
 
 
+def test_pairs_have_a_bound_and_many_rows_come_in_any_order(monkeypatch):
+    sizes, measured = [], refinement._measured
+    monkeypatch.setattr(
+        refinement,
+        "_measured",
+        lambda changes, *rows: sizes.extend(len(some.weights) for some in rows) or measured(changes, *rows),
+    )
+    monkeypatch.setattr(refinement, "SHRINKAGES", (1.0,))
+    monkeypatch.setattr(refinement, "STEPS", 3)
+    rng, count = np.random.default_rng(3), 20_000
+    some = cases(count, 0, 2.0)._replace(weights=np.ones(count))
+    weights = np.repeat([1 / (count - 50), 1 / 50], [count - 50, 50])
+    others = cases(count, 1)._replace(weights=weights)
+    first = chosen(some, others, USUAL)
+    again = chosen(some.some(rng.permutation(count)), others.some(rng.permutation(count)), USUAL)
+    assert 0 < max(sizes) <= MOST + 50
+    assert all((one == other).all() for one, other in zip(first.changes[:2], again.changes[:2], strict=True))
+    assert first[1:] == again[1:]
+
+
+@pytest.mark.parametrize("labelled", [3, MOST, 4 * MOST])
+def test_rows_that_are_drawn_keep_the_weight_of_all(labelled):
+    weights = np.repeat([1 / labelled, 1 / 50], [labelled, 50])
+    rows = cases(labelled + 50, 0)._replace(weights=weights)
+    few = rows.few()
+    assert len(few.weights) == min(labelled, MOST) + 50
+    np.testing.assert_allclose(few.weights.sum(), 2)
+    if labelled <= MOST:
+        assert all((one == other).all() for one, other in zip(few, rows, strict=True))
+
+
 def test_more_anomalies_allow_less_shrinkage_and_one_alone_the_most():
     one = chosen(cases(1, 0, 4.0), cases(20, 1), USUAL)
     many = chosen(cases(30, 0, 4.0), cases(20, 1), USUAL)
@@ -108,6 +159,8 @@ def test_log_odds_are_zero_for_the_mean_normal_row():
         {"anomalies": 0},
         {"normals": -1},
         {"shrinkage": 0.0},
+        {"shrinkage": 1e-4},
+        {"shrinkage": 1e300},
         {"auroc": 1.5},
         {"auroc": float("nan")},
         {"held_out": "9"},

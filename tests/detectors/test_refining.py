@@ -102,6 +102,27 @@ def test_labels_that_say_nothing_leave_the_scores_as_they_were():
     assert (fitted.anomaly_score(new) == before).all()
 
 
+@pytest.mark.parametrize(("rows", "normals"), [(500, 0), (500, 1), (520, 0), (1000, 0), (1000, 5)])
+def test_few_labels_of_broad_anomalies_do_no_harm(rows, normals):
+    gains = []
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        fitted = experts(random_state=seed).fit(rng.normal(size=(rows, 10)))
+        labelled_rows = np.r_[1.3 * rng.normal(size=(20, 10)), rng.normal(size=(normals, 10))]
+        new, y = (
+            np.r_[1.3 * rng.normal(size=(1000, 10)), rng.normal(size=(1000, 10))],
+            np.repeat([1, 0], 1000),
+        )
+        before = roc_auc_score(y, fitted.anomaly_score(new))
+        if rows == 500 and normals == 0:
+            with pytest.raises(ValueError, match="too few are held out in its place: label 10 rows with 0"):
+                fitted.refine(labelled_rows, np.ones(20))
+        else:
+            fitted.refine(labelled_rows, np.repeat([1, 0], [20, normals]))
+        gains.append(roc_auc_score(y, fitted.anomaly_score(new)) - before)
+    assert np.mean(gains) > -0.003
+
+
 def test_a_second_call_takes_the_place_of_the_first(detector):
     new = numbers(50, seed=4)
     twice, once = detector, copied(detector)
@@ -189,9 +210,50 @@ def short(tensors, manifest):
     tensors["0/model/tilt"] = tensors["0/model/tilt"][:-1]
 
 
-@pytest.mark.parametrize("change", [no_record, no_tilt, no_changes, negative_weight, infinite, short])
+def steep(tensors, manifest):
+    tensors["0/model/tilt"] = tensors["0/model/tilt"] + np.float32(1e38)
+
+
+def far_constant(tensors, manifest):
+    tensors["0/model/tilt"][-1] = 1e30
+
+
+def heavy(tensors, manifest):
+    tensors["0/model/part_weights"] = tensors["0/model/part_weights"] * np.float32(1e30)
+
+
+def no_refining_rows(tensors, manifest):
+    del tensors["0/rows/refining"]
+
+
+def fewer_refining_rows(tensors, manifest):
+    tensors["0/rows/refining"] = tensors["0/rows/refining"][1:]
+
+
+def many_held_out(tensors, manifest):
+    manifest["members"][0]["refinement"]["held_out"] = 10**18
+
+
+def large_shrinkage(tensors, manifest):
+    manifest["members"][0]["refinement"]["shrinkage"] = 1e300
+
+
+BROKEN = [no_record, no_tilt, no_changes, negative_weight, infinite, short]
+FORGED = [
+    steep,
+    far_constant,
+    heavy,
+    no_refining_rows,
+    fewer_refining_rows,
+    many_held_out,
+    large_shrinkage,
+]
+
+
+@pytest.mark.parametrize("change", BROKEN + FORGED)
 def test_files_that_no_refinement_leaves_are_refused(change, tmp_path):
     upland.save(FITS["split"]().refine(*labelled()), tmp_path / "m.safetensors")
+    upland.load(rewritten(tmp_path / "m.safetensors", lambda tensors, manifest: None))
     with pytest.raises(TensorFileError):
         upland.load(rewritten(tmp_path / "m.safetensors", change))
 
@@ -221,6 +283,18 @@ def test_mixed_tables_and_any_container_of_labels(tmp_path):
         ]
     ]
     assert all((scores == found[0]).all() for scores in found)
+
+
+@pytest.mark.parametrize("words", [("True", "False"), ("true", "false"), ("TRUE", "FALSE"), ("1", "0")])
+def test_labels_of_a_file_are_those_of_a_frame(tmp_path, words):
+    rows, y = labelled()
+    table = pd.DataFrame(rows, columns=[f"c{j}" for j in range(rows.shape[1])]).assign(broken=y == 1)
+    new = table.drop(columns="broken")
+    base = experts().fit(pd.DataFrame(numbers(700), columns=new.columns))
+    path = tmp_path / "labelled.csv"
+    table.assign(broken=[words[0] if one else words[1] for one in y]).to_csv(path, index=False)
+    expected = copied(base).refine(table, "broken").anomaly_score(new)
+    assert (copied(base).refine(path, "broken").anomaly_score(new) == expected).all()
 
 
 def test_a_numeric_contamination_sets_the_offset_by_the_new_scores():
@@ -264,8 +338,9 @@ def test_what_cannot_be_refined_says_so():
         experts().refine(rows, y)
     with pytest.raises(ValueError, match="no column 'q' of labels; the table has no names"):
         FITS["split"]().refine(rows, "q")
-    with pytest.raises(ValueError, match="no row is labelled normal"):
-        experts().fit(numbers(20)).refine(rows[:3], [1, 1, 1])
+    for y, words in (([1, 1, 1], "no row is labelled"), ([1, 1, 0], "only one row is labelled")):
+        with pytest.raises(ValueError, match=words):
+            experts().fit(numbers(20)).refine(rows[:3], y)
     with pytest.raises(ValueError, match="missing column"):
         experts().fit(mixed()).refine(pd.DataFrame({"flow": [1.0]}), [1])
 

@@ -30,7 +30,7 @@ from upland.detectors.arguments import check_live
 from upland.detectors.base import Detector
 from upland.detectors.ensemble import Member, offered_criteria
 from upland.detectors.plan import FitPlan, architecture_of
-from upland.detectors.refinement import Refinement
+from upland.detectors.refinement import Refinement, are_changes
 from upland.detectors.shapes import check_shapes
 from upland.io.records import check_types, checked, fits, shown
 from upland.models.base import EnergyModel, LikelihoodModel, NoiseConditional
@@ -313,6 +313,12 @@ def _refinement(record: Mapping[str, Any], model: nn.Module, kept: Mapping[str, 
     refined = isinstance(model, ProductOfExperts) and model.tilt is not None
     if refined != (found is not None and found.shrinkage is not None) or ("refining" in kept and not found):
         raise ValueError("a member has a refinement that is not that of its model")
+    if found and found.held_out != len(kept.get("refining", ())):
+        raise ValueError("a member has another number of refining rows than its refinement says")
+    if isinstance(model, ProductOfExperts) and model.tilt is not None and model.part_weights is not None:
+        weights, usual = model.part_weights.double().numpy(), np.array(model.usual_weights, dtype=np.float64)
+        if not are_changes(weights, usual, model.tilt.double().numpy()):
+            raise ValueError("a member has weights or log odds that no labelled rows leave")
     return found
 
 

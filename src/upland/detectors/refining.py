@@ -23,7 +23,7 @@ from upland.criteria.base import finite
 from upland.criteria.experts import Experts
 from upland.data.table.frames import held, view_table
 from upland.detectors.ensemble import Member
-from upland.detectors.refinement import Cases, Refinement, chosen
+from upland.detectors.refinement import ENOUGH, Cases, Refinement, chosen
 from upland.groups.labels import labels_by, listed
 from upland.io.advice import Advice, Argument, Wording
 from upland.io.cells import as_number
@@ -38,9 +38,11 @@ Labels = NDArray[np.bool_]
 
 SPARED, SPARED_SHARE = 50, 4
 """Held-out rows that are taken as normal, and one of how many, at most."""
-ENOUGH = (99, 19)
+STAYING = (99, 19)
 """Calibration rows that stay where there are as many: for alpha = 0.01, for alpha = 0.05."""
 CRITERION = "experts"
+TRUTH = {"true": 1.0, "false": 0.0}
+"""Labels of files that keep true and false as text."""
 
 
 def refined(detector: Detector, X: Any, y: Any) -> tuple[list[Member], Calibration]:
@@ -59,8 +61,9 @@ def refined(detector: Detector, X: Any, y: Any) -> tuple[list[Member], Calibrati
     check_model(detector)
     codes, labels = _labelled(detector, held(X), y)
     parted = _parted(detector)
-    if not (~labels).any() and not len(parted[0][0]):
-        raise ValueError("no row is labelled normal, and too few are held out in its place: label one with 0")
+    if (normals := int((~labels).sum())) + min(len(spared) for spared, _ in parted) < 2:
+        few = "no row is labelled" if normals == 0 else "only one row is labelled"
+        raise ValueError(f"{few} normal, and too few are held out in its place: label {ENOUGH} rows with 0")
     members = [
         _refined(member, x, labels, spared, kept)
         for member, x, (spared, kept) in zip(detector.members_, codes, parted, strict=True)
@@ -74,6 +77,9 @@ def check_model(detector: Detector) -> None:
     Args:
         detector: fitted.
     """
+    if hasattr(detector, "segments_"):
+        whole = Wording("EnergyDetector() on the rows of all segments", "a model without --by")
+        raise ValueError(Advice("a detector of segments cannot be refined: fit ", whole))
     name = detector.plan_.architecture.name
     if not all(isinstance(member.model, ProductOfExperts) for member in detector.members_):
         right = Wording("EnergyDetector(energy='experts')", "a table with --model energy")
@@ -137,7 +143,7 @@ def anomalies_among(y: Any, rows: int) -> Labels:
         raise ValueError("y must be one label for each row, (N,), or the name of a column") from None
     if len(labels) != rows:
         raise ValueError(f"there are {rows} labelled rows, but y has {len(labels)} labels")
-    numbers = [as_number(label) if isinstance(label, str) else label for label in labels]
+    numbers = [_number(label) if isinstance(label, str) else label for label in labels]
     for row, (number, label) in enumerate(zip(numbers, labels, strict=True)):
         if not isinstance(number, int | float) or number not in (0, 1):
             place = Wording(f"row {row}", f"row {row + 1}")
@@ -147,6 +153,11 @@ def anomalies_among(y: Any, rows: int) -> Labels:
     if not found.any():
         raise ValueError("no row is labelled an anomaly: label one with 1 at least")
     return found
+
+
+def _number(word: str) -> float | None:
+    """The number that a label is as text, also that of true and false; or None."""
+    return TRUTH.get(word.strip().lower(), as_number(word))
 
 
 # -- held-out rows -------------------------------------------------------------------------------------------
@@ -182,7 +193,7 @@ def spared_rows(held_out: int) -> int:
     Args:
         held_out: rows that calibrate so far.
     """
-    stay = next((enough for enough in ENOUGH if held_out >= enough), held_out)
+    stay = next((enough for enough in STAYING if held_out >= enough), held_out)
     return min(SPARED, held_out // SPARED_SHARE, held_out - stay)
 
 
@@ -198,7 +209,8 @@ def _refined(member: Member, x: Tensor, labels: Labels, spared: Tensor, kept: Te
     normals = [rows for rows in (x[~which], spared) if len(rows)]
     weights = np.concatenate([np.full(len(rows), 1 / len(rows)) for rows in normals])
     anomalies = _cases(model, x[which], np.ones(int(which.sum())))
-    choice = chosen(anomalies, _cases(model, torch.cat(normals), weights), usual)
+    others = _cases(model, torch.cat(normals), weights)
+    choice = chosen(anomalies, others, usual, careful=int((~labels).sum()) < ENOUGH)
     changes = choice.changes
     if choice.shrinkage is None:
         model.refine(None, None)
