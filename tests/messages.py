@@ -582,6 +582,17 @@ def pumps(names=("a", "b", "c"), **options):
     return upland.SegmentedDetector(quick(), by="pump", **options).fit(rows)
 
 
+def with_criterion(name):
+    detector = pumps()
+    detector.criterion = name
+    return detector
+
+
+def again(detector):
+    names = ["a", "b", "c"] * 40
+    return detector.fit(pd.DataFrame(numbers(120, 2), columns=["flow", "load"]).assign(pump=names))
+
+
 def of_pump(name):
     return pd.DataFrame({"flow": [0.1], "load": [0.2], "pump": [name]})
 
@@ -613,6 +624,12 @@ SEGMENTS = (
         lambda folder: upland.explain(pumps(), of_pump("a"), "counterfactual"),
         "use how='shares', which says what contributes",
         lambda folder: upland.explain(pumps(), of_pump("a"), "shares"),
+    ),
+    case(
+        "detectors/segmented.py:check_fitted",
+        lambda folder: with_criterion("energy").anomaly_score(of_pump("a")),
+        "fitted for criterion=.*: fit again",
+        lambda folder: again(with_criterion("energy")).anomaly_score(of_pump("a")),
     ),
     case(
         "detectors/segmented.py:_segments_of",
