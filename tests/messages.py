@@ -582,6 +582,17 @@ def pumps(names=("a", "b", "c"), **options):
     return upland.SegmentedDetector(quick(), by="pump", **options).fit(rows)
 
 
+def with_criterion(name):
+    detector = pumps()
+    detector.criterion = name
+    return detector
+
+
+def again(detector):
+    names = ["a", "b", "c"] * 40
+    return detector.fit(pd.DataFrame(numbers(120, 2), columns=["flow", "load"]).assign(pump=names))
+
+
 def of_pump(name):
     return pd.DataFrame({"flow": [0.1], "load": [0.2], "pump": [name]})
 
@@ -615,9 +626,15 @@ SEGMENTS = (
         lambda folder: upland.explain(pumps(), of_pump("a"), "shares"),
     ),
     case(
+        "detectors/segmented.py:check_fitted",
+        lambda folder: with_criterion("energy").anomaly_score(of_pump("a")),
+        "fitted for criterion=.*: fit again",
+        lambda folder: again(with_criterion("energy")).anomaly_score(of_pump("a")),
+    ),
+    case(
         "detectors/segmented.py:_segments_of",
         lambda folder: pumps(unseen="error").anomaly_score(of_pump("d")),
-        "unseen='pooled' scores such rows by all segments together",
+        "a fit with unseen='pooled' scores such rows by all segments together",
         lambda folder: pumps(unseen="pooled").anomaly_score(of_pump("d")),
         lambda folder: pumps(unseen="error").set_params(unseen="pooled").anomaly_score(of_pump("d")),
     ),

@@ -56,7 +56,7 @@ def save(detector: Detector, path: str | os.PathLike[str], overwrite: bool = Tru
             own, which `load` could not find.
         FileExistsError: the file exists and may not be replaced.
         OSError: the file cannot be written.
-        ValueError: an argument that may change after a fit is not as it must be.
+        ValueError: an argument that may change after a fit is not as it must be, or no longer suits it.
 
     Examples:
         >>> import numpy as np, tempfile, pathlib, upland

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from laws import assert_level
-from upland.calibration.segments import CLASS_LEAST, LEVELS, SegmentCalibration
+from upland.calibration.segments import LEVELS, SegmentCalibration
 
 COUNTS = np.array([3, 10, 18, 19, 40, 98, 99, 150, 0, 5] + [15] * 8 + [25] * 4)
 
@@ -25,7 +25,6 @@ def direct(found, score, segment):
     above = [other for other in LEVELS if other > level]
     same = (sizes >= level) & (sizes < (above[0] if above else np.inf))
     reference = found.scores[same[found.of]]
-    reference = reference if reference.size >= CLASS_LEAST else found.scores
     own = (1 + np.sum(found.scores[found.of == segment] >= score)) / (sizes[segment] + 1)
     of_class = (1 + np.sum(reference >= score)) / (reference.size + 1)
     least = 1 / (level + 1)
@@ -82,6 +81,28 @@ def test_the_rate_of_small_segments_holds_over_them_together(alpha):
     counts = np.array([12, 5, 18, 9, 15, 7, 2, 14, 16, 11])
     p, _ = redrawn(counts, redraws=6_000, new=6)
     assert_level(p, alpha, groups=int(counts.sum()))
+
+
+@pytest.mark.parametrize("small", [[2] * 20, [1] * 8, [18, 3], [5]])
+@pytest.mark.parametrize("alpha", [0.2, 0.05, 0.01])
+def test_a_few_small_segments_beside_large_ones_have_the_rate_too(small, alpha):
+    """Also where those of large segments would stand for too few rows, as their scores are other ones."""
+    counts = np.array([100, 400, *small])
+    rng, hits, redraws = np.random.default_rng(3), [], 4_000
+    spread = np.where(np.arange(len(counts)) < 2, 1.0, 2.0)
+    of = np.repeat(np.arange(len(counts)), counts)
+    for _ in range(redraws):
+        scores = spread[of] * rng.normal(size=of.size)
+        one = rng.choice(np.arange(2, len(counts)), 1, p=np.array(small) / sum(small))
+        hits.append(SegmentCalibration(scores, of, scores, len(counts)).p_values(2 * rng.normal(size=1), one))
+    assert_level(np.concatenate(hits), alpha, groups=sum(small))
+
+
+def test_segments_that_can_be_flagged_are_counted():
+    found = calibration(counts=np.array([3, 4, 30, 0]))
+    assert [found.n_below(alpha) for alpha in (0.5, 0.125, 0.05, 0.01)] == [4, 4, 1, 0]
+    p = [found.p_values(np.array([np.inf]), np.array([segment]))[0] for segment in range(4)]
+    np.testing.assert_array_equal(p, [1 / 8, 1 / 8, 1 / 31, 1 / 8])
 
 
 def test_a_segment_of_its_own_scale_has_no_more_alarms_than_others():

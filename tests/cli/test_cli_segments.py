@@ -85,7 +85,7 @@ def test_new_segments_are_scored_or_refused(upland, shop):
     assert upland("score", shop / "pooled.safetensors", shop / "strange.csv").code == 0
     done = upland("score", shop / "error.safetensors", shop / "strange.csv")
     assert done.code == 1
-    assert "such as '99'; --unseen pooled scores such rows" in done.words
+    assert "such as '99'; a fit with --unseen pooled scores such rows" in done.words
     assert upland("score", shop / "error.safetensors", shop / "new.csv").code == 0
 
 
@@ -109,7 +109,47 @@ def test_calibrate_and_groups(upland, shop, tmp_path):
     assert [found["group"] for found in json.loads(done.out)["verdicts"]] == ["8", "9", "7"]
 
 
+def test_info_says_one_calibration(upland, tmp_path):
+    csv.write_csv(machines(120, 0), tmp_path / "normal.csv")
+    call = ("fit", tmp_path / "normal.csv", "--by", "machine", "--calibration", "cross", "-o", tmp_path / "m")
+    info = json.loads(upland(*call, "--json").out)["info"]
+    assert info["calibration"]["method"] == info["plan"]["calibration"] == "split"
+
+
 def test_a_column_that_is_not_there_is_refused(upland, shop, tmp_path):
     done = upland("fit", shop / "normal.csv", "--by", "pump", "-o", tmp_path / "m")
     assert done.code == 1
     assert "--by names columns that are not in the table: 'pump'" in done.words
+
+
+SPELLINGS = [
+    *(("True", "False"), ("TRUE", "FALSE"), ("1.0", "2.0"), ("+1", "+2"), ("1e3", "2e3"), ("0x1", "0x2")),
+    *(("-0", "1"), (" 1", " 2"), ("1.", "2."), ("007", "008"), ("a ", " b"), ("1.0", "a"), ("1,234", "5")),
+]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("spelling", SPELLINGS, ids=repr)
+def test_a_segment_has_one_name_on_every_path(upland, tmp_path, spelling):
+    """Whether a file of text or of typed values is fitted or scored, in Python or on the command line."""
+    places = np.random.default_rng(0).permutation(np.arange(60) % 2)
+    load = np.random.default_rng(1).normal(10.0 * places, 1)
+    lines = [f'"{spelling[place]}",{value!r}' for place, value in zip(places, load.tolist(), strict=True)]
+    (tmp_path / "rows.csv").write_text("\n".join(["night,load", *lines]) + "\n")
+    typed = open_source(tmp_path / "rows.csv").read()
+    pq.write_table(typed, tmp_path / "rows.parquet")
+    texts = {"night": [spelling[place] for place in places], "load": load}
+    data = [tmp_path / "rows.csv", tmp_path / "rows.parquet", typed, typed.to_pandas(), texts]
+    inner = library.EnergyDetector(random_state=0, progress=False)
+    for number, rows in enumerate(data):
+        detector = library.SegmentedDetector(inner, by="night", unseen="error").fit(rows)
+        expected = detector.p_values(rows)
+        for others in data:
+            np.testing.assert_array_equal(detector.p_values(others), expected)
+        library.save(detector, tmp_path / f"{number}.safetensors")
+        done = upland("score", tmp_path / f"{number}.safetensors", data[0], "-o", tmp_path / f"{number}.csv")
+        assert done.code == 0, done.words
+        scored = csv.read_csv(tmp_path / f"{number}.csv")["p_value"]
+        np.testing.assert_allclose(scored, expected)
+    done = upland("calibrate", tmp_path / "0.safetensors", data[0], "-o", tmp_path / "m")
+    assert done.code == 0, done.words

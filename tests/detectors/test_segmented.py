@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import csv
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 from sklearn.metrics import roc_auc_score
 
 import upland
@@ -83,6 +84,8 @@ def test_info_says_what_the_segments_are(detector):
     assert segments["training_rows"][2] == 64
     assert 0.8 < segments["own_mean"] < 1
     assert "exact in each segment" in info["calibration"]["guarantee"]
+    assert info["calibration"]["guarantee_unseen"].startswith("none for segments that the fit did not see")
+    assert segments["can_be_flagged"] == 13
     assert (info["detector"], info["pooled_detector"]) == ("SegmentedDetector", "EnergyDetector")
     assert "machine" not in [column["name"] for column in info["columns"]]
 
@@ -197,8 +200,10 @@ def test_a_renewed_calibration_is_by_fresh_rows(new):
     assert detector.segment_calibration_.sizes.tolist() == [200] * 10
     np.testing.assert_array_equal(detector.anomaly_score(new[:50]), scores)
     assert (detector.p_values(new[:50]) != before).any()
-    with pytest.raises(ValueError, match="were not in the normal data, such as 'm77'"):
-        detector.calibrate(fresh.assign(machine="m77"))
+    for unseen in ("pooled", "error"):
+        detector.set_params(unseen=unseen)
+        with pytest.raises(ValueError, match="such as 'm77': leave their rows out, only segments of the fit"):
+            detector.calibrate(fresh.assign(machine="m77"))
 
 
 # -- unseen, missing, wrong ----------------------------------------------------------------------------------
@@ -215,7 +220,9 @@ def test_a_new_segment_is_scored_by_the_pooled_detector(detector, new):
 def test_or_refused(new):
     detector = make(unseen="error").fit(machines([30] * 12))
     detector.anomaly_score(new)
-    with pytest.raises(ValueError, match=r"1 segment\(s\) of 'machine'.*such as 'new'; unseen='pooled'"):
+    with pytest.raises(
+        ValueError, match=r"1 segment\(s\) of 'machine'.*such as 'new'; a fit with unseen='pooled'"
+    ):
         detector.anomaly_score(pd.concat([new, new[:1].assign(machine="new")]))
 
 
@@ -301,8 +308,33 @@ def test_shares_sum_to_the_score_and_name_the_column(detector, new):
     assert np.abs(found.expected[:, 1].astype(float) - broken["pressure"]).min() > 2
 
 
-def test_groups_are_tested_by_the_pooled_detector(detector, new):
-    verdicts = detector.score_groups(new, "machine", reasons=False)
+@pytest.mark.filterwarnings("ignore:a Gaussian replaces the flow")
+@pytest.mark.parametrize("make_one", [upland.EnergyDetector, upland.FlowDetector])
+def test_shares_are_the_mean_over_the_members(make_one):
+    """Where a segment counts for nothing they are those of the pooled detector, in proportion."""
+    options = {"epochs": 1, "random_state": 0, "progress": False, "calibration": "cross"}
+    rows = machines([40] * 6)
+    detector = upland.SegmentedDetector(make_one(**options), by="machine").fit(rows)
+    assert len(detector.members_) > 1
+    detector.energies_.weight.zero_()
+    found, pooled = (upland.explain(one, rows).shares for one in (detector, detector.pooled_))
+    parts = [s.clip(0) / s.clip(0).sum(axis=1, keepdims=True) for s in (found, pooled)]
+    np.testing.assert_allclose(parts[0], parts[1], atol=1e-9)
+
+
+def test_a_score_of_nothing_has_equal_shares():
+    of = np.repeat(np.arange(6), 50)
+    rows = pd.DataFrame({"machine": of, "x": of * 1.0, "y": of * 2.0})
+    detector = upland.SegmentedDetector(upland.EnergyDetector(random_state=0), by="machine").fit(rows)
+    shares, scores = upland.explain(detector, rows).shares, detector.anomaly_score(rows)
+    assert (scores == 0).any()
+    np.testing.assert_allclose(shares.sum(axis=1), scores)
+
+
+def test_groups_are_tested_by_the_pooled_detector_as_a_warning_says(detector, new):
+    with pytest.warns(UserWarning, match=", against rows of all segments") as found:
+        verdicts = detector.score_groups(new, "machine", reasons=False)
+    assert len(found) == 1
     expected = detector.pooled_.score_groups(new, "machine", reasons=False)
     np.testing.assert_array_equal(verdicts.p_value, expected.p_value)
 
@@ -339,6 +371,51 @@ def test_arguments_that_change_after_a_fit_change_nothing(new, tmp_path):
     assert (tmp_path / "after.safetensors").read_bytes() == (tmp_path / "before.safetensors").read_bytes()
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda d: d.set_params(unseen="zzz"), "unseen must be 'pooled' or 'error', got 'zzz'"),
+        (lambda d: setattr(d, "criterion", "energy"), "fitted for criterion=.*, but now criterion='energy'"),
+    ],
+)
+def test_arguments_that_no_longer_suit_the_fit_are_refused_wherever_it_is_used(new, tmp_path, change, words):
+    detector = make().fit(machines([30] * 12))
+    change(detector)
+    uses = [getattr(detector, name) for name in ("anomaly_score", "p_values", "flag", "predict", "calibrate")]
+    uses += [lambda rows: upland.explain(detector, rows), lambda rows: detector.info()]
+    uses += [lambda rows: detector.score_groups(rows, "machine")]
+    for use in (*uses, lambda rows: upland.save(detector, tmp_path / "model.safetensors")):
+        with pytest.raises(ValueError, match=words):
+            use(new)
+    assert not list(tmp_path.iterdir())
+
+
+def test_before_a_fit_there_is_nothing(new):
+    for use in (make().info, lambda: make().anomaly_score(new), lambda: make().calibrate(new)):
+        with pytest.raises(NotFittedError):
+            use()
+
+
+@pytest.mark.parametrize("share", [0.3, 0.1])
+def test_contamination_is_the_share_of_the_rows_of_the_fit_that_predict_flags(share, tmp_path):
+    rows = machines([50] * 6)
+    inner = upland.EnergyDetector(**QUICK, contamination=share)
+    detector = upland.SegmentedDetector(inner, by="machine").fit(rows)
+    assert np.mean(detector.predict(rows) == -1) == pytest.approx(share, abs=0.01)
+    upland.save(detector, tmp_path / "model.safetensors")
+    for one in (detector, upland.load(tmp_path / "model.safetensors")):
+        assert one.calibrate(machines([80] * 6, seed=3)).offset_ == detector.offset_
+        np.testing.assert_array_equal(one.predict(rows), detector.predict(rows))
+
+
+@pytest.mark.parametrize("ignore", [(), ("machine",), ("valve",), ("machine", "valve")])
+def test_what_the_user_ignores_is_loaded_again(ignore, tmp_path):
+    inner = upland.EnergyDetector(**QUICK, ignore=ignore)
+    detector = upland.SegmentedDetector(inner, by="machine").fit(machines([40] * 3))
+    upland.save(detector, tmp_path / "model.safetensors")
+    assert tuple(upland.load(tmp_path / "model.safetensors").detector.ignore) == ignore
+
+
 def test_in_a_new_process_too(tmp_path):
     rows = machines([40] * 4)
     array = rows.assign(machine=rows["machine"].str[1:].astype(int))[
@@ -365,7 +442,29 @@ def changed(tensors, name, value):
     return tensors | {f"segments/{name}": value}
 
 
+def recorded(**fields):
+    return lambda t, m: (t, m | {"segments": m["segments"] | fields})
+
+
+def filled_with(name, value):
+    return lambda t, m: (
+        changed(t, f"energies/{name}", np.full_like(t[f"segments/energies/{name}"], value)),
+        m,
+    )
+
+
 FORGED = {
+    "a feature as the column": recorded(by="flow"),
+    "a feature as the column, given so": recorded(by="flow", given="flow"),
+    "a position that is none": recorded(given=77),
+    "a name that is none": recorded(given="zz"),
+    "an offset beyond all scores": recorded(offset=1e308),
+    "a centre beyond all codes": filled_with("centre", 1e300),
+    "a location beyond all energies": filled_with("location", -1e308),
+    "a scale below the least": filled_with("scale", 1e-320),
+    "counts of no rows": lambda t, m: (changed(t, "counts", np.zeros(13, np.int64)), m),
+    "counts beyond the rows": lambda t, m: (changed(t, "counts", np.full(13, 1 << 62, np.int64)), m),
+    "fewer rows than it counts": recorded(rows=100),
     "a tensor that is lacking": lambda t, m: ({k: v for k, v in t.items() if k != "segments/counts"}, m),
     "a tensor too many": lambda t, m: (changed(t, "more", np.zeros(1)), m),
     "no record": lambda t, m: (t, {k: v for k, v in m.items() if k != "segments"}),

@@ -10,11 +10,12 @@ than the next of `LEVELS`. Below 1 / (c + 1) the own one is too coarse, so that
 
 Then p <= alpha is the same as p_own <= alpha for every alpha >= 1 / (c + 1): exact in each segment. For
 smaller alpha it implies p_class <= alpha: exact over the segments of the class together, in the proportions
-of the calibration rows. With fewer than 19 calibration rows c is 0, and p = p_class. Where a class has fewer
-than `CLASS_LEAST` calibration rows in all, those of all segments stand for them.
+of the calibration rows. With fewer than 19 calibration rows c is 0, and p = p_class. A class is compared with
+its own rows however few they are; with m of them no p-value is below 1 / (m + 1).
 
 Rows of a segment that the fit did not see are compared with all calibration rows, scored as rows of no
-segment: exact where such rows are like those of all segments together.
+segment. This is exact where such rows are like those of all segments together, which those of a new segment
+are not where segments differ, or where the pooled detector fits the segments that it saw more closely.
 """
 
 from __future__ import annotations
@@ -32,14 +33,17 @@ Indices = NDArray[np.int64]
 LEVELS = (0, 19, 99, 999)
 """Calibration rows from which a segment has its own p-values at alpha of 1, .05, .01 and .001."""
 
-CLASS_LEAST = 99
-"""Calibration rows of a class below which it is compared with all."""
-
 GUARANTEE = (
     "exact in each segment at alpha >= 0.05 with 19 calibration rows of its own, at alpha >= 0.01 with 99, "
     "at alpha >= 0.001 with 999; otherwise exact over the segments of such sizes together"
 )
 """What the p-values guarantee."""
+
+OF_UNSEEN = (
+    "none for segments that the fit did not see: their rows are compared with those of segments that it saw, "
+    "and alarm more often than alpha"
+)
+"""The same of rows of other segments."""
 
 
 @dataclass(frozen=True)
@@ -96,8 +100,16 @@ class SegmentCalibration:
     @cached_property
     def _of_classes(self) -> list[Floats]:
         """The sorted scores that each class is compared with."""
-        parts = [self.scores[self.classes[self.of] == number] for number in range(len(LEVELS))]
-        return [np.sort(part) if part.size >= CLASS_LEAST else self._sorted for part in parts]
+        return [np.sort(self.scores[self.classes[self.of] == number]) for number in range(len(LEVELS))]
+
+    def n_below(self, alpha: float) -> int:
+        """Segments in which a p-value can be at most alpha.
+
+        Args:
+            alpha: the level.
+        """
+        rows = np.array([part.size for part in self._of_classes])[self.classes]
+        return int((1 / (rows + 1) <= alpha).sum())
 
     def p_values(self, scores: Floats, of: Indices) -> Floats:
         """p-values of new rows: `(N,)`.

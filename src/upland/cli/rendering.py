@@ -142,6 +142,8 @@ def described(detector: Detector) -> dict[str, Any]:
     criteria = {"criteria": {unit: detector.criterion_of(unit) for unit in units}}
     info = detector.info()
     plan = _resolved(detector.plan_) | {"random_state": info["settings"]["random_state"]}
+    if "segments" in info:
+        plan["calibration"] = info["calibration"]["method"]
     return info | criteria | {"plan": plan}
 
 

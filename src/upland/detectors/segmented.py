@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -10,11 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.base import clone
-from sklearn.utils.validation import check_is_fitted
-from torch import Tensor
 
 from upland.calibration.conformal import Floats, thinned, warn_of_weak
-from upland.calibration.segments import GUARANTEE, SegmentCalibration
+from upland.calibration.false_discovery import Control
+from upland.calibration.segments import GUARANTEE, OF_UNSEEN, SegmentCalibration
 from upland.catalogue import Unit
 from upland.criteria.base import finite
 from upland.data.modality import check_modality
@@ -22,17 +22,17 @@ from upland.data.reader import Reader
 from upland.data.table.encoder import TableEncoder
 from upland.data.table.frames import TableView, held, view_table
 from upland.data.table.matching import resolve
-from upland.data.table.segmentnames import segment_names
+from upland.data.table.segmentnames import canonical_name, numbers_of, segment_names
 from upland.detectors.arguments import seed_of
 from upland.detectors.fitting import CALIBRATION_MOST
 from upland.detectors.host import usual_settings
 from upland.detectors.plan import FitPlan
 from upland.detectors.points import PointDetector
-from upland.detectors.scoring import ALPHA, Assessment, Scores
-from upland.detectors.segmentrows import Indices, SegmentRows, joined, parted, pieces_of
+from upland.detectors.scoring import ALPHA, Assessment, Scores, name_of
+from upland.detectors.segmentrows import Indices, SegmentRows, joined, own_weights, parted, pieces_of
 from upland.detectors.table import TableDetector
+from upland.groups.verdicts import GroupVerdicts
 from upland.io.advice import Advice, Argument
-from upland.models.credibility import share
 from upland.models.process import THREADS
 from upland.models.segment_fitting import fitted_segments
 from upland.models.segments import SegmentEnergies
@@ -49,8 +49,8 @@ class SegmentedDetector(PointDetector):
     A detector of rows, the pooled one, is fitted on the rows of all segments together, and beside it each
     segment has a mean and a covariance of its own, from which two energies follow in closed form
     (`upland.models.segments`). These are drawn to the pooled ones the more, the fewer rows the segment has
-    and the less segments differ (credibility, Buhlmann and Straub 1970); where segments do not differ, rows
-    rank as by the pooled detector alone.
+    and the less segments differ (credibility, Buhlmann and Straub 1970); where no difference between
+    segments is found, rows rank nearly as by the pooled detector alone.
 
     Normal data are a table with a column that names the segment of each row. The rows of a fit are held in
     memory. A score depends on its row alone, its segment included.
@@ -138,6 +138,32 @@ class SegmentedDetector(PointDetector):
         self._fit_segments(rows, of, training)
         self._calibrate(self._rows(pieces_of(rows, calibrating), of[calibrating]))
         self.n_samples_fit_ = rows.n_rows
+        whole = (
+            self._rows(pieces_of(rows, np.arange(rows.n_rows)), of) if self.contamination != "auto" else None
+        )
+        self.offset_ = self._threshold(whole)
+
+    def _threshold(self, rows: SegmentRows | None) -> float:
+        """scikit-learn's `offset_`: by the rows of the fit where a share of them is to be flagged."""
+        if self.contamination == "auto" or rows is None:
+            return -self.calibration_.threshold(ALPHA)
+        return float(np.percentile(-self._score(rows), 100 * self.contamination))
+
+    def check_fitted(self) -> None:
+        """Refuse a detector that is not fitted, or whose arguments no longer suit the fit; raises
+        `sklearn.exceptions.NotFittedError` or ValueError.
+        """
+        super().check_fitted()
+        self._check_unseen()
+        now = name_of(self._names())
+        if now != self.criterion_:
+            raise ValueError(
+                f"fitted for criterion={self.criterion_!r}, but now criterion={now!r}: fit again"
+            )
+
+    def _check_unseen(self) -> None:
+        if self.unseen not in ("pooled", "error"):
+            raise ValueError(f"unseen must be 'pooled' or 'error', got {self.unseen!r}")
 
     def _check_own_arguments(self) -> None:
         if not isinstance(self.detector, TableDetector):
@@ -147,17 +173,16 @@ class SegmentedDetector(PointDetector):
             )
         if isinstance(self.by, bool) or not isinstance(self.by, str | int):
             raise TypeError(f"by must be the name or the position of one column, got {self.by!r}")
-        if self.unseen not in ("pooled", "error"):
-            raise ValueError(f"unseen must be 'pooled' or 'error', got {self.unseen!r}")
+        self._check_unseen()
 
     def _adopt(self, pooled: TableDetector, segments: list[str], by: str) -> None:
         """Put on what is the pooled detector's."""
         self.pooled_, self.segments_, self.by_, self.given_by_ = pooled, segments, by, self.by
-        self._numbers = {name: number for number, name in enumerate(segments)}
+        self._numbers = numbers_of(segments)
         self.plan_, self.members_, self.params_ = pooled.plan_, pooled.members_, pooled.params_
         self.unit_, self.offered_ = pooled.unit_, pooled.offered_
         self.criterion, self.criterion_ = pooled.criterion, pooled.criterion_
-        self.contamination, self.keep_rows = "auto", pooled.keep_rows
+        self.contamination, self.keep_rows = pooled.contamination, pooled.keep_rows
         self.n_features_in_ = pooled.n_features_in_
         self.__dict__.pop("feature_names_in_", None)
         if pooled.encoder_.named:
@@ -216,7 +241,6 @@ class SegmentedDetector(PointDetector):
         scores, unsegmented = self._score(rows), self._score(alone)
         self.segment_calibration_ = SegmentCalibration(scores, rows.of, unsegmented, count)
         self.calibrations_ = {"row": self.segment_calibration_.overall}
-        self.offset_ = -self.calibration_.threshold(ALPHA)
 
     def calibrate(self, X: Any) -> Self:
         """Renew the calibration on fresh normal rows of segments that the fit saw, without fitting again.
@@ -227,11 +251,13 @@ class SegmentedDetector(PointDetector):
         Raises:
             ValueError: columns are missing or of another kind; the fit did not see the segment of a row.
         """
-        check_is_fitted(self)
+        self.check_fitted()
         X = held(X)
         with usual_settings():
-            rows = self._read(X, "error")
+            rows = self._read(X, "known")
             self._calibrate(rows)
+            if self.contamination == "auto":
+                self.offset_ = self._threshold(None)
         warn_of_weak(self.calibrations_, (self.unit_,), ALPHA)
         return self
 
@@ -265,13 +291,15 @@ class SegmentedDetector(PointDetector):
     def _segments_of(self, piece: Any, unseen: str, blanks: Collection[str]) -> Indices:
         """The number of each row's segment; that of segments where the fit has not seen it."""
         names, of = segment_names(view_table(piece), self.by_, self._encoder.inputs, blanks)
-        numbers = np.array([self._numbers.get(name, len(self.segments_)) for name in names], dtype=np.int64)
-        if unseen == "error" and (numbers == len(self.segments_)).any():
+        known = self._numbers
+        found = [known.get(name, known.get(canonical_name(name), len(self.segments_))) for name in names]
+        numbers = np.array(found, dtype=np.int64)
+        if unseen != "pooled" and (numbers == len(self.segments_)).any():
             new = [name for name, number in zip(names, numbers, strict=True) if number == len(self.segments_)]
             text = f"{len(new)} segment(s) of {self.by_!r} were not in the normal data, such as {new[0]!r}"
-            raise ValueError(
-                text if unseen != self.unseen else Advice(text, "; ", Argument("unseen", "pooled"), _SCORES)
-            )
+            if unseen == "known":
+                raise ValueError(f"{text}: leave their rows out, only segments of the fit calibrate")
+            raise ValueError(Advice(text, "; a fit with ", Argument("unseen", "pooled"), _SCORES))
         return numbers[of]
 
     @property
@@ -309,21 +337,34 @@ class SegmentedDetector(PointDetector):
             check_modality(X, self.modality, self.family)
             raise
 
-    def shares(self, piece: Any) -> tuple[NDArray[Any], NDArray[Any]]:
+    def _group_verdicts(
+        self, X: Any, groups: Any, alpha: float, control: Control, statistic: str, reasons: bool
+    ) -> GroupVerdicts:
+        found = super()._group_verdicts(X, groups, alpha, control, statistic, reasons)
+        warnings.warn(
+            "groups are tested by the pooled detector, against rows of all segments: a group may be flagged "
+            "for the segments that its rows are of; the rate holds for groups of the normal mix of segments",
+            stacklevel=3,
+        )
+        return found
+
+    def shares(self, piece: Any, of_columns: Floats) -> tuple[NDArray[Any], NDArray[Any]]:
         """What each encoded input adds to the scores of rows, and its expected code: `(N, D)` twice.
 
         Args:
             piece: a table.
+            of_columns: `(N, C)` shares of the columns in the scores by the pooled detector.
         """
         rows = self._piece(piece, self._segments_of(piece, self.unseen, ()))
-        member = self.members_[0]
-        of_pooled = self.fitted_criterion(member, self.unit_).shares(rows.codes).inputs
+        slots, first = np.unique(self._encoder.slots, return_index=True)
+        of_pooled = np.zeros(tuple(rows.codes.shape))
+        of_pooled[:, first] = of_columns[:, slots]
         with THREADS.at(1), torch.no_grad():
             found, expected = self.energies_.shares(
                 rows.codes,
                 rows.pooled,
                 torch.from_numpy(rows.of),
-                torch.from_numpy(np.asarray(of_pooled)).double(),
+                torch.from_numpy(of_pooled),
             )
         return found.numpy(), expected.numpy()
 
@@ -331,11 +372,9 @@ class SegmentedDetector(PointDetector):
 
     def info(self) -> dict[str, Any]:
         """What the detector is and what its p-values guarantee, as plain data."""
+        self.check_fitted()
         pooled = self.pooled_.info()
         calibration, sizes = self.calibration_, self.counts_
-        own = share(
-            torch.tensor([self.weights_], dtype=torch.float64), torch.from_numpy(sizes).double()[:, None]
-        )
         named = {"detector": type(self).__name__, "pooled_detector": pooled["detector"]}
         return {
             **(named | {name: value for name, value in pooled.items() if name != "detector"}),
@@ -345,11 +384,9 @@ class SegmentedDetector(PointDetector):
                 "by": self.by_,
                 "count": len(self.segments_),
                 "training_rows": [int(sizes.min()), int(np.median(sizes)), int(sizes.max())],
-                "own_mean": _mean(own[:, 0]),
-                "own_scales": _mean(own[:, 1]),
-                "own_covariance": _mean(own[:, 2]),
-                "mostly_pooled": int((own.amax(1) < 0.5).sum()),
+                **own_weights(self.weights_, sizes),
                 "unseen": self.unseen,
+                "can_be_flagged": self.segment_calibration_.n_below(ALPHA),
             },
             "calibration": {
                 "method": calibration.method,
@@ -357,9 +394,6 @@ class SegmentedDetector(PointDetector):
                 "smallest_p": calibration.smallest_p,
                 "of": "row",
                 "guarantee": GUARANTEE,
+                **({"guarantee_unseen": OF_UNSEEN} if self.unseen == "pooled" else {}),
             },
         }
-
-
-def _mean(values: Tensor) -> float:
-    return float(values.mean())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from upland.data.table.frames import TableView
 from upland.detectors.fitting import CALIBRATION_MOST, PIECE
+from upland.models.credibility import share
 
 Indices = NDArray[np.int64]
 
@@ -67,3 +68,18 @@ def joined(parts: Sequence[SegmentRows]) -> SegmentRows:
     """
     of, codes, pooled = zip(*parts, strict=True)
     return SegmentRows(np.concatenate(of), torch.cat(codes), torch.cat(pooled))
+
+
+def own_weights(weights: tuple[float, float, float], counts: Indices) -> dict[str, Any]:
+    """The mean weight of the segments' own means, scales and covariances, and how many are mostly pooled.
+
+    Args:
+        weights: training rows that the pooled ones weigh as much as.
+        counts: training rows of each segment.
+    """
+    rows = torch.from_numpy(counts).double()[:, None]
+    own = share(torch.tensor([weights], dtype=torch.float64), rows)
+    names = ("own_mean", "own_scales", "own_covariance")
+    return dict(zip(names, own.mean(0).tolist(), strict=True)) | {
+        "mostly_pooled": int((own.amax(1) < 0.5).sum())
+    }

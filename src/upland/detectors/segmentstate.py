@@ -10,15 +10,23 @@ import torch
 from sklearn.base import clone
 
 from upland.calibration.segments import SegmentCalibration
+from upland.data.table.encoder import TableEncoder
 from upland.data.table.vocabularies import pack, unpack
 from upland.detectors.segmented import SegmentedDetector
+from upland.detectors.segmentrows import EVERY
 from upland.detectors.table import TableDetector
 from upland.io.records import fits, shown
-from upland.models.credibility import MOST
+from upland.models.credibility import LEAST, MOST
 from upland.models.segments import SegmentEnergies
 
 FIELDS = {"by": str, "given": str | int, "unseen": str, "weights": list[float], "offset": float, "rows": int}
 """What a file says of a segmented detector, and the types."""
+
+CENTRE_MOST = 1e3
+"""Size that a centre cannot have: codes are bent (`upland.models.segments.bent`)."""
+
+LARGEST = 1e39
+"""Size that no energy has: they are computed in float32."""
 
 NAMES = "names"
 CALIBRATION = ("scores", "sizes", "unsegmented")
@@ -67,8 +75,14 @@ def from_state(pooled: TableDetector, record: Any, tensors: Mapping[str, Any]) -
         raise ValueError(f"the weights of the segments cannot be {shown(weights)}")
     if record["unseen"] not in ("pooled", "error") or rows < 2:
         raise ValueError(f"the segments cannot be {shown(record['unseen'])}, or of {rows} rows")
-    if record["by"] not in pooled.encoder_.inputs:
-        raise ValueError(f"there is no column {shown(record['by'])} among those of the fit")
+    by, given, encoder = record["by"], record["given"], pooled.encoder_
+    assert isinstance(encoder, TableEncoder)
+    if by not in encoder.inputs or by in encoder.column_names:
+        raise ValueError(f"there is no column {shown(by)} of the fit that is no feature")
+    if tuple(pooled.ignore)[-1:] != (given,) or (isinstance(given, str) and given != by):
+        raise ValueError(f"the column of segments cannot have been given as {shown(given)}")
+    if not abs(record["offset"]) < LARGEST**2:
+        raise ValueError(f"the offset of the segments cannot be {shown(record['offset'])}")
     expected = {
         "counts",
         f"{NAMES}.text",
@@ -82,14 +96,14 @@ def from_state(pooled: TableDetector, record: Any, tensors: Mapping[str, Any]) -
     if not segments or segments != sorted(set(segments)):
         raise ValueError("the names of the segments must be sorted, each once")
     asked = clone(pooled)
-    asked.set_params(ignore=tuple(name for name in asked.ignore if name != record["given"]))
+    asked.set_params(ignore=tuple(asked.ignore)[:-1])  # the last is the column of segments
     detector = SegmentedDetector(asked, record["given"], record["unseen"])
     detector.restore_segments(
         pooled,
         segments=segments,
         by=record["by"],
         energies=_energies(tensors, len(segments), pooled.encoder_.width),
-        counts=_counts(tensors["counts"], len(segments)),
+        counts=_training(tensors["counts"], len(segments), rows),
         calibration=_calibration(tensors, len(segments)),
         weights=(float(weights[0]), float(weights[1]), float(weights[2])),
         offset=record["offset"],
@@ -108,7 +122,12 @@ def _energies(tensors: Mapping[str, Any], count: int, width: int) -> SegmentEner
             raise ValueError(f"{name} of the segments must be finite {np.dtype(dtype)} of shape {shape}")
         found[name] = torch.from_numpy(values)
     weight = tensors["energies/weight"]
-    positive = tensors["energies/scale"] > 0, np.diagonal(tensors["energies/precision"], axis1=1, axis2=2) > 0
+    bounded = (
+        np.abs(tensors["energies/centre"]) < CENTRE_MOST,
+        np.abs(tensors["energies/location"]) < LARGEST,
+        (tensors["energies/scale"] >= LEAST) & (tensors["energies/scale"] < LARGEST),
+    )
+    positive = (*bounded, np.diagonal(tensors["energies/precision"], axis1=1, axis2=2) > 0)
     if (
         not all(part.all() for part in positive)
         or weight[-1] != 0
@@ -123,6 +142,13 @@ def _energies(tensors: Mapping[str, Any], count: int, width: int) -> SegmentEner
 def _counts(counts: Any, count: int) -> Any:
     if counts.dtype != np.int64 or counts.shape != (count,) or (counts < 0).any():
         raise ValueError("the counts of the segments must be whole numbers, one for each")
+    return counts
+
+
+def _training(counts: Any, count: int, rows: int) -> Any:
+    counts = _counts(counts, count)
+    if not rows - rows // EVERY - 1 <= sum(counts.tolist()) <= rows:
+        raise ValueError(f"the counts of the segments cannot be those of {rows} rows")
     return counts
 
 

@@ -37,7 +37,7 @@ def member_shares(detector: ScoringDetector, piece: Any, unit: Unit) -> MemberSh
         unit: what one score is of.
     """
     if isinstance(detector, SegmentedDetector):
-        inputs, typical = detector.shares(piece)
+        inputs, typical = detector.shares(piece, member_shares(detector.pooled_, piece, unit).mean)
         encoder = detector.encoder_
         assert isinstance(encoder, TableEncoder)
         return MemberShares(finite(_by_column(inputs, encoder)), [typical])

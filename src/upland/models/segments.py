@@ -161,7 +161,10 @@ class SegmentEnergies(nn.Module):
         total = added.sum(1, keepdim=True)
         scores = (total / weights.sum(1, keepdim=True)).pow(1 / 3)
         divided = [_parts_of_one(by) for by in (pooled_shares, torch.log1p(squares / 3), squares)]
-        found = scores * (added[:, :, None] * torch.stack(divided, 1)).sum(1) / total
+        of_score = torch.where(
+            total > 0, added / total.clamp_min(1e-300), 1 / PARTS
+        )  # equal parts of a score of 0
+        found = scores * (of_score[:, :, None] * torch.stack(divided, 1)).sum(1)
         return found, unbent(bent(x) - residuals)
 
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from upland.data.table.frames import view_table
-from upland.data.table.segmentnames import segment_names
+from upland.data.table.segmentnames import canonical_name, numbers_of, segment_names
 
 INPUTS = ("flow", "machine")
 
@@ -73,3 +73,22 @@ def test_a_column_that_is_not_there_is_refused():
         ValueError, match="missing column 'machine', which names segments; the table has 'flow'"
     ):
         segment_names(view_table({"flow": [1.0]}), "machine", INPUTS)
+
+
+@pytest.mark.parametrize(
+    ("name", "canonical"),
+    [
+        *((name, "true") for name in ("true", "True", "TRUE", " True")),
+        *((name, "1") for name in ("1", "1.0", "1.", "+1", "0x1", " 1", "1\t", "1e0", "1,0")),
+        *(("1e3", "1000"), ("-0", "0"), ("-1.0", "-1"), ("007", "007"), ("1.5", "1.5"), ("1,234", "1,234")),
+        *((" a b ", "a b"), ("1e99", "1e99"), ("yes", "yes"), (str(2**63), str(2**63)), ("", "")),
+    ],
+)
+def test_one_name_whichever_way_it_is_written(name, canonical):
+    assert canonical_name(name) == canonical
+    assert canonical_name(canonical) == canonical
+
+
+def test_spellings_that_a_column_of_text_has_are_segments_of_their_own():
+    assert numbers_of(["+1", "1.0", "2.0"]) == {"+1": 0, "1.0": 1, "2": 2, "2.0": 2}
+    assert numbers_of(["1", "1.0"]) == {"1": 0, "1.0": 1}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from contextlib import suppress
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,43 @@ from upland.data.table.frames import TableView
 from upland.data.table.matching import listed
 from upland.data.table.values import is_text
 from upland.io.advice import Advice, Wording
+
+_NUMBER = re.compile(r"[+-]?(0|[1-9][0-9]*)(\.[0-9]*|,0{1,2})?([eE][+-]?[0-9]{1,2})?")
+_HEXADECIMAL = re.compile(r"0[xX][0-9a-fA-F]{1,16}")
+
+
+def canonical_name(name: str) -> str:
+    """The name as a column of whole numbers or of booleans has it, without blanks around it: 1 of 1.0, +1 and
+    0x1, true of True; 007 is no number.
+
+    Args:
+        name: as it is written.
+    """
+    word = name.strip()
+    if word.casefold() in ("true", "false"):
+        return word.casefold()
+    if _HEXADECIMAL.fullmatch(word):
+        return str(int(word, 16))
+    if _NUMBER.fullmatch(word):
+        number = Decimal(word.replace(",", "."))
+        if number == number.to_integral_value() and abs(number) < 1 << 64:
+            return str(int(number))
+    return word
+
+
+def numbers_of(segments: Sequence[str]) -> dict[str, int]:
+    """The number of each segment by its name, and by its canonical name where no other segment has that.
+
+    Args:
+        segments: their names.
+    """
+    found: dict[str, int] = {}
+    twice = set()
+    for number, name in enumerate(segments):
+        if found.setdefault(canonical_name(name), number) != number:
+            twice.add(canonical_name(name))
+    alone = {name: number for name, number in found.items() if name not in twice}
+    return alone | {name: number for number, name in enumerate(segments)}
 
 
 def segment_names(
