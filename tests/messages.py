@@ -624,6 +624,12 @@ FILES = [
         lambda _: upland.explain(fitted(Image), grey(), how="shares"),
     ),
     case(
+        "explanation.py:explain",
+        lambda _: upland.explain(fitted(), numbers(), how="shares", k=2),
+        "leave them out with how='shares'",
+        lambda _: upland.explain(fitted(), numbers(), how="shares"),
+    ),
+    case(
         "counterfactuals/result.py:to_frame",
         lambda _: without_pandas(upland.explain(fitted(), numbers(), "counterfactual").to_frame),
         r"pip install 'upland\[pandas\]'",

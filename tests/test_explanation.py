@@ -199,3 +199,9 @@ def test_a_fault_in_an_image_is_on_top_with_its_place_and_pixel():
     assert first.expected < 255
     assert first.share == found.heat()[3].max()
     assert first.part == pytest.approx(first.share / found.heat()[3].sum())
+
+
+@pytest.mark.parametrize("given", [{"k": 2}, {"alpha": 0.01}, {"fixed": ["flow"]}])
+def test_what_only_a_counterfactual_takes_is_refused_with_shares(given, fitted):
+    with pytest.raises(ValueError, match="k, alpha and fixed are of how='counterfactual'"):
+        upland.explain(fitted, NEW, **given)

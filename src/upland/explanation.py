@@ -32,6 +32,9 @@ from upland.detectors.scoring import ALPHA, ScoringDetector
 from upland.detectors.segmented import SegmentedDetector
 from upland.detectors.shares import member_shares
 
+WIDEST = 3
+"""Columns that a counterfactual changes at most, unless said."""
+
 
 class Reason(NamedTuple):
     """One column's part in one row's anomaly.
@@ -223,7 +226,7 @@ def explain(
     detector: ScoringDetector,
     X: Any,
     how: str = "shares",
-    k: int = 3,
+    k: int = WIDEST,
     alpha: float = ALPHA,
     fixed: Sequence[str | int] = (),
 ) -> Explanation | SequenceExplanation | ImageExplanation | Counterfactual:
@@ -246,8 +249,9 @@ def explain(
     Raises:
         sklearn.exceptions.NotFittedError: the detector is not fitted.
         TypeError: it is no detector.
-        ValueError: columns are missing or of another kind; an argument is out of its range; a counterfactual
-            is asked for of sequences, of images or in segments.
+        ValueError: columns are missing or of another kind; an argument is out of its range, or of a
+            counterfactual and given with shares; a counterfactual is asked for of sequences, of images or in
+            segments.
 
     Examples:
         >>> import numpy as np, upland
@@ -263,6 +267,8 @@ def explain(
     detector.check_fitted()
     if how not in ("shares", "counterfactual"):
         raise ValueError(f"how must be 'shares' or 'counterfactual', got {how!r}")
+    if how == "shares" and (k != WIDEST or alpha != ALPHA or (fixed is not None and len(fixed))):
+        raise ValueError("k, alpha and fixed are of how='counterfactual': leave them out with how='shares'")
     if how == "counterfactual" and detector.modality != "table":
         raise ValueError(
             f"a counterfactual is of rows of a table, but the model is of {MODALITIES[detector.modality]}: "

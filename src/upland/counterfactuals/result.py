@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from upland.counterfactuals.search import Changes, Search
+from upland.counterfactuals.search import Search
+from upland.counterfactuals.smaller import Changes
 from upland.criteria.base import Floats
 from upland.data.rows import take_rows
 from upland.data.table.domains import plain_values
@@ -45,7 +46,8 @@ class Counterfactual:
         p_before: `(N,)` p-values of the rows.
         p_after: `(N,)` p-values of the changed rows.
         distance: `(N,)` size of the change: the sum over its columns of standard deviations, a category, a
-            boolean, a date by its parts and a cell that was or becomes missing counting 1.
+            boolean, a date by its parts and a cell that was or becomes missing counting 1; the largest double
+            where it is larger.
         table: all rows with their changes, in the types of the data and where it can be in their container;
             an Arrow table otherwise.
 
@@ -122,7 +124,7 @@ def counterfactual(
         after, distance = before.copy(), np.zeros(len(before))
         if changed := [number for number in rows if found[number]]:
             after[changed] = detector.p_values(take_rows(table, np.array(changed)))
-            distance[changed] = [search.distance(rows[number], found[number]) for number in changed]
+            distance[changed] = [search.smaller.distance(rows[number], found[number]) for number in changed]
     everything = [changes.get(number, []) for number in range(len(before))]
     return Counterfactual(everything, after > alpha, before, after, distance, table)
 
@@ -151,17 +153,22 @@ def _cells(
     rows: dict[int, list[Any]],
     found: dict[int, Changes],
 ) -> tuple[dict[int, list[Change]], dict[int, NewCells]]:
-    """The changes of each row in the user's types; the same by the position of their column."""
+    """The changes of each row in the user's types, less those of `found` that are none in these, which are
+    deleted there; the same by the position of their column.
+    """
     columns = search.encoder.schema_.columns
     changes: dict[int, list[Change]] = {}
     new: dict[int, NewCells] = {}
     for row, changed in found.items():
-        for number in search.by_size(rows[row], changed):
+        for number in search.smaller.by_size(rows[row], changed):
             cell, place = cell_of(changed[number], columns[number], types[number]), places[number]
+            made = Change(columns[number].name, cell_in(view, place, row), _item(cell))
+            if made.proposed == made.value:  # in the user's type
+                del changed[number]
+                continue
             cells = new.setdefault(place, NewCells([], []))
             cells.rows.append(row)
             cells.values.append(cell)
-            made = Change(columns[number].name, cell_in(view, place, row), _item(cell))
             changes.setdefault(row, []).append(made)
     return changes, new
 

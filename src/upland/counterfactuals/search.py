@@ -7,26 +7,28 @@ deviations. All of it is scored by the detector itself:
 
 1. For S of 1, 2, ..., k columns, candidates of each column that may join S: what the members of the detector
    expect there, the values of those kept normal rows that are nearest to the row in the columns outside S,
-   and typical values of the column. Of sets of columns the `BEAM` with the lowest scores are extended. The
-   first size with p > alpha ends the search.
-2. Each number goes back towards its former value along the grid of its column (`upland.data.table.domains`)
-   as long as p > alpha, in `ROUNDS` rounds of `POINTS` points.
+   and typical values of the column. Of sets of columns the `BEAM` with the lowest scores are extended. Beside
+   these, all columns of S at once, from the same three sources, for the sets S of the `BEAM` columns that are
+   missing, unseen or have the largest shares: of two columns that depend on each other one alone may not
+   lower the score. The first size with p > alpha ends the search.
+2. What is found is made smaller (`upland.counterfactuals.smaller`): no changed column can be put back.
 
-A row takes at most 4 k scorings, each of about `MOST` candidates at most, and k explanations of at most
-`BEAM` rows, by each member. It is a search: a smaller change may exist, and not finding one is no proof that
-there is none. Nothing is drawn at random. `AT_ONCE` rows are searched side by side, so that they share the
-calls of the model, but what is found for a row does not depend on the others.
+A row takes at most 6 k scorings, each of `MOST` candidates at most and one more, and k explanations of at
+most `BEAM` rows, by each member. It is a search: a smaller change may exist, and not finding one is no proof
+that there is none. Nothing is drawn at random. `AT_ONCE` rows are searched side by side, so that they share
+the calls of the model, but what is found for a row does not depend on the others.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from itertools import chain, pairwise
-from typing import Any, Literal, NamedTuple
+from itertools import chain, combinations
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from upland.counterfactuals.smaller import BEAM, Asked, Changes, Row, Scored, Smaller, parts, with_changes
 from upland.criteria.base import Floats, finite
 from upland.data.table.domains import Domain, Plain, domain_of, plain_codes, recurring, table_of
 from upland.data.table.encoder import TableEncoder
@@ -41,9 +43,6 @@ MOST = 2_048
 AT_ONCE = 16
 """Rows that are searched side by side."""
 
-BEAM = 6
-"""Sets of columns that are extended by another, and that are made smaller."""
-
 NEAREST = 8
 """Kept normal rows from which a column takes candidates."""
 
@@ -53,27 +52,8 @@ PER_COLUMN = 16
 CLIP = 3.0
 """Distance of two cells at most: columns that are far off do not decide which normal rows are near."""
 
-POINTS, ROUNDS = 16, 3
-"""Points on the way back to a former value, and how often the last interval is divided again."""
-
 MARGIN = 1e-5
 """Relative margin of a score: by so much it may change with the number of threads."""
-
-Row = list[Any]
-"""The plain values of a row (`upland.data.table.domains`), one a column in use."""
-
-Changes = dict[int, Any]
-"""New plain values by the number of their column."""
-
-Asked = tuple[Literal["score", "explain"], list[Row]]
-"""Rows of which a search wants the scores or the explanations."""
-
-
-class Scored(NamedTuple):
-    """Scores of rows, and whether they are normal: surely, by a margin for rounding."""
-
-    scores: Floats
-    normal: NDArray[np.bool_]
 
 
 class Explained(NamedTuple):
@@ -120,6 +100,7 @@ class Search:
             domain_of(column, seen, limits_of(type_), refused, again)
             for column, seen, type_, again in zip(columns, self.seen, types, recurs, strict=True)
         ]
+        self.smaller = Smaller(self.domains)
         widths = [column.width for column in columns]
         self.used = [number for number, width in enumerate(widths) if width]
         self.starts = np.cumsum([0, *widths])[self.used]
@@ -138,24 +119,6 @@ class Search:
         for start in range(0, len(rows), AT_ONCE):
             found += self._side_by_side(rows[start : start + AT_ONCE])
         return found
-
-    def by_size(self, row: Row, changes: Changes) -> list[int]:
-        """The numbers of the changed columns, the largest change first.
-
-        Args:
-            row: before the change.
-            changes: of it.
-        """
-        return sorted(changes, key=lambda n: (-self.domains[n].distance(row[n], changes[n]), n))
-
-    def distance(self, row: Row, changes: Changes) -> float:
-        """The sum of the sizes of changes.
-
-        Args:
-            row: before the change.
-            changes: of it.
-        """
-        return sum(self.domains[n].distance(row[n], value) for n, value in changes.items())
 
     # -- rows side by side -------------------------------------------------------------------------
 
@@ -188,8 +151,9 @@ class Search:
         calibration = detector.calibrations_["row"]
         if calibration.method == "split":
             safe = safe.mean(axis=1, keepdims=True)
-        normal = calibration.p_values(safe) > self.alpha
-        return [Scored(scores[part].mean(axis=1), normal[part]) for part in _parts(asked)]
+        exact = scores.mean(axis=1, keepdims=True) if calibration.method == "split" else scores
+        normal, surely = (calibration.p_values(some) > self.alpha for some in (exact, safe))
+        return [Scored(scores[part].mean(axis=1), normal[part], surely[part]) for part in parts(asked)]
 
     def _explained(self, asked: Sequence[list[Row]]) -> list[list[Explained]]:
         table = self._table(list(chain(*asked)))
@@ -205,7 +169,7 @@ class Search:
             Explained(order[row], [list(member[row]) for member in expected], self._away(codes[row]))
             for row in range(len(codes))
         ]
-        return [found[part] for part in _parts(asked)]
+        return [found[part] for part in parts(asked)]
 
     def _table(self, rows: Sequence[Row]) -> TableView:
         columns: list[Plain] = []
@@ -227,25 +191,73 @@ class Search:
         """Search one row: yields what it asks, and returns the change."""
         partials: list[Changes] = [{}]
         best: Changes = {}
-        for _ in range(min(self.k, len(self.free))):
-            explained = yield "explain", [_with(row, partial) for partial in partials]
-            candidates = self._candidates(row, partials, explained)
-            everything = [*candidates, best]
-            scores, normal = yield "score", [_with(row, change) for change in everything]
-            if normal[:-1].any():
-                some = [change for change, ok in zip(candidates, normal, strict=False) if ok]
-                return (yield from self._shrunk(row, some))
+        first: Explained | None = None
+        for size in range(1, min(self.k, len(self.free)) + 1):
+            explained = yield "explain", [with_changes(row, partial) for partial in partials]
+            first = first or explained[0]
+            together = self._together(row, first, size) if size > 1 else []
+            candidates = [*together, *self._candidates(row, partials, explained)][:MOST]
+            everything = [best, *candidates]
+            scores, _, surely = yield "score", [with_changes(row, change) for change in everything]
+            if surely[1:].any():
+                some = [change for change, ok in zip(everything, surely, strict=True) if ok]
+                return (yield from self.smaller.of(row, some))
             order = _order(scores)
-            better = order[: order.index(len(candidates))]
-            emptied = [self._size(row, candidates[number])[0] for number in better]
-            best = candidates[better[int(np.argmin(emptied))]] if better else best
-            apart: dict[tuple[int, ...], Changes] = {}
-            for change in [candidates[number] for number in order if number < len(candidates)]:
-                apart.setdefault((self._size(row, change)[0], *sorted(change)), change)
-            partials = list(apart.values())[:BEAM]
+            if better := order[: order.index(0)]:
+                emptied = [self.smaller.size(row, everything[number])[0] for number in better]
+                best = everything[better[int(np.argmin(emptied))]]
+            partials = self._extended(row, [everything[number] for number in order if number])
             if not partials:
                 break
         return best
+
+    def _extended(self, row: Row, changes: Sequence[Changes]) -> list[Changes]:
+        """Of changes, lowest score first, those that are extended by another column: that with the lowest
+        score of each set of columns, and one of the cells that no normal row has like it.
+        """
+        apart: dict[tuple[int, ...], Changes] = {}
+        for change in changes:
+            apart.setdefault((self.smaller.size(row, change)[0], *sorted(change)), change)
+        found = list(apart.values())
+        odd = {n for n in self.free if self._oddness(row, n)[0] < 2}
+        of_odd = [change for change in found if change.keys() <= odd or change.keys() >= odd]
+        if len(odd) < 2 or not of_odd or any(change is of_odd[0] for change in found[:BEAM]):
+            return found[:BEAM]
+        return [*found[: BEAM - 1], of_odd[0]]
+
+    def _oddness(self, row: Row, number: int) -> tuple[int, float]:
+        """0 and how often it is so of a cell that is missing where most are not, 1 of a level or a number
+        beyond those of the normal rows, 2 of all else.
+        """
+        domain, value = self.domains[number], row[number]
+        column = domain.column
+        if value is None or value != value:
+            odd = column.missing <= 0.5 and column.parts is None
+            return (0, column.missing) if odd else (2, 0.0)
+        if column.kind == "categorical":
+            return (2 if value in (*column.levels, *column.rare) else 1), 0.0
+        return (2 if column.parts is not None or domain.low <= value <= domain.high else 1), 0.0
+
+    def _together(self, row: Row, explained: Explained, size: int) -> list[Changes]:
+        """Changes of several columns at once, of those that are odd or have the largest shares: to what kept
+        rows that are nearest in the other columns hold there, what members expect, and typical values.
+        """
+        order, expected, away = explained
+        odd = sorted((n for n in order if n in self.free), key=lambda n: self._oddness(row, n))
+        found = []
+        for columns in dict.fromkeys([tuple(odd[:size]), *combinations(odd[:BEAM], size)]):
+            *without, last = columns
+            near = self._nearest(away, without, [last])[last]
+            offers = [[[self.seen[n][kept]] for n in columns] for kept in near]
+            offers += [[[member[n]] for n in columns] for member in expected]
+            offers.append([self.domains[n].typical(len(near)) for n in columns])
+            for offer in offers:
+                values = [
+                    self.domains[n].allowed(row[n], some) for n, some in zip(columns, offer, strict=True)
+                ]
+                if all(values):
+                    found.append({n: some[0] for n, some in zip(columns, values, strict=True)})
+        return found
 
     def _candidates(
         self, row: Row, partials: Sequence[Changes], explained: Sequence[Explained]
@@ -260,7 +272,7 @@ class Search:
                 values = [member[column] for member in expected]
                 for change in self._of_column(row, partial, column, values, nearest[column]):
                     found.setdefault(tuple(sorted(change.items(), key=lambda item: item[0])), change)
-        return list(found.values())[:MOST]
+        return list(found.values())
 
     def _of_column(
         self, row: Row, partial: Changes, column: int, expected: Sequence[Any], near: NDArray[np.int64]
@@ -286,69 +298,6 @@ class Search:
         order = np.argsort(np.take_along_axis(rest, some, axis=0), axis=0, kind="stable")
         rows = np.take_along_axis(some, order, axis=0)
         return {column: rows[:, place] for place, column in enumerate(columns)}
-
-    def _shrunk(self, row: Row, changes: Sequence[Changes]) -> Generator[Asked, Any, Changes]:
-        """The smallest of some changes that make a row normal, once their numbers went back towards the row
-        as far as they can.
-        """
-        apart: dict[tuple[int, ...], Changes] = {}
-        for change in sorted(changes, key=lambda change: self._size(row, change)):
-            apart.setdefault(tuple(sorted(change)), change)
-        found = [dict(change) for change in list(apart.values())[:BEAM]]
-        orders = [self.by_size(row, change) for change in found]
-        for columns in zip(*orders, strict=True):
-            walks = [
-                _Walk(change, column, self.domains[column].path(row[column], change[column]))
-                for change, column in zip(found, columns, strict=True)
-            ]
-            for _ in range(ROUNDS):
-                going = [walk for walk in walks if walk.tried().size]
-                if going:
-                    tried = [walk.changes() for walk in going]
-                    _, normal = yield "score", [_with(row, change) for change in chain(*tried)]
-                    for walk, part in zip(going, _parts(tried), strict=True):
-                        walk.move(normal[part])
-        return min(found, key=lambda change: self._size(row, change))
-
-    def _size(self, row: Row, change: Changes) -> tuple[int, float]:
-        """How many cells a change empties that mostly are not missing, and its distance."""
-        emptied = sum(self.domains[n].empties(row[n], value) for n, value in change.items())
-        return emptied, self.distance(row, change)
-
-
-class _Walk:
-    """A number on its way back to its former value.
-
-    Args:
-        change: that it is of; it is kept up to date.
-        column: of the number.
-        path: from what was proposed towards what was there.
-    """
-
-    def __init__(self, change: Changes, column: int, path: Plain) -> None:
-        self.change, self.column, self.path = change, column, path
-        self.reached, self.beyond = 0, len(path)
-
-    def tried(self) -> NDArray[np.int64]:
-        """The next points to try."""
-        points = np.linspace(self.reached, self.beyond - 1, POINTS + 1).round().astype(np.int64)
-        return np.unique(points[points > self.reached])
-
-    def changes(self) -> list[Changes]:
-        """The change with each of these points."""
-        return [{**self.change, self.column: self.path[place].item()} for place in self.tried()]
-
-    def move(self, normal: NDArray[np.bool_]) -> None:
-        """Go on to the last point before one that is not normal.
-
-        Args:
-            normal: of the points that were tried.
-        """
-        tried = self.tried()
-        passed = len(normal) if normal.all() else int(np.argmin(normal))
-        self.beyond = self.beyond if passed == len(tried) else int(tried[passed])
-        self.reached = int(tried[passed - 1]) if passed else self.reached
-        self.change[self.column] = self.path[self.reached].item()
 
 
 def _kept_codes(detector: ScoringDetector) -> Floats:
@@ -378,13 +327,3 @@ def _order(scores: Floats) -> list[int]:
         size = 10.0 ** (np.floor(np.log10(np.maximum(np.abs(scores), 1e-30))) - 5)
     order: list[int] = np.argsort(np.rint(scores / size) * size, kind="stable").tolist()
     return order
-
-
-def _parts(asked: Sequence[Sequence[Any]]) -> list[slice]:
-    """Where each of some lists lies in all of them together."""
-    ends = np.cumsum([0, *map(len, asked)]).tolist()
-    return [slice(start, stop) for start, stop in pairwise(ends)]
-
-
-def _with(row: Row, changes: Changes) -> Row:
-    return [changes.get(number, value) for number, value in enumerate(row)]

@@ -54,7 +54,8 @@ def plain_values(encoder: TableEncoder, X: Any) -> list[Plain]:
         encoder: Fitted.
         X: The table.
     """
-    return [_plain(values) for values in encoder.values(X).values()]
+    found = encoder.values(X).values()
+    return [_plain(column, values) for column, values in zip(encoder.schema_.columns, found, strict=True)]
 
 
 def plain_codes(encoder: TableEncoder, codes: Floats) -> list[Plain]:
@@ -72,21 +73,19 @@ def plain_codes(encoder: TableEncoder, codes: Floats) -> list[Plain]:
         if column.parts is not None:
             found.append(DateParts(position, 0, column).passed(z))
             continue
-        plain = _plain(values)
+        plain = _plain(column, values)
         if column.kind != "categorical" and column.missing:
             plain = np.where(z[:, -1] > 0, np.nan, plain)
         found.append(plain)
     return found
 
 
-def _plain(values: NDArray[Any]) -> Plain:
+def _plain(column: Column, values: NDArray[Any]) -> Plain:
     if values.dtype.kind in "Mm":
         seconds = values.astype("M8[us]" if values.dtype.kind == "M" else "m8[us]")
         micro = seconds.astype(np.int64)
         return np.where(np.isnat(seconds), np.nan, micro / 1e6)
-    if values.dtype.kind == "O" and all(value is None or isinstance(value, bool) for value in values):
-        return np.array([np.nan if value is None else float(value) for value in values])
-    return values if values.dtype.kind == "O" else values.astype(np.float64)
+    return values if column.kind == "categorical" else values.astype(np.float64)  # None as NaN
 
 
 def table_of(schema: Schema, columns: Sequence[Plain]) -> TableView:
