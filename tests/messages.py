@@ -18,7 +18,6 @@ import torch
 
 import upland
 from normals import COMMON, fitted, mixed, numbers, quick, slopes, small, waves
-from upland.detectors.refining import check_model
 from upland.io.formats import TableWriter, open_source
 from upland.io.places import is_place_of_rows
 from upland.io.replace import replacing
@@ -612,12 +611,6 @@ SEGMENTS = (
         lambda folder: pumps(names=("0.5", "1.5", "2.5")),
         lambda folder: pumps(names=(5, 15, 25)),
         lambda folder: pumps(names=(True, False)),
-    ),
-    case(
-        "detectors/refining.py:check_model",
-        lambda folder: check_model(pumps()),
-        r"fit EnergyDetector\(\) on the rows of all segments",
-        lambda folder: experts().fit(numbers()).refine(*some_labelled()),
     ),
     case(
         "explanation.py:explain",

@@ -322,6 +322,17 @@ def to_fit(folder, data, *options):
     return "fit", data, "-o", folder / "m.safetensors", *FAST, *options
 
 
+def to_refine(folder, segments):
+    """Labelled rows for a model of two halls, or of all rows."""
+    rows = table_of(folder, hall=np.arange(40) % 2, broken=np.arange(40) % 4 // 3)
+    detector = library.EnergyDetector(ignore=["broken"], random_state=0, progress=False)
+    if segments:
+        detector = library.SegmentedDetector(detector, by="hall")
+    many = pa.concat_tables([csv.read_csv(rows)] * 5)
+    library.save(detector.fit(many), folder / "m.safetensors", overwrite=True)
+    return "refine", folder / "m.safetensors", rows, "--label", "broken", "--in-place"
+
+
 # said by the command line alone: file and function, what is wrong, the words, what they advise
 SHELL = {
     "output over input": (
@@ -408,6 +419,12 @@ SHELL = {
         lambda c: to_fit(
             c.folder, table_of(c.folder, pump=np.arange(40) % 2), "--unseen", "error", "--by", "pump"
         ),
+    ),
+    "segments to refine": (
+        "cli/commands.py:refine",
+        lambda c: to_refine(c.folder, segments=True),
+        "fit a model without --by",
+        lambda c: to_refine(c.folder, segments=False),
     ),
     "maps among the images": (
         "cli/images.py:check_maps",

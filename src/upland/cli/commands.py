@@ -321,10 +321,13 @@ def refine(
         check_model_file(output or model, data, overwrite or in_place)
         from upland.cli.scoring import normal_data
         from upland.detectors.refining import check_model
+        from upland.detectors.segmented import SegmentedDetector
         from upland.detectors.table import EnergyDetector
         from upland.persistence import load
 
         detector = load(model)
+        if isinstance(detector, SegmentedDetector):
+            raise ValueError("a detector of segments cannot be refined: fit a model without --by")
         check_model(detector)
         assert isinstance(detector, EnergyDetector)
         with claimed(output or model, overwrite or in_place) as target:

@@ -77,9 +77,6 @@ def check_model(detector: Detector) -> None:
     Args:
         detector: fitted.
     """
-    if hasattr(detector, "segments_"):
-        whole = Wording("EnergyDetector() on the rows of all segments", "a model without --by")
-        raise ValueError(Advice("a detector of segments cannot be refined: fit ", whole))
     name = detector.plan_.architecture.name
     if not all(isinstance(member.model, ProductOfExperts) for member in detector.members_):
         right = Wording("EnergyDetector(energy='experts')", "a table with --model energy")
