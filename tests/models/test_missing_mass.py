@@ -311,3 +311,13 @@ def test_values_that_no_fit_gives_are_refused(kind, case):
     setattr(made, name, change(getattr(made, name)))
     with pytest.raises(ValueError, match=r"must|not all finite"):
         check_values(made)
+
+
+def test_close_numbers_are_one_value_unless_all_are_close():
+    """Doubles that arithmetic has moved by a bit, and time stamps, which a float cannot hold."""
+    offset, step = 7_000.0, 1e-6
+    grid = (torch.arange(200) % 10).float()
+    moved = grid * (1 + 5e-8 * (torch.arange(200) % 2))
+    assert len(counted(moved, offset=offset).keys) == 10
+    stamps = torch.arange(200, dtype=torch.float64).mul(step).float()
+    assert len(counted(stamps, offset=offset).keys) == 200

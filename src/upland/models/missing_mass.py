@@ -20,7 +20,7 @@ decimals from some day on, numbers of new articles come up. So rows are left out
 which is Good's with every row a block of its own. A column with drift has a large p, and counts for little.
 
 Values that differ by no more than rounding to float32 are one value: the same table comes as doubles in one
-file and as floats in another.
+file and as floats in another. They are not in columns, such as time stamps, whose values are that close.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from upland.models.recurring_values import (
     counted,
     nearest_keys,
     positions_of,
+    tolerance_of,
     values_of,
 )
 from upland.models.stored import require
@@ -86,6 +87,7 @@ class UnseenValues(Part):
 
     used: Tensor
     keys: Tensor
+    tolerance: Tensor
     weights: Tensor
 
     def __init__(self, layout: Layout) -> None:
@@ -94,6 +96,7 @@ class UnseenValues(Part):
         self.blocks: Tensor | None = None
         self.register_buffer("used", torch.zeros(0, dtype=torch.int64))
         self.register_buffer("keys", torch.zeros(0, 1, dtype=torch.float32))
+        self.register_buffer("tolerance", torch.zeros(0, 1, dtype=torch.float32), persistent=False)
         self.register_buffer("weights", torch.zeros(0, dtype=torch.float32))
 
     def set_blocks(self, blocks: Tensor) -> None:
@@ -118,6 +121,7 @@ class UnseenValues(Part):
         self.used = torch.tensor(used, dtype=torch.int64, device=x.device)
         self.keys = _padded([counts[c].keys for c in used], x)
         self.weights = x.new_tensor([_weight(counts[c]) for c in used])
+        self.after_loading()
         found = x.new_zeros(min(len(x), MEASURED), dtype=torch.float64)
         for c, weight in zip(used, self.weights.double(), strict=True):
             found += weight * counts[c].alone[:MEASURED]
@@ -125,10 +129,16 @@ class UnseenValues(Part):
 
     def unseen(self, x: Tensor) -> Tensor:
         """Which values no training row had: `(N, D) -> (U, N)` bool, U the columns that are looked up."""
-        return nearest_keys(self.keys, values_of(x, self.columns)[self.used], self._offsets())[1]
+        return nearest_keys(
+            self.keys,
+            values_of(x, self.columns)[self.used],
+            _offsets(self.columns, self.used),
+            self.tolerance,
+        )[1]
 
-    def _offsets(self) -> Tensor:
-        return _offsets(self.columns, self.used)
+    def after_loading(self) -> None:
+        """Find for which columns close numbers are one value."""
+        self.tolerance = _tolerance(self.columns, self.used, self.keys)
 
     def values(self, x: Tensor) -> Tensor:
         """The sum over columns of log(q / p) where the value is unseen: `(N, D) -> (N,)`, float64."""
@@ -165,6 +175,7 @@ class UnseenPairs(Part):
 
     used: Tensor
     keys: Tensor
+    tolerance: Tensor
     members: Tensor
     pairs: Tensor
     weights: Tensor
@@ -174,6 +185,7 @@ class UnseenPairs(Part):
         self.columns, self.most = countable_columns(layout), most
         self.register_buffer("used", torch.zeros(0, dtype=torch.int64))
         self.register_buffer("keys", torch.zeros(0, 1, dtype=torch.float32))
+        self.register_buffer("tolerance", torch.zeros(0, 1, dtype=torch.float32), persistent=False)
         self.register_buffer("members", torch.zeros(0, 2, dtype=torch.int64))
         self.register_buffer("pairs", torch.zeros(0, 1, dtype=torch.int64))
         self.register_buffer("weights", torch.zeros(0, dtype=torch.float32))
@@ -199,6 +211,7 @@ class UnseenPairs(Part):
         found = _informative([counts[c] for c in able], self.most, generator)
         self.used = torch.tensor(able, dtype=torch.int64, device=x.device)
         self.keys = _padded([counts[c].keys for c in able], x)
+        self.after_loading()
         self.members = (
             torch.tensor([pair for pair, _ in found], dtype=torch.int64).reshape(-1, 2).to(x.device)
         )
@@ -211,13 +224,19 @@ class UnseenPairs(Part):
 
     def unseen(self, x: Tensor) -> Tensor:
         """Which pairs of values no training row had: `(N, D) -> (P, N)` bool."""
-        positions, absent = nearest_keys(self.keys, values_of(x, self.columns)[self.used], self._offsets())
+        positions, absent = nearest_keys(
+            self.keys,
+            values_of(x, self.columns)[self.used],
+            _offsets(self.columns, self.used),
+            self.tolerance,
+        )
         one, other = self.members.T
         keys = positions[one] * SHIFT + positions[other]
         return positions_of(self.pairs, keys)[1] | absent[one] | absent[other]
 
-    def _offsets(self) -> Tensor:
-        return _offsets(self.columns, self.used)
+    def after_loading(self) -> None:
+        """Find for which columns close numbers are one value."""
+        self.tolerance = _tolerance(self.columns, self.used, self.keys)
 
     def values(self, x: Tensor) -> Tensor:
         """The sum over pairs of columns of log(q / p) where the pair is unseen: `(N, D) -> (N,)`, float64."""
@@ -292,6 +311,12 @@ def _padded(rows: list[Tensor], like: Tensor) -> Tensor:
 def _offsets(columns: Columns, used: Tensor) -> Tensor:
     """The offsets of the means of the columns in use: `(U, 1)`."""
     return torch.tensor(columns.offsets, dtype=torch.float32, device=used.device)[used][:, None]
+
+
+def _tolerance(columns: Columns, used: Tensor, keys: Tensor) -> Tensor:
+    """Whether close numbers are one value, for each column in use: `(U, 1)`."""
+    found = [tolerance_of(row, columns.offsets[int(c)]) for c, row in zip(used, keys, strict=True)]
+    return torch.tensor(found, dtype=torch.float32, device=keys.device).reshape(-1, 1)
 
 
 def _check_table(used: Tensor, columns: int, keys: Tensor, weights: Tensor) -> None:

@@ -1,6 +1,6 @@
 """Values that recur in the columns of a table: counted among training rows, and looked up in others.
 
-Values that differ by no more than rounding to float32 are one value.
+Values that differ by no more than rounding to float32 are one value, where values are not usually that close.
 """
 
 from __future__ import annotations
@@ -16,8 +16,11 @@ from upland.models.views import CODES_KNEE, FARTHEST
 BLOCKS = 5
 """Blocks of neighbouring rows that are left out in turn."""
 
-ROUNDING = 1.5e-7
-"""Relative rounding of a value to float32, twice: in the data, and of its code."""
+ROUNDING = 6.1e-8
+"""Relative rounding to float32, 2^-24 and a little."""
+
+DISTINCT = 4.0
+"""Usual distance of the values of a column, in units of rounding, from which close ones are one value."""
 
 MISSING = 3e38
 """The value of a missing cell."""
@@ -46,7 +49,7 @@ def counted(keys: Tensor, blocks: Tensor | None = None, offset: float = 0.0) -> 
     distinct, of_row = torch.unique(keys, return_inverse=True)
     if keys.is_floating_point():
         is_first = torch.ones_like(distinct, dtype=torch.bool)
-        is_first[1:] = distinct.diff() > rounding(distinct[1:], offset)
+        is_first[1:] = distinct.diff() > tolerance_of(distinct, offset) * rounding(distinct[1:], offset)
         distinct, of_row = distinct[is_first], (is_first.cumsum(0) - 1)[of_row]
     counts = torch.bincount(of_row, minlength=len(distinct))
     first = torch.full_like(counts, len(keys)).scatter_reduce_(0, of_row, blocks, "amin")
@@ -63,7 +66,23 @@ def rounding(codes: Tensor, offset: Tensor | float) -> Tensor:
     """
     size = codes.abs()
     grown = torch.expm1((size - CODES_KNEE).clamp(0.0, FARTHEST))
-    return ROUNDING * ((size.clamp(max=CODES_KNEE) + grown + offset) / (1 + grown) + size)
+    of_value = (size.clamp(max=CODES_KNEE) + grown + offset) / (1 + grown)
+    return ROUNDING * of_value + 2 * ROUNDING * size
+
+
+def tolerance_of(keys: Tensor, offset: float) -> float:
+    """Whether numbers within rounding are one value: 1 or 0.
+
+    They are not where the values of a column, such as time stamps, are commonly that close.
+
+    Args:
+        keys: `(V,)` distinct, ascending.
+        offset: of the mean of the column from zero, in standard deviations.
+    """
+    finite = keys[keys.isfinite()]
+    if len(finite) < 2:
+        return 1.0
+    return float(finite.diff().median() > DISTINCT * rounding(finite[1:], offset).median())
 
 
 def blocks_of_neighbours(count: int) -> Tensor:
@@ -112,13 +131,13 @@ def values_of(x: Tensor, columns: Columns) -> Tensor:
     return torch.stack(found) if found else x.new_zeros(0, len(x))
 
 
-def nearest_keys(table: Tensor, keys: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
+def nearest_keys(table: Tensor, keys: Tensor, offsets: Tensor, tolerance: Tensor) -> tuple[Tensor, Tensor]:
     """Where numbers stand in the rows of a table, and which are none of them: `(K, N)` twice."""
     right = torch.searchsorted(table, keys.contiguous()).clamp(max=table.shape[1] - 1)
     left = (right - 1).clamp(min=0)
     above, below = (table.gather(1, at) - keys for at in (right, left))
     positions = torch.where(below.abs() < above.abs(), left, right)
-    return positions, torch.minimum(below.abs(), above.abs()) > rounding(keys, offsets)
+    return positions, torch.minimum(below.abs(), above.abs()) > tolerance * rounding(keys, offsets)
 
 
 def positions_of(table: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
