@@ -135,7 +135,7 @@ def test_what_has_no_ensemble_refuses_one(wrong, named):
 
 
 @pytest.mark.parametrize("prior", ["kernel", "mixture", "centre"])
-def test_shares_sum_to_the_multiscale_score(prior):
+def test_shares_sum_to_the_joined_score(prior):
     detector = quick(prior=prior).fit(mixed())
     found = upland.explain(detector, mixed(40, seed=3))
     np.testing.assert_allclose(found.shares.sum(1), detector.anomaly_score(mixed(40, seed=3)), rtol=1e-9)

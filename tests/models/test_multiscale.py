@@ -91,13 +91,13 @@ def test_nets_share_nothing():
     assert not torch.allclose(after[1], before[1])
 
 
-def test_shares_are_positive_and_sum_to_the_multiscale_score(model):
+def test_shares_are_positive_and_sum_to_the_joined_score(model):
     shares = model.shares(X)
     assert (shares >= 0).all()
-    torch.testing.assert_close(shares.sum(1), model.multiscale_score(X), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(shares.sum(1), model.joined_score(X), rtol=1e-12, atol=1e-12)
 
 
-def test_the_multiscale_score_is_the_cubic_mean_of_its_parts(model):
+def test_the_joined_score_is_the_cubic_mean_of_its_parts(model):
     parts = model._distances(X).mean(1)
     z = (parts - model.normal_means[:, None]) / model.normal_deviations[:, None]
     weights = [1 / len(model.scales)] * len(z)
@@ -106,7 +106,7 @@ def test_the_multiscale_score_is_the_cubic_mean_of_its_parts(model):
         z = torch.cat([z, model.prior.standard_scores(X)])
     excess = torch.nn.functional.softplus(z)
     expected = sum(weight * part**3 for weight, part in zip(weights, excess, strict=True)) ** (1 / 3)
-    torch.testing.assert_close(model.multiscale_score(X), expected, rtol=1e-7, atol=1e-7)
+    torch.testing.assert_close(model.joined_score(X), expected, rtol=1e-7, atol=1e-7)
     assert (expected <= excess.amax(0) + 1e-12).all()
 
 
@@ -117,7 +117,7 @@ def test_a_planted_column_has_the_largest_share(model):
 
 
 def test_a_row_alone_is_the_row_in_a_batch(model):
-    for function in (model.energy, model.multiscale_score, model.reconstruct, model.shares):
+    for function in (model.energy, model.joined_score, model.reconstruct, model.shares):
         alone = torch.cat([function(row[None]) for row in X])
         torch.testing.assert_close(alone, function(X), rtol=1e-10, atol=1e-10)
 
@@ -125,7 +125,7 @@ def test_a_row_alone_is_the_row_in_a_batch(model):
 def test_a_far_row_outranks_a_near_one(model):
     x = torch.zeros(1, WIDTH, dtype=torch.float64)
     distances = torch.tensor([0.0, 4.0, 8.0, 30.0, 300.0, 700.0], dtype=torch.float64)
-    scores = model.multiscale_score(x + distances[:, None])
+    scores = model.joined_score(x + distances[:, None])
     assert (scores.diff() > 0).all(), scores
     assert torch.isfinite(scores).all()
 
@@ -181,7 +181,7 @@ def test_state_survives_whatever_the_number_of_rows(model):
     hidden = tuple(w.shape[2] for w in model.weights)
     fresh = MultiscaleEnergy(WIDTH, hidden, model.n_nets, model.scales, prior).double().eval()
     fresh.load_state_dict(model.state_dict())
-    for function in ("energy", "multiscale_score", "shares", "reconstruct"):
+    for function in ("energy", "joined_score", "shares", "reconstruct"):
         assert torch.equal(getattr(fresh, function)(X), getattr(model, function)(X)), function
 
 
@@ -221,7 +221,7 @@ def test_a_copy_of_a_training_row_is_no_special_case():
     """Next to a training row the score is next to that row's own."""
     model = made()
     copies = TRAINING[:20]
-    there, beside = model.multiscale_score(copies), model.multiscale_score(copies + 1e-5)
+    there, beside = model.joined_score(copies), model.joined_score(copies + 1e-5)
     torch.testing.assert_close(there, beside, rtol=1e-2, atol=1e-2)
 
 
@@ -287,7 +287,7 @@ def test_columns_without_spread_do_no_harm():
     model = MultiscaleEnergy(3, (8,), 1, (0.1, 1.0), "kernel", generator=generator()).double().eval()
     model.init_from_data(rows, generator())
     model.fit_normalization(rows)
-    scores = model.multiscale_score(torch.cat([rows, rows + torch.tensor([0.0, 5.0, 0.0])]))
+    scores = model.joined_score(torch.cat([rows, rows + torch.tensor([0.0, 5.0, 0.0])]))
     assert torch.isfinite(scores).all()
     assert scores[50:].min() > scores[:50].max()
 
@@ -298,7 +298,7 @@ def test_identical_rows_do_no_harm():
         model = MultiscaleEnergy(3, (8,), 1, (0.1, 1.0), prior, generator=generator()).double().eval()
         model.init_from_data(rows, generator())
         model.fit_normalization(rows)
-        scores = model.multiscale_score(torch.stack([rows[0], rows[0] + 3]))
+        scores = model.joined_score(torch.stack([rows[0], rows[0] + 3]))
         assert torch.isfinite(scores).all()
         assert scores[1] > scores[0]
 

@@ -300,7 +300,7 @@ def _check_numbers(model: EnergyModel, sigma: float, rows: Tensor) -> None:
     with torch.no_grad():
         numbers = [model.energy(rows).double() / sigma**2]
         if isinstance(model, NoiseConditional):
-            numbers.append(model.multiscale_score(rows))
+            numbers.append(model.joined_score(rows))
         if not isinstance(model, LikelihoodModel | RecurrentEnergy):
             numbers.append((rows - model.reconstruct(rows)).square())
     if not all(bool(part.isfinite().all()) for part in numbers):

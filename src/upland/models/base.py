@@ -141,7 +141,19 @@ class Latent(ABC):
         """The latents of `x (N, ...)` at each level, the finest (split off first) first."""
 
 
-class NoiseConditional(EnergyModel):
+class JoinedEnergy(EnergyModel):
+    """An energy of several parts that one score joins, in units of normal rows: abstract."""
+
+    @abstractmethod
+    def joined_score(self, x: Tensor) -> Tensor:
+        """The anomaly score, in standard deviations of normal rows: `(N, D) -> (N,)`, float64."""
+
+    @abstractmethod
+    def shares(self, x: Tensor) -> Tensor:
+        """The share of each input in the joined score, which they sum to: `(N, D) -> (N, D)`."""
+
+
+class NoiseConditional(JoinedEnergy):
     """An ensemble of energies to which the scale of the noise is an input: abstract.
 
     Attributes:
@@ -157,14 +169,6 @@ class NoiseConditional(EnergyModel):
         """Each net's x - grad E(x, sigma), E in units of sigma^2 nats: `(M, B, D)`, `(M, B, 1)` ->
         `(M, B, D)`.
         """
-
-    @abstractmethod
-    def multiscale_score(self, x: Tensor) -> Tensor:
-        """The anomaly score over all scales, in standard deviations of normal rows: `(N, D) -> (N,)`."""
-
-    @abstractmethod
-    def shares(self, x: Tensor) -> Tensor:
-        """The share of each input in `multiscale_score`, which they sum to: `(N, D) -> (N, D)`."""
 
 
 class Variational(EnergyModel, Latent):

@@ -23,17 +23,16 @@ import torch
 from torch import Tensor, nn
 
 from upland.models.adaptive_kernel import AdaptiveKernel
-from upland.models.base import EnergyModel
+from upland.models.base import EnergyModel, JoinedEnergy
 from upland.models.conditional import ConditionalEnergy
 from upland.models.kernel_prior import distinct_rows
 from upland.models.missing_mass import UnseenPairs, UnseenValues
-from upland.models.parts import Layout, Part
+from upland.models.parts import LEAST_DEVIATION, Layout, Part
 from upland.models.recurring_values import blocks_of_neighbours
 from upland.models.stored import StoredModule, require
 from upland.models.tilt import log_odds
 
 POWER = 3
-LEAST_DEVIATION = 1e-3
 MOST_OF_COUNTS = 8.0
 """Standard score at which the parts that count values are cut: a new resolution of a sensor is one event."""
 
@@ -50,7 +49,7 @@ PARTS: dict[str, float] = {
 COUNTS = ("unseen", "pairs")
 
 
-class ProductOfExperts(EnergyModel, StoredModule):
+class ProductOfExperts(JoinedEnergy, StoredModule):
     """Energies of rows of a table in closed form, joined by the cubic mean of their standard scores.
 
     Args:
@@ -133,10 +132,8 @@ class ProductOfExperts(EnergyModel, StoredModule):
                 part.set_blocks(blocks)
             left_out = part.fit(x, generator)
             means.append(float(left_out.mean()))
-            least = (
-                part.least_deviation() if isinstance(part, UnseenValues | UnseenPairs) else LEAST_DEVIATION
-            )
-            deviations.append(max(float(left_out.std(correction=0)), least, LEAST_DEVIATION))
+            least = max(part.least_deviation(), LEAST_DEVIATION)
+            deviations.append(max(float(left_out.std(correction=0)), least))
         self.normal_means = self.normal_means.new_tensor(means)
         self.normal_deviations = self.normal_deviations.new_tensor(deviations)
 

@@ -26,6 +26,8 @@ file and as floats in another. They are not in columns, such as time stamps, who
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
+from collections.abc import Sequence
 from itertools import combinations
 
 import torch
@@ -33,7 +35,6 @@ from torch import Tensor
 
 from upland.models.parts import Layout, Part
 from upland.models.recurring_values import (
-    Columns,
     Counted,
     countable_columns,
     counted,
@@ -65,7 +66,84 @@ CANDIDATES = 300
 MOST_WEIGHT = 50.0
 
 
-class UnseenValues(Part):
+class Counting(Part):
+    """A part that looks values up among those of training rows: abstract, `unseen` to write.
+
+    Args:
+        layout: of the encoded inputs.
+    """
+
+    unbounded = ("keys",)
+
+    used: Tensor
+    keys: Tensor
+    tolerance: Tensor
+    weights: Tensor
+
+    def __init__(self, layout: Layout) -> None:
+        super().__init__()
+        self.columns = countable_columns(layout)
+        self.register_buffer("used", torch.zeros(0, dtype=torch.int64))
+        self.register_buffer("keys", torch.zeros(0, 1, dtype=torch.float32))
+        self.register_buffer("tolerance", torch.zeros(0, 1, dtype=torch.float32), persistent=False)
+        self.register_buffer("weights", torch.zeros(0, dtype=torch.float32))
+
+    @abstractmethod
+    def unseen(self, x: Tensor) -> Tensor:
+        """Which of the things that are looked up no training row had: `(N, D) -> (K, N)` bool."""
+
+    def values(self, x: Tensor) -> Tensor:
+        """The sum of log(q / p) over what is unseen: `(N, D) -> (N,)`, float64."""
+        return self.weights.double() @ self.unseen(x).double()
+
+    def least_deviation(self) -> float:
+        """The deviation of the energy where all is unseen as rarely as the missing mass says."""
+        w = self.weights.double()
+        return float((EXPECTED * (-w).exp() * w.square()).sum().sqrt())
+
+    def after_loading(self) -> None:
+        """Find for which columns close numbers are one value."""
+        offsets = [self.columns.offsets[int(c)] for c in self.used]
+        found = [tolerance_of(row, offset) for row, offset in zip(self.keys, offsets, strict=True)]
+        self.tolerance = self.keys.new_tensor(found).reshape(-1, 1)
+
+    def count(self, x: Tensor, blocks: Tensor | None = None) -> list[Counted]:
+        """Count the values of each column of training rows.
+
+        Args:
+            x: `(N, D)` encoded rows.
+            blocks: `(N,)` blocks of rows that are left out together; each row is one by default.
+        """
+        values = values_of(x[:ROWS], self.columns)
+        part = None if blocks is None else blocks[:ROWS]
+        return [
+            counted(column, part, offset) for column, offset in zip(values, self.columns.offsets, strict=True)
+        ]
+
+    def keep(self, counts: Sequence[Counted], used: Sequence[int], x: Tensor) -> None:
+        """Keep the values of some columns to look others up in.
+
+        Args:
+            counts: of each column.
+            used: numbers of the columns, ascending.
+            x: `(N, D)` encoded rows, for type and device.
+        """
+        self.used = torch.tensor(used, dtype=torch.int64, device=x.device)
+        self.keys = _padded([counts[c].keys for c in used], x)
+        self.after_loading()
+
+    def look_up(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Where the value of each column stands among those kept, and whether it is none: `(U, N)` twice."""
+        offsets = torch.tensor(self.columns.offsets, dtype=torch.float32, device=x.device)[self.used]
+        values = values_of(x, self.columns)[self.used]
+        return nearest_keys(self.keys, values, offsets[:, None], self.tolerance)
+
+    def first_inputs(self) -> Tensor:
+        """The first input of each column whose values are kept: `(U,)`."""
+        return torch.tensor(self.columns.first, dtype=torch.int64, device=self.used.device)[self.used]
+
+
+class UnseenValues(Counting):
     """The missing-mass energy of single values.
 
     Args:
@@ -83,21 +161,10 @@ class UnseenValues(Part):
     """
 
     sized = ("used", "keys", "weights")
-    unbounded = ("keys",)
-
-    used: Tensor
-    keys: Tensor
-    tolerance: Tensor
-    weights: Tensor
 
     def __init__(self, layout: Layout) -> None:
-        super().__init__()
-        self.columns = countable_columns(layout)
+        super().__init__(layout)
         self.blocks: Tensor | None = None
-        self.register_buffer("used", torch.zeros(0, dtype=torch.int64))
-        self.register_buffer("keys", torch.zeros(0, 1, dtype=torch.float32))
-        self.register_buffer("tolerance", torch.zeros(0, 1, dtype=torch.float32), persistent=False)
-        self.register_buffer("weights", torch.zeros(0, dtype=torch.float32))
 
     def set_blocks(self, blocks: Tensor) -> None:
         """Take the block `(N,)` of neighbours in the data that each training row is of."""
@@ -111,17 +178,10 @@ class UnseenValues(Part):
             x: `(N, D)` encoded rows in random order.
             generator: not used.
         """
-        blocks = None if self.blocks is None else self.blocks[:ROWS]
-        values = values_of(x[:ROWS], self.columns)
-        counts = [
-            counted(column, blocks, offset)
-            for column, offset in zip(values, self.columns.offsets, strict=True)
-        ]
+        counts = self.count(x, self.blocks)
         used = [c for c, count in enumerate(counts) if _weight(count) > 0 and len(count.keys) > 1]
-        self.used = torch.tensor(used, dtype=torch.int64, device=x.device)
-        self.keys = _padded([counts[c].keys for c in used], x)
+        self.keep(counts, used, x)
         self.weights = x.new_tensor([_weight(counts[c]) for c in used])
-        self.after_loading()
         found = x.new_zeros(min(len(x), MEASURED), dtype=torch.float64)
         for c, weight in zip(used, self.weights.double(), strict=True):
             found += weight * counts[c].alone[:MEASURED]
@@ -129,31 +189,13 @@ class UnseenValues(Part):
 
     def unseen(self, x: Tensor) -> Tensor:
         """Which values no training row had: `(N, D) -> (U, N)` bool, U the columns that are looked up."""
-        return nearest_keys(
-            self.keys,
-            values_of(x, self.columns)[self.used],
-            _offsets(self.columns, self.used),
-            self.tolerance,
-        )[1]
-
-    def after_loading(self) -> None:
-        """Find for which columns close numbers are one value."""
-        self.tolerance = _tolerance(self.columns, self.used, self.keys)
-
-    def values(self, x: Tensor) -> Tensor:
-        """The sum over columns of log(q / p) where the value is unseen: `(N, D) -> (N,)`, float64."""
-        return self.weights.double() @ self.unseen(x).double()
+        return self.look_up(x)[1]
 
     def shares(self, x: Tensor) -> Tensor:
         """What each column adds, at its first input: `(N, D) -> (N, D)`, float64."""
         found = torch.zeros(x.shape, dtype=torch.float64, device=x.device)
-        first = torch.tensor(self.columns.first, dtype=torch.int64, device=x.device)[self.used]
-        found[:, first] = (self.weights.double()[:, None] * self.unseen(x).double()).T
+        found[:, self.first_inputs()] = (self.weights.double()[:, None] * self.unseen(x).double()).T
         return found
-
-    def least_deviation(self) -> float:
-        """The deviation of the energy where values are unseen as rarely as the missing mass says."""
-        return _deviation(self.weights)
 
     def check_values(self) -> None:
         """Refuse columns that are not there, keys out of order and weights below zero; raises ValueError."""
@@ -161,7 +203,7 @@ class UnseenValues(Part):
         require(self.used.diff() > 0, "columns must ascend")
 
 
-class UnseenPairs(Part):
+class UnseenPairs(Counting):
     """The missing-mass energy of pairs of values.
 
     Args:
@@ -171,24 +213,15 @@ class UnseenPairs(Part):
     """
 
     sized = ("used", "keys", "members", "pairs", "weights")
-    unbounded = ("keys",)
 
-    used: Tensor
-    keys: Tensor
-    tolerance: Tensor
     members: Tensor
     pairs: Tensor
-    weights: Tensor
 
     def __init__(self, layout: Layout, most: int = PAIRS) -> None:
-        super().__init__()
-        self.columns, self.most = countable_columns(layout), most
-        self.register_buffer("used", torch.zeros(0, dtype=torch.int64))
-        self.register_buffer("keys", torch.zeros(0, 1, dtype=torch.float32))
-        self.register_buffer("tolerance", torch.zeros(0, 1, dtype=torch.float32), persistent=False)
+        super().__init__(layout)
+        self.most = most
         self.register_buffer("members", torch.zeros(0, 2, dtype=torch.int64))
         self.register_buffer("pairs", torch.zeros(0, 1, dtype=torch.int64))
-        self.register_buffer("weights", torch.zeros(0, dtype=torch.float32))
 
     def fit(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
         """Count the pairs of values of training rows; the energies of the first, each without
@@ -198,20 +231,14 @@ class UnseenPairs(Part):
             x: `(N, D)` encoded rows in random order.
             generator: chooses pairs of columns where there are too many to count all.
         """
-        values = values_of(x[:ROWS], self.columns)
-        counts = [
-            counted(column, offset=offset)
-            for column, offset in zip(values, self.columns.offsets, strict=True)
-        ]
+        counts = self.count(x)
         able = [
             c
             for c, count in enumerate(counts)
             if len(count.keys) > 1 and count.missing_mass <= MOST_OF_COLUMN
         ]
         found = _informative([counts[c] for c in able], self.most, generator)
-        self.used = torch.tensor(able, dtype=torch.int64, device=x.device)
-        self.keys = _padded([counts[c].keys for c in able], x)
-        self.after_loading()
+        self.keep(counts, able, x)
         self.members = (
             torch.tensor([pair for pair, _ in found], dtype=torch.int64).reshape(-1, 2).to(x.device)
         )
@@ -224,36 +251,19 @@ class UnseenPairs(Part):
 
     def unseen(self, x: Tensor) -> Tensor:
         """Which pairs of values no training row had: `(N, D) -> (P, N)` bool."""
-        positions, absent = nearest_keys(
-            self.keys,
-            values_of(x, self.columns)[self.used],
-            _offsets(self.columns, self.used),
-            self.tolerance,
-        )
+        positions, absent = self.look_up(x)
         one, other = self.members.T
         keys = positions[one] * SHIFT + positions[other]
         return positions_of(self.pairs, keys)[1] | absent[one] | absent[other]
 
-    def after_loading(self) -> None:
-        """Find for which columns close numbers are one value."""
-        self.tolerance = _tolerance(self.columns, self.used, self.keys)
-
-    def values(self, x: Tensor) -> Tensor:
-        """The sum over pairs of columns of log(q / p) where the pair is unseen: `(N, D) -> (N,)`, float64."""
-        return self.weights.double() @ self.unseen(x).double()
-
     def shares(self, x: Tensor) -> Tensor:
         """What each pair adds, half at each column's first input: `(N, D) -> (N, D)`, float64."""
         found = torch.zeros(x.shape, dtype=torch.float64, device=x.device)
-        first = torch.tensor(self.columns.first, dtype=torch.int64, device=x.device)[self.used]
+        first = self.first_inputs()
         halves = 0.5 * (self.weights.double()[:, None] * self.unseen(x).double()).T
         for side in self.members.T:
             found.index_add_(1, first[side], halves)
         return found
-
-    def least_deviation(self) -> float:
-        """The deviation of the energy where pairs are unseen as rarely as the missing mass says."""
-        return _deviation(self.weights)
 
     def check_values(self) -> None:
         """Refuse columns and values that are not there, keys out of order and weights below zero; raises
@@ -292,12 +302,6 @@ def _weight(count: Counted) -> float:
     return max(math.log(EXPECTED / count.missing_mass), 0.0)
 
 
-def _deviation(weights: Tensor) -> float:
-    """The root of sum p w^2 with p = q exp(-w)."""
-    w = weights.double()
-    return float((EXPECTED * (-w).exp() * w.square()).sum().sqrt())
-
-
 def _padded(rows: list[Tensor], like: Tensor) -> Tensor:
     """Sorted keys of different numbers as one matrix, padded with the largest number."""
     most = max(map(len, rows), default=1)
@@ -306,17 +310,6 @@ def _padded(rows: list[Tensor], like: Tensor) -> Tensor:
     for number, keys in enumerate(rows):
         found[number, : len(keys)] = keys
     return found
-
-
-def _offsets(columns: Columns, used: Tensor) -> Tensor:
-    """The offsets of the means of the columns in use: `(U, 1)`."""
-    return torch.tensor(columns.offsets, dtype=torch.float32, device=used.device)[used][:, None]
-
-
-def _tolerance(columns: Columns, used: Tensor, keys: Tensor) -> Tensor:
-    """Whether close numbers are one value, for each column in use: `(U, 1)`."""
-    found = [tolerance_of(row, columns.offsets[int(c)]) for c, row in zip(used, keys, strict=True)]
-    return torch.tensor(found, dtype=torch.float32, device=keys.device).reshape(-1, 1)
 
 
 def _check_table(used: Tensor, columns: int, keys: Tensor, weights: Tensor) -> None:

@@ -282,7 +282,7 @@ class MultiscaleEnergy(NoiseConditional, StoredModule):
         excess = torch.logaddexp(parts, torch.zeros_like(parts))
         return excess**POWER * excess.new_tensor(weights)[:, None]
 
-    def multiscale_score(self, x: Tensor) -> Tensor:
+    def joined_score(self, x: Tensor) -> Tensor:
         """The multi-scale score, in standard deviations of normal rows: `(N, D) -> (N,)`, float64."""
         cubes: Tensor = self._weighted_cubes(x).sum(0)
         return cubes ** (1 / POWER)

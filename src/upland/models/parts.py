@@ -16,6 +16,9 @@ from torch import Tensor
 
 from upland.models.stored import StoredModule
 
+LEAST_DEVIATION = 1e-3
+"""Deviation of an energy, at least."""
+
 
 class Layout(NamedTuple):
     """Which encoded inputs belong together.
@@ -73,6 +76,10 @@ class Part(StoredModule, ABC):
     @abstractmethod
     def shares(self, x: Tensor) -> Tensor:
         """What each input adds to the energy: `(N, D) -> (N, D)`, float64, never negative."""
+
+    def least_deviation(self) -> float:
+        """What the deviation of the energy of normal rows is at least, by what was fitted."""
+        return LEAST_DEVIATION
 
     def expected(self, x: Tensor) -> Tensor | None:
         """What normal rows like these have in each input: `(N, D)`; None where the part does not say."""
