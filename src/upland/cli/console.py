@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import typer
 
 from upland.cli.escapes import escaped
-from upland.cli.process import Ended, delivering
+from upland.cli.process import Ended, delivering, signals_held
 from upland.cli.standard_input import named
 from upland.io.advice import Advice, Argument, Estimator, Infinity, Wording, text_of
 
@@ -205,7 +205,7 @@ def claimed(path: Path, overwrite: bool) -> Iterator[Claim]:
     from upland.io.replace import Claim
 
     with ExitStack() as stack:
-        with writing(path):
+        with writing(path), signals_held():
             claim = stack.enter_context(Claim(path, overwrite, private=True))
         yield claim
 

@@ -60,6 +60,22 @@ def signals_raised() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+@contextmanager
+def signals_held() -> Iterator[None]:
+    """Let signals that end a command wait for the end of this, where a file is made and noted for deletion;
+    not on Windows.
+    """
+    mask = getattr(signal, "pthread_sigmask", None)
+    if mask is None:
+        yield
+        return
+    before = mask(signal.SIG_BLOCK, {getattr(signal, name) for name in SIGNALS})
+    try:
+        yield
+    finally:
+        mask(signal.SIG_SETMASK, before)
+
+
 def open_streams() -> None:
     """Put the null device where a standard stream is closed, so that no file that is opened takes its
     number.

@@ -14,7 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from upland.cli.console import to_standard_output, writing
-from upland.cli.process import STANDARD_OUTPUT
+from upland.cli.process import STANDARD_OUTPUT, signals_held
 from upland.cli.words import reason_text
 from upland.io.casting import columns_of
 from upland.io.dialect import PLAIN, Dialect
@@ -264,7 +264,7 @@ def writer(target: Path | None, overwrite: bool, dialect: Dialect = PLAIN) -> It
         from upland.io.formats import TableWriter
 
         with ExitStack() as stack:
-            with writing(target):
+            with writing(target), signals_held():
                 made = stack.enter_context(TableWriter(target, overwrite=overwrite, dialect=dialect))
 
             def write(table: pa.Table) -> None:
