@@ -62,18 +62,24 @@ def signals_raised() -> Iterator[None]:
 
 @contextmanager
 def signals_held() -> Iterator[None]:
-    """Let signals that end a command wait for the end of this, where a file is made and noted for deletion;
-    not on Windows.
+    """Let signals that end a command wait for the end of this, where a file is made and noted for deletion.
+
+    A mask would not do: a signal goes to any thread of the process, and its handler runs in the main one.
     """
-    mask = getattr(signal, "pthread_sigmask", None)
-    if mask is None:
-        yield
-        return
-    before = mask(signal.SIG_BLOCK, {getattr(signal, name) for name in SIGNALS})
+    before: dict[int, Any] = {}
+    came: list[int] = []
+    if threading.current_thread() is threading.main_thread():
+        for name in SIGNALS:
+            number = getattr(signal, name, None)
+            if number is not None and callable(signal.getsignal(number)):
+                before[number] = signal.signal(number, lambda number, frame: came.append(number))
     try:
         yield
     finally:
-        mask(signal.SIG_SETMASK, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if came:
+            signal.raise_signal(came[0])
 
 
 def open_streams() -> None:
