@@ -90,7 +90,7 @@ COMMAND_LINE = (
     DATA
     + """
 import contextlib, io, json, sys
-from upland.cli.commands import main
+from upland.cli import main
 
 for name in ("new.jsonl", "new.csv"):
     with TableWriter(name) as writer:

@@ -10,7 +10,8 @@ def main() -> None:
     open_streams()
     try:
         with signals_raised():
-            from upland.cli.commands import main as run
+            from upland.cli import commands as commands
+            from upland.cli.app import main as run
 
             run()
     except KeyboardInterrupt:

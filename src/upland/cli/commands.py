@@ -1,19 +1,18 @@
-"""The command line: `upland fit`, `score`, `groups`, `info`, `calibrate`, `refine`, `demo`.
+"""The commands that fit, score and test: `upland fit`, `score`, `groups`, `info`, `calibrate`, `refine`, `demo`.
 
 Everything heavy is imported inside the command that needs it, so that `--help` answers at once.
 """
 
 from __future__ import annotations
 
-import inspect
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from upland.cli import options as option
+from upland.cli.app import command
 from upland.cli.checks import (
     check,
     check_changes_fit,
@@ -27,18 +26,12 @@ from upland.cli.checks import (
 )
 from upland.cli.console import (
     ANOMALY,
-    OUTPUT,
-    OutputError,
     Reporter,
     claimed,
     console,
-    fail,
     reporting,
-    to_standard_output,
-    usage_text,
     writing,
 )
-from upland.cli.process import open_streams, signals_raised, silence
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -47,70 +40,8 @@ if TYPE_CHECKING:
     from upland.detectors.base import Detector
     from upland.io.replace import Claim
 
-EXIT_CODES = """\
-Exit codes: 0 done; 1 the data or the model file cannot be used; 2 the command line is not understood;
-3 the output exists or cannot be written; 10 rows or groups were flagged (with --fail-on-anomaly);
-70 an error inside upland; 129, 130, 143 ended by SIGHUP, SIGINT, SIGTERM, and nothing was written.
-UPLAND_DEBUG=1 shows where an error arose.
-""".replace("\n", " ")
 
-app = typer.Typer(
-    name="upland",
-    help="Find the rows, time steps or images that do not look like normal ones, and say why.",
-    epilog=EXIT_CODES,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-)
-
-
-# -- commands ------------------------------------------------------------------------------------------------
-
-
-def main() -> None:
-    """Run the command line; a usage error is one paragraph, or JSON when `--json` was asked for."""
-    as_json = "--json" in sys.argv[1:]
-    open_streams()
-    code: Any = 0
-    try:
-        with signals_raised(), to_standard_output():
-            code = app(args=sys.argv[1:] or ["--help"], prog_name="upland", standalone_mode=False)
-    except typer.TyperException as error:
-        code = fail(f"{usage_text(error)} Try: upland --help", error.exit_code, as_json).exit_code
-    except OutputError as error:
-        code = fail(str(error), OUTPUT, as_json).exit_code
-    except SystemExit as stopped:  # the parser's own, of help that nobody reads to its end
-        if not isinstance(stopped.__context__, BrokenPipeError):
-            raise
-        silence(sys.stdout)
-    sys.exit(code if isinstance(code, int) else 0)
-
-
-def _command(function: Callable[..., None]) -> Callable[..., None]:
-    """A command whose help is its docstring, each paragraph on one line for the terminal to wrap."""
-    paragraphs = inspect.cleandoc(function.__doc__ or "").split("\n\n")
-    text = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
-    return app.command(help=text, epilog=EXIT_CODES)(function)
-
-
-def _version(asked: bool) -> None:
-    if asked:
-        from upland import __version__
-
-        typer.echo(f"upland {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def upland(
-    version: Annotated[
-        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
-    ] = False,
-) -> None:
-    """Find the rows, time steps or images that do not look like normal ones, and say why."""
-
-
-@_command
+@command
 def fit(
     data: option.Normal,
     output: option.NewModel,
@@ -196,7 +127,7 @@ def _fitted(data: Path, model: str, given: dict[str, Any], checkpoint: Path | No
     return detector.fit(x, checkpoint=checkpoint)
 
 
-@_command
+@command
 def score(
     model: option.Model,
     data: option.Rows,
@@ -237,7 +168,7 @@ def score(
         _report(reporter, result, fail_on_anomaly, maps)
 
 
-@_command
+@command
 def groups(
     model: option.Model,
     data: option.Rows,
@@ -265,7 +196,7 @@ def groups(
         _report(reporter, result, fail_on_anomaly)
 
 
-@_command
+@command
 def info(model: option.Model, as_json: option.Json = False) -> None:
     """Print what a model file holds: modality, columns, calibration, guarantee, training."""
     with reporting(as_json) as reporter:
@@ -276,7 +207,7 @@ def info(model: option.Model, as_json: option.Json = False) -> None:
         reporter.result(lambda: found, lambda screen: screen.print(info_lines(found)))
 
 
-@_command
+@command
 def calibrate(
     model: option.Model,
     data: option.Normal,
@@ -300,7 +231,7 @@ def calibrate(
             _save(reporter, detector, target)
 
 
-@_command
+@command
 def refine(
     model: option.Model,
     data: option.Labelled,
@@ -335,7 +266,7 @@ def refine(
             _save(reporter, detector, target)
 
 
-@_command
+@command
 def demo(out: option.Folder = Path("upland-demo")) -> None:
     """Fit and score real data (biopsies, patients of eight clinics, handwritten digits) and a series of
     pumps, and show what comes out.

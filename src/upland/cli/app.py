@@ -1,0 +1,75 @@
+"""The program itself: the application that commands are added to, and how it is run.
+
+Everything heavy is imported inside the command that needs it, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from upland.cli.console import OUTPUT, OutputError, fail, to_standard_output, usage_text
+from upland.cli.process import open_streams, signals_raised, silence
+
+EXIT_CODES = """\
+Exit codes: 0 done; 1 the data or the model file cannot be used; 2 the command line is not understood;
+3 the output exists or cannot be written; 10 rows or groups were flagged (with --fail-on-anomaly);
+70 an error inside upland; 129, 130, 143 ended by SIGHUP, SIGINT, SIGTERM, and nothing was written.
+UPLAND_DEBUG=1 shows where an error arose.
+""".replace("\n", " ")
+
+app = typer.Typer(
+    name="upland",
+    help="Find the rows, time steps or images that do not look like normal ones, and say why.",
+    epilog=EXIT_CODES,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+def main() -> None:
+    """Run the command line; a usage error is one paragraph, or JSON when `--json` was asked for."""
+    as_json = "--json" in sys.argv[1:]
+    open_streams()
+    code: Any = 0
+    try:
+        with signals_raised(), to_standard_output():
+            code = app(args=sys.argv[1:] or ["--help"], prog_name="upland", standalone_mode=False)
+    except typer.TyperException as error:
+        code = fail(f"{usage_text(error)} Try: upland --help", error.exit_code, as_json).exit_code
+    except OutputError as error:
+        code = fail(str(error), OUTPUT, as_json).exit_code
+    except SystemExit as stopped:  # the parser's own, of help that nobody reads to its end
+        if not isinstance(stopped.__context__, BrokenPipeError):
+            raise
+        silence(sys.stdout)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def command(function: Callable[..., None]) -> Callable[..., None]:
+    """A command whose help is its docstring, each paragraph on one line for the terminal to wrap."""
+    paragraphs = inspect.cleandoc(function.__doc__ or "").split("\n\n")
+    text = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+    return app.command(help=text, epilog=EXIT_CODES)(function)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from upland import __version__
+
+        typer.echo(f"upland {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def upland(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Find the rows, time steps or images that do not look like normal ones, and say why."""

@@ -1,0 +1,1 @@
+"""Scoring, testing of groups and fitting on many machines by Ray; the extra `ray`."""

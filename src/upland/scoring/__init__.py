@@ -1,0 +1,1 @@
+"""The `Scorer`: one callable for every engine that holds rows in batches."""
