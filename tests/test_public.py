@@ -48,7 +48,7 @@ def test_an_unknown_name_is_refused_with_the_known_ones():
 def test_import_is_light():
     assert loaded_by("upland; dir(upland)") & (HEAVY | {"rich", "typer"}) == set()
     assert loaded_by("upland.catalogue") & (HEAVY | {"rich", "typer"}) == set()
-    assert loaded_by("upland.cli.commands") & HEAVY == set()
+    assert loaded_by("upland.cli.program") & HEAVY == set()
 
 
 def loaded_by(module):

@@ -15,8 +15,7 @@ from plant import related, shifts, waves, write_csv
 from programs import COMMAND_LINE, run_python
 from upland.catalogue import FORMATS
 from upland.cli import console
-import upland.cli.commands  # noqa: F401, adds the commands
-from upland.cli.app import EXIT_CODES, app
+from upland.cli.program import EXIT_CODES, app
 from upland.io import advice
 from upland.io.images import SUFFIXES
 

@@ -10,8 +10,7 @@ def main() -> None:
     open_streams()
     try:
         with signals_raised():
-            from upland.cli import commands as commands
-            from upland.cli.app import main as run
+            from upland.cli.program import main as run
 
             run()
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""The commands that fit, score and test: `upland fit`, `score`, `groups`, `info`, `calibrate`, `refine`, `demo`.
+"""The commands that fit, score and test groups, and what belongs to these.
 
 Everything heavy is imported inside the command that needs it, so that `--help` answers at once.
 """

@@ -1,0 +1,1 @@
+"""The MLflow flavour: models of upland in a registry, by the extra `mlflow`."""
