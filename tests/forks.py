@@ -12,7 +12,7 @@ import resource
 import sys
 import time
 
-import upland.cli.commands
+import upland.cli.program
 import upland.cli.scoring
 import upland.detectors.auto
 import upland.io.csv

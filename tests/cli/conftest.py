@@ -14,7 +14,7 @@ import pytest
 
 from plant import pump_rows, pump_series, ramps, related, shifts, waves, write_csv
 from upland.catalogue import DETECTORS, load
-from upland.cli import commands as cli
+from upland.cli import program as cli
 from upland.cli.console import OPTIONS
 from upland.cli.demonstration import load_demonstration
 
