@@ -13,7 +13,7 @@ from filelock import FileLock
 
 import upland
 from programs import COMMAND_LINE, run_python
-from upland.cli import commands
+from upland.cli import program
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -67,7 +67,7 @@ def run_command(command, shell, monkeypatch):
         return
     monkeypatch.setattr(sys, "argv", shlex.split(command))  # a process of its own takes seconds
     with pytest.raises(SystemExit) as stopped:
-        commands.main()
+        program.main()
     assert stopped.value.code == 0, command
 
 

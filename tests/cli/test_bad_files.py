@@ -202,7 +202,7 @@ def test_an_error_inside_upland_is_not_bad_input(plant, upland, monkeypatch):
 
 
 def test_the_traceback_is_there_for_those_who_ask(plant, tmp_path, capsys, monkeypatch):
-    from upland.cli import commands as cli
+    from upland.cli import program as cli
 
     monkeypatch.setenv("UPLAND_DEBUG", "1")
     monkeypatch.setattr("sys.argv", ["upland", "info", str(tmp_path / "absent")])

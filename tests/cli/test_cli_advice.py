@@ -544,6 +544,7 @@ ELSEWHERE = {
     "io/excel.py:_column": "tests/io/test_excel.py",
     "io/excel.py:_names": "tests/io/test_excel.py",
     "io/images.py:pillow": "Pillow is not installed: tests/io/test_images.py",
+    "io/extras.py:needed": "a package is not installed: tests/io/test_extras.py",
 }
 """Functions whose advice is done by other tests, or by none, and why."""
 
