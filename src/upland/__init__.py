@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from upland.explanation import Explanation, ImageExplanation, SequenceExplanation, explain
     from upland.groups.verdicts import GroupVerdicts
     from upland.persistence import load, save
+    from upland.scoring.scorer import Scorer
 
 __version__ = "0.2.0"
 
@@ -45,6 +46,7 @@ __all__ = [
     "ImageExplanation",
     "ImageFlowDetector",
     "ImageVAEDetector",
+    "Scorer",
     "SegmentedDetector",
     "SequenceEncoder",
     "SequenceEnergyDetector",
@@ -72,6 +74,7 @@ _HOMES = {
     "ImageExplanation": "upland.explanation",
     "ImageFlowDetector": "upland.detectors.image",
     "ImageVAEDetector": "upland.detectors.image",
+    "Scorer": "upland.scoring.scorer",
     "SegmentedDetector": "upland.detectors.segmented",
     "SequenceEncoder": "upland.data.sequence.encoder",
     "SequenceEnergyDetector": "upland.detectors.sequence",

@@ -32,7 +32,7 @@ from upland.detectors.loading import KEPT, ModuleError, restored
 from upland.detectors.segmented import SegmentedDetector
 from upland.detectors.segmentstate import from_state, to_state
 from upland.detectors.table import TableDetector
-from upland.io.modelfile import TensorFileError, read_tensors, write_tensors
+from upland.io.modelfile import TensorFileError, read_tensors, tensors_of, write_tensors
 from upland.io.records import shown
 
 _SEGMENTS = "segments/"  # what names of tensors of segments begin with
@@ -175,7 +175,23 @@ def load(path: str | Path, model: nn.Module | None = None) -> Detector:
         True
     """
     path = Path(path)
-    tensors, manifest = read_tensors(path)
+    return _loaded(path, *read_tensors(path), model)
+
+
+def load_bytes(data: bytes, path: str | Path) -> Detector:
+    """The detector in a model file whose bytes are in memory; raises as `load`.
+
+    Args:
+        data: all bytes of the file.
+        path: what messages call it.
+    """
+    path = Path(path)
+    return _loaded(path, *tensors_of(data, path), None)
+
+
+def _loaded(
+    path: Path, tensors: dict[str, Any], manifest: dict[str, Any], model: nn.Module | None
+) -> Detector:
     if manifest.get("content") != "detector":
         found = shown(manifest.get("content", "nothing of upland's"))
         raise TensorFileError(path, "foreign", f"holds a {found}, not a detector")

@@ -5,8 +5,8 @@ import pyarrow.csv as csv
 import pytest
 
 import upland as library
-from upland.cli.images import regions
 from upland.explanation import ImageExplanation
+from upland.scoring.regions import regions
 
 FAST = ("--epochs", "1", "--calibration", "split")
 
@@ -189,9 +189,9 @@ def test_regions_do_not_overlap_and_add_up():
     shares[0, 3:6, 4:6, 1] = 2.0
     shares[0, 18:, 12:, 0] = 1.0
     values = np.broadcast_to(np.array([10, 20, 30], np.uint8), shares.shape)
-    found = regions(ImageExplanation(shares, values, values + 1))[0]
+    found = regions(ImageExplanation(shares, values, values + 1), 3)[0]
     assert [reason.column for reason in found] == ["rows 3-5, columns 4-5", "rows 18-20, columns 12-13"]
     assert [reason.share for reason in found] == [12.0, 6.0]
     assert sum(reason.part for reason in found) == pytest.approx(1.0)
     assert found[0].value == (10.0, 20.0, 30.0)
-    assert regions(ImageExplanation(0 * shares, values, values)) == [[]]
+    assert regions(ImageExplanation(0 * shares, values, values), 3) == [[]]

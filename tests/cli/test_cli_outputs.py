@@ -11,10 +11,11 @@ import pytest
 import upland as library
 from upland.catalogue import FORMATS
 from upland.cli.groups import score_groups
-from upland.cli.results import ADDED, Request
+from upland.cli.results import Request
 from upland.cli.scoring import score_path
 from upland.io.dialect import PLAIN, Dialect
 from upland.io.formats import TableWriter, holds_types, open_source, suffix_of
+from upland.scoring.columns import ADDED
 
 ROWS = 160
 SEED = np.random.default_rng(5)

@@ -6,11 +6,12 @@ import pyarrow.parquet as pq
 import pytest
 
 import upland
-from upland.cli.results import ADDED, COUNTERFACTUAL, Request
+from upland.cli.results import Request
 from upland.cli.scoring import score_path
 from upland.cli.words import change_text
 from upland.counterfactuals.result import Change
 from upland.io.formats import TableWriter, open_source
+from upland.scoring.columns import ADDED, COUNTERFACTUAL
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,8 @@ from datetime import datetime
 import numpy as np
 import pytest
 
-from upland.cli.words import cell_text, json_value, label_text, plural, span_text
+from upland.cli.words import json_value, plural, span_text
+from upland.scoring.words import cell_text, label_text
 
 
 @pytest.mark.parametrize(

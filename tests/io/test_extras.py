@@ -1,4 +1,4 @@
-"""Packages that are not installed are one clear line; a fault inside an installed one is not taken for that."""
+"""Packages that are not installed are one clear line; a fault inside an installed one stays as it is."""
 
 import pytest
 

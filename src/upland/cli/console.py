@@ -34,10 +34,10 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
 
-from upland.cli.escapes import escaped
 from upland.cli.process import Ended, delivering, signals_held
 from upland.cli.standard_input import named
 from upland.io.advice import Advice, Argument, Estimator, Infinity, Wording, text_of
+from upland.scoring.escapes import escaped
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

@@ -17,6 +17,7 @@ from upland.catalogue import MODALITIES, Modality
 from upland.cli.inputs import array_in, check_new
 from upland.cli.results import Finding, Request, Result, dialect_for, writer
 from upland.io.dialect import PLAIN, Dialect
+from upland.scoring.columns import of_groups
 
 if TYPE_CHECKING:
     from upland.detectors.base import Detector
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 FOLDER = "folder"
 """What the sub-folders of images are called where a column would be."""
 
-RENAMED = {"flag": "is_anomaly"}
-"""Columns that are not called like the field of `GroupVerdicts`."""
 
 LABELS = "group"
 """What is grouped by where labels come in a file of their own."""
@@ -54,8 +53,7 @@ def score_groups(
     verdicts = detector.score_groups(x, groups, request.alpha, request.control, statistic, reasons)
     with writer(request.target, request.overwrite, _dialect(detector, data, request)) as write:
         if write is not None:
-            table = verdicts.to_arrow()
-            write(table.rename_columns([RENAMED.get(name, name) for name in table.column_names]))
+            write(of_groups(verdicts))
     rows = detector.members_[0].held_out  # None where scores are compared
     kept = None if rows is None else len(rows)
     details = {"by": " / ".join(columns), "statistic": statistic, "kept_rows": kept}

@@ -18,17 +18,9 @@ from numpy.typing import NDArray
 from upland.cli.console import OutputError, writing
 from upland.cli.inputs import check_new
 from upland.cli.opened import Assessed
-from upland.cli.results import (
-    REASONS,
-    Floats,
-    Indices,
-    Reasons,
-    Request,
-    Write,
-    texts,
-    with_verdicts,
-    worst_first,
-)
+from upland.cli.results import REASONS, Floats, Indices, Reasons, Request, Write, worst_first
+from upland.scoring.columns import texts, with_verdicts
+from upland.scoring.regions import regions
 
 if TYPE_CHECKING:
     from upland.data.image.encoder import Images
@@ -37,9 +29,6 @@ if TYPE_CHECKING:
 
 AT_ONCE = 1 << 21
 """Pixel values that are scored at a time; an eighth of them are explained at a time."""
-
-FIELDS = 7
-"""A region that is named is a seventh of the image high and wide."""
 
 _MAP = re.compile(r"\d{4,}_.*\.png")
 
@@ -114,7 +103,7 @@ class OpenedImages(Assessed):
             level = self._level(worst)
         why: list[str] = []
         for rows, explained in self._explained(np.flatnonzero(mapped | everyone)):
-            why += texts(regions(explained)) if everyone else []
+            why += texts(regions(explained, REASONS)) if everyone else []
             self._draw(explained, rows, mapped, level)
         self.n_maps = int(mapped.sum())
         if write is not None:
@@ -146,7 +135,7 @@ class OpenedImages(Assessed):
             reasons: list[list[Reason]] = []
             peaks = []
             for _, explained in self._explained(worst):
-                reasons += regions(explained)
+                reasons += regions(explained, REASONS)
                 peaks.append(explained.heat().max(axis=(1, 2)))
             self._most_anomalous = reasons, np.concatenate(peaks)
         return self._most_anomalous
@@ -209,48 +198,3 @@ def _file_name(name: Any) -> str:
     """A name that any file system takes."""
     text = f"image_{name}" if isinstance(name, int) else str(Path(name).with_suffix(""))
     return re.sub(r"[^\w.-]+", "_", text).strip("_")[-100:]
-
-
-# -- regions -------------------------------------------------------------------------------------------------
-
-
-def regions(explained: ImageExplanation, count: int = REASONS) -> list[list[Reason]]:
-    """The contributing parts of each image, those with most heat first: rectangles that do not overlap; value
-    and expected are means over the rectangle.
-
-    Args:
-        explained: Images with the shares of their pixels.
-        count: How many of each image at most; those without heat are left out.
-    """
-    from upland.explanation import Reason
-
-    found = []
-    for heat, values, expected in zip(explained.heat(), explained.values, explained.expected, strict=True):
-        reasons: list[Reason] = []
-        total, left = float(heat.sum()), heat.copy()
-        for _ in range(count):
-            window = _most_heat(left)
-            share = float(left[window].sum())
-            if share <= 0:
-                break
-            rows, columns = (f"{part.start}-{part.stop - 1}" for part in window)
-            name = f"rows {rows}, columns {columns}"
-            reasons.append(Reason(name, share, share / total, _mean(values[window]), _mean(expected[window])))
-            left[window] = 0.0
-        found.append(reasons)
-    return found
-
-
-def _most_heat(heat: Floats) -> tuple[slice, slice]:
-    """The rectangle that holds most of the heat; of equals, the first."""
-    height, width = (min(side, max(2, round(side / FIELDS))) for side in heat.shape)
-    sums = np.pad(heat, ((1, 0), (1, 0))).cumsum(axis=0).cumsum(axis=1)
-    held = sums[height:, width:] - sums[:-height, width:] - sums[height:, :-width] + sums[:-height, :-width]
-    y, x = np.unravel_index(int(held.argmax()), held.shape)
-    return slice(int(y), int(y) + height), slice(int(x), int(x) + width)
-
-
-def _mean(pixels: NDArray[Any]) -> Any:
-    """The mean of each channel; a number where there is one."""
-    means = pixels.reshape(-1, pixels.shape[-1]).mean(axis=0, dtype=np.float64).tolist()
-    return means[0] if len(means) == 1 else tuple(means)

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from upland.cli.console import grid, pairs
-from upland.cli.results import COUNTERFACTUAL, Finding, Result
-from upland.cli.words import counted, json_value, label_text, one_line, plural, reason_text, span_text
+from upland.cli.results import Finding, Result
+from upland.cli.words import counted, json_value, plural, span_text
+from upland.scoring.columns import COUNTERFACTUAL
+from upland.scoring.words import label_text, one_line, reason_text
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

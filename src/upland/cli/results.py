@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from upland.cli.console import to_standard_output, writing
 from upland.cli.process import STANDARD_OUTPUT, signals_held
-from upland.cli.words import reason_text
 from upland.io.casting import columns_of
 from upland.io.dialect import PLAIN, Dialect
 from upland.io.threads import written_behind
+from upland.scoring.columns import ADDED, COUNTERFACTUAL
 
 if TYPE_CHECKING:
     from upland.calibration.false_discovery import Control
@@ -26,12 +26,6 @@ if TYPE_CHECKING:
     from upland.explanation import Reason
     from upland.io.schema import Schema
     from upland.io.source import Source
-
-ADDED = ("anomaly_score", "p_value", "is_anomaly", "reason")
-"""The columns that scoring adds."""
-
-COUNTERFACTUAL = "counterfactual"
-"""The column that `--counterfactual` adds behind them."""
 
 REASONS = 3
 """How many reasons are given."""
@@ -159,38 +153,6 @@ def worst_first(scores: Floats, count: int) -> Indices:
     """The numbers of the highest scores; of equals, the earlier one."""
     order: Indices = np.argsort(-scores, kind="stable")[:count]
     return order
-
-
-def with_verdicts(
-    table: pa.Table,
-    scores: Floats,
-    p_values: Floats,
-    cut: float,
-    why: Sequence[str] | None,
-    changes: Sequence[str] | None = None,
-) -> pa.Table:
-    """Rows with the added columns behind; columns of the same names give way.
-
-    Args:
-        table: As it stands in the user's file.
-        scores: `(N,)` anomaly scores.
-        p_values: `(N,)`.
-        cut: The largest p-value that is flagged.
-        why: `(N,)` texts; None adds no such column.
-        changes: `(N,)` counterfactuals; likewise.
-    """
-    columns = dict(zip(ADDED, (scores, p_values, p_values <= cut), strict=False))
-    for name, words in ((ADDED[-1], why), (COUNTERFACTUAL, changes)):
-        columns |= {} if words is None else {name: pa.array(words, pa.string())}
-    table = table.select([name for name in table.column_names if name not in columns])
-    for name, values in columns.items():
-        table = table.append_column(name, pa.array(values))
-    return table
-
-
-def texts(reasons: Reasons) -> list[str]:
-    """A cell of reasons for each row."""
-    return ["; ".join(map(reason_text, row)) for row in reasons]
 
 
 def check_clash(path: Path, names: Sequence[str], request: Request) -> None:

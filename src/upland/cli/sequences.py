@@ -18,7 +18,6 @@ from upland.cli.episodes import episodes_of, most_anomalous
 from upland.cli.inputs import array_in, check_new
 from upland.cli.opened import Assessed
 from upland.cli.results import (
-    ADDED,
     REASONS,
     Finding,
     Floats,
@@ -29,9 +28,8 @@ from upland.cli.results import (
     dialect_for,
     findings,
     rows_for,
-    texts,
-    with_verdicts,
 )
+from upland.scoring.columns import ADDED, texts, with_verdicts
 
 if TYPE_CHECKING:
     from upland.data.sequence.container import Sequences

@@ -19,8 +19,6 @@ import pyarrow.compute as pc
 from upland.cli.inputs import check_new
 from upland.cli.opened import Opened
 from upland.cli.results import (
-    ADDED,
-    COUNTERFACTUAL,
     REASONS,
     Finding,
     Floats,
@@ -31,12 +29,11 @@ from upland.cli.results import (
     dialect_for,
     findings,
     rows_for,
-    texts,
-    with_verdicts,
     worst_first,
 )
 from upland.cli.words import change_text
 from upland.io.threads import read_ahead
+from upland.scoring.columns import ADDED, COUNTERFACTUAL, texts, with_verdicts
 
 if TYPE_CHECKING:
     from upland.detectors.base import Detector

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from upland.catalogue import FORMATS
-from upland.cli.escapes import escaped
+from upland.scoring.words import label_text, one_line, plain_value
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from upland.counterfactuals.result import Change
-    from upland.explanation import Reason
-
-
-def reason_text(reason: Reason) -> str:
-    """One reason in words: column, part of the whole, value seen and value expected."""
-    value, expected = cell_text(reason.value), cell_text(reason.expected)
-    return f"{one_line(reason.column)} {reason.part:.0%} ({value}, expected {expected})"
 
 
 def change_text(changes: Sequence[Change], found: bool, p_value: float) -> str:
@@ -49,33 +42,6 @@ def _long_text(value: object) -> str:
     return f"{value:.6g}" if isinstance(value, float) else label_text(value)
 
 
-def cell_text(value: object) -> str:
-    """A cell in words: numbers to four digits, times to the second, a missing one by name."""
-    value = plain_value(value)
-    if value is None or value != value:  # NaN differs from itself
-        return "missing"
-    if isinstance(value, tuple):
-        return f"({', '.join(map(cell_text, value))})"
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return f"{value:.4g}"
-    return label_text(value)
-
-
-def label_text(value: object) -> str:
-    """A name, a time stamp or a number that stands for a place: whole numbers keep all their digits."""
-    value = plain_value(value)
-    if isinstance(value, datetime):
-        return value.isoformat(sep=" ", timespec="seconds")
-    if isinstance(value, timedelta):
-        return str(timedelta(seconds=round(value.total_seconds())))
-    return f"{value:.10g}" if isinstance(value, float) else one_line(str(value))
-
-
-def one_line(name: str) -> str:
-    """A name from the data that makes no line of its own, nor anything else of a terminal."""
-    return escaped(name, lines=False)
-
-
 def span_text(start: object, end: object) -> str:
     """From one place to another: `3 to 8`, `2026-03-02 10:12 to 10:40`; a single place by itself."""
     first, last = plain_value(start), plain_value(end)
@@ -87,13 +53,6 @@ def span_text(start: object, end: object) -> str:
             ended = ended.split(" ")[1]
         return began if first == last else f"{began} to {ended}"
     return label_text(first) if first == last else f"{label_text(first)} to {label_text(last)}"
-
-
-def plain_value(value: Any) -> Any:
-    """NumPy's numbers, dates and durations as Python's own; anything else as it is."""
-    if isinstance(value, np.datetime64 | np.timedelta64) and np.datetime_data(value.dtype)[0] in ("ns", "ps"):
-        value = value.astype("M8[us]" if isinstance(value, np.datetime64) else "m8[us]")
-    return value.item() if isinstance(value, np.generic) else value
 
 
 def json_value(value: Any) -> str | float | list[Any] | None:

@@ -8,6 +8,7 @@ colour of 16 bits as 8 bits.
 
 from __future__ import annotations
 
+import io
 import re
 import struct
 import sys
@@ -27,7 +28,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    ImageFile = Path | Image
+    ImageFile = Path | bytes | Image
 
 SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp", ".pgm", ".ppm", ".pbm"}
@@ -236,7 +237,7 @@ def read_pixels(file: ImageFile, label: str) -> tuple[NDArray[Any], bool]:
 
 @contextmanager
 def _opened(file: ImageFile, label: str) -> Iterator[Image]:
-    """An image with Pillow's errors turned into ones that name it; a file is closed at the end."""
+    """An image with Pillow's errors turned into ones that name it; what is opened is closed."""
     module = pillow()
     try:
         with warnings.catch_warnings():
@@ -246,6 +247,9 @@ def _opened(file: ImageFile, label: str) -> Iterator[Image]:
                 if file.exists() and not file.is_dir() and (wrong := _no_file(file)):
                     raise _Unsupported(f"{label} cannot be read: {wrong}")
                 with module.open(file) as image:
+                    yield image
+            elif isinstance(file, bytes):
+                with module.open(io.BytesIO(file)) as image:
                     yield image
             else:
                 yield file

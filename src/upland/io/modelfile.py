@@ -38,7 +38,7 @@ from numpy.typing import NDArray
 from upland.io.manifest import parsed
 from upland.io.replace import replacing
 
-__all__ = ["FORMAT", "TensorFileError", "read_tensors", "write_tensors"]
+__all__ = ["FORMAT", "TensorFileError", "read_bytes", "read_tensors", "tensors_of", "write_tensors"]
 
 FORMAT = 2
 _OLDEST = 2  # the first format that was released
@@ -56,6 +56,11 @@ _SPECIAL = (
 )
 _LARGE, _LEAST_DATA = 1 << 24, 8  # a file of more bytes has data in at least an eighth of them
 _SEEKS = 4096
+_DTYPES = {
+    **{"BOOL": "?", "U8": "u1", "U16": "<u2", "U32": "<u4", "U64": "<u8", "F16": "<f2"},
+    **{"I8": "i1", "I16": "<i2", "I32": "<i4", "I64": "<i8", "F32": "<f4", "F64": "<f8"},
+}
+"""NumPy's names of safetensors' dtypes, of those that `write_tensors` writes."""
 
 Tensors = dict[str, NDArray[Any]]
 
@@ -132,8 +137,56 @@ def read_tensors(path: str | os.PathLike[str]) -> tuple[Tensors, dict[str, Any]]
     """
     path = Path(path)
     _check_regular(path)
-    _check_start(path)
-    metadata, tensors = _opened(path)
+    with path.open("rb") as file:
+        _check_start(path, file.read(_LENGTH + 1), os.fstat(file.fileno()).st_size)
+    return _checked(path, *_opened(path))
+
+
+def read_bytes(path: Path) -> bytes:
+    """All bytes of a regular file that is no archive; raises as `read_tensors`.
+
+    Args:
+        path: The file to read.
+    """
+    _check_regular(path)
+    data = path.read_bytes()
+    _check_start(path, data[: _LENGTH + 1], len(data))
+    return data
+
+
+def tensors_of(data: bytes, path: Path) -> tuple[Tensors, dict[str, Any]]:
+    """The content of a model file whose bytes are in memory; the same as `read_tensors`, and raises as it.
+
+    Args:
+        data: All bytes of the file.
+        path: What messages call it.
+    """
+    from safetensors import SafetensorError, deserialize
+
+    if not data:
+        raise TensorFileError(path, "empty", "is empty: it holds no bytes at all")
+    _check_start(path, data[: _LENGTH + 1], len(data))
+    try:
+        entries = deserialize(data)  # type: ignore[no-untyped-call] # checks the header against the size of the data
+        header = json.loads(data[_LENGTH : _LENGTH + int.from_bytes(data[:_LENGTH], "little")])
+        tensors = {name: _tensor(entry) for name, entry in entries}
+    except (SafetensorError, ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
+        raise TensorFileError(path, "corrupted", f"is corrupted: {error}") from error
+    return _checked(path, header.get("__metadata__"), tensors)
+
+
+def _tensor(entry: Mapping[str, Any]) -> NDArray[Any]:
+    """A tensor, writable, of what safetensors says of it; raises KeyError for what `write_tensors` does not
+    write.
+    """
+    values = np.frombuffer(bytearray(entry["data"]), dtype=_DTYPES[entry["dtype"]])
+    return values.reshape(entry["shape"])
+
+
+def _checked(
+    path: Path, metadata: Mapping[str, str] | None, tensors: Tensors
+) -> tuple[Tensors, dict[str, Any]]:
+    """Tensors and manifest of a file that is whole, upland's and of a format that this version reads."""
     envelope = _envelope(path, metadata)
     claimed = envelope.pop("sha256", None)
     if claimed != _digest(envelope, tensors):
@@ -167,11 +220,8 @@ def _digest(envelope: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) ->
     return digest.hexdigest()
 
 
-def _check_start(path: Path) -> None:
-    """Refuse what is no safetensors file by its first bytes; raises FileNotFoundError, TensorFileError."""
-    with path.open("rb") as file:
-        start = file.read(_LENGTH + 1)
-        size = os.fstat(file.fileno()).st_size
+def _check_start(path: Path, start: bytes, size: int) -> None:
+    """Refuse what is no safetensors file by its first bytes; raises TensorFileError."""
     if start[_LENGTH:] not in (b"", b"{") or _is_text(start[:_LENGTH]):
         archive = start.startswith(_ARCHIVES)
         what = "a pickle or an archive, which upland never opens" if archive else "no model file"

@@ -141,8 +141,8 @@ def as_images(
 
     Args:
         X: `(N, H, W)`, `(N, H, W, C)` or `(N, C, H, W)` array or tensor of bool, uint8, uint16 or float; a
-            list of arrays, of Pillow images or of paths; a folder; the path of an image, or of an .npy or
-            .npz file with one array or one named images, X or x; an `Images`.
+            list of arrays, of Pillow images, of paths or of the bytes of image files; a folder; the path of
+            an image, or of an .npy or .npz file with one array or one named images, X or x; an `Images`.
         size: (height, width) to bring all images to.
         mode: "grey" or "rgb" to bring all images to.
         channels: "first" or "last", for arrays that could be read either way.
@@ -264,7 +264,7 @@ def _from_list(X: Sequence[Any], to: Conversion) -> Images:
     if all(isinstance(x, str | PathLike) for x in X):
         return _from_image_files([Path(x) for x in X], [str(x) for x in X], to, True)
     labels = [f"image {number}" for number in range(len(X))]
-    if all(is_pillow(x) for x in X):
+    if all(is_pillow(x) for x in X) or all(isinstance(x, bytes) for x in X):
         return _from_image_files(X, labels, to, False)
     if odd := [number for number, x in enumerate(X) if is_pillow(x) or isinstance(x, str | PathLike)]:
         other = next(number for number in range(len(X)) if number not in odd)

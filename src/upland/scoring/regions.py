@@ -1,0 +1,58 @@
+"""The parts of an image that contribute most to its score, as rectangles."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from upland.explanation import ImageExplanation, Reason
+
+FIELDS = 7
+"""A region that is named is a seventh of the image high and wide."""
+
+Floats = NDArray[np.float64]
+
+
+def regions(explained: ImageExplanation, count: int) -> list[list[Reason]]:
+    """The contributing parts of each image, those with most heat first: rectangles that do not overlap; value
+    and expected are means over the rectangle.
+
+    Args:
+        explained: Images with the shares of their pixels.
+        count: How many of each image at most; those without heat are left out.
+    """
+    from upland.explanation import Reason
+
+    found = []
+    for heat, values, expected in zip(explained.heat(), explained.values, explained.expected, strict=True):
+        reasons: list[Reason] = []
+        total, left = float(heat.sum()), heat.copy()
+        for _ in range(count):
+            window = _most_heat(left)
+            share = float(left[window].sum())
+            if share <= 0:
+                break
+            rows, columns = (f"{part.start}-{part.stop - 1}" for part in window)
+            name = f"rows {rows}, columns {columns}"
+            reasons.append(Reason(name, share, share / total, _mean(values[window]), _mean(expected[window])))
+            left[window] = 0.0
+        found.append(reasons)
+    return found
+
+
+def _most_heat(heat: Floats) -> tuple[slice, slice]:
+    """The rectangle that holds most of the heat; of equals, the first."""
+    height, width = (min(side, max(2, round(side / FIELDS))) for side in heat.shape)
+    sums = np.pad(heat, ((1, 0), (1, 0))).cumsum(axis=0).cumsum(axis=1)
+    held = sums[height:, width:] - sums[:-height, width:] - sums[height:, :-width] + sums[:-height, :-width]
+    y, x = np.unravel_index(int(held.argmax()), held.shape)
+    return slice(int(y), int(y) + height), slice(int(x), int(x) + width)
+
+
+def _mean(pixels: NDArray[Any]) -> Any:
+    """The mean of each channel; a number where there is one."""
+    means = pixels.reshape(-1, pixels.shape[-1]).mean(axis=0, dtype=np.float64).tolist()
+    return means[0] if len(means) == 1 else tuple(means)
