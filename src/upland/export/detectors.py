@@ -34,6 +34,13 @@ SCORES: dict[str, str] = {
 }
 """What scores encoded points by a criterion, by its class: `(criterion, points) -> scores`, float64."""
 
+TIE, NARROW_TIE = 1e-6, 1e-7
+"""Relative difference up to which a score equals a calibration score, and that of criteria whose sums are in the
+order of PyTorch's."""
+
+NARROW: dict[str, int] = {"Experts": 126}
+"""Encoded numbers of a point up to which the sums of a criterion are in PyTorch's order, by its class."""
+
 
 @dataclass(frozen=True)
 class Encoded:
@@ -74,9 +81,16 @@ def model_of(detector: Detector, alpha: float, digest: str | None) -> ModelProto
         mean = mean + score
     mean = mean / len(scores)
     calibration = detector.calibration_
-    p = p_values(calibration, scores if calibration.method == "cross" else [mean])
+    p = p_values(calibration, scores if calibration.method == "cross" else [mean], tie_of(detector))
     _give(graph, mean, p, encoded.refused, alpha)
     return graph.model("upland", "upland", __version__, _metadata(info, encoded.inputs, alpha, digest))
+
+
+def tie_of(detector: Detector) -> float:
+    """The relative difference up to which a score of a graph equals a calibration score."""
+    criterion = detector.fitted_criterion(detector.members_[0], detector.unit_)
+    narrow = detector.encoder_.width <= NARROW.get(type(criterion).__name__, 0)
+    return NARROW_TIE if narrow else TIE
 
 
 Writer = Callable[[Criterion[Any, Any], Value], Value]
