@@ -64,6 +64,12 @@ def frames(folder):
     return saved(first, folder / "moving.gif", save_all=True, append_images=others)
 
 
+def scored_twice(folder, **options):
+    upland.save(fitted(), folder / "model.safetensors")
+    scorer = upland.Scorer(folder / "model.safetensors", **options)
+    return scorer(scorer({f"x{number}": column for number, column in enumerate(numbers().T)}))
+
+
 def long_frame():
     """Two machines whose rows have the same time stamps."""
     one = pd.DataFrame({"time": np.arange(40), "speed": np.sin(np.arange(40))})
@@ -886,6 +892,12 @@ DOUBTFUL = (
         lambda folder: while_written(folder / "a", folder / "a"),
         "choose another name",
         lambda folder: while_written(folder / "a", folder / "b"),
+    ),
+    case(
+        "scoring/scorer.py:__call__",
+        lambda folder: scored_twice(folder),
+        "rename them, or say replace_columns=True",
+        lambda folder: scored_twice(folder, replace_columns=True),
     ),
 )
 
