@@ -19,7 +19,10 @@ from upland.catalogue import load
 from upland.criteria.base import Criterion
 from upland.detectors.base import Detector
 from upland.detectors.ensemble import Member
+from upland.detectors.segmented import SegmentedDetector
+from upland.export import segmented
 from upland.export.calibration import p_values
+from upland.export.functions import any_of
 from upland.export.graph import OPSET, Graph, Value
 
 OUTPUTS = ("anomaly_score", "p_value", "is_anomaly")
@@ -35,8 +38,9 @@ SCORES: dict[str, str] = {
 """What scores encoded points by a criterion, by its class: `(criterion, points) -> scores`, float64."""
 
 TIE, NARROW_TIE = 1e-6, 1e-7
-"""Relative difference up to which a score equals a calibration score, and that of criteria whose sums are in the
-order of PyTorch's."""
+"""Relative difference up to which a score equals a calibration score, and that of criteria whose sums are in
+the order of PyTorch's.
+"""
 
 NARROW: dict[str, int] = {"Experts": 126}
 """Encoded numbers of a point up to which the sums of a criterion are in PyTorch's order, by its class."""
@@ -48,12 +52,12 @@ class Encoded:
 
     Args:
         points: of each member, `(N, ...)` as its model takes them.
-        refused: `(N,)` bool, which of them upland would refuse; None where a graph's types rule that out.
+        refused: each `(N,)` bool, which of them upland would refuse for one reason or another.
         inputs: what the graph takes, as plain data for the metadata.
     """
 
     points: Sequence[Value]
-    refused: Value | None
+    refused: Sequence[Value]
     inputs: Sequence[dict[str, Any]]
 
 
@@ -76,17 +80,25 @@ def model_of(detector: Detector, alpha: float, digest: str | None) -> ModelProto
         _score(graph, write, detector, member, points)
         for member, points in zip(detector.members_, encoded.points, strict=True)
     ]
+    refused, inputs = [*encoded.refused], [*encoded.inputs]
     mean = scores[0]
     for score in scores[1:]:
         mean = mean + score
     mean = mean / len(scores)
-    calibration = detector.calibration_
-    p = p_values(calibration, scores if calibration.method == "cross" else [mean], tie_of(detector))
-    _give(graph, mean, p, encoded.refused, alpha)
-    return graph.model("upland", "upland", __version__, _metadata(info, encoded.inputs, alpha, digest))
+    tie = _tie_of(detector)
+    if isinstance(detector, SegmentedDetector):
+        named = segmented.segments(graph, detector)
+        mean = segmented.scores(graph, detector.energies_, encoded.points[0], mean, named.of)
+        p = segmented.p_values(detector.segment_calibration_, mean, named.of, tie)
+        refused, inputs = [*refused, named.refused], [*inputs, named.input.to_json()]
+    else:
+        calibration = detector.calibration_
+        p = p_values(calibration, scores if calibration.method == "cross" else [mean], tie)
+    _give(graph, mean, p, refused, alpha)
+    return graph.model("upland", "upland", __version__, _metadata(info, inputs, alpha, digest))
 
 
-def tie_of(detector: Detector) -> float:
+def _tie_of(detector: Detector) -> float:
     """The relative difference up to which a score of a graph equals a calibration score."""
     criterion = detector.fitted_criterion(detector.members_[0], detector.unit_)
     narrow = detector.encoder_.width <= NARROW.get(type(criterion).__name__, 0)
@@ -118,12 +130,13 @@ def _score(graph: Graph, write: Writer, detector: Detector, member: Member, poin
     )
 
 
-def _give(graph: Graph, scores: Value, p: Value, refused: Value | None, alpha: float) -> None:
+def _give(graph: Graph, scores: Value, p: Value, refused: Sequence[Value], alpha: float) -> None:
     """The outputs of a graph."""
     flags = p <= alpha
-    if refused is not None:
-        flags = flags | refused
-        scores, p = (graph.where(refused, np.nan, value) for value in (scores, p))
+    if refused:
+        none = any_of(refused)
+        flags = flags | none
+        scores, p = (graph.where(none, np.nan, value) for value in (scores, p))
     for name, value in zip(OUTPUTS, (scores, p, flags), strict=True):
         graph.output(value, name, ["N"])
 

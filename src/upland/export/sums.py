@@ -1,8 +1,8 @@
 """Sums of single-precision numbers in the order in which PyTorch adds them, so that they are rounded alike.
 
-PyTorch adds along the first axis of a matrix in cascades: sixteen numbers one after another, then the sums of
-sixteen, and so on. Along the last axis, where the numbers of a row lie side by side, it adds vectors of eight,
-four vectors beside each other, and at last what is left over and the numbers of the vector
+PyTorch adds along the first axis of a matrix in cascades: sixteen numbers one after another, then the sums
+of sixteen, and so on. Along the last axis, where the numbers of a row lie side by side, it adds vectors of
+eight, four vectors beside each other, and at last what is left over and the numbers of the vector
 (`aten/src/ATen/native/cpu/SumKernel.cpp`, the same on every x86 processor). Products of matrices are sums one
 after another in PyTorch and in onnxruntime, fused with the multiplication but for fewer than four rows in
 PyTorch. On other processors, and where there are more than 128 terms, the last bits may differ.
