@@ -69,7 +69,13 @@ class PointCriterion(Criterion[Reference, Tensor]):
     """A score of rows or images, each by itself: abstract, `score` and `shares` to write.
 
     Points are `(N, D)` encoded rows or `(N, C, H, W)` encoded images, and shares are shaped as they are.
+
+    Attributes:
+        needs_beside_tensors: what the score takes that no graph of tensor operations has, as ONNX; empty where
+            `of_block` says all of it.
     """
+
+    needs_beside_tensors: ClassVar[str] = ""
 
     reference: Reference
 
@@ -84,6 +90,15 @@ class PointCriterion(Criterion[Reference, Tensor]):
         """
         self.reference = reference
         return self
+
+    def of_block(self, x: Tensor) -> Tensor:
+        """The scores of some points by operations on tensors alone, as an exported graph holds them:
+        `(N, ...) -> (N,)`, float64.
+
+        Raises:
+            NotImplementedError: they are none such.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no form that a graph can hold")
 
 
 def finite(scores: Floats) -> Floats:
