@@ -43,10 +43,13 @@ class Criterion(ABC, Generic[Normal, Points]):
     Attributes:
         requires: the type of model that it can score with.
         needs_rows: whether it compares with reference rows kept with the model.
+        needs_beside_tensors: what a score takes that no graph of tensor operations, as ONNX, has; empty where
+            there is no such thing.
     """
 
     requires: ClassVar[type] = EnergyModel
     needs_rows: ClassVar[bool] = False
+    needs_beside_tensors: ClassVar[str] = ""
 
     @abstractmethod
     def fit(self, reference: Normal) -> Self:
@@ -69,13 +72,7 @@ class PointCriterion(Criterion[Reference, Tensor]):
     """A score of rows or images, each by itself: abstract, `score` and `shares` to write.
 
     Points are `(N, D)` encoded rows or `(N, C, H, W)` encoded images, and shares are shaped as they are.
-
-    Attributes:
-        needs_beside_tensors: what the score takes that no graph of tensor operations has, as ONNX; empty where
-            `of_block` says all of it.
     """
-
-    needs_beside_tensors: ClassVar[str] = ""
 
     reference: Reference
 

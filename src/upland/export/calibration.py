@@ -1,7 +1,9 @@
 """Conformal p-values in a graph (`upland.calibration.conformal`).
 
 A row that a calibration row equals has its score, and p-values count it. A graph's score may differ from that
-by the rounding of another library, so a score counts as reached from `TIE` below it, relative to its size.
+by the rounding of another library, so a score counts as reached from a little below it: as far as the graph's
+scores of normal rows are from upland's (`upland.export.members`), in units of the size of a score and the
+spread of the calibration's.
 """
 
 from __future__ import annotations
@@ -14,29 +16,33 @@ from upland.calibration.conformal import Calibration
 from upland.export.functions import below
 from upland.export.graph import Value
 
-TIE = 1e-6
-"""Relative difference up to which two scores are one."""
+
+def spread(calibration: Calibration) -> float:
+    """How far the quartiles of the calibration scores are apart."""
+    low, high = np.percentile(calibration.scores, [25, 75])
+    return float(high - low)
 
 
-def p_values(calibration: Calibration, scores: Sequence[Value]) -> Value:
+def p_values(calibration: Calibration, scores: Sequence[Value], tie: float) -> Value:
     """p-values of rows: scores `(N,)` under each fold's detector -> `(N,)`.
 
     Args:
         calibration: of the detector.
         scores: one for each fold; one for a split.
+        tie: difference up to which two scores are one, in units of their size and the spread.
     """
-    folds = calibration.folds
+    folds, usual = calibration.folds, spread(calibration)
     tables = [
         calibration.scores if folds is None else calibration.scores[folds == k] for k in range(len(scores))
     ]
-    reached = [_at_least(np.sort(table), score) for table, score in zip(tables, scores, strict=True)]
+    reached = [_at_least(np.sort(table), score, tie, usual) for table, score in zip(tables, scores, strict=True)]
     total = reached[0]
     for count in reached[1:]:
         total = total + count
     return (total + 1).to(np.float64) / (calibration.size + 1)
 
 
-def _at_least(table: np.ndarray, score: Value) -> Value:
+def _at_least(table: np.ndarray, score: Value, tie: float, usual: float) -> Value:
     """#{reference >= score}: `(N,)`, int64; a tie is one within rounding."""
-    low = (score - score.abs() * TIE).reshape(1, -1)
+    low = (score - (score.abs() + usual) * tie).reshape(1, -1)
     return (len(table) - below(table[None], low)).reshape(-1)

@@ -7,7 +7,7 @@ points. Both are found by name in the tables below.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,16 +16,18 @@ from onnx import ModelProto
 
 from upland import __version__
 from upland.catalogue import load
-from upland.criteria.base import Criterion
 from upland.detectors.base import Detector
-from upland.detectors.ensemble import Member
 from upland.export.calibration import p_values
 from upland.export.graph import OPSET, Graph, Value
+from upland.export.members import MemberScore, Writer
+from upland.export.nets import lacking
+from upland.io.advice import Advice, Argument
 
 OUTPUTS = ("anomaly_score", "p_value", "is_anomaly")
 
 ENCODINGS: dict[str, str] = {
     "table": "upland.export.table:encoded",
+    "image": "upland.export.images:encoded",
 }
 """What opens the inputs of a modality and encodes them, `(graph, detector) -> Encoded`."""
 
@@ -33,6 +35,9 @@ SCORES: dict[str, str] = {
     "Experts": "upland.export.experts:joined",
 }
 """What scores encoded points by a criterion, by its class: `(criterion, points) -> scores`, float64."""
+
+TRACED = "upland.export.nets:traced_score"
+"""The same of every other criterion."""
 
 
 @dataclass(frozen=True)
@@ -65,43 +70,35 @@ def model_of(detector: Detector, alpha: float, digest: str | None) -> ModelProto
     write = _writer(detector)
     graph = Graph(OUTPUTS)
     encoded: Encoded = load(ENCODINGS[detector.modality])(graph, detector)
+    members = [MemberScore(detector, member, write) for member in detector.members_]
     scores = [
-        _score(graph, write, detector, member, points)
-        for member, points in zip(detector.members_, encoded.points, strict=True)
+        member.added_to(graph, points) for member, points in zip(members, encoded.points, strict=True)
     ]
     mean = scores[0]
     for score in scores[1:]:
         mean = mean + score
     mean = mean / len(scores)
-    calibration = detector.calibration_
-    p = p_values(calibration, scores if calibration.method == "cross" else [mean])
+    calibration, tie = detector.calibration_, max(member.tie for member in members)
+    p = p_values(calibration, scores if calibration.method == "cross" else [mean], tie)
     _give(graph, mean, p, encoded.refused, alpha)
     return graph.model("upland", "upland", __version__, _metadata(info, encoded.inputs, alpha, digest))
 
 
-Writer = Callable[[Criterion[Any, Any], Value], Value]
-
-
 def _writer(detector: Detector) -> Writer:
     """What writes the score of the detector's criterion."""
-    homes = {name: load(home).__name__ for name, home in detector.offered_.homes.items()}
+    kinds = {name: load(home) for name, home in detector.offered_.homes.items()}
     name = detector.criterion_of(detector.unit_)
-    if detector.modality in ENCODINGS and homes[name] in SCORES:
-        found: Writer = load(SCORES[homes[name]])
-        return found
-    what = f"a {type(detector).__name__} with criterion={name!r} has no ONNX graph"
-    others = [name for name, of in homes.items() if of in SCORES and detector.modality in ENCODINGS]
-    if others:
-        raise ValueError(f"{what}: criterion={others[0]!r} has one")
-    raise ValueError(f"{what}: an EnergyDetector of a table has one")
-
-
-def _score(graph: Graph, write: Writer, detector: Detector, member: Member, points: Value) -> Value:
-    """The scores of encoded points by one member: `(N, ...) -> (N,)`, float64."""
-    criterion = detector.fitted_criterion(member, detector.unit_)
-    return graph.in_blocks(
-        lambda block: write(criterion, block), points, member.encoder.shape, member.model.block_rows
-    )
+    if missing := lacking(kinds[name]):
+        others = [other for other, kind in kinds.items() if not lacking(kind)]
+        raise ValueError(
+            Advice(
+                f"a {type(detector).__name__} with criterion={name!r} has no ONNX graph: the score needs "
+                f"{missing}; fit with ",
+                Argument("criterion", others[0]),
+                " for one that has",
+            )
+        )
+    return load(SCORES.get(kinds[name].__name__, TRACED))  # type: ignore[no-any-return]
 
 
 def _give(graph: Graph, scores: Value, p: Value, refused: Value | None, alpha: float) -> None:

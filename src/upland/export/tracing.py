@@ -10,26 +10,20 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from upland.criteria.base import PointCriterion
-from upland.detectors.host import usual_settings
+from upland.export.graph import OPSET, Value
 from upland.export.translations import translations
 from upland.io.extras import needed
 
 if TYPE_CHECKING:
     import onnx
-
-OPSET = 18
-"""Version of ONNX's operators."""
-
-CODES, SCORE = "codes", "score"
-"""Names of a traced graph's input and output."""
 
 _ROWS = 5  # of the example; one row or none would be taken for constants
 
@@ -45,56 +39,52 @@ class _Function(nn.Module):
         return self.function(codes)
 
 
-def score_graph(criterion: PointCriterion, shape: tuple[int, ...]) -> onnx.ModelProto:
-    """The graph of a fitted criterion: `codes` float32 `(rows, *shape)` to `score` float64 `(rows,)`.
+def traced(function: Callable[[Tensor], Tensor], model: nn.Module, x: Value, shape: Sequence[int]) -> Value:
+    """A function of points as nodes of a graph: `(N, *shape)` to a result whose first axis is the points.
 
     Args:
-        criterion: fitted, with its model on the CPU.
-        shape: of one encoded row or image.
+        function: of one tensor.
+        model: the weights that it uses.
+        x: the points.
+        shape: of one.
 
     Raises:
         ImportError: the extra `onnx` is not installed.
-        NotImplementedError: the criterion has no form that a graph can hold.
     """
-    return traced_graph(criterion.of_block, criterion.reference.model, shape)
+    proto, dtype = traced_model(function, model, shape, x.dtype)
+    return x.graph.call(proto, x, dtype=dtype)
 
 
-def traced_graph(
-    function: Callable[[Tensor], Tensor], model: nn.Module, shape: tuple[int, ...]
-) -> onnx.ModelProto:
-    """The graph of a function of rows: `codes` float32 `(rows, *shape)` to `score`.
+def traced_model(
+    function: Callable[[Tensor], Tensor], model: nn.Module, shape: Sequence[int], dtype: np.dtype[Any]
+) -> tuple[onnx.ModelProto, np.dtype[Any]]:
+    """A function of points as a model of its own, and the type of its result.
 
     Args:
-        function: `(N, *shape)` to one tensor whose first axis is the rows.
-        model: the weights that it uses, on the CPU.
-        shape: of one row.
+        function: of one tensor, `(N, *shape)`, to one whose first axis is the points.
+        model: the weights that it uses.
+        shape: of one point.
+        dtype: of the points.
+
+    Raises:
+        ImportError: the extra `onnx` is not installed.
     """
-    needed("onnx", "An export to ONNX", "onnx")
-    needed("onnxscript", "An export to ONNX", "onnx")
-    example = torch.zeros(_ROWS, *shape, dtype=torch.float32)
+    needed("onnxscript", "The ONNX export of nets needs onnxscript", "onnx")
+    example = torch.from_numpy(np.zeros((_ROWS, *shape), dtype=dtype))
     rows = {0: torch.export.Dim("rows", min=1)}
-    with usual_settings(), torch.no_grad(), _quiet():
+    with torch.no_grad(), _quiet():
+        found = function(example).numpy().dtype
         module = _Function(function, model).eval()
-        exported = torch.export.export(module, (example,), dynamic_shapes=((rows),), strict=False)
+        exported = torch.export.export(module, (example,), dynamic_shapes=(rows,), strict=False)
         program = torch.onnx.export(
             exported, dynamo=True, verbose=False, opset_version=OPSET, custom_translation_table=translations()
         )
     assert program is not None
-    return _named(program.model_proto)
-
-
-def _named(proto: Any) -> onnx.ModelProto:
-    """The graph with the names of this module for its input and its output, and none of its own history."""
-    graph = proto.graph
-    names = {graph.input[0].name: CODES, graph.output[0].name: SCORE}
-    for node in graph.node:
-        node.input[:] = [names.get(name, name) for name in node.input]
-        node.output[:] = [names.get(name, name) for name in node.output]
+    proto: onnx.ModelProto = program.model_proto
+    for node in proto.graph.node:
         node.ClearField("metadata_props")
         node.ClearField("doc_string")
-    graph.input[0].name, graph.output[0].name = CODES, SCORE
-    del graph.value_info[:]
-    return proto  # type: ignore[no-any-return]
+    return proto, found
 
 
 @contextmanager
