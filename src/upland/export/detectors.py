@@ -7,7 +7,7 @@ points. Both are found by name in the tables below.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,19 +16,21 @@ from onnx import ModelProto
 
 from upland import __version__
 from upland.catalogue import load
-from upland.criteria.base import Criterion
 from upland.detectors.base import Detector
-from upland.detectors.ensemble import Member
 from upland.detectors.segmented import SegmentedDetector
 from upland.export import segmented
 from upland.export.calibration import p_values
 from upland.export.functions import any_of
 from upland.export.graph import OPSET, Graph, Value
+from upland.export.members import MemberScore, Writer, tie_of
+from upland.export.nets import lacking
+from upland.io.advice import Advice, Argument
 
 OUTPUTS = ("anomaly_score", "p_value", "is_anomaly")
 
 ENCODINGS: dict[str, str] = {
     "table": "upland.export.table:encoded",
+    "image": "upland.export.images:encoded",
 }
 """What opens the inputs of a modality and encodes them, `(graph, detector) -> Encoded`."""
 
@@ -37,13 +39,8 @@ SCORES: dict[str, str] = {
 }
 """What scores encoded points by a criterion, by its class: `(criterion, points) -> scores`, float64."""
 
-TIE, NARROW_TIE = 1e-6, 1e-7
-"""Relative difference up to which a score equals a calibration score, and that of criteria whose sums are in
-the order of PyTorch's.
-"""
-
-NARROW: dict[str, int] = {"Experts": 126}
-"""Encoded numbers of a point up to which the sums of a criterion are in PyTorch's order, by its class."""
+TRACED = "upland.export.nets:traced_score"
+"""The same of every other criterion."""
 
 
 @dataclass(frozen=True)
@@ -76,16 +73,14 @@ def model_of(detector: Detector, alpha: float, digest: str | None) -> ModelProto
     write = _writer(detector)
     graph = Graph(OUTPUTS)
     encoded: Encoded = load(ENCODINGS[detector.modality])(graph, detector)
-    scores = [
-        _score(graph, write, detector, member, points)
-        for member, points in zip(detector.members_, encoded.points, strict=True)
-    ]
+    members = [MemberScore(detector, member, write) for member in detector.members_]
+    scores = [member.added_to(graph, points) for member, points in zip(members, encoded.points, strict=True)]
     refused, inputs = [*encoded.refused], [*encoded.inputs]
     mean = scores[0]
     for score in scores[1:]:
         mean = mean + score
     mean = mean / len(scores)
-    tie = _tie_of(detector)
+    tie = tie_of(members, detector.calibration_)
     if isinstance(detector, SegmentedDetector):
         named = segmented.segments(graph, detector)
         mean = segmented.scores(graph, detector.energies_, encoded.points[0], mean, named.of)
@@ -98,36 +93,22 @@ def model_of(detector: Detector, alpha: float, digest: str | None) -> ModelProto
     return graph.model("upland", "upland", __version__, _metadata(info, inputs, alpha, digest))
 
 
-def _tie_of(detector: Detector) -> float:
-    """The relative difference up to which a score of a graph equals a calibration score."""
-    criterion = detector.fitted_criterion(detector.members_[0], detector.unit_)
-    narrow = detector.encoder_.width <= NARROW.get(type(criterion).__name__, 0)
-    return NARROW_TIE if narrow else TIE
-
-
-Writer = Callable[[Criterion[Any, Any], Value], Value]
-
-
 def _writer(detector: Detector) -> Writer:
     """What writes the score of the detector's criterion."""
-    homes = {name: load(home).__name__ for name, home in detector.offered_.homes.items()}
+    kinds = {name: load(home) for name, home in detector.offered_.homes.items()}
     name = detector.criterion_of(detector.unit_)
-    if detector.modality in ENCODINGS and homes[name] in SCORES:
-        found: Writer = load(SCORES[homes[name]])
-        return found
-    what = f"a {type(detector).__name__} with criterion={name!r} has no ONNX graph"
-    others = [name for name, of in homes.items() if of in SCORES and detector.modality in ENCODINGS]
-    if others:
-        raise ValueError(f"{what}: criterion={others[0]!r} has one")
-    raise ValueError(f"{what}: an EnergyDetector of a table has one")
-
-
-def _score(graph: Graph, write: Writer, detector: Detector, member: Member, points: Value) -> Value:
-    """The scores of encoded points by one member: `(N, ...) -> (N,)`, float64."""
-    criterion = detector.fitted_criterion(member, detector.unit_)
-    return graph.in_blocks(
-        lambda block: write(criterion, block), points, member.encoder.shape, member.model.block_rows
-    )
+    if missing := lacking(kinds[name]):
+        others = [other for other, kind in kinds.items() if not lacking(kind)]
+        raise ValueError(
+            Advice(
+                f"a {type(detector).__name__} with criterion={name!r} has no ONNX graph: the score needs "
+                f"{missing}; fit with ",
+                Argument("criterion", others[0]),
+                " for one that has",
+            )
+        )
+    found: Writer = load(SCORES.get(kinds[name].__name__, TRACED))
+    return found
 
 
 def _give(graph: Graph, scores: Value, p: Value, refused: Sequence[Value], alpha: float) -> None:
