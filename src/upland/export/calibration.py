@@ -1,8 +1,8 @@
 """Conformal p-values in a graph (`upland.calibration.conformal`).
 
 A row that equals a calibration row has its score, and its p-value counts that one. A graph's score may differ
-from it by the rounding of another library, so that scores within a small difference, the tie, are equal. It is
-in units of the size of a score and the spread of the calibration's (`upland.export.members`).
+from it by the rounding of another library, so that scores within a small difference, the tie, are equal. A
+tie is in units of the size of a score and the spread of the calibration's (`upland.export.members`).
 """
 
 from __future__ import annotations
