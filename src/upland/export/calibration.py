@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from upland.calibration.conformal import Calibration
+from upland.calibration.conformal import Calibration, Floats
 from upland.export.functions import below
 from upland.export.graph import Value
 
@@ -35,14 +35,22 @@ def p_values(calibration: Calibration, scores: Sequence[Value], tie: float) -> V
     tables = [
         calibration.scores if folds is None else calibration.scores[folds == k] for k in range(len(scores))
     ]
-    reached = [_at_least(np.sort(table), score, tie, usual) for table, score in zip(tables, scores, strict=True)]
+    pairs = zip(tables, scores, strict=True)
+    reached = [at_least(np.sort(table), score, tie, usual) for table, score in pairs]
     total = reached[0]
     for count in reached[1:]:
         total = total + count
     return (total + 1).to(np.float64) / (calibration.size + 1)
 
 
-def _at_least(table: np.ndarray, score: Value, tie: float, usual: float) -> Value:
-    """#{reference >= score}: `(N,)`, int64; a tie is one within rounding."""
+def at_least(table: Floats, score: Value, tie: float, usual: float = 0.0) -> Value:
+    """#{reference >= score}, within rounding: `(N,)`, int64.
+
+    Args:
+        table: the reference, ascending.
+        score: `(N,)`.
+        tie: difference up to which scores are equal, in units of their size and `usual`.
+        usual: the spread of the calibration scores.
+    """
     low = (score - (score.abs() + usual) * tie).reshape(1, -1)
     return (len(table) - below(table[None], low)).reshape(-1)

@@ -25,6 +25,9 @@ from upland.io.schema import Column, ColumnKind
 NUMBERS = ("integer", "floating", "decimal", "boolean")
 """Types of data whose categories are numbers."""
 
+BLANKS = (*NULLS, "\x00", "\x00\x00")
+"""Words that may stand for a missing cell."""
+
 LEAST_WHOLE = -(2**63)
 EXACT = 2.0**53
 """Whole numbers from here on are not all doubles."""
@@ -90,7 +93,7 @@ def _large(column: Column) -> bool:
 def _blank(columns: Sequence[Column]) -> str:
     """The first of the usual words for a missing cell that is no category."""
     levels: Collection[str] = {level for column in columns for level in (*column.levels, *column.rare)}
-    return next((word for word in NULLS if word not in levels), "\x00")
+    return next(word for word in BLANKS if word not in levels)
 
 
 def opened(graph: Graph, inputs: Sequence[Input]) -> list[Value]:

@@ -17,7 +17,10 @@ from onnx import ModelProto
 from upland import __version__
 from upland.catalogue import load
 from upland.detectors.base import Detector
+from upland.detectors.segmented import SegmentedDetector
+from upland.export import segmented
 from upland.export.calibration import p_values
+from upland.export.functions import any_of
 from upland.export.graph import OPSET, Graph, Value
 from upland.export.members import MemberScore, Writer
 from upland.export.nets import lacking
@@ -28,6 +31,7 @@ OUTPUTS = ("anomaly_score", "p_value", "is_anomaly")
 ENCODINGS: dict[str, str] = {
     "table": "upland.export.table:encoded",
     "image": "upland.export.images:encoded",
+    "sequence": "upland.export.sequences:encoded",
 }
 """What opens the inputs of a modality and encodes them, `(graph, detector) -> Encoded`."""
 
@@ -45,13 +49,13 @@ class Encoded:
     """Encoded points of every member of a detector.
 
     Args:
-        points: of each member, `(N, ...)` as its model takes them.
-        refused: `(N,)` bool, which of them upland would refuse; None where a graph's types rule that out.
+        points: of each member, values `(N, ...)` as its model takes them; of sequences their `Steps`.
+        refused: each `(N,)` bool, which of them upland would refuse for one reason or another.
         inputs: what the graph takes, as plain data for the metadata.
     """
 
-    points: Sequence[Value]
-    refused: Value | None
+    points: Sequence[Any]
+    refused: Sequence[Value]
     inputs: Sequence[dict[str, Any]]
 
 
@@ -70,18 +74,28 @@ def model_of(detector: Detector, alpha: float, digest: str | None) -> ModelProto
     write = _writer(detector)
     graph = Graph(OUTPUTS)
     encoded: Encoded = load(ENCODINGS[detector.modality])(graph, detector)
-    members = [MemberScore(detector, member, write) for member in detector.members_]
+    home = "upland.export.sequences:SequenceScore" if detector.modality == "sequence" else None
+    of_member = load(home) if home else MemberScore
+    members = [of_member(detector, member, write) for member in detector.members_]
     scores = [
         member.added_to(graph, points) for member, points in zip(members, encoded.points, strict=True)
     ]
+    refused, inputs = [*encoded.refused], [*encoded.inputs]
     mean = scores[0]
     for score in scores[1:]:
         mean = mean + score
     mean = mean / len(scores)
-    calibration, tie = detector.calibration_, max(member.tie for member in members)
-    p = p_values(calibration, scores if calibration.method == "cross" else [mean], tie)
-    _give(graph, mean, p, encoded.refused, alpha)
-    return graph.model("upland", "upland", __version__, _metadata(info, encoded.inputs, alpha, digest))
+    tie = max(member.tie for member in members)
+    if isinstance(detector, SegmentedDetector):
+        named = segmented.segments(graph, detector)
+        mean = segmented.scores(graph, detector.energies_, encoded.points[0], mean, named.of)
+        p = segmented.p_values(detector.segment_calibration_, mean, named.of, tie)
+        refused, inputs = [*refused, named.refused], [*inputs, named.input.to_json()]
+    else:
+        calibration = detector.calibration_
+        p = p_values(calibration, scores if calibration.method == "cross" else [mean], tie)
+    _give(graph, mean, p, refused, alpha, "sequences" if detector.unit_ == "sequence" else "N")
+    return graph.model("upland", "upland", __version__, _metadata(info, inputs, alpha, digest))
 
 
 def _writer(detector: Detector) -> Writer:
@@ -98,17 +112,19 @@ def _writer(detector: Detector) -> Writer:
                 " for one that has",
             )
         )
+    if detector.modality == "sequence":
+        return load("upland.export.sequences:score")  # type: ignore[no-any-return]
     return load(SCORES.get(kinds[name].__name__, TRACED))  # type: ignore[no-any-return]
 
 
-def _give(graph: Graph, scores: Value, p: Value, refused: Value | None, alpha: float) -> None:
-    """The outputs of a graph."""
-    flags = p <= alpha
-    if refused is not None:
-        flags = flags | refused
-        scores, p = (graph.where(refused, np.nan, value) for value in (scores, p))
-    for name, value in zip(OUTPUTS, (scores, p, flags), strict=True):
-        graph.output(value, name, ["N"])
+def _give(
+    graph: Graph, scores: Value, p: Value, refused: Sequence[Value], alpha: float, axis: str
+) -> None:
+    """The outputs of a graph, `(axis,)` each."""
+    none = any_of([*refused, graph.op("IsNaN", scores, dtype=bool)])
+    scores, p = (graph.where(none, np.nan, value) for value in (scores, p))
+    for name, value in zip(OUTPUTS, (scores, p, (p <= alpha) | none), strict=True):
+        graph.output(value, name, [axis])
 
 
 def _metadata(

@@ -25,6 +25,7 @@ from upland.export.functions import (
     within,
 )
 from upland.export.graph import Value
+from upland.export.sums import of_columns, of_rows, product
 from upland.models import adaptive_kernel as kernels
 from upland.models import conditional as pseudo
 from upland.models import missing_mass as mass
@@ -93,7 +94,13 @@ def part_values(part: Part, x: Value) -> Value:
 def kernel(part: AdaptiveKernel, x: Value) -> Value:
     """`AdaptiveKernel.values`."""
     seen = in_view(part, x)
-    squares = square(seen).sum(1, keep=True)
+    width = len(part.scale)
+    squares = square(seen)
+    squares = (
+        of_columns(squares.transposed(), width).transposed()
+        if part.view == "whitened"
+        else of_rows(squares, width)
+    )
     columns = x.graph.concat([seen, squares, squares * 0.0 + 1.0], 1).transposed()
     factors = x.graph.constant(part.factors.numpy(), np.float32)
     gaps = (factors @ columns).reshape(len(part.factors) // part.chunk, part.chunk, -1)
@@ -103,7 +110,8 @@ def kernel(part: AdaptiveKernel, x: Value) -> Value:
     scale = float(2 * (part.sharpness * part.usual_distance).square())
     least = nearest.min(0, keep=True)
     weights = exp(((least - nearest) / scale).at_least(kernels.FAINTEST))
-    masses = weights.sum(0, keep=True) / len(part.factors) * part.chunk
+    chunks = len(part.factors) // part.chunk
+    masses = of_columns(weights, chunks) / chunks
     soft = least.to(np.float64) - x.graph.op("Log", masses.to(np.float64)) * scale
     return soft.at_least(kernels.LEAST_ENERGY).sqrt().reshape(-1)
 
@@ -116,8 +124,7 @@ def in_view(part: AdaptiveKernel, x: Value) -> Value:
         return x.graph.where(levels, x, log_compressed(x, kernels.WIDE_KNEE)) * scale
     if part.view == "bent":
         return x * scale
-    axes = x.graph.constant(part.axes.T.contiguous().numpy(), np.float32)
-    return (axes @ (x * scale - part.mean.numpy()).transposed()).transposed()
+    return product(part.axes.T.numpy(), (x * scale - part.mean.numpy()).transposed()).transposed()
 
 
 def log_compressed(x: Value, knee: float) -> Value:
@@ -148,10 +155,10 @@ def predicted(part: ConditionalEnergy, x: Value) -> tuple[Value, Value]:
     graph, columns = x.graph, x.transposed()
     groups, outputs, width = part.of_inputs.shape
     hidden = graph.concat([columns, columns.part(0, 1, 0) * 0.0], 0).take(part.hidden.numpy(), 0)
-    of_inputs = graph.constant(part.of_inputs.reshape(groups * outputs, width).numpy(), np.float32)
-    linear = (of_inputs @ columns).reshape(groups, outputs, -1)
-    of_features = graph.constant(part.of_features.numpy(), np.float32)
-    found = linear + of_features @ _features(part, columns, hidden) + part.constants.numpy()
+    linear = product(part.of_inputs.reshape(groups * outputs, width).numpy(), columns)
+    features = _features(part, columns, hidden)
+    found = product(part.of_features.numpy(), features, linear.reshape(groups, outputs, -1))
+    found = found + part.constants.numpy()
     half = outputs // 2
     log_spread = within(found.part(half, outputs, 1), -pseudo.MOST_LOG_SPREAD, pseudo.MOST_LOG_SPREAD)
     return hidden - found.part(0, half, 1), log_spread + part.usual.numpy()
@@ -168,7 +175,8 @@ def _features(part: ConditionalEnergy, columns: Value, hidden: Value) -> Value:
     visible = (width - (part.hidden < width).sum(1)).clamp(min=1)
     ratios = (width / visible.float()).sqrt()[:, None, None].numpy()
     features = (phases * ratios + part.offsets.numpy()[:, None]).at_least(0.0)
-    return features / math.sqrt(len(part.offsets))
+    # a constant with an axis: onnxruntime moves a plain number to behind the product that follows
+    return features / np.full((1, len(random), 1), math.sqrt(len(random)))
 
 
 # -- values and pairs of values

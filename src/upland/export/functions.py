@@ -6,7 +6,7 @@ which is what the libraries below PyTorch come to for nearly every number.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -90,7 +90,16 @@ def elements(table: Value, at: Value) -> Value:
     return table.graph.op("GatherElements", table, at, axis=1)
 
 
-def any_of(conditions: list[Value]) -> Value:
+def number_of(words: Value, numbers: Mapping[str, int], other: int) -> Value:
+    """The number of each word, and another one of words that have none: `(N,) -> (N,)`, int64."""
+    keys = [word.encode("utf-8", "surrogatepass") for word in numbers]
+    values = list(numbers.values())
+    return words.graph.op(
+        "LabelEncoder", words, dtype=np.int64, keys_strings=keys, values_int64s=values, default_int64=other
+    )
+
+
+def any_of(conditions: Sequence[Value]) -> Value:
     """Where at least one of some conditions holds."""
     found = conditions[0]
     for condition in conditions[1:]:

@@ -31,10 +31,10 @@ def encoded(graph: Graph, detector: Detector) -> Encoded:
     shape = ["N", height, width, *([channels] if channels > 1 else [])]
     given = graph.input(graph.names.reserve(NAME), dtype, shape)
     pixels = given.to(np.float64).reshape(0, height, width, channels)
-    refused = None
+    refused: list[Value] = []
     if dtype.kind == "f":
         odd = graph.op("IsInf", pixels, dtype=bool) | graph.op("IsNaN", pixels, dtype=bool)
-        refused = odd.reshape(0, -1).to(np.int32).sum(1) > 0
+        refused.append(odd.reshape(0, -1).to(np.int32).sum(1) > 0)
         pixels = graph.where(odd, 0.0, pixels)
     points = [_codes(graph, encoder, pixels) for encoder in encoders]
     return Encoded(points, refused, [{"name": NAME, "type": dtype.name, "shape": shape}])

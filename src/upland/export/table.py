@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -14,7 +13,7 @@ from upland.data.table.layout import OneHot, Plain, plan_one_hot, plan_parts, pl
 from upland.detectors.base import Detector
 from upland.export.columns import LEAST_WHOLE, Input, inputs_of, opened
 from upland.export.detectors import Encoded
-from upland.export.functions import any_of, below, copysign, elements, log1p
+from upland.export.functions import any_of, below, copysign, elements, log1p, number_of
 from upland.export.graph import Graph, Value
 from upland.io.casting import NULLS
 from upland.io.cells import CellOptions, as_number
@@ -31,12 +30,23 @@ def encoded(graph: Graph, detector: Detector) -> Encoded:
         graph: that inputs and codes are added to.
         detector: fitted.
     """
-    encoders = [member.encoder for member in detector.members_ if isinstance(member.encoder, TableEncoder)]
+    return encoded_rows(
+        graph, [member.encoder for member in detector.members_ if isinstance(member.encoder, TableEncoder)]
+    )
+
+
+def encoded_rows(graph: Graph, encoders: Sequence[TableEncoder]) -> Encoded:
+    """The rows of a table by several encoders.
+
+    Args:
+        graph: that inputs and codes are added to.
+        encoders: fitted on rows of the same table.
+    """
     inputs = inputs_of(graph.names, [encoder.schema_.columns for encoder in encoders])
     given = opened(graph, inputs)
     refused: list[Value] = []
     codes = [_codes(graph, encoder, inputs, given, refused) for encoder in encoders]
-    return Encoded(codes, any_of(refused) if refused else None, [column.to_json() for column in inputs])
+    return Encoded(codes, refused, [column.to_json() for column in inputs])
 
 
 def _codes(
@@ -153,9 +163,7 @@ def _texts(plan: OneHot, given: Value, cells: CellOptions, missing: str) -> Valu
     """The slot of each text."""
     index = dict.fromkeys((*NULLS, missing), plan.missing) | plan.index
     index |= dict.fromkeys(cells.missing_texts, plan.missing)
-    words = [word.encode("utf-8", "surrogatepass") for word in index]
-    options: dict[str, Any] = {"keys_strings": words, "values_int64s": list(index.values())}
-    return given.graph.op("LabelEncoder", given, dtype=np.int64, default_int64=len(plan.hit) - 1, **options)
+    return number_of(given, index, len(plan.hit) - 1)
 
 
 def _whole(plan: OneHot, given: Value, cells: CellOptions) -> Value:
