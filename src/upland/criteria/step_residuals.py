@@ -55,7 +55,9 @@ class StepReconstruction(SequenceCriterion):
 class StepEnergy(StepReconstruction):
     """-log p(x_t | x_<t) of each step; a height has no parts, so that shares are those of its slope."""
 
-    needs_beside_tensors: ClassVar[str] = "eigenvectors of the curvature at each step, for its partition function"
+    needs_beside_tensors: ClassVar[str] = (
+        "eigenvectors of the curvature at each step, for its partition function"
+    )
 
     @staticmethod
     def of_points(model: EnergyModel, x: Tensor, sigma: float) -> Tensor:

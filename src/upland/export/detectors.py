@@ -77,9 +77,7 @@ def model_of(detector: Detector, alpha: float, digest: str | None) -> ModelProto
     home = "upland.export.sequences:SequenceScore" if detector.modality == "sequence" else None
     of_member = load(home) if home else MemberScore
     members = [of_member(detector, member, write) for member in detector.members_]
-    scores = [
-        member.added_to(graph, points) for member, points in zip(members, encoded.points, strict=True)
-    ]
+    scores = [member.added_to(graph, points) for member, points in zip(members, encoded.points, strict=True)]
     refused, inputs = [*encoded.refused], [*encoded.inputs]
     mean = scores[0]
     for score in scores[1:]:
@@ -117,9 +115,7 @@ def _writer(detector: Detector) -> Writer:
     return load(SCORES.get(kinds[name].__name__, TRACED))  # type: ignore[no-any-return]
 
 
-def _give(
-    graph: Graph, scores: Value, p: Value, refused: Sequence[Value], alpha: float, axis: str
-) -> None:
+def _give(graph: Graph, scores: Value, p: Value, refused: Sequence[Value], alpha: float, axis: str) -> None:
     """The outputs of a graph, `(axis,)` each."""
     none = any_of([*refused, graph.op("IsNaN", scores, dtype=bool)])
     scores, p = (graph.where(none, np.nan, value) for value in (scores, p))

@@ -1,7 +1,8 @@
 """The score of one member of a detector as a graph of its own, and how far it is from upland's.
 
-The same sums in another order are rounded otherwise. How far that moves a score is measured on the normal rows
-that the member keeps: p-values count scores as equal that are no further apart (`upland.export.calibration`).
+The same sums in another order are rounded otherwise. How far that moves a score is measured on the normal
+rows that the member keeps: p-values count scores as equal that are no further apart
+(`upland.export.calibration`).
 """
 
 from __future__ import annotations
@@ -58,14 +59,16 @@ class MemberScore:
 
     def _measured(self, member: Member, usual: float) -> float:
         """Twice the largest difference from upland's scores on the rows that the member keeps."""
-        kept = [rows[:ROWS] for rows in (member.standard, member.training_rows, member.held_out) if rows is not None]
+        kept = [
+            rows[:ROWS]
+            for rows in (member.standard, member.training_rows, member.held_out)
+            if rows is not None
+        ]
         if not kept:
             return UNMEASURED
         runtime = needed("onnxruntime", "The ONNX export is checked with onnxruntime", "onnx")
         rows = torch.cat(kept)
-        session = runtime.InferenceSession(
-            self.model.SerializeToString(), providers=["CPUExecutionProvider"]
-        )
+        session = runtime.InferenceSession(self.model.SerializeToString(), providers=["CPUExecutionProvider"])
         (found,) = session.run(None, {"codes": rows.numpy()})
         expected = self.criterion.score(rows)
         away = np.abs(found - expected) / (np.abs(expected) + usual + 1e-300)

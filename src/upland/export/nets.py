@@ -1,4 +1,4 @@
-"""The scores of nets in a graph: what PyTorch traces of a criterion (`upland.export.tracing`), as a part of it."""
+"""The scores of nets in a graph, as PyTorch traces them, and which criteria have none."""
 
 from __future__ import annotations
 

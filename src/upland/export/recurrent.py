@@ -89,7 +89,9 @@ def _states(model: RecurrentEnergy, x: Value) -> Value:
     def step(before: list[Value], given: Value) -> tuple[list[Value], Value]:
         h = before[0]
         recurrent = h @ of_state.T + state_bias
-        parts = [[value.part(k * width, (k + 1) * width, 1) for k in range(gates)] for value in (given, recurrent)]
+        parts = [
+            [value.part(k * width, (k + 1) * width, 1) for k in range(gates)] for value in (given, recurrent)
+        ]
         if isinstance(net, nn.LSTM):
             i, f, g, o = (one + other for one, other in zip(*parts, strict=True))
             cell = _sigmoid(f) * before[1] + _sigmoid(i) * _tanh(g)

@@ -1,9 +1,10 @@
 """Sequences in a graph: their steps as columns, and the criteria of steps and of whole sequences.
 
-    inputs     one `(S,)` for each channel, as those of a table: the steps, sequence after sequence in time order
+    inputs     one `(S,)` for each channel, as those of a table: all steps, sequence after sequence
                lengths `(sequences,)` int64: steps of each sequence
 
-A step that upland would refuse makes the scores of all later steps of its sequence NaN, and that of the whole.
+A step that upland would refuse makes the scores of all later steps of its sequence NaN, and that of the
+whole sequence.
 """
 
 from __future__ import annotations
@@ -95,12 +96,18 @@ def encoded(graph: Graph, detector: Detector) -> Encoded:
         graph: that inputs and codes are added to.
         detector: fitted.
     """
-    encoders = [member.encoder.table for member in detector.members_ if isinstance(member.encoder, SequenceEncoder)]
+    encoders = [
+        member.encoder.table for member in detector.members_ if isinstance(member.encoder, SequenceEncoder)
+    ]
     lengths = graph.input(graph.names.reserve(LENGTHS), np.int64, ["sequences"])
     found = encoded_rows(graph, encoders)
     layout, per_step = Layout(lengths), detector.unit_ == "step"
     refused = [_refused(steps, layout, per_step) for steps in found.refused]
-    about = {"name": LENGTHS, "type": "int64", "kind": "steps of each sequence; the other inputs are all steps"}
+    about = {
+        "name": LENGTHS,
+        "type": "int64",
+        "kind": "steps of each sequence; the other inputs are all steps",
+    }
     points = [Steps(codes, lengths) for codes in found.points]
     return replace(found, points=points, refused=refused, inputs=[*found.inputs, about])
 
@@ -148,7 +155,9 @@ def score(criterion: SequenceCriterion, steps: Steps) -> Value:
     """
     model = criterion.model
     if type(model) is not RecurrentEnergy:
-        raise ValueError(f"a {type(model).__name__} has no ONNX graph: a RecurrentEnergy, upland's own, has one")
+        raise ValueError(
+            f"a {type(model).__name__} has no ONNX graph: a RecurrentEnergy, upland's own, has one"
+        )
     layout = Layout(steps.lengths)
     graph = steps.codes.graph
     x = graph.op("Transpose", layout.spread(steps.codes).to(np.float64), perm=[1, 0, 2])
@@ -156,7 +165,9 @@ def score(criterion: SequenceCriterion, steps: Steps) -> Value:
     return WRITERS[type(criterion)](criterion, x, layout)
 
 
-def _of_points(model: RecurrentEnergy, function: Callable[[RecurrentEnergy, Tensor, Tensor], Tensor], x: Value) -> Value:
+def _of_points(
+    model: RecurrentEnergy, function: Callable[[RecurrentEnergy, Tensor, Tensor], Tensor], x: Value
+) -> Value:
     """A function of the frame that ends with each step and of its context: `(T, N, D)` -> `(T, N, ...)`.
 
     Args:
@@ -175,7 +186,11 @@ def _of_points(model: RecurrentEnergy, function: Callable[[RecurrentEnergy, Tens
         out = of_both(torch.zeros(1, width, dtype=torch.float64)).shape[1:]
     joined = frames_and_contexts(model, x)
     flat = x.graph.in_blocks(
-        lambda block: traced(of_both, exact, block, (width,)), joined.reshape(-1, width), (width,), POINTS, out
+        lambda block: traced(of_both, exact, block, (width,)),
+        joined.reshape(-1, width),
+        (width,),
+        POINTS,
+        out,
     )
     sizes = [x.size(0), x.size(1), *([x.graph.constant(list(out), np.int64)] if out else [])]
     return x.graph.op("Reshape", flat, x.graph.concat(sizes, 0))
@@ -222,7 +237,9 @@ def _score_test(criterion: ScoreTest, x: Value, layout: Layout) -> Value:
     sums, reach = parts, 1
     for window, reference in criterion.references.items():
         while reach < window:
-            earlier = first(x.graph.concat([zeros(x, reach, x.size(1), reference.center.numel()), sums], 0), x.size(0))
+            earlier = first(
+                x.graph.concat([zeros(x, reach, x.size(1), reference.center.numel()), sums], 0), x.size(0)
+            )
             sums, reach = sums + earlier, 2 * reach
         lacking = float(window) - seen.at_most(float(window))
         means = (sums + lacking * reference.usual(width).numpy()) / window

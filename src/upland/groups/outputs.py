@@ -140,9 +140,7 @@ def model_outputs(model: EnergyModel, sigma: float, x: Tensor, score: bool = Fal
     return ModelOutputs(x, energy, levels, parts[1] if score else None)
 
 
-def outputs_of_block(
-    model: EnergyModel, sigma: float, block: Tensor, score: bool = False
-) -> ModelOutputs:
+def outputs_of_block(model: EnergyModel, sigma: float, block: Tensor, score: bool = False) -> ModelOutputs:
     """What a model says of some rows that are computed together, on its device.
 
     Args:
