@@ -1,9 +1,8 @@
 """Conformal p-values in a graph (`upland.calibration.conformal`).
 
-A row that a calibration row equals has its score, and p-values count it. A graph's score may differ from that
-by the rounding of another library, so a score counts as reached from a little below it: as far as the graph's
-scores of normal rows are from upland's (`upland.export.members`), in units of the size of a score and the
-spread of the calibration's.
+A row that equals a calibration row has its score, and its p-value counts that one. A graph's score may differ
+from it by the rounding of another library, so that scores within a small difference, the tie, are equal. A
+tie is in units of the size of a score and the spread of the calibration's (`upland.export.members`).
 """
 
 from __future__ import annotations
@@ -17,10 +16,21 @@ from upland.export.functions import below
 from upland.export.graph import Value
 
 
-def spread(calibration: Calibration) -> float:
-    """How far the quartiles of the calibration scores are apart."""
-    low, high = np.percentile(calibration.scores, [25, 75])
+def spread(reference: Floats) -> float:
+    """How far the quartiles of some scores are apart."""
+    low, high = np.percentile(reference, [25, 75])
     return float(high - low)
+
+
+def tables_of(calibration: Calibration, count: int) -> list[Floats]:
+    """The sorted calibration scores of each of some members; of a split, of the only one.
+
+    Args:
+        calibration: of the detector.
+        count: of folds, or 1.
+    """
+    folds, scores = calibration.folds, calibration.scores
+    return [np.sort(scores if folds is None else scores[folds == fold]) for fold in range(count)]
 
 
 def p_values(calibration: Calibration, scores: Sequence[Value], tie: float) -> Value:
@@ -29,28 +39,24 @@ def p_values(calibration: Calibration, scores: Sequence[Value], tie: float) -> V
     Args:
         calibration: of the detector.
         scores: one for each fold; one for a split.
-        tie: difference up to which two scores are one, in units of their size and the spread.
+        tie: difference up to which scores are equal, in units of their size and the spread.
     """
-    folds, usual = calibration.folds, spread(calibration)
-    tables = [
-        calibration.scores if folds is None else calibration.scores[folds == k] for k in range(len(scores))
-    ]
-    pairs = zip(tables, scores, strict=True)
-    reached = [at_least(np.sort(table), score, tie, usual) for table, score in pairs]
+    usual, tables = spread(calibration.scores), tables_of(calibration, len(scores))
+    reached = [at_least(table, score, tie, usual) for table, score in zip(tables, scores, strict=True)]
     total = reached[0]
     for count in reached[1:]:
         total = total + count
     return (total + 1).to(np.float64) / (calibration.size + 1)
 
 
-def at_least(table: Floats, score: Value, tie: float, usual: float = 0.0) -> Value:
+def at_least(table: Floats, score: Value, tie: float, usual: float) -> Value:
     """#{reference >= score}, within rounding: `(N,)`, int64.
 
     Args:
         table: the reference, ascending.
         score: `(N,)`.
-        tie: difference up to which scores are equal, in units of their size and `usual`.
-        usual: the spread of the calibration scores.
+        tie: difference up to which scores are equal, in units of their size and the spread.
+        usual: the spread.
     """
     low = (score - (score.abs() + usual) * tie).reshape(1, -1)
     return (len(table) - below(table[None], low)).reshape(-1)

@@ -22,7 +22,7 @@ from upland.export import segmented
 from upland.export.calibration import p_values
 from upland.export.functions import any_of
 from upland.export.graph import OPSET, Graph, Value
-from upland.export.members import MemberScore, Writer
+from upland.export.members import Writer, tie_of
 from upland.export.nets import lacking
 from upland.io.advice import Advice, Argument
 
@@ -39,6 +39,12 @@ SCORES: dict[str, str] = {
     "Experts": "upland.export.experts:joined",
 }
 """What scores encoded points by a criterion, by its class: `(criterion, points) -> scores`, float64."""
+
+OF_SEQUENCES = "upland.export.sequences:score"
+"""What scores encoded sequences, by any criterion."""
+
+MEMBERS: dict[str, str] = {"sequence": "upland.export.sequences:SequenceScore"}
+"""The score of a member, of modalities whose points are no single rows."""
 
 TRACED = "upland.export.nets:traced_score"
 """The same of every other criterion."""
@@ -74,8 +80,7 @@ def model_of(detector: Detector, alpha: float, digest: str | None) -> ModelProto
     write = _writer(detector)
     graph = Graph(OUTPUTS)
     encoded: Encoded = load(ENCODINGS[detector.modality])(graph, detector)
-    home = "upland.export.sequences:SequenceScore" if detector.modality == "sequence" else None
-    of_member = load(home) if home else MemberScore
+    of_member = load(MEMBERS.get(detector.modality, "upland.export.members:MemberScore"))
     members = [of_member(detector, member, write) for member in detector.members_]
     scores = [member.added_to(graph, points) for member, points in zip(members, encoded.points, strict=True)]
     refused, inputs = [*encoded.refused], [*encoded.inputs]
@@ -83,7 +88,7 @@ def model_of(detector: Detector, alpha: float, digest: str | None) -> ModelProto
     for score in scores[1:]:
         mean = mean + score
     mean = mean / len(scores)
-    tie = max(member.tie for member in members)
+    tie = tie_of(members, detector.calibration_)
     if isinstance(detector, SegmentedDetector):
         named = segmented.segments(graph, detector)
         mean = segmented.scores(graph, detector.energies_, encoded.points[0], mean, named.of)
@@ -110,9 +115,9 @@ def _writer(detector: Detector) -> Writer:
                 " for one that has",
             )
         )
-    if detector.modality == "sequence":
-        return load("upland.export.sequences:score")  # type: ignore[no-any-return]
-    return load(SCORES.get(kinds[name].__name__, TRACED))  # type: ignore[no-any-return]
+    of_sequences = detector.modality == "sequence"
+    found: Writer = load(OF_SEQUENCES if of_sequences else SCORES.get(kinds[name].__name__, TRACED))
+    return found
 
 
 def _give(graph: Graph, scores: Value, p: Value, refused: Sequence[Value], alpha: float, axis: str) -> None:

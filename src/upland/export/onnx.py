@@ -10,8 +10,10 @@ upland would raise, as for an infinite number, score and p-value are NaN, and th
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from pathlib import Path
+from typing import Any
 
 from upland.calibration.false_discovery import check_rate
 from upland.detectors.base import Detector
@@ -23,6 +25,9 @@ from upland.io.modelfile import read_bytes
 from upland.io.replace import replacing
 from upland.persistence import load_bytes
 
+INPUTS = "upland.inputs"
+"""The entry of the metadata that says what a graph takes."""
+
 
 def to_onnx(
     detector: Detector | str | os.PathLike[str],
@@ -30,7 +35,8 @@ def to_onnx(
     alpha: float = ALPHA,
     overwrite: bool = True,
 ) -> bytes:
-    """The bytes of an ONNX model of a fitted detector, which are written to a file where one is named.
+    """The bytes of an ONNX model of a fitted detector, which are written to a file where one is named; like a
+    model file it is its owner's alone, since it may hold rows of the training.
 
     Args:
         detector: what `fit` returned, or the path of a model file.
@@ -58,6 +64,29 @@ def to_onnx(
     with usual_settings():
         found = model_of(detector, alpha, digest).SerializeToString(deterministic=True)
     if path is not None:
-        with replacing(path, overwrite) as file:
+        with replacing(path, overwrite, private=True) as file:
             file.write(found)
     return bytes(found)
+
+
+def inputs_in(graph: bytes) -> list[dict[str, Any]]:
+    """What an ONNX model of `to_onnx` takes: for each input the column, the input's name and type, the kind of
+    the column, and what stands for a missing cell.
+
+    Args:
+        graph: all bytes of the file.
+
+    Raises:
+        ImportError: the package onnx is not installed.
+        ValueError: it is no ONNX model, or none of upland.
+    """
+    onnx = needed("onnx", "The ONNX export needs onnx", "onnx")
+    try:
+        model = onnx.load_from_string(graph)
+    except Exception as error:  # protobuf's own, which may change
+        raise ValueError("these bytes are no ONNX model") from error
+    found = {entry.key: entry.value for entry in model.metadata_props}
+    if INPUTS not in found:
+        raise ValueError("this ONNX model was not written by upland")
+    inputs: list[dict[str, Any]] = json.loads(found[INPUTS])
+    return inputs

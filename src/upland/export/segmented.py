@@ -12,7 +12,7 @@ from upland.calibration.conformal import Floats
 from upland.calibration.segments import LEVELS, SegmentCalibration
 from upland.data.table.segmentnames import numbers_of
 from upland.detectors.segmented import SegmentedDetector
-from upland.export.calibration import at_least
+from upland.export.calibration import at_least, spread
 from upland.export.columns import BLANKS, Input
 from upland.export.functions import below, log1p, number_of, softplus, square
 from upland.export.graph import STRING, Graph, Value
@@ -106,25 +106,28 @@ def p_values(calibration: SegmentCalibration, score: Value, of: Value, tie: floa
         calibration: of the detector.
         score: of rows.
         of: the numbers of their segments.
-        tie: relative difference up to which scores are equal.
+        tie: difference up to which scores are equal, in units of their size and the spread.
     """
     graph, ranked = score.graph, np.sort(calibration.scores)
+    usual = spread(ranked)
     number = np.append(calibration.classes, 0)
     classes = graph.constant(number, np.int64).take(of, 0)
-    of_class = _p_values(ranked[:0], score, tie)
+    of_class = _p_values(ranked[:0], score, tie, usual)
     for level in sorted(set(number.tolist())):
         reference = np.sort(calibration.scores[calibration.classes[calibration.of] == level])
-        of_class = graph.where(classes.equals(level), _p_values(reference, score, tie), of_class)
+        of_class = graph.where(classes.equals(level), _p_values(reference, score, tie, usual), of_class)
     least = _of(graph, 1 / (np.array(LEVELS)[number] + 1), of)
     own = _own(calibration, score, of, tie)
     p = graph.where(own > least, own, of_class.at_most(least))
-    return graph.where(of < calibration.count, p, _p_values(np.sort(calibration.unsegmented), score, tie))
+    return graph.where(
+        of < calibration.count, p, _p_values(np.sort(calibration.unsegmented), score, tie, usual)
+    )
 
 
 def _own(calibration: SegmentCalibration, score: Value, of: Value, tie: float) -> Value:
     """p-values against the calibration rows of the same segment."""
     graph, ranked, size = score.graph, np.sort(calibration.scores), calibration.scores.size
-    rank = (at_least(ranked, score, tie) * -1) + size
+    rank = (at_least(ranked, score, tie, spread(ranked)) * -1) + size
     ranks = np.searchsorted(ranked, calibration.scores, side="left")
     keys = np.sort(calibration.of * (size + 1) + ranks).astype(np.int64)
     starts = np.concatenate([[0], np.cumsum(calibration.sizes)])
@@ -134,6 +137,6 @@ def _own(calibration: SegmentCalibration, score: Value, of: Value, tie: float) -
     return (sizes - reached + 1).to(np.float64) / (sizes + 1).to(np.float64)
 
 
-def _p_values(reference: Floats, score: Value, tie: float) -> Value:
+def _p_values(reference: Floats, score: Value, tie: float, usual: float) -> Value:
     """Split conformal p-values against sorted scores."""
-    return (at_least(reference, score, tie) + 1).to(np.float64) / (reference.size + 1)
+    return (at_least(reference, score, tie, usual) + 1).to(np.float64) / (reference.size + 1)

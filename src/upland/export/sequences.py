@@ -36,9 +36,6 @@ from upland.models.recurrent import RecurrentEnergy
 LENGTHS = "lengths"
 """Name of the input that says how many steps each sequence has."""
 
-TIE = 1e-7
-"""How far two scores may be apart that are one but for rounding: models of sequences compute in float64."""
-
 
 class Steps(NamedTuple):
     """Encoded steps.
@@ -129,18 +126,19 @@ class SequenceScore:
         detector: fitted.
         member: of it.
         write: what adds the score to a graph.
-
-    Attributes:
-        tie: how far two scores may be apart that are one but for rounding.
     """
 
     def __init__(self, detector: Detector, member: Member, write: Callable[..., Value]) -> None:
         self.criterion = detector.fitted_criterion(member, detector.unit_)
-        self.write, self.tie = write, TIE
+        self.write = write
 
     def added_to(self, graph: Graph, points: Steps) -> Value:
         """The scores of steps `(S,)` or of sequences `(N,)`, float64."""
         return self.write(self.criterion, points)
+
+    def of_kept(self) -> None:
+        """None: a member keeps no sequences."""
+        return
 
 
 def score(criterion: SequenceCriterion, steps: Steps) -> Value:
