@@ -22,7 +22,7 @@ from upland.export import segmented
 from upland.export.calibration import p_values
 from upland.export.functions import any_of
 from upland.export.graph import OPSET, Graph, Value
-from upland.export.members import MemberScore, Writer, tie_of
+from upland.export.members import Writer, tie_of
 from upland.export.nets import lacking
 from upland.io.advice import Advice, Argument
 
@@ -31,6 +31,7 @@ OUTPUTS = ("anomaly_score", "p_value", "is_anomaly")
 ENCODINGS: dict[str, str] = {
     "table": "upland.export.table:encoded",
     "image": "upland.export.images:encoded",
+    "sequence": "upland.export.sequences:encoded",
 }
 """What opens the inputs of a modality and encodes them, `(graph, detector) -> Encoded`."""
 
@@ -38,6 +39,12 @@ SCORES: dict[str, str] = {
     "Experts": "upland.export.experts:joined",
 }
 """What scores encoded points by a criterion, by its class: `(criterion, points) -> scores`, float64."""
+
+OF_SEQUENCES = "upland.export.sequences:score"
+"""What scores encoded sequences, by any criterion."""
+
+MEMBERS: dict[str, str] = {"sequence": "upland.export.sequences:SequenceScore"}
+"""The score of a member, of modalities whose points are no single rows."""
 
 TRACED = "upland.export.nets:traced_score"
 """The same of every other criterion."""
@@ -48,12 +55,12 @@ class Encoded:
     """Encoded points of every member of a detector.
 
     Args:
-        points: of each member, `(N, ...)` as its model takes them.
+        points: of each member, values `(N, ...)` as its model takes them; of sequences their `Steps`.
         refused: each `(N,)` bool, which of them upland would refuse for one reason or another.
         inputs: what the graph takes, as plain data for the metadata.
     """
 
-    points: Sequence[Value]
+    points: Sequence[Any]
     refused: Sequence[Value]
     inputs: Sequence[dict[str, Any]]
 
@@ -73,7 +80,8 @@ def model_of(detector: Detector, alpha: float, digest: str | None) -> ModelProto
     write = _writer(detector)
     graph = Graph(OUTPUTS)
     encoded: Encoded = load(ENCODINGS[detector.modality])(graph, detector)
-    members = [MemberScore(detector, member, write) for member in detector.members_]
+    of_member = load(MEMBERS.get(detector.modality, "upland.export.members:MemberScore"))
+    members = [of_member(detector, member, write) for member in detector.members_]
     scores = [member.added_to(graph, points) for member, points in zip(members, encoded.points, strict=True)]
     refused, inputs = [*encoded.refused], [*encoded.inputs]
     mean = scores[0]
@@ -89,7 +97,7 @@ def model_of(detector: Detector, alpha: float, digest: str | None) -> ModelProto
     else:
         calibration = detector.calibration_
         p = p_values(calibration, scores if calibration.method == "cross" else [mean], tie)
-    _give(graph, mean, p, refused, alpha)
+    _give(graph, mean, p, refused, alpha, "sequences" if detector.unit_ == "sequence" else "N")
     return graph.model("upland", "upland", __version__, _metadata(info, inputs, alpha, digest))
 
 
@@ -107,19 +115,17 @@ def _writer(detector: Detector) -> Writer:
                 " for one that has",
             )
         )
-    found: Writer = load(SCORES.get(kinds[name].__name__, TRACED))
+    of_sequences = detector.modality == "sequence"
+    found: Writer = load(OF_SEQUENCES if of_sequences else SCORES.get(kinds[name].__name__, TRACED))
     return found
 
 
-def _give(graph: Graph, scores: Value, p: Value, refused: Sequence[Value], alpha: float) -> None:
-    """The outputs of a graph."""
-    flags = p <= alpha
-    if refused:
-        none = any_of(refused)
-        flags = flags | none
-        scores, p = (graph.where(none, np.nan, value) for value in (scores, p))
-    for name, value in zip(OUTPUTS, (scores, p, flags), strict=True):
-        graph.output(value, name, ["N"])
+def _give(graph: Graph, scores: Value, p: Value, refused: Sequence[Value], alpha: float, axis: str) -> None:
+    """The outputs of a graph, `(axis,)` each."""
+    none = any_of([*refused, graph.op("IsNaN", scores, dtype=bool)])
+    scores, p = (graph.where(none, np.nan, value) for value in (scores, p))
+    for name, value in zip(OUTPUTS, (scores, p, (p <= alpha) | none), strict=True):
+        graph.output(value, name, [axis])
 
 
 def _metadata(

@@ -254,17 +254,23 @@ class Graph:
         return Value(self, inside.output[0].name, np.dtype(dtype))
 
     def in_blocks(
-        self, function: Callable[[Value], Value], x: Value, shape: Sequence[int], most: int
+        self,
+        function: Callable[[Value], Value],
+        x: Value,
+        shape: Sequence[int],
+        most: int,
+        out: Sequence[int] = (),
     ) -> Value:
-        """A number for each point, computed block by block, so that memory does not grow with the points.
+        """A result for each point, computed block by block, so that memory does not grow with the points.
 
         Blocks are of equal size, as few as possible, a multiple of `LEAST_BLOCK` points; zeros fill the last.
 
         Args:
-            function: `(B, ...)` points to `(B,)` numbers, float64.
+            function: `(B, ...)` points to `(B, ...)` results, float64.
             x: `(N, ...)` points.
             shape: of one point.
             most: points of a block.
+            out: shape of one result; none for a number.
         """
         count, one = x.size(0), self.constant(shape, np.int64)
         blocks = ((count + (most - 1)) / most).at_least(1)
@@ -275,10 +281,10 @@ class Graph:
         stacked = self.op("Reshape", self.concat([x, zeros], 0), self.concat([blocks, size, one], 0))
         body = Graph(outer=self)
         points = body.input(None, x.dtype, ["block", *shape])
-        body.output(function(points), None, ["block"])
+        body.output(function(points), None, ["block", *out])
         found = self.op("Scan", stacked, dtype=np.float64, body=body.proto("block"), num_scan_inputs=1)
         start, axis = (self.constant([0], np.int64) for _ in range(2))
-        return self.op("Slice", found.reshape(-1), start, count, axis)
+        return self.op("Slice", found.reshape(-1, *out), start, count, axis)
 
     def proto(self, name: str) -> GraphProto:
         """The graph as ONNX holds it."""

@@ -28,7 +28,7 @@ def encoded(graph: Graph, detector: Detector) -> Encoded:
     encoders = [member.encoder for member in detector.members_ if isinstance(member.encoder, ImageEncoder)]
     channels, height, width = encoders[0].shape
     dtype = encoders[0].dtype
-    shape = ["N", height, width, *([channels] if channels > 1 else [])]
+    shape: list[int | str] = ["N", height, width, *([channels] if channels > 1 else [])]
     given = graph.input(graph.names.reserve(NAME), dtype, shape)
     pixels = given.to(np.float64).reshape(0, height, width, channels)
     refused: list[Value] = []

@@ -1,4 +1,4 @@
-"""The scores of nets in a graph: what PyTorch traces of a criterion (`upland.export.tracing`), as a part of it."""
+"""The scores of nets in a graph, as PyTorch traces them, and which criteria have none."""
 
 from __future__ import annotations
 
@@ -26,5 +26,10 @@ def lacking(criterion: type[Criterion]) -> str:  # type: ignore[type-arg]
     """
     if criterion.needs_beside_tensors:
         return criterion.needs_beside_tensors
-    plain = issubclass(criterion, PointCriterion) and criterion.of_block is PointCriterion.of_block
-    return "a form of tensor operations alone, which it does not have" if plain else ""
+    if issubclass(criterion, PointCriterion):
+        known = criterion.of_block is not PointCriterion.of_block
+    else:
+        from upland.export.sequences import WRITERS
+
+        known = criterion in WRITERS
+    return "" if known else "a form of tensor operations alone, which it does not have"

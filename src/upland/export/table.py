@@ -30,7 +30,18 @@ def encoded(graph: Graph, detector: Detector) -> Encoded:
         graph: that inputs and codes are added to.
         detector: fitted.
     """
-    encoders = [member.encoder for member in detector.members_ if isinstance(member.encoder, TableEncoder)]
+    return encoded_rows(
+        graph, [member.encoder for member in detector.members_ if isinstance(member.encoder, TableEncoder)]
+    )
+
+
+def encoded_rows(graph: Graph, encoders: Sequence[TableEncoder]) -> Encoded:
+    """The rows of a table by several encoders.
+
+    Args:
+        graph: that inputs and codes are added to.
+        encoders: fitted on rows of the same table.
+    """
     inputs = inputs_of(graph.names, [encoder.schema_.columns for encoder in encoders])
     given = opened(graph, inputs)
     refused: list[Value] = []

@@ -1,17 +1,16 @@
 """A criterion as an ONNX graph: from encoded rows or images to anomaly scores.
 
-PyTorch traces the criterion's own operations on a block of rows (`torch.export`), with the number of rows left
-open and the weights as constants, and writes them as ONNX (`torch.onnx`). So a graph needs no second
-implementation of a model, float32 stays float32 and float64 stays float64, and gradients inside of a model are
-traced as well. The operations that PyTorch's exporter lacks are in `upland.export.translations`.
+PyTorch traces the criterion's own operations on a block of rows (`torch.export`), with the number of rows
+left open and the weights as constants, and writes them as ONNX (`torch.onnx`). So a graph needs no second
+implementation of a model, and float32 stays float32 and float64 stays float64. The operations that PyTorch's
+exporter lacks are in `upland.export.translations`.
 """
 
 from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,11 +20,27 @@ from torch import Tensor, nn
 from upland.export.graph import OPSET, Value
 from upland.export.translations import translations
 from upland.io.extras import needed
+from upland.models.process import ProcessSetting
 
 if TYPE_CHECKING:
     import onnx
 
 _ROWS = 5  # of the example; one row or none would be taken for constants
+
+_LOGGERS = ("torch", "onnxscript", "onnx_ir")
+
+
+def _levels() -> tuple[int, ...]:
+    return tuple(logging.getLogger(name).level for name in _LOGGERS)
+
+
+def _set_levels(levels: tuple[int, ...]) -> None:
+    for name, level in zip(_LOGGERS, levels, strict=True):
+        logging.getLogger(name).setLevel(level)
+
+
+NOTES = ProcessSetting(_levels, _set_levels, each_thread=False)
+"""Levels of the notes that PyTorch's exporter logs for authors of models."""
 
 
 class _Function(nn.Module):
@@ -72,7 +87,9 @@ def traced_model(
     needed("onnxscript", "The ONNX export of nets needs onnxscript", "onnx")
     example = torch.from_numpy(np.zeros((_ROWS, *shape), dtype=dtype))
     rows = {0: torch.export.Dim("rows", min=1)}
-    with torch.no_grad(), _quiet():
+    silent = NOTES.at((logging.ERROR,) * len(_LOGGERS))
+    with torch.no_grad(), silent, warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # PyTorch's exporter uses what PyTorch gives up
         found = function(example).numpy().dtype
         module = _Function(function, model).eval()
         exported = torch.export.export(module, (example,), dynamic_shapes=(rows,), strict=False)
@@ -85,17 +102,3 @@ def traced_model(
         node.ClearField("metadata_props")
         node.ClearField("doc_string")
     return proto, found
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the warnings and notes of PyTorch's exporter, which are for authors of models."""
-    logger = logging.getLogger("torch")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(before)
