@@ -70,8 +70,8 @@ def to_onnx(
 
 
 def inputs_in(graph: bytes) -> list[dict[str, Any]]:
-    """What an ONNX model of `to_onnx` takes: for each input the column, the input's name and type, the kind of
-    the column, and what stands for a missing cell.
+    """What an ONNX model of `to_onnx` takes: of each input the column, name and type, the kind of the column
+    and what stands for a missing cell.
 
     Args:
         graph: all bytes of the file.
