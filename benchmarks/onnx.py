@@ -36,11 +36,26 @@ QUICK = {"methods": ["EnergyDetector"], "most_sets": 3}
 MOST = 20_000
 """Rows of a fit, and rows that are scored."""
 
-METHODS: dict[str, dict[str, Any]] = {
-    "EnergyDetector": {},
-    "EnergyDetector fast": {"speed": "fast"},
-    "EnergyDetector cross": {"calibration": "cross"},
+METHODS: dict[str, tuple[str, dict[str, Any]]] = {
+    "EnergyDetector": ("EnergyDetector", {}),
+    "fast": ("EnergyDetector", {"speed": "fast"}),
+    "cross": ("EnergyDetector", {"calibration": "cross"}),
+    "multiscale": ("EnergyDetector", {"energy": "multiscale"}),
+    "multiscale reconstruction": ("EnergyDetector", {"energy": "multiscale", "criterion": "reconstruction"}),
+    "dsebm": ("EnergyDetector", {"energy": "dsebm"}),
+    "dsebm energy": ("EnergyDetector", {"energy": "dsebm", "criterion": "energy"}),
+    "flow": ("FlowDetector", {}),
+    "flow divergence": ("FlowDetector", {"criterion": "divergence"}),
+    "vae": ("VAEDetector", {}),
+    "vae likelihood": ("VAEDetector", {"criterion": "likelihood"}),
 }
+"""Class and arguments by name; the first is fitted on every set, the others on `SOME`."""
+
+SOME = (
+    *("sklearn_breast_cancer", "sklearn_digits", "sklearn_wine", "adbench cardio", "adbench wilt"),
+    *("families german", "families sick", "families stroke"),
+)
+"""Sets of numbers and mixed ones."""
 
 
 class Table(NamedTuple):
@@ -54,24 +69,25 @@ def main(argv: list[str] | None = None) -> int:
     parser = command(__doc__)
     data_argument(parser)
     sets_arguments(parser)
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS)[:1], metavar="METHOD")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), metavar="METHOD")
     parser.set_defaults(output=HERE / "results" / "onnx.json")
     options = parsed(parser, argv, "onnx", QUICK, is_bundled=True)
     torch.set_num_threads(1)
     records = Records.open(options.output, KEYS)
     for method in options.methods:
-        for name, read in list(chosen(options))[: options.most_sets]:
+        for name, read in list(chosen(options, method))[: options.most_sets]:
             if records.find(method=method, set=name) is None:
-                found = compared(METHODS[method], read())
+                found = compared(*METHODS[method], read())
                 records.add({"benchmark": "onnx", "method": method, "set": name, **found})
                 print(json.dumps(records.rows[-1]), flush=True)
     return 0
 
 
-def chosen(options: argparse.Namespace) -> Iterator[tuple[str, Callable[[], Table]]]:
-    """The sets that are asked for, by name."""
+def chosen(options: argparse.Namespace, method: str) -> Iterator[tuple[str, Callable[[], Table]]]:
+    """The sets that a method is asked for, by name."""
+    some = options.sets or (None if method == next(iter(METHODS)) else SOME)
     for name, read in tables(options.data):
-        if not options.sets or name in options.sets:
+        if some is None or name in some:
             yield name, read
 
 
@@ -125,7 +141,7 @@ def _family(file: Path) -> Table:
     return Table(train, features[list(train.columns)][:MOST])
 
 
-def compared(params: Mapping[str, Any], table: Table) -> dict[str, Any]:
+def compared(detector_name: str, params: Mapping[str, Any], table: Table) -> dict[str, Any]:
     """How a graph and its detector agree, and how fast they are."""
     import onnxruntime
 
@@ -134,7 +150,8 @@ def compared(params: Mapping[str, Any], table: Table) -> dict[str, Any]:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        detector = upland.EnergyDetector(**params, random_state=0, progress=False).fit(table.normal)
+        detector = getattr(upland, detector_name)(**params, random_state=0, progress=False)
+        detector.fit(table.normal)
         data = to_onnx(detector)
         session = session_of(data)
         given = feeds(session, table.new)
