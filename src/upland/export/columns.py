@@ -20,7 +20,7 @@ import numpy as np
 
 from upland.export.graph import STRING, Graph, Names, Value
 from upland.io.casting import NULLS
-from upland.io.schema import Column, ColumnKind
+from upland.io.schema import Column, ColumnKind, TextForm
 
 NUMBERS = ("integer", "floating", "decimal", "boolean")
 """Types of data whose categories are numbers."""
@@ -44,6 +44,7 @@ class Input:
         kind: what the column is.
         missing: what stands for a missing cell.
         unit: of numbers that stand for moments or durations.
+        text: how text was read as these numbers, moments or flags in the fit; None where cells were typed.
     """
 
     column: str
@@ -52,6 +53,7 @@ class Input:
     kind: ColumnKind
     missing: str
     unit: str | None = None
+    text: TextForm | None = None
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -78,9 +80,9 @@ def _input(name: str, columns: Sequence[Column]) -> Input:
     if first.kind == "categorical" and first.dtype not in NUMBERS:
         return Input(first.name, name, "string", first.kind, _blank(columns))
     if any(column.origin for column in columns) or any(map(_large, columns)):
-        return Input(first.name, name, "int64", first.kind, str(LEAST_WHOLE))
+        return Input(first.name, name, "int64", first.kind, str(LEAST_WHOLE), text=first.form)
     units: dict[ColumnKind, str] = {"date": "seconds since 1970-01-01T00:00:00Z", "duration": "seconds"}
-    return Input(first.name, name, "float64", first.kind, "NaN", units.get(first.kind))
+    return Input(first.name, name, "float64", first.kind, "NaN", units.get(first.kind), first.form)
 
 
 def _large(column: Column) -> bool:

@@ -6,9 +6,10 @@ points. Both are found by name in the tables below.
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -77,6 +78,7 @@ def model_of(detector: Detector, alpha: float, digest: str | None) -> ModelProto
         ValueError: there is no graph of such a detector; the message says what has one.
     """
     info = detector.info()
+    detector = _on_processor(detector)
     write = _writer(detector)
     graph = Graph(OUTPUTS)
     encoded: Encoded = load(ENCODINGS[detector.modality])(graph, detector)
@@ -88,17 +90,30 @@ def model_of(detector: Detector, alpha: float, digest: str | None) -> ModelProto
     for score in scores[1:]:
         mean = mean + score
     mean = mean / len(scores)
-    tie = tie_of(members, detector.calibration_)
     if isinstance(detector, SegmentedDetector):
+        tie = tie_of(members, detector.pooled_.calibration_)
         named = segmented.segments(graph, detector)
         mean = segmented.scores(graph, detector.energies_, encoded.points[0], mean, named.of)
         p = segmented.p_values(detector.segment_calibration_, mean, named.of, tie)
         refused, inputs = [*refused, named.refused], [*inputs, named.input.to_json()]
     else:
         calibration = detector.calibration_
+        tie = tie_of(members, calibration)
         p = p_values(calibration, scores if calibration.method == "cross" else [mean], tie)
     _give(graph, mean, p, refused, alpha, "sequences" if detector.unit_ == "sequence" else "N")
     return graph.model("upland", "upland", __version__, _metadata(info, inputs, alpha, digest))
+
+
+def _on_processor(detector: Detector) -> Detector:
+    """The detector, or a copy of one whose models are on a graphics card."""
+    weights = (weight for member in detector.members_ for weight in member.model.parameters())
+    if all(weight.device.type == "cpu" for weight in weights):
+        return detector
+    found = copy.copy(detector)
+    found.members_ = [
+        replace(member, model=copy.deepcopy(member.model).cpu(), criteria={}) for member in detector.members_
+    ]
+    return found
 
 
 def _writer(detector: Detector) -> Writer:
