@@ -83,6 +83,7 @@ def traced_model(
 
     Raises:
         ImportError: the extra `onnx` is not installed.
+        ValueError: PyTorch cannot write the function, as of a module of the user's own.
     """
     needed("onnxscript", "The ONNX export of nets needs onnxscript", "onnx")
     example = torch.from_numpy(np.zeros((_ROWS, *shape), dtype=dtype))
@@ -92,13 +93,23 @@ def traced_model(
         warnings.simplefilter("ignore", FutureWarning)  # PyTorch's exporter uses what PyTorch gives up
         found = function(example).numpy().dtype
         module = _Function(function, model).eval()
-        exported = torch.export.export(module, (example,), dynamic_shapes=(rows,), strict=False)
-        program = torch.onnx.export(
-            exported, dynamo=True, verbose=False, opset_version=OPSET, custom_translation_table=translations()
-        )
-    assert program is not None
-    proto: onnx.ModelProto = program.model_proto
+        try:
+            exported = torch.export.export(module, (example,), dynamic_shapes=(rows,), strict=False)
+            proto = _written(exported)
+        except RuntimeError as error:
+            reason = str(error.__cause__ or error).splitlines()[0]
+            raise ValueError(f"PyTorch writes no ONNX graph of a {type(model).__name__}: {reason}") from error
     for node in proto.graph.node:
         node.ClearField("metadata_props")
         node.ClearField("doc_string")
     return proto, found
+
+
+def _written(exported: torch.export.ExportedProgram) -> onnx.ModelProto:
+    """A traced function in ONNX's operators."""
+    program = torch.onnx.export(
+        exported, dynamo=True, verbose=False, opset_version=OPSET, custom_translation_table=translations()
+    )
+    assert program is not None
+    proto: onnx.ModelProto = program.model_proto
+    return proto
