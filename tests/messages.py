@@ -18,6 +18,7 @@ import torch
 
 import upland
 from normals import COMMON, fitted, mixed, numbers, quick, slopes, small, waves
+from upland.export.onnx import to_onnx
 from upland.io.formats import TableWriter, open_source
 from upland.io.places import is_place_of_rows
 from upland.io.replace import replacing
@@ -892,6 +893,12 @@ DOUBTFUL = (
         lambda folder: while_written(folder / "a", folder / "a"),
         "choose another name",
         lambda folder: while_written(folder / "a", folder / "b"),
+    ),
+    case(
+        "export/detectors.py:_writer",
+        lambda folder: to_onnx(fitted(upland.ImageFlowDetector, keep_rows=12)),
+        "has no ONNX graph: the score needs a compressor, DEFLATE; fit with criterion='likelihood'",
+        lambda folder: to_onnx(fitted(upland.ImageFlowDetector, criterion="likelihood")),
     ),
     case(
         "scoring/scorer.py:__call__",
