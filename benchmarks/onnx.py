@@ -160,8 +160,8 @@ def compared(detector_name: str, params: Mapping[str, Any], table: Table) -> dic
         given = feeds(session, table.new)
         seconds = {"torch": np.inf, "onnx": np.inf}
         for _ in range(3):
-            seconds["onnx"] = min(seconds["onnx"], _timed(lambda: session.run(None, given)))
-            seconds["torch"] = min(seconds["torch"], _timed(lambda: detector.assess(table.new)))
+            seconds["onnx"] = min(seconds["onnx"], timed(lambda: session.run(None, given)))
+            seconds["torch"] = min(seconds["torch"], timed(lambda: detector.assess(table.new)))
     scores, p, flags = session.run(None, given)
     wanted = detector.assess(table.new)
     return {
@@ -180,7 +180,7 @@ def compared(detector_name: str, params: Mapping[str, Any], table: Table) -> dic
     }
 
 
-def _timed(task: Callable[[], object]) -> float:
+def timed(task: Callable[[], object]) -> float:
     start = time.process_time()
     task()
     return time.process_time() - start

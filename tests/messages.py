@@ -447,6 +447,12 @@ SEQUENCES = [
 
 IMAGES = [
     case(
+        "export/detectors.py:_writer",
+        lambda _: to_onnx(small(upland.ImageFlowDetector).fit(grey())),
+        "fit with criterion='likelihood'",
+        lambda _: to_onnx(small(upland.ImageFlowDetector, criterion="likelihood").fit(grey())),
+    ),
+    case(
         "data/image/arrays.py:check_dtype",
         lambda _: small(Image).fit(grey().astype(np.int64)),
         r"use X\.astype\(np\.uint8\) for values from 0 to 255, np\.uint16 to 65535, or a float",

@@ -90,7 +90,7 @@ def traced_model(
     rows = {0: torch.export.Dim("rows", min=1)}
     silent = NOTES.at((logging.ERROR,) * len(_LOGGERS))
     with torch.no_grad(), silent, warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # PyTorch's exporter uses what PyTorch gives up
+        warnings.simplefilter("ignore")  # PyTorch's exporter warns of what it does itself
         found = function(example).numpy().dtype
         module = _Function(function, model).eval()
         try:

@@ -1,5 +1,6 @@
 """Operations that PyTorch's ONNX exporter does not translate, or less exactly than PyTorch computes them.
 
+* Numbers beside a double-precision tensor keep their precision, which PyTorch's exporter rounds to single.
 * Exponentials, logarithms and their like are computed in double precision and rounded once.
 * Single-precision sums along the last axis are added in PyTorch's order (`upland.export.sums`).
 * searchsorted: a binary search over sorted tables, one step for each power of two up to their length.
@@ -45,6 +46,7 @@ def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
         aten.softplus.default: softplus,
         aten._softmax.default: softmax,
         aten._log_softmax.default: log_softmax,
+        aten.scalar_tensor.default: scalar_tensor,
         aten.sum.dim_IntList: row_sums,
         aten.searchsorted.Tensor: searchsorted,
         aten.copysign.Tensor: copysign,
@@ -55,6 +57,16 @@ def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
 def _operators() -> Any:
     """ONNX's operators, which add nodes to the graph that is being written."""
     return needed("onnxscript", "The ONNX export of nets needs onnxscript", "onnx").opset18
+
+
+def scalar_tensor(
+    s: float, dtype: int | None = None, layout: str = "", device: str = "", pin_memory: bool = False
+) -> Any:
+    """A number as a tensor of a type."""
+    import onnx
+
+    kind = onnx.helper.tensor_dtype_to_np_dtype(FLOAT if dtype in (None, -1) else int(dtype))
+    return _operators().Constant(value=onnx.numpy_helper.from_array(np.asarray(s, dtype=kind)))
 
 
 def _in_double(formula: Formula) -> Callable[[Any], Any]:
