@@ -11,6 +11,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from upland.data.table.columns import is_one_value
+
 WAYS = "an Arrow table or record batch, a pandas or polars frame, or a dict of arrays"
 
 Columns = Mapping[str, Any]
@@ -205,8 +207,13 @@ class Arrays(Container):
 
     @property
     def n_rows(self) -> int:
-        """The length of the arrays."""
-        return len(next(iter(self.data.values()), ()))
+        """The length of the arrays; raises ValueError where they differ."""
+        lengths = {name: len(values) for name, values in self.data.items() if not is_one_value(values)}
+        for name, length in lengths.items():
+            if length != (first := next(iter(lengths.items())))[1]:
+                text = f"{first[0]!r} has {first[1]} values, {name!r} has {length}"
+                raise ValueError(f"the columns have different lengths: {text}")
+        return next(iter(lengths.values()), 0)
 
     def column(self, name: Any) -> Any:
         """A column."""

@@ -53,9 +53,7 @@ def _in_arrow(column: pa.Array) -> Any:
     if leaf == column.type:
         return list(map(_image, column.to_pylist(), range(len(column))))
     dtype = leaf.to_pandas_dtype()
-    return [
-        np.asarray(_image(value, number), dtype=dtype) for number, value in enumerate(column.to_pylist())
-    ]
+    return [np.asarray(_image(value, number), dtype=dtype) for number, value in enumerate(column.to_pylist())]
 
 
 def _image(value: Any, number: int) -> Any:

@@ -25,6 +25,7 @@ from upland.scoring.sequences import array_in, read_sequences, with_verdicts_of,
 if TYPE_CHECKING:
     from upland.detectors.base import Detector
 
+
 class Scorer:
     """A callable that adds anomaly scores, p-values and flags to rows, in the container that they come in.
 
@@ -207,11 +208,13 @@ class Scorer:
         schema = GROUPS.set(0, pa.field("group", named))
         if not rows.n_rows:
             return schema.empty_table()
-        data, labels = rows.data, groups
+        data: Any = rows.data
+        labels: Any = groups
         if detector.modality != "table":
+            from upland.data.table.frames import view_table
             from upland.groups.labels import labels_by
 
-            labels = labels_by(rows.data, names, ())
+            labels = labels_by(view_table(rows.data), names, ())
             data = images_in(rows) if detector.modality == "image" else array_in(rows)
         if data is None:
             raise ValueError(

@@ -62,8 +62,9 @@ def without_rows(detector: Detector, rows: Container, explained: bool) -> Any:
     assert isinstance(reader, SequenceReader)
     verdicts, array = no_verdicts(explained), array_in(rows)
     if array is not None:
-        steps = np.empty((0, np.shape(array)[1])) if reader.per == "step" else np.empty(0)
-        return rows.with_columns({name: steps.astype(values.dtype) for name, values in verdicts.items()})
+        shape = (0, np.shape(array)[1]) if reader.per == "step" else (0,)
+        arrays = {name: np.asarray(values).reshape(shape) for name, values in verdicts.items()}
+        return rows.with_columns(arrays)
     check_columns(detector, rows)
     if reader.per != "sequence":
         return rows.with_columns(verdicts)
