@@ -1,5 +1,6 @@
 """A `Scorer` of every estimator, and its data in every container."""
 
+import atexit
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -19,6 +20,7 @@ STEPS = "SequenceEnergyDetector of the steps of an array"
 NAMES = [*EXAMPLES, SEGMENTED, WHOLE, ARRAY, STEPS]
 
 FOLDER = tempfile.TemporaryDirectory()
+atexit.register(FOLDER.cleanup)
 ARRAYS = np.random.default_rng(5).normal(size=(120, 6, 2)).cumsum(axis=1)
 
 

@@ -19,8 +19,8 @@ def images_in(rows: Container) -> Any:
     of files or of arrays.
 
     Args:
-        rows: The column `image` holds the bytes or the paths of image files, a struct of both as data sets of
-            Hugging Face have it, nested lists of pixels or arrays; in a dict also one array of all images.
+        rows: The column `image` holds the bytes or the paths of image files, a struct of both as the
+            library `datasets` has it, nested lists of pixels or arrays; in a dict also one array of all.
 
     Raises:
         ValueError: There is no such column, or a row holds no image; the message says which.
