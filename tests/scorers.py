@@ -1,6 +1,7 @@
 """A `Scorer` of every estimator, and its data in every container."""
 
 import atexit
+import io
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
+from PIL import Image
 
 import upland
 from estimators import COMMON, EXAMPLES
@@ -53,6 +55,13 @@ def scorer_of(name, **options):
 
 def modality(name):
     return getattr(upland, name.split(" of ")[0]).modality
+
+
+def png(pixels):
+    """The bytes of an image file."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def frame_of(name):

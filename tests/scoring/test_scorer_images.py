@@ -1,26 +1,17 @@
 """Images of a column, in every layout that engines hold them in."""
 
-import io
-
 import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
-from PIL import Image
 
 from estimators import EXAMPLES
-from scorers import NAMES, as_pandas, modality, names_of, scorer_of, types_of
+from scorers import NAMES, as_pandas, modality, names_of, png, scorer_of, types_of
 
 PICTURES = EXAMPLES["ImageVAEDetector"].new
 LOTS = ["x", "y"] * (len(PICTURES) // 2)
 OF_IMAGES = [name for name in NAMES if modality(name) == "image"]
-
-
-def png(pixels):
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 BYTES = [png(pixels) for pixels in PICTURES]
