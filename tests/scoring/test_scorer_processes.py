@@ -43,7 +43,7 @@ def loads(monkeypatch):
     """The files that are loaded, in a process that has loaded none."""
     found, load = [], persistence.load_bytes
     monkeypatch.setattr(loaded.OF_THIS_PROCESS, "_found", type(loaded.OF_THIS_PROCESS._found)())
-    monkeypatch.setattr(persistence, "load_bytes", lambda *given: found.append(given[1].name) or load(*given))
+    monkeypatch.setattr(persistence, "load_bytes", lambda *given: found.append(given[1]) or load(*given))
     return found
 
 

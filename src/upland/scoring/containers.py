@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
+from functools import cached_property
 from typing import Any
 
 import narwhals as nw
@@ -29,10 +30,14 @@ class Container(ABC):
     def __init__(self, data: Any) -> None:
         self.data = data
 
-    @property
-    @abstractmethod
+    @cached_property
     def names(self) -> list[Any]:
         """The names of the columns."""
+        return self._names()
+
+    @abstractmethod
+    def _names(self) -> list[Any]:
+        """The same, read once."""
 
     @property
     @abstractmethod
@@ -68,9 +73,7 @@ class Container(ABC):
 class ArrowTable(Container):
     """An Arrow table."""
 
-    @property
-    def names(self) -> list[str]:
-        """The names of the columns."""
+    def _names(self) -> list[str]:
         return list(self.data.schema.names)
 
     @property
@@ -119,11 +122,9 @@ class ArrowBatch(ArrowTable):
 
 
 class PandasFrame(Container):
-    """A frame of pandas, or of what is like it."""
+    """A frame of pandas."""
 
-    @property
-    def names(self) -> list[Any]:
-        """The names of the columns."""
+    def _names(self) -> list[Any]:
         return self.data.columns.tolist()  # type: ignore[no-any-return]
 
     @property
@@ -145,7 +146,7 @@ class PandasFrame(Container):
 
     def added(self, columns: Columns) -> Any:
         """The same rows, with their index, and columns behind."""
-        pandas: Any = nw.get_native_namespace(self.data)
+        pandas: Any = nw.dependencies.get_pandas()
         index = self.data.index
         new = {
             name: pandas.Series(values.to_pylist(), dtype="str", index=index)
@@ -157,16 +158,14 @@ class PandasFrame(Container):
 
     def made_of(self, table: pa.Table) -> Any:
         """A frame of a table."""
-        pandas: Any = nw.get_native_namespace(self.data)
+        pandas: Any = nw.dependencies.get_pandas()
         return pandas.DataFrame(table.to_pandas())
 
 
 class PolarsFrame(Container):
     """A frame of polars."""
 
-    @property
-    def names(self) -> list[str]:
-        """The names of the columns."""
+    def _names(self) -> list[str]:
         return self.data.columns  # type: ignore[no-any-return]
 
     @property
@@ -188,21 +187,19 @@ class PolarsFrame(Container):
 
     def added(self, columns: Columns) -> Any:
         """The same rows with columns behind."""
-        polars: Any = nw.get_native_namespace(self.data)
+        polars: Any = nw.dependencies.get_polars()
         return self.data.hstack([polars.Series(name, values) for name, values in columns.items()])
 
     def made_of(self, table: pa.Table) -> Any:
         """A frame of a table."""
-        polars: Any = nw.get_native_namespace(self.data)
+        polars: Any = nw.dependencies.get_polars()
         return polars.from_arrow(table)
 
 
 class Arrays(Container):
     """A dict of arrays, one for each column."""
 
-    @property
-    def names(self) -> list[Any]:
-        """The names of the columns."""
+    def _names(self) -> list[Any]:
         return list(self.data)
 
     @property
@@ -248,7 +245,7 @@ def container(data: Any) -> Container:
         return ArrowBatch(data)
     if isinstance(data, Mapping):
         return Arrays(data)
-    if nw.dependencies.is_pandas_like_dataframe(data):
+    if nw.dependencies.is_pandas_dataframe(data):
         return PandasFrame(data)
     if nw.dependencies.is_polars_dataframe(data):
         return PolarsFrame(data)

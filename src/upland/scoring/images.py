@@ -41,7 +41,7 @@ def images_in(rows: Container) -> Any:
 
 def _of_objects(column: Any) -> bool:
     """Whether a column of pandas holds Python's objects."""
-    return nw.dependencies.is_pandas_like_series(column) and column.dtype == object
+    return nw.dependencies.is_pandas_series(column) and column.dtype == object
 
 
 def _in_arrow(column: pa.Array) -> Any:

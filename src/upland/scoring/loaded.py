@@ -9,7 +9,6 @@ not.
 from __future__ import annotations
 
 from collections import OrderedDict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from upland.io.locks import ProcessLock
@@ -28,7 +27,7 @@ class Detectors:
         self._found: OrderedDict[str, Detector] = OrderedDict()
         self._lock = ProcessLock()
 
-    def get(self, digest: str, data: bytes, path: Path) -> Detector:
+    def get(self, digest: str, data: bytes, path: str) -> Detector:
         """The detector of a model file; raises as `upland.load`.
 
         Args:

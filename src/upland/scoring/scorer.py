@@ -85,7 +85,7 @@ class Scorer:
         """The fitted detector, which all scorers of the same file in this process share: it is not to be
         changed.
         """
-        return OF_THIS_PROCESS.get(self._digest, self._data, Path(self._path))
+        return OF_THIS_PROCESS.get(self._digest, self._data, self._path)
 
     @property
     def digest(self) -> str:
@@ -156,7 +156,7 @@ class Scorer:
 
     def _without_clash(self, detector: Detector, rows: Container) -> Container:
         """The rows without columns that give way, but for those that the model reads."""
-        clash = [name for name in rows.names if name in self.added]
+        clash = [name for name in self.added if name in rows.names]
         if clash and not self.replace_columns:
             raise ValueError(
                 f"the data have columns with the names that scoring adds: {', '.join(clash)}; "
