@@ -140,6 +140,9 @@ def score(
     maps: option.MapsIn = None,
     all_maps: option.AllMaps = False,
     replace_columns: option.Replace = False,
+    engine: option.Engine = "local",
+    address: option.Address = None,
+    workers: option.Workers = None,
     fail_on_anomaly: option.FailOn = False,
     overwrite: option.Overwrite = False,
     quiet: option.Quiet = False,
@@ -148,11 +151,21 @@ def score(
     """Score data: adds anomaly_score, p_value, is_anomaly and, with --why, the reasons, with
     --counterfactual N what would make flagged rows of a table normal.
 
-    Without -o nothing is written and the most anomalous are shown.
+    Without -o nothing is written and the most anomalous are shown. With --engine ray -o is a folder, which
+    gets a file for each file of DATA; a call that is repeated does what is missing.
     """
+    if engine == "ray":
+        with reporting(as_json, quiet, data) as reporter:
+            from upland.cli.engines import check_of_ray, score_partitions
+
+            check_of_ray(output, counterfactual, maps, all_maps)
+            request = request_of_folder(output, alpha, overwrite, control, why, replace_columns)
+            score_partitions(reporter, model, data, request, address, workers, fail_on_anomaly)
+        return
     wanted: dict[str, Any] = {"control": control, "why": why, "counterfactual": counterfactual}
     wanted |= {"top": top, "replace_columns": replace_columns}
     with reporting(as_json, quiet, data) as reporter:
+        check_of_local(address, workers)
         text = "--all-maps says which heat maps are written: say where with --maps DIR"
         check(maps is not None or not all_maps, text)
         request = request_of(reporter, output, alpha, overwrite, **wanted)
