@@ -20,6 +20,7 @@ from upland.cli.checks import (
     check_maps_fit,
     check_model_file,
     check_numbers,
+    is_ray,
     request_of,
     size_of,
     text_or_number,
@@ -154,18 +155,17 @@ def score(
     Without -o nothing is written and the most anomalous are shown. With --engine ray -o is a folder, which
     gets a file for each file of DATA; a call that is repeated does what is missing.
     """
-    if engine == "ray":
-        with reporting(as_json, quiet, data) as reporter:
-            from upland.cli.engines import check_of_ray, score_partitions
-
-            check_of_ray(output, counterfactual, maps, all_maps)
-            request = request_of_folder(output, alpha, overwrite, control, why, replace_columns)
-            score_partitions(reporter, model, data, request, address, workers, fail_on_anomaly)
-        return
     wanted: dict[str, Any] = {"control": control, "why": why, "counterfactual": counterfactual}
     wanted |= {"top": top, "replace_columns": replace_columns}
     with reporting(as_json, quiet, data) as reporter:
-        check_of_local(address, workers)
+        if is_ray(engine, address, workers):
+            from upland.cli.engines import check_of_ray, score_partitions
+
+            check_of_ray(output, counterfactual, maps)
+            options = {"alpha": alpha, "control": control, "why": why, "replace_columns": replace_columns}
+            where = {"overwrite": overwrite, "address": address, "workers": workers}
+            score_partitions(reporter, model, data, output, fail_on_anomaly, **options, **where)
+            return
         text = "--all-maps says which heat maps are written: say where with --maps DIR"
         check(maps is not None or not all_maps, text)
         request = request_of(reporter, output, alpha, overwrite, **wanted)

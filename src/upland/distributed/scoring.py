@@ -46,7 +46,7 @@ class Scored:
         unit: What a score is of.
         partitions: How many there are.
         fresh: How many of them were scored by this call.
-        rows: Rows of all, or sequences where a score is of a whole one.
+        count: Rows of all, steps, images, or sequences where a score is of a whole one.
         flagged: How many are flagged.
         cut: The largest p-value that is flagged.
     """
@@ -54,7 +54,7 @@ class Scored:
     unit: Unit
     partitions: int
     fresh: int
-    rows: int
+    count: int
     flagged: int
     cut: float
 
@@ -155,8 +155,8 @@ def _sum(
     records = [manifest.done[part.name] for part in partitions]
     unit = scorer.detector.unit_
     cut = scorer.alpha if manifest.cut is None else manifest.cut
-    rows, flagged = (sum(record[name] for record in records) for name in ("units", "flagged"))
-    return Scored(unit, len(partitions), fresh, rows, flagged, cut)
+    count, flagged = (sum(record[name] for record in records) for name in ("units", "flagged"))
+    return Scored(unit, len(partitions), fresh, count, flagged, cut)
 
 
 class _Run:
