@@ -159,12 +159,13 @@ def score(
     wanted |= {"top": top, "replace_columns": replace_columns}
     with reporting(as_json, quiet, data) as reporter:
         if is_ray(engine, address, workers):
-            from upland.cli.engines import check_of_ray, score_partitions
+            from upland.cli.engines import folder_of, score_partitions
 
-            check_of_ray(output, counterfactual, maps)
-            options = {"alpha": alpha, "control": control, "why": why, "replace_columns": replace_columns}
-            where = {"overwrite": overwrite, "address": address, "workers": workers}
-            score_partitions(reporter, model, data, output, fail_on_anomaly, **options, **where)
+            folder = folder_of(output, counterfactual, maps)
+            flags: tuple[Any, ...] = (fail_on_anomaly, alpha, control, why)
+            options: dict[str, Any] = {"replace_columns": replace_columns, "overwrite": overwrite}
+            options |= {"address": address, "workers": workers}
+            score_partitions(reporter, model, data, folder, *flags, **options)
             return
         text = "--all-maps says which heat maps are written: say where with --maps DIR"
         check(maps is not None or not all_maps, text)
@@ -191,6 +192,9 @@ def groups(
     control: option.GroupControl = "fdr",
     statistic: option.GroupStatistic = "auto",
     top: option.Shown = 20,
+    engine: option.Engine = "local",
+    address: option.Address = None,
+    workers: option.Workers = None,
     fail_on_anomaly: option.FailOn = False,
     overwrite: option.Overwrite = False,
     quiet: option.Quiet = False,
@@ -202,10 +206,11 @@ def groups(
     """
     with reporting(as_json, quiet, data) as reporter:
         request = request_of(reporter, output, alpha, overwrite, control=control, top=top)
-        from upland.cli.groups import score_groups
+        from upland.cli.groups import score_groups, with_ray
         from upland.persistence import load
 
-        result = score_groups(load(model), data, by, request, statistic)
+        way = with_ray(reporter, model, address, workers) if is_ray(engine, address, workers) else None
+        result = score_groups(load(model), data, by, request, statistic, way)
         _report(reporter, result, fail_on_anomaly)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from upland.catalogue import FORMATS
 from upland.cli.checks import check
 from upland.cli.console import ANOMALY, INTERRUPTED, OutputError, Reporter, console, fail, shown
 from upland.cli.process import STANDARD_OUTPUT, Ended
@@ -25,11 +26,11 @@ if TYPE_CHECKING:
     from upland.distributed.scoring import Progress, Scored
 
 
-def check_of_ray(output: Path | None, counterfactual: int | None, maps: Path | None) -> None:
-    """Refuse what Ray does not do; raises typer.BadParameter, OutputError."""
-    from upland.io.formats import FORMATS
-
-    check(output not in (None, STANDARD_OUTPUT), "--engine ray writes a file for each file of DATA: say -o DIR")
+def folder_of(output: Path | None, counterfactual: int | None, maps: Path | None) -> Path:
+    """The folder to write into; raises typer.BadParameter, OutputError for what Ray does not do."""
+    check(
+        output not in (None, STANDARD_OUTPUT), "--engine ray writes a file for each file of DATA: say -o DIR"
+    )
     assert output is not None
     text = f"--engine ray writes a folder, and {output} is named like a file: name a folder"
     check(not output.name.casefold().endswith(tuple(FORMATS)), text)
@@ -37,6 +38,7 @@ def check_of_ray(output: Path | None, counterfactual: int | None, maps: Path | N
     check(maps is None, "--maps does not go with --engine ray: leave one of them out")
     if output.exists() and not output.is_dir():
         raise OutputError(f"{output} is a file, and --engine ray writes a folder: name another")
+    return output
 
 
 def score_partitions(
@@ -45,7 +47,6 @@ def score_partitions(
     data: Path,
     output: Path,
     fail_on_anomaly: bool,
-    *,
     alpha: float,
     control: Control,
     why: bool,
@@ -62,7 +63,7 @@ def score_partitions(
     from upland.distributed.scoring import score
 
     options |= {"alpha": alpha, "control": control, "explain": REASONS if why else 0}
-    with _work(reporter.as_json), _progress(reporter) as progress:
+    with _work(reporter.as_json), progress_of(reporter, "partitions") as progress:
         found = score(model, data, output, **options, progress=progress)
     reporter.result(
         lambda: _document(found, alpha, control, output),
@@ -86,17 +87,17 @@ def _work(as_json: bool) -> Iterator[None]:
 
 
 @contextmanager
-def _progress(reporter: Reporter) -> Iterator[Progress]:
-    """A progress bar of partitions, where standard error is a terminal."""
+def progress_of(reporter: Reporter, what: str) -> Iterator[Progress]:
+    """A progress bar, where standard error is a terminal."""
     screen = console(sys.stderr)
     if reporter.quiet or reporter.as_json or not screen.is_terminal:
         yield lambda done, of: None
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("partitions"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=screen, transient=True) as bar:
-        task = bar.add_task("partitions", total=None)
+        task = bar.add_task(what, total=None)
         yield lambda done, of: bar.update(task, completed=done, total=of)
 
 

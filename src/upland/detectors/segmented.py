@@ -39,6 +39,12 @@ from upland.models.segments import SegmentEnergies
 
 _SCORES = " scores such rows by all segments together"
 
+OF_GROUPS = (
+    "groups are tested by the pooled detector, against rows of all segments: a group may be flagged "
+    "for the segments that its rows are of; the rate holds for groups of the normal mix of segments"
+)
+"""What is said of verdicts on groups."""
+
 POOLED_ROWS = 50_000
 """Rows at most, drawn from those of all segments, that the pooled detector is fitted on."""
 
@@ -341,11 +347,7 @@ class SegmentedDetector(PointDetector):
         self, X: Any, groups: Any, alpha: float, control: Control, statistic: str, reasons: bool
     ) -> GroupVerdicts:
         found = super()._group_verdicts(X, groups, alpha, control, statistic, reasons)
-        warnings.warn(
-            "groups are tested by the pooled detector, against rows of all segments: a group may be flagged "
-            "for the segments that its rows are of; the rate holds for groups of the normal mix of segments",
-            stacklevel=3,
-        )
+        warnings.warn(OF_GROUPS, stacklevel=3)
         return found
 
     def shares(self, piece: Any, of_columns: Floats) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -99,7 +99,8 @@ def completed(
         submit: Starts the task of an item and returns the reference of its result.
         workers: How many tasks there are at a time; None takes two for each CPU of the cluster.
     """
-    rest, running = iter(items), {}
+    rest = iter(items)
+    running: dict[Any, T] = {}
     try:
         while True:
             most = workers or AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))
@@ -123,7 +124,9 @@ def _result(ray: Any, reference: Any) -> Any:
         raise  # a fault of ours: tasks return what is wrong with the data
     except ray.exceptions.RayError as error:
         first = (str(error).splitlines() or [""])[0]
-        return Lost(f"the process that worked on it died {RETRIES + 1} times: {type(error).__name__}: {first}")
+        return Lost(
+            f"the process that worked on it died {RETRIES + 1} times: {type(error).__name__}: {first}"
+        )
 
 
 class Lost(str):

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
+from upland.io.folders import type_of_key
 from upland.io.places import is_pattern, row_files
 from upland.io.remote import address_of
 
@@ -25,7 +28,8 @@ class Partition:
         number: Its place in the order of the names.
         path: Where it is, from the root of the file system.
         name: Its path below the folder that all partitions lie in, with slashes.
-        parts: The columns that its folders give it: `{"year": "2026"}` for `year=2026/a.parquet`.
+        keys: The columns that its folders give it: `{"year": 2026}` for `year=2026/a.parquet`, numbers where
+            those of all partitions are.
         size: Its bytes.
         changed: When it was last changed, in nanoseconds.
     """
@@ -33,7 +37,7 @@ class Partition:
     number: int
     path: str
     name: str
-    parts: dict[str, str | None]
+    keys: dict[str, str | int | None]
     size: int
     changed: int
 
@@ -64,6 +68,8 @@ def partitions_at(place: str | os.PathLike[str]) -> list[Partition]:
             f"the engine ray reads Parquet files, and {listed(wrong)} {'is' if len(wrong) == 1 else 'are'} "
             "none: write Parquet, or score without the engine"
         )
+    names = dict.fromkeys(name for file in files for name in file.parts)
+    types = {name: type_of_key([file.parts.get(name) for file in files]) for name in names}
     found = []
     for number, file in enumerate(files):
         path = Path(os.path.abspath(file.path))
@@ -71,7 +77,8 @@ def partitions_at(place: str | os.PathLike[str]) -> list[Partition]:
             raise FileNotFoundError(f"{file.path} does not exist")
         status = path.stat()
         name = path.relative_to(root).as_posix()
-        found.append(Partition(number, str(path), name, file.parts, status.st_size, status.st_mtime_ns))
+        keys = {key: pa.scalar(cell).cast(types[key]).as_py() for key, cell in file.parts.items()}
+        found.append(Partition(number, str(path), name, keys, status.st_size, status.st_mtime_ns))
     return found
 
 

@@ -195,7 +195,9 @@ class _Run:
 
             self._write(todo, whole, 0)
 
-    def _write(self, todo: Sequence[Partition], call: Callable[[Partition], tuple[Any, ...]], done: int) -> None:
+    def _write(
+        self, todo: Sequence[Partition], call: Callable[[Partition], tuple[Any, ...]], done: int
+    ) -> None:
         def submitted(part: Partition) -> Any:
             self.manifest.add("begun", partition=part.name)
             return self._submit(*call(part))
@@ -312,17 +314,18 @@ def _added(counts: Sequence[tasks.Counts | None]) -> tasks.Counts:
     return values, often
 
 
-def failed(errors: Sequence[str], of: int) -> ValueError:
+def failed(errors: Sequence[str], of: int, kept: bool = True) -> ValueError:
     """The error that says which partitions were not done.
 
     Args:
         errors: What is wrong with each.
         of: How many there were.
+        kept: Whether what was done of the others stays.
     """
     rest = of - len(errors)
     parts: list[Any] = [f"{len(errors):,} of {of:,} partitions could not be done: "]
     for number, error in enumerate(errors[:5]):
         parts += ["; " if number else "", error]
     more = f"; and {len(errors) - 5:,} more" if len(errors) > 5 else ""
-    kept = f". The other {rest:,} are done, and the same call takes up the rest" if rest else ""
-    return ValueError(Advice(*parts, f"{more}{kept}"))
+    end = f". The other {rest:,} are done, and the same call takes up the rest" if kept and rest else ""
+    return ValueError(Advice(*parts, f"{more}{end}"))

@@ -170,8 +170,8 @@ def names_of_sequences(part: Partition, column: str) -> Outcome | list[str]:
     found: list[str] = []
 
     def work() -> Outcome:
-        if column in part.parts:
-            found.append(str(part.parts[column]))
+        if column in part.keys:
+            found.append(str(part.keys[column]))
         elif column in pq.read_schema(part.path).names:
             values = pq.read_table(part.path, columns=[column], partitioning=None).column(column)
             found.extend(map(str, values.unique().to_pylist()))
@@ -194,13 +194,9 @@ def added(counts: Counts, table: pa.Table | pa.RecordBatch) -> Counts:
 
 def _scored(scorer: Scorer, part: Partition) -> Iterator[tuple[int, pa.Table]]:
     """Rows of a partition with the added columns, and how many rows they are of."""
-    keys = _keys(scorer.detector, part)
-    size = _at_once(scorer)
-    for table in _tables(scorer, part, size):
-        whole = table
-        for name in (given := [name for name in keys if name not in table.column_names]):
-            whole = whole.append_column(name, pa.repeat(keys[name], table.num_rows))
-        scored = scorer(whole)
+    for table in _tables(scorer, part, _at_once(scorer)):
+        scored = scorer(with_keys(scorer.detector, part, table))
+        given = [name for name in part.keys if name not in table.column_names]
         yield table.num_rows, scored.drop_columns([name for name in given if name in scored.column_names])
 
 
@@ -208,7 +204,7 @@ def _tables(scorer: Scorer, part: Partition, size: int | None) -> Iterator[pa.Ta
     """The rows of a partition as they stand, at least one table; columns named like those that are added
     give way.
     """
-    for table in _batches(part.path, size):
+    for table in batches_of(part.path, size):
         clash = [name for name in table.column_names if name in scorer.added]
         if clash and not scorer.replace_columns:
             raise ValueError(
@@ -221,7 +217,16 @@ def _tables(scorer: Scorer, part: Partition, size: int | None) -> Iterator[pa.Ta
         yield table.drop_columns(clash) if clash else table
 
 
-def _batches(path: str, size: int | None) -> Iterator[pa.Table]:
+def batches_of(path: str, size: int | None = AT_ONCE) -> Iterator[pa.Table]:
+    """The rows of a Parquet file as they stand, at least one table.
+
+    Args:
+        path: Of the file.
+        size: Rows of a table at most; None gives all in one.
+
+    Raises:
+        ValueError: It is damaged.
+    """
     try:
         file = pq.ParquetFile(path)
     except pa.ArrowException as error:
@@ -244,19 +249,18 @@ def _at_once(scorer: Scorer) -> int | None:
     return AT_ONCE // 8 if scorer.explain else AT_ONCE
 
 
-def _keys(detector: Detector, part: Partition) -> dict[str, pa.Scalar]:
-    """Cells of the columns that the folders of a partition give, as the model reads them."""
+def with_keys(detector: Detector, part: Partition, table: pa.Table) -> pa.Table:
+    """Rows of a partition with the columns that its folders give, as the model reads them."""
     from upland.data.table.encoder import TableEncoder
 
     encoder = detector.encoder_
     schema = encoder.schema_ if isinstance(encoder, TableEncoder) else None
     texts = {column.name for column in schema.columns if column.kind == "categorical"} if schema else set()
-    found = {}
-    for name, text in part.parts.items():
-        whole = text is not None and name not in texts and text.lstrip("-").isdecimal() and len(text) < 18
-        cell = pa.scalar(text, pa.string())
-        found[name] = cell.cast(pa.int64()) if whole and (text == "0" or text[:1] != "0") else cell
-    return found
+    for name, value in part.keys.items():
+        if name not in table.column_names:
+            cell = pa.scalar(str(value) if name in texts and value is not None else value)
+            table = table.append_column(name, pa.repeat(cell, table.num_rows))
+    return table
 
 
 # -- writing -------------------------------------------------------------------------------------------------
