@@ -199,19 +199,17 @@ class _Run:
             return first
 
         found: dict[int, tuple[Partition, list[Any]]] = {}
-        errors = []
+        errors: dict[Partition, str] = {}
         for step, (part, result) in enumerate(completed(self.ray, partitions, encode, self.workers), start=1):
-            outcome, names = (
-                result if isinstance(result, tuple) else (Outcome(error=f"{part.path}: {result}"), [])
-            )
+            outcome, names = result if isinstance(result, tuple) else (Outcome(error=result), [])
             for text in outcome.warnings:
                 warnings.warn(text, stacklevel=2)
             if outcome.error:
-                errors.append((part.number, outcome.error))
+                errors[part] = outcome.error
             found[part.number] = part, names
             self.progress(step, len(partitions) + count)
         if errors:
-            raise failed([error for _, error in sorted(errors)], len(partitions), kept=False)
+            raise failed(errors, len(partitions), kept=False)
         return [found[number] for number in sorted(found)], [blocks[number] for number in sorted(blocks)]
 
 
@@ -243,7 +241,7 @@ def encoded_partition(scorer: Scorer, part: Partition, by: tuple[str, ...], coun
         _fill(blocks, Block(names, numbers, np.concatenate(rows)), count)
         return Outcome(len(labels))
 
-    return (guarded(work, part.path), names), *blocks
+    return (guarded(work), names), *blocks
 
 
 def _fill(blocks: list[Block | None], whole: Block, count: int) -> None:

@@ -20,7 +20,7 @@ SUFFIXES = (".parquet", ".pq")
 _SHOWN = 5
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Partition:
     """One file of rows.
 

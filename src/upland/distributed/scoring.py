@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -26,11 +26,14 @@ from upland.catalogue import Unit
 from upland.distributed import tasks
 from upland.distributed.cluster import RETRIES, cluster, completed
 from upland.distributed.manifest import Manifest
-from upland.distributed.partitions import Partition, check_apart, partitions_at
+from upland.distributed.partitions import Partition, check_apart, listed, partitions_at
 from upland.distributed.plan import missing
 from upland.distributed.tasks import Outcome, Target
 from upland.io.advice import Advice
 from upland.scoring.scorer import Scorer
+
+FAULTS = 5
+"""How many faults of partitions a message tells."""
 
 SCORES, PARTS = "scores", "parts"
 """Folders beside the manifest: scores that wait for their flags, and files that are being written."""
@@ -221,9 +224,10 @@ class _Run:
         """The outcomes of the partitions, by their names, each noted as it comes; raises ValueError where
         some have failed, when all others are done.
         """
-        outcomes, errors = {}, []
+        outcomes: dict[str, Outcome] = {}
+        errors: dict[Partition, str] = {}
         for part, found in completed(self.ray, todo, submit, self.workers):
-            outcome = found if isinstance(found, Outcome) else Outcome(error=f"{part.path}: {found}")
+            outcome = found if isinstance(found, Outcome) else Outcome(error=found)
             for text in outcome.warnings:
                 warnings.warn(text, stacklevel=2)
             error = outcome.error or self._not_there(part, outcome, kind)
@@ -232,11 +236,11 @@ class _Run:
                 self.manifest.add(kind, partition=part.name, **part.stamp(), **values, written=outcome.size)
                 outcomes[part.name] = outcome
             else:
-                errors.append((part.number, error))
+                errors[part] = error
             done += 1
             self.progress(done, of)
         if errors:
-            raise failed([error for _, error in sorted(errors)], len(todo))
+            raise failed(errors, len(todo))
         return outcomes
 
     def _not_there(self, part: Partition, outcome: Outcome, kind: str) -> str | None:
@@ -244,7 +248,7 @@ class _Run:
         path = self._target(part).final if kind == "done" else self._scores(part)
         if path.is_file() and path.stat().st_size == outcome.size:
             return None
-        return f"{part.path}: {path} was written on another machine and is not found on this one"
+        return f"{path} was written on another machine and is not found on this one"
 
     def _target(self, part: Partition) -> Target:
         return Target(self.manifest.output / part.name, self.folder / PARTS / part.name)
@@ -314,18 +318,22 @@ def _added(counts: Sequence[tasks.Counts | None]) -> tasks.Counts:
     return values, often
 
 
-def failed(errors: Sequence[str], of: int, kept: bool = True) -> ValueError:
-    """The error that says which partitions were not done.
+def failed(errors: Mapping[Partition, str], of: int, kept: bool = True) -> ValueError:
+    """The error that says which partitions were not done; those with the same fault together.
 
     Args:
         errors: What is wrong with each.
         of: How many there were.
         kept: Whether what was done of the others stays.
     """
-    rest = of - len(errors)
+    alike: dict[str, list[Partition]] = {}
+    for part in sorted(errors, key=lambda part: part.number):
+        alike.setdefault(errors[part], []).append(part)
     parts: list[Any] = [f"{len(errors):,} of {of:,} partitions could not be done: "]
-    for number, error in enumerate(errors[:5]):
-        parts += ["; " if number else "", error]
-    more = f"; and {len(errors) - 5:,} more" if len(errors) > 5 else ""
+    for number, (error, found) in enumerate(list(alike.items())[:FAULTS]):
+        paths = listed([part.path for part in found])
+        parts += ["; " if number else "", "" if paths in error else f"{paths}: ", error]
+    more = f"; and {len(alike) - FAULTS:,} other faults" if len(alike) > FAULTS else ""
+    rest = of - len(errors)
     end = f". The other {rest:,} are done, and the same call takes up the rest" if kept and rest else ""
     return ValueError(Advice(*parts, f"{more}{end}"))

@@ -73,12 +73,11 @@ class Target:
     stage: Path
 
 
-def guarded(work: Callable[[], Outcome], path: str) -> Outcome:
-    """What came of some work, its warnings and errors as words that name the file.
+def guarded(work: Callable[[], Outcome]) -> Outcome:
+    """What came of some work, its warnings and errors as words.
 
     Args:
         work: On a partition.
-        path: Of the partition.
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("ignore")
@@ -87,14 +86,9 @@ def guarded(work: Callable[[], Outcome], path: str) -> Outcome:
         try:
             outcome = work()
         except (ValueError, TypeError, OSError, FloatingPointError, pa.ArrowException, MemoryError) as error:
-            outcome = Outcome(error=_named(error, path))
+            outcome = Outcome(error=text_of(error) or type(error).__name__)
     said = tuple(dict.fromkeys(text_of(one.message) for one in caught if isinstance(one.message, Warning)))
     return replace(outcome, warnings=said, process=os.getpid())
-
-
-def _named(error: BaseException, path: str) -> str:
-    text = text_of(error) or type(error).__name__
-    return text if path in text else Advice(f"{path}: ", text)
 
 
 def score_partition(scorer: Scorer, part: Partition, target: Target) -> Outcome:
@@ -109,7 +103,7 @@ def score_partition(scorer: Scorer, part: Partition, target: Target) -> Outcome:
                 flagged += scored.column(FLAG).to_numpy().sum()
         return _checked(part, target, Outcome(rows, units, int(flagged)), scorer.detector)
 
-    return guarded(work, part.path)
+    return guarded(work)
 
 
 def assess_partition(scorer: Scorer, part: Partition, target: Target) -> Outcome:
@@ -127,7 +121,7 @@ def assess_partition(scorer: Scorer, part: Partition, target: Target) -> Outcome
         outcome = Outcome(rows, units, counts=counts)
         return _checked(part, target, outcome, scorer.detector)
 
-    return guarded(work, part.path)
+    return guarded(work)
 
 
 def count_partition(part: Partition, scores: Path) -> Outcome:
@@ -140,7 +134,7 @@ def count_partition(part: Partition, scores: Path) -> Outcome:
             counts = added(counts, batch)
         return Outcome(file.metadata.num_rows, file.metadata.num_rows, counts=counts)
 
-    return guarded(work, part.path)
+    return guarded(work)
 
 
 def flag_partition(scorer: Scorer, part: Partition, target: Target, scores: Path, cut: float) -> Outcome:
@@ -162,7 +156,7 @@ def flag_partition(scorer: Scorer, part: Partition, target: Target, scores: Path
             raise ValueError(f"{part.path} has {rows:,} rows, but {found.num_rows:,} were scored")
         return _checked(part, target, Outcome(rows, rows, flagged), detector)
 
-    return guarded(work, part.path)
+    return guarded(work)
 
 
 def names_of_sequences(part: Partition, column: str) -> Outcome | list[str]:
@@ -177,7 +171,7 @@ def names_of_sequences(part: Partition, column: str) -> Outcome | list[str]:
             found.extend(map(str, values.unique().to_pylist()))
         return Outcome()
 
-    outcome = guarded(work, part.path)
+    outcome = guarded(work)
     return outcome if outcome.error else found
 
 
