@@ -1,11 +1,6 @@
 """One Ray cluster of two CPUs for all tests here, and a data set of a few partitions to score."""
 
-import os
-import re
-import signal
 import sys
-from contextlib import suppress
-from pathlib import Path
 from types import SimpleNamespace
 
 import pyarrow.parquet as pq
@@ -58,37 +53,6 @@ def lake(tmp_path):
         names=list(PARTS),
         output=tmp_path / "out",
     )
-
-
-class Killer:
-    """Ends one process of this test's cluster while it runs a task."""
-
-    def __init__(self):
-        self.ended = []
-
-    def __call__(self, task):
-        """End a process that runs a task of this name now, if there is one and none was ended before."""
-        for entry in Path("/proc").iterdir():
-            with suppress(OSError):
-                title = entry.name.isdecimal() and (entry / "cmdline").read_bytes()
-                if title and title.startswith(b"ray::" + task) and not self.ended and is_below(entry.name):
-                    os.kill(int(entry.name), signal.SIGKILL)
-                    self.ended.append(entry.name)
-
-
-def is_below(process):
-    """Whether a process was started by this one, or by one that was."""
-    while process not in ("0", "1"):
-        if process == str(os.getpid()):
-            return True
-        status = Path("/proc", process, "status").read_text()
-        process = re.search(r"^PPid:\s+(\d+)", status, re.MULTILINE)[1]
-    return False
-
-
-@pytest.fixture
-def kill():
-    return Killer()
 
 
 @pytest.fixture

@@ -13,11 +13,13 @@ import pyarrow.parquet as pq
 import pytest
 
 import upland
+from killing import kill
 from lakes import joined, rows
 from plant import pump_series
 from programs import run_python
 from upland.distributed import scoring
 from upland.distributed.cluster import RETRIES, Lost, completed
+from upland.distributed.cluster import cluster as connected
 from upland.distributed.scoring import score
 
 pytestmark = pytest.mark.usefixtures("cluster")
@@ -122,8 +124,7 @@ def test_a_run_that_ends_early_goes_on_where_it_was(how, control, last, model, l
     scored = noted(lake, "scored")
     assert len(done) + len(scored) == last
     before = stamps(lake, done)
-    calls = []
-    found = score(model, lake.pattern, lake.output, control=control, progress=lambda *at: calls.append(at))
+    found = score(model, lake.pattern, lake.output, control=control)
     assert found.fresh == 5 - len(done)
     assert stamps(lake, done) == before
     assert sorted(noted(lake, "done")) == lake.names  # each once
@@ -134,13 +135,14 @@ def test_a_run_that_ends_early_goes_on_where_it_was(how, control, last, model, l
 
 
 @pytest.mark.skipif(not Path("/proc").exists(), reason="finds processes in /proc")
-def test_a_worker_that_is_killed_changes_nothing(model, tmp_path, kill):
+def test_a_worker_that_is_killed_changes_nothing(model, tmp_path):
     names = [f"{number}.parquet" for number in range(4)]
     (tmp_path / "data").mkdir()
     for number, name in enumerate(names):
         pq.write_table(rows(25_000, number), tmp_path / "data" / name)
-    found = score(model, tmp_path / "data", tmp_path / "out", progress=lambda *_: kill(b"score_partition"))
-    assert kill.ended
+    with kill(b"score_partition") as ended:
+        found = score(model, tmp_path / "data", tmp_path / "out")
+    assert ended
     assert (found.count, found.fresh) == (100_000, 4)
     scores, p_values = upland.load(model).assess(joined(tmp_path / "data", names))
     scored = joined(tmp_path / "out", names)
@@ -243,13 +245,13 @@ def test_an_output_that_was_deleted_is_made_again(control, model, lake):
 
 def test_files_of_no_run_are_not_replaced(model, lake):
     (lake.output / "b").mkdir(parents=True)
-    mine = lake.output / "b" / "d.parquet"
-    mine.write_text("mine")
+    other = lake.output / "b" / "d.parquet"
+    other.write_text("kept")
     with pytest.raises(FileExistsError, match=r"holds b/d.parquet already"):
         score(model, lake.pattern, lake.output)
-    assert mine.read_text() == "mine"
+    assert other.read_text() == "kept"
     assert score(model, lake.pattern, lake.output, overwrite=True).fresh == 5
-    mine.write_text("mine")
+    other.write_text("kept")
     with pytest.raises(FileExistsError, match=r"b/d.parquet has changed since it was written"):
         score(model, lake.pattern, lake.output)
 
@@ -334,6 +336,18 @@ def test_images_in_a_column_of_bytes(tmp_path):
     score(tmp_path / "m.safetensors", tmp_path / "data", tmp_path / "out", alpha=0.1)
     found = pq.read_table(tmp_path / "out" / "a.parquet")
     np.testing.assert_allclose(found["anomaly_score"], detector.anomaly_score(new), rtol=1e-6)
+
+
+def test_a_cluster_that_is_not_there(cluster, monkeypatch):
+    def unreachable(**options):
+        assert options["address"] == "10.0.0.1:6379"
+        raise ConnectionError("nobody answers")
+
+    monkeypatch.setattr(cluster, "is_initialized", lambda: False)
+    monkeypatch.setattr(cluster, "init", unreachable)
+    words = r"no Ray cluster at '10.0.0.1:6379': `ray start --head` starts one"
+    with pytest.raises(ValueError, match=words), connected("10.0.0.1:6379"):
+        pass
 
 
 REFUSED = {

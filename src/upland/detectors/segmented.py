@@ -14,7 +14,7 @@ from sklearn.base import clone
 
 from upland.calibration.conformal import Floats, thinned, warn_of_weak
 from upland.calibration.false_discovery import Control
-from upland.calibration.segments import GUARANTEE, OF_UNSEEN, SegmentCalibration
+from upland.calibration.segments import GUARANTEE, OF_GROUPS, OF_UNSEEN, SegmentCalibration
 from upland.catalogue import Unit
 from upland.criteria.base import finite
 from upland.data.modality import check_modality
@@ -38,12 +38,6 @@ from upland.models.segment_fitting import fitted_segments
 from upland.models.segments import SegmentEnergies
 
 _SCORES = " scores such rows by all segments together"
-
-OF_GROUPS = (
-    "groups are tested by the pooled detector, against rows of all segments: a group may be flagged "
-    "for the segments that its rows are of; the rate holds for groups of the normal mix of segments"
-)
-"""What is said of verdicts on groups."""
 
 POOLED_ROWS = 50_000
 """Rows at most, drawn from those of all segments, that the pooled detector is fitted on."""

@@ -4,7 +4,7 @@ A statistic is a function of sums over a group's rows, which partitions could ad
 p-value by permutation draws the group's own rows among normal ones, and a large group is tested by 4,096 of
 its rows, those at drawn ranks among all of them in the order of their encoded values
 (`upland.groups.verdicts`). So rows of one group come together, encoded, 4 bytes a number: each partition is
-read once and cut into buckets of groups, and each bucket is then judged by itself, its groups by the same
+read once and cut into buckets of groups, and each bucket is then tested by itself, its groups by the same
 code and in the same order of rows as in one process.
 """
 
@@ -23,9 +23,10 @@ import torch
 from numpy.typing import NDArray
 
 from upland.calibration.false_discovery import Control, check_rate
+from upland.calibration.segments import OF_GROUPS
 from upland.detectors.host import usual_settings
 from upland.detectors.points import PointDetector
-from upland.detectors.segmented import OF_GROUPS, SegmentedDetector
+from upland.detectors.segmented import SegmentedDetector
 from upland.distributed.cluster import RETRIES, cluster, completed
 from upland.distributed.partitions import Partition, partitions_at
 from upland.distributed.scoring import Progress, failed
@@ -126,7 +127,7 @@ def score_groups(
     detector.group_tester_.check(statistic)
     asked = Question((by,) if isinstance(by, str) else tuple(by), alpha, control, statistic, reasons)
     with cluster(address, workers) as ray:
-        names, sizes, found = _Run(ray, scorer, asked, workers, progress).judged(partitions)
+        names, sizes, found = _Run(ray, scorer, asked, workers, progress).tested(partitions)
     held_out = detector.group_tester_.held_out()
     verdicts = verdicts_of(names, sizes, found, alpha, control, len(held_out))
     if isinstance(detector, SegmentedDetector):
@@ -142,7 +143,7 @@ class _Run:
         scorer: Of the model.
         asked: What is asked.
         workers: Tasks at a time.
-        progress: Told how much is done.
+        progress: Called with how much is done.
     """
 
     def __init__(
@@ -151,7 +152,7 @@ class _Run:
         self.ray, self.model, self.asked = ray, ray.put(scorer), asked
         self.workers, self.progress = workers, progress
 
-    def judged(self, partitions: Sequence[Partition]) -> tuple[NDArray[Any], Indices, list[Finding]]:
+    def tested(self, partitions: Sequence[Partition]) -> tuple[NDArray[Any], Indices, list[Finding]]:
         """The groups in order of first appearance, their sizes, and what is found of each."""
         count = self._buckets(partitions)
         metas, blocks = self._encoded(partitions, count)
@@ -161,15 +162,15 @@ class _Run:
         of = np.array([bucket_of(name, count) for name in names], dtype=np.int64)
         wanted = [bucket for bucket in range(count) if (of == bucket).any()]
 
-        def judge(bucket: int) -> Any:
-            mine = list(names[of == bucket])
+        def test(bucket: int) -> Any:
+            own = list(names[of == bucket])
             parts = [references[bucket] for references in blocks]
-            task = self.ray.remote(num_cpus=1, max_retries=RETRIES)(judged_bucket)
-            return task.remote(self.model, parts, mine, len(names), self.asked)
+            task = self.ray.remote(num_cpus=1, max_retries=RETRIES)(tested_bucket)
+            return task.remote(self.model, parts, own, len(names), self.asked)
 
         sizes = np.zeros(len(names), dtype=np.int64)
         found: list[Any] = [None] * len(names)
-        for step, (bucket, result) in enumerate(completed(self.ray, wanted, judge, self.workers), start=1):
+        for step, (bucket, result) in enumerate(completed(self.ray, wanted, test, self.workers), start=1):
             if isinstance(result, str):
                 raise ValueError(f"some groups could not be tested: {result}")
             places = np.flatnonzero(of == bucket)
@@ -249,12 +250,12 @@ def _fill(blocks: list[Block | None], whole: Block, count: int) -> None:
     buckets = np.array([bucket_of(name, count) for name in whole.names], dtype=np.int64)
     of_rows = buckets[whole.numbers]
     for bucket in np.unique(buckets).tolist():
-        mine, rows = np.flatnonzero(buckets == bucket), np.flatnonzero(of_rows == bucket)
-        numbers = np.searchsorted(mine, whole.numbers[rows])
-        blocks[bucket] = Block([whole.names[n] for n in mine.tolist()], numbers, whole.rows[rows])
+        own, rows = np.flatnonzero(buckets == bucket), np.flatnonzero(of_rows == bucket)
+        numbers = np.searchsorted(own, whole.numbers[rows])
+        blocks[bucket] = Block([whole.names[n] for n in own.tolist()], numbers, whole.rows[rows])
 
 
-def judged_bucket(
+def tested_bucket(
     scorer: Scorer, references: list[Any], names: list[Any], groups: int, asked: Question
 ) -> tuple[Indices, list[Finding]] | str:
     """The sizes of the groups of a bucket, and what is found of each; or what is wrong with them.

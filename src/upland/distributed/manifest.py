@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import IO, Any, Self
 
@@ -55,17 +55,20 @@ class Manifest:
 
     def __enter__(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._file = (self.folder / "manifest.jsonl").open("a+b")
+        with ExitStack() as stack:
+            self._file = stack.enter_context((self.folder / "manifest.jsonl").open("a+b"))
+            self._lock()
+            self._read()
+            stack.pop_all()
+        return self
+
+    def _lock(self) -> None:
         try:
             if _locks is not None:
                 _locks.flock(self._file.fileno(), _locks.LOCK_EX | _locks.LOCK_NB)
         except BlockingIOError:
-            self._file.close()
-            raise FileExistsError(
-                f"{self.output} is being written by another program: choose another folder"
-            ) from None
-        self._read()
-        return self
+            text = f"{self.output} is being written by another program: choose another folder"
+            raise FileExistsError(text) from None
 
     def __exit__(self, *error: object) -> None:
         self._file.close()

@@ -170,7 +170,7 @@ class _Run:
         scorer: Of the model.
         manifest: Of the output, open.
         workers: Tasks at a time.
-        progress: Told how many partitions are done.
+        progress: Called with how many partitions are done.
     """
 
     def __init__(
