@@ -8,6 +8,7 @@ takes more of them. Files are read and written by the tasks themselves, so that 
 from __future__ import annotations
 
 import os
+import re
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -15,6 +16,7 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import Any, TypeVar
 
+from upland import __version__
 from upland.io.advice import Advice, Argument
 from upland.io.extras import needed
 
@@ -117,10 +119,17 @@ def completed(
 
 
 def _result(ray: Any, reference: Any) -> Any:
-    """What a task returned, or its error where the process that ran it died again and again."""
+    """What a task returned, or its error where the process that ran it died again and again; raises
+    ImportError where a machine has not what it needs.
+    """
     try:
         return ray.get(reference)
-    except ray.exceptions.RayTaskError:
+    except ray.exceptions.RayTaskError as error:
+        if found := re.search(r"No module named '([\w.]+)'", str(error)):
+            raise ImportError(
+                f"the processes of the cluster find no {found[1]}: install upland {__version__} with what "
+                "the model needs on every machine"
+            ) from error
         raise  # a fault of ours: tasks return what is wrong with the data
     except ray.exceptions.RayError as error:
         first = (str(error).splitlines() or [""])[0]
