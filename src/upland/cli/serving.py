@@ -24,7 +24,7 @@ Port = Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free 
 Workers = Annotated[int, typer.Option(min=1, metavar="N", help="Processes; each holds the models.")]
 Body = Annotated[int, typer.Option("--max-body", min=1, metavar="MIB", help="Mebibytes of a body at most.")]
 MostRows = Annotated[int, typer.Option("--max-rows", min=1, metavar="N", help="Rows of a request at most.")]
-Timeout = Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="Time for a body, and for a result.")]
+Timeout = Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="Time for a body and for a result.")]
 Queue = Annotated[int, typer.Option(min=1, metavar="N", help="Requests that wait at most; then 429.")]
 Together = Annotated[
     float, typer.Option("--batch-wait", min=0, metavar="MS", help="Milliseconds to wait for more requests.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
+from starlette.routing import Route
 
 from upland import __version__
 from upland.serve import protocol
@@ -98,7 +100,6 @@ def _add_routes(app: FastAPI, service: Service) -> None:
         found = service.models.get(name)
         return _json({"name": found.name, "ready": not service.draining}, 503 if service.draining else 200)
 
-    @app.post("/v2/models/{name}/infer", tags=["Open Inference Protocol"])
     async def infer(request: Request) -> Response:
         """Scores of tensors, one a column."""
         served = service.models.get(request.path_params["name"])
@@ -113,8 +114,6 @@ def _add_routes(app: FastAPI, service: Service) -> None:
             answer["id"] = given["id"]
         return _json(answer | {"outputs": protocol.outputs(given, columns)})
 
-    @app.post("/score", tags=["score"])
-    @app.post("/models/{name}/score", tags=["score"])
     async def score(request: Request) -> Response:
         """Anomaly scores, p-values and flags."""
         served = service.models.get(request.path_params.get("name"))
@@ -124,13 +123,16 @@ def _add_routes(app: FastAPI, service: Service) -> None:
         columns = await service.score(served, body, asked)
         return service.answer(kind, served, columns, {"alpha": asked.alpha})
 
+    hot = {"/score": score, "/models/{name}/score": score, "/v2/models/{name}/infer": infer}
+    app.router.routes[:0] = [Route(path, endpoint, methods=["POST"]) for path, endpoint in hot.items()]
+
     @app.get("/metrics", tags=["health"])
     async def metrics() -> Response:
         """Metrics in the text format of Prometheus."""
         return Response(service.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-# -- from start to end -----------------------------------------------------------------------------------------
+# -- from start to end ---------------------------------------------------------------------------------
 
 
 @asynccontextmanager
@@ -160,14 +162,16 @@ def _drain_first(service: Service) -> None:
         LOG.info("draining", extra={"seconds": service.settings.drain_seconds})
         loop.call_later(service.settings.drain_seconds, before, number, None)
 
+    def install(number: int, before: Any) -> None:
+        def caught(number: int, frame: object) -> None:
+            loop.call_soon_threadsafe(drain, number, before)
+
+        signal.signal(number, caught)
+
     for number in (signal.SIGTERM, signal.SIGINT):
         before = signal.getsignal(number)
-        if callable(before):
-            with suppress(ValueError):  # not in the main thread, as in a test
-                signal.signal(
-                    number,
-                    lambda number, frame, before=before: loop.call_soon_threadsafe(drain, number, before),
-                )
+        if callable(before) and threading.current_thread() is threading.main_thread():
+            install(number, before)
 
 
 async def _renew(service: Service) -> None:

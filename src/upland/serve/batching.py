@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,7 +97,7 @@ class Batcher:
             self._running = None
 
     def _next(self) -> list[Waiting]:
-        """Requests in the order in which they came, of which each is still wanted, of so many rows at most."""
+        """Requests in the order in which they came, each still wanted, of so many rows at most."""
         batch: list[Waiting] = []
         rows = 0
         while self._waiting and (not batch or rows + self._waiting[0].body.count <= self._rows):

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -19,22 +18,37 @@ if TYPE_CHECKING:
 EXACT = 1 << 53
 """Whole numbers from which a floating one no longer holds them all."""
 
+INFINITE = (float("inf"), float("-inf"))
 NUMBER, WHOLE, FRACTION, TEXT, FLAG, NOTHING = range(6)
 """What the cells of a column are; of a numeric column whole numbers, others and missing ones are NUMBER."""
 
+FORMS = {float: FRACTION, int: WHOLE, str: TEXT, bool: FLAG, type(None): NOTHING}
 SHAPES = (
     'a list of records [{"COLUMN": VALUE, ...}], one record, columns {"COLUMN": [VALUE, ...]}, '
     'or {"columns": [NAME, ...], "data": [[VALUE, ...], ...]}'
 )
 
 
-@dataclass(frozen=True)
-class Body:
+class Plain(NamedTuple):
+    """Rows of plain values, as JSON has them.
+
+    Args:
+        names: of the columns.
+        rows: the values of each, in the order of the names.
+        forms: what the cells of each column are.
+    """
+
+    names: tuple[str, ...]
+    rows: list[tuple[Any, ...]]
+    forms: tuple[int, ...]
+
+
+class Body(NamedTuple):
     """Data of one request, or of several together.
 
     Args:
         count: rows or images, or sequences of an array.
-        data: a table, a list of images as bytes, or an array.
+        data: plain rows, a table, a list of images as bytes, or an array.
         key: bodies with an equal key may be scored together; None is for one that stays alone.
     """
 
@@ -44,7 +58,7 @@ class Body:
 
 
 class Cells:
-    """Columns of plain values as JSON gives them, read for one model.
+    """Plain values, read for one model.
 
     Args:
         schema: of the model's table; None where it has none.
@@ -52,50 +66,48 @@ class Cells:
 
     def __init__(self, schema: Schema | None) -> None:
         columns = () if schema is None else schema.columns
-        self._numeric = {column.name for column in columns if column.kind == "numeric"}
-        self._of_type = {float: FRACTION, int: WHOLE, str: TEXT, bool: FLAG, type(None): NOTHING}
+        self._numeric = frozenset(column.name for column in columns if column.kind == "numeric")
 
-    def body(self, columns: Mapping[str, list[Any]], count: int) -> Body:
-        """Columns as a body; it is made a table when it is scored, together with those of the same key.
+    def body(self, names: tuple[str, ...], rows: list[tuple[Any, ...]]) -> Body:
+        """Rows as a body; it is made a table when it is scored, together with others of the same key.
 
         Args:
-            columns: of plain values, by name, all of the same length.
-            count: rows.
+            names: of the columns.
+            rows: the values of each, in the order of the names.
 
         Raises:
             Refusal: a value is neither a number, text, true, false nor null; a number is infinite.
         """
-        found = tuple(self._form(name, values) for name, values in columns.items())
-        return Body(count, columns, (tuple(columns), found) if count else None)
+        if len(rows) == 1:
+            forms = tuple([self._form(name, value, 0) for name, value in zip(names, rows[0], strict=True)])
+        else:
+            columns = zip(names, zip(*rows, strict=True), strict=True)
+            forms = tuple(self._column(name, values) for name, values in columns)
+        return Body(len(rows), Plain(names, rows, forms), (names, forms))
 
-    def _form(self, name: str, values: list[Any]) -> int:
+    def _form(self, name: str, value: Any, row: int) -> int:
+        """What a cell is."""
+        form = FORMS.get(type(value))
+        if form is None:
+            raise Refusal(422, _nested(name, row, value))
+        if form == FRACTION:
+            if value in INFINITE:
+                raise Refusal(422, f"column {name!r}, row {row + 1} holds a number that is too large")
+            return NUMBER if name in self._numeric else form
+        if name not in self._numeric or form in (TEXT, FLAG):
+            return form
+        return NUMBER if value is None or -EXACT < value < EXACT else form
+
+    def _column(self, name: str, values: Iterable[Any]) -> int:
         """What the cells of a column are."""
-        numeric = name in self._numeric
-        forms = set()
-        for row, value in enumerate(values):
-            form = self._of_type.get(type(value))
-            if form is None:
-                raise Refusal(422, _nested(name, row, value))
-            if form == WHOLE and abs(value) >= EXACT:
-                forms.add(WHOLE)
-            elif numeric and form in (WHOLE, FRACTION, NOTHING):
-                if form == FRACTION and value in (float("inf"), float("-inf")):
-                    raise Refusal(422, f"column {name!r}, row {row + 1} holds a number that is too large")
-                forms.add(NUMBER)
-            else:
-                forms.add(form)
-        return _one(forms, name)
-
-
-def _one(forms: set[int], name: str) -> int:
-    """The form of a column of cells of several."""
-    if len(forms) > 1:
-        forms -= {NOTHING}
-    if forms <= {NUMBER, WHOLE, FRACTION} and len(forms) > 1:
-        return FRACTION
-    if len(forms) > 1:
+        forms = {self._form(name, value, row) for row, value in enumerate(values)}
+        if len(forms) > 1:
+            forms -= {NOTHING}
+        if len(forms) == 1:
+            return forms.pop()
+        if forms <= {NUMBER, WHOLE, FRACTION}:
+            return FRACTION
         raise Refusal(422, f"column {name!r} holds numbers, texts or truth values beside each other")
-    return forms.pop() if forms else NOTHING
 
 
 def _nested(name: str, row: int, value: Any) -> str:
@@ -108,21 +120,14 @@ def joined(bodies: Sequence[Body]) -> Any:
 
     Args:
         bodies: one or more.
+
+    Raises:
+        Refusal: a number is too large.
     """
     first = bodies[0].data
-    if isinstance(first, Mapping):
-        columns = (
-            {name: [v for body in bodies for v in body.data[name]] for name in first}
-            if len(bodies) > 1
-            else first
-        )
-        forms: Any = bodies[0].key or (None, (NOTHING,) * len(first))
-        return pa.table(
-            {
-                name: _array(values, form)
-                for (name, values), form in zip(columns.items(), forms[1], strict=True)
-            }
-        )
+    if isinstance(first, Plain):
+        rows = first.rows if len(bodies) == 1 else [row for body in bodies for row in body.data.rows]
+        return _table(first.names, zip(*rows, strict=True), first.forms)
     if isinstance(first, pa.Table):
         return first if len(bodies) == 1 else pa.concat_tables([body.data for body in bodies])
     if isinstance(first, list):
@@ -130,14 +135,18 @@ def joined(bodies: Sequence[Body]) -> Any:
     return first if len(bodies) == 1 else np.concatenate([body.data for body in bodies])
 
 
-def _array(values: list[Any], form: int) -> pa.Array:
+def _table(names: tuple[str, ...], columns: Iterable[tuple[Any, ...]], forms: tuple[int, ...]) -> pa.Table:
     try:
-        return pa.array(values, pa.float64() if form in (NUMBER, FRACTION) else None)
+        arrays = [
+            pa.array(values, pa.float64() if form in (NUMBER, FRACTION) else None)
+            for values, form in zip(columns, forms, strict=True)
+        ]
     except (pa.ArrowException, OverflowError) as error:
         raise Refusal(422, f"a number is too large: {str(error).splitlines()[0]}") from None
+    return pa.Table.from_arrays(arrays, names=names)
 
 
-# -- JSON -----------------------------------------------------------------------------------------------------
+# -- JSON ----------------------------------------------------------------------------------------------
 
 
 def parsed(data: bytes) -> Any:
@@ -180,17 +189,18 @@ def json_body(data: bytes, cells: Cells) -> Body:
         if set(value) == {"columns", "data"} and isinstance(value["columns"], list):
             return cells.body(*_split(value["columns"], value["data"]))
         if value and all(isinstance(cell, list) for cell in value.values()):
-            return cells.body(value, _length(value))
+            check_lengths(value)
+            return cells.body(tuple(value), list(zip(*value.values(), strict=True)))
         value = [value]
     if not isinstance(value, list):
         raise Refusal(422, f"the body holds no rows: send {SHAPES}")
     if value and all(isinstance(row, list) for row in value):
         return array_body(value)
-    return cells.body(*_transposed(value))
+    return cells.body(*_from_records(value))
 
 
-def _transposed(records: list[Any]) -> tuple[dict[str, list[Any]], int]:
-    """Records as columns, and how many there are."""
+def _from_records(records: list[Any]) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+    """The names of the columns, and the values of each record."""
     if not records:
         raise Refusal(422, f"the body holds no rows: send {SHAPES}")
     first = records[0]
@@ -199,7 +209,7 @@ def _transposed(records: list[Any]) -> tuple[dict[str, list[Any]], int]:
     if not first:
         raise Refusal(422, "row 1 is a record without columns")
     if len(records) == 1:
-        return {name: [value] for name, value in first.items()}, 1
+        return tuple(first), [tuple(first.values())]
     names = first.keys()
     for number, record in enumerate(records):
         if not isinstance(record, dict):
@@ -208,14 +218,14 @@ def _transposed(records: list[Any]) -> tuple[dict[str, list[Any]], int]:
             other = ", ".join(map(repr, sorted(record.keys() ^ names)[:5]))
             raise Refusal(
                 422,
-                f"row {number + 1} has other columns than row 1, they differ in {other}: every record has the "
-                "same columns, and a missing value is null",
+                f"row {number + 1} has other columns than row 1, they differ in {other}: every record has "
+                "the same columns, and a missing value is null",
             )
-    return {name: [record[name] for record in records] for name in names}, len(records)
+    return tuple(names), [tuple([record[name] for name in names]) for record in records]
 
 
-def _split(names: list[Any], rows: Any) -> tuple[dict[str, list[Any]], int]:
-    """Names, and rows as lists of values, as columns."""
+def _split(names: list[Any], rows: Any) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+    """Names, and rows as lists of values."""
     if not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
         raise Refusal(422, '"columns" holds the names of the columns, each once')
     if not isinstance(rows, list) or not rows:
@@ -223,19 +233,23 @@ def _split(names: list[Any], rows: Any) -> tuple[dict[str, list[Any]], int]:
     for number, row in enumerate(rows):
         if not isinstance(row, list) or len(row) != len(names):
             raise Refusal(422, f'row {number + 1} of "data" is no list of {len(names)} values')
-    return {name: [row[place] for row in rows] for place, name in enumerate(names)}, len(rows)
+    return tuple(names), list(map(tuple, rows))
 
 
-def _length(columns: Mapping[str, list[Any]]) -> int:
+def check_lengths(columns: Mapping[str, list[Any]]) -> None:
+    """Refuse columns of different lengths, and such without rows; raises Refusal.
+
+    Args:
+        columns: values by name.
+    """
     lengths = {name: len(values) for name, values in columns.items()}
     if len(set(lengths.values())) > 1:
         few, many = min(lengths, key=lengths.__getitem__), max(lengths, key=lengths.__getitem__)
         raise Refusal(
             422, f"columns differ in length: {few!r} has {lengths[few]} values, {many!r} has {lengths[many]}"
         )
-    if not (count := next(iter(lengths.values()))):
+    if not any(lengths.values()):
         raise Refusal(422, "the columns hold no rows")
-    return count
 
 
 def array_body(rows: Sequence[Any]) -> Body:
@@ -261,7 +275,7 @@ def checked_array(values: NDArray[Any]) -> NDArray[Any]:
         try:
             return values.astype(np.float64)
         except (TypeError, ValueError):
-            raise Refusal(422, "an array holds numbers alone; name the columns where some are texts") from None
+            raise Refusal(422, "an array holds numbers; name the columns where some are texts") from None
     if values.dtype.kind not in "biuf" or values.ndim < 2:
         raise Refusal(422, f"an array holds numbers alone, not {values.dtype.name}")
     return values

@@ -74,5 +74,7 @@ def refusal_of(error: BaseException, hidden: Mapping[str, str] | None = None) ->
 def _shown(part: Argument | Estimator | Wording | Infinity) -> str:
     """An argument of the fit, which a client cannot give, by its name."""
     if isinstance(part, Argument):
-        return f"{part.name} of the model" if part.value is None else f"{part.name} {part.value!r} of the model"
+        return (
+            f"{part.name} of the model" if part.value is None else f"{part.name} {part.value!r} of the model"
+        )
     return str(part)

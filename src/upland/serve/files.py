@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -113,8 +113,3 @@ def _as_file(data: bytes, suffix: str) -> Iterator[Path]:
 def _coded(schema: pa.Schema) -> bool:
     """Whether a column has a type that tables of several requests cannot simply be joined by."""
     return any(pa.types.is_dictionary(field.type) or pa.types.is_nested(field.type) for field in schema)
-
-
-def table_of(columns: dict[str, Any]) -> pa.Table:
-    """A table of arrays."""
-    return pa.table({name: values if isinstance(values, pa.Array) else pa.array(values) for name, values in columns.items()})

@@ -133,17 +133,22 @@ class Metrics:
         ProcessCollector(registry=self.registry)
         self._alpha, self._lock = alpha, threading.Lock()
         self._models: dict[str, ModelMetrics] = {}
-        register = {"registry": self.registry}
-        self._requests = Counter("upland_requests", "Requests answered.", ["route", "status"], **register)
+        self._requests = Counter(
+            "upland_requests", "Requests answered.", ["route", "status"], registry=self.registry
+        )
         self._seconds = Histogram(
-            "upland_request_seconds", "Time to answer.", ["route"], buckets=SECONDS, **register
+            "upland_request_seconds", "Time to answer.", ["route"], buckets=SECONDS, registry=self.registry
         )
         self._together = Histogram(
-            "upland_batch_requests", "Requests scored in one call.", buckets=TOGETHER, **register
+            "upland_batch_requests", "Requests scored in one call.", buckets=TOGETHER, registry=self.registry
         )
-        self.reloads = Counter("upland_reloads", "Changed model files.", ["model", "result"], **register)
-        self.abandoned = Counter("upland_disconnects", "Clients that left before the answer.", **register)
-        Gauge("upland_queue_length", "Requests that wait.", **register).set_function(waiting)
+        self.reloads = Counter(
+            "upland_reloads", "Changed model files.", ["model", "result"], registry=self.registry
+        )
+        self.abandoned = Counter(
+            "upland_disconnects", "Clients that left before the answer.", registry=self.registry
+        )
+        Gauge("upland_queue_length", "Requests that wait.", registry=self.registry).set_function(waiting)
         self.registry.register(self)
 
     def answered(self, route: str, status: int, seconds: float) -> None:

@@ -100,11 +100,15 @@ def _tensor(tensor: Any) -> tuple[str, Any]:
             raise Refusal(400, f"input {name!r}: lists and values stand beside each other")
         values = [value for part in values for value in part]
     if len(values) != prod(shape):
-        raise Refusal(400, f"input {name!r} has {len(values)} values, and its shape {shape} takes {prod(shape)}")
+        raise Refusal(
+            400, f"input {name!r} has {len(values)} values, and its shape {shape} takes {prod(shape)}"
+        )
     _check(name, values, datatype)
-    if len(shape) == 1 or prod(shape[1:]) == 1 and len(shape) == 2:
+    if len(shape) == 1 or (prod(shape[1:]) == 1 and len(shape) == 2):
         return name, values
-    return name, checked_array(np.array(values, dtype=None if None in values else DTYPES.get(datatype)).reshape(shape))
+    return name, checked_array(
+        np.array(values, dtype=None if None in values else DTYPES.get(datatype)).reshape(shape)
+    )
 
 
 def _check(name: str, values: list[Any], datatype: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from base64 import b64decode
 from binascii import Error as Base64Error
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from upland.serve.answers import JSON
-from upland.serve.bodies import Body, json_body
+from upland.serve.bodies import Body, Plain, check_lengths, json_body
 from upland.serve.errors import Refusal
 from upland.serve.files import SUFFIXES, check_rows, file_body, image_body, images_of
 from upland.serve.models import Served
@@ -62,7 +62,7 @@ def body_of(data: bytes, content_type: str, served: Served, settings: Settings) 
 def _fitting(body: Body, served: Served) -> Body:
     """Columns or an array as the model takes them."""
     modality = served.detector.modality
-    if isinstance(body.data, Mapping):
+    if isinstance(body.data, Plain):
         return _images(body.data) if modality == "image" else body
     if modality == "table":
         return _columns(body.data, served)
@@ -78,20 +78,17 @@ def _columns(values: Any, served: Served) -> Body:
         raise Refusal(422, "the columns of the model have names: send records or columns, not lists alone")
     if values.ndim != 2:
         raise Refusal(422, f"rows are lists of numbers, and these are nested {values.ndim} deep")
-    columns = {f"x{place}": column for place, column in enumerate(np.asarray(values, float).T.tolist())}
-    return served.cells.body({name: _with_null(column) for name, column in columns.items()}, len(values))
+    names = tuple(f"x{place}" for place in range(values.shape[1]))
+    rows = [tuple([None if value != value else value for value in row]) for row in values.tolist()]
+    return served.cells.body(names, rows)
 
 
-def _with_null(values: list[float]) -> list[float | None]:
-    return [None if value != value else value for value in values]
-
-
-def _images(columns: Mapping[str, list[Any]]) -> Body:
+def _images(plain: Plain) -> Body:
     """Images as texts in base64, in a column of that name."""
-    if set(columns) != {"image"}:
+    if plain.names != ("image",):
         raise Refusal(422, 'the model is of images: send records {"image": TEXT}, the text in base64')
     images = []
-    for row, text in enumerate(columns["image"]):
+    for row, text in enumerate(value for (value,) in plain.rows):
         try:
             images.append(b64decode(text, validate=True))
         except (Base64Error, TypeError, ValueError):
@@ -114,7 +111,7 @@ async def form_body(data: bytes, content_type: str, served: Served, most: int) -
     if served.detector.modality != "image":
         raise Refusal(415, f"the model is of a {served.detector.modality}, and forms are for images alone")
 
-    async def stream() -> AsyncIterator[bytes]:
+    async def stream() -> AsyncGenerator[bytes, None]:
         yield data
         yield b""
 
@@ -138,9 +135,7 @@ def inputs_as_body(inputs: Mapping[str, Any], served: Served) -> Body:
     arrays = [value for value in inputs.values() if isinstance(value, np.ndarray)]
     if arrays:
         if len(inputs) > 1:
-            raise Refusal(422, "one tensor of several dimensions is data by itself; there are others beside it")
+            raise Refusal(422, "a tensor of several dimensions is the only input; there are others")
         return _fitting(Body(len(arrays[0]), arrays[0]), served)
-    lengths = {len(values) for values in inputs.values()}
-    if len(lengths) != 1:
-        raise Refusal(422, "the inputs have different numbers of rows")
-    return _fitting(served.cells.body(dict(inputs), lengths.pop()), served)
+    check_lengths(inputs)
+    return _fitting(served.cells.body(tuple(inputs), list(zip(*inputs.values(), strict=True))), served)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 import socket
@@ -74,6 +75,7 @@ def serve(models: Sequence[Path], settings: Settings, host: str, port: int, work
             Multiprocess(config, sockets=[listener]).run()
             return
         prepare_process()
+        freeze_objects()
         for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises it again when all is answered
             signal.signal(number, lambda number, frame: None)
         uvicorn.Server(config).run(sockets=[listener])
@@ -87,11 +89,19 @@ def prepare_process() -> None:
     logging.captureWarnings(True)
 
 
+def freeze_objects() -> None:
+    """Take what is there, such as torch and the models, out of every later search for garbage."""
+    gc.collect()
+    gc.freeze()
+
+
 def _made_or_ended(models: Sequence[Path], settings: Settings) -> Any:
     """The application of a worker; where it cannot be made the supervisor is to stop, not to try again."""
     prepare_process()
     try:
-        return create_app(models, settings)
+        app = create_app(models, settings)
+        freeze_objects()
+        return app
     except (ValueError, OSError) as error:
         LOG.error("the worker cannot start", extra={"reason": str(error)})
         sys.exit(STARTUP_FAILURE)

@@ -75,7 +75,7 @@ class Service:
         self._quick.shutdown()
         self._bulk.shutdown()
 
-    # -- what comes --------------------------------------------------------------------------------
+    # -- what comes ----------------------------------------------------------------------------------------
 
     def asked(self, given: Mapping[str, Any]) -> Asked:
         """Alpha and explain, from a query or from parameters.
@@ -151,7 +151,7 @@ class Service:
     def _busy(self, why: str) -> Refusal:
         return Refusal(429, f"too many requests: {why}; try again later", {"retry-after": "1"})
 
-    # -- what is done ------------------------------------------------------------------------------
+    # -- what is done --------------------------------------------------------------------------------------
 
     async def in_thread(self, call: Callable[[], Made]) -> Made:
         """What a call returns that takes a while; such calls run one after the other.
@@ -204,16 +204,16 @@ class Service:
         scorer = served.scorer.asked(asked.alpha, asked.explain)
         made = scorer(data)
         names = list(made) if isinstance(made, dict) else made.column_names
-        before = set(data.column_names if isinstance(data, pa.Table) else data)
-        columns = {
-            name: made[name] for name in names if name in scorer.added or name not in before or _is_short(made, data)
-        }
+        short = isinstance(made, pa.Table) and made.num_rows != body.count  # a row for each sequence
+        columns = {name: made[name] for name in names if short or name in scorer.added}
         self.metrics.scored(served, np.asarray(columns[ADDED[0]]), np.asarray(columns[ADDED[1]]))
         return columns
 
-    # -- what goes ---------------------------------------------------------------------------------
+    # -- what goes -----------------------------------------------------------------------------------------
 
-    def answer(self, kind: str, served: Served, columns: Mapping[str, Any], details: Mapping[str, Any]) -> Response:
+    def answer(
+        self, kind: str, served: Served, columns: Mapping[str, Any], details: Mapping[str, Any]
+    ) -> Response:
         """Columns as JSON records or as an Arrow stream.
 
         Args:
@@ -236,9 +236,3 @@ _CLOSE = {"connection": "close"}
 
 def _too_large(most: int) -> Refusal:
     return Refusal(413, f"the body is larger than {most:,} bytes", _CLOSE)
-
-
-def _is_short(made: Any, data: Any) -> bool:
-    """Whether there is a row for each sequence, not for each row of the data."""
-    return isinstance(made, pa.Table) and isinstance(data, pa.Table) and made.num_rows != data.num_rows
-
