@@ -91,7 +91,7 @@ class Batcher:
                 for group, found in zip(
                     groups, await asyncio.gather(*calls, return_exceptions=True), strict=True
                 ):
-                    self._observe(len(group), sum(one.body.count for one in group))
+                    self._observe(len(group), sum(one.body.size for one in group))
                     _answer(group, [found] * len(group) if isinstance(found, BaseException) else found)
         finally:
             self._running = None
@@ -100,11 +100,11 @@ class Batcher:
         """Requests in the order in which they came, each still wanted, of so many rows at most."""
         batch: list[Waiting] = []
         rows = 0
-        while self._waiting and (not batch or rows + self._waiting[0].body.count <= self._rows):
+        while self._waiting and (not batch or rows + self._waiting[0].body.size <= self._rows):
             one = self._waiting.popleft()
             if not one.answer.done():
                 batch.append(one)
-                rows += one.body.count
+                rows += one.body.size
         return batch
 
 
@@ -138,8 +138,8 @@ def _scored(group: Sequence[Waiting]) -> list[Scored | BaseException]:
             return [refusal_of(error)]
         half = len(group) // 2
         return [*_scored(group[:half]), *_scored(group[half:])]
-    ends = np.cumsum([body.count for body in bodies]).tolist()
+    ends = np.cumsum([body.size for body in bodies]).tolist()
     if len(scores) != ends[-1]:
         raise RuntimeError(f"{len(scores)} scores of {ends[-1]} rows")
-    parts = [slice(end - body.count, end) for body, end in zip(bodies, ends, strict=True)]
+    parts = [slice(end - body.size, end) for body, end in zip(bodies, ends, strict=True)]
     return [(scores[part], p_values[part]) for part in parts]

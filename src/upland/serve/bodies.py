@@ -47,12 +47,12 @@ class Body(NamedTuple):
     """Data of one request, or of several together.
 
     Args:
-        count: rows or images, or sequences of an array.
+        size: rows or images, or sequences of an array.
         data: plain rows, a table, a list of images as bytes, or an array.
         key: bodies with an equal key may be scored together; None is for one that stays alone.
     """
 
-    count: int
+    size: int
     data: Any
     key: Hashable = None
 

@@ -55,7 +55,7 @@ def body_of(data: bytes, content_type: str, served: Served, settings: Settings) 
         raise Refusal(415, f"the model is of a {modality}, not of images")
     else:
         raise Refusal(415, f"unknown Content-Type {kind[:80]!r}; known are {', '.join(KNOWN)}")
-    check_rows(body.count, settings.rows)
+    check_rows(body.size, settings.rows)
     return body
 
 

@@ -182,7 +182,7 @@ class Service:
         """
         if asked.explain or served.detector.modality == "sequence":
             return await self.in_thread(lambda: self._with_scorer(served, body, asked))
-        if body.count > self.settings.batch_rows:
+        if body.size > self.settings.batch_rows:
             scores, p_values = await self.in_thread(lambda: served.detector.assess(joined([body])))
         else:
             self.check_queue()
@@ -204,7 +204,7 @@ class Service:
         scorer = served.scorer.asked(asked.alpha, asked.explain)
         made = scorer(data)
         names = list(made) if isinstance(made, dict) else made.column_names
-        short = isinstance(made, pa.Table) and made.num_rows != body.count  # a row for each sequence
+        short = isinstance(made, pa.Table) and made.num_rows != body.size  # a row for each sequence
         columns = {name: made[name] for name in names if short or name in scorer.added}
         self.metrics.scored(served, np.asarray(columns[ADDED[0]]), np.asarray(columns[ADDED[1]]))
         return columns
