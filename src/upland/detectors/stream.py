@@ -75,7 +75,9 @@ class Stream:
                 device = next(model.parameters()).device
                 states.append(RecurrentState(*(torch.from_numpy(part).to(device) for part in found.values())))
                 begins = f"{member}/memory/"
-                memory = {name.removeprefix(begins): arrays[name] for name in arrays if name.startswith(begins)}
+                memory = {
+                    name.removeprefix(begins): arrays[name] for name in arrays if name.startswith(begins)
+                }
                 memories.append(criterion.recalled(model, memory) if steps else None)
         except (KeyError, IndexError) as error:
             raise ValueError(f"the state of the series is not whole: {error} is lacking") from None

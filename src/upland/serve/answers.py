@@ -67,12 +67,15 @@ def listed(values: Any) -> list[Any]:
         values = values.to_pylist()
     elif isinstance(values, np.ndarray):
         values = values.tolist() if values.dtype.kind in "biuf" else list(values)
-    return [value if isinstance(value, str | int | float | list | None) else _text(value) for value in values]
+    return list(map(plain, values))
 
 
-def _text(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A value for JSON: numbers, texts, lists and records as they are, dates and all else as texts."""
     value = plain_value(value)
-    return value if isinstance(value, str | int | float | bool | None) else str(value)
+    if isinstance(value, tuple):
+        return list(map(plain, value))
+    return value if isinstance(value, str | int | float | list | dict | None) else str(value)
 
 
 def records(columns: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -89,7 +92,7 @@ def arrow_bytes(columns: Mapping[str, Any], details: Mapping[str, Any]) -> bytes
         details: plain data.
     """
     arrays = {
-        name: values if isinstance(values, pa.Array | pa.ChunkedArray) else pa.array(values)
+        name: values if isinstance(values, pa.Array | pa.ChunkedArray) else pa.array(list(values))
         for name, values in columns.items()
     }
     table = pa.table(arrays)

@@ -13,15 +13,13 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
-from starlette.routing import Route
 
 from upland import __version__
-from upland.serve import protocol
-from upland.serve.answers import JSON, accepted, json_bytes
-from upland.serve.bodies import parsed
 from upland.serve.errors import Refusal
 from upland.serve.gate import Gate, refused
 from upland.serve.models import Models
+from upland.serve.page import add_page
+from upland.serve.routes import add_routes
 from upland.serve.service import Service
 from upland.serve.settings import Settings
 
@@ -48,7 +46,8 @@ def create_app(models: Sequence[str | Path], settings: Settings | None = None) -
         lifespan=lambda app: _life(service),
     )
     app.state.service = service
-    _add_routes(app, service)
+    add_routes(app, service)
+    add_page(app)
     app.add_middleware(Gate, service=service)
 
     async def refuse(request: Request, error: Exception) -> Response:
@@ -65,71 +64,6 @@ def create_app(models: Sequence[str | Path], settings: Settings | None = None) -
     app.add_exception_handler(Refusal, refuse)
     app.add_exception_handler(HTTPException, refuse_route)
     return app
-
-
-def _json(value: Any, status: int = 200) -> Response:
-    return Response(json_bytes(value), status, media_type=JSON)
-
-
-def _add_routes(app: FastAPI, service: Service) -> None:
-    """The routes of health, models and scores."""
-
-    @app.get("/v2", tags=["Open Inference Protocol"])
-    async def server() -> Response:
-        """The server: its name and version."""
-        return _json({"name": "upland", "version": __version__, "extensions": []})
-
-    @app.get("/v2/health/live", tags=["health"])
-    async def live() -> Response:
-        """Whether the server lives."""
-        return _json({"live": True})
-
-    @app.get("/v2/health/ready", tags=["health"])
-    async def ready() -> Response:
-        """Whether the server takes requests: 503 once it drains."""
-        return _json({"ready": not service.draining}, 503 if service.draining else 200)
-
-    @app.get("/v2/models/{name}", tags=["Open Inference Protocol"])
-    async def model(name: str) -> Response:
-        """What a model takes and gives."""
-        return _json(protocol.metadata(service.models.get(name)))
-
-    @app.get("/v2/models/{name}/ready", tags=["health"])
-    async def model_ready(name: str) -> Response:
-        """Whether a model takes requests."""
-        found = service.models.get(name)
-        return _json({"name": found.name, "ready": not service.draining}, 503 if service.draining else 200)
-
-    async def infer(request: Request) -> Response:
-        """Scores of tensors, one a column."""
-        served = service.models.get(request.path_params["name"])
-        given = parsed(await service.bytes_of(request))
-        body = protocol.inference_body(given, served)
-        parameters = given.get("parameters") or {}
-        if not isinstance(parameters, dict):
-            raise Refusal(400, '"parameters" is an object')
-        columns = await service.score(served, body, service.asked(parameters))
-        answer: dict[str, Any] = {"model_name": served.name, "model_version": served.version}
-        if "id" in given:
-            answer["id"] = given["id"]
-        return _json(answer | {"outputs": protocol.outputs(given, columns)})
-
-    async def score(request: Request) -> Response:
-        """Anomaly scores, p-values and flags."""
-        served = service.models.get(request.path_params.get("name"))
-        kind = accepted(request.headers.get("accept", ""))
-        asked = service.asked(request.query_params)
-        body = await service.body(request, served)
-        columns = await service.score(served, body, asked)
-        return service.answer(kind, served, columns, {"alpha": asked.alpha})
-
-    hot = {"/score": score, "/models/{name}/score": score, "/v2/models/{name}/infer": infer}
-    app.router.routes[:0] = [Route(path, endpoint, methods=["POST"]) for path, endpoint in hot.items()]
-
-    @app.get("/metrics", tags=["health"])
-    async def metrics() -> Response:
-        """Metrics in the text format of Prometheus."""
-        return Response(service.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 # -- from start to end ---------------------------------------------------------------------------------

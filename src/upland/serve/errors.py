@@ -18,6 +18,7 @@ CODES = {
     404: "not_found",
     405: "method_not_allowed",
     406: "not_acceptable",
+    409: "conflict",
     408: "request_timeout",
     413: "too_large",
     415: "unsupported_media_type",

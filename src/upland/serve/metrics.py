@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -126,9 +126,10 @@ class Metrics:
     Args:
         alpha: the false-alarm rate of the server.
         waiting: how many requests wait.
+        series: how many states of series are kept.
     """
 
-    def __init__(self, alpha: float, waiting: Any) -> None:
+    def __init__(self, alpha: float, waiting: Callable[[], float], series: Callable[[], float]) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self._alpha, self._lock = alpha, threading.Lock()
@@ -149,6 +150,7 @@ class Metrics:
             "upland_disconnects", "Clients that left before the answer.", registry=self.registry
         )
         Gauge("upland_queue_length", "Requests that wait.", registry=self.registry).set_function(waiting)
+        Gauge("upland_series", "States of series that are kept.", registry=self.registry).set_function(series)
         self.registry.register(self)
 
     def answered(self, route: str, status: int, seconds: float) -> None:

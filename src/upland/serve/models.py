@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING, Any
 from upland.catalogue import Unit
 from upland.data.sequence.encoder import SequenceEncoder
 from upland.data.table.encoder import TableEncoder
+from upland.detectors.sequence import SequenceEnergyDetector
 from upland.scoring.scorer import Scorer
 from upland.serve.bodies import Cells
 from upland.serve.errors import Refusal
+from upland.serve.series import beginning
 
 if TYPE_CHECKING:
     from upland.detectors.base import Detector
+    from upland.detectors.stream import Stream
     from upland.io.schema import Schema
 
 LOG = logging.getLogger("upland.serve")
@@ -62,6 +65,7 @@ class Served:
         stamp: time, size and number of the file, as the file system gives them.
         schema: of the columns of its table; None for images.
         cells: reads plain values for it.
+        start: the state before the first step of a series; None where the model has no steps.
     """
 
     name: str
@@ -69,6 +73,7 @@ class Served:
     stamp: tuple[int, int, int]
     schema: Schema | None
     cells: Cells
+    start: Stream | None
 
     @property
     def detector(self) -> Detector:
@@ -167,8 +172,10 @@ class Models:
         path = self._paths[name]
         stamp = _stamp(path) or (0, 0, 0)  # before it is read: what changes meanwhile is seen next time
         scorer = HeldScorer(path, self._alpha)
-        schema = _schema(scorer.detector.encoder_)
-        return Served(name, scorer, stamp, schema, Cells(schema))
+        detector = scorer.detector
+        schema = _schema(detector.encoder_)
+        start = beginning(detector) if isinstance(detector, SequenceEnergyDetector) else None
+        return Served(name, scorer, stamp, schema, Cells(schema), start)
 
 
 def name_of(path: Path) -> str:

@@ -66,9 +66,8 @@ def _fitting(body: Body, served: Served) -> Body:
         return _images(body.data) if modality == "image" else body
     if modality == "table":
         return _columns(body.data, served)
-    if body.data.ndim < 3:
-        what = "(N, H, W) or (N, H, W, C)" if modality == "image" else "(N, T, D)"
-        raise Refusal(422, f"an array for this model has the form {what}, not {body.data.shape}")
+    if modality == "image" and body.data.ndim < 3:
+        raise Refusal(422, f"an array of images is (N, H, W) or (N, H, W, C), not {body.data.shape}")
     return body
 
 

@@ -8,20 +8,21 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import numpy as np
 import pyarrow as pa
 from starlette.requests import Request
 from starlette.responses import Response
 
 from upland.calibration.false_discovery import check_rate
-from upland.scoring.columns import ADDED
+from upland.scoring.columns import ADDED, texts
 from upland.serve.answers import ARROW, JSON, arrow_bytes, json_bytes, records
 from upland.serve.batching import BAD_DATA, Batcher
 from upland.serve.bodies import Body, joined
 from upland.serve.errors import Refusal, refusal_of
 from upland.serve.metrics import Metrics
 from upland.serve.models import Models, Served
+from upland.serve.more import reasons
 from upland.serve.reading import FORM, body_of, form_body
+from upland.serve.series import InFile, InMemory, States
 from upland.serve.settings import Settings
 
 BUFFERED = 16
@@ -54,10 +55,13 @@ class Service:
     def __init__(self, models: Models, settings: Settings) -> None:
         self.models, self.settings = models, settings
         self.draining = False
+        self.states: States = (
+            InMemory(settings.series) if settings.state is None else InFile(settings.state, settings.series)
+        )
         self._bulk = ThreadPoolExecutor(1, "upland-bulk")
         self._quick = ThreadPoolExecutor(1, "upland-batch")
         self._jobs = self._buffered = 0
-        self.metrics = Metrics(settings.alpha, lambda: self.waiting)
+        self.metrics = Metrics(settings.alpha, lambda: self.waiting, lambda: len(self.states))
         self.batcher = Batcher(
             self._quick,
             settings.batch_rows,
@@ -74,6 +78,7 @@ class Service:
         """End the threads, once nothing waits."""
         self._quick.shutdown()
         self._bulk.shutdown()
+        self.states.close()
 
     # -- what comes ----------------------------------------------------------------------------------------
 
@@ -181,7 +186,7 @@ class Service:
             Refusal: as `in_thread`.
         """
         if asked.explain or served.detector.modality == "sequence":
-            return await self.in_thread(lambda: self._with_scorer(served, body, asked))
+            return await self.in_thread(lambda: self._in_full(served, body, asked))
         if body.size > self.settings.batch_rows:
             scores, p_values = await self.in_thread(lambda: served.detector.assess(joined([body])))
         else:
@@ -194,19 +199,25 @@ class Service:
         self.metrics.scored(served, scores, p_values)
         return {ADDED[0]: scores, ADDED[1]: p_values, ADDED[2]: p_values <= asked.alpha}
 
-    def _with_scorer(self, served: Served, body: Body, asked: Asked) -> dict[str, Any]:
-        """The same by `upland.Scorer`, which knows sequences and reasons."""
+    def _in_full(self, served: Served, body: Body, asked: Asked) -> dict[str, Any]:
+        """The same of sequences, and with reasons."""
         data = joined([body])
-        if isinstance(data, list):
-            data = {"image": data}
-        elif isinstance(data, np.ndarray):
-            data = {"image" if served.detector.modality == "image" else "x": data}
+        if served.detector.modality == "sequence" and isinstance(data, pa.Table):
+            return self._of_frame(served, data, asked)
+        scores, p_values = served.detector.assess(data)
+        columns: dict[str, Any] = {ADDED[0]: scores, ADDED[1]: p_values, ADDED[2]: p_values <= asked.alpha}
+        if asked.explain:
+            columns[ADDED[3]] = pa.array(texts(reasons(served, data, asked.explain)), pa.string())
+        self.metrics.scored(served, scores, p_values)
+        return columns
+
+    def _of_frame(self, served: Served, data: pa.Table, asked: Asked) -> dict[str, Any]:
+        """The same of a long frame of sequences, by `upland.Scorer`."""
         scorer = served.scorer.asked(asked.alpha, asked.explain)
         made = scorer(data)
-        names = list(made) if isinstance(made, dict) else made.column_names
-        short = isinstance(made, pa.Table) and made.num_rows != body.size  # a row for each sequence
-        columns = {name: made[name] for name in names if short or name in scorer.added}
-        self.metrics.scored(served, np.asarray(columns[ADDED[0]]), np.asarray(columns[ADDED[1]]))
+        whole = made.num_rows != data.num_rows  # a row for each sequence
+        columns = {name: made.column(name) for name in made.column_names if whole or name in scorer.added}
+        self.metrics.scored(served, columns[ADDED[0]].to_numpy(), columns[ADDED[1]].to_numpy())
         return columns
 
     # -- what goes -----------------------------------------------------------------------------------------
