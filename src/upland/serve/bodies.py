@@ -22,7 +22,7 @@ INFINITE = (float("inf"), float("-inf"))
 NUMBER, WHOLE, FRACTION, TEXT, FLAG, NOTHING = range(6)
 """What the cells of a column are; of a numeric column whole numbers, others and missing ones are NUMBER."""
 
-FORMS = {float: FRACTION, int: WHOLE, str: TEXT, bool: FLAG, type(None): NOTHING}
+FORMS: dict[type, int] = {float: FRACTION, int: WHOLE, str: TEXT, bool: FLAG, type(None): NOTHING}
 SHAPES = (
     'a list of records [{"COLUMN": VALUE, ...}], one record, columns {"COLUMN": [VALUE, ...]}, '
     'or {"columns": [NAME, ...], "data": [[VALUE, ...], ...]}'

@@ -73,20 +73,8 @@ def described(
         data: content types of its body.
         query: the parameters of its query.
     """
-    found: dict[str, Any] = {
-        "parameters": [
-            {
-                "name": name,
-                "in": where,
-                "required": where == "path",
-                "description": text,
-                "schema": dict(schema),
-            }
-            for where, of in (("path", names), ("query", query))
-            for name in of
-            for text, schema in [PARAMETERS[name]]
-        ]
-    }
+    places = [(name, "path") for name in names] + [(name, "query") for name in query]
+    found: dict[str, Any] = {"parameters": [_parameter(name, place) for name, place in places]}
     if data is not None:
         found["requestBody"] = {"required": True, "content": dict(data)}
         found["responses"] = {
@@ -94,3 +82,9 @@ def described(
             for status in (400, 401, 404, 413, 415, 422, 429, 504)
         }
     return found
+
+
+def _parameter(name: str, place: str) -> dict[str, Any]:
+    text, schema = PARAMETERS[name]
+    required = place == "path" or name == "series"
+    return {"name": name, "in": place, "required": required, "description": text, "schema": dict(schema)}

@@ -30,11 +30,11 @@ def add_routes(app: FastAPI, service: Service) -> None:
         app: the application.
         service: of the server.
     """
-    _add_scores(app, service)
-    _add_protocol(app, service)
     _add_health(app, service)
-    _add_groups_and_reasons(app, service)
     _add_series(app, service)
+    _add_groups_and_reasons(app, service)
+    _add_protocol(app, service)
+    _add_scores(app, service)  # the last is looked at first
 
 
 def _add(app: FastAPI, path: str, endpoint: Endpoint, tag: str, **content: Any) -> None:
@@ -43,17 +43,16 @@ def _add(app: FastAPI, path: str, endpoint: Endpoint, tag: str, **content: Any) 
     FastAPI describes it; a plain route before it answers, since what FastAPI does for typed arguments takes
     longer than all else in a request of one row.
     """
-    names = ["name"] if "{name}" in path else []
-    extra = described(names, **content)
-    app.add_api_route(
-        path,
-        endpoint,
-        methods=["POST"],
-        tags=[tag],
-        openapi_extra=extra,
-        operation_id=f"{endpoint.__name__} {path}",
-    )
+    names = [name for name in ("name", "version") if f"{{{name}}}" in path]
+    _describe(app, path, endpoint, tag, "POST", described(names, **content))
     app.router.routes.insert(0, Route(path, endpoint, methods=["POST"]))
+
+
+def _describe(
+    app: FastAPI, path: str, endpoint: Endpoint, tag: str, method: str, extra: dict[str, Any]
+) -> None:
+    name = f"{endpoint.__name__} {path}"  # type: ignore[attr-defined]
+    app.add_api_route(path, endpoint, methods=[method], tags=[tag], openapi_extra=extra, operation_id=name)
 
 
 def _json(value: Any, status: int = 200) -> Response:
@@ -120,8 +119,7 @@ def _add_protocol(app: FastAPI, service: Service) -> None:
         _add(app, f"{path}/infer", infer, tag, data=INFERENCE)
         for end, endpoint in (("", model), ("/ready", model_ready)):
             names = ["name", "version"] if versions else ["name"]
-            extra, name = described(names), f"{endpoint.__name__} {path}"
-            app.add_api_route(path + end, endpoint, tags=[tag], openapi_extra=extra, operation_id=name)
+            _describe(app, path + end, endpoint, tag, "GET", described(names))
 
 
 def _add_health(app: FastAPI, service: Service) -> None:
@@ -195,9 +193,8 @@ def _add_series(app: FastAPI, service: Service) -> None:
         columns = await service.in_thread(lambda: next_steps(served, service.states, series, body, after))
         service.metrics.scored(served, columns[ADDED[0]].to_numpy(), columns[ADDED[1]].to_numpy())
         flags = columns[ADDED[1]].to_numpy() <= asked.alpha
-        return service.answer(
-            kind, served, {**columns, ADDED[2]: flags}, {"series": series, "alpha": asked.alpha}
-        )
+        details = {"series": series, "alpha": asked.alpha}
+        return service.answer(kind, served, {**columns, ADDED[2]: flags}, details)
 
     async def forget(request: Request) -> Response:
         """Forget a series, so that its next step is a first one."""
@@ -209,12 +206,4 @@ def _add_series(app: FastAPI, service: Service) -> None:
     for prefix in ("/models/{name}", ""):
         path, names = f"{prefix}/next", ["name"] if prefix else []
         _add(app, path, next, "series", data=DATA, query=("series", "after", "alpha"))
-        extra = described(names, query=("series",))
-        app.add_api_route(
-            path,
-            forget,
-            methods=["DELETE"],
-            tags=["series"],
-            openapi_extra=extra,
-            operation_id=f"forget {path}",
-        )
+        _describe(app, path, forget, "series", "DELETE", described(names, query=("series",)))

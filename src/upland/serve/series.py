@@ -75,6 +75,7 @@ class States(ABC):
     @abstractmethod
     def __len__(self) -> int: ...
 
+    @abstractmethod
     def close(self) -> None:
         """Nothing more is to come."""
 
@@ -107,6 +108,9 @@ class InMemory(States):
 
     def __len__(self) -> int:
         return len(self._kept)
+
+    def close(self) -> None:
+        """Nothing is to be closed."""
 
 
 class InFile(States):
