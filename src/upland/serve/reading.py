@@ -11,6 +11,7 @@ import numpy as np
 from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
+from upland.catalogue import MODALITIES
 from upland.data.image.encoder import ImageEncoder
 from upland.serve.answers import JSON
 from upland.serve.bodies import Body, Plain, check_lengths, json_body
@@ -49,7 +50,7 @@ def body_of(data: bytes, content_type: str, served: Served, settings: Settings) 
     elif modality == "image" and kind.startswith("image/"):
         body = image_body([data])
     elif kind in (FORM, "image/png", "image/jpeg"):
-        raise Refusal(415, f"the model is of a {modality}, not of images")
+        raise Refusal(415, f"the model is of {MODALITIES[modality]}, not of images")
     else:
         raise Refusal(415, f"unknown Content-Type {kind[:80]!r}; known are {', '.join(KNOWN)}")
     check_rows(body.size, settings.rows)
@@ -116,7 +117,7 @@ async def form_body(data: bytes, content_type: str, served: Served, most: int) -
         Refusal: the model is of something else, or the body is no form, or holds more.
     """
     if served.detector.modality != "image":
-        raise Refusal(415, f"the model is of a {served.detector.modality}, and forms are for images alone")
+        raise Refusal(415, f"the model is of {MODALITIES[served.detector.modality]}, and forms hold images")
 
     async def stream() -> AsyncGenerator[bytes, None]:
         yield data
