@@ -8,15 +8,14 @@ import signal
 import subprocess
 import sys
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx
 
+from programs import COMMAND_LINE, SOURCE
 from upland.serve.app import create_app
 from upland.serve.settings import Settings
 
-ROOT = Path(__file__).resolve().parents[1]
 ARROW = "application/vnd.apache.arrow.stream"
 
 
@@ -96,7 +95,7 @@ class Server:
 
     def logged(self, message, count=1):
         """Wait until it has logged a message so many times; the last line of them."""
-        for _ in range(600):
+        for _ in range(2000):  # where the machine is busy a process takes long to start
             found = [line for line in self.lines() if line["message"] == message]
             if len(found) >= count:
                 return found[-1]
@@ -122,16 +121,14 @@ class Server:
 def server(folder, *arguments, workers=1):
     """A server process that is ready, and ended in any event."""
     log = folder / "server.log"
-    code = "from upland.cli import main; main()"
-    paths = os.pathsep.join([str(ROOT / "src"), *filter(None, [os.environ.get("PYTHONPATH")])])
-    command = [sys.executable, "-c", code, "serve", *map(str, arguments), "--port", "0"]
+    command = [sys.executable, *COMMAND_LINE, "serve", *map(str, arguments), "--port", "0"]
     with log.open("wb") as errors:
         process = subprocess.Popen(
             [*command, "--workers", str(workers)],
             stderr=errors,
             stdout=errors,
             cwd=folder,
-            env=os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
+            env=os.environ | {"PYTHONPATH": str(SOURCE), "OMP_NUM_THREADS": "1"},
         )
     found = Server(process, log)
     try:
