@@ -1,6 +1,7 @@
 """A server process: its start, its end, its workers, and clients that do not behave."""
 
 import asyncio
+import itertools
 import os
 import shutil
 import signal
@@ -107,36 +108,41 @@ def test_many_idle_connections_keep_nobody_waiting(running):
             connection.close()
 
 
-def test_at_the_end_every_request_is_answered(running):
-    """Requests keep coming while the server drains; each that connects gets its answer."""
+def test_at_the_end_every_request_that_was_taken_is_answered(running):
+    """Requests keep coming while the server drains; what it has taken, it answers, and all of it with 200."""
+    numbers = itertools.count()
 
     async def ask(client, found):
         while True:
+            name = f"end-{next(numbers)}"
             try:
-                reply = await client.post("/score", json=ROW, headers=KEY)
-            except httpx.ConnectError:
+                reply = await client.post("/score", json=ROW, headers=KEY | {"x-request-id": name})
+            except httpx.TransportError:  # it listens no more, or has just stopped to
                 return
-            found.append((reply.status_code, reply.headers.get("connection")))
+            found[name] = (reply.status_code, reply.headers.get("connection"))
 
     async def all_of_it():
-        found, limits = [], httpx.Limits(max_keepalive_connections=20)
-        async with httpx.AsyncClient(base_url=running.url, limits=limits) as client:
+        found = {}
+        async with httpx.AsyncClient(base_url=running.url, timeout=20) as client:
             tasks = [asyncio.create_task(ask(client, found)) for _ in range(8)]
             await asyncio.sleep(0.5)
             running.process.send_signal(signal.SIGTERM)
-            await asyncio.sleep(0.4)
             ready = await client.get("/v2/health/ready")
-            await asyncio.wait_for(asyncio.gather(*tasks), 20)
+            while ready.status_code == 200:
+                ready = await client.get("/v2/health/ready")
+            await asyncio.gather(*tasks)
         return found, ready
 
     found, ready = asyncio.run(all_of_it())
-    assert {status for status, _ in found} == {200}
-    assert {"close", None} == {connection for _, connection in found}
     assert (ready.status_code, ready.json()) == (503, {"ready": False})
+    assert {status for status, _ in found.values()} == {200}
+    assert {"close", None} == {connection for _, connection in found.values()}
     assert running.process.wait(timeout=20) == 0
+    taken = [line["request_id"] for line in running.lines() if line["message"] == "request"]
+    assert {name for name in taken if name.startswith("end-")} == set(found)
     messages = [line["message"] for line in running.lines()]
+    assert messages.index("draining") < messages.index("ended: every request was answered")
     assert messages[-1] == "ended: every request was answered"
-    assert "draining" in messages
 
 
 def test_a_worker_that_is_killed_is_replaced_and_series_go_on(tmp_path):
