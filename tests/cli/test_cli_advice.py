@@ -545,6 +545,9 @@ ELSEWHERE = {
     "io/excel.py:_names": "tests/io/test_excel.py",
     "io/images.py:pillow": "Pillow is not installed: tests/io/test_images.py",
     "io/extras.py:needed": "a package is not installed: tests/io/test_extras.py",
+    "cli/serving.py:_keys": "a server that starts goes on: tests/serve/test_serve_process.py",
+    "serve/models.py:__init__": "tests/cli/test_cli_serving.py",
+    "serve/models.py:get": "tests/serve/test_serve_refusals.py",
 }
 """Functions whose advice is done by other tests, or by none, and why."""
 
