@@ -120,6 +120,18 @@ class MaxChannel(SequenceCriterion):
         channels = Channels(model, self.usual, self.smoothing, 1) if state is None else copy.copy(state)
         return channels.advance(points, context).amax(-1)[0], channels
 
+    def remembered(self, state: Any) -> dict[str, Floats]:
+        """The levels: `(1, D)`; see `SequenceCriterion.remembered`."""
+        return {"level": state.level}
+
+    def recalled(self, model: RecurrentEnergy, arrays: Mapping[str, Floats]) -> Any:
+        """See `SequenceCriterion.recalled`."""
+        channels = Channels(model, self.usual, self.smoothing, 1)
+        if set(arrays) != {"level"} or arrays["level"].shape != channels.level.shape:
+            raise ValueError("a MaxChannel remembers a level of each channel")
+        channels.level = arrays["level"]
+        return channels
+
 
 class Channels:
     """Smoothed residuals of channels as steps are read; the past is one number a channel.
