@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from upland.export.graph import OPSET, Value
 from upland.export.translations import translations
 from upland.io.extras import needed
+from upland.models.base import EnergyModel, LikelihoodModel
 from upland.models.process import ProcessSetting
 
 if TYPE_CHECKING:
@@ -92,8 +94,8 @@ def traced_model(
     with torch.no_grad(), silent, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PyTorch's exporter warns of what it does itself
         found = function(example).numpy().dtype
-        module = _Function(function, model).eval()
         try:
+            module = _Function(_with_gradients(function, model, example), model).eval()
             exported = torch.export.export(module, (example,), dynamic_shapes=(rows,), strict=False)
             proto = _written(exported)
         except RuntimeError as error:
@@ -103,6 +105,21 @@ def traced_model(
         node.ClearField("metadata_props")
         node.ClearField("doc_string")
     return proto, found
+
+
+def _with_gradients(
+    function: Callable[[Tensor], Tensor], model: nn.Module, example: Tensor
+) -> Callable[[Tensor], Tensor]:
+    """The function with the gradients in it written out, where the model leaves its own to PyTorch."""
+    if not isinstance(model, EnergyModel) or isinstance(model, LikelihoodModel):
+        return function
+    if type(model).reconstruct is not EnergyModel.reconstruct:
+        return function
+
+    def plain(x: Tensor) -> Tensor:  # make_fx counts the arguments of a method wrongly
+        return function(x)
+
+    return make_fx(plain, tracing_mode="symbolic", _allow_non_fake_inputs=True)(example)
 
 
 def _written(exported: torch.export.ExportedProgram) -> onnx.ModelProto:
