@@ -901,12 +901,6 @@ DOUBTFUL = (
         lambda folder: while_written(folder / "a", folder / "b"),
     ),
     case(
-        "export/detectors.py:_writer",
-        lambda folder: to_onnx(fitted(upland.ImageFlowDetector, keep_rows=12)),
-        "has no ONNX graph: the score needs a compressor, DEFLATE; fit with criterion='likelihood'",
-        lambda folder: to_onnx(fitted(upland.ImageFlowDetector, criterion="likelihood")),
-    ),
-    case(
         "scoring/scorer.py:__call__",
         lambda folder: scored_twice(folder),
         "rename them, or say replace_columns=True",
