@@ -158,7 +158,7 @@ def test_bytes_of_a_pickle_that_were_damaged_are_refused(loads):
         scorer(frame_of("EnergyDetector"))
 
 
-def test_dask_tells_scorers_apart_by_what_they_do():
+def test_dask_names_scorers_by_what_they_do():
     from dask.base import tokenize
 
     first = scorer_of("EnergyDetector")
