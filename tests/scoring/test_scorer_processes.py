@@ -190,7 +190,7 @@ def main():
     for method in ("fork", "spawn"):
         context = multiprocessing.get_context(method)
         with context.Pool(2 if method == "fork" else 1) as pool:
-            for found in pool.map_async(scorer, [rows] * 3).get(100):
+            for found in pool.map_async(scorer, [rows] * 3).get(300):
                 assert found.equals(here)
         print(method)
 
