@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from upland.export.graph import OPSET, Value
 from upland.export.translations import translations
 from upland.io.extras import needed
+from upland.io.locks import warnings_apart
 from upland.models.process import ProcessSetting
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def traced_model(
     example = torch.from_numpy(np.zeros((_ROWS, *shape), dtype=dtype))
     rows = {0: torch.export.Dim("rows", min=1)}
     silent = NOTES.at((logging.ERROR,) * len(_LOGGERS))
-    with torch.no_grad(), silent, warnings.catch_warnings():
+    with torch.no_grad(), silent, warnings_apart():
         warnings.simplefilter("ignore", FutureWarning)  # PyTorch's exporter uses what PyTorch gives up
         found = function(example).numpy().dtype
         module = _Function(function, model).eval()
