@@ -18,6 +18,7 @@ import torch
 
 import upland
 from normals import COMMON, fitted, mixed, numbers, quick, slopes, small, waves
+from upland.export.onnx import to_onnx
 from upland.io.formats import TableWriter, open_source
 from upland.io.places import is_place_of_rows
 from upland.io.replace import replacing
@@ -445,6 +446,12 @@ SEQUENCES = [
 ]
 
 IMAGES = [
+    case(
+        "export/detectors.py:_writer",
+        lambda _: to_onnx(small(upland.ImageFlowDetector).fit(grey())),
+        "fit with criterion='likelihood'",
+        lambda _: to_onnx(small(upland.ImageFlowDetector, criterion="likelihood").fit(grey())),
+    ),
     case(
         "data/image/arrays.py:check_dtype",
         lambda _: small(Image).fit(grey().astype(np.int64)),
