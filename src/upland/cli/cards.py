@@ -11,7 +11,7 @@ import typer
 from upland.cli import options as option
 from upland.cli.app import command
 from upland.cli.checks import check, check_other
-from upland.cli.console import check_target, reporting, writing
+from upland.cli.console import alone, check_target, reporting, writing
 from upland.cli.process import STANDARD_OUTPUT
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ def card(
     label: LabelOf = None,
     alpha: option.Alpha = 0.05,
     overwrite: option.Overwrite = False,
+    wait: option.Wait = 0.0,
     quiet: option.Quiet = False,
     as_json: option.Json = False,
 ) -> None:
@@ -59,7 +60,7 @@ def card(
 
     It is Markdown with the front matter of Hugging Face; what is not known of the model is not said.
     """
-    with reporting(as_json, quiet, labelled) as reporter:
+    with reporting(as_json, quiet, labelled) as reporter, alone(output, wait):
         check((labelled is None) == (label is None), "--labelled DATA and --label COLUMN belong together")
         check(labelled is None or evaluation is None, "give either --evaluation or --labelled")
         check(0 < alpha < 1, f"--alpha must lie between 0 and 1, not {alpha:g}")
