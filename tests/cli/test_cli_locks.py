@@ -9,7 +9,7 @@ import pytest
 from plant import HEADER, pump_rows, write_csv
 from programs import run_python
 from upland.cli.app import program
-from upland.io.locks import WriterLock
+from upland.io.writers import WriterLock
 
 COMMANDS = {
     "fit": ["fit", "normal.csv", "-o", "m.safetensors", "--epochs", "1", "--calibration", "split"],
@@ -109,7 +109,7 @@ def test_waiting_ends(folder, upland):
 
 def test_the_lock_of_a_killed_process_stops_nobody(folder, upland):
     code = (
-        "import os, sys, pathlib; from upland.io.locks import WriterLock;"
+        "import os, sys, pathlib; from upland.io.writers import WriterLock;"
         "print(WriterLock(pathlib.Path(sys.argv[1])).take(), flush=True); os._exit(9)"
     )
     done = run_python("-c", code, folder / "out.csv")

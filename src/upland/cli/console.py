@@ -225,7 +225,7 @@ def alone(path: Path | None, wait: float = 0.0) -> Iterator[None]:
     Raises:
         OutputError: Another run writes it.
     """
-    from upland.io.locks import WriterLock
+    from upland.io.writers import WriterLock
 
     if path is None or path == STANDARD_OUTPUT:
         yield

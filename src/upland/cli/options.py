@@ -66,7 +66,7 @@ Scored = Annotated[
         "--output",
         "-o",
         readable=False,
-        help="File to write: the data with their scores; - for standard output.",
+        help="File to write: the data with their scores; - for standard output; a folder with --engine ray.",
     ),
 ]
 ModalityOf = Annotated[
@@ -227,4 +227,21 @@ Wait = Annotated[
     typer.Option(
         min=0.0, metavar="SECONDS", help="Wait at most so long while another run writes the output."
     ),
+]
+
+Engine = Annotated[
+    Literal["local", "ray"],
+    typer.Option(help="Where the work is done: in this process, or by Ray on all CPUs or many machines."),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOST:PORT",
+        help="With --engine ray: a cluster, auto for the one this machine is part of; none starts one here.",
+        show_default=False,
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="N", help="With --engine ray: tasks at a time; by default one for each CPU."),
 ]

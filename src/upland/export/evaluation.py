@@ -14,6 +14,7 @@ from upland.data.table.encoder import TableEncoder
 from upland.detectors.refining import anomalies_among
 from upland.export.card import Evaluation
 from upland.io.formats import open_source
+from upland.io.locks import warnings_apart
 
 if TYPE_CHECKING:
     from upland.detectors.base import Detector
@@ -71,7 +72,7 @@ def evaluated(detector: Detector, path: Path, label: str, alpha: float) -> Evalu
     anomalous = anomalies_among(column, len(column))
     if anomalous.all():
         raise ValueError("every row is labelled an anomaly: label normal rows with 0")
-    with warnings.catch_warnings():
+    with warnings_apart():
         warnings.filterwarnings("ignore", message=".*columns that the fit did not see.*")
         scores, p_values = detector.assess(path)
     flags = p_values <= alpha

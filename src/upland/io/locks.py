@@ -1,54 +1,53 @@
-"""A lock on an output while it is made: of two runs that would write one file, one at a time does.
-
-It is a lock of the operating system on a hidden file beside the output, which ends with the process that has
-it, however that ends; the file is deleted with the lock, and one that a killed process has left stops nobody.
-"""
+"""What belongs to a whole process is changed by one thread at a time."""
 
 from __future__ import annotations
 
-import hashlib
 import os
-from contextlib import suppress
-from pathlib import Path
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
-from upland.io.replace import PRIVATE, alone, followed, has_locks
 
-
-class WriterLock:
-    """The lock of one output.
+def in_forks(call: Callable[[], object]) -> None:
+    """Call a function in each process that is forked from this one, where there are forks.
 
     Args:
-        path: The file or folder to write; what is locked is its name, whether it exists or not.
+        call: Takes nothing; other threads, and what they hold, are not there.
     """
+    if "register_at_fork" in dir(os):  # not on Windows
+        os.register_at_fork(after_in_child=call)
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._taken: tuple[int, Path] | None = None
 
-    def take(self) -> bool:
-        """Take the lock; False where another process has it.
+class ProcessLock:
+    """A lock that one thread holds at a time, as often as it likes; open in a process that is forked."""
 
-        True also where the file system has no locks or nothing can be written there, which the writing itself
-        then says.
-        """
-        try:
-            target = followed(self._path)
-            if not has_locks() or not target.parent.is_dir() or target.is_fifo() or target.is_char_device():
-                return True
-            known = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:8]
-            file = target.absolute().with_name(f".{target.name[:50]}.{known}.lock")
-            self._taken = alone(file, PRIVATE, self._path), file
-        except FileExistsError:
-            return False
-        except OSError:
-            return True
-        return True
+    def __init__(self) -> None:
+        self._renew()
+        in_forks(self._renew)
 
-    def release(self) -> None:
-        """Give the lock back, if it was taken."""
-        if self._taken is not None:
-            descriptor, file = self._taken
-            self._taken = None
-            with suppress(OSError):
-                file.unlink()
-            os.close(descriptor)
+    def _renew(self) -> None:
+        self._lock = threading.RLock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *raised: object) -> None:
+        self._lock.release()
+
+
+WARNINGS = ProcessLock()
+"""Held while the filters of warnings are changed, which all threads share."""
+
+
+@contextmanager
+def warnings_apart(record: bool = False) -> Iterator[Any]:
+    """Warnings with filters of their own, which are the program's again afterwards, whatever the order in
+    which threads begin and end; others that want the same wait.
+
+    Args:
+        record: Whether warnings are kept in a list, which is given, instead of being said.
+    """
+    with WARNINGS, warnings.catch_warnings(record=record) as caught:
+        yield caught

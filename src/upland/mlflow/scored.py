@@ -8,7 +8,8 @@ import numpy as np
 
 from upland.io.extras import needed
 from upland.scoring.columns import ADDED
-from upland.scoring.scorer import IMAGE, Scorer
+from upland.scoring.images import IMAGE
+from upland.scoring.scorer import Scorer
 
 ALPHA, EXPLAIN = 0.05, 0
 """The parameters of `predict` where none are given."""
