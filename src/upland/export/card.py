@@ -1,4 +1,4 @@
-"""A model card: what is true of a model, in Markdown with the front matter of Hugging Face.
+"""A model card: what is true of a model, in Markdown with the front matter that huggingface.co reads.
 
 Every number is read from the model file or given by the caller; text from the data is escaped. The card names
 columns and counts their levels, and holds no cell of the data.
