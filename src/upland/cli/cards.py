@@ -58,7 +58,7 @@ def card(
 ) -> None:
     """Write a model card: data, calibration, guarantee, limits, evaluation, versions, how to score.
 
-    It is Markdown with the front matter that huggingface.co reads; what is not known of the model is not said.
+    It is Markdown with the front matter that huggingface.co reads; what is not known is not said.
     """
     with reporting(as_json, quiet, labelled) as reporter, alone(output, wait):
         check((labelled is None) == (label is None), "--labelled DATA and --label COLUMN belong together")
