@@ -134,6 +134,30 @@ def test_states_are_bounded(pump, kept, tmp_path):
     assert metric(client.get("/metrics").content.decode(), "upland_series") == 3
 
 
+def test_several_workers_need_a_file(pump):
+    reply = Client(pump[1], workers=2).post("/next?series=a", steps_of("a")[0])
+    assert (reply.status, reply.document["code"]) == (503, "unavailable")
+    assert "no file for the states" in reply.error
+
+
+def test_the_protocol_takes_a_long_frame(pump):
+    detector, path = pump
+    client, rows = Client(path), EXAMPLES[SERIES].new
+    described = client.get("/v2/models/pump").document["inputs"]
+    assert [one["name"] for one in described] == ["machine", "time", "wave", "load", "mode"]
+    inputs = [
+        {
+            **one,
+            "shape": [len(rows)],
+            "data": [str(x) if one["datatype"] == "BYTES" else x for x in rows[one["name"]]],
+        }
+        for one in described
+    ]
+    reply = client.post("/v2/models/pump/infer", {"inputs": inputs})
+    assert reply.status == 200, reply.document
+    np.testing.assert_allclose(reply.document["outputs"][0]["data"], detector.anomaly_score(rows), rtol=1e-7)
+
+
 def test_steps_without_names(tmp_path):
     detector = upland.SequenceEnergyDetector(hidden=(4,), epochs=2, random_state=0, progress=False).fit(
         waves(40)
