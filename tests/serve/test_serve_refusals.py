@@ -398,6 +398,7 @@ def without(name):
         ("/score", without("machine"), "the model's id 'machine' names a column"),
         ("/score", SEQUENCE * 2, "occur more than once"),
         ("/score", changed(time=None), "every step needs its time stamp"),
+        ("/score", changed(time="noon"), "'noon'"),
         ("/score", changed(wave="x"), "column 'wave', row 1 holds 'x'"),
         ("/score", [[[1, 2]]], "the data have 2 columns, and the model takes 3"),
         ("/next?series=a", {"wave": 1}, "missing column(s): 'load', 'mode'"),
