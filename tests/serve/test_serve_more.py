@@ -278,7 +278,7 @@ def test_a_changed_file_is_loaded_and_a_bad_one_is_not(stored, fitted, tmp_path,
 def test_no_request_is_lost_while_a_model_changes(stored, tmp_path):
     path = tmp_path / "m.safetensors"
     shutil.copy(stored(EXPERTS), path)
-    client, stop = Client(path), threading.Event()
+    client, stop, asked = Client(path), threading.Event(), threading.Semaphore(0)
     names = [stored("EnergyDetector"), stored(EXPERTS)]
 
     def change():
@@ -286,6 +286,7 @@ def test_no_request_is_lost_while_a_model_changes(stored, tmp_path):
             shutil.copy(names[turn % 2], tmp_path / "new")
             (tmp_path / "new").replace(path)
             client.service.models.renew(client.service.metrics.reloaded)
+            asked.acquire(timeout=60)  # until requests have come since
         stop.set()
 
     thread = threading.Thread(target=change)
@@ -297,6 +298,7 @@ def test_no_request_is_lost_while_a_model_changes(stored, tmp_path):
         for reply in asyncio.run(client.asks(calls)):
             statuses.add(reply.status)
             versions.setdefault(reply.document["version"], set()).add(reply.column("anomaly_score")[0])
+        asked.release()
     thread.join()
     assert statuses == {200}
     assert len(versions) == 2

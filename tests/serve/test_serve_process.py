@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
 from contextlib import suppress
 
 import httpx
@@ -84,6 +85,22 @@ TOO_LONG = HALF.replace(b"100", b"99999999")
 def test_a_client_that_does_not_behave_is_let_go(running, data, words):
     assert words in raw(running, data)
     assert httpx.get(f"{running.url}/v2/health/live").status_code == 200
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs chromium, a Debian package")
+def test_a_browser_shows_the_addresses(running, tmp_path):
+    options = ("--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}", "--dump-dom")
+    command = ["chromium", *options, "--virtual-time-budget=5000", f"{running.url}/docs"]
+    page = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    for shown in (
+        "/models/{name}/score",
+        "/v2/health/ready",
+        "POST",
+        "DELETE",
+        "The models are shown with a key",
+    ):
+        assert shown in page
+    assert "cannot be loaded" not in page
 
 
 def test_a_client_that_leaves_is_counted(running):
