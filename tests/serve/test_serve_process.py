@@ -79,7 +79,7 @@ MISBEHAVED = {
     HALF: b"408 Request Timeout",
     HALF.replace(b"100", b"99999999"): b" 413 ",
 }
-"""What a client sends before it does nothing more, and what it is answered before its connection is closed."""
+"""What a client sends before it does nothing more, and what it is answered at the end."""
 
 
 def test_a_client_that_does_not_behave_is_let_go(running):

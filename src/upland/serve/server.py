@@ -10,6 +10,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from functools import partial
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ def serve(models: Sequence[Path], settings: Settings, host: str, port: int) -> N
             return
         app = create_app(models, settings)
         config = _config(app, settings)
-        _say_where(listener, 1)
+        _say_where(listener, settings)
         prepare_process()
         freeze_objects()
         for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises it again when all is answered
@@ -65,7 +66,7 @@ def _serve_by_workers(models: Sequence[Path], settings: Settings, listener: sock
     """The same by several processes; raises OSError where none can start."""
     made = partial(_made_or_ended, models, settings)
     config = _config(made, settings, factory=True, workers=settings.workers)
-    _say_where(listener, settings.workers)
+    _say_where(listener, settings)
     supervisor = Multiprocess(config, sockets=[listener])
     supervisor.run()
     if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
@@ -88,9 +89,11 @@ def _config(app: Any, settings: Settings, **options: Any) -> uvicorn.Config:
     )
 
 
-def _say_where(listener: socket.socket, workers: int) -> None:
+def _say_where(listener: socket.socket, settings: Settings) -> None:
     host, port, *_ = listener.getsockname()
-    LOG.info("listening", extra={"host": host, "port": port, "workers": workers})
+    LOG.info("listening", extra={"host": host, "port": port, "workers": settings.workers})
+    if not (settings.keys or ip_address(host).is_loopback):
+        LOG.warning("whoever reaches this machine can send requests: no key is asked for")
 
 
 def _check(models: Sequence[Path], settings: Settings) -> None:
