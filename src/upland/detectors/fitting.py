@@ -23,7 +23,7 @@ from upland.catalogue import Unit
 from upland.criteria.base import Floats, finite
 from upland.data.encoder import Encoder
 from upland.data.image.encoder import ImageEncoder
-from upland.data.rows import NormalRows
+from upland.data.rows import NormalRows, SampledRows
 from upland.data.sequence.encoder import SequenceEncoder
 from upland.data.sequence.windows import SequenceRows
 from upland.detectors.architectures import FlowOrGaussian
@@ -259,6 +259,9 @@ class MemberFitter:
             return encoder, EncodedPoints(encoder, source, None)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            if isinstance(source, SampledRows):
+                source.learn(encoder, held_out)
+                return encoder, EncodedPoints(encoder, source, self.everything)
             encoder.fit_batches([source.take(seen)] * max(1, 2 // seen.size))  # of two rows one is held out
             if isinstance(source, SequenceRows):
                 assert isinstance(encoder, SequenceEncoder)
