@@ -122,8 +122,8 @@ def partition(records: Records, options: argparse.Namespace) -> None:
         rows = options.rows // options.partitions
         scorer = Scorer(prepared(folder, argparse.Namespace(rows=rows, partitions=1, train=options.train)))
         (part,) = partitions_at(folder / "data")
-        scores = tasks.Target(folder / "scores.parquet", folder / "stage.parquet")
-        final = tasks.Target(folder / "out.parquet", folder / "stage.parquet")
+        scores = tasks.Target(folder / "scores.parquet", folder, "stage.parquet")
+        final = tasks.Target(folder / "out.parquet", folder, "stage.parquet")
         work = {
             "score": lambda: tasks.score_partition(scorer, part, final),
             "assess": lambda: tasks.assess_partition(scorer, part, scores),

@@ -20,7 +20,9 @@ from programs import run_python
 from upland.distributed import scoring
 from upland.distributed.cluster import RETRIES, Lost, completed
 from upland.distributed.cluster import cluster as connected
+from upland.distributed.partitions import partitions_at
 from upland.distributed.scoring import score
+from upland.distributed.tasks import Target, score_partition
 
 pytestmark = pytest.mark.usefixtures("cluster")
 
@@ -90,7 +92,9 @@ def test_a_finished_run_does_nothing_again(control, model, lake, monkeypatch):
 
 DRIVER = """
 import os, signal, sys
+from upland.distributed.partitions import partitions_at
 from upland.distributed.scoring import score
+from upland.distributed.tasks import Target, score_partition
 address, model, data, output, last = sys.argv[1:]
 def kill(done, of):
     if done == int(last):
@@ -425,3 +429,13 @@ def test_the_document_and_the_exit_codes(model, lake, command):
     refused = command(*arguments, "--why")
     assert refused.code == 3
     assert "holds scores made with explain 0" in json.loads(refused.err)["error"]["message"]
+
+
+def test_a_task_of_an_earlier_call_writes_nothing(model, lake):
+    score(model, lake.pattern, lake.output)
+    part = partitions_at(lake.pattern)[0]
+    before = stamps(lake)
+    late = Target(lake.output / part.name, lake.output / "_upland" / "parts" / "earlier", part.name)
+    outcome = score_partition(upland.Scorer(model), part, late)
+    assert "the call that made it has ended" in outcome.error
+    assert stamps(lake) == before

@@ -28,6 +28,9 @@ RETRIES = 3
 AHEAD = 2
 """Tasks that are handed over for each CPU: one runs, one waits."""
 
+PATIENCE = 5.0
+"""Seconds that tasks have to end after an interruption."""
+
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
@@ -116,6 +119,8 @@ def completed(
     finally:
         for reference in running:
             ray.cancel(reference)
+        if running:
+            ray.wait(list(running), num_returns=len(running), timeout=PATIENCE)
 
 
 def _result(ray: Any, reference: Any) -> Any:

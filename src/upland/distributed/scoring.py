@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -179,6 +180,9 @@ class _Run:
         self.ray, self.manifest, self.workers, self.progress = ray, manifest, workers, progress
         self.scorer, self.model = scorer, ray.put(scorer)
         self.folder = manifest.folder
+        shutil.rmtree(self.folder / PARTS, ignore_errors=True)
+        self.parts = self.folder / PARTS / secrets.token_hex(4)
+        self.parts.mkdir(parents=True)
         self.functions: dict[Callable[..., Any], Any] = {}
 
     def score(self, partitions: Sequence[Partition], todo: Sequence[Partition], control: Control) -> None:
@@ -251,7 +255,7 @@ class _Run:
         return f"{path} was written on another machine and is not found on this one"
 
     def _target(self, part: Partition) -> Target:
-        return Target(self.manifest.output / part.name, self.folder / PARTS / part.name)
+        return Target(self.manifest.output / part.name, self.parts, part.name)
 
     def _scores(self, part: Partition) -> Path:
         return self.folder / SCORES / part.name
@@ -262,7 +266,7 @@ class _Run:
         rest = [part for part in todo if not self._is_scored(part)]
 
         def assess(part: Partition) -> Any:
-            target = Target(self._scores(part), self.folder / PARTS / part.name)
+            target = Target(self._scores(part), self.parts, part.name)
             return self._submit(tasks.assess_partition, self.model, part, target)
 
         fresh = self._run(rest, assess, "scored", len(there), 2 * len(todo))

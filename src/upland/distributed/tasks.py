@@ -66,11 +66,19 @@ class Target:
 
     Args:
         final: Its path in the end.
-        stage: The path at which it is made; it is on the same disk.
+        folder: The folder in which it is made, on the same disk; each call has its own, and deletes that of
+            the call before, whose tasks may still run.
+        name: Its path in that folder.
     """
 
     final: Path
-    stage: Path
+    folder: Path
+    name: str
+
+    @property
+    def stage(self) -> Path:
+        """The path at which it is made."""
+        return self.folder / self.name
 
 
 def guarded(work: Callable[[], Outcome]) -> Outcome:
@@ -269,7 +277,8 @@ class _Writer:
     """Writes a file at its stage and moves it to its place at the end; a context manager."""
 
     def __init__(self, target: Target) -> None:
-        self.target = target
+        if not target.folder.is_dir():
+            raise FileNotFoundError(f"{target.folder} is gone: the call that made it has ended")
         for path in (target.stage, target.final):
             path.parent.mkdir(parents=True, exist_ok=True)
         target.stage.unlink(missing_ok=True)
