@@ -119,9 +119,7 @@ class Detector(ScoringDetector):
         self.__dict__ = fitted.__dict__
         return self
 
-    def _fit(
-        self, X: Any, checkpoint: str | Path | None, sampled: SampledRows | None = None
-    ) -> None:
+    def _fit(self, X: Any, checkpoint: str | Path | None, sampled: SampledRows | None = None) -> None:
         check_arguments(self.get_params(deep=False), type(self)().get_params(deep=False))
         X = held(X)
         check_modality(X, self.modality, self.family)

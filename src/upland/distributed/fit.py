@@ -185,7 +185,9 @@ class _Run:
             try:
                 whole.merge(summary)
             except ValueError as error:
-                raise ValueError(Advice(f"{rows.part.path} does not go with those before it: ", text_of(error)))
+                raise ValueError(
+                    Advice(f"{rows.part.path} does not go with those before it: ", text_of(error))
+                )
         return whole
 
     def _each(self, function: Callable[..., T], arguments: Callable[[Rows], tuple[Any, ...]]) -> Iterator[T]:
