@@ -100,11 +100,19 @@ class SampledRows(MemoryRows):
         X: The sample, a table.
         n_all: How many rows there are.
         learn: Fits an encoder on all rows but those of the sample with these numbers.
+        train: Runs a training, given with it the training rows, the generator of their order, the rows of the
+            held-out loss and what shows progress; None where this process does it alone.
     """
 
-    def __init__(self, X: object, n_all: int, learn: Callable[[Any, NDArray[np.int64]], object]) -> None:
+    def __init__(
+        self,
+        X: object,
+        n_all: int,
+        learn: Callable[[Any, NDArray[np.int64]], object],
+        train: Callable[..., Any] | None = None,
+    ) -> None:
         super().__init__(X)
-        self.n_all, self.learn = n_all, learn
+        self.n_all, self.learn, self.train = n_all, learn, train
 
 
 class FileRows:

@@ -199,7 +199,11 @@ class MemberFitter:
         if resume is not None:
             resume(training)
         checked = rows.take(validation if validation.size else training_rows)
-        history = training.run(batches, checked, after_check=after_check, progress=progress)
+        train = self.source.train if isinstance(self.source, SampledRows) else None
+        if train is None:
+            history = training.run(batches, checked, after_check=after_check, progress=progress)
+        else:
+            history = train(training, rows.take(training_rows), weights, checked, progress)
         _warn_if_unmoved(model, start, history)
         if isinstance(architecture, FlowOrGaussian):
             trained, model = model, likelier(training, start_from.to(self.device), checked, sigma)

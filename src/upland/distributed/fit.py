@@ -31,6 +31,7 @@ from upland.distributed.partitions import Partition, partitions_at
 from upland.distributed.reservoir import Indices, Reservoir, bound_of
 from upland.distributed.scoring import Progress, failed
 from upland.distributed.tasks import AT_ONCE, damaged
+from upland.distributed.training import Crew
 from upland.io.advice import Advice, text_of
 from upland.io.folders import ManySource
 from upland.io.formats import open_source
@@ -38,9 +39,9 @@ from upland.io.places import RowFile
 
 T = TypeVar("T")
 
-SAMPLE = 50_000
+SAMPLE, TRAINED = 50_000, 500_000
 """Rows of the sample: those of a split calibration are then 10,000 at their most, and more are left than a
-model in closed form starts from.
+model in closed form starts from; where a model is trained, more.
 """
 
 
@@ -75,7 +76,7 @@ def fit(
     detector: Detector,
     data: str | os.PathLike[str],
     *,
-    sample: int = SAMPLE,
+    sample: int | None = None,
     address: str | None = None,
     workers: int | None = None,
     progress: Progress = lambda done, of: None,
@@ -83,9 +84,10 @@ def fit(
     """The detector, fitted on the Parquet files at a place by Ray.
 
     Args:
-        detector: of rows of tables, with a model in closed form.
+        detector: of rows of tables.
         data: a file, a folder or a pattern such as `data/**/*.parquet`, which every machine finds there.
-        sample: rows that the model and its calibration are fitted on.
+        sample: rows that the model and its calibration are fitted on; None is 50,000, or 500,000 where the
+            model is trained.
         address: of a Ray cluster, `auto` or HOST:PORT; None takes the one that the program is connected to,
             or starts one on this machine.
         workers: tasks at a time; None takes all CPUs.
@@ -94,28 +96,32 @@ def fit(
     Raises:
         ImportError: Ray is not installed; the message says what to install.
         FileNotFoundError: there is no data.
-        TypeError: the detector is of no table, or its model is trained.
+        TypeError: the detector is of no table.
         ValueError: a partition could not be read, or a column not be used; partitions are named.
+        FloatingPointError: the training diverged.
     """
-    check_detector(detector)
+    at_once = _in_closed_form(detector)
+    size = sample or (SAMPLE if at_once else TRAINED)
     everything = rows_at(data)
     with cluster(address, workers) as ray:
         run = _Run(ray, everything, workers, progress)
-        drawn, table = run.sampled(sample, seed_of(detector.random_state))
+        drawn, table = run.sampled(size, seed_of(detector.random_state))
 
         def learn(encoder: TableEncoder, held_out: Indices) -> None:
             encoder.fit_summary(run.summary(encoder, drawn, held_out))
 
-        return detector.fit_sample(table, SampledRows(table, run.n_all, learn))
+        train = None if at_once else Crew(ray, workers).train
+        return detector.fit_sample(table, SampledRows(table, run.n_all, learn, train))
 
 
-def check_detector(detector: Detector) -> None:
-    """Refuse what is not fitted by Ray; raises TypeError."""
+def _in_closed_form(detector: Detector) -> bool:
+    """Whether the model is fitted without training; raises TypeError for what is not fitted by Ray."""
     if not isinstance(detector, TableDetector):
         raise TypeError(
             f"the engine ray fits detectors of rows of tables, and {type(detector).__name__} is none: "
             "fit it without the engine"
         )
+    return bool(detector._architecture("split").in_closed_form)
 
 
 def rows_at(place: str | os.PathLike[str]) -> list[Rows]:
@@ -185,16 +191,16 @@ class _Run:
             try:
                 whole.merge(summary)
             except ValueError as error:
-                raise ValueError(
-                    Advice(f"{rows.part.path} does not go with those before it: ", text_of(error))
-                )
+                text = f"{rows.part.path} does not go with those before it: "
+                raise ValueError(Advice(text, text_of(error))) from error
         return whole
 
     def _each(self, function: Callable[..., T], arguments: Callable[[Rows], tuple[Any, ...]]) -> Iterator[T]:
         """What a function gives of each partition, in their order; raises ValueError where some have faults,
         when all others are done.
         """
-        task = self.ray.remote(num_cpus=1, max_retries=RETRIES)(guarded)
+        name = function.__name__
+        task = self.ray.remote(num_cpus=1, max_retries=RETRIES)(guarded).options(name=name)
         errors: dict[Partition, str] = {}
         waiting: dict[int, T] = {}
         place = 0
