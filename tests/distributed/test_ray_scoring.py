@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import threading
 import warnings
 from pathlib import Path
 
@@ -473,3 +474,16 @@ def test_columns_of_any_type_come_back(model, lake):
     before = pq.read_table(lake.folder / "odd.parquet")
     assert found.select(before.column_names).equals(before)
     assert found.column_names == [*before.column_names, *ADDED]
+
+
+def test_a_signal_ends_a_wait_for_tasks(cluster):
+    def sleep():
+        import time
+
+        time.sleep(60)
+
+    sleep.__module__ = "__main__"
+    task = cluster.remote(num_cpus=1, max_retries=0)(sleep)
+    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        list(completed(cluster, ["a", "b"], lambda _: task.remote(), 1))

@@ -27,7 +27,7 @@ from upland.calibration.segments import OF_GROUPS
 from upland.detectors.host import usual_settings
 from upland.detectors.points import PointDetector
 from upland.detectors.segmented import SegmentedDetector
-from upland.distributed.cluster import RETRIES, cluster, completed
+from upland.distributed.cluster import RETRIES, cluster, completed, cpus
 from upland.distributed.partitions import Partition, partitions_at
 from upland.distributed.scoring import Progress, failed
 from upland.distributed.tasks import Outcome, batches_of, guarded, with_keys
@@ -185,9 +185,10 @@ class _Run:
         """How many buckets groups are put into: enough that each fits into memory, at least one for each
         task, but not too many blocks.
         """
-        cpus = self.workers or int(self.ray.cluster_resources().get("CPU", 1))
         by_size = -(-sum(part.size for part in partitions) // BUCKET)
-        return int(max(min(max(by_size, cpus), MOST_BLOCKS // max(1, len(partitions))), 1))
+        return int(
+            max(min(max(by_size, self.workers or cpus(self.ray)), MOST_BLOCKS // max(1, len(partitions))), 1)
+        )
 
     def _encoded(
         self, partitions: Sequence[Partition], count: int
