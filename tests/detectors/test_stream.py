@@ -16,7 +16,7 @@ from laws import generator
 from normals import SIZES, small, waves
 from upland.catalogue import criteria_of
 from upland.criteria import reading
-from upland.detectors.stream import one_row
+from upland.detectors.stream import begin, one_row
 from upland.models.recurrent import RecurrentEnergy
 
 pytestmark = pytest.mark.filterwarnings("ignore:p-values are coarse")
@@ -115,6 +115,37 @@ def test_of_five_members_too(criterion):
     np.testing.assert_allclose(scores, whole, rtol=1e-9)
     np.testing.assert_array_equal(p, p_whole)
     assert detector.calibrations_["step"].method == "cross"
+
+
+@pytest.mark.parametrize("at", [0, 1, 7])
+def test_a_state_goes_into_arrays_and_back(fitted, at):
+    rows = new(fitted)
+    _, _, state = streamed(fitted, rows[:at])
+    start = begin_of(fitted)
+    arrays = (state or start).to_arrays()
+    assert {array.dtype for array in arrays.values()} == {np.dtype(np.float64)}
+    again = start.with_arrays(arrays)
+    expected, p, _ = streamed(fitted, rows[at:12], state)
+    scores, p_again, _ = streamed(fitted, rows[at:12], again)
+    np.testing.assert_array_equal(scores, expected)
+    np.testing.assert_array_equal(p_again, p)
+
+
+def test_arrays_of_another_fit_are_refused(by_cell):
+    _, _, state = streamed(by_cell["lstm"], NEW[:3])
+    arrays = state.to_arrays()
+    with pytest.raises(ValueError, match="of another fit"):
+        begin_of(by_cell["rnn"]).with_arrays(arrays)
+    for name in arrays:
+        with pytest.raises(ValueError, match=r"not whole|remembers"):
+            begin_of(by_cell["lstm"]).with_arrays({key: arrays[key] for key in arrays if key != name})
+
+
+def begin_of(detector):
+    """The state before the first step."""
+    name = detector.criterion_of("step")
+    criteria = [detector.fitted_criterion(member, "step") for member in detector.members_]
+    return begin(detector.members_, criteria, name)
 
 
 def test_after_a_fit_on_whole_sequences_a_stream_is_a_sequence_of_its_own():

@@ -170,3 +170,18 @@ class ScoreTest(SequenceCriterion):
         """
         running = Running(model, self.references, 1) if state is None else copy.copy(state)
         return summed(running.advance(points, context), self.references)[0], running
+
+    def remembered(self, state: Any) -> dict[str, Floats]:
+        """The last vectors `(1, W - 1, K)` for the longest window W, and how many steps were seen `(1,)`; see
+        `SequenceCriterion.remembered`.
+        """
+        return {"seen": np.array([float(state.seen)]), "tail": state.tail.cpu().numpy()}
+
+    def recalled(self, model: RecurrentEnergy, arrays: Mapping[str, Floats]) -> Any:
+        """See `SequenceCriterion.recalled`."""
+        running = Running(model, self.references, 1)
+        if set(arrays) != {"seen", "tail"} or arrays["tail"].shape[:-1] != (1, max(self.references) - 1):
+            raise ValueError("a ScoreTest remembers the last vectors of a series, and how many there were")
+        running.seen = int(arrays["seen"][0])
+        running.tail = torch.from_numpy(arrays["tail"]).to(next(model.parameters()).device)
+        return running

@@ -144,6 +144,25 @@ class SequenceCriterion(Criterion[SequenceReference, EncodedSequences]):
             context: `(1, L, S)` what conditions them.
         """
 
+    def remembered(self, state: Any) -> dict[str, Floats]:
+        """What `score_next` passed on, as arrays by name; none where nothing is remembered.
+
+        Args:
+            state: what was passed on.
+        """
+        return {}
+
+    def recalled(self, model: RecurrentEnergy, arrays: Mapping[str, Floats]) -> Any:
+        """What `remembered` gave, as `score_next` takes it; raises ValueError for arrays of other shapes.
+
+        Args:
+            model: in float64.
+            arrays: by name.
+        """
+        if arrays:
+            raise ValueError(f"a {type(self).__name__} remembers nothing of a series")
+        return None
+
     def score(self, x: EncodedSequences) -> Floats:
         """A number for each step `(S,)`, or for each sequence `(N,)` the mean over its steps."""
         scores = self.step_scores(x)

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from upland.calibration.conformal import Calibration
+from upland.calibration.conformal import Calibration, Floats
 from upland.criteria.reading import precise
 from upland.criteria.sequence import SequenceCriterion
 from upland.data.sequence.encoder import SequenceEncoder
@@ -43,6 +43,45 @@ class Stream:
     memories: tuple[Any, ...]
     steps: int
     identity: tuple[Any, ...]
+
+    def to_arrays(self) -> dict[str, Floats]:
+        """The state as float64 arrays by name, to be kept in a file; `with_arrays` is the exact way back."""
+        arrays: dict[str, Floats] = {"steps": np.array([float(self.steps)])}
+        together = zip(self.criteria, self.states, self.memories, strict=True)
+        for member, (criterion, state, memory) in enumerate(together):
+            for name, value in state._asdict().items():
+                arrays[f"{member}/state/{name}"] = value.cpu().numpy()
+            for name, value in criterion.remembered(memory).items() if self.steps else ():
+                arrays[f"{member}/memory/{name}"] = value
+        return arrays
+
+    def with_arrays(self, arrays: Mapping[str, Floats]) -> Stream:
+        """The state that `to_arrays` gave, of the same fit and criterion as this one.
+
+        Args:
+            arrays: by name.
+
+        Raises:
+            ValueError: they are of another fit or criterion.
+        """
+        try:
+            steps = int(arrays["steps"][0])
+            states, memories = [], []
+            for member, (model, criterion) in enumerate(zip(self.models, self.criteria, strict=True)):
+                start = self.states[member]
+                found = {name: arrays[f"{member}/state/{name}"] for name in start._fields}
+                if any(found[name].shape != value.shape for name, value in start._asdict().items()):
+                    raise ValueError("the state is of another fit")
+                device = next(model.parameters()).device
+                states.append(RecurrentState(*(torch.from_numpy(part).to(device) for part in found.values())))
+                begins = f"{member}/memory/"
+                memory = {
+                    name.removeprefix(begins): arrays[name] for name in arrays if name.startswith(begins)
+                }
+                memories.append(criterion.recalled(model, memory) if steps else None)
+        except (KeyError, IndexError) as error:
+            raise ValueError(f"the state of the series is not whole: {error} is lacking") from None
+        return replace(self, states=tuple(states), memories=tuple(memories), steps=steps)
 
 
 class NextScore(NamedTuple):

@@ -302,6 +302,9 @@ def _checked(part: Partition, target: Target, outcome: Outcome, detector: Detect
         raise ValueError(
             f"{part.path} has {before:,} rows, of which {outcome.rows:,} were read and {after:,} written"
         )
+    now = os.stat(part.path)
+    if (now.st_size, now.st_mtime_ns) != (part.size, part.changed):
+        raise ValueError(f"{part.path} has changed while it was read")
     size = target.stage.stat().st_size
     os.replace(target.stage, target.final)
     return replace(outcome, size=size)

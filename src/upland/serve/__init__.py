@@ -1,1 +1,1 @@
-"""A model over HTTP; the extra `serve`."""
+"""A REST server of model files: the Open Inference Protocol and plain requests, over FastAPI."""
