@@ -76,6 +76,9 @@ def fit(
     seed: option.Seed = 0,
     checkpoint: option.Checkpoint = None,
     device: option.Device = None,
+    engine: option.Engine = "local",
+    address: option.Address = None,
+    workers: option.Workers = None,
     overwrite: option.Overwrite = False,
     wait: option.Wait = 0.0,
     quiet: option.Quiet = False,
@@ -85,7 +88,7 @@ def fit(
 
     A table has a row for each case; with --by each machine, shop or site gets a model of its own. With --time
     or --id its rows are time steps of sequences, as they are in an array of three dimensions; images come as
-    a folder or an array.
+    a folder or an array. With --engine ray DATA are Parquet files of rows, as many as there are.
     """
     chosen = {
         **{"modality": modality, "time": time, "id": id, "window": window, "stride": stride, "per": per},
@@ -109,12 +112,20 @@ def fit(
         check_model_file(output, data, overwrite)
         check_checkpoint(checkpoint, output, data)
         given |= {"random_state": seed, "progress": False if quiet or as_json else "auto"}
+        by_ray = is_ray(engine, address, workers)
         with claimed(output, overwrite) as target:
-            _save(reporter, _fitted(data, model, given, checkpoint), target)
+            detector, x = _detector(data, model, given)
+            if by_ray:
+                from upland.cli.engines import fitted_on_partitions
+
+                detector = fitted_on_partitions(reporter, detector, data, checkpoint, address, workers)
+            else:
+                detector.fit(x, checkpoint=checkpoint)
+            _save(reporter, detector, target)
 
 
-def _fitted(data: Path, model: str, given: dict[str, Any], checkpoint: Path | None) -> Detector:
-    """A detector that has learned from what is at a path."""
+def _detector(data: Path, model: str, given: dict[str, Any]) -> tuple[Detector, Any]:
+    """A detector for what is at a path, and what it fits on."""
     from upland.cli.inputs import OF_SEGMENTS, array_in, check_model, form_of, modality_in
     from upland.detectors.auto import detector_for
 
@@ -128,7 +139,7 @@ def _fitted(data: Path, model: str, given: dict[str, Any], checkpoint: Path | No
         from upland.detectors.segmented import SegmentedDetector
 
         detector = SegmentedDetector(detector, **of_segments)
-    return detector.fit(x, checkpoint=checkpoint)
+    return detector, x
 
 
 @command

@@ -27,7 +27,7 @@ from upland.calibration.segments import OF_GROUPS
 from upland.detectors.host import usual_settings
 from upland.detectors.points import PointDetector
 from upland.detectors.segmented import SegmentedDetector
-from upland.distributed.cluster import RETRIES, cluster, completed
+from upland.distributed.cluster import RETRIES, cluster, completed, cpus
 from upland.distributed.partitions import Partition, partitions_at
 from upland.distributed.scoring import Progress, failed
 from upland.distributed.tasks import Outcome, batches_of, guarded, with_keys
@@ -39,7 +39,8 @@ from upland.scoring.scorer import Scorer
 BUCKET = 1 << 26
 """Bytes of Parquet files for each bucket of groups; encoded rows take several times that."""
 
-MOST_BUCKETS = 256
+MOST_BLOCKS = 1 << 17
+"""Blocks of partitions and buckets that Ray is given to keep."""
 
 Indices = NDArray[np.int64]
 
@@ -182,11 +183,12 @@ class _Run:
 
     def _buckets(self, partitions: Sequence[Partition]) -> int:
         """How many buckets groups are put into: enough that each fits into memory, at least one for each
-        task.
+        task, but not too many blocks.
         """
-        cpus = self.workers or int(self.ray.cluster_resources().get("CPU", 1))
         by_size = -(-sum(part.size for part in partitions) // BUCKET)
-        return int(min(max(by_size, cpus), MOST_BUCKETS))
+        return int(
+            max(min(max(by_size, self.workers or cpus(self.ray)), MOST_BLOCKS // max(1, len(partitions))), 1)
+        )
 
     def _encoded(
         self, partitions: Sequence[Partition], count: int
