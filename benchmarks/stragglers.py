@@ -1,14 +1,14 @@
 """How much longer than ideal many tasks take on many workers, where some are slow or fail: a simulation.
 
-A data set is cut into partitions, each a task; a free worker takes the next. The time of a task is its share of the
-work times a random factor of mean 1: lognormal (sigma 0.3), or heavy-tailed (Pareto with index 1.5, by which one task
-in a thousand takes thirty times the mean). A worker is lost at random, once in `--hours` hours of work; its task is
-tried again, three times at most, and the worker is back after a minute. Each task costs `--start` seconds besides.
-With backups a worker that finds no task left runs a second copy of the task that has run longest, if that is twice
-the mean, and the first copy to end counts (Dean and Ghemawat, "MapReduce", OSDI 2004, section 3.6).
+A data set is cut into partitions, each a task; a free worker takes the next. The time of a task is its share
+of the work times a random factor of mean 1: lognormal (sigma 0.3), or heavy-tailed (Pareto with index 1.5). A
+worker is lost at random, once in `--hours` hours of work; its task is tried again, three times at most, and
+the worker is back after a minute. Each task costs `--start` seconds besides. With backups a worker that finds
+no task left runs a second copy of the task that has run longest, if that is twice the mean, and the first
+copy to end counts (Dean and Ghemawat, "MapReduce", OSDI 2004, section 3.6).
 
-`over_ideal` is the time until all is done over the work divided by the workers: mean and largest over the seeds;
-`waste` is the work that was done in vain as a share of all.
+`over_ideal` is the time until all is done over the work divided by the workers: mean and largest over the
+seeds; `waste` is the work that was done in vain as a share of all.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def simulated(
                 continue
         idle.append(worker)
         while idle:
-            task = todo.pop() if todo else _slowest(running, now, mean, len(idle)) if backups else None
+            task = todo.pop() if todo else _slowest(running, now, mean) if backups else None
             if task is None:
                 break
             seconds = start + mean * factor(draw, times)
@@ -161,7 +161,7 @@ def simulated(
     return last, waste
 
 
-def _slowest(running: dict[int, list[Attempt]], now: float, mean: float, _: int) -> int | None:
+def _slowest(running: dict[int, list[Attempt]], now: float, mean: float) -> int | None:
     """The task that has run longest, of those with one copy and twice the mean."""
     alone = [own[0] for own in running.values() if len(own) == 1 and now - own[0].start >= 2 * mean]
     return min(alone, key=lambda attempt: attempt.start).task if alone else None

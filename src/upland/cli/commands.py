@@ -112,20 +112,20 @@ def fit(
         check_model_file(output, data, overwrite)
         check_checkpoint(checkpoint, output, data)
         given |= {"random_state": seed, "progress": False if quiet or as_json else "auto"}
-        by_ray = is_ray(engine, address, workers)
+        cluster = (address, workers) if is_ray(engine, address, workers) else None
         with claimed(output, overwrite) as target:
-            detector, x = _detector(data, model, given)
-            if by_ray:
-                from upland.cli.engines import fitted_on_partitions
-
-                detector = fitted_on_partitions(reporter, detector, data, checkpoint, address, workers)
-            else:
-                detector.fit(x, checkpoint=checkpoint)
-            _save(reporter, detector, target)
+            _save(reporter, _fitted(reporter, data, model, given, checkpoint, cluster), target)
 
 
-def _detector(data: Path, model: str, given: dict[str, Any]) -> tuple[Detector, Any]:
-    """A detector for what is at a path, and what it fits on."""
+def _fitted(
+    reporter: Reporter,
+    data: Path,
+    model: str,
+    given: dict[str, Any],
+    checkpoint: Path | None,
+    cluster: tuple[str | None, int | None] | None,
+) -> Detector:
+    """A detector that has learned from what is at a path, here or on a cluster."""
     from upland.cli.inputs import OF_SEGMENTS, array_in, check_model, form_of, modality_in
     from upland.detectors.auto import detector_for
 
@@ -139,7 +139,12 @@ def _detector(data: Path, model: str, given: dict[str, Any]) -> tuple[Detector, 
         from upland.detectors.segmented import SegmentedDetector
 
         detector = SegmentedDetector(detector, **of_segments)
-    return detector, x
+    if cluster is None:
+        return detector.fit(x, checkpoint=checkpoint)
+    from upland.cli.engines import fit_partitions
+
+    fit_partitions(reporter, detector, data, checkpoint, *cluster)
+    return detector
 
 
 @command

@@ -74,15 +74,15 @@ def score_partitions(
         raise typer.Exit(ANOMALY)
 
 
-def fitted_on_partitions(
+def fit_partitions(
     reporter: Reporter,
     detector: Detector,
     data: Path,
     checkpoint: Path | None,
     address: str | None,
     workers: int | None,
-) -> Detector:
-    """A detector fitted on the partitions at a place.
+) -> None:
+    """Fit a detector on the partitions at a place.
 
     Raises:
         typer.BadParameter: Ray does not fit such a detector.
@@ -95,7 +95,7 @@ def fitted_on_partitions(
     check(isinstance(detector, TableDetector), text)
     check(checkpoint is None, "--checkpoint does not go with --engine ray: leave one of them out")
     with progress_of(reporter, "readings of partitions") as progress:
-        return fit(detector, data, address=address, workers=workers, progress=progress)
+        fit(detector, data, address=address, workers=workers, progress=progress)
 
 
 @contextmanager

@@ -200,11 +200,10 @@ class MemberFitter:
         if resume is not None:
             resume(training)
         checked = rows.take(validation if validation.size else training_rows)
-        train = self.source.train if isinstance(self.source, SampledRows) else None
-        if train is None:
-            history = training.run(batches, checked, after_check=after_check, progress=progress)
-        else:
-            history = train(training, rows.take(training_rows), weights, checked, progress)
+        run = partial(training.run, batches, checked, after_check=after_check, progress=progress)
+        if isinstance(self.source, SampledRows) and (train := self.source.train):
+            run = partial(train, training, rows.take(training_rows), weights, checked, progress)
+        history = run()
         _warn_if_unmoved(model, start, history)
         if isinstance(architecture, FlowOrGaussian):
             trained, model = model, likelier(training, start_from.to(self.device), checked, sigma)

@@ -35,6 +35,7 @@ from upland.distributed.training import Crew
 from upland.io.advice import Advice, text_of
 from upland.io.folders import ManySource
 from upland.io.formats import open_source
+from upland.io.locks import warnings_apart
 from upland.io.places import RowFile
 
 T = TypeVar("T")
@@ -230,7 +231,7 @@ def guarded(function: Callable[..., T], rows: Rows, *arguments: Any) -> T | Faul
         rows: Of the partition.
         *arguments: More.
     """
-    with warnings.catch_warnings():
+    with warnings_apart():
         warnings.simplefilter("ignore")  # the sample has been warned of
         try:
             return function(rows, *arguments)

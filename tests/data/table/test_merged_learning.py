@@ -85,6 +85,7 @@ def test_an_encoder_learns_the_same_of_parts(cuts, dates):
     options = {"cells": CellOptions(dates=dates)}
     with pytest.warns(UserWarning):
         sampled = TableEncoder(**options).fit(rows.take(np.arange(0, 1_500, 7)))
+    with pytest.warns(UserWarning):
         whole = TableEncoder(**options).read_as(sampled).fit(rows)
     encoder = TableEncoder(**options).read_as(sampled)
     summary = encoder.summary([])
