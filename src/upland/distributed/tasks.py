@@ -233,8 +233,7 @@ def batches_of(path: str, size: int | None = AT_ONCE) -> Iterator[pa.Table]:
     try:
         file = pq.ParquetFile(path)
     except pa.ArrowException as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"{path} cannot be read as Parquet, it is damaged or cut off: {first}") from error
+        raise damaged(path, error) from error
     if not file.metadata.num_rows:
         yield file.schema_arrow.empty_table()
         return
@@ -264,6 +263,12 @@ def with_keys(detector: Detector, part: Partition, table: pa.Table) -> pa.Table:
             cell = pa.scalar(str(value) if name in texts and value is not None else value)
             table = table.append_column(name, pa.repeat(cell, table.num_rows))
     return table
+
+
+def damaged(path: str, error: Exception) -> ValueError:
+    """The error of a file that is no whole Parquet file."""
+    first = (str(error).splitlines() or [type(error).__name__])[0]
+    return ValueError(f"{path} cannot be read as Parquet, it is damaged or cut off: {first}")
 
 
 # -- writing -------------------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ from upland.criteria.step_residuals import StepReconstruction
 from upland.data.sequence.encoder import SequenceEncoder
 from upland.detectors.base import Detector
 from upland.detectors.ensemble import Member
-from upland.export.detectors import Encoded
+from upland.export.encoded import Encoded
 from upland.export.graph import Graph, Value
 from upland.export.recurrent import first, frames_and_contexts, scan, zeros
 from upland.export.table import encoded_rows
