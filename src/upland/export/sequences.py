@@ -126,7 +126,12 @@ class SequenceScore:
         detector: fitted.
         member: of it.
         write: what adds the score to a graph.
+
+    Attributes:
+        unmeasured: the difference up to which scores are equal; models of sequences compute in float64.
     """
+
+    unmeasured = 1e-10
 
     def __init__(self, detector: Detector, member: Member, write: Callable[..., Value]) -> None:
         self.criterion = detector.fitted_criterion(member, detector.unit_)

@@ -22,7 +22,7 @@ from upland.export.graph import OPSET, Value
 from upland.export.translations import translations
 from upland.io.extras import needed
 from upland.io.locks import warnings_apart
-from upland.models.base import EnergyModel, LikelihoodModel
+from upland.models.base import EnergyModel
 from upland.models.process import ProcessSetting
 
 if TYPE_CHECKING:
@@ -90,15 +90,12 @@ def traced_model(
     """
     needed("onnxscript", "The ONNX export of nets needs onnxscript", "onnx")
     example = torch.from_numpy(np.zeros((_ROWS, *shape), dtype=dtype))
-    rows = {0: torch.export.Dim("rows", min=1)}
     silent = NOTES.at((logging.ERROR,) * len(_LOGGERS))
     with torch.no_grad(), silent, warnings_apart():
         warnings.simplefilter("ignore")  # PyTorch's exporter warns of what it does itself
         found = function(example).numpy().dtype
         try:
-            module = _Function(_with_gradients(function, model, example), model).eval()
-            exported = torch.export.export(module, (example,), dynamic_shapes=(rows,), strict=False)
-            proto = _written(exported)
+            proto = _written(_exported(function, model, example))
         except RuntimeError as error:
             reason = str(error.__cause__ or error).splitlines()[0]
             raise ValueError(f"PyTorch writes no ONNX graph of a {type(model).__name__}: {reason}") from error
@@ -108,19 +105,23 @@ def traced_model(
     return proto, found
 
 
-def _with_gradients(
+def _exported(
     function: Callable[[Tensor], Tensor], model: nn.Module, example: Tensor
-) -> Callable[[Tensor], Tensor]:
-    """The function with the gradients in it written out, where the model leaves its own to PyTorch."""
-    if not isinstance(model, EnergyModel) or isinstance(model, LikelihoodModel):
-        return function
-    if type(model).reconstruct is not EnergyModel.reconstruct:
-        return function
+) -> torch.export.ExportedProgram:
+    """The traced function; where a model leaves its gradient to PyTorch, that is written out first."""
 
-    def plain(x: Tensor) -> Tensor:  # make_fx counts the arguments of a method wrongly
-        return function(x)
+    def of(traced: Callable[[Tensor], Tensor]) -> torch.export.ExportedProgram:
+        rows = {0: torch.export.Dim("rows", min=1)}
+        module = _Function(traced, model).eval()
+        return torch.export.export(module, (example,), dynamic_shapes=(rows,), strict=False)
 
-    return make_fx(plain, tracing_mode="symbolic", _allow_non_fake_inputs=True)(example)
+    try:
+        return of(function)
+    except RuntimeError:
+        if not isinstance(model, EnergyModel) or type(model).reconstruct is not EnergyModel.reconstruct:
+            raise
+    plain = lambda x: function(x)  # noqa: E731 - make_fx counts the arguments of a method wrongly
+    return of(make_fx(plain, tracing_mode="symbolic", _allow_non_fake_inputs=True)(example))
 
 
 def _written(exported: torch.export.ExportedProgram) -> onnx.ModelProto:
