@@ -889,13 +889,13 @@ DOUBTFUL = (
         lambda folder: is_place_of_rows(rows_and_image(folder / "rows", folder / "images")),
     ),
     case(
-        "io/replace.py:_followed",
+        "io/replace.py:followed",
         lambda folder: upland.save(fitted(), loop(folder / "a")),
         "name a file",
         lambda folder: upland.save(fitted(), folder / "b"),
     ),
     case(
-        "io/replace.py:_alone",
+        "io/replace.py:alone",
         lambda folder: while_written(folder / "a", folder / "a"),
         "choose another name",
         lambda folder: while_written(folder / "a", folder / "b"),

@@ -21,6 +21,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from upland.export.graph import OPSET, Value
 from upland.export.translations import translations
 from upland.io.extras import needed
+from upland.io.locks import warnings_apart
 from upland.models.base import EnergyModel
 from upland.models.process import ProcessSetting
 
@@ -90,7 +91,7 @@ def traced_model(
     needed("onnxscript", "The ONNX export of nets needs onnxscript", "onnx")
     example = torch.from_numpy(np.zeros((_ROWS, *shape), dtype=dtype))
     silent = NOTES.at((logging.ERROR,) * len(_LOGGERS))
-    with torch.no_grad(), silent, warnings.catch_warnings():
+    with torch.no_grad(), silent, warnings_apart():
         warnings.simplefilter("ignore")  # PyTorch's exporter warns of what it does itself
         found = function(example).numpy().dtype
         try:
