@@ -300,8 +300,9 @@ class _Run:
         for part, found in completed(self.ray, partitions, names, self.workers):
             for name in found if isinstance(found, list) else ():
                 if (other := owner.setdefault(name, part.path)) != part.path:
+                    first, second = sorted([other, part.path])
                     raise ValueError(
-                        f"the sequence {name!r} is in {other} and in {part.path}: a sequence is scored as a "
+                        f"the sequence {name!r} is in {first} and in {second}: a sequence is scored as a "
                         "whole, so that it lies in one partition"
                     )
 
