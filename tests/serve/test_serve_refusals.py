@@ -398,6 +398,7 @@ def without(name):
         ("/score", without("machine"), "the model's id 'machine' names a column"),
         ("/score", SEQUENCE * 2, "occur more than once"),
         ("/score", changed(time=None), "every step needs its time stamp"),
+        ("/score", changed(time="noon"), "'noon'"),
         ("/score", changed(wave="x"), "column 'wave', row 1 holds 'x'"),
         ("/score", [[[1, 2]]], "the data have 2 columns, and the model takes 3"),
         ("/next?series=a", {"wave": 1}, "missing column(s): 'load', 'mode'"),
@@ -413,7 +414,7 @@ def test_infinity_in_a_file_is_refused(client):
     rows = pa.table({"flow": [1.0, np.inf], "pressure": [2.0, 2.0], "valve": ["open", "shut"]})
     sink = io.BytesIO()
     parquet.write_table(rows, sink)
-    check(client.post("/score", sink.getvalue(), PARQUET), 422, "the data hold infinity: column 'flow'")
+    check(client.post("/score", sink.getvalue(), PARQUET), 422, "column 'flow' holds infinity")
 
 
 def test_no_file_of_the_server_is_opened(stored, tmp_path):

@@ -5,6 +5,7 @@ Everything heavy is imported inside the command that needs it, so that `--help` 
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ from upland.cli.checks import (
 from upland.cli.console import (
     ANOMALY,
     Reporter,
+    alone,
     claimed,
     console,
     reporting,
@@ -78,6 +80,7 @@ def fit(
     address: option.Address = None,
     workers: option.Workers = None,
     overwrite: option.Overwrite = False,
+    wait: option.Wait = 0.0,
     quiet: option.Quiet = False,
     as_json: option.Json = False,
 ) -> None:
@@ -91,20 +94,14 @@ def fit(
         **{"modality": modality, "time": time, "id": id, "window": window, "stride": stride, "per": per},
         "size": None if size is None else size_of(size),
         **{"mode": mode, "criterion": criterion, "noise": noise, "prior": prior, "n_nets": nets},
-        **{
-            "by": by,
-            "unseen": unseen,
-            "categorical": categorical,
-            "ignore": ignore,
-            "decimal": decimal,
-            "thousands": thousands,
-        },
+        **{"by": by, "unseen": unseen, "categorical": categorical, "ignore": ignore},
+        **{"decimal": decimal, "thousands": thousands},
         **{"missing": None if missing is None else [text_or_number(m) for m in missing]},
         **{"dayfirst": dayfirst, "dates": dates},
         **{"calibration": calibration, "keep_rows": keep_rows, "epochs": epochs, "device": device},
     }
     given: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
-    with reporting(as_json, quiet, data) as reporter:
+    with reporting(as_json, quiet, data) as reporter, alone(output, wait):
         check_numbers(noise, device)
         check_model_file(output, data, overwrite)
         check_checkpoint(checkpoint, output, data)
@@ -162,6 +159,7 @@ def score(
     workers: option.Workers = None,
     fail_on_anomaly: option.FailOn = False,
     overwrite: option.Overwrite = False,
+    wait: option.Wait = 0.0,
     quiet: option.Quiet = False,
     as_json: option.Json = False,
 ) -> None:
@@ -173,7 +171,7 @@ def score(
     """
     wanted: dict[str, Any] = {"control": control, "why": why, "counterfactual": counterfactual}
     wanted |= {"top": top, "replace_columns": replace_columns}
-    with reporting(as_json, quiet, data) as reporter:
+    with reporting(as_json, quiet, data) as reporter, alone(output, wait):
         if is_ray(engine, address, workers):
             from upland.cli.engines import folder_of, score_partitions
 
@@ -213,6 +211,7 @@ def groups(
     workers: option.Workers = None,
     fail_on_anomaly: option.FailOn = False,
     overwrite: option.Overwrite = False,
+    wait: option.Wait = 0.0,
     quiet: option.Quiet = False,
     as_json: option.Json = False,
 ) -> None:
@@ -220,7 +219,7 @@ def groups(
 
     Each gets a p-value for all of its rows together, even where every single row looks normal.
     """
-    with reporting(as_json, quiet, data) as reporter:
+    with reporting(as_json, quiet, data) as reporter, alone(output, wait):
         request = request_of(reporter, output, alpha, overwrite, control=control, top=top)
         from upland.cli.groups import score_groups, with_ray
         from upland.persistence import load
@@ -248,13 +247,14 @@ def calibrate(
     output: option.Renewed = None,
     in_place: option.InPlace = False,
     overwrite: option.Overwrite = False,
+    wait: option.Wait = 0.0,
     quiet: option.Quiet = False,
     as_json: option.Json = False,
 ) -> None:
     """Renew the calibration on fresh normal data; the model itself is not fitted again."""
     text = "say where the renewed model goes: either -o FILE or --in-place"
     check((output is None) == in_place, text)
-    with reporting(as_json, quiet, data) as reporter:
+    with reporting(as_json, quiet, data) as reporter, alone(output or model, wait):
         check_model_file(output or model, data, overwrite or in_place)
         from upland.cli.scoring import normal_data
         from upland.persistence import load
@@ -273,6 +273,7 @@ def refine(
     output: option.Renewed = None,
     in_place: option.InPlace = False,
     overwrite: option.Overwrite = False,
+    wait: option.Wait = 0.0,
     quiet: option.Quiet = False,
     as_json: option.Json = False,
 ) -> None:
@@ -282,7 +283,7 @@ def refine(
     """
     text = "say where the refined model goes: either -o FILE or --in-place"
     check((output is None) == in_place, text)
-    with reporting(as_json, quiet, data) as reporter:
+    with reporting(as_json, quiet, data) as reporter, alone(output or model, wait):
         check_model_file(output or model, data, overwrite or in_place)
         from upland.cli.scoring import normal_data
         from upland.detectors.refining import check_model
@@ -301,14 +302,18 @@ def refine(
 
 
 @command
-def demo(out: option.Folder = Path("upland-demo")) -> None:
+def demo(
+    out: option.Folder = Path("upland-demo"), wait: option.Wait = 0.0, as_json: option.Json = False
+) -> None:
     """Fit and score real data (biopsies, patients of eight clinics, handwritten digits) and a series of
-    pumps, and show what comes out.
+    pumps, and show what comes out. Files of an earlier run are replaced.
     """
-    with reporting():
+    with reporting(as_json) as reporter, alone(out, wait):
         from upland.cli.demonstration import load_demonstration
 
-        load_demonstration().run(out, console(sys.stdout))
+        load_demonstration().run(out, console(io.StringIO() if as_json else sys.stdout))
+        files = sorted(path.name for path in out.iterdir()) if as_json else []
+        reporter.result(lambda: {"folder": str(out), "files": files}, lambda screen: None)
 
 
 def _save(reporter: Reporter, detector: Detector, output: Claim) -> None:

@@ -34,6 +34,7 @@ from upland.distributed.tasks import Outcome, batches_of, guarded, with_keys
 from upland.groups.labels import grouped
 from upland.groups.verdicts import Finding, GroupVerdicts, findings_on, verdicts_of
 from upland.io.advice import text_of
+from upland.io.locks import warnings_apart
 from upland.scoring.scorer import Scorer
 
 BUCKET = 1 << 26
@@ -117,7 +118,7 @@ def score_groups(
     """
     check_rate(alpha, control)
     partitions = partitions_at(data)
-    with warnings.catch_warnings():
+    with warnings_apart():
         warnings.simplefilter("ignore")  # of flags of rows, which nobody asks for
         scorer = Scorer(model)
     detector = scorer.detector

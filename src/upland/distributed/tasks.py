@@ -22,6 +22,7 @@ from upland.detectors.base import Detector
 from upland.distributed.partitions import Partition
 from upland.io.advice import Advice, Wording, text_of
 from upland.io.formats import TableWriter, open_source
+from upland.io.locks import warnings_apart
 from upland.scoring.columns import ADDED
 from upland.scoring.scorer import Scorer
 
@@ -87,7 +88,7 @@ def guarded(work: Callable[[], Outcome]) -> Outcome:
     Args:
         work: On a partition.
     """
-    with warnings.catch_warnings(record=True) as caught:
+    with warnings_apart(record=True) as caught:
         warnings.simplefilter("ignore")
         for category in (UserWarning, RuntimeWarning):
             warnings.simplefilter("always", category)

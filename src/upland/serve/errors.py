@@ -39,6 +39,7 @@ _PYTHON = (
         re.compile(r"Input X contains infinity or a value too large for dtype\('\w+'\)"),
         "the data hold infinity",
     ),
+    (re.compile(r", as pandas\.\w+ or polars\.[\w.]+ does"), ""),
     (re.compile(r"\bX (has|holds|contains)\b"), r"the body \1"),
 )
 """What scikit-learn's words for data are to a client."""
