@@ -141,7 +141,7 @@ def test_a_command_writes_a_model_file_that_says_how_many_rows_it_saw(data, tmp_
     assert "rows 3400" in info.words
     for more, words in (
         (["--by", "site"], "without --by"),
-        (["--checkpoint", tmp_path / "c"], "--checkpoint does not go with --engine ray"),
+        (["--model", "energy", "--checkpoint", tmp_path / "c"], "--checkpoint does not go with --engine ray"),
     ):
         refused = command("fit", pattern, "-o", tmp_path / "n.safetensors", "--engine", "ray", *more)
         assert refused.code == 2

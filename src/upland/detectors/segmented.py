@@ -121,7 +121,7 @@ class SegmentedDetector(PointDetector):
 
     def _fit(self, X: Any, checkpoint: str | Path | None, sampled: SampledRows | None = None) -> None:
         if sampled is not None:
-            raise TypeError("models of segments are fitted on all rows: fit without a sample")
+            raise TypeError("models of segments are fitted on all rows, not on a sample")
         self._check_own_arguments()
         X = held(X)
         check_modality(X, self.modality, self.detector.family)
