@@ -901,7 +901,7 @@ DOUBTFUL = (
         lambda folder: while_written(folder / "a", folder / "b"),
     ),
     case(
-        "scoring/scorer.py:__call__",
+        "scoring/scorer.py:_without_clash",
         lambda folder: scored_twice(folder),
         "rename them, or say replace_columns=True",
         lambda folder: scored_twice(folder, replace_columns=True),

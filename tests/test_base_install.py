@@ -41,7 +41,8 @@ sys.meta_path.insert(0, Refused())
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("base")
     as_csv(mixed(300), folder)
-    as_parquet(mixed(300), folder)
+    (folder / "lake").mkdir()
+    as_parquet(mixed(300), folder / "lake")
     upland.save(fitted(), folder / "numbers.safetensors")
     return folder
 
@@ -80,9 +81,9 @@ def test_a_table_is_fitted_scored_and_tested(folder):
     [
         ("serve numbers.safetensors", "serve"),
         ("export numbers.safetensors -o numbers.onnx", "onnx"),
-        ("score numbers.safetensors rows.parquet -o out --engine ray", "ray"),
-        ("groups numbers.safetensors rows.parquet --by site -o out.parquet --engine ray", "ray"),
-        ("fit rows.parquet -o other.safetensors --engine ray", "ray"),
+        ("score numbers.safetensors lake/rows.parquet -o out --engine ray", "ray"),
+        ("groups numbers.safetensors lake/rows.parquet --by site -o out.parquet --engine ray", "ray"),
+        ("fit lake/rows.parquet -o other.safetensors --engine ray", "ray"),
     ],
 )
 def test_a_command_that_needs_more_says_what_to_install_in_one_line(folder, line, extra):

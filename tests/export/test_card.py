@@ -170,11 +170,28 @@ def test_labelled_rows_are_evaluated(run):
     assert "100 rows, 10 of them anomalies" in out
 
 
+def test_labelled_data_are_of_tables_alone_and_results_of_one_s_own_of_anything(run, works):
+    series = EXAMPLES["SequenceEnergyDetector"]
+    upland.save(series.fit(), works / "series.safetensors")
+    code, _, err = run("series.safetensors", "--labelled", "new.csv", "--label", "broken")
+    assert code == 1
+    assert "are for models of tables: give --evaluation with results of your own" in " ".join(err.split())
+    (works / "own.json").write_text('{"dataset": "pumps", "metrics": {"roc_auc": 0.9}}')
+    code, out, err = run("series.safetensors", "--evaluation", "own.json")
+    assert code == 0, err
+    assert ModelCard(out).data.eval_results[0].metric_value == 0.9
+
+
 WRONG = {
     "no label": (["--labelled", "new.csv"], 2, "belong together"),
     "two ways": (["--labelled", "new.csv", "--label", "broken", "--evaluation", "r"], 2, "either"),
     "no column": (["--labelled", "new.csv", "--label", "bad"], 1, "has no column 'bad' of labels"),
     "a feature": (["--labelled", "new.csv", "--label", "flow"], 1, "is a feature of this model"),
+    "no normal row": (
+        ["--labelled", "broken.csv", "--label", "broken"],
+        1,
+        "every row is labelled an anomaly: label normal rows with 0",
+    ),
     "no JSON": (["--evaluation", "new.csv"], 1, "is no JSON"),
     "no metrics": (["--evaluation", "list.json"], 1, "must hold"),
     "no number": (["--evaluation", "word.json"], 1, "'roc_auc' must be a finite number"),
@@ -186,6 +203,7 @@ WRONG = {
 @pytest.mark.parametrize("case", WRONG)
 def test_what_makes_no_sense_is_refused(run, works, case):
     (works / "list.json").write_text("[]")
+    (works / "broken.csv").write_text("flow,load,broken\n1,2,1\n2,1,1\n")
     (works / "word.json").write_text('{"dataset": "d", "metrics": {"roc_auc": "high"}}')
     arguments, code, words = WRONG[case]
     before = (works / "m.safetensors").read_bytes()
