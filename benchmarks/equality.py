@@ -276,12 +276,14 @@ def fed(session: Any, case: Case) -> dict[str, Any]:
 @contextmanager
 def served(case: Case) -> Iterator[str]:
     """The address of a server with the model, which ends with the block."""
-    arguments = ("serve", str(case.model), "--port", "0", "--quiet")
+    arguments = ("serve", str(case.model), "--port", "0")
     with subprocess.Popen([*PROGRAM, *arguments], stderr=subprocess.PIPE, text=True) as server:
         assert server.stderr is not None
         try:
-            said = next(found for line in server.stderr if "port" in (found := json.loads(line)))
-            yield f"http://127.0.0.1:{said['port']}"
+            said = map(json.loads, server.stderr)
+            port = next(line["port"] for line in said if line["message"] == "listening")
+            next(line for line in said if line["message"] == "ready")
+            yield f"http://127.0.0.1:{port}"
         finally:
             server.terminate()
 
@@ -337,7 +339,9 @@ def tensors(described: dict[str, Any], case: Case) -> dict[str, Any]:
         if isinstance(case.new, np.ndarray):
             values, shape = case.new.ravel().tolist(), [*case.new.shape]
         else:
-            values = [None if value is None or value != value else value for value in case.new[put["name"]]]
+            of_text = put["datatype"] == "BYTES"
+            cells = case.new[put["name"]]
+            values = [None if it is None or it != it else str(it) if of_text else it for it in cells]
             shape = [len(values)]
         inputs.append({"name": put["name"], "datatype": put["datatype"], "shape": shape, "data": values})
     return {"inputs": inputs}

@@ -274,3 +274,18 @@ def test_an_answer_in_arrow(client, fitted):
     assert table.column_names == ["anomaly_score", "p_value", "is_anomaly"]
     np.testing.assert_allclose(table["anomaly_score"], fitted[EXPERTS].anomaly_score(rows), rtol=1e-7)
     assert json.loads(table.schema.metadata[b"alpha"]) == 0.05
+
+
+def test_what_a_model_of_segments_describes_is_what_it_reads(tmp_path):
+    rows = EXAMPLES["EnergyDetector"].rows
+    rows = rows.assign(site=["a", "b"] * (len(rows) // 2))
+    inner = EXAMPLES[EXPERTS].make()
+    detector = upland.SegmentedDetector(inner, by="site").fit(rows)
+    upland.save(detector, tmp_path / "m.safetensors")
+    client = Client(tmp_path / "m.safetensors")
+    described = client.get("/v2/models/m").document["inputs"]
+    assert {tensor["name"] for tensor in described} == {"site", "flow", "pressure", "valve"}
+    inputs = [tensor | {"shape": [len(rows)], "data": list(rows[tensor["name"]])} for tensor in described]
+    reply = client.post("/v2/models/m/infer", {"inputs": inputs})
+    assert reply.status == 200, reply.document
+    np.testing.assert_allclose(reply.document["outputs"][0]["data"], detector.anomaly_score(rows), rtol=1e-7)

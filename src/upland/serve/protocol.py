@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from upland.data.sequence.encoder import SequenceEncoder
+from upland.data.image.encoder import ImageEncoder
+from upland.scoring.inputs import keys_of
 from upland.serve.answers import listed
 from upland.serve.bodies import Body, checked_array
 from upland.serve.errors import Refusal
@@ -33,22 +34,15 @@ def metadata(served: Served) -> dict[str, Any]:
     Args:
         served: the model.
     """
-    encoder = served.detector.encoder_
-    if served.schema is not None and served.detector.modality == "table":
-        kinds = {column.name: column for column in served.schema.columns}
-        inputs = [
-            {"name": name, "datatype": _datatype(kinds[name]), "shape": [-1]}
-            for name in encoder.inputs
-            if name in kinds
-        ]
-    elif served.detector.modality == "image":
+    encoder, modality = served.detector.encoder_, served.detector.modality
+    if isinstance(encoder, ImageEncoder):
         channels, height, width = encoder.shape
-        datatype = {dtype: name for name, dtype in DTYPES.items()}.get(str(encoder.dtype), "UINT8")  # type: ignore[attr-defined]
+        datatype = {dtype: name for name, dtype in DTYPES.items()}.get(str(encoder.dtype), "UINT8")
         inputs = [{"name": "image", "datatype": datatype, "shape": [-1, height, width, channels]}]
-    elif encoder.named and isinstance(encoder, SequenceEncoder) and served.schema is not None:
+    elif served.schema is not None and (modality == "table" or encoder.named):
         found = {column.name: _datatype(column) for column in served.schema.columns}
-        named = {str(name): "BYTES" for name in (encoder.id, encoder.time) if name is not None}
-        columns = named | {name: found[name] for name in encoder.inputs}
+        own = dict.fromkeys(keys_of(served.detector), "BYTES")
+        columns = own | {name: found[name] for name in encoder.inputs if name in found}
         inputs = [{"name": name, "datatype": kind, "shape": [-1]} for name, kind in columns.items()]
     else:
         inputs = [{"name": "x", "datatype": "FP64", "shape": [-1, -1, len(encoder.inputs)]}]
