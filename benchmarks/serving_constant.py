@@ -8,7 +8,6 @@ KIND is `asgi` (a function of uvicorn's own interface) or `fastapi` (a route of 
 from __future__ import annotations
 
 import logging
-import os
 import socket
 import sys
 from typing import Any
@@ -54,7 +53,7 @@ def main(argv: list[str]) -> int:
         app, loop="auto", http="httptools", lifespan="off", log_config=log_config(), access_log=False
     )
     LOG.info("listening", extra={"port": listener.getsockname()[1]})
-    LOG.info("ready", extra={"process": os.getpid()})
+    LOG.info("ready")
     uvicorn.Server(config).run(sockets=[listener])
     return 0
 
