@@ -17,7 +17,14 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import report_groups, report_images, report_labels, report_series, report_tables
+from benchmarks import (
+    report_groups,
+    report_images,
+    report_labels,
+    report_production,
+    report_series,
+    report_tables,
+)
 from benchmarks.markdown import Row, grouped, methods, spread, table
 
 PUBLISHED = Path(__file__).parent / "published"
@@ -297,6 +304,7 @@ SECTIONS: dict[str, Callable[[Sequence[Row]], str]] = {
     "calibration": calibration,
     "ablation": ablation,
     "contaminated": contaminated,
+    "equality": report_production.equality,
 }
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ Everything heavy is imported inside the command that needs it, so that `--help` 
 from __future__ import annotations
 
 import inspect
+import os
 import sys
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -19,7 +20,8 @@ EXIT_CODES = """\
 Exit codes: 0 done; 1 the data or the model file cannot be used; 2 the command line is not understood;
 3 the output exists or cannot be written; 10 rows or groups were flagged (with --fail-on-anomaly);
 70 an error inside upland; 129, 130, 143 ended by SIGHUP, SIGINT, SIGTERM, and nothing was written.
-UPLAND_DEBUG=1 shows where an error arose.
+Options are also read from the environment, --alpha of score from UPLAND_SCORE_ALPHA. UPLAND_DEBUG=1 shows
+where an error arose.
 """.replace("\n", " ")
 
 app = typer.Typer(
@@ -39,9 +41,10 @@ def main() -> None:
     code: Any = 0
     try:
         with signals_raised(), to_standard_output():
-            code = app(args=sys.argv[1:] or ["--help"], prog_name="upland", standalone_mode=False)
+            code = program()(args=sys.argv[1:] or ["--help"], prog_name="upland", standalone_mode=False)
     except typer.TyperException as error:
-        code = fail(f"{usage_text(error)} Try: upland --help", error.exit_code, as_json).exit_code
+        text = f"{usage_text(error)}{_origin(error)} Try: upland --help"
+        code = fail(text, error.exit_code, as_json).exit_code
     except OutputError as error:
         code = fail(str(error), OUTPUT, as_json).exit_code
     except SystemExit as stopped:  # the parser's own, of help that nobody reads to its end
@@ -49,6 +52,37 @@ def main() -> None:
             raise
         silence(sys.stdout)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def program() -> Any:
+    """The application as the parser sees it; each option is also read from a variable of the environment."""
+    found: Any = typer.main.get_command(app)
+    for name, of_command in found.commands.items():
+        for parameter in of_command.params:
+            if parameter.param_type_name == "option":
+                parameter.envvar = variable(name, max(parameter.opts, key=len))
+                parameter.show_envvar = False  # a page of help would be twice as long
+    return found
+
+
+def variable(name: str, option: str) -> str:
+    """The variable of the environment that an option is read from: `UPLAND_SCORE_ALPHA`.
+
+    Args:
+        name: Of the command.
+        option: As it is written, `--alpha`.
+    """
+    return f"UPLAND_{name}_{option.removeprefix('--')}".replace("-", "_").upper()
+
+
+def _origin(error: Any) -> str:
+    """The variable of the environment that a wrong value came from, as a sentence of its own."""
+    parameter, context = getattr(error, "param", None), getattr(error, "ctx", None)
+    name = getattr(parameter, "envvar", None)
+    if name is None or context is None or name not in os.environ:
+        return ""
+    source = context.get_parameter_source(parameter.name)
+    return f" It is the variable {name} of the environment." if source is None or "ENV" in source.name else ""
 
 
 def command(function: Callable[..., None]) -> Callable[..., None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import narwhals as nw
@@ -38,8 +38,12 @@ class Container(ABC):
         """A column, as the container holds it."""
 
     @abstractmethod
-    def with_columns(self, columns: Mapping[str, Any]) -> Any:
-        """The same rows with columns behind; those of the same names give way."""
+    def with_columns(self, columns: Mapping[str, Any], without: Sequence[str] = ()) -> Any:
+        """The same rows with columns behind; those of the same names give way, and those to leave out."""
+
+    def without(self, names: Sequence[str]) -> Any:
+        """The same rows without some columns."""
+        return self.with_columns({}, names)
 
     @abstractmethod
     def made_of(self, columns: Mapping[str, Any]) -> Any:
@@ -63,9 +67,9 @@ class ArrowTable(Container):
         """A column."""
         return self.data.column(name)
 
-    def with_columns(self, columns: Mapping[str, Any]) -> pa.Table:
+    def with_columns(self, columns: Mapping[str, Any], without: Sequence[str] = ()) -> pa.Table:
         """The same rows with columns behind."""
-        table = self.data.select([name for name in self.names if name not in columns])
+        table = self.data.select([name for name in self.names if name not in (*columns, *without)])
         for name, values in columns.items():
             table = table.append_column(name, as_arrow(values))
         return table
@@ -78,9 +82,9 @@ class ArrowTable(Container):
 class ArrowBatch(ArrowTable):
     """An Arrow record batch."""
 
-    def with_columns(self, columns: Mapping[str, Any]) -> pa.RecordBatch:
+    def with_columns(self, columns: Mapping[str, Any], without: Sequence[str] = ()) -> pa.RecordBatch:
         """The same rows with columns behind."""
-        kept = [name for name in self.names if name not in columns]
+        kept = [name for name in self.names if name not in (*columns, *without)]
         arrays = [self.data.column(name) for name in kept] + [as_arrow(part) for part in columns.values()]
         return pa.RecordBatch.from_arrays(arrays, [*kept, *columns])
 
@@ -110,9 +114,9 @@ class Frame(Container):
         """A column."""
         return self._frame[name].to_native()
 
-    def with_columns(self, columns: Mapping[str, Any]) -> Any:
+    def with_columns(self, columns: Mapping[str, Any], without: Sequence[str] = ()) -> Any:
         """The same rows, of pandas with their index, with columns behind."""
-        kept = self._frame.drop([name for name in self.names if name in columns])
+        kept = self._frame.drop([name for name in self.names if name in (*columns, *without)])
         return kept.with_columns(*self._series(columns)).to_native()
 
     def made_of(self, columns: Mapping[str, Any]) -> Any:
@@ -144,9 +148,9 @@ class Arrays(Container):
         """A column."""
         return self.data[name]
 
-    def with_columns(self, columns: Mapping[str, Any]) -> dict[Any, Any]:
+    def with_columns(self, columns: Mapping[str, Any], without: Sequence[str] = ()) -> dict[Any, Any]:
         """The same arrays and more."""
-        kept = {name: values for name, values in self.data.items() if name not in columns}
+        kept = {name: values for name, values in self.data.items() if name not in (*columns, *without)}
         return kept | self.made_of(columns)
 
     def made_of(self, columns: Mapping[str, Any]) -> dict[str, Any]:

@@ -126,6 +126,8 @@ class Scorer:
                 f"the data have columns with the names that scoring adds: {', '.join(clash)}; "
                 "rename them, or say replace_columns=True"
             )
+        if clash:
+            rows = container(rows.without(clash))
         detector = self.detector
         if detector.modality == "image":
             return self._of_images(detector, rows)

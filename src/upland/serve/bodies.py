@@ -111,7 +111,7 @@ class Cells:
 
 
 def _nested(name: str, row: int, value: Any) -> str:
-    what = {dict: "an object", list: "a list"}.get(type(value), type(value).__name__)
+    what = "an object" if isinstance(value, dict) else "a list"
     return f"column {name!r}, row {row + 1} holds {what}: a cell is a number, text, true, false or null"
 
 

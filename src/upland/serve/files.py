@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from upland.data.table.reader import TableReader
+from upland.io.cells import USUAL
 from upland.io.formats import open_source
 from upland.serve.bodies import Body
 from upland.serve.errors import Refusal, refusal_of
 
 if TYPE_CHECKING:
-    from upland.data.reader import Reader
-    from upland.io.schema import Schema
+    from upland.serve.models import Served
 
 SUFFIXES = {
     "text/csv": ".csv",
@@ -33,31 +34,35 @@ IMAGE = "image"
 """The column of a table that holds images."""
 
 
-def file_body(data: bytes, content_type: str, schema: Schema | None, reader: Reader, most: int) -> Body:
-    """The rows of a body that is a file.
+def file_body(data: bytes, content_type: str, served: Served, most: int) -> Body:
+    """The rows of a body that is a file, or the images in its column `image`.
 
     Args:
         data: the body.
         content_type: one of `SUFFIXES`.
-        schema: of the columns of the model; None where types are left as the file has them.
-        reader: how the model reads data.
+        served: the model.
         most: rows that are taken.
 
     Raises:
         Refusal: it is no such file, or damaged; it holds more rows, or becomes more bytes than it may.
     """
+    if not data:
+        raise Refusal(400, "the body is empty")
+    modality, reader = served.detector.modality, served.detector.plan_.reader
     with _as_file(data, SUFFIXES[content_type]) as path:
-        source = open_source(path, reader.cells) if schema is not None else open_source(path)  # type: ignore[attr-defined]
+        source = open_source(path, reader.cells if isinstance(reader, TableReader) else USUAL)
         if source.n_rows is not None:
             check_rows(source.n_rows, most)
         pieces, count = [], 0
-        for piece in source.batches(schema):
-            count += piece.num_rows
+        for raw, typed in source.pairs(served.schema if modality == "table" else None):
+            count += raw.num_rows
             check_rows(count, most)
-            pieces.append(piece)
+            pieces.append(raw if modality == "image" else typed)
         if not count:
             raise Refusal(422, "the body has columns but no rows")
         table = pa.concat_tables(pieces, promote_options="permissive").combine_chunks()
+    if modality == "image":
+        return images_of(table)
     return Body(count, table, None if _coded(table.schema) else ("table", str(table.schema)))
 
 

@@ -3,30 +3,46 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-SECONDS = 30.0
-"""Time that the line and the headers of a request may take; its body has a limit of its own."""
+LONGEST_HEAD = 1 << 16
+"""Bytes of the line and the headers of a request."""
 
 
 class PatientProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, with a limit for the time from a connection, or from the first byte of a request,
-    to the end of the headers.
+    """uvicorn's protocol, with limits for what comes before the body of a request, which has its own.
+
+    Args:
+        patience: seconds from a connection, or from the first byte of a request, to the end of its headers.
+        arguments: of uvicorn's protocol.
     """
 
-    _late: asyncio.TimerHandle | None = None
+    def __init__(self, *arguments: Any, patience: float, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._patience = patience
+        self._late: asyncio.TimerHandle | None = None
+        self._head = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to count."""
+        """Begin to wait."""
         super().connection_made(transport)
-        self._late = self.loop.call_later(SECONDS, self._close)
+        self._wait()
 
     def on_message_begin(self) -> None:
-        """Begin to count, where no connection has begun it."""
-        if self._late is None:
-            self._late = self.loop.call_later(SECONDS, self._close)
+        """Begin to wait, where no connection has begun it."""
+        self._head = 0
+        self._wait()
         super().on_message_begin()
+
+    def data_received(self, data: bytes) -> None:
+        """Read on; a head that is too long is refused."""
+        super().data_received(data)
+        if self._late is not None:
+            self._head += len(data)
+            if self._head > LONGEST_HEAD:
+                self.send_400_response("The head of the request is too long.")
 
     def on_headers_complete(self) -> None:
         """The request is there."""
@@ -37,6 +53,10 @@ class PatientProtocol(HttpToolsProtocol):
         """Nothing more is to come."""
         self._stop()
         super().connection_lost(exc)
+
+    def _wait(self) -> None:
+        if self._late is None:
+            self._late = self.loop.call_later(self._patience, self._close)
 
     def _stop(self) -> None:
         if self._late is not None:

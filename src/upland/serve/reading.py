@@ -11,10 +11,12 @@ import numpy as np
 from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
+from upland.catalogue import MODALITIES
+from upland.data.image.encoder import ImageEncoder
 from upland.serve.answers import JSON
 from upland.serve.bodies import Body, Plain, check_lengths, json_body
 from upland.serve.errors import Refusal
-from upland.serve.files import SUFFIXES, check_rows, file_body, image_body, images_of
+from upland.serve.files import SUFFIXES, check_rows, file_body, image_body
 from upland.serve.models import Served
 from upland.serve.settings import Settings
 
@@ -44,15 +46,11 @@ def body_of(data: bytes, content_type: str, served: Served, settings: Settings) 
         lines = [line for line in data.splitlines() if line.strip()]
         body = _fitting(json_body(b"[" + b",".join(lines) + b"]", served.cells), served)
     elif kind in SUFFIXES:
-        if not data:
-            raise Refusal(400, "the body is empty")
-        schema = served.schema if modality == "table" else None
-        body = file_body(data, kind, schema, served.detector.plan_.reader, settings.rows)
-        body = images_of(body.data) if modality == "image" else body
+        body = file_body(data, kind, served, settings.rows)
     elif modality == "image" and kind.startswith("image/"):
         body = image_body([data])
     elif kind in (FORM, "image/png", "image/jpeg"):
-        raise Refusal(415, f"the model is of a {modality}, not of images")
+        raise Refusal(415, f"the model is of {MODALITIES[modality]}, not of images")
     else:
         raise Refusal(415, f"unknown Content-Type {kind[:80]!r}; known are {', '.join(KNOWN)}")
     check_rows(body.size, settings.rows)
@@ -66,9 +64,22 @@ def _fitting(body: Body, served: Served) -> Body:
         return _images(body.data) if modality == "image" else body
     if modality == "table":
         return _columns(body.data, served)
-    if modality == "image" and body.data.ndim < 3:
-        raise Refusal(422, f"an array of images is (N, H, W) or (N, H, W, C), not {body.data.shape}")
-    return body
+    return body if modality == "sequence" else _pixels(body, served)
+
+
+def _pixels(body: Body, served: Served) -> Body:
+    """An array of images in the type of the model, since JSON has none."""
+    encoder, values = served.detector.encoder_, body.data
+    assert isinstance(encoder, ImageEncoder)
+    if values.ndim < 3:
+        raise Refusal(422, f"an array of images is (N, H, W) or (N, H, W, C), not {values.shape}")
+    if values.dtype.kind in "iu" and encoder.dtype.kind == "u":
+        most = np.iinfo(encoder.dtype).max
+        if values.min() < 0 or values.max() > most:
+            raise Refusal(422, f"pixels are whole numbers from 0 to {most} for this model")
+    elif values.dtype.kind not in "iu" or encoder.dtype.kind != "f":
+        return body
+    return body._replace(data=values.astype(encoder.dtype))
 
 
 def _columns(values: Any, served: Served) -> Body:
@@ -77,9 +88,7 @@ def _columns(values: Any, served: Served) -> Body:
         raise Refusal(422, "the columns of the model have names: send records or columns, not lists alone")
     if values.ndim != 2:
         raise Refusal(422, f"rows are lists of numbers, and these are nested {values.ndim} deep")
-    names = tuple(f"x{place}" for place in range(values.shape[1]))
-    rows = [tuple([None if value != value else value for value in row]) for row in values.tolist()]
-    return served.cells.body(names, rows)
+    return Body(len(values), values.astype(np.float64), ("array", values.shape[1]))
 
 
 def _images(plain: Plain) -> Body:
@@ -108,7 +117,7 @@ async def form_body(data: bytes, content_type: str, served: Served, most: int) -
         Refusal: the model is of something else, or the body is no form, or holds more.
     """
     if served.detector.modality != "image":
-        raise Refusal(415, f"the model is of a {served.detector.modality}, and forms are for images alone")
+        raise Refusal(415, f"the model is of {MODALITIES[served.detector.modality]}, and forms hold images")
 
     async def stream() -> AsyncGenerator[bytes, None]:
         yield data
@@ -120,8 +129,11 @@ async def form_body(data: bytes, content_type: str, served: Served, most: int) -
         form = await parser.parse()
     except (MultiPartException, KeyError, ValueError) as error:
         raise Refusal(400, f"the body is no form that can be read: {str(error)[:200]}") from None
-    files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
-    return image_body([await file.read() for file in files])
+    try:
+        files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
+        return image_body([await file.read() for file in files])
+    finally:
+        await form.close()
 
 
 def inputs_as_body(inputs: Mapping[str, Any], served: Served) -> Body:

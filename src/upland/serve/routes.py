@@ -51,7 +51,7 @@ def _add(app: FastAPI, path: str, endpoint: Endpoint, tag: str, **content: Any) 
 def _describe(
     app: FastAPI, path: str, endpoint: Endpoint, tag: str, method: str, extra: dict[str, Any]
 ) -> None:
-    name = f"{endpoint.__name__} {path}"  # type: ignore[attr-defined]
+    name = f"{endpoint.__name__} {path}"
     app.add_api_route(path, endpoint, methods=[method], tags=[tag], openapi_extra=extra, operation_id=name)
 
 

@@ -22,6 +22,7 @@ from upland.io.modelfile import read_bytes, tensors_of
 from upland.serve.app import create_app
 from upland.serve.logs import log_config
 from upland.serve.protocols import PatientProtocol
+from upland.serve.series import InFile
 from upland.serve.settings import Settings
 
 LOG = logging.getLogger("upland.serve")
@@ -46,19 +47,38 @@ def serve(models: Sequence[Path], settings: Settings, host: str, port: int, work
         OSError: nobody can listen there; a model file cannot be read.
         ValueError: a model file cannot be loaded.
     """
-    several = workers > 1
-    if several:
-        for model in models:
-            tensors_of(read_bytes(model), model)
-    made: Any = partial(_made_or_ended, models, settings) if several else create_app(models, settings)
-    config = uvicorn.Config(
-        made,
-        factory=several,
-        workers=workers,
-        host=host,
-        port=port,
+    with _listening(host, port) as listener:
+        if workers > 1:
+            _check(models, settings)
+            _serve_by_workers(models, settings, listener, workers)
+            return
+        app = create_app(models, settings)
+        config = _config(app, settings)
+        _say_where(listener, workers)
+        prepare_process()
+        freeze_objects()
+        for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises it again when all is answered
+            signal.signal(number, lambda number, frame: None)
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def _serve_by_workers(
+    models: Sequence[Path], settings: Settings, listener: socket.socket, workers: int
+) -> None:
+    """The same by several processes; raises OSError where none can start."""
+    config = _config(partial(_made_or_ended, models, settings), settings, factory=True, workers=workers)
+    _say_where(listener, workers)
+    supervisor = Multiprocess(config, sockets=[listener])
+    supervisor.run()
+    if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
+        raise OSError("no worker can start; the log says why")
+
+
+def _config(app: Any, settings: Settings, **options: Any) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
         loop="auto",
-        http=PatientProtocol,
+        http=partial(PatientProtocol, patience=settings.seconds),  # type: ignore[arg-type]
         ws="none",
         log_config=log_config(),
         access_log=False,
@@ -66,19 +86,21 @@ def serve(models: Sequence[Path], settings: Settings, host: str, port: int, work
         backlog=BACKLOG,
         timeout_graceful_shutdown=int(settings.seconds) + 5,
         timeout_worker_healthcheck=30,
-        h11_max_incomplete_event_size=None,
+        **options,
     )
-    with _listening(host, port) as listener:
-        address = listener.getsockname()
-        LOG.info("listening", extra={"host": address[0], "port": address[1], "workers": workers})
-        if several:
-            Multiprocess(config, sockets=[listener]).run()
-            return
-        prepare_process()
-        freeze_objects()
-        for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises it again when all is answered
-            signal.signal(number, lambda number, frame: None)
-        uvicorn.Server(config).run(sockets=[listener])
+
+
+def _say_where(listener: socket.socket, workers: int) -> None:
+    host, port, *_ = listener.getsockname()
+    LOG.info("listening", extra={"host": host, "port": port, "workers": workers})
+
+
+def _check(models: Sequence[Path], settings: Settings) -> None:
+    """Refuse before any worker starts what none could use; raises ValueError, OSError."""
+    for model in models:
+        tensors_of(read_bytes(model), model)
+    if settings.state is not None:
+        InFile(settings.state, settings.series).close()
 
 
 def prepare_process() -> None:
