@@ -13,6 +13,7 @@ import sys
 from typing import Any
 
 import uvicorn
+from fastapi import FastAPI, Request, Response
 
 from upland.serve.logs import log_config
 
@@ -34,8 +35,6 @@ async def asgi(scope: Any, receive: Any, send: Any) -> None:
 
 def fastapi() -> Any:
     """The same as a route."""
-    from fastapi import FastAPI, Request, Response
-
     app = FastAPI()
 
     @app.post("/score")

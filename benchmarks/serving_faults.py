@@ -244,6 +244,8 @@ async def reloads(case: Case, server: Server) -> dict[str, Any]:
         known = server.metric("upland_reloads_total")
         replace(case.model, files[turns % 2])
         await asyncio.to_thread(wait, lambda known=known: server.metric("upland_reloads_total") > known)
+        after = clients.tally.answered + 2 * case.sizes.clients  # then some were sent since
+        await asyncio.to_thread(wait, lambda after=after: clients.tally.answered >= after)
     tally = await clients.stop()
     return {**tally.values(), "reloads": turns, "versions": len(seen),
             "mixed": sum(len(scores) - 1 for scores in seen.values()),
