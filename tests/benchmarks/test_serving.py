@@ -45,7 +45,8 @@ def test_requests_beside_a_fault_are_answered(found, name):
 
 def test_slow_clients_are_told_and_let_go(found):
     row = found["slow heads and bodies"]
-    assert row["slow_408"] == row["slow"] > 0
+    assert row["slow_408"] + row["slow_closed"] == row["slow"]  # a byte on its way may reset a connection
+    assert row["slow_408"] > 0
 
 
 def test_of_half_open_bodies_nothing_stays(found):
