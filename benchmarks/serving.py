@@ -1,15 +1,15 @@
 """A server under load, over time and with faults, at the loopback address of this machine.
 
-    load     single rows from 1 to 256 connections to 1 and 2 workers: requests per second, times, and the CPU
-             time of server and generator (Locust) a request, which another process on the machine changes
-             little; beside servers that answer a constant. `per_second_of_two_cores` is what these CPU times
-             allow on two cores that do nothing else
-    bodies   rows per CPU second for bodies of JSON, CSV, Arrow and Parquet, beside `assess` in one process
-    soak     memory of a server under mixed requests, errors and reloads: its slope an hour
-    faults   a worker killed, SIGTERM, slow and half-open requests, garbage, 1,000 connections, a full queue,
-             reloads, a damaged model file, a full disk: requests sent, answered and lost, seconds to the end
+load     single rows from 1 to 256 connections to 1 and 2 workers: requests per second, times, and the CPU
+         time of server and generator (Locust) a request, which another process on the machine changes
+         little; beside servers that answer a constant. `per_second_of_two_cores` is what these CPU times
+         allow on two cores that do nothing else
+bodies   rows per CPU second for bodies of JSON, CSV, Arrow and Parquet, beside `assess` in one process
+soak     memory of a server under mixed requests, errors and reloads: its slope an hour
+faults   a worker killed, SIGTERM, slow and half-open requests, garbage, 1,000 connections, a full queue,
+         reloads, a damaged model file, a full disk: requests sent, answered and lost, seconds to the end
 
-    python -m benchmarks.serving --parts load bodies --output benchmarks/results/serving.json
+python -m benchmarks.serving --parts load bodies --output benchmarks/results/serving.json
 """
 
 from __future__ import annotations

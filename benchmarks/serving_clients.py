@@ -197,5 +197,12 @@ async def raw(port: int, first: bytes, data: bytes = b"", close: bool = False, p
 
 def head(length: int, kind: str = "application/json") -> bytes:
     """The head of a request for scores with so long a body."""
-    lines = [f"POST {SCORE} HTTP/1.1", "Host: a", f"Content-Type: {kind}", f"Content-Length: {length}", "", ""]
+    lines = [
+        f"POST {SCORE} HTTP/1.1",
+        "Host: a",
+        f"Content-Type: {kind}",
+        f"Content-Length: {length}",
+        "",
+        "",
+    ]
     return "\r\n".join(lines).encode()

@@ -151,7 +151,9 @@ def _in_turns(
 ) -> dict[str, tuple[float, float]]:
     """Median CPU and wall seconds of each kind of body, and of `assess` under the name ''."""
     taken: dict[str, list[tuple[float, float]]] = {name: [] for name in (*asked, "")}
-    clocks: dict[str, Callable[[], float]] = dict.fromkeys(asked, server.cpu_seconds) | {"": time.process_time}
+    clocks: dict[str, Callable[[], float]] = dict.fromkeys(asked, server.cpu_seconds) | {
+        "": time.process_time
+    }
     for turn in range(repeats + 1):
         for name, call in {**asked, "": plain}.items():
             calls = CALLS  # the clock of another process has steps of 10 ms
@@ -159,9 +161,7 @@ def _in_turns(
             for _ in range(calls):
                 call()
             if turn:
-                taken[name].append(
-                    ((clocks[name]() - cpu) / calls, (time.perf_counter() - wall) / calls)
-                )
+                taken[name].append(((clocks[name]() - cpu) / calls, (time.perf_counter() - wall) / calls))
     return {name: tuple(np.median(values, axis=0).tolist()) for name, values in taken.items()}
 
 

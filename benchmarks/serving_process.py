@@ -55,6 +55,7 @@ class Server:
         except BaseException:
             self.process.kill()
             self.process.wait()
+            sys.stderr.write(self.log.read_text())
             raise
         return self
 

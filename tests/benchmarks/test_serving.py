@@ -1,4 +1,4 @@
-"""The faults of `benchmarks.serving`, with little of each: every one ends, and nothing that was taken is lost."""
+"""The faults of `benchmarks.serving`, with little of each: every one ends, and what was taken is answered."""
 
 import asyncio
 import json
@@ -43,7 +43,7 @@ def test_requests_beside_a_fault_are_answered(found, name):
     assert row["answered"] == row["sent"]
 
 
-def test_slow_clients_are_told_and_let_go(found):
+def test_slow_clients_are_let_go(found):
     row = found["slow heads and bodies"]
     assert row["slow_408"] + row["slow_closed"] == row["slow"]  # a byte on its way may reset a connection
     assert row["slow_408"] > 0
@@ -60,7 +60,7 @@ def test_many_connections_are_served_at_a_time(found):
     assert found["many connections"]["status_200"] == SHORT.connections
 
 
-def test_what_is_over_the_queue_is_told_when_to_try_again(found):
+def test_what_is_over_the_queue_learns_when_to_try_again(found):
     row = found["a full queue"]
     assert row["with_retry_after"] == row["status_429"] > 0
     assert row["status_200"] + row["status_429"] == SHORT.connections

@@ -91,11 +91,11 @@ def installed(tmp_path_factory):
     assert build[:2] == ["pip", "wheel"]
     subprocess.run([*pip, *build[1:], "--no-build-isolation", "--quiet"], cwd=source, check=True)
     pattern = re.search(r"/wheels/(upland-\S+?\.whl)\)\[([a-z,]+)\]", all_of("RUN")[1])
-    wheel, = wheels.glob(pattern.group(1))
+    (wheel,) = wheels.glob(pattern.group(1))
     assert set(pattern.group(2).split(",")) >= {"serve"}
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(home)], check=True)
-    site, = home.glob("lib/python*/site-packages")
-    here, = {path for path in sys.path if path.endswith("site-packages")}
+    (site,) = home.glob("lib/python*/site-packages")
+    (here,) = {path for path in sys.path if path.endswith("site-packages")}
     (site / "dependencies.pth").write_text(here)
     install = ["--python", str(home / "bin" / "python"), "install", "--quiet", "--no-deps", "--no-compile"]
     subprocess.run([*pip, *install, str(wheel)], check=True)
@@ -112,7 +112,7 @@ def test_the_installed_server_is_healthy_writes_nothing_and_ends(installed, tmp_
     upland.save(detector.fit(rows), model)
     given = {"UPLAND_SERVE_HOST": "127.0.0.1", "UPLAND_SERVE_PORT": str(free_port()), "TMPDIR": str(scratch)}
     env = {"PATH": f"{installed / 'bin'}:/usr/bin:/bin", "HOME": "/nonexistent", **environment(), **given}
-    before = {path for path in installed.rglob("*")}
+    before = set(installed.rglob("*"))
     command = json.loads(all_of("ENTRYPOINT")[0])
     command[0] = str(installed / "bin" / command[0])
     with (tmp_path / "log").open("wb") as log:
@@ -123,7 +123,7 @@ def test_the_installed_server_is_healthy_writes_nothing_and_ends(installed, tmp_
         process.terminate()
         status = process.wait(ENDS)
     assert status == 0
-    assert {path for path in installed.rglob("*")} == before
+    assert set(installed.rglob("*")) == before
     assert [path.name for path in models.iterdir()] == [model.name]
     assert not list(scratch.iterdir())
     assert str(installed) not in (tmp_path / "log").read_text()

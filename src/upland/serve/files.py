@@ -114,7 +114,9 @@ def _as_file(data: bytes, suffix: str) -> Iterator[Path]:
             path.write_bytes(data)
         except OSError as error:  # a full disk, as a rule
             LOG.exception("a body cannot be written to a file")
-            raise Refusal(507, "the server has no room to unpack the body: send JSON, or try later") from error
+            raise Refusal(
+                507, "the server has no space to unpack the body: send JSON, or try later"
+            ) from error
         try:
             yield path
         except (ValueError, TypeError, OSError, pa.ArrowException) as error:

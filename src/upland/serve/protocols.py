@@ -7,6 +7,9 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+MOMENT = 0.5
+"""Seconds that a new connection has for its request once the server ends."""
+
 LONGEST_HEAD = 1 << 16
 """Bytes of the line and the headers of a request."""
 
@@ -53,6 +56,14 @@ class PatientProtocol(HttpToolsProtocol):
         """Nothing more is to come."""
         self._stop()
         super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        """Close; a connection without a request so far gets a moment for the one that may be on its way."""
+        if self.cycle is None and not self.transport.is_closing():
+            self._stop()
+            self._late = self.loop.call_later(MOMENT, self._close)
+        else:
+            super().shutdown()
 
     def _wait(self) -> None:
         if self._late is None:
