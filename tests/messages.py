@@ -494,7 +494,7 @@ IMAGES = [
         lambda _: small(Image, size=(8, 8)).fit(grey()),
     ),
     case(
-        "detectors/points.py:_encoded_with_labels",
+        "detectors/points.py:encoded_with_labels",
         lambda _: fitted(Image).score_groups(grey(), "shift"),
         "give groups an array with the group of each",
         lambda _: pairs(small(Image).fit(grey(80)), grey()),

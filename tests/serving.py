@@ -90,8 +90,9 @@ class Server:
         self.process, self.log = process, log
 
     def lines(self):
-        """What it has logged."""
-        return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+        """What it has logged, each line an object of JSON."""
+        whole, _, _ = self.log.read_text().rpartition("\n")
+        return [json.loads(line) for line in whole.splitlines()]
 
     def logged(self, message, count=1):
         """Wait until it has logged a message so many times; the last line of them."""

@@ -185,6 +185,56 @@ def test_every_tensor_is_made_with_a_dtype_that_is_named():
     assert wrong == []
 
 
+SHARED = {
+    "io.locks": {"WARNINGS"},
+    "models.process": {"THREADS", "PRECISION"},
+    "scoring.loaded": {"OF_THIS_PROCESS"},
+}
+"""What a whole process shares, each behind a lock: the filters of warnings, PyTorch's settings, and the one
+registry, of detectors by the digest of their file (docs/decisions/0017)."""
+
+
+def made_in_modules():
+    """The objects of upland's own classes that change, made at the top of a module: file to names."""
+    changing = {
+        node.name
+        for file in TEXT
+        for node in ast.walk(tree(file))
+        if isinstance(node, ast.ClassDef)
+        and any(
+            isinstance(target, ast.Attribute)
+            and isinstance(target.ctx, ast.Store)
+            and isinstance(target.value, ast.Name)
+            and target.value.id == "self"
+            for target in ast.walk(node)
+        )
+    }
+    found = {}
+    for file in TEXT:
+        for node in tree(file).body:
+            if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Call):
+                function = node.value.func
+                name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+                if name in changing:
+                    found.setdefault(file, set()).update(target.id for target in targets)
+    return found
+
+
+def test_a_process_shares_what_is_named_here_and_nothing_else():
+    assert made_in_modules() == SHARED
+
+
+def test_filters_of_warnings_are_changed_behind_the_lock():
+    """Or by the command line, which is a process of its own."""
+    files = {
+        file
+        for file, text in TEXT.items()
+        if re.search(r"catch_warnings|\bshowwarning|warnings\.filters", text)
+    }
+    assert {file for file in files if package(file) != "cli"} == {"io.locks"}
+
+
 CHANGES = ("append", "extend", "insert", "pop", "update", "setdefault", "add", "clear")
 
 

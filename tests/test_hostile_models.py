@@ -21,6 +21,7 @@ from estimators import EXAMPLES, EXPERTS
 from upland.detectors.architectures import ARCHITECTURES
 from upland.io import modelfile
 from upland.io.modelfile import TensorFileError, read_tensors, write_tensors
+from upland.persistence import load_bytes
 
 STORED = {
     path.stem: path for path in sorted((Path(__file__).parent / "stored" / "format-2").glob("*.safetensors"))
@@ -50,8 +51,17 @@ def refused(path, tensors, manifest, match=None):
     """Whether the file is refused, whatever the digest says."""
     manifest = manifest | {"tensors": {k: [v.dtype.name, list(v.shape)] for k, v in tensors.items()}}
     write_tensors(path, tensors, manifest)
-    with pytest.raises(TensorFileError, match=match):
+    refused_both_ways(path, match)
+
+
+def refused_both_ways(path, match):
+    """The error of a file; of its bytes in memory it has the same reason."""
+    with pytest.raises(TensorFileError, match=match) as caught:
         upland.load(path)
+    with pytest.raises(TensorFileError) as by_bytes:
+        load_bytes(path.read_bytes(), path)
+    assert by_bytes.value.reason == caught.value.reason
+    return caught.value
 
 
 def with_sizes(manifest, sizes):
@@ -267,9 +277,7 @@ def test_a_manifest_that_is_no_plain_json_is_refused(case, tmp_path):
     assert text != before
     whole = f'{{"format":{modelfile.FORMAT},"manifest":{text},"sha256":"{"0" * 64}"}}'
     save_file(tensors, tmp_path / "m", {"upland": whole})
-    with pytest.raises(TensorFileError, match="is not readable") as caught:
-        upland.load(tmp_path / "m")
-    assert caught.value.reason == "corrupted"
+    assert refused_both_ways(tmp_path / "m", "is not readable").reason == "corrupted"
 
 
 def test_a_message_holds_nothing_that_a_terminal_acts_on(tmp_path):

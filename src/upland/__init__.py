@@ -91,7 +91,13 @@ _HOMES = {
 }
 
 
+_PACKAGES = ("mlflow",)
+"""Packages that are used by their own name, as in `upland.mlflow.log_model`."""
+
+
 def __getattr__(name: str) -> object:
+    if name in _PACKAGES:
+        return import_module(f"upland.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'upland' has no attribute {name!r}; it offers {', '.join(__all__)}")
     value: object = getattr(import_module(_HOMES[name]), name)

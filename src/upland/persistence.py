@@ -123,7 +123,7 @@ def _to_state(member: Member) -> tuple[dict[str, Any], dict[str, Any]]:
     kept = {name: getattr(member, name) for name in KEPT}
     tensors |= {f"rows/{name}": _array(rows) for name, rows in kept.items() if rows is not None}
     criteria = []
-    for (name, unit), criterion in member.criteria.items():
+    for (name, unit), criterion in list(member.criteria.items()):  # a thread may add one
         if isinstance(criterion, SequenceCriterion):  # others are fitted again on the reference rows
             criteria.append([name, unit])
             tensors |= {f"criteria/{name}/{unit}/{k}": _array(v) for k, v in criterion.state().items()}

@@ -544,7 +544,18 @@ ELSEWHERE = {
     "io/excel.py:_column": "tests/io/test_excel.py",
     "io/excel.py:_names": "tests/io/test_excel.py",
     "io/images.py:pillow": "Pillow is not installed: tests/io/test_images.py",
+    "cli/engines.py:folder_of": "a cluster: tests/distributed/test_ray_scoring.py",
+    "cli/groups.py:test": "a cluster: tests/distributed/test_ray_groups.py",
+    "distributed/cluster.py:cluster": "a cluster: tests/distributed/test_ray_scoring.py",
+    "distributed/manifest.py:_read": "tests/distributed/test_run_manifest.py",
+    "distributed/partitions.py:check_apart": "a cluster: tests/distributed/test_ray_scoring.py",
+    "distributed/partitions.py:partitions_at": "a cluster: tests/distributed/test_ray_scoring.py",
+    "distributed/plan.py:_refused": "a cluster: tests/distributed/test_ray_scoring.py",
+    "distributed/tasks.py:_tables": "a cluster: tests/distributed/test_ray_scoring.py",
     "io/extras.py:needed": "a package is not installed: tests/io/test_extras.py",
+    "cli/serving.py:_keys": "a server that starts goes on: tests/serve/test_serve_process.py",
+    "serve/models.py:__init__": "tests/cli/test_cli_serving.py",
+    "serve/models.py:get": "tests/serve/test_serve_refusals.py",
 }
 """Functions whose advice is done by other tests, or by none, and why."""
 

@@ -46,3 +46,6 @@ def test_two_files_of_one_name_are_refused(upland, plant, here):
     done = upland("serve", path, "pump.safetensors", "--port", "0")
     assert done.code == 1
     assert "two model files are named pump: rename one" in done.words
+    (here / "pump.safetensors").rename("other.safetensors")
+    done = upland("serve", path, "other.safetensors", "--port", "0", "--state", "bad")  # a later refusal
+    assert "two model files" not in done.words

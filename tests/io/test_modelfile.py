@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 from safetensors.numpy import save, save_file
 
 from upland.io import modelfile
-from upland.io.modelfile import TensorFileError, read_tensors, write_tensors
+from upland.io.modelfile import TensorFileError, read_bytes, read_tensors, tensors_of, write_tensors
 
 TENSORS = {
     "weights": np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4),
@@ -30,21 +30,30 @@ def path(tmp_path):
 
 
 def refusal(path) -> TensorFileError:
+    """The error, which is the same for the file and for its bytes in memory."""
     with pytest.raises(TensorFileError) as caught:
         read_tensors(path)
     assert str(caught.value).startswith(str(path))
+    if path.is_file():
+        with pytest.raises(TensorFileError) as by_bytes:
+            tensors_of(path.read_bytes(), path)
+        assert by_bytes.value.reason == caught.value.reason
+        assert by_bytes.value.reason == "corrupted" or str(by_bytes.value) == str(caught.value)
     return caught.value
 
 
+def same(found, tensors):
+    """Whether tensors are equal to the last bit, and may be written to."""
+    assert {name: (a.dtype, a.shape, a.tobytes()) for name, a in found.items()} == {
+        name: (a.dtype, a.shape, a.tobytes()) for name, a in tensors.items()
+    }
+    return all(tensor.flags.writeable for tensor in found.values())
+
+
 def test_round_trip_is_bit_equal(path):
-    tensors, manifest = read_tensors(path)
-    assert manifest == MANIFEST
-    assert tensors.keys() == TENSORS.keys()
-    for name, tensor in TENSORS.items():
-        assert tensors[name].dtype == tensor.dtype
-        assert tensors[name].shape == tensor.shape
-        assert tensors[name].tobytes() == tensor.tobytes()
-        assert tensors[name].flags.writeable
+    for tensors, manifest in (read_tensors(path), tensors_of(read_bytes(path), path)):
+        assert manifest == MANIFEST
+        assert same(tensors, TENSORS)
 
 
 numbers = hnp.arrays(
@@ -66,11 +75,9 @@ def test_any_tensors_and_manifest_come_back(tmp_path_factory, tensors, manifest)
     tensors.pop("__metadata__", None)
     path = tmp_path_factory.mktemp("any") / "any.safetensors"
     write_tensors(path, tensors, manifest)
-    again, plain_values = read_tensors(path)
-    assert plain_values == manifest
-    assert {name: (a.dtype, a.shape, a.tobytes()) for name, a in again.items()} == {
-        name: (a.dtype, a.shape, a.tobytes()) for name, a in tensors.items()
-    }
+    for again, plain_values in (read_tensors(path), tensors_of(read_bytes(path), path)):
+        assert plain_values == manifest
+        assert same(again, tensors)
 
 
 def test_strided_and_big_endian_arrays_keep_their_values(tmp_path):
@@ -112,6 +119,45 @@ def test_every_truncation_is_refused(path):
 def test_added_bytes_are_refused(path):
     path.write_bytes(path.read_bytes() + b"\0")
     assert refusal(path).reason == "corrupted"
+
+
+LENGTHS = [0, 1, 2, 7, 1 << 10, 1 << 26, (1 << 26) + 1, 10**8, 10**8 + 1, 1 << 31, 1 << 62, (1 << 64) - 1]
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+def test_a_forged_length_of_the_header_is_refused(path, length):
+    data = path.read_bytes()
+    for forged in (data, data[:9]):
+        path.write_bytes(length.to_bytes(8, "little") + forged[8:])
+        assert refusal(path).reason in {"corrupted", "truncated", "foreign"}
+
+
+ONE = '{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
+FORGED = {
+    "no object": "[]",
+    "offsets beyond the end": '{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,400]}}',
+    "offsets backwards": '{"w":{"dtype":"F32","shape":[1],"data_offsets":[4,0]}}',
+    "negative offsets": '{"w":{"dtype":"F32","shape":[1],"data_offsets":[-4,0]}}',
+    "another size": '{"w":{"dtype":"F32","shape":[9],"data_offsets":[0,4]}}',
+    "a huge shape": '{"w":{"dtype":"F32","shape":[4294967296,4294967296,4294967296],"data_offsets":[0,4]}}',
+    "no such type": '{"w":{"dtype":"F33","shape":[1],"data_offsets":[0,4]}}',
+    "a type that is not written": '{"w":{"dtype":"BF16","shape":[2],"data_offsets":[0,4]}}',
+    "a type of eight bits": '{"w":{"dtype":"F8_E4M3","shape":[4],"data_offsets":[0,4]}}',
+    "metadata of numbers": '{"__metadata__":{"upland":7},' + ONE[1:],
+    "metadata that is a list": '{"__metadata__":["upland"],' + ONE[1:],
+    "a name twice": ONE[:-1] + "," + ONE[1:],
+    "no text": '{"w',
+}
+
+
+@pytest.mark.parametrize("case", FORGED)
+@pytest.mark.parametrize("ours", [False, True])
+def test_a_forged_header_is_refused(path, case, ours):
+    text = FORGED[case]
+    if ours and text.startswith('{"w"'):
+        text = '{"__metadata__":{"upland":"{}"},' + text[1:]
+    path.write_bytes(len(text).to_bytes(8, "little") + text.encode() + bytes(4))
+    assert refusal(path).reason in {"corrupted", "truncated", "foreign"}
 
 
 FOREIGN = {

@@ -262,8 +262,8 @@ def test_alpha_and_reasons(stored, fitted):
     check(client.post("/score", rows.to_dict("records")), fitted[EXPERTS], rows, alpha=0.2)
     reply = client.post("/score?alpha=0.5&explain=2", rows.to_dict("records"))
     check(reply, fitted[EXPERTS], rows, alpha=0.5)
-    told = upland.Scorer(stored(EXPERTS), alpha=0.5, explain=2)(arrow_of(rows))
-    assert reply.column("reason") == told["reason"].to_pylist()
+    expected = upland.Scorer(stored(EXPERTS), alpha=0.5, explain=2)(arrow_of(rows))
+    assert reply.column("reason") == expected["reason"].to_pylist()
 
 
 def test_an_answer_in_arrow(client, fitted):

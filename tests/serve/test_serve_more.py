@@ -134,6 +134,24 @@ def test_states_are_bounded(pump, kept, tmp_path):
     assert metric(client.get("/metrics").content.decode(), "upland_series") == 3
 
 
+def test_several_workers_need_a_file(pump):
+    reply = Client(pump[1], workers=2).post("/next?series=a", steps_of("a")[0])
+    assert (reply.status, reply.document["code"]) == (503, "unavailable")
+    assert "no file for the states" in reply.error
+
+
+def test_the_protocol_takes_a_long_frame(pump):
+    detector, path = pump
+    client, rows = Client(path), EXAMPLES[SERIES].new
+    described = client.get("/v2/models/pump").document["inputs"]
+    assert [one["name"] for one in described] == ["machine", "time", "wave", "load", "mode"]
+    described[1]["datatype"] = "INT64"  # what the fit had, dates or numbers
+    inputs = [one | {"shape": [len(rows)], "data": rows[one["name"]].tolist()} for one in described]
+    reply = client.post("/v2/models/pump/infer", {"inputs": inputs})
+    assert reply.status == 200, reply.document
+    np.testing.assert_allclose(reply.document["outputs"][0]["data"], detector.anomaly_score(rows), rtol=1e-7)
+
+
 def test_steps_without_names(tmp_path):
     detector = upland.SequenceEnergyDetector(hidden=(4,), epochs=2, random_state=0, progress=False).fit(
         waves(40)
@@ -260,7 +278,7 @@ def test_a_changed_file_is_loaded_and_a_bad_one_is_not(stored, fitted, tmp_path,
 def test_no_request_is_lost_while_a_model_changes(stored, tmp_path):
     path = tmp_path / "m.safetensors"
     shutil.copy(stored(EXPERTS), path)
-    client, stop = Client(path), threading.Event()
+    client, stop, asked = Client(path), threading.Event(), threading.Semaphore(0)
     names = [stored("EnergyDetector"), stored(EXPERTS)]
 
     def change():
@@ -268,6 +286,7 @@ def test_no_request_is_lost_while_a_model_changes(stored, tmp_path):
             shutil.copy(names[turn % 2], tmp_path / "new")
             (tmp_path / "new").replace(path)
             client.service.models.renew(client.service.metrics.reloaded)
+            asked.acquire(timeout=60)  # until requests have come since
         stop.set()
 
     thread = threading.Thread(target=change)
@@ -279,6 +298,7 @@ def test_no_request_is_lost_while_a_model_changes(stored, tmp_path):
         for reply in asyncio.run(client.asks(calls)):
             statuses.add(reply.status)
             versions.setdefault(reply.document["version"], set()).add(reply.column("anomaly_score")[0])
+        asked.release()
     thread.join()
     assert statuses == {200}
     assert len(versions) == 2

@@ -6,6 +6,8 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import httpx
@@ -33,7 +35,7 @@ def running(stored, tmp_path_factory):
 KEY = {"authorization": "Bearer secret"}
 
 
-def raw(running, data, wait=10.0):
+def raw(running, data, wait=30.0):
     """What a connection answers until it is closed; raises TimeoutError where it stays open."""
     host, port = running.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=wait) as connection:
@@ -67,23 +69,35 @@ def test_a_changed_file_is_loaded(running, fitted):
 
 
 HALF = b"POST /score HTTP/1.1\r\nhost: a\r\nauthorization: Bearer secret\r\ncontent-length: 100\r\n\r\n{"
-TOO_LONG = HALF.replace(b"100", b"99999999")
 
 
-@pytest.mark.parametrize(
-    ("data", "words"),
-    [
-        (b"no HTTP at all\r\n\r\n", b"400"),
-        (b"GET / HTTP/1.1\r\n" + b"a: " + b"b" * 200_000, b""),
-        (b"", b""),
-        (b"GET / HTTP/1.1\r\nhost: a\r\n", b""),
-        (HALF, b"408 Request Timeout"),
-        (TOO_LONG, b" 413 "),
-    ],
-)
-def test_a_client_that_does_not_behave_is_let_go(running, data, words):
-    assert words in raw(running, data)
+MISBEHAVED = {
+    b"no HTTP at all\r\n\r\n": b"400",
+    b"GET / HTTP/1.1\r\n" + b"a: " + b"b" * 200_000: b"",
+    b"": b"",
+    b"GET / HTTP/1.1\r\nhost: a\r\n": b"",
+    HALF: b"408 Request Timeout",
+    HALF.replace(b"100", b"99999999"): b" 413 ",
+}
+"""What a client sends before it does nothing more, and what it is answered at the end."""
+
+
+def test_a_client_that_does_not_behave_is_let_go(running):
+    with ThreadPoolExecutor(len(MISBEHAVED)) as clients:
+        answers = clients.map(lambda data: raw(running, data), MISBEHAVED)
+        for words, answer in zip(MISBEHAVED.values(), answers, strict=True):
+            assert words in answer
     assert httpx.get(f"{running.url}/v2/health/live").status_code == 200
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs chromium, a Debian package")
+def test_a_browser_shows_the_addresses(running, tmp_path):
+    options = ("--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}", "--dump-dom")
+    command = ["chromium", *options, "--virtual-time-budget=5000", f"{running.url}/docs"]
+    page = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    for path in ("/models/{name}/score", "/v2/health/ready", "/next"):
+        assert f'<span class="path">{path}</span>' in page
+    assert '<div id="models" class="soft">The models are shown with a key.</div>' in page
 
 
 def test_a_client_that_leaves_is_counted(running):

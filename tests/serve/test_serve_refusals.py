@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import logging
+import re
 import tempfile
 import time
 import zlib
@@ -88,6 +89,11 @@ BODIES = {
     "a form": (b"x", "multipart/form-data; boundary=a", 415, "the model is of tables"),
 }
 
+PYTHON = re.compile(
+    r"\bX\b|[a-z]Detector reads|\bdtype\b|\b(pandas|polars|torch|astype)\b|(?<![?&\w])\w+=|Python|features\b"
+)
+"""What only Python says."""
+
 
 def check(reply, status, words):
     assert reply.status == status, reply.document
@@ -99,6 +105,7 @@ def check(reply, status, words):
     for secret in (tempfile.gettempdir(), ".py", "Traceback", "upland-serve", "--", "body.", "safetensors"):
         assert secret not in text
     assert len(text) < 2000
+    assert not PYTHON.search(reply.error), f"this is Python, not a client's words: {reply.error}"
 
 
 @pytest.mark.filterwarnings("ignore:X has feature names")
@@ -354,23 +361,60 @@ def test_a_key_is_asked_for_where_there_is_one(stored):
     ("data", "kind", "status", "words"),
     [
         (b"", "image/png", 400, "the body is empty"),
-        (b"no image", "image/png", 422, "image"),
+        (b"no image", "image/png", 422, "image 0 cannot be read, it is damaged or no image"),
         ([{"image": "/etc/hostname"}], None, 422, "no text in base64"),
-        ([{"image": "aGVsbG8="}], None, 422, "image"),
+        ([{"image": "aGVsbG8="}], None, 422, "image 0 cannot be read"),
         ([{"image": 7}], None, 422, "no text in base64"),
         ([{"picture": "aGVsbG8="}], None, 422, "the model is of images"),
         (b"image\n/etc/hostname\n", "text/csv", 422, "holds no bytes of an image"),
-        ([[[1.5] * 8] * 8], None, 422, ""),
+        ([[[1.5] * 8] * 8], None, 422, "where the fit had uint8"),
         ([[[300] * 8] * 8], None, 422, "from 0 to 255"),
-        ([[[1] * 7] * 8], None, 422, ""),
+        ([[[1] * 7] * 8], None, 422, "where the fit had 8 x 8"),
         ([[1, 2]], None, 422, "(N, H, W)"),
-        (b"no form", "multipart/form-data; boundary=x", 400, ""),
+        (b"no form", "multipart/form-data; boundary=x", 400, "no form that can be read"),
         (b"no form", "multipart/form-data", 400, "no form that can be read"),
     ],
 )
 def test_what_is_no_image(stored, data, kind, status, words):
     client = Client(stored("ImageEnergyDetector"))
     check(client.post("/score", data, kind), status, words)
+
+
+SEQUENCE = EXAMPLES["SequenceEnergyDetector"].new.to_dict("records")
+
+
+def changed(**cells):
+    return [row | cells for row in SEQUENCE]
+
+
+def without(name):
+    return [{key: value for key, value in row.items() if key != name} for row in SEQUENCE]
+
+
+@pytest.mark.parametrize(
+    ("path", "data", "words"),
+    [
+        ("/score", without("time"), "the model's time 'time' names a column that is not in the table"),
+        ("/score", without("machine"), "the model's id 'machine' names a column"),
+        ("/score", SEQUENCE * 2, "occur more than once"),
+        ("/score", changed(time=None), "every step needs its time stamp"),
+        ("/score", changed(time="noon"), "'noon'"),
+        ("/score", changed(wave="x"), "column 'wave', row 1 holds 'x'"),
+        ("/score", [[[1, 2]]], "the data have 2 columns, and the model takes 3"),
+        ("/next?series=a", {"wave": 1}, "missing column(s): 'load', 'mode'"),
+        ("/next?series=a", [[1, 2]], "the data have 2 columns, and the model takes 3"),
+        ("/groups?by=machine", SEQUENCE, "the model is of sequences"),
+    ],
+)
+def test_what_is_no_sequence(stored, path, data, words):
+    check(Client(stored("SequenceEnergyDetector")).post(path, data), 422, words)
+
+
+def test_infinity_in_a_file_is_refused(client):
+    rows = pa.table({"flow": [1.0, np.inf], "pressure": [2.0, 2.0], "valve": ["open", "shut"]})
+    sink = io.BytesIO()
+    parquet.write_table(rows, sink)
+    check(client.post("/score", sink.getvalue(), PARQUET), 422, "column 'flow' holds infinity")
 
 
 def test_no_file_of_the_server_is_opened(stored, tmp_path):

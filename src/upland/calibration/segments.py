@@ -46,6 +46,13 @@ OF_UNSEEN = (
 """The same of rows of other segments."""
 
 
+OF_GROUPS = (
+    "groups are tested by the pooled detector, against rows of all segments: a group may be flagged "
+    "for the segments that its rows are of; the rate holds for groups of the normal mix of segments"
+)
+"""What is said of verdicts on groups."""
+
+
 @dataclass(frozen=True)
 class SegmentCalibration:
     """Held-out scores of rows in segments, and the p-values that follow from them.

@@ -81,7 +81,7 @@ def _origin(error: Any) -> str:
     name = getattr(parameter, "envvar", None)
     if name is None or context is None or name not in os.environ:
         return ""
-    source = context.get_parameter_source(parameter.name)
+    source: Any = context.get_parameter_source(parameter.name) if parameter is not None else None
     return f" It is the variable {name} of the environment." if source is None or "ENV" in source.name else ""
 
 

@@ -43,6 +43,13 @@ def check(right: bool, text: str) -> None:
         raise typer.BadParameter(text)
 
 
+def is_ray(engine: str, address: str | None, workers: int | None) -> bool:
+    """Whether Ray does the work; raises typer.BadParameter for its options without it."""
+    check(engine == "ray" or address is None, "--address is of a Ray cluster: say --engine ray too")
+    check(engine == "ray" or workers is None, "--workers are Ray's: say --engine ray too")
+    return engine == "ray"
+
+
 def request_of(
     reporter: Reporter, output: Path | None, alpha: float, overwrite: bool, **wanted: Any
 ) -> Request:
@@ -58,7 +65,8 @@ def request_of(
         try:
             suffix_of(output, writable=True)
         except ValueError as error:
-            raise typer.BadParameter(str(error)) from error
+            folder = "; --engine ray writes a folder" if not output.suffix else ""
+            raise typer.BadParameter(f"{error}{folder}") from error
         check_target(output, overwrite)
         check_other(output, reporter.data)
     from upland.cli.results import Request

@@ -20,6 +20,7 @@ from upland.cli.checks import (
     check_maps_fit,
     check_model_file,
     check_numbers,
+    is_ray,
     request_of,
     size_of,
     text_or_number,
@@ -140,6 +141,9 @@ def score(
     maps: option.MapsIn = None,
     all_maps: option.AllMaps = False,
     replace_columns: option.Replace = False,
+    engine: option.Engine = "local",
+    address: option.Address = None,
+    workers: option.Workers = None,
     fail_on_anomaly: option.FailOn = False,
     overwrite: option.Overwrite = False,
     quiet: option.Quiet = False,
@@ -148,11 +152,21 @@ def score(
     """Score data: adds anomaly_score, p_value, is_anomaly and, with --why, the reasons, with
     --counterfactual N what would make flagged rows of a table normal.
 
-    Without -o nothing is written and the most anomalous are shown.
+    Without -o nothing is written and the most anomalous are shown. With --engine ray -o is a folder, which
+    gets a file for each file of DATA; a call that is repeated does what is missing.
     """
     wanted: dict[str, Any] = {"control": control, "why": why, "counterfactual": counterfactual}
     wanted |= {"top": top, "replace_columns": replace_columns}
     with reporting(as_json, quiet, data) as reporter:
+        if is_ray(engine, address, workers):
+            from upland.cli.engines import folder_of, score_partitions
+
+            folder = folder_of(output, counterfactual, maps)
+            flags: tuple[Any, ...] = (fail_on_anomaly, alpha, control, why)
+            options: dict[str, Any] = {"replace_columns": replace_columns, "overwrite": overwrite}
+            options |= {"address": address, "workers": workers}
+            score_partitions(reporter, model, data, folder, *flags, **options)
+            return
         text = "--all-maps says which heat maps are written: say where with --maps DIR"
         check(maps is not None or not all_maps, text)
         request = request_of(reporter, output, alpha, overwrite, **wanted)
@@ -178,6 +192,9 @@ def groups(
     control: option.GroupControl = "fdr",
     statistic: option.GroupStatistic = "auto",
     top: option.Shown = 20,
+    engine: option.Engine = "local",
+    address: option.Address = None,
+    workers: option.Workers = None,
     fail_on_anomaly: option.FailOn = False,
     overwrite: option.Overwrite = False,
     quiet: option.Quiet = False,
@@ -189,10 +206,11 @@ def groups(
     """
     with reporting(as_json, quiet, data) as reporter:
         request = request_of(reporter, output, alpha, overwrite, control=control, top=top)
-        from upland.cli.groups import score_groups
+        from upland.cli.groups import score_groups, with_ray
         from upland.persistence import load
 
-        result = score_groups(load(model), data, by, request, statistic)
+        way = with_ray(reporter, model, address, workers) if is_ray(engine, address, workers) else None
+        result = score_groups(load(model), data, by, request, statistic, way)
         _report(reporter, result, fail_on_anomaly)
 
 

@@ -6,7 +6,7 @@ array, as its sequences, by a file with a label for each.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +20,12 @@ from upland.io.dialect import PLAIN, Dialect
 from upland.scoring.columns import of_groups
 
 if TYPE_CHECKING:
+    from upland.calibration.false_discovery import Control
+    from upland.cli.console import Reporter
     from upland.detectors.base import Detector
     from upland.groups.verdicts import GroupVerdicts
+
+Way = Callable[..., "GroupVerdicts"]
 
 FOLDER = "folder"
 """What the sub-folders of images are called where a column would be."""
@@ -32,7 +36,12 @@ LABELS = "group"
 
 
 def score_groups(
-    detector: Detector, data: Path, by: str | Sequence[str], request: Request, statistic: str = "auto"
+    detector: Detector,
+    data: Path,
+    by: str | Sequence[str],
+    request: Request,
+    statistic: str = "auto",
+    way: Way | None = None,
 ) -> Result:
     """Test the groups of what is at a path, and write a row for each if there is a target.
 
@@ -42,6 +51,7 @@ def score_groups(
         by: A column or several; `folder`; or a file of labels.
         request: What is wanted.
         statistic: What is measured of a group.
+        way: How they are tested; None tests them by the detector itself.
 
     Raises:
         ValueError, TypeError, OSError: Data, labels or model cannot be used; the message says why.
@@ -50,8 +60,10 @@ def score_groups(
     columns = (by,) if isinstance(by, str) else tuple(by)
     x, groups, called = _grouped(detector, data, columns)
     reasons = request.shown or request.target is not None
-    verdicts = detector.score_groups(x, groups, request.alpha, request.control, statistic, reasons)
-    with writer(request.target, request.overwrite, _dialect(detector, data, request)) as write:
+    test = way or detector.score_groups
+    verdicts = test(x, groups, request.alpha, request.control, statistic, reasons)
+    dialect = PLAIN if way else _dialect(detector, data, request)
+    with writer(request.target, request.overwrite, dialect) as write:
         if write is not None:
             write(of_groups(verdicts))
     rows = detector.members_[0].held_out  # None where scores are compared
@@ -59,6 +71,31 @@ def score_groups(
     details = {"by": " / ".join(columns), "statistic": statistic, "kept_rows": kept}
     count, flagged = len(verdicts.group), int(verdicts.flag.sum())
     return Result(detector.modality, "group", called, count, flagged, request, _findings(verdicts), details)
+
+
+def with_ray(reporter: Reporter, model: Path, address: str | None, workers: int | None) -> Way:
+    """A way to test the groups of rows in Parquet files by Ray.
+
+    Args:
+        reporter: Of the command.
+        model: The model file.
+        address: Of a cluster.
+        workers: Tasks at a time.
+    """
+    from upland.cli.engines import progress_of
+    from upland.distributed.groups import score_groups as of_partitions
+
+    def test(
+        x: Any, groups: Any, alpha: float, control: Control, statistic: str, reasons: bool
+    ) -> GroupVerdicts:
+        if not isinstance(x, Path):
+            raise ValueError("--engine ray tests groups of rows in Parquet files: leave it out")
+        options: dict[str, Any] = {"statistic": statistic, "reasons": reasons}
+        options |= {"address": address, "workers": workers}
+        with progress_of(reporter, "partitions and groups") as progress:
+            return of_partitions(model, x, groups, alpha=alpha, control=control, progress=progress, **options)
+
+    return test
 
 
 def _dialect(detector: Detector, data: Path, request: Request) -> Dialect:

@@ -66,7 +66,7 @@ Scored = Annotated[
         "--output",
         "-o",
         readable=False,
-        help="File to write: the data with their scores; - for standard output.",
+        help="File to write: the data with their scores; - for standard output; a folder with --engine ray.",
     ),
 ]
 ModalityOf = Annotated[
@@ -222,3 +222,20 @@ Folder = Annotated[Path, typer.Option("--out", readable=False, help="Folder to w
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")]
+
+Engine = Annotated[
+    Literal["local", "ray"],
+    typer.Option(help="Where the work is done: in this process, or by Ray on all CPUs or many machines."),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOST:PORT",
+        help="With --engine ray: a cluster, auto for the one this machine is part of; none starts one here.",
+        show_default=False,
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="N", help="With --engine ray: tasks at a time; by default one for each CPU."),
+]

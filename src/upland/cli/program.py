@@ -1,6 +1,7 @@
 """The whole program: the application with all its commands."""
 
 from upland.cli import commands as commands
+from upland.cli import exporting as exporting
 from upland.cli import serving as serving
 from upland.cli.app import EXIT_CODES, app, main
 

@@ -93,9 +93,10 @@ def serve(
             drain_seconds=drain,
             series=series,
             state=state,
+            workers=workers,
             access_log=access_log,
         )
-        run([model.absolute() for model in models], settings, host, port, workers)
+        run([model.absolute() for model in models], settings, host, port)
 
 
 def _keys(file: Path | None) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ from upland.data.table.frames import TableView, view_table
 from upland.data.table.matching import as_names, find_positions, listed
 from upland.data.table.replaced import NewCells, cell_in, cell_of, replaced, type_of
 from upland.detectors.scoring import ScoringDetector
+from upland.io.locks import warnings_apart
 
 
 class Change(NamedTuple):
@@ -110,7 +111,7 @@ def counterfactual(
     detector.check_alpha(alpha)
     before = detector.p_values(X)
     view, columns = view_table(X), encoder.schema_.columns
-    with warnings.catch_warnings():
+    with warnings_apart():
         warnings.simplefilter("ignore", UserWarning)  # they were said of these rows
         places = find_positions(view, encoder.schema_, encoder.column_names, encoder.owner)
         types = [type_of(view, place, column) for place, column in zip(places, columns, strict=True)]

@@ -43,10 +43,13 @@ class Criterion(ABC, Generic[Normal, Points]):
     Attributes:
         requires: the type of model that it can score with.
         needs_rows: whether it compares with reference rows kept with the model.
+        needs_beside_tensors: what a score takes that no graph of tensor operations, as ONNX, has; empty where
+            there is no such thing.
     """
 
     requires: ClassVar[type] = EnergyModel
     needs_rows: ClassVar[bool] = False
+    needs_beside_tensors: ClassVar[str] = ""
 
     @abstractmethod
     def fit(self, reference: Normal) -> Self:
@@ -84,6 +87,15 @@ class PointCriterion(Criterion[Reference, Tensor]):
         """
         self.reference = reference
         return self
+
+    def of_block(self, x: Tensor) -> Tensor:
+        """The scores of some points by operations on tensors alone, as an exported graph holds them:
+        `(N, ...) -> (N,)`, float64.
+
+        Raises:
+            NotImplementedError: they are none such.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no form that a graph can hold")
 
 
 def finite(scores: Floats) -> Floats:

@@ -28,6 +28,7 @@ from upland.models.base import Latent
 class Complexity(PointCriterion):
     """-log p(x) less the compressed length of each image, in nats."""
 
+    needs_beside_tensors: ClassVar[str] = "a compressor, DEFLATE"
     requires: ClassVar[type] = Latent
 
     def score(self, x: Tensor) -> Floats:

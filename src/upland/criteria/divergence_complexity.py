@@ -23,6 +23,7 @@ from upland.models.base import Latent
 class DivergenceComplexity(PointCriterion):
     """1/2 (divergence + squared standardised complexity) of each image."""
 
+    needs_beside_tensors: ClassVar[str] = "a compressor, DEFLATE"
     requires: ClassVar[type] = Latent
     needs_rows: ClassVar[bool] = True
 

@@ -22,6 +22,10 @@ class Energy(PointCriterion):
         """E / sigma^2: `(N, ...) -> (N,)`, in nats up to a constant, float64."""
         return in_blocks(scaled_energy, self.reference.model, x, self.reference.sigma).numpy()
 
+    def of_block(self, x: Tensor) -> Tensor:
+        """E / sigma^2 of some points: `(N, ...) -> (N,)`, float64."""
+        return scaled_energy(self.reference.model, x, self.reference.sigma)
+
     def shares(self, x: Tensor) -> Shares:
         """Squared gradients, which sum to the reconstruction error, and the reconstruction: `(N, ...)`."""
         return residual_shares(self.reference, x)

@@ -33,6 +33,10 @@ class Joined(PointCriterion):
         """The cubic mean of standard scores: `(N, D) -> (N,)`, float64."""
         return in_blocks(_score, self.reference.model, x, self.reference.sigma).numpy()
 
+    def of_block(self, x: Tensor) -> Tensor:
+        """The cubic mean of some points: `(N, D) -> (N,)`, float64."""
+        return _score(self.reference.model, x, self.reference.sigma)
+
     def shares(self, x: Tensor) -> Shares:
         """What each input adds to the score, and what the model expected: `(N, D)` twice."""
         model, sigma = self.reference.model, self.reference.sigma

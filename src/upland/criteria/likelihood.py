@@ -34,6 +34,10 @@ class Likelihood(PointCriterion):
         """The energy in nats: `(N, ...) -> (N,)`, float64."""
         return nats(self.reference, x)
 
+    def of_block(self, x: Tensor) -> Tensor:
+        """The energy of some points: `(N, ...) -> (N,)`, float64."""
+        return self.reference.of_block(x).energy
+
     def shares(self, x: Tensor) -> Shares:
         """What another value would save, by column; of pixels the parts of their latents: `(N, ...)`
         twice.

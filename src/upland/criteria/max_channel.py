@@ -153,7 +153,7 @@ class Channels:
         n, length = points.shape[:2]
         with torch.no_grad():
             given = self.model.given(context.flatten(0, 1))
-            squares = _squares(given, points.flatten(0, 1), self.model.frame).reshape(n, length, -1)
+            squares = channel_squares(given, points.flatten(0, 1), self.model.frame).reshape(n, length, -1)
         kept = 1 - self.share
         smooth, _ = lfilter(
             [self.share], [1, -kept], squares.cpu().numpy(), axis=1, zi=kept * self.level[:, None]
@@ -173,7 +173,7 @@ def channel_reference(model: RecurrentEnergy, codes: Codes, lengths: Indices, wa
     """
 
     def squares(given: EnergyModel, points: Tensor, sigma: float) -> Tensor:
-        return _squares(given, points, model.frame)
+        return channel_squares(given, points, model.frame)
 
     return step_values(squares, model, codes, lengths, 1.0)[torch.from_numpy(wanted)].mean(0)
 
@@ -205,7 +205,7 @@ def _read(
     return torch.cat(parts)[torch.argsort(torch.cat(positions))]
 
 
-def _squares(given: EnergyModel, points: Tensor, frame: int) -> Tensor:
+def channel_squares(given: EnergyModel, points: Tensor, frame: int) -> Tensor:
     """Squared residual of each channel at the last step of the frame: `(M, P D) -> (M, D)`."""
-    away = (points - given.reconstruct(points)).reshape(len(points), frame, -1)
+    away = (points - given.reconstruct(points)).reshape(points.shape[0], frame, -1)
     return away[:, -1].square()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Self
 
+import torch
 from torch import Tensor
 
 from upland.criteria.base import Floats, PointCriterion, Shares
@@ -40,6 +41,11 @@ class OfGroupOfOne(PointCriterion):
     def score(self, x: Tensor) -> Floats:
         """The statistic of every point by itself: `(N, ...) -> (N,)`, float64."""
         return self.fitted.of_each_row(self.reference.outputs(x)).numpy()
+
+    def of_block(self, x: Tensor) -> Tensor:
+        """The statistic of some points, each by itself: `(N, ...) -> (N,)`, float64."""
+        features = self.fitted.features(self.reference.of_block(x))
+        return self.fitted.value(features, torch.ones(1, dtype=torch.float64))
 
     def shares(self, x: Tensor) -> Shares:
         """The shares of the likelihood: `(N, ...)` twice; they need not sum to the score."""

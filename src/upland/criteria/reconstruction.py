@@ -21,6 +21,10 @@ class Reconstruction(PointCriterion):
         """|x - f(x)|^2: `(N, ...) -> (N,)`, float64."""
         return in_blocks(squared_error, self.reference.model, x, self.reference.sigma).numpy()
 
+    def of_block(self, x: Tensor) -> Tensor:
+        """|x - f(x)|^2 of some points: `(N, ...) -> (N,)`, float64."""
+        return squared_error(self.reference.model, x, self.reference.sigma)
+
     def shares(self, x: Tensor) -> Shares:
         """Squared residuals, and the reconstruction: `(N, ...)` twice."""
         return residual_shares(self.reference, x)

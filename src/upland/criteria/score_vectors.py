@@ -67,7 +67,7 @@ class VectorReference(NamedTuple):
 def evidence(model: RecurrentEnergy, points: Tensor, context: Tensor) -> Tensor:
     """Each point's part of the vector: `(M, P D)`, `(M, S)` -> `(M, K)`; mean squares not yet logarithms."""
     given = model.given(context)
-    residual = (points - given.reconstruct(points)).reshape(len(points), model.frame, model.width)
+    residual = (points - given.reconstruct(points)).reshape(points.shape[0], model.frame, model.width)
     return torch.cat([*given.slopes(points), residual.mean(1), residual.square().mean(1)], dim=1)
 
 

@@ -6,7 +6,7 @@ is estimated for every history h (`upland.models.recurrent`).
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -54,6 +54,10 @@ class StepReconstruction(SequenceCriterion):
 
 class StepEnergy(StepReconstruction):
     """-log p(x_t | x_<t) of each step; a height has no parts, so that shares are those of its slope."""
+
+    needs_beside_tensors: ClassVar[str] = (
+        "eigenvectors of the curvature at each step, for its partition function"
+    )
 
     @staticmethod
     def of_points(model: EnergyModel, x: Tensor, sigma: float) -> Tensor:

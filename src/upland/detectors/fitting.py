@@ -36,6 +36,7 @@ from upland.detectors.ensemble import (
     fitted_sequence_criteria,
 )
 from upland.detectors.plan import CLOSED_FORM, FitPlan
+from upland.io.locks import warnings_apart
 from upland.models.base import EnergyModel
 from upland.models.process import THREADS
 from upland.training.checkpoint import Checkpoint
@@ -257,7 +258,7 @@ class MemberFitter:
         if self.everything is None:
             encoder.fit_batches(source.shuffled(self.plan.stream("file", number), held_out, PIECE))
             return encoder, EncodedPoints(encoder, source, None)
-        with warnings.catch_warnings():
+        with warnings_apart():
             warnings.simplefilter("ignore")
             encoder.fit_batches([source.take(seen)] * max(1, 2 // seen.size))  # of two rows one is held out
             if isinstance(source, SequenceRows):

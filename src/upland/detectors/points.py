@@ -29,11 +29,19 @@ class PointDetector(Detector):
         read.
         """
         self.group_tester_.check(statistic)
-        x, labels = self._encoded_with_labels(X, groups)
+        x, labels = self.encoded_with_labels(X, groups)
         return self.group_tester_.test(x, labels, alpha, control, statistic, reasons)
 
-    def _encoded_with_labels(self, X: Any, groups: Any) -> tuple[Tensor, Any]:
-        """The encoded points `(N, ...)` and the group of each."""
+    def encoded_with_labels(self, X: Any, groups: Any) -> tuple[Tensor, Any]:
+        """The encoded points `(N, ...)` and the group of each.
+
+        Args:
+            X: data like those of the fit.
+            groups: `(N,)` the group of each, or the name of a column, or a tuple of names.
+
+        Raises:
+            ValueError: as `score_groups`.
+        """
         encoder = self.encoder_
         by = (groups,) if isinstance(groups, str) else groups if is_names(groups) else None
         if by is not None and self.modality == "image":

@@ -14,7 +14,7 @@ from sklearn.base import clone
 
 from upland.calibration.conformal import Floats, thinned, warn_of_weak
 from upland.calibration.false_discovery import Control
-from upland.calibration.segments import GUARANTEE, OF_UNSEEN, SegmentCalibration
+from upland.calibration.segments import GUARANTEE, OF_GROUPS, OF_UNSEEN, SegmentCalibration
 from upland.catalogue import Unit
 from upland.criteria.base import finite
 from upland.data.modality import check_modality
@@ -341,11 +341,7 @@ class SegmentedDetector(PointDetector):
         self, X: Any, groups: Any, alpha: float, control: Control, statistic: str, reasons: bool
     ) -> GroupVerdicts:
         found = super()._group_verdicts(X, groups, alpha, control, statistic, reasons)
-        warnings.warn(
-            "groups are tested by the pooled detector, against rows of all segments: a group may be flagged "
-            "for the segments that its rows are of; the rate holds for groups of the normal mix of segments",
-            stacklevel=3,
-        )
+        warnings.warn(OF_GROUPS, stacklevel=3)
         return found
 
     def shares(self, piece: Any, of_columns: Floats) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -23,7 +23,7 @@ def log_determinant(covariance: Tensor) -> Tensor:
     diagonal = root.diagonal(dim1=-2, dim2=-1).square()
     bad = (failed != 0) | (diagonal < LEAST_EIGENVALUE).any(-1)
     values: Tensor = 2 * diagonal.clamp(min=LEAST_EIGENVALUE).sqrt().log().sum(-1)
-    if bad.any():
+    if not torch.compiler.is_compiling() and bad.any():  # an exported graph bounds each step instead
         eigenvalues = torch.linalg.eigvalsh(covariance[bad]).clamp(min=LEAST_EIGENVALUE)
         values[bad] = eigenvalues.log().sum(-1)
     return values

@@ -7,6 +7,7 @@ from typing import Any, TypeGuard
 
 import narwhals as nw
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from upland.data.table.frames import TableView, view_table
@@ -112,7 +113,7 @@ def labels_in(table: Any, column: str, features: Collection[str], blanks: Collec
     if rows.naming == "none" or column not in rows.names:
         there = ", ".join(map(repr, rows.names[:8])) if rows.naming != "none" else "no names"
         raise ValueError(f"there is no column {column!r} to name groups by; the table has {there}")
-    if isinstance(table, TableView):
+    if isinstance(table, TableView | pa.RecordBatch):
         values: list[Any] = listed(rows.read(rows.names.index(column)))
     else:
         values = nw.from_native(table, eager_only=True)[column].to_list()

@@ -159,8 +159,7 @@ class MomentStatistic(Statistic):
         """Means of v and of v v' out of means of features: `(G, F)` -> `(G, K, d)`, `(G, K, d, d)`."""
         k, d = self.fitted["center"].shape
         above = torch.triu_indices(d, d)
-        entries = means[:, k * d :].reshape(-1, k, len(above[0]))
-        second = means.new_empty(means.shape[0], k, d, d)
-        second[:, :, above[0], above[1]] = entries
-        second[:, :, above[1], above[0]] = entries
+        where = torch.zeros(d, d, dtype=torch.int64)
+        where[above[0], above[1]] = where[above[1], above[0]] = torch.arange(above.shape[1])
+        second = means[:, k * d :].reshape(-1, k, above.shape[1])[:, :, where]
         return means[:, : k * d].reshape(-1, k, d), second

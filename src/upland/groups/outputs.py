@@ -100,6 +100,14 @@ class Reference:
         """
         return model_outputs(self.model, self.sigma, x, score)
 
+    def of_block(self, x: Tensor) -> ModelOutputs:
+        """What the model says of some rows that are computed together, on its device; not checked.
+
+        Args:
+            x: `(N, ...)`.
+        """
+        return outputs_of_block(self.model.without_prior(), self.sigma, x)
+
 
 def model_outputs(model: EnergyModel, sigma: float, x: Tensor, score: bool = False) -> ModelOutputs:
     """What a model says of encoded rows, on the CPU.
@@ -113,13 +121,11 @@ def model_outputs(model: EnergyModel, sigma: float, x: Tensor, score: bool = Fal
     shapes: list[Level] = []
 
     def evaluate(model: EnergyModel, block: Tensor, sigma: float) -> list[Tensor]:
-        levels = model.latents(block) if isinstance(model, Latent) else []
-        unit = 1.0 if levels else sigma**2
-        found = [model.energy(block).double() / unit]
-        if score:
-            found.append((model.reconstruct(block) - block).double() / sigma**2)
-        shapes[:] = levels
-        return found + [part for level in levels for part in level if part is not None]
+        found = outputs_of_block(model, sigma, block, score)
+        shapes[:] = found.levels
+        of_score = [] if found.score is None else [found.score]
+        levels = [part for level in found.levels for part in level if part is not None]
+        return [found.energy, *of_score, *levels]
 
     parts = blocks_of(evaluate, model.without_prior(), x, sigma)
     lost = torch.stack([part.isnan().reshape(len(x), -1).any(1) for part in parts]).any(0)
@@ -132,3 +138,19 @@ def model_outputs(model: EnergyModel, sigma: float, x: Tensor, score: bool = Fal
         levels.append(Level(rest[0], variance))
         rest = rest[1 if variance is None else 2 :]
     return ModelOutputs(x, energy, levels, parts[1] if score else None)
+
+
+def outputs_of_block(model: EnergyModel, sigma: float, block: Tensor, score: bool = False) -> ModelOutputs:
+    """What a model says of some rows that are computed together, on its device.
+
+    Args:
+        model: an energy in evaluation mode.
+        sigma: scale of the noise that it was trained with.
+        block: `(N, ...)` encoded rows.
+        score: whether the gradient of log p is wanted.
+    """
+    levels = model.latents(block) if isinstance(model, Latent) else []
+    unit = 1.0 if levels else sigma**2
+    energy = model.energy(block).double() / unit
+    slope = (model.reconstruct(block) - block).double() / sigma**2 if score else None
+    return ModelOutputs(block, energy, levels, slope)

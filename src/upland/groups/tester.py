@@ -172,16 +172,29 @@ class GroupTester:
                 number, or a row has no group.
             TypeError: the statistic is of latents, and the model has none.
         """
+        why = self.reasons() if reasons else None
+        return verdicts_on(x, labels, self.comparison(statistic), alpha, control, why)
+
+    def comparison(self, statistic: str) -> Comparison:
+        """What groups are compared by, and with.
+
+        Args:
+            statistic: one of `upland.catalogue.STATISTICS`.
+
+        Raises:
+            ValueError: too few normal rows are kept, or there is no such statistic.
+            TypeError: the statistic is of latents, and the model has none.
+        """
         fitted, held_out = self.statistic(statistic), self.held_out()
         score = needs_score(statistic, self.reference.model)
 
         def outputs(rows: Tensor) -> ModelOutputs:
             return self.reference.outputs(rows, score)
 
-        why = self._fitted_reasons() if reasons else None
-        return verdicts_on(x, labels, Comparison(fitted, outputs, held_out), alpha, control, why)
+        return Comparison(fitted, outputs, held_out)
 
-    def _fitted_reasons(self) -> Reasons:
+    def reasons(self) -> Reasons:
+        """What finds the contributing columns or regions of a group."""
         if self._reasons is None:
             of = self.reference
             if of.columns is None:

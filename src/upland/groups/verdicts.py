@@ -121,9 +121,30 @@ class Comparison:
         rows = 1 << max(8, (NUMBERS_AT_ONCE // x[0].numel()).bit_length() - 1)
         return torch.cat([self.statistic.features(self.outputs(part)) for part in x.split(rows)])
 
+    def null(self, groups: int, alpha: float, control: Control) -> Null:
+        """The p-values of so many groups that are tested together.
 
-class _Finding(NamedTuple):
-    """What is found of one group."""
+        Args:
+            groups: how many.
+            alpha: the rate to keep, in (0, 1).
+            control: "fdr" or "false_alarm".
+        """
+        return Null(
+            self.features(self.held_out),
+            self.statistic.value,
+            alpha / groups if control == "fdr" else alpha,
+            seed=zlib.crc32(self.held_out.numpy().tobytes()),
+            coarse=min(NEAR * alpha, 1.0),
+        )
+
+
+class Finding(NamedTuple):
+    """What is found of one group.
+
+    Args:
+        p: its p-value.
+        reason: why it differs.
+    """
 
     p: GroupPValue
     reason: Reason
@@ -147,24 +168,57 @@ def verdicts_on(
     """
     names, numbers = grouped(labels, len(x))
     sizes = np.bincount(numbers, minlength=len(names))
-    resolution = alpha / len(names) if control == "fdr" else alpha
-    null = Null(
-        comparison.features(comparison.held_out),
-        comparison.statistic.value,
-        resolution,
-        seed=zlib.crc32(comparison.held_out.numpy().tobytes()),
-        coarse=min(NEAR * alpha, 1.0),
-    )
-    found: dict[bytes, _Finding] = {}
+    found = findings_on(x, numbers, sizes, comparison, comparison.null(len(names), alpha, control), reasons)
+    return verdicts_of(names, sizes, found, alpha, control, len(comparison.held_out))
+
+
+def findings_on(
+    x: Tensor,
+    numbers: NDArray[np.int64],
+    sizes: NDArray[np.int64],
+    comparison: Comparison,
+    null: Null,
+    reasons: Reasons | None,
+) -> list[Finding]:
+    """What is found of each group of encoded rows, which does not depend on the others.
+
+    Args:
+        x: `(N, ...)` the rows.
+        numbers: `(N,)` the number of each one's group.
+        sizes: `(G,)` rows of each group.
+        comparison: what groups are compared by, and with.
+        null: of it.
+        reasons: finds the contributing columns; None leaves them out.
+    """
+    found: dict[bytes, Finding] = {}
     groups = sorted_groups(x, numbers, sizes)
     for batch in _batches(groups):
         found |= _findings(x, batch, comparison, null, reasons)
-    in_order: list[Any] = [None] * len(names)
-    for group in groups:
-        in_order[group.number] = found[group.key]
+    of = {group.number: found[group.key] for group in groups}
+    return [of[number] for number in range(len(sizes))]
+
+
+def verdicts_of(
+    names: NDArray[Any],
+    sizes: NDArray[np.int64],
+    in_order: list[Finding],
+    alpha: float,
+    control: Control,
+    held_out: int,
+) -> GroupVerdicts:
+    """Flags of groups that are tested together, beside what is found of each.
+
+    Args:
+        names: `(G,)` of the groups, in order of first appearance.
+        sizes: `(G,)` rows of each.
+        in_order: what is found of each.
+        alpha: the rate to keep, in (0, 1).
+        control: "fdr" or "false_alarm".
+        held_out: normal rows that they are compared with.
+    """
     p = np.array([finding.p.p for finding in in_order])
     smallest = np.array([finding.p.smallest for finding in in_order])
-    _warn_of_resolution(smallest, sizes, alpha, control, len(comparison.held_out))
+    _warn_of_resolution(smallest, sizes, alpha, control, held_out)
     return GroupVerdicts(
         group=names,
         size=sizes,
@@ -181,7 +235,7 @@ def verdicts_on(
 
 def _findings(
     x: Tensor, batch: list[Group], comparison: Comparison, null: Null, reasons: Reasons | None
-) -> dict[bytes, _Finding]:
+) -> dict[bytes, Finding]:
     """What is found of each group of a batch, by its key."""
     parts = comparison.features(x[np.concatenate([group.rows for group in batch])]).split(
         [len(group.rows) for group in batch]
@@ -190,7 +244,7 @@ def _findings(
     for _, of_one_size in groupby(parts, key=len):
         p_values += null.p_values(list(of_one_size))
     why = [NO_REASON if reasons is None else reasons.of(x[group.rows]) for group in batch]
-    return {group.key: _Finding(p, reason) for group, p, reason in zip(batch, p_values, why, strict=True)}
+    return {group.key: Finding(p, reason) for group, p, reason in zip(batch, p_values, why, strict=True)}
 
 
 def _batches(groups: list[Group]) -> Iterator[list[Group]]:
@@ -222,12 +276,12 @@ def _warn_of_resolution(
             f"{int(coarse.sum())} of {len(sizes)} groups cannot be flagged at alpha = {alpha:g}: with "
             f"{held_out} normal rows kept to compare with, a group of {size} has no p-value "
             f"below {least:.3g}; fit or calibrate on more rows",
-            stacklevel=5,
+            stacklevel=6,
         )
     elif control == "fdr" and smallest.min() * len(sizes) > alpha:
         together = int(np.ceil(smallest.min() * len(sizes) / alpha))
         warnings.warn(
             f"among {len(sizes)} groups at least {together} must be anomalous before any can be flagged at a "
             f"false discovery rate of {alpha:g}: the smallest p-value is {smallest.min():.3g}",
-            stacklevel=5,
+            stacklevel=6,
         )

@@ -55,7 +55,7 @@ class ManySource(Source):
         names = _names_in(first, files[0])
         self._parts = [self._seen(file, names) for file in files]
         self._keys: Types = {
-            key: _type_of_key([file.parts[key] for file in files]) for key in names if key not in first.names
+            key: type_of_key([file.parts[key] for file in files]) for key in names if key not in first.names
         }
         self._types = {} if self.nulls else _common_types(self._parts, plain=True)
         self._raw_types = {} if self.nulls else _common_types(self._parts, plain=False)
@@ -156,7 +156,7 @@ def _names_in(source: Source, file: RowFile) -> list[str]:
     return [*names, *(key for key in file.parts if key not in names)]
 
 
-def _type_of_key(values: Sequence[str | None]) -> pa.DataType:
+def type_of_key(values: Sequence[str | None]) -> pa.DataType:
     """Whole numbers where all values are, or text."""
     present = [value for value in values if value is not None]
     whole = all(_WHOLE.fullmatch(value) for value in present)

@@ -25,6 +25,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from upland.io.locks import warnings_apart
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
@@ -240,7 +242,7 @@ def _opened(file: ImageFile, label: str) -> Iterator[Image]:
     """An image with Pillow's errors turned into ones that name it; what is opened is closed."""
     module = pillow()
     try:
-        with warnings.catch_warnings():
+        with warnings_apart():
             warnings.simplefilter("ignore", UserWarning)  # damage beside the pixels
             warnings.simplefilter("error", module.DecompressionBombWarning)
             if isinstance(file, Path):

@@ -24,13 +24,15 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import json
 import os
 import stat
 import string
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -161,17 +163,15 @@ def tensors_of(data: bytes, path: Path) -> tuple[Tensors, dict[str, Any]]:
         data: All bytes of the file.
         path: What messages call it.
     """
-    from safetensors import SafetensorError, deserialize
+    from safetensors import deserialize
 
     if not data:
         raise TensorFileError(path, "empty", "is empty: it holds no bytes at all")
     _check_start(path, data[: _LENGTH + 1], len(data))
-    try:
+    with _readable(path, lambda: io.BytesIO(data), len(data)):
         entries = deserialize(data)  # type: ignore[no-untyped-call] # checks the header against the size of the data
         header = json.loads(data[_LENGTH : _LENGTH + int.from_bytes(data[:_LENGTH], "little")])
         tensors = {name: _tensor(entry) for name, entry in entries}
-    except (SafetensorError, ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
-        raise TensorFileError(path, "corrupted", f"is corrupted: {error}") from error
     return _checked(path, header.get("__metadata__"), tensors)
 
 
@@ -279,14 +279,33 @@ def _is_text(start: bytes) -> bool:
 
 def _opened(path: Path) -> tuple[Mapping[str, str] | None, Tensors]:
     """The metadata and the tensors of a safetensors file."""
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
+
+    with (
+        _readable(path, lambda: path.open("rb"), path.stat().st_size),
+        safe_open(path, framework="np") as file,
+    ):
+        names = file.keys()
+        return file.metadata(), {name: _read(file, name) for name in names}
+
+
+@contextmanager
+def _readable(path: Path, again: Callable[[], BinaryIO], size: int) -> Iterator[None]:
+    """Turn what is raised of content that cannot be read into a TensorFileError.
+
+    Args:
+        path: What messages call it.
+        again: Opens it once more.
+        size: Its bytes.
+    """
+    from safetensors import SafetensorError
 
     try:
-        with safe_open(path, framework="np") as file:
-            names = file.keys()
-            return file.metadata(), {name: _read(file, name) for name in names}
+        yield
     except (SafetensorError, ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
-        if (missing := _missing_bytes(path)) > 0:
+        with again() as file:
+            missing = _missing_bytes(file, size)
+        if missing > 0:
             what = f"is truncated: at least {missing} of its bytes are missing"
             raise TensorFileError(path, "truncated", what) from error
         raise TensorFileError(path, "corrupted", f"is corrupted: {error}") from error
@@ -300,15 +319,13 @@ def _read(file: Any, name: str) -> NDArray[Any]:
     return array
 
 
-def _missing_bytes(path: Path) -> int:
+def _missing_bytes(file: BinaryIO, size: int) -> int:
     """How many bytes an unreadable file lacks by its header; 0 where the header says nothing."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(_LENGTH), "little")
-        if size <= _LENGTH or _LENGTH + length > size:
-            # The header of a truncated file is cut off as well; a length beyond any header is damage.
-            return 0 if length > _LONGEST_OF_ALL else max(_LENGTH + length - size, 1)
-        header = file.read(length)
+    length = int.from_bytes(file.read(_LENGTH), "little")
+    if size <= _LENGTH or _LENGTH + length > size:
+        # The header of a truncated file is cut off as well; a length beyond any header is damage.
+        return 0 if length > _LONGEST_OF_ALL else max(_LENGTH + length - size, 1)
+    header = file.read(length)
     try:
         ends = [
             entry["data_offsets"][1] for key, entry in json.loads(header).items() if key != "__metadata__"

@@ -207,7 +207,7 @@ class AdaptiveKernel(Part):
         seen = self.rows_in_view(x)
         squares = seen.square().sum(1, keepdim=True)
         columns = torch.cat([seen, squares, torch.ones_like(squares)], 1).T
-        gaps = torch.mm(self.factors, columns).view(-1, self.chunk, len(x))
+        gaps = torch.mm(self.factors, columns).view(-1, self.chunk, x.shape[0])
         return gaps, ROUNDING * squares[:, 0]
 
     def _energies(self, x: Tensor, own: Tensor | None) -> Tensor:

@@ -255,7 +255,7 @@ class ConditionalEnergy(Part):
     def values(self, x: Tensor) -> Tensor:
         """The pseudo-likelihood energy: `(N, D) -> (N,)`, float64."""
         if self.groups == 1:
-            return x.new_zeros(len(x), dtype=torch.float64)
+            return x.new_zeros(x.shape[0], dtype=torch.float64)
         return self._terms(x).flatten(0, 1).sum(0, dtype=torch.float64)
 
     def nats(self, x: Tensor) -> Tensor:

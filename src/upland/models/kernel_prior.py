@@ -200,7 +200,7 @@ class KernelPrior(StoredModule):
         """
         doubled = torch.cat([-2 * rows, torch.ones_like(rows[:, :1])], 1).T
         for centres in self.viewed[number].split(CENTRES_AT_ONCE):
-            yield torch.mm(centres, doubled).view(-1, CHUNK, len(rows))
+            yield torch.mm(centres, doubled).view(-1, CHUNK, rows.shape[0])
 
     def _energies(self, x: Tensor, own: Tensor | None = None) -> list[Tensor]:
         """The energies, each without the centre of number `own (N,)`; -1 leaves none out."""

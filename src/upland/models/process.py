@@ -12,6 +12,8 @@ from typing import Any, Generic, TypeVar
 
 import torch
 
+from upland.io.locks import in_forks
+
 T = TypeVar("T")
 
 
@@ -34,6 +36,14 @@ class ProcessSetting(Generic[T]):
         self._read, self._write, self._each_thread = read, write, each_thread
         self._lock, self._here = Lock(), _Here()
         self._before: list[T] = []  # of each thread that computes now, the first one's first
+        in_forks(self._forked)
+
+    def _forked(self) -> None:
+        """The other threads are gone, and the program's own value holds."""
+        before, inside, self._lock = self._before, self._here.inside, Lock()
+        self._before = before[:1] if inside else []
+        if before and not inside:
+            self._write(before[0])
 
     @contextmanager
     def at(self, value: T) -> Iterator[None]:

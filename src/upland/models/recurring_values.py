@@ -128,7 +128,7 @@ def values_of(x: Tensor, columns: Columns) -> Tensor:
             found.append(torch.where(x[:, last] > 0, MISSING, x[:, first]))
         else:
             found.append(x[:, first])
-    return torch.stack(found) if found else x.new_zeros(0, len(x))
+    return torch.stack(found) if found else x.new_zeros(0, x.shape[0])
 
 
 def nearest_keys(table: Tensor, keys: Tensor, offsets: Tensor, tolerance: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +21,25 @@ ADDED = ("anomaly_score", "p_value", "is_anomaly", "reason")
 COUNTERFACTUAL = "counterfactual"
 """The column that `--counterfactual` adds behind them."""
 
+GROUPS = pa.schema(
+    {
+        "group": pa.string(),
+        "size": pa.int64(),
+        "statistic": pa.float64(),
+        "p_value": pa.float64(),
+        "is_anomaly": pa.bool_(),
+        "reason": pa.string(),
+        "columns": pa.string(),
+        "smallest_p": pa.float64(),
+        "method": pa.string(),
+        "p_value_error": pa.float64(),
+    }
+)
+"""The columns of `upland groups`."""
+
 Floats = NDArray[np.float64]
+Verdicts = Mapping[str, Any]
+"""The added columns: NumPy arrays, of texts an Arrow array."""
 Reasons = Sequence[Sequence["Reason"]]
 
 
@@ -50,6 +68,16 @@ def with_verdicts(
     for name, values in columns.items():
         table = table.append_column(name, pa.array(values))
     return table
+
+
+def no_verdicts(explained: bool) -> dict[str, Any]:
+    """The added columns of no rows.
+
+    Args:
+        explained: Whether there are reasons.
+    """
+    columns = dict(zip(ADDED, (np.empty(0), np.empty(0), np.empty(0, dtype=bool)), strict=False))
+    return columns | ({ADDED[-1]: pa.array([], pa.string())} if explained else {})
 
 
 def texts(reasons: Reasons) -> list[str]:

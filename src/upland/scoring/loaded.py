@@ -8,11 +8,10 @@ not.
 
 from __future__ import annotations
 
-import os
-import threading
 from collections import OrderedDict
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from upland.io.locks import ProcessLock
 
 if TYPE_CHECKING:
     from upland.detectors.base import Detector
@@ -26,14 +25,9 @@ class Detectors:
 
     def __init__(self) -> None:
         self._found: OrderedDict[str, Detector] = OrderedDict()
-        self._lock = threading.Lock()
-        if "fork" in dir(os):  # another thread may have held the lock when a process was forked
-            os.register_at_fork(after_in_child=self._renew)
+        self._lock = ProcessLock()
 
-    def _renew(self) -> None:
-        self._lock = threading.Lock()
-
-    def get(self, digest: str, data: bytes, path: Path) -> Detector:
+    def get(self, digest: str, data: bytes, path: str) -> Detector:
         """The detector of a model file; raises as `upland.load`.
 
         Args:

@@ -14,16 +14,16 @@ import pyarrow as pa
 from upland.calibration.false_discovery import check_rate
 from upland.catalogue import STATISTICS
 from upland.io.modelfile import read_bytes
-from upland.scoring.columns import ADDED, of_groups, texts
-from upland.scoring.containers import Container, container
+from upland.scoring.columns import ADDED, GROUPS, no_verdicts, of_groups, texts
+from upland.scoring.containers import Container, as_arrow, container
+from upland.scoring.images import images_in
+from upland.scoring.inputs import check_columns, keys_of
 from upland.scoring.loaded import OF_THIS_PROCESS
 from upland.scoring.regions import regions
+from upland.scoring.sequences import array_in, read_sequences, with_verdicts_of, without_rows
 
 if TYPE_CHECKING:
     from upland.detectors.base import Detector
-
-IMAGE = "image"
-"""The column that holds images."""
 
 
 class Scorer:
@@ -72,8 +72,8 @@ class Scorer:
             raise ValueError(f"explain is how many reasons are given, 0 or more, not {explain!r}")
         if statistic not in STATISTICS:
             raise ValueError(f"statistic must be one of {', '.join(STATISTICS)}, got {statistic!r}")
-        self._path = Path(model)
-        self._data = read_bytes(self._path)
+        self._path = os.fspath(model)
+        self._data = read_bytes(Path(self._path))
         self._digest = hashlib.sha256(self._data).hexdigest()
         self.alpha, self.explain, self.statistic = float(alpha), explain, statistic
         self.groups = groups if groups is None or isinstance(groups, str) else tuple(groups)
@@ -94,12 +94,19 @@ class Scorer:
 
     @property
     def added(self) -> tuple[str, ...]:
-        """The names of the columns that are added."""
-        return ADDED[: 4 if self.explain else 3]
+        """The names of the columns that are added; none with `groups`."""
+        return () if self.groups is not None else ADDED[: 4 if self.explain else 3]
 
     def __repr__(self) -> str:
         given = f"alpha={self.alpha:g}, explain={self.explain}, groups={self.groups!r}"
-        return f"Scorer({str(self._path)!r}, {given})"
+        return f"Scorer({self._path!r}, {given})"
+
+    def __dask_tokenize__(self) -> tuple[Any, ...]:
+        """What tells this callable from others, for Dask."""
+        return ("upland.Scorer", self._digest, *self._settings())
+
+    def _settings(self) -> tuple[Any, ...]:
+        return self.alpha, self.explain, self.groups, self.statistic, self.replace_columns
 
     def __call__(self, data: Any) -> Any:
         """The rows with the columns of `upland score` behind, in a container of the same kind; with `groups`
@@ -107,51 +114,76 @@ class Scorer:
 
         Args:
             data: an Arrow table or record batch, a pandas or polars frame, or a dict of arrays. Of an image
-                model the column `image` holds the bytes or the paths of image files, or in a dict an array
-                `(N, H, W)` or `(N, H, W, C)`. Of a sequence model it is a long frame with one row a step, or
-                a dict of one array `(N, T, D)`; where a score is of a whole sequence, what is returned has a
-                row for each.
+                model the column `image` holds the bytes or the paths of image files, a struct of both, or
+                the pixels as arrays or lists; in a dict also one array `(N, H, W)` or `(N, H, W, C)`. Of a
+                sequence model it is a long frame with one row a step, or a dict with one array `(N, T, D)`;
+                where a score is of a whole sequence, what is returned has a row for each. There may be no
+                rows.
 
         Raises:
             TypeError: the rows are in no such container.
             ValueError: columns are missing or of another kind, or are called like those that are added; the
                 message names them.
         """
-        rows = container(data)
+        rows, detector = container(data), self.detector
         if self.groups is not None:
-            return self._of_groups(rows)
-        clash = [name for name in rows.names if name in self.added]
-        if clash and not self.replace_columns:
-            raise ValueError(
-                f"the data have columns with the names that scoring adds: {', '.join(clash)}; "
-                "rename them, or say replace_columns=True"
-            )
-        if clash:
-            rows = container(rows.without(clash))
-        detector = self.detector
+            return rows.made_of(self._verdicts_on_groups(detector, rows, self.groups))
+        rows = self._without_clash(detector, rows)
+        if not rows.n_rows:
+            return self._without_rows(detector, rows)
         if detector.modality == "image":
-            return self._of_images(detector, rows)
+            return rows.with_columns(self._verdicts(detector, images_in(rows)))
         if detector.modality == "sequence":
-            return self._of_sequences(detector, rows)
-        return rows.with_columns(self._verdicts(detector, rows.data, rows.n_rows))
+            sequences = read_sequences(detector, rows)
+            verdicts = self._verdicts(detector, sequences)
+            return with_verdicts_of(detector, rows, sequences, verdicts)
+        return rows.with_columns(self._verdicts(detector, rows.data))
+
+    def schema(self, schema: pa.Schema) -> pa.Schema:
+        """The schema of what is returned for Arrow data of a schema, for engines that ask before they run.
+
+        Args:
+            schema: of the data.
+
+        Raises:
+            ValueError: as a call.
+        """
+        return self(schema.empty_table()).schema
 
     def batches(self, batches: Iterable[Any]) -> Iterator[Any]:
         """Each batch as a call gives it; what engines ask for that hand over an iterator."""
         return map(self, batches)
 
-    def _verdicts(self, detector: Detector, data: Any, count: int) -> dict[str, Any]:
+    def _without_clash(self, detector: Detector, rows: Container) -> Container:
+        """The rows without columns that give way, but for those that the model reads."""
+        clash = [name for name in self.added if name in rows.names]
+        if clash and not self.replace_columns:
+            raise ValueError(
+                f"the data have columns with the names that scoring adds: {', '.join(clash)}; "
+                "rename them, or say replace_columns=True"
+            )
+        unused = set(clash).difference(detector.encoder_.inputs, keys_of(detector)) if clash else ()
+        return container(rows.without(unused)) if unused else rows
+
+    def _without_rows(self, detector: Detector, rows: Container) -> Any:
+        if detector.modality == "sequence":
+            return without_rows(detector, rows, self.explain > 0)
+        if detector.modality == "image":
+            images_in(rows)
+        else:
+            check_columns(detector, rows)
+        return rows.with_columns(no_verdicts(self.explain > 0))
+
+    def _verdicts(self, detector: Detector, data: Any) -> dict[str, Any]:
         """The columns that are added to some data as the detector reads them."""
-        if not count:
-            empty: dict[str, Any] = {
-                ADDED[0]: np.empty(0),
-                ADDED[1]: np.empty(0),
-                ADDED[2]: np.empty(0, dtype=bool),
-            }
-            return empty | ({ADDED[3]: pa.array([], pa.string())} if self.explain else {})
         scores, p_values = detector.assess(data)
         found: dict[str, Any] = {ADDED[0]: scores, ADDED[1]: p_values, ADDED[2]: p_values <= self.alpha}
         if self.explain:
-            found[ADDED[3]] = pa.array(texts(self._reasons(detector, data)) if count else [], pa.string())
+            reasons = self._reasons(detector, data)
+            if scores.ndim == 1:
+                found[ADDED[3]] = pa.array(texts(reasons), pa.string())
+            else:  # of the steps of an array
+                found[ADDED[3]] = np.array(list(map(texts, reasons)), dtype=object)
         return found
 
     def _reasons(self, detector: Detector, data: Any) -> Any:
@@ -162,56 +194,32 @@ class Scorer:
             return regions(explained, self.explain)
         return explained.top(self.explain)
 
-    def _of_groups(self, rows: Container) -> Any:
-        assert self.groups is not None
-        verdicts = self.detector.score_groups(rows.data, self.groups, self.alpha, statistic=self.statistic)
-        table = of_groups(verdicts)
-        return rows.made_of({name: table.column(name) for name in table.column_names})
-
-    def _of_images(self, detector: Detector, rows: Container) -> Any:
-        if IMAGE not in rows.names:
-            raise ValueError(
-                f"the model is of images, and the data have no column {IMAGE!r}: it holds the bytes or the "
-                "paths of image files, or in a dict of arrays the pixels (N, H, W) or (N, H, W, C)"
-            )
-        images = rows.column(IMAGE)
-        if not isinstance(images, np.ndarray) or images.dtype == object:
-            images = [_image(value, number) for number, value in enumerate(_listed(images))]
-        return rows.with_columns(self._verdicts(detector, images, rows.n_rows))
-
-    def _of_sequences(self, detector: Detector, rows: Container) -> Any:
-        from upland.data.sequence.encoder import SequenceEncoder
-
-        encoder = detector.encoder_
-        assert isinstance(encoder, SequenceEncoder)
+    def _verdicts_on_groups(
+        self, detector: Detector, rows: Container, groups: str | tuple[str, ...]
+    ) -> pa.Table:
+        names = (groups,) if isinstance(groups, str) else groups
+        if lacking := [name for name in names if name not in rows.names]:
+            raise ValueError(f"missing column(s) of groups: {', '.join(map(repr, lacking))}")
+        named = pa.string()
+        if len(names) == 1:
+            named = as_arrow(rows.column(names[0])).type
+            named = named.value_type if pa.types.is_dictionary(named) else named
+            named = pa.string() if pa.types.is_null(named) else named
+        schema = GROUPS.set(0, pa.field("group", named))
         if not rows.n_rows:
-            return rows.with_columns(self._verdicts(detector, None, 0))
-        sequences = next(iter(detector.plan_.reader.pieces(_array_or(rows.data), encoder)))
-        verdicts = self._verdicts(detector, sequences, sequences.n_sequences)
-        if detector.plan_.reader.unit(sequences) == "step" or sequences.layout == "array":
-            return rows.with_columns(verdicts)
-        name = "sequence" if sequences.ids is None else str(encoder.id)
-        ids = np.arange(sequences.n_sequences) if sequences.ids is None else sequences.ids
-        return rows.made_of({name: ids, **verdicts})
+            return schema.empty_table()
+        data: Any = rows.data
+        labels: Any = groups
+        if detector.modality != "table":
+            from upland.data.table.frames import view_table
+            from upland.groups.labels import labels_by
 
-
-def _listed(column: Any) -> list[Any]:
-    """The values of a column as Python's own."""
-    return list(column.to_pylist() if isinstance(column, pa.Array | pa.ChunkedArray) else column)
-
-
-def _image(value: Any, number: int) -> Any:
-    """An image of a cell: bytes, a path, an array; of a struct its bytes, or its path where it has none."""
-    if isinstance(value, dict):
-        value = value.get("bytes") or value.get("path")
-    if value is None:
-        raise ValueError(f"row {number} of column {IMAGE!r} holds no image")
-    return value
-
-
-def _array_or(data: Any) -> Any:
-    """The only array of three dimensions of a dict; anything else as it is."""
-    if isinstance(data, dict) and len(data) == 1:
-        (values,) = data.values()
-        return values if np.ndim(values) == 3 else data
-    return data
+            labels = labels_by(view_table(rows.data), names, ())
+            data = images_in(rows) if detector.modality == "image" else array_in(rows)
+        if data is None:
+            raise ValueError(
+                "the model is of sequences, and groups of time steps are not tested: they depend on each "
+                "other; give a dict with an array (N, T, D) of sequences and the group of each"
+            )
+        verdicts = detector.score_groups(data, labels, self.alpha, statistic=self.statistic)
+        return of_groups(verdicts).cast(schema)

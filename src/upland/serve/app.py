@@ -88,13 +88,21 @@ def _drain_first(service: Service) -> None:
     """Put a time of draining before what a signal does now: `ready` is false, and everything is answered."""
     loop = asyncio.get_running_loop()
 
+    begun: list[asyncio.TimerHandle] = []
+
     def drain(number: int, before: Any) -> None:
-        if service.draining:
-            before(number, None)  # a second signal does not wait
-            return
-        service.draining = True
-        LOG.info("draining", extra={"seconds": service.settings.drain_seconds})
-        loop.call_later(service.settings.drain_seconds, before, number, None)
+        if not begun:
+            service.draining = True
+            LOG.info("draining", extra={"seconds": service.settings.drain_seconds})
+            begun.append(loop.call_later(service.settings.drain_seconds, end, before))
+        elif begun[0].when() > loop.time() and not begun[0].cancelled():
+            begun[0].cancel()  # a second signal does not wait
+            end(before)
+        else:
+            before(number, None)  # a third does not wait for answers, if it is SIGINT
+
+    def end(before: Any) -> None:
+        before(signal.SIGTERM, None)
 
     def install(number: int, before: Any) -> None:
         def caught(number: int, frame: object) -> None:

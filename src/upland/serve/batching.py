@@ -50,11 +50,11 @@ class Batcher:
         executor: with one thread.
         rows: that are scored together at most.
         seconds: how long to wait for more, once several have come together.
-        observe: called with the requests of each call, for the metrics.
+        observe: called with the model, the number of requests and the scores of each call, for the metrics.
     """
 
     def __init__(
-        self, executor: Executor, rows: int, seconds: float, observe: Callable[[int, int], None]
+        self, executor: Executor, rows: int, seconds: float, observe: Callable[[Served, int, Scored], None]
     ) -> None:
         self._executor, self._rows, self._seconds, self._observe = executor, rows, seconds, observe
         self._waiting: deque[Waiting] = deque()
@@ -91,8 +91,11 @@ class Batcher:
                 for group, found in zip(
                     groups, await asyncio.gather(*calls, return_exceptions=True), strict=True
                 ):
-                    self._observe(len(group), sum(one.body.size for one in group))
-                    _answer(group, [found] * len(group) if isinstance(found, BaseException) else found)
+                    results = [found] * len(group) if isinstance(found, BaseException) else found
+                    _answer(group, results)
+                    if done := [result for result in results if isinstance(result, tuple)]:
+                        scores, p_values = (np.concatenate(part) for part in zip(*done, strict=True))
+                        self._observe(group[0].served, len(group), (scores, p_values))
         finally:
             self._running = None
 

@@ -136,13 +136,12 @@ def joined(bodies: Sequence[Body]) -> Any:
 
 
 def _table(names: tuple[str, ...], columns: Iterable[tuple[Any, ...]], forms: tuple[int, ...]) -> pa.Table:
-    try:
-        arrays = [
-            pa.array(values, pa.float64() if form in (NUMBER, FRACTION) else None)
-            for values, form in zip(columns, forms, strict=True)
-        ]
-    except (pa.ArrowException, OverflowError) as error:
-        raise Refusal(422, f"a number is too large: {str(error).splitlines()[0]}") from None
+    arrays = []
+    for name, values, form in zip(names, columns, forms, strict=True):
+        try:
+            arrays.append(pa.array(values, pa.float64() if form in (NUMBER, FRACTION) else None))
+        except (pa.ArrowException, OverflowError):
+            raise Refusal(422, f"column {name!r} holds a number that is too large") from None
     return pa.Table.from_arrays(arrays, names=names)
 
 
@@ -275,7 +274,7 @@ def checked_array(values: NDArray[Any]) -> NDArray[Any]:
         try:
             return values.astype(np.float64)
         except (TypeError, ValueError):
-            raise Refusal(422, "an array holds numbers; name the columns where some are texts") from None
+            raise Refusal(422, "an array holds numbers alone") from None
     if values.dtype.kind not in "biuf" or values.ndim < 2:
         raise Refusal(422, f"an array holds numbers alone, not {values.dtype.name}")
     return values

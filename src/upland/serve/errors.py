@@ -6,6 +6,7 @@ becomes `the body`, and advice that only who runs the server can follow is left 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,6 +30,20 @@ CODES = {
     504: "timeout",
     507: "insufficient_storage",
 }
+
+_PYTHON = (
+    (
+        re.compile(r"X has (\d+) features, but \w+ is expecting (\d+) features as input"),
+        r"the data have \1 columns, and the model takes \2",
+    ),
+    (
+        re.compile(r"Input X contains infinity or a value too large for dtype\('\w+'\)"),
+        "the data hold infinity",
+    ),
+    (re.compile(r", as pandas\.\w+ or polars\.[\w.]+ does"), ""),
+    (re.compile(r"\bX (has|holds|contains)\b"), r"the body \1"),
+)
+"""What scikit-learn's words for data are to a client."""
 
 
 class Refusal(Exception):
@@ -58,7 +73,7 @@ def document(status: int, message: str, request_id: str) -> dict[str, Any]:
 
 
 def refusal_of(error: BaseException, hidden: Mapping[str, str] | None = None) -> Refusal:
-    """An error of upland about the data of a request, as the client is told of it.
+    """An error of upland about the data of a request, in the words of a client.
 
     Args:
         error: what a call raised.
@@ -70,13 +85,17 @@ def refusal_of(error: BaseException, hidden: Mapping[str, str] | None = None) ->
     text = message.shown(_shown) if isinstance(message, Advice) else message
     for found, instead in (hidden or {}).items():
         text = text.replace(found, instead)
-    return Refusal(413 if isinstance(error, TooLarge) else 422, text)
+    for pattern, words in _PYTHON:
+        text = pattern.sub(words, text)
+    if isinstance(error, TooLarge):
+        return Refusal(413, text.partition(": if you trust it")[0])
+    return Refusal(422, text)
 
 
 def _shown(part: Argument | Estimator | Wording | Infinity) -> str:
     """An argument of the fit, which a client cannot give, by its name."""
     if isinstance(part, Argument):
-        return (
-            f"{part.name} of the model" if part.value is None else f"{part.name} {part.value!r} of the model"
-        )
+        return f"the model's {part.name}" + ("" if part.value is None else f" {part.value!r}")
+    if isinstance(part, Infinity):
+        return f"column {part.column!r} holds infinity"
     return str(part)

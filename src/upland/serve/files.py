@@ -14,6 +14,7 @@ import pyarrow as pa
 from upland.data.table.reader import TableReader
 from upland.io.cells import USUAL
 from upland.io.formats import open_source
+from upland.io.images import read_header
 from upland.serve.bodies import Body
 from upland.serve.errors import Refusal, refusal_of
 
@@ -98,10 +99,15 @@ def image_body(images: list[bytes]) -> Body:
     """Encoded images, such as PNG or JPEG, as a body.
 
     Raises:
-        Refusal: there is none.
+        Refusal: there is none, or one cannot be read.
     """
     if not images or not all(images):
         raise Refusal(400, "the body is empty: send the bytes of an image, or several as multipart/form-data")
+    for number, image in enumerate(images):
+        try:
+            read_header(image, f"image {number}")
+        except ValueError as error:
+            raise refusal_of(error) from None
     return Body(len(images), images, "images")
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hmac
 import logging
+import os
 import re
 import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
@@ -77,7 +77,7 @@ class _Request:
     def __init__(self, scope: Scope, headers: dict[bytes, bytes], send: Send, service: Service) -> None:
         self._scope, self._send, self._service = scope, send, service
         given = headers.get(b"x-request-id", b"").decode("latin-1")
-        self.id = given if _ID.fullmatch(given) else uuid4().hex
+        self.id = given if _ID.fullmatch(given) else os.urandom(16).hex()
         scope["request_id"] = self.id
         self.status, self.begun, self.message = 0, time.perf_counter(), ""
         scope["refused"] = self._note

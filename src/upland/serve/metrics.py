@@ -158,9 +158,16 @@ class Metrics:
         self._requests.labels(route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
 
-    def batch(self, requests: int) -> None:
-        """Count requests that were scored in one call."""
+    def batch(self, served: Served, requests: int, scores: tuple[Floats, Floats]) -> None:
+        """Count requests that were scored in one call, and their rows.
+
+        Args:
+            served: the model.
+            requests: how many.
+            scores: anomaly scores and p-values.
+        """
         self._together.observe(requests)
+        self.scored(served, *scores)
 
     def scored(self, served: Served, scores: Floats, p_values: Floats) -> None:
         """Count the rows of a request; with another version of the model its histograms begin anew."""

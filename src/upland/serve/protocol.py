@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from upland.data.sequence.encoder import SequenceEncoder
 from upland.serve.answers import listed
 from upland.serve.bodies import Body, checked_array
 from upland.serve.errors import Refusal
@@ -44,6 +45,11 @@ def metadata(served: Served) -> dict[str, Any]:
         channels, height, width = encoder.shape
         datatype = {dtype: name for name, dtype in DTYPES.items()}.get(str(encoder.dtype), "UINT8")  # type: ignore[attr-defined]
         inputs = [{"name": "image", "datatype": datatype, "shape": [-1, height, width, channels]}]
+    elif encoder.named and isinstance(encoder, SequenceEncoder) and served.schema is not None:
+        found = {column.name: _datatype(column) for column in served.schema.columns}
+        named = {str(name): "BYTES" for name in (encoder.id, encoder.time) if name is not None}
+        columns = named | {name: found[name] for name in encoder.inputs}
+        inputs = [{"name": name, "datatype": kind, "shape": [-1]} for name, kind in columns.items()]
     else:
         inputs = [{"name": "x", "datatype": "FP64", "shape": [-1, -1, len(encoder.inputs)]}]
     return {

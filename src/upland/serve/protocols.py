@@ -18,8 +18,9 @@ class PatientProtocol(HttpToolsProtocol):
     """uvicorn's protocol, with limits for what comes before the body of a request, which has its own.
 
     Args:
-        patience: seconds from a connection, or from the first byte of a request, to the end of its headers.
         arguments: of uvicorn's protocol.
+        patience: seconds from a connection, or from the first byte of a request, to the end of its headers.
+        named: of uvicorn's protocol, by name.
     """
 
     def __init__(self, *arguments: Any, patience: float, **named: Any) -> None:

@@ -188,6 +188,8 @@ def _add_series(app: FastAPI, service: Service) -> None:
         """The scores of the step, or the steps, that follow in a series."""
         served = _served(request, service)
         kind = accepted(request.headers.get("accept", ""))
+        if service.settings.workers > 1 and service.settings.state is None:
+            raise Refusal(503, "this server has several workers and no file for the states of series")
         asked, (series, after) = service.asked(request.query_params), series_of(request.query_params)
         body = await service.body(request, served)
         columns = await service.in_thread(lambda: next_steps(served, service.states, series, body, after))

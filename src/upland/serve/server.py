@@ -10,6 +10,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from functools import partial
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ SWITCH = 0.0005
 """Seconds after which a thread lets another run; the usual 5 ms would be waiting time of each request."""
 
 
-def serve(models: Sequence[Path], settings: Settings, host: str, port: int, workers: int = 1) -> None:
+def serve(models: Sequence[Path], settings: Settings, host: str, port: int) -> None:
     """Answer requests until a signal ends the process; then drain and return.
 
     Args:
@@ -41,20 +42,19 @@ def serve(models: Sequence[Path], settings: Settings, host: str, port: int, work
         settings: limits and behaviour.
         host: the address to listen at.
         port: the port; 0 takes a free one, and the log says which.
-        workers: processes; each loads the models, and one that dies is started anew.
 
     Raises:
         OSError: nobody can listen there; a model file cannot be read.
         ValueError: a model file cannot be loaded.
     """
     with _listening(host, port) as listener:
-        if workers > 1:
+        if settings.workers > 1:
             _check(models, settings)
-            _serve_by_workers(models, settings, listener, workers)
+            _serve_by_workers(models, settings, listener)
             return
         app = create_app(models, settings)
         config = _config(app, settings)
-        _say_where(listener, workers)
+        _say_where(listener, settings)
         prepare_process()
         freeze_objects()
         for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises it again when all is answered
@@ -62,12 +62,11 @@ def serve(models: Sequence[Path], settings: Settings, host: str, port: int, work
         uvicorn.Server(config).run(sockets=[listener])
 
 
-def _serve_by_workers(
-    models: Sequence[Path], settings: Settings, listener: socket.socket, workers: int
-) -> None:
+def _serve_by_workers(models: Sequence[Path], settings: Settings, listener: socket.socket) -> None:
     """The same by several processes; raises OSError where none can start."""
-    config = _config(partial(_made_or_ended, models, settings), settings, factory=True, workers=workers)
-    _say_where(listener, workers)
+    made = partial(_made_or_ended, models, settings)
+    config = _config(made, settings, factory=True, workers=settings.workers)
+    _say_where(listener, settings)
     supervisor = Multiprocess(config, sockets=[listener])
     supervisor.run()
     if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
@@ -90,9 +89,11 @@ def _config(app: Any, settings: Settings, **options: Any) -> uvicorn.Config:
     )
 
 
-def _say_where(listener: socket.socket, workers: int) -> None:
+def _say_where(listener: socket.socket, settings: Settings) -> None:
     host, port, *_ = listener.getsockname()
-    LOG.info("listening", extra={"host": host, "port": port, "workers": workers})
+    LOG.info("listening", extra={"host": host, "port": port, "workers": settings.workers})
+    if not (settings.keys or ip_address(host).is_loopback):
+        LOG.warning("whoever reaches this machine can send requests: no key is asked for")
 
 
 def _check(models: Sequence[Path], settings: Settings) -> None:

@@ -66,7 +66,7 @@ class Service:
             self._quick,
             settings.batch_rows,
             settings.batch_seconds,
-            lambda requests, rows: self.metrics.batch(requests),
+            self.metrics.batch,
         )
 
     @property
@@ -189,6 +189,7 @@ class Service:
             return await self.in_thread(lambda: self._in_full(served, body, asked))
         if body.size > self.settings.batch_rows:
             scores, p_values = await self.in_thread(lambda: served.detector.assess(joined([body])))
+            self.metrics.scored(served, scores, p_values)
         else:
             self.check_queue()
             try:
@@ -196,7 +197,6 @@ class Service:
                     scores, p_values = await self.batcher.score(served, body)
             except TimeoutError:
                 raise self._late() from None
-        self.metrics.scored(served, scores, p_values)
         return {ADDED[0]: scores, ADDED[1]: p_values, ADDED[2]: p_values <= asked.alpha}
 
     def _in_full(self, served: Served, body: Body, asked: Asked) -> dict[str, Any]:

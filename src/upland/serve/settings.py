@@ -27,6 +27,7 @@ class Settings:
             everything is answered in that time.
         series: series whose state is kept in memory at most.
         state: a file (SQLite) that keeps the states of series; None keeps them in memory alone.
+        workers: processes that share the requests; the states of series are then in a file, or nowhere.
         access_log: whether each request is logged, not only those that fail.
     """
 
@@ -42,4 +43,5 @@ class Settings:
     drain_seconds: float = 1.0
     series: int = 10_000
     state: Path | None = None
+    workers: int = 1
     access_log: bool = False

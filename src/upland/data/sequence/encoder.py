@@ -19,6 +19,7 @@ from upland.data.sequence.container import Sequences, as_sequences
 from upland.data.sequence.longframes import check_step, typical_step
 from upland.data.table.encoder import TableEncoder
 from upland.io.cells import USUAL, CellOptions
+from upland.io.locks import warnings_apart
 from upland.io.records import check_types
 
 FORMAT = 1
@@ -181,7 +182,7 @@ class SequenceEncoder:
         warned: set[str] = set()
 
         def stretch(start: int, stop: int) -> Codes:
-            with warnings.catch_warnings(record=True) as caught:
+            with warnings_apart(record=True) as caught:
                 warnings.simplefilter("always")
                 found = self.table.transform(slice_rows(table, start, stop))
             for warning in caught:

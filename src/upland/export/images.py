@@ -1,0 +1,63 @@
+"""Images as their codes in a graph: what `upland.data.image.encoder` computes, by the same steps.
+
+The graph takes images of the size, the channels and the type of the fit, `(N, H, W)` grey ones or
+`(N, H, W, C)`; it does not resize. Images with NaN or infinite pixels are refused.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from upland.data.image.encoder import FAR, ImageEncoder
+from upland.detectors.base import Detector
+from upland.export.detectors import Encoded
+from upland.export.functions import within
+from upland.export.graph import Graph, Value
+
+NAME = "image"
+"""Name of the input."""
+
+
+def encoded(graph: Graph, detector: Detector) -> Encoded:
+    """The images as every member encodes them.
+
+    Args:
+        graph: that inputs and codes are added to.
+        detector: fitted.
+    """
+    encoders = [member.encoder for member in detector.members_ if isinstance(member.encoder, ImageEncoder)]
+    channels, height, width = encoders[0].shape
+    dtype = encoders[0].dtype
+    shape: list[int | str] = ["N", height, width, *([channels] if channels > 1 else [])]
+    given = graph.input(graph.names.reserve(NAME), dtype, shape)
+    pixels = given.to(np.float64).reshape(0, height, width, channels)
+    refused: list[Value] = []
+    if dtype.kind == "f":
+        odd = graph.op("IsInf", pixels, dtype=bool) | graph.op("IsNaN", pixels, dtype=bool)
+        refused.append(odd.reshape(0, -1).to(np.int32).sum(1) > 0)
+        pixels = graph.where(odd, 0.0, pixels)
+    points = [_codes(graph, encoder, pixels) for encoder in encoders]
+    return Encoded(points, refused, [{"name": NAME, "type": dtype.name, "shape": shape}])
+
+
+def _codes(graph: Graph, encoder: ImageEncoder, pixels: Value) -> Value:
+    """Codes `(N, C, H, W)` float32 of pixels `(N, H, W, C)` float64."""
+    center, unit = encoder.mean, encoder.scale
+    if encoder.scaling == "contrast":
+        pixels = graph.op("Sign", pixels) * pixels.abs().sqrt()
+        flat = pixels.reshape(0, -1)
+        count = float(encoder.width)
+        mean = flat.sum(1, keep=True) / count
+        away = flat - mean
+        contrast = ((away * away).sum(1, keep=True) / count).sqrt()
+        codes = (away / ((contrast + center) * unit)).reshape(-1, *pixel_shape(encoder))
+    else:
+        codes = (pixels - center) / unit
+    codes = within(codes, -FAR, FAR).to(np.float32)
+    return graph.op("Transpose", codes, perm=[0, 3, 1, 2])
+
+
+def pixel_shape(encoder: ImageEncoder) -> tuple[int, int, int]:
+    """The shape (H, W, C) of an image."""
+    channels, height, width = encoder.shape
+    return height, width, channels

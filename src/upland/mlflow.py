@@ -1,1 +1,0 @@
-"""The MLflow flavour: models of upland in a registry, by the extra `mlflow`."""

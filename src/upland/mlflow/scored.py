@@ -1,0 +1,47 @@
+"""What `mlflow.pyfunc` predicts with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from upland.io.extras import needed
+from upland.scoring.columns import ADDED
+from upland.scoring.images import IMAGE
+from upland.scoring.scorer import Scorer
+
+ALPHA, EXPLAIN = 0.05, 0
+"""The parameters of `predict` where none are given."""
+
+
+class PyfuncModel:
+    """A model file behind `mlflow.pyfunc`.
+
+    Args:
+        path: The model file.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._scorer = Scorer(path, ALPHA, EXPLAIN)
+
+    def predict(self, data: Any, params: dict[str, Any] | None = None) -> Any:
+        """The rows with the columns of `upland score` behind, as a pandas frame; of an array of images or
+        sequences these columns alone.
+
+        Args:
+            data: A frame as the signature has it, or an array of images or sequences.
+            params: `alpha`, the false-alarm rate of the flags; `explain`, how many reasons are given.
+        """
+        given = params or {}
+        alpha, explain = float(given.get("alpha", ALPHA)), int(given.get("explain", EXPLAIN))
+        scorer = self._scorer
+        if (alpha, explain) != (ALPHA, EXPLAIN):
+            scorer = Scorer(self._path, alpha, explain)
+        modality = scorer.detector.modality
+        pandas = needed("pandas", "MLflow models need pandas", "mlflow")
+        if modality == "table" or not isinstance(data, np.ndarray):
+            return scorer(pandas.DataFrame(data) if isinstance(data, np.ndarray) else data)
+        found = scorer({IMAGE if modality == "image" else "sequence": data})
+        return pandas.DataFrame({name: found[name] for name in ADDED if name in found})
