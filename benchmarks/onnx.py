@@ -80,6 +80,9 @@ def main(argv: list[str] | None = None) -> int:
                 found = compared(*METHODS[method], read())
                 records.add({"benchmark": "onnx", "method": method, "set": name, **found})
                 print(json.dumps(records.rows[-1]), flush=True)
+    for method in options.methods:
+        if rows := [row for row in records.rows if row["method"] == method]:
+            print(method, summary(rows))
     return 0
 
 
@@ -157,8 +160,8 @@ def compared(detector_name: str, params: Mapping[str, Any], table: Table) -> dic
         given = feeds(session, table.new)
         seconds = {"torch": np.inf, "onnx": np.inf}
         for _ in range(3):
-            seconds["onnx"] = min(seconds["onnx"], _timed(lambda: session.run(None, given)))
-            seconds["torch"] = min(seconds["torch"], _timed(lambda: detector.assess(table.new)))
+            seconds["onnx"] = min(seconds["onnx"], timed(lambda: session.run(None, given)))
+            seconds["torch"] = min(seconds["torch"], timed(lambda: detector.assess(table.new)))
     scores, p, flags = session.run(None, given)
     wanted = detector.assess(table.new)
     return {
@@ -177,7 +180,7 @@ def compared(detector_name: str, params: Mapping[str, Any], table: Table) -> dic
     }
 
 
-def _timed(task: Callable[[], object]) -> float:
+def timed(task: Callable[[], object]) -> float:
     start = time.process_time()
     task()
     return time.process_time() - start
@@ -225,12 +228,18 @@ def cells(one: Mapping[str, str], values: Any) -> NDArray[Any]:
 
 
 def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Over all sets: the largest difference, the least share of equal p-values, the median rates."""
+    """Over all sets: the largest difference, equal p-values and flags, and rows per second as a ratio."""
     ratio = [row["onnx_rows_per_second"] / row["torch_rows_per_second"] for row in rows]
+    equal = np.array([row["equal_p_values"] for row in rows])
+    counts = np.array([row["rows"] for row in rows])
     return {
         "sets": len(rows),
+        "rows": int(counts.sum()),
         "largest_difference": max(row["largest_difference"] for row in rows),
-        "least_equal_p_values": min(row["equal_p_values"] for row in rows),
+        "sets_with_all_p_values_equal": int((equal == 1).sum()),
+        "least_equal_p_values": float(equal.min()),
+        "equal_p_values": float(equal @ counts / counts.sum()),
+        "least_equal_flags": min(row["equal_flags"] for row in rows),
         "median_ratio": float(np.median(ratio)),
     }
 

@@ -1,7 +1,9 @@
 """Rows a second of the engine ray on one and two workers, beside the plain command on the same partitions.
 
-Seconds are of the clock, from the call of the command to its end, so that a busy machine changes them: `load`
-is how many processes wanted a CPU when the row was measured. `start` is a call on one partition of ten rows.
+`seconds` are of the clock, from the call of the command to its end, so that a busy machine changes them:
+`load` is how many processes wanted a CPU before. `cpu_seconds` are of the CPU, of all processes of the
+command, Ray's own among them, as the system shows them (Linux); less depends on the load. `start` is a call
+on one partition of ten rows; `rows_per_cpu_second` are without it.
 The parts of a partition's work, in this process and in CPU seconds: `score` writes it at once, as flags at a
 false-alarm rate need it; at a false discovery rate `assess` writes the scores and `flag` the partition.
 Counting first instead would take the model a second time: `score` twice.
@@ -31,6 +33,7 @@ from benchmarks.timing import run_parts
 
 KEYS = ("part", "method", "rows", "partitions")
 COLUMNS, SITES = 30, 1_000
+EVERY = 0.2  # seconds after which the CPU seconds of processes are read again
 RUN = ("-c", "from upland.cli import main; main()")
 
 
@@ -56,9 +59,13 @@ def commands(records: Records, options: argparse.Namespace) -> None:
             if records.find(part=what, method=method, **sizes) is not None:
                 continue
             load = os.getloadavg()[0]
-            seconds = run(arguments)
-            row = {"part": what, "method": method, **sizes, "seconds": seconds}
-            add(records, {**row, "rows_per_second": sizes["rows"] / seconds, "load": load})
+            seconds, cpu = run(arguments)
+            row = {"part": what, "method": method, **sizes, "seconds": seconds, "cpu_seconds": cpu}
+            start = records.find(part="start", method=method, rows=10, partitions=1)
+            if start is not None:
+                row["rows_per_second"] = sizes["rows"] / seconds
+                row["rows_per_cpu_second"] = sizes["rows"] / max(cpu - start["cpu_seconds"], 0.01)
+            add(records, {**row, "load": load})
 
 
 def cases(model: Path, folder: Path) -> list[tuple[str, str, Sequence[str]]]:
@@ -82,13 +89,38 @@ def cases(model: Path, folder: Path) -> list[tuple[str, str, Sequence[str]]]:
     return found
 
 
-def run(arguments: Sequence[str]) -> float:
-    """Seconds of the clock of one command."""
+def run(arguments: Sequence[str]) -> tuple[float, float]:
+    """Seconds of the clock, and of the CPU of all its processes, of one command."""
     start = time.perf_counter()
-    ended = subprocess.run([sys.executable, *RUN, *arguments], capture_output=True, text=True)
-    if ended.returncode:
-        raise RuntimeError(f"{' '.join(arguments)} ended with {ended.returncode}: {ended.stderr[-2000:]}")
-    return time.perf_counter() - start
+    seen: dict[int, float] = {}
+    with tempfile.TemporaryFile("w+") as said:
+        process = subprocess.Popen([sys.executable, *RUN, *arguments], stdout=said, stderr=said)
+        while process.poll() is None:
+            seen |= cpu_below(process.pid)
+            time.sleep(EVERY)
+        if process.returncode:
+            said.seek(0)
+            text = f"{' '.join(arguments)} ended with {process.returncode}: {said.read()[-2000:]}"
+            raise RuntimeError(text)
+    return time.perf_counter() - start, sum(seen.values())
+
+
+def cpu_below(root: int) -> dict[int, float]:
+    """CPU seconds of a process and of those that it or they have started, by their numbers."""
+    parents, seconds = {}, {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (entry / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        number = int(entry.name)
+        parents[number] = int(fields[1])
+        seconds[number] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    inside, size = {root}, 0
+    while len(inside) > size:
+        size = len(inside)
+        inside |= {number for number, parent in parents.items() if parent in inside}
+    return {number: seconds[number] for number in inside if number in seconds}
 
 
 def prepared(folder: Path, options: argparse.Namespace) -> Path:

@@ -26,7 +26,7 @@ from benchmarks.records import Records
 from benchmarks.timing import interleaved
 
 COLUMNS, NORMAL = 30, 2_000
-REPEATS = {1: 300, 100: 300, 10_000: 25, 65_536: 7}
+REPEATS = {1: 300, 100: 300, 10_000: 25, 65_536: 5}
 """Turns for each number of rows."""
 CONTAINERS: dict[str, Callable[[pd.DataFrame], Any]] = {
     "arrow table": lambda rows: pa.Table.from_pandas(rows),

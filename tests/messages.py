@@ -18,6 +18,7 @@ import torch
 
 import upland
 from normals import COMMON, fitted, mixed, numbers, quick, slopes, small, waves
+from upland.export.onnx import to_onnx
 from upland.io.formats import TableWriter, open_source
 from upland.io.places import is_place_of_rows
 from upland.io.replace import replacing
@@ -445,6 +446,12 @@ SEQUENCES = [
 ]
 
 IMAGES = [
+    case(
+        "export/detectors.py:_writer",
+        lambda _: to_onnx(small(upland.ImageFlowDetector).fit(grey())),
+        "fit with criterion='likelihood'",
+        lambda _: to_onnx(small(upland.ImageFlowDetector, criterion="likelihood").fit(grey())),
+    ),
     case(
         "data/image/arrays.py:check_dtype",
         lambda _: small(Image).fit(grey().astype(np.int64)),
@@ -882,13 +889,13 @@ DOUBTFUL = (
         lambda folder: is_place_of_rows(rows_and_image(folder / "rows", folder / "images")),
     ),
     case(
-        "io/replace.py:_followed",
+        "io/replace.py:followed",
         lambda folder: upland.save(fitted(), loop(folder / "a")),
         "name a file",
         lambda folder: upland.save(fitted(), folder / "b"),
     ),
     case(
-        "io/replace.py:_alone",
+        "io/replace.py:alone",
         lambda folder: while_written(folder / "a", folder / "a"),
         "choose another name",
         lambda folder: while_written(folder / "a", folder / "b"),

@@ -186,12 +186,13 @@ def test_every_tensor_is_made_with_a_dtype_that_is_named():
 
 
 SHARED = {
+    "export.tracing": {"NOTES"},
     "io.locks": {"WARNINGS"},
     "models.process": {"THREADS", "PRECISION"},
     "scoring.loaded": {"OF_THIS_PROCESS"},
 }
-"""What a whole process shares, each behind a lock: the filters of warnings, PyTorch's settings, and the one
-registry, of detectors by the digest of their file (docs/decisions/0017)."""
+"""What a process shares, each behind a lock: the filters of warnings, levels of logs, PyTorch's settings,
+and the one registry, of detectors by the digest of their file (docs/decisions/0017)."""
 
 
 def made_in_modules():
@@ -226,13 +227,13 @@ def test_a_process_shares_what_is_named_here_and_nothing_else():
 
 
 def test_filters_of_warnings_are_changed_behind_the_lock():
-    """Or by the command line, which is a process of its own."""
+    """Or by the command line and by a task of Ray, each of which is a process of its own."""
     files = {
         file
         for file, text in TEXT.items()
         if re.search(r"catch_warnings|\bshowwarning|warnings\.filters", text)
     }
-    assert {file for file in files if package(file) != "cli"} == {"io.locks"}
+    assert {file for file in files if package(file) not in ("cli", "distributed")} == {"io.locks"}
 
 
 CHANGES = ("append", "extend", "insert", "pop", "update", "setdefault", "add", "clear")

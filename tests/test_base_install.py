@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import upland
-from normals import as_csv, fitted, mixed
+from normals import as_csv, as_parquet, fitted, mixed
 from programs import run_python
 
 LOCKED = Path(__file__).parent.parent / "requirements" / "runtime.txt"
@@ -41,6 +41,7 @@ sys.meta_path.insert(0, Refused())
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("base")
     as_csv(mixed(300), folder)
+    as_parquet(mixed(300), folder)
     upland.save(fitted(), folder / "numbers.safetensors")
     return folder
 
@@ -81,7 +82,7 @@ def test_a_table_is_fitted_scored_and_tested(folder):
         ("export numbers.safetensors -o numbers.onnx", "onnx"),
         ("score numbers.safetensors rows.parquet -o out --engine ray", "ray"),
         ("groups numbers.safetensors rows.parquet --by site -o out.parquet --engine ray", "ray"),
-        ("fit rows.parquet -o model.safetensors --engine ray", "ray"),
+        ("fit rows.parquet -o other.safetensors --engine ray", "ray"),
     ],
 )
 def test_a_command_that_needs_more_says_what_to_install_in_one_line(folder, line, extra):

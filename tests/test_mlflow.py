@@ -13,6 +13,7 @@ import upland
 from estimators import EXAMPLES
 from programs import run_python
 
+pytestmark = pytest.mark.filterwarnings("ignore:Operation with range")  # MLflow's, of pandas 4
 ARRAYS = {"table": (100, 3), "sequence": (100, 12, 2)}
 FAMILIES = [*EXAMPLES, "an array of rows", "an array of sequences", "segments", "text"]
 
@@ -202,10 +203,11 @@ def test_without_mlflow_one_line_says_what_to_install(works, tmp_path, monkeypat
 
 
 @pytest.mark.skipif(shutil.which("java") is None, reason="Spark needs Java, a package of the system")
-def test_a_column_of_spark_has_the_same_scores(works, tmp_path):
+def test_a_column_of_spark_has_the_same_scores(mlflow, works, tmp_path, monkeypatch):
     folder, detector, new = works
     upland.mlflow.save_model(folder / "m.safetensors", tmp_path / "m")
     new.to_csv(tmp_path / "new.csv", index=False)
+    monkeypatch.setenv("PYSPARK_PYTHON", sys.executable)
     done = run_python("-c", SPARK, tmp_path)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])

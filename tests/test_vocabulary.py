@@ -43,7 +43,9 @@ NAMED = {
     ("docs/decisions/0011-second-layout.md", "data_kind"),
 }
 """Words that a page quotes: what the first layout called a thing."""
-ORDINARY = re.compile(r"\.floor\(|floor\(|settled_steps|kernel=\"rbf\"|op\(\"Floor\"")
+ORDINARY = re.compile(
+    r"\.floor\(|floor\(|settled_steps|kernel=\"rbf\"|op\(\"Floor\"|Hugging Face|hugging_?face"
+)
 """Names of NumPy's, torch's, scikit-learn's and of ONNX and of a formula."""
 
 

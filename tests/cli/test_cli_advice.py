@@ -546,6 +546,8 @@ ELSEWHERE = {
     "io/images.py:pillow": "Pillow is not installed: tests/io/test_images.py",
     "cli/engines.py:folder_of": "a cluster: tests/distributed/test_ray_scoring.py",
     "cli/groups.py:test": "a cluster: tests/distributed/test_ray_groups.py",
+    "cli/engines.py:fit_partitions": "a cluster: tests/distributed/test_ray_fit.py",
+    "distributed/fit.py:_in_closed_form": "a cluster: tests/distributed/test_ray_fit.py",
     "distributed/cluster.py:cluster": "a cluster: tests/distributed/test_ray_scoring.py",
     "distributed/manifest.py:_read": "tests/distributed/test_run_manifest.py",
     "distributed/partitions.py:check_apart": "a cluster: tests/distributed/test_ray_scoring.py",

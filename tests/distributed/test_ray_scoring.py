@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import threading
 import warnings
 from pathlib import Path
 
@@ -439,3 +440,50 @@ def test_a_task_of_an_earlier_call_writes_nothing(model, lake):
     outcome = score_partition(upland.Scorer(model), part, late)
     assert "the call that made it has ended" in outcome.error
     assert stamps(lake) == before
+
+
+def test_a_partition_that_changes_while_it_is_read_is_not_written(model, lake, tmp_path):
+    part = partitions_at(lake.pattern)[0]
+    pq.write_table(rows(30, 3), part.path)
+    outcome = score_partition(
+        upland.Scorer(model), part, Target(tmp_path / "out.parquet", tmp_path, "stage.parquet")
+    )
+    assert "has changed while it was read" in outcome.error
+    assert not (tmp_path / "out.parquet").exists()
+
+
+def test_columns_of_any_type_come_back(model, lake):
+    table = rows(50, 4)
+    odd = {
+        "list": pa.array([[1, 2]] * 50),
+        "struct": pa.array([{"a": 1}] * 50),
+        "decimal": pa.array([1] * 50).cast(pa.decimal128(24, 2)),
+        "small": pa.array(["a", "b"] * 25).dictionary_encode().cast(pa.dictionary(pa.int8(), pa.string())),
+        "large": pa.array(["x"] * 50, pa.large_string()),
+        "bytes": pa.array([b"x"] * 50),
+        "nothing": pa.nulls(50),
+        "time": pa.array([5] * 50, pa.time64("us")),
+        "zone": pa.array([5] * 50, pa.timestamp("us", "Europe/Paris")),
+        "__index_level_0__": pa.array(range(50)),
+    }
+    for name, column in odd.items():
+        table = table.append_column(name, column)
+    pq.write_table(table, lake.folder / "odd.parquet")
+    score(model, lake.folder / "odd.parquet", lake.output)
+    found = pq.read_table(lake.output / "odd.parquet")
+    before = pq.read_table(lake.folder / "odd.parquet")
+    assert found.select(before.column_names).equals(before)
+    assert found.column_names == [*before.column_names, *ADDED]
+
+
+def test_a_signal_ends_a_wait_for_tasks(cluster):
+    def sleep():
+        import time
+
+        time.sleep(60)
+
+    sleep.__module__ = "__main__"
+    task = cluster.remote(num_cpus=1, max_retries=0)(sleep)
+    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        list(completed(cluster, ["a", "b"], lambda _: task.remote(), 1))

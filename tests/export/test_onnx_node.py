@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -12,9 +13,15 @@ import pytest
 from estimators import EXAMPLES, EXPERTS
 from upland.export.onnx import to_onnx
 
-SCRIPT = Path(__file__).resolve().parents[2] / "examples" / "onnx" / "score.mjs"
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT, PAGE = ROOT / "examples" / "onnx" / "score.mjs", ROOT / "docs" / "onnx.md"
 MODULES = "ONNXRUNTIME_NODE"
 """The environment variable that names the folder `node_modules` with onnxruntime-node."""
+
+
+def test_the_page_shows_the_example():
+    (block,) = re.findall(r"^```js\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    assert block in SCRIPT.read_text(encoding="utf-8")
 
 
 @pytest.mark.filterwarnings("ignore:missing values in")

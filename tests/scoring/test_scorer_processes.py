@@ -158,7 +158,7 @@ def test_bytes_of_a_pickle_that_were_damaged_are_refused(loads):
         scorer(frame_of("EnergyDetector"))
 
 
-def test_dask_tells_scorers_apart_by_what_they_do():
+def test_dask_names_scorers_by_what_they_do():
     from dask.base import tokenize
 
     first = scorer_of("EnergyDetector")
@@ -190,7 +190,7 @@ def main():
     for method in ("fork", "spawn"):
         context = multiprocessing.get_context(method)
         with context.Pool(2 if method == "fork" else 1) as pool:
-            for found in pool.map_async(scorer, [rows] * 3).get(100):
+            for found in pool.map_async(scorer, [rows] * 3).get(300):
                 assert found.equals(here)
         print(method)
 

@@ -5,6 +5,7 @@ Everything heavy is imported inside the command that needs it, so that `--help` 
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ from upland.cli.checks import (
 from upland.cli.console import (
     ANOMALY,
     Reporter,
+    alone,
     claimed,
     console,
     reporting,
@@ -74,7 +76,11 @@ def fit(
     seed: option.Seed = 0,
     checkpoint: option.Checkpoint = None,
     device: option.Device = None,
+    engine: option.Engine = "local",
+    address: option.Address = None,
+    workers: option.Workers = None,
     overwrite: option.Overwrite = False,
+    wait: option.Wait = 0.0,
     quiet: option.Quiet = False,
     as_json: option.Json = False,
 ) -> None:
@@ -82,36 +88,38 @@ def fit(
 
     A table has a row for each case; with --by each machine, shop or site gets a model of its own. With --time
     or --id its rows are time steps of sequences, as they are in an array of three dimensions; images come as
-    a folder or an array.
+    a folder or an array. With --engine ray DATA are Parquet files of rows, as many as there are.
     """
     chosen = {
         **{"modality": modality, "time": time, "id": id, "window": window, "stride": stride, "per": per},
         "size": None if size is None else size_of(size),
         **{"mode": mode, "criterion": criterion, "noise": noise, "prior": prior, "n_nets": nets},
-        **{
-            "by": by,
-            "unseen": unseen,
-            "categorical": categorical,
-            "ignore": ignore,
-            "decimal": decimal,
-            "thousands": thousands,
-        },
+        **{"by": by, "unseen": unseen, "categorical": categorical, "ignore": ignore},
+        **{"decimal": decimal, "thousands": thousands},
         **{"missing": None if missing is None else [text_or_number(m) for m in missing]},
         **{"dayfirst": dayfirst, "dates": dates},
         **{"calibration": calibration, "keep_rows": keep_rows, "epochs": epochs, "device": device},
     }
     given: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
-    with reporting(as_json, quiet, data) as reporter:
+    with reporting(as_json, quiet, data) as reporter, alone(output, wait):
         check_numbers(noise, device)
         check_model_file(output, data, overwrite)
         check_checkpoint(checkpoint, output, data)
         given |= {"random_state": seed, "progress": False if quiet or as_json else "auto"}
+        cluster = (address, workers) if is_ray(engine, address, workers) else None
         with claimed(output, overwrite) as target:
-            _save(reporter, _fitted(data, model, given, checkpoint), target)
+            _save(reporter, _fitted(reporter, data, model, given, checkpoint, cluster), target)
 
 
-def _fitted(data: Path, model: str, given: dict[str, Any], checkpoint: Path | None) -> Detector:
-    """A detector that has learned from what is at a path."""
+def _fitted(
+    reporter: Reporter,
+    data: Path,
+    model: str,
+    given: dict[str, Any],
+    checkpoint: Path | None,
+    cluster: tuple[str | None, int | None] | None,
+) -> Detector:
+    """A detector that has learned from what is at a path, here or on a cluster."""
     from upland.cli.inputs import OF_SEGMENTS, array_in, check_model, form_of, modality_in
     from upland.detectors.auto import detector_for
 
@@ -125,7 +133,12 @@ def _fitted(data: Path, model: str, given: dict[str, Any], checkpoint: Path | No
         from upland.detectors.segmented import SegmentedDetector
 
         detector = SegmentedDetector(detector, **of_segments)
-    return detector.fit(x, checkpoint=checkpoint)
+    if cluster is None:
+        return detector.fit(x, checkpoint=checkpoint)
+    from upland.cli.engines import fit_partitions
+
+    fit_partitions(reporter, detector, data, checkpoint, *cluster)
+    return detector
 
 
 @command
@@ -146,6 +159,7 @@ def score(
     workers: option.Workers = None,
     fail_on_anomaly: option.FailOn = False,
     overwrite: option.Overwrite = False,
+    wait: option.Wait = 0.0,
     quiet: option.Quiet = False,
     as_json: option.Json = False,
 ) -> None:
@@ -157,7 +171,7 @@ def score(
     """
     wanted: dict[str, Any] = {"control": control, "why": why, "counterfactual": counterfactual}
     wanted |= {"top": top, "replace_columns": replace_columns}
-    with reporting(as_json, quiet, data) as reporter:
+    with reporting(as_json, quiet, data) as reporter, alone(output, wait):
         if is_ray(engine, address, workers):
             from upland.cli.engines import folder_of, score_partitions
 
@@ -197,6 +211,7 @@ def groups(
     workers: option.Workers = None,
     fail_on_anomaly: option.FailOn = False,
     overwrite: option.Overwrite = False,
+    wait: option.Wait = 0.0,
     quiet: option.Quiet = False,
     as_json: option.Json = False,
 ) -> None:
@@ -204,7 +219,7 @@ def groups(
 
     Each gets a p-value for all of its rows together, even where every single row looks normal.
     """
-    with reporting(as_json, quiet, data) as reporter:
+    with reporting(as_json, quiet, data) as reporter, alone(output, wait):
         request = request_of(reporter, output, alpha, overwrite, control=control, top=top)
         from upland.cli.groups import score_groups, with_ray
         from upland.persistence import load
@@ -232,13 +247,14 @@ def calibrate(
     output: option.Renewed = None,
     in_place: option.InPlace = False,
     overwrite: option.Overwrite = False,
+    wait: option.Wait = 0.0,
     quiet: option.Quiet = False,
     as_json: option.Json = False,
 ) -> None:
     """Renew the calibration on fresh normal data; the model itself is not fitted again."""
     text = "say where the renewed model goes: either -o FILE or --in-place"
     check((output is None) == in_place, text)
-    with reporting(as_json, quiet, data) as reporter:
+    with reporting(as_json, quiet, data) as reporter, alone(output or model, wait):
         check_model_file(output or model, data, overwrite or in_place)
         from upland.cli.scoring import normal_data
         from upland.persistence import load
@@ -257,6 +273,7 @@ def refine(
     output: option.Renewed = None,
     in_place: option.InPlace = False,
     overwrite: option.Overwrite = False,
+    wait: option.Wait = 0.0,
     quiet: option.Quiet = False,
     as_json: option.Json = False,
 ) -> None:
@@ -266,7 +283,7 @@ def refine(
     """
     text = "say where the refined model goes: either -o FILE or --in-place"
     check((output is None) == in_place, text)
-    with reporting(as_json, quiet, data) as reporter:
+    with reporting(as_json, quiet, data) as reporter, alone(output or model, wait):
         check_model_file(output or model, data, overwrite or in_place)
         from upland.cli.scoring import normal_data
         from upland.detectors.refining import check_model
@@ -285,14 +302,18 @@ def refine(
 
 
 @command
-def demo(out: option.Folder = Path("upland-demo")) -> None:
+def demo(
+    out: option.Folder = Path("upland-demo"), wait: option.Wait = 0.0, as_json: option.Json = False
+) -> None:
     """Fit and score real data (biopsies, patients of eight clinics, handwritten digits) and a series of
-    pumps, and show what comes out.
+    pumps, and show what comes out. Files of an earlier run are replaced.
     """
-    with reporting():
+    with reporting(as_json) as reporter, alone(out, wait):
         from upland.cli.demonstration import load_demonstration
 
-        load_demonstration().run(out, console(sys.stdout))
+        load_demonstration().run(out, console(io.StringIO() if as_json else sys.stdout))
+        files = sorted(path.name for path in out.iterdir()) if as_json else []
+        reporter.result(lambda: {"folder": str(out), "files": files}, lambda screen: None)
 
 
 def _save(reporter: Reporter, detector: Detector, output: Claim) -> None:

@@ -24,6 +24,7 @@ import os
 import re
 import shlex
 import sys
+import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -34,7 +35,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
 
-from upland.cli.process import Ended, delivering, signals_held
+from upland.cli.process import STANDARD_OUTPUT, Ended, delivering, signals_held
 from upland.cli.standard_input import named
 from upland.io.advice import Advice, Argument, Estimator, Infinity, Wording, text_of
 from upland.scoring.escapes import escaped
@@ -55,6 +56,9 @@ _ENDS = {INTERRUPTED: "interrupted", 129: "ended by SIGHUP", 143: "ended by SIGT
 _KINDS |= dict.fromkeys(_ENDS, "interrupted")
 NO_MEMORY = "there is not enough memory for this; try fewer rows or columns, or a Parquet file"
 
+
+PAUSE = 0.2
+"""Seconds between two looks at an output that another run writes."""
 
 OPTIONS = {"n_nets": "nets", "groups": "by"}
 """Options that are not called like the argument."""
@@ -208,6 +212,37 @@ def claimed(path: Path, overwrite: bool) -> Iterator[Claim]:
         with writing(path), signals_held():
             claim = stack.enter_context(Claim(path, overwrite, private=True))
         yield claim
+
+
+@contextmanager
+def alone(path: Path | None, wait: float = 0.0) -> Iterator[None]:
+    """Be the only run that writes an output, from before it is looked at until it is written.
+
+    Args:
+        path: The output; None and standard output have no lock.
+        wait: Seconds to wait while another run has it.
+
+    Raises:
+        OutputError: Another run writes it.
+    """
+    from upland.io.writers import WriterLock
+
+    if path is None or path == STANDARD_OUTPUT:
+        yield
+        return
+    lock, end = WriterLock(path), time.monotonic() + wait
+    try:
+        while True:
+            with signals_held():
+                if lock.take():
+                    break
+            if time.monotonic() >= end:
+                advice = "wait for it with --wait SECONDS, or choose another name"
+                raise OutputError(f"{path} is being written by another run: {advice}")
+            time.sleep(min(PAUSE, wait))
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager

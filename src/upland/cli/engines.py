@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from upland.calibration.false_discovery import Control
+    from upland.detectors.base import Detector
     from upland.distributed.scoring import Progress, Scored
 
 
@@ -71,6 +72,30 @@ def score_partitions(
     )
     if fail_on_anomaly and found.flagged:
         raise typer.Exit(ANOMALY)
+
+
+def fit_partitions(
+    reporter: Reporter,
+    detector: Detector,
+    data: Path,
+    checkpoint: Path | None,
+    address: str | None,
+    workers: int | None,
+) -> None:
+    """Fit a detector on the partitions at a place.
+
+    Raises:
+        typer.BadParameter: Ray does not fit such a detector.
+        ValueError, OSError: A partition cannot be used.
+    """
+    from upland.detectors.table import TableDetector
+    from upland.distributed.fit import fit
+
+    text = "--engine ray fits one model of the rows of a table, without --by, --time and --id"
+    check(isinstance(detector, TableDetector), text)
+    check(checkpoint is None, "--checkpoint does not go with --engine ray: leave one of them out")
+    with progress_of(reporter, "readings of partitions") as progress:
+        fit(detector, data, address=address, workers=workers, progress=progress)
 
 
 @contextmanager

@@ -222,6 +222,12 @@ Folder = Annotated[Path, typer.Option("--out", readable=False, help="Folder to w
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")]
+Wait = Annotated[
+    float,
+    typer.Option(
+        min=0.0, metavar="SECONDS", help="Wait at most so long while another run writes the output."
+    ),
+]
 
 Engine = Annotated[
     Literal["local", "ray"],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -91,6 +91,28 @@ class MemoryRows:
     def digest(self) -> str:
         """SHA-256 of every value."""
         return digest_of(self._table)
+
+
+class SampledRows(MemoryRows):
+    """A uniform sample of normal rows that lie elsewhere; an encoder learns from all of them.
+
+    Args:
+        X: The sample, a table.
+        n_all: How many rows there are.
+        learn: Fits an encoder on all rows but those of the sample with these numbers.
+        train: Runs a training, given with it the training rows, the generator of their order, the rows of the
+            held-out loss and what shows progress; None where this process does it alone.
+    """
+
+    def __init__(
+        self,
+        X: object,
+        n_all: int,
+        learn: Callable[[Any, NDArray[np.int64]], object],
+        train: Callable[..., Any] | None = None,
+    ) -> None:
+        super().__init__(X)
+        self.n_all, self.learn, self.train = n_all, learn, train
 
 
 class FileRows:

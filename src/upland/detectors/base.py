@@ -21,7 +21,7 @@ from upland.calibration.conformal import Calibration, Floats, calibration_of_fol
 from upland.catalogue import Unit, load
 from upland.data.modality import check_modality
 from upland.data.reader import Reader
-from upland.data.rows import NormalRows
+from upland.data.rows import NormalRows, SampledRows
 from upland.data.table.frames import held
 from upland.detectors.arguments import check_arguments, check_live, device_of, plain_argument, seed_of
 from upland.detectors.baselines import warn_of_gaussians
@@ -92,20 +92,39 @@ class Detector(ScoringDetector):
                 modality; the message names the estimator for them.
             FloatingPointError: the training diverged; the message says what to try.
         """
+        return self._fit_whole(X, checkpoint, None)
+
+    def fit_sample(self, X: Any, rows: SampledRows) -> Self:
+        """Learn what is normal from a uniform sample of rows that lie elsewhere, and from all of them what
+        the columns are.
+
+        Args:
+            X: the sample, a table.
+            rows: the same, and how an encoder learns from all rows.
+
+        Returns:
+            The detector itself.
+
+        Raises:
+            TypeError, ValueError: as `fit`.
+        """
+        return self._fit_whole(X, None, rows)
+
+    def _fit_whole(self, X: Any, checkpoint: str | Path | None, sampled: SampledRows | None) -> Self:
         fitted = copy.copy(self)  # where this fit fails, an earlier one stays whole
         with usual_settings():
-            fitted._fit(X, checkpoint)
+            fitted._fit(X, checkpoint, sampled)
         warn_of_weak(fitted.calibrations_, (fitted.unit_,), ALPHA)
         warn_of_gaussians([member.history for member in fitted.members_])
         self.__dict__ = fitted.__dict__
         return self
 
-    def _fit(self, X: Any, checkpoint: str | Path | None) -> None:
+    def _fit(self, X: Any, checkpoint: str | Path | None, sampled: SampledRows | None = None) -> None:
         check_arguments(self.get_params(deep=False), type(self)().get_params(deep=False))
         X = held(X)
         check_modality(X, self.modality, self.family)
         asked = self._reader()
-        rows = asked.normal_rows(X)
+        rows = asked.normal_rows(X) if sampled is None else sampled
         reader = asked.resolved(rows)
         blocks, units = reader.blocks(rows)
         method = calibration_method(units, self.calibration)
@@ -126,7 +145,8 @@ class Detector(ScoringDetector):
             unit: _calibration(unit, [fitted.held_out_scores[unit] for fitted in found], cross)
             for unit in reader.units
         }
-        self._take(plan, [fitted.member for fitted in found], calibrations, rows.n_rows)
+        n_all = rows.n_all if isinstance(rows, SampledRows) else rows.n_rows
+        self._take(plan, [fitted.member for fitted in found], calibrations, n_all)
         self.offset_ = self._offset(X)
 
     def _settings(self) -> dict[str, Any]:

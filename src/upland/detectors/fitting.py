@@ -23,7 +23,7 @@ from upland.catalogue import Unit
 from upland.criteria.base import Floats, finite
 from upland.data.encoder import Encoder
 from upland.data.image.encoder import ImageEncoder
-from upland.data.rows import NormalRows
+from upland.data.rows import NormalRows, SampledRows
 from upland.data.sequence.encoder import SequenceEncoder
 from upland.data.sequence.windows import SequenceRows
 from upland.detectors.architectures import FlowOrGaussian
@@ -200,7 +200,10 @@ class MemberFitter:
         if resume is not None:
             resume(training)
         checked = rows.take(validation if validation.size else training_rows)
-        history = training.run(batches, checked, after_check=after_check, progress=progress)
+        run = partial(training.run, batches, checked, after_check=after_check, progress=progress)
+        if isinstance(self.source, SampledRows) and (train := self.source.train):
+            run = partial(train, training, rows.take(training_rows), weights, checked, progress)
+        history = run()
         _warn_if_unmoved(model, start, history)
         if isinstance(architecture, FlowOrGaussian):
             trained, model = model, likelier(training, start_from.to(self.device), checked, sigma)
@@ -260,6 +263,9 @@ class MemberFitter:
             return encoder, EncodedPoints(encoder, source, None)
         with warnings_apart():
             warnings.simplefilter("ignore")
+            if isinstance(source, SampledRows):
+                source.learn(encoder, held_out)
+                return encoder, EncodedPoints(encoder, source, self.everything)
             encoder.fit_batches([source.take(seen)] * max(1, 2 // seen.size))  # of two rows one is held out
             if isinstance(source, SequenceRows):
                 assert isinstance(encoder, SequenceEncoder)

@@ -19,6 +19,7 @@ from upland.catalogue import Unit
 from upland.criteria.base import finite
 from upland.data.modality import check_modality
 from upland.data.reader import Reader
+from upland.data.rows import SampledRows
 from upland.data.table.encoder import TableEncoder
 from upland.data.table.frames import TableView, held, view_table
 from upland.data.table.matching import resolve
@@ -118,7 +119,9 @@ class SegmentedDetector(PointDetector):
 
     # -- fit -----------------------------------------------------------------------------------------------
 
-    def _fit(self, X: Any, checkpoint: str | Path | None) -> None:
+    def _fit(self, X: Any, checkpoint: str | Path | None, sampled: SampledRows | None = None) -> None:
+        if sampled is not None:
+            raise TypeError("models of segments are fitted on all rows, not on a sample")
         self._check_own_arguments()
         X = held(X)
         check_modality(X, self.modality, self.detector.family)

@@ -28,6 +28,9 @@ RETRIES = 3
 AHEAD = 2
 """Tasks that are handed over for each CPU: one runs, one waits."""
 
+EVERY = 0.5
+"""Seconds after which signals are looked for."""
+
 PATIENCE = 5.0
 """Seconds that tasks have to end after an interruption."""
 
@@ -52,7 +55,7 @@ def cluster(address: str | None = None, workers: int | None = None) -> Iterator[
         yield ray
         return
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
-    with _environment(RAY_USAGE_STATS_ENABLED="0", RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0"), _handlers_kept():
+    with _environment(RAY_USAGE_STATS_ENABLED="0", RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0"), _signals_held():
         if address is None:
             ray.init(address="local", num_cpus=workers, include_dashboard=False, **quiet)
         else:
@@ -82,15 +85,38 @@ def _environment(**values: str) -> Iterator[None]:
 @contextmanager
 def _handlers_kept() -> Iterator[None]:
     """Put back the program's own handlers of signals, some of which Ray replaces."""
-    found: dict[int, Any] = {}
-    if threading.current_thread() is threading.main_thread():
-        numbers = [getattr(signal, name, None) for name in _SIGNALS]
-        found = {number: signal.getsignal(number) for number in numbers if number is not None}
+    found = _handlers()
     try:
         yield
     finally:
         for number, handler in found.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Let signals wait for the end of this: an error that a handler raises within Ray's own code is lost."""
+    came: list[int] = []
+    with _handlers_kept():
+        for number, handler in _handlers().items():
+            if callable(handler):
+                signal.signal(number, lambda number, frame: came.append(number))
+        yield
+    if came:
+        signal.raise_signal(came[0])
+
+
+def _handlers() -> dict[int, Any]:
+    """The handlers of signals that end a program; none in another thread than the main one."""
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+    numbers = [getattr(signal, name, None) for name in _SIGNALS]
+    return {number: signal.getsignal(number) for number in numbers if number is not None}
+
+
+def cpus(ray: Any) -> int:
+    """How many CPUs the cluster has now, at least one."""
+    return max(1, int(ray.cluster_resources().get("CPU", 1)))
 
 
 def completed(
@@ -108,14 +134,15 @@ def completed(
     running: dict[Any, T] = {}
     try:
         while True:
-            most = workers or AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))
-            for item in islice(rest, max(0, most - len(running))):
-                running[submit(item)] = item
-            if not running:
-                return
-            done, _ = ray.wait(list(running), num_returns=1)
-            for reference in done:
-                yield running.pop(reference), _result(ray, reference)
+            most = workers or AHEAD * cpus(ray)
+            with _signals_held():
+                for item in islice(rest, max(0, most - len(running))):
+                    running[submit(item)] = item
+                if not running:
+                    return
+                done, _ = ray.wait(list(running), num_returns=1, timeout=EVERY)
+                found = [(running.pop(reference), _result(ray, reference)) for reference in done]
+            yield from found
     finally:
         for reference in running:
             ray.cancel(reference)

@@ -27,19 +27,21 @@ from upland.calibration.segments import OF_GROUPS
 from upland.detectors.host import usual_settings
 from upland.detectors.points import PointDetector
 from upland.detectors.segmented import SegmentedDetector
-from upland.distributed.cluster import RETRIES, cluster, completed
+from upland.distributed.cluster import RETRIES, cluster, completed, cpus
 from upland.distributed.partitions import Partition, partitions_at
 from upland.distributed.scoring import Progress, failed
 from upland.distributed.tasks import Outcome, batches_of, guarded, with_keys
 from upland.groups.labels import grouped
 from upland.groups.verdicts import Finding, GroupVerdicts, findings_on, verdicts_of
 from upland.io.advice import text_of
+from upland.io.locks import warnings_apart
 from upland.scoring.scorer import Scorer
 
 BUCKET = 1 << 26
 """Bytes of Parquet files for each bucket of groups; encoded rows take several times that."""
 
-MOST_BUCKETS = 256
+MOST_BLOCKS = 1 << 17
+"""Blocks of partitions and buckets that Ray is given to keep."""
 
 Indices = NDArray[np.int64]
 
@@ -116,7 +118,7 @@ def score_groups(
     """
     check_rate(alpha, control)
     partitions = partitions_at(data)
-    with warnings.catch_warnings():
+    with warnings_apart():
         warnings.simplefilter("ignore")  # of flags of rows, which nobody asks for
         scorer = Scorer(model)
     detector = scorer.detector
@@ -182,11 +184,12 @@ class _Run:
 
     def _buckets(self, partitions: Sequence[Partition]) -> int:
         """How many buckets groups are put into: enough that each fits into memory, at least one for each
-        task.
+        task, but not too many blocks.
         """
-        cpus = self.workers or int(self.ray.cluster_resources().get("CPU", 1))
         by_size = -(-sum(part.size for part in partitions) // BUCKET)
-        return int(min(max(by_size, cpus), MOST_BUCKETS))
+        return int(
+            max(min(max(by_size, self.workers or cpus(self.ray)), MOST_BLOCKS // max(1, len(partitions))), 1)
+        )
 
     def _encoded(
         self, partitions: Sequence[Partition], count: int

@@ -224,11 +224,11 @@ class _Run:
         kind: Literal["done", "scored"],
         done: int,
         of: int,
-    ) -> dict[str, Outcome]:
-        """The outcomes of the partitions, by their names, each noted as it comes; raises ValueError where
-        some have failed, when all others are done.
+        counts: _Counts | None = None,
+    ) -> None:
+        """Run a task for each partition, and note each as it ends; raises ValueError where some have failed,
+        when all others are done.
         """
-        outcomes: dict[str, Outcome] = {}
         errors: dict[Partition, str] = {}
         for part, found in completed(self.ray, todo, submit, self.workers):
             outcome = found if isinstance(found, Outcome) else Outcome(error=found)
@@ -238,14 +238,14 @@ class _Run:
             if error is None:
                 values = {"rows": outcome.rows, "units": outcome.units, "flagged": outcome.flagged}
                 self.manifest.add(kind, partition=part.name, **part.stamp(), **values, written=outcome.size)
-                outcomes[part.name] = outcome
+                if counts is not None:
+                    counts.add(outcome.counts)
             else:
                 errors[part] = error
             done += 1
             self.progress(done, of)
         if errors:
             raise failed(errors, len(todo))
-        return outcomes
 
     def _not_there(self, part: Partition, outcome: Outcome, kind: str) -> str | None:
         """What is said of a file that a task has written and that this machine does not find."""
@@ -269,20 +269,17 @@ class _Run:
             target = Target(self._scores(part), self.parts, part.name)
             return self._submit(tasks.assess_partition, self.model, part, target)
 
-        fresh = self._run(rest, assess, "scored", len(there), 2 * len(todo))
+        def count(part: Partition) -> Any:
+            return self._submit(tasks.count_partition, part, self._scores(part))
+
+        counts = _Counts()
+        self._run(rest, assess, "scored", len(there), 2 * len(todo), counts)
         if self.manifest.cut is None:
-            counts = [outcome.counts for outcome in fresh.values()]
-            for part, found in completed(
-                self.ray,
-                there,
-                lambda part: self._submit(tasks.count_partition, part, self._scores(part)),
-                self.workers,
-            ):
+            for part, found in completed(self.ray, there, count, self.workers):
                 if not isinstance(found, Outcome) or found.error:
                     raise ValueError(f"{part.path}: its scores cannot be read again: {found}")
-                counts.append(found.counts)
-            values, often = _added(counts)
-            self.manifest.add("cut", cut=discovery_cut(values, often, self.scorer.alpha))
+                counts.add(found.counts)
+            self.manifest.add("cut", cut=discovery_cut(counts.values, counts.often, self.scorer.alpha))
         assert self.manifest.cut is not None
         return self.manifest.cut
 
@@ -303,23 +300,29 @@ class _Run:
         for part, found in completed(self.ray, partitions, names, self.workers):
             for name in found if isinstance(found, list) else ():
                 if (other := owner.setdefault(name, part.path)) != part.path:
+                    first, second = sorted([other, part.path])
                     raise ValueError(
-                        f"the sequence {name!r} is in {other} and in {part.path}: a sequence is scored as a "
+                        f"the sequence {name!r} is in {first} and in {second}: a sequence is scored as a "
                         "whole, so that it lies in one partition"
                     )
 
 
-def _added(counts: Sequence[tasks.Counts | None]) -> tasks.Counts:
-    """One histogram of several."""
-    values, often = np.empty(0), np.empty(0, dtype=np.int64)
-    for part in counts:
-        if part is not None and part[0].size:
-            both = np.union1d(values, part[0])
-            total = np.zeros(both.size, dtype=np.int64)
-            total[np.searchsorted(both, values)] += often
-            total[np.searchsorted(both, part[0])] += part[1]
-            values, often = both, total
-    return values, often
+class _Counts:
+    """How often each p-value occurs."""
+
+    def __init__(self) -> None:
+        self.values = np.empty(0)
+        self.often = np.empty(0, dtype=np.int64)
+
+    def add(self, more: tasks.Counts | None) -> None:
+        """Add those of a partition."""
+        if more is None:
+            return
+        both = np.union1d(self.values, more[0])
+        total = np.zeros(both.size, dtype=np.int64)
+        total[np.searchsorted(both, self.values)] += self.often
+        total[np.searchsorted(both, more[0])] += more[1]
+        self.values, self.often = both, total
 
 
 def failed(errors: Mapping[Partition, str], of: int, kept: bool = True) -> ValueError:

@@ -22,6 +22,7 @@ from upland.detectors.base import Detector
 from upland.distributed.partitions import Partition
 from upland.io.advice import Advice, Wording, text_of
 from upland.io.formats import TableWriter, open_source
+from upland.io.locks import warnings_apart
 from upland.scoring.columns import ADDED
 from upland.scoring.scorer import Scorer
 
@@ -87,7 +88,7 @@ def guarded(work: Callable[[], Outcome]) -> Outcome:
     Args:
         work: On a partition.
     """
-    with warnings.catch_warnings(record=True) as caught:
+    with warnings_apart(record=True) as caught:
         warnings.simplefilter("ignore")
         for category in (UserWarning, RuntimeWarning):
             warnings.simplefilter("always", category)
@@ -232,8 +233,7 @@ def batches_of(path: str, size: int | None = AT_ONCE) -> Iterator[pa.Table]:
     try:
         file = pq.ParquetFile(path)
     except pa.ArrowException as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"{path} cannot be read as Parquet, it is damaged or cut off: {first}") from error
+        raise damaged(path, error) from error
     if not file.metadata.num_rows:
         yield file.schema_arrow.empty_table()
         return
@@ -263,6 +263,12 @@ def with_keys(detector: Detector, part: Partition, table: pa.Table) -> pa.Table:
             cell = pa.scalar(str(value) if name in texts and value is not None else value)
             table = table.append_column(name, pa.repeat(cell, table.num_rows))
     return table
+
+
+def damaged(path: str, error: Exception) -> ValueError:
+    """The error of a file that is no whole Parquet file."""
+    first = (str(error).splitlines() or [type(error).__name__])[0]
+    return ValueError(f"{path} cannot be read as Parquet, it is damaged or cut off: {first}")
 
 
 # -- writing -------------------------------------------------------------------------------------------------
@@ -297,6 +303,9 @@ def _checked(part: Partition, target: Target, outcome: Outcome, detector: Detect
         raise ValueError(
             f"{part.path} has {before:,} rows, of which {outcome.rows:,} were read and {after:,} written"
         )
+    now = os.stat(part.path)
+    if (now.st_size, now.st_mtime_ns) != (part.size, part.changed):
+        raise ValueError(f"{part.path} has changed while it was read")
     size = target.stage.stat().st_size
     os.replace(target.stage, target.final)
     return replace(outcome, size=size)

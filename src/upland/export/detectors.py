@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from upland.detectors.base import Detector
 from upland.detectors.segmented import SegmentedDetector
 from upland.export import segmented
 from upland.export.calibration import p_values
+from upland.export.encoded import Encoded
 from upland.export.functions import any_of
 from upland.export.graph import OPSET, Graph, Value
 from upland.export.members import Writer, tie_of
@@ -49,21 +50,6 @@ MEMBERS: dict[str, str] = {"sequence": "upland.export.sequences:SequenceScore"}
 
 TRACED = "upland.export.nets:traced_score"
 """The same of every other criterion."""
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """Encoded points of every member of a detector.
-
-    Args:
-        points: of each member, values `(N, ...)` as its model takes them; of sequences their `Steps`.
-        refused: each `(N,)` bool, which of them upland would refuse for one reason or another.
-        inputs: what the graph takes, as plain data for the metadata.
-    """
-
-    points: Sequence[Any]
-    refused: Sequence[Value]
-    inputs: Sequence[dict[str, Any]]
 
 
 def model_of(detector: Detector, alpha: float, digest: str | None) -> ModelProto:

@@ -10,7 +10,7 @@ import numpy as np
 
 from upland.data.image.encoder import FAR, ImageEncoder
 from upland.detectors.base import Detector
-from upland.export.detectors import Encoded
+from upland.export.encoded import Encoded
 from upland.export.functions import within
 from upland.export.graph import Graph, Value
 

@@ -41,7 +41,12 @@ class MemberScore:
         detector: fitted.
         member: of it.
         write: what adds the score of a block of points to a graph.
+
+    Attributes:
+        unmeasured: the difference where no rows are kept to measure it on.
     """
+
+    unmeasured = UNMEASURED
 
     def __init__(self, detector: Detector, member: Member, write: Writer) -> None:
         self._criterion = detector.fitted_criterion(member, detector.unit_)
@@ -84,7 +89,7 @@ def tie_of(members: Sequence[MemberScore], calibration: Calibration) -> float:
     usual, folds = spread(calibration.scores), len(members) if calibration.method == "cross" else 1
     scores = [pair for member in members[:folds] if (pair := member.of_kept()) is not None]
     if len(scores) < folds:
-        return UNMEASURED
+        return members[0].unmeasured
     pairs = list(zip(tables_of(calibration, folds), scores, strict=True))
     return max(TIES, key=lambda tie: sum(_equal(table, *pair, tie, usual) for table, pair in pairs))
 

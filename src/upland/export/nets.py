@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
+
 from upland.criteria.base import Criterion, PointCriterion
 from upland.export.graph import Value
 from upland.export.tracing import traced
@@ -14,8 +17,9 @@ def traced_score(criterion: PointCriterion, x: Value) -> Value:
         criterion: fitted.
         x: encoded rows or images.
     """
-    shape = criterion.reference.shape
-    return traced(criterion.of_block, criterion.reference.model, x, shape)
+    own = copy.copy(criterion)
+    own.reference = replace(criterion.reference, model=copy.deepcopy(criterion.reference.model).cpu().eval())
+    return traced(own.of_block, own.reference.model, x, own.reference.shape)
 
 
 def lacking(criterion: type[Criterion]) -> str:  # type: ignore[type-arg]

@@ -26,7 +26,7 @@ from upland.criteria.step_residuals import StepReconstruction
 from upland.data.sequence.encoder import SequenceEncoder
 from upland.detectors.base import Detector
 from upland.detectors.ensemble import Member
-from upland.export.detectors import Encoded
+from upland.export.encoded import Encoded
 from upland.export.graph import Graph, Value
 from upland.export.recurrent import first, frames_and_contexts, scan, zeros
 from upland.export.table import encoded_rows
@@ -126,7 +126,12 @@ class SequenceScore:
         detector: fitted.
         member: of it.
         write: what adds the score to a graph.
+
+    Attributes:
+        unmeasured: the difference up to which scores are equal; models of sequences compute in float64.
     """
+
+    unmeasured = 1e-10
 
     def __init__(self, detector: Detector, member: Member, write: Callable[..., Value]) -> None:
         self.criterion = detector.fitted_criterion(member, detector.unit_)

@@ -12,7 +12,7 @@ from upland.data.table.encoder import TableEncoder
 from upland.data.table.layout import OneHot, Plain, plan_one_hot, plan_parts, plan_plain
 from upland.detectors.base import Detector
 from upland.export.columns import LEAST_WHOLE, Input, inputs_of, opened
-from upland.export.detectors import Encoded
+from upland.export.encoded import Encoded
 from upland.export.functions import any_of, below, copysign, elements, log1p, number_of
 from upland.export.graph import Graph, Value
 from upland.io.casting import NULLS

@@ -16,10 +16,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from upland.export.graph import OPSET, Value
 from upland.export.translations import translations
 from upland.io.extras import needed
+from upland.io.locks import warnings_apart
+from upland.models.base import EnergyModel
 from upland.models.process import ProcessSetting
 
 if TYPE_CHECKING:
@@ -83,22 +86,49 @@ def traced_model(
 
     Raises:
         ImportError: the extra `onnx` is not installed.
+        ValueError: PyTorch cannot write the function, as of a module of the user's own.
     """
     needed("onnxscript", "The ONNX export of nets needs onnxscript", "onnx")
     example = torch.from_numpy(np.zeros((_ROWS, *shape), dtype=dtype))
-    rows = {0: torch.export.Dim("rows", min=1)}
     silent = NOTES.at((logging.ERROR,) * len(_LOGGERS))
-    with torch.no_grad(), silent, warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # PyTorch's exporter uses what PyTorch gives up
+    with torch.no_grad(), silent, warnings_apart():
+        warnings.simplefilter("ignore")  # PyTorch's exporter warns of what it does itself
         found = function(example).numpy().dtype
-        module = _Function(function, model).eval()
-        exported = torch.export.export(module, (example,), dynamic_shapes=(rows,), strict=False)
-        program = torch.onnx.export(
-            exported, dynamo=True, verbose=False, opset_version=OPSET, custom_translation_table=translations()
-        )
-    assert program is not None
-    proto: onnx.ModelProto = program.model_proto
+        try:
+            proto = _written(_exported(function, model, example))
+        except RuntimeError as error:
+            reason = str(error.__cause__ or error).splitlines()[0]
+            raise ValueError(f"PyTorch writes no ONNX graph of a {type(model).__name__}: {reason}") from error
     for node in proto.graph.node:
         node.ClearField("metadata_props")
         node.ClearField("doc_string")
     return proto, found
+
+
+def _exported(
+    function: Callable[[Tensor], Tensor], model: nn.Module, example: Tensor
+) -> torch.export.ExportedProgram:
+    """The traced function; where a model leaves its gradient to PyTorch, that is written out first."""
+
+    def of(traced: Callable[[Tensor], Tensor]) -> torch.export.ExportedProgram:
+        rows = {0: torch.export.Dim("rows", min=1)}
+        module = _Function(traced, model).eval()
+        return torch.export.export(module, (example,), dynamic_shapes=(rows,), strict=False)
+
+    try:
+        return of(function)
+    except RuntimeError:
+        if not isinstance(model, EnergyModel) or type(model).reconstruct is not EnergyModel.reconstruct:
+            raise
+    plain = lambda x: function(x)  # noqa: E731 - make_fx counts the arguments of a method wrongly
+    return of(make_fx(plain, tracing_mode="symbolic", _allow_non_fake_inputs=True)(example))
+
+
+def _written(exported: torch.export.ExportedProgram) -> onnx.ModelProto:
+    """A traced function in ONNX's operators."""
+    program = torch.onnx.export(
+        exported, dynamo=True, verbose=False, opset_version=OPSET, custom_translation_table=translations()
+    )
+    assert program is not None
+    proto: onnx.ModelProto = program.model_proto
+    return proto

@@ -1,6 +1,8 @@
 """Operations that PyTorch's ONNX exporter does not translate, or less exactly than PyTorch computes them.
 
+* Numbers beside a double-precision tensor keep their precision, which PyTorch's exporter rounds to single.
 * Exponentials, logarithms and their like are computed in double precision and rounded once.
+* Single-precision sums along the last axis are added in PyTorch's order (`upland.export.sums`).
 * searchsorted: a binary search over sorted tables, one step for each power of two up to their length.
 * copysign: by comparing with zero; the sign of a zero does not count.
 * linalg_cholesky_ex: column by column, for the matrices of few rows that statistics of latents have. A pivot
@@ -9,17 +11,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import reduce
 from typing import Any
 
 import numpy as np
 import torch
 
+from upland.export.sums import LANES, SIDE_BY_SIDE, STEP
 from upland.io.extras import needed
 
 LEAST_PIVOT = 1e-24
-DOUBLE, INT32 = 11, 6
+FLOAT, INT32, DOUBLE = 1, 6, 11
 """ONNX's numbers of types."""
+
+MOST_IN_ORDER = 128
+"""Terms of a sum that are added in PyTorch's order, at most."""
 
 Formula = Callable[[Any, Any], Any]
 """From ONNX's operators and a value to a value."""
@@ -32,12 +39,15 @@ def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
         aten.exp.default: _in_double(lambda op, x: op.Exp(x)),
         aten.log.default: _in_double(lambda op, x: op.Log(x)),
         aten.log1p.default: _in_double(_log1p),
+        aten.expm1.default: _in_double(_expm1),
         aten.sigmoid.default: _in_double(lambda op, x: op.Sigmoid(x)),
         aten.silu.default: _in_double(lambda op, x: op.Mul(x, op.Sigmoid(x))),
         aten.tanh.default: _in_double(lambda op, x: op.Tanh(x)),
         aten.softplus.default: softplus,
         aten._softmax.default: softmax,
         aten._log_softmax.default: log_softmax,
+        aten.scalar_tensor.default: scalar_tensor,
+        aten.sum.dim_IntList: row_sums,
         aten.searchsorted.Tensor: searchsorted,
         aten.copysign.Tensor: copysign,
         aten.linalg_cholesky_ex.default: cholesky,
@@ -47,6 +57,16 @@ def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
 def _operators() -> Any:
     """ONNX's operators, which add nodes to the graph that is being written."""
     return needed("onnxscript", "The ONNX export of nets needs onnxscript", "onnx").opset18
+
+
+def scalar_tensor(
+    s: float, dtype: int | None = None, layout: str = "", device: str = "", pin_memory: bool = False
+) -> Any:
+    """A number as a tensor of a type."""
+    import onnx
+
+    kind = onnx.helper.tensor_dtype_to_np_dtype(FLOAT if dtype in (None, -1) else int(dtype))
+    return _operators().Constant(value=onnx.numpy_helper.from_array(np.asarray(s, dtype=kind)))
 
 
 def _in_double(formula: Formula) -> Callable[[Any], Any]:
@@ -65,6 +85,15 @@ def _log1p(op: Any, x: Any) -> Any:
     above = op.Add(x, one)
     same = op.Equal(above, one)
     ratio = op.Div(op.Mul(op.Log(above), x), op.Where(same, one, op.Sub(above, one)))
+    return op.Where(same, x, ratio)
+
+
+def _expm1(op: Any, x: Any) -> Any:
+    """e^x - 1, exact for small x too (Kahan)."""
+    one = _constant(op, 1.0)
+    grown = op.Exp(x)
+    same, log = op.Equal(grown, one), op.Log(grown)
+    ratio = op.Div(op.Mul(op.Sub(grown, one), x), op.Where(op.Equal(log, _constant(op, 0.0)), one, log))
     return op.Where(same, x, ratio)
 
 
@@ -92,6 +121,59 @@ def softmax(self: Any, dim: int, half_to_float: bool = False) -> Any:
 def log_softmax(self: Any, dim: int, half_to_float: bool = False) -> Any:
     """Their logarithms."""
     return _in_double(lambda op, x: op.LogSoftmax(x, axis=dim))(self)
+
+
+def row_sums(
+    self: Any, dim: int | Sequence[int] | None = None, keepdim: bool = False, dtype: int | None = None
+) -> Any:
+    """Sums along axes."""
+    op = _operators()
+    axes = list(range(len(self.shape))) if dim is None else [dim] if isinstance(dim, int) else list(dim)
+    width, is_last = (
+        self.shape[-1] if axes else None,
+        {axis % len(self.shape) for axis in axes} == {len(self.shape) - 1},
+    )
+    if is_last and int(self.dtype) == FLOAT and isinstance(width, int) and 1 < width <= MOST_IN_ORDER:
+        found = _in_order(op, self, width)
+        found = found if keepdim else op.Squeeze(found, [-1])
+    else:
+        found = op.ReduceSum(self, axes, keepdims=int(keepdim))
+    return found if dtype in (None, -1) else op.Cast(found, to=dtype)
+
+
+def _in_order(op: Any, x: Any, width: int) -> Any:
+    """Sums along the last axis: `(..., width) -> (..., 1)`."""
+
+    def part(start: int, stop: int, of: Any = x) -> Any:
+        return op.Slice(of, [start], [stop], [-1])
+
+    def add(values: Sequence[Any]) -> Any:
+        return reduce(op.Add, values)
+
+    whole = width // LANES
+    if not whole:
+        return _of_vectors(add, [part(k, k + 1) for k in range(width)])
+    lanes = _of_vectors(add, [part(k * LANES, (k + 1) * LANES) for k in range(whole)])
+    rest = [part(k, k + 1) for k in range(whole * LANES, width)]
+    return add([*rest, *(part(k, k + 1, lanes) for k in range(LANES))])
+
+
+def _of_vectors(add: Callable[[Sequence[Any]], Any], vectors: Sequence[Any]) -> Any:
+    """Four sums beside each other, and then what is left over."""
+    whole = len(vectors) // SIDE_BY_SIDE * SIDE_BY_SIDE
+    beside = [_cascade(add, vectors[k:whole:SIDE_BY_SIDE]) for k in range(SIDE_BY_SIDE if whole else 0)]
+    return add([*beside[:1], *vectors[whole:], *beside[1:]])
+
+
+def _cascade(add: Callable[[Sequence[Any]], Any], values: Sequence[Any]) -> Any:
+    """Sixteen numbers one after another, then the sums of sixteen, and so on."""
+    totals = []
+    while values:
+        whole = len(values) // STEP * STEP
+        if values[whole:]:
+            totals.append(add(values[whole:]))
+        values = [add(values[k : k + STEP]) for k in range(0, whole, STEP)]
+    return add(totals)
 
 
 def searchsorted(

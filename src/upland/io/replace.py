@@ -63,7 +63,7 @@ def check_target(path: str | os.PathLike[str], overwrite: bool) -> None:
     if not overwrite and path.is_symlink():
         start = f"{path} is a link to {os.readlink(path)}, which does not exist: name that file, or "
         raise FileExistsError(Advice(start, _OVERWRITE))
-    folder = _followed(path).parent
+    folder = followed(path).parent
     if not folder.exists():
         raise FileNotFoundError(f"there is no folder {folder}: make it first")
     if not folder.is_dir():
@@ -103,7 +103,7 @@ class Claim(os.PathLike[str]):
         if _is_direct(self.path):
             self._raw = _NamedFile(_direct(self.path), self.path)
             return self
-        self._target = _followed(self.path)
+        self._target = followed(self.path)
         start = f".{self._target.name[:50]}."
         try:
             if self._overwrite:
@@ -113,7 +113,7 @@ class Claim(os.PathLike[str]):
             else:
                 known = hashlib.sha256(os.fsencode(self._target.name)).hexdigest()[:8]
                 part = self._target.with_name(f"{start}{known}.part")
-                descriptor = _alone(part, self._mode, self.path)
+                descriptor = alone(part, self._mode, self.path)
                 self._part = part
             self._raw = _NamedFile(descriptor, self.path)
         except BaseException:
@@ -229,7 +229,7 @@ def _naming(path: Path) -> Iterator[None]:
         raise WriteError(error.errno, error.strerror, str(path)) from error
 
 
-def _followed(path: Path) -> Path:
+def followed(path: Path) -> Path:
     """The file that a name leads to; raises OSError for a link that leads to itself."""
     if not path.is_symlink():
         return path
@@ -256,7 +256,7 @@ def _direct(path: Path) -> int:
     return descriptor
 
 
-def _alone(part: Path, mode: int, path: Path) -> int:
+def alone(part: Path, mode: int, path: Path) -> int:
     """A new file that no other program writes; one that a killed program has left is deleted first."""
     while True:
         fresh = True
@@ -276,6 +276,11 @@ def _alone(part: Path, mode: int, path: Path) -> int:
                 return descriptor
             os.unlink(part)
         os.close(descriptor)
+
+
+def has_locks() -> bool:
+    """Whether the system has locks that end with their process."""
+    return _locks is not None
 
 
 def _locked(descriptor: int, fresh: bool) -> bool:

@@ -12,11 +12,13 @@ import hashlib
 import os
 import sys
 import tempfile
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from upland import __version__
 from upland.io.extras import needed
+from upland.io.locks import warnings_apart
 
 if TYPE_CHECKING:
     from upland.detectors.base import Detector
@@ -158,7 +160,9 @@ def _load_pyfunc(path: str) -> Any:
 
 
 def _mlflow(module: str) -> Any:
-    return needed(module, "MLflow models need MLflow", "mlflow")
+    with warnings_apart():
+        warnings.simplefilter("ignore")  # what MLflow says of its own code when it is imported
+        return needed(module, "MLflow models need MLflow", "mlflow")
 
 
 def _digest(file: Path) -> str:

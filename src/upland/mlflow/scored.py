@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -10,6 +10,9 @@ from upland.io.extras import needed
 from upland.scoring.columns import ADDED
 from upland.scoring.images import IMAGE
 from upland.scoring.scorer import Scorer
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ALPHA, EXPLAIN = 0.05, 0
 """The parameters of `predict` where none are given."""
@@ -26,7 +29,9 @@ class PyfuncModel:
         self._path = path
         self._scorer = Scorer(path, ALPHA, EXPLAIN)
 
-    def predict(self, data: Any, params: dict[str, Any] | None = None) -> Any:
+    def predict(
+        self, data: pd.DataFrame | np.ndarray[Any, Any], params: dict[str, Any] | None = None
+    ) -> pd.DataFrame:
         """The rows with the columns of `upland score` behind, as a pandas frame; of an array of images or
         sequences these columns alone.
 
@@ -42,6 +47,8 @@ class PyfuncModel:
         modality = scorer.detector.modality
         pandas = needed("pandas", "MLflow models need pandas", "mlflow")
         if modality == "table" or not isinstance(data, np.ndarray):
-            return scorer(pandas.DataFrame(data) if isinstance(data, np.ndarray) else data)
-        found = scorer({IMAGE if modality == "image" else "sequence": data})
-        return pandas.DataFrame({name: found[name] for name in ADDED if name in found})
+            found: pd.DataFrame = scorer(pandas.DataFrame(data) if isinstance(data, np.ndarray) else data)
+            return found
+        columns = scorer({IMAGE if modality == "image" else "sequence": data})
+        found = pandas.DataFrame({name: columns[name] for name in ADDED if name in columns})
+        return found

@@ -29,7 +29,7 @@ def signature_of(detector: Detector) -> Any:
     """The `mlflow.models.ModelSignature` of a fitted detector.
 
     A column whose values MLflow has no type for (durations, decimals, dates with a time zone, whole numbers
-    beyond 2**53, names of sequences) is of any type.
+    with missing cells, names of sequences and segments) is of any type.
     """
     types, schema_types = _module("mlflow.types"), _module("mlflow.types.schema")
     columns = _columns(detector)
@@ -112,8 +112,9 @@ def _type(column: Column) -> str:
     """The type of MLflow for a column."""
     if column.form is not None:
         return "string"
-    whole = column.dtype == "integer" and (column.origin or abs(column.center) > 2**52)
-    if whole or column.dtype == "decimal" or column.zoned:
+    if column.dtype == "integer":  # pandas makes them floating where a cell is missing
+        return "any" if column.missing else "long"
+    if column.dtype == "decimal" or column.zoned:
         return "any"
     return _TYPES.get(column.kind, "any")
 
@@ -145,9 +146,9 @@ def _cell(column: Column) -> Any:
 
 def _number(column: Column) -> Any:
     whole = column.dtype == "integer"
-    value: Any = round(column.center) + column.origin if whole else float(column.center)
+    value: Any = round(column.center) + int(column.origin) if whole else float(column.center)
     if column.form is None:
-        return float(value) if _type(column) == "double" else value
+        return value
     text = f"{value:.6g}".replace(".", column.form.decimal)
     return f"{column.form.prefix}{text}{column.form.suffix}"
 

@@ -108,14 +108,6 @@ class ArrowTable(Container):
 class ArrowBatch(ArrowTable):
     """An Arrow record batch."""
 
-    def added(self, columns: Columns) -> pa.RecordBatch:
-        """The same rows with columns behind."""
-        new = [values if isinstance(values, pa.Array) else pa.array(values) for values in columns.values()]
-        schema = self.data.schema
-        for name, values in zip(columns, new, strict=True):
-            schema = schema.append(pa.field(name, values.type))
-        return pa.RecordBatch.from_arrays([*self.data.columns, *new], schema=schema)
-
     def made_of(self, table: pa.Table) -> pa.RecordBatch:
         """The rows as one batch."""
         return pa.RecordBatch.from_arrays([_one(column) for column in table.columns], schema=table.schema)

@@ -102,7 +102,7 @@ class Scorer:
         return f"Scorer({self._path!r}, {given})"
 
     def __dask_tokenize__(self) -> tuple[Any, ...]:
-        """What tells this callable from others, for Dask."""
+        """The name of this callable among others, for Dask."""
         return ("upland.Scorer", self._digest, *self._settings())
 
     def _settings(self) -> tuple[Any, ...]:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from upland.models.base import EnergyModel
 from upland.models.blocks import fitting_threads
 from upland.training.adam import Adam
+from upland.training.sharing import Sharing
 
 Loss = Callable[[EnergyModel, Tensor, torch.Generator], Tensor]
 Arrays = dict[str, np.ndarray[Any, Any]]
@@ -112,10 +113,13 @@ class Training:
         model: any energy; trained in place.
         loss: `(model, batch, generator) -> scalar`.
         settings: length, rate, seed.
+        sharing: with other processes; None trains in this one alone.
     """
 
-    def __init__(self, model: EnergyModel, loss: Loss, settings: Settings) -> None:
-        self.model, self.loss, self.settings = model, loss, settings
+    def __init__(
+        self, model: EnergyModel, loss: Loss, settings: Settings, sharing: Sharing | None = None
+    ) -> None:
+        self.model, self.loss, self.settings, self.sharing = model, loss, settings, sharing
         self.optimizer = Adam(model.parameters())
         self.history = History()
         self.step = 0
@@ -146,11 +150,8 @@ class Training:
             KeyboardInterrupt: interrupted before the first validation check.
         """
         started = time.perf_counter()
-        stream = itertools.islice(batches, self.step, None)
         try:
-            while not self.history.stopped:
-                with fitting_threads(self.model, self.settings.batch):
-                    self._interval(stream, validation)
+            for _ in self.intervals(batches, validation):
                 if progress is not None:
                     progress(self.step, self.settings.steps, self.history.validation[-1])
                 if after_check is not None:
@@ -169,19 +170,39 @@ class Training:
         self.model.eval()
         return self.history
 
+    def intervals(self, batches: Iterator[Tensor], validation: Tensor) -> Iterator[None]:
+        """Train to the end, with a pause after each validation check; the last weights are in the model.
+
+        Args:
+            batches: endless; a resumed training skips those that it has used.
+            validation: held-out rows `(N, ...)`.
+        """
+        stream = itertools.islice(batches, self.step, None)
+        while not self.history.stopped:
+            with fitting_threads(self.model, self.settings.batch):
+                self._interval(stream, validation)
+            yield
+
     def _interval(self, stream: Iterator[Tensor], validation: Tensor) -> None:
         generator = self.settings.training_noise(self.step // self.settings.interval, self.device)
+        if self.sharing is not None:
+            generator = self.sharing.noise(generator)
         end = min(self.step + self.settings.interval, self.settings.steps)
         self.model.train()
         losses = []
         while self.step < end:
             losses.append(self._update(next(stream).to(self.device, non_blocking=True), generator))
-        self._check(float(torch.stack(losses).mean()), self.held_out_loss(self.model, validation))
+        held_out = self.held_out_loss(self.model, validation)
+        if self.sharing is not None:
+            held_out = self.sharing.agreed(held_out)
+        self._check(float(torch.stack(losses).mean()), held_out)
 
     def _update(self, batch: Tensor, generator: torch.Generator) -> Tensor:
         self.optimizer.clear()
-        loss = self.loss(self.model, batch, generator)
+        loss = self.loss(self.model, batch if self.sharing is None else self.sharing.part(batch), generator)
         loss.backward()
+        if self.sharing is not None:
+            self.sharing.average(self.model.parameters())
         self.optimizer.step(self.settings.rate(self.step))
         self.step += 1
         return loss.detach()

@@ -75,6 +75,17 @@ class PartLearner:
         self._varies |= (passed != self._first[:, None]).any(axis=1)
         self._sums += np.stack([waves.sum(axis=0) for waves in map(_waves, passed)])
 
+    def merge(self, other: PartLearner) -> None:
+        """Add all dates that another learner has seen."""
+        if other._first is None:
+            return
+        if self._first is None:
+            self._first = other._first
+        self._varies |= other._varies | (other._first != self._first)
+        self._count += other._count
+        self._low, self._high = min(self._low, other._low), max(self._high, other._high)
+        self._sums += other._sums
+
     def learned(self, known: tuple[str, ...] | None = None) -> tuple[tuple[str, ...], tuple[float, ...]]:
         """The parts that are used, and two means and a scale of each.
 

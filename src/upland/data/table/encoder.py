@@ -41,7 +41,7 @@ from upland.data.table.layout import (
     shown,
 )
 from upland.data.table.learning import check_finite
-from upland.data.table.learning_tables import learn_schema
+from upland.data.table.learning_tables import SchemaLearner
 from upland.data.table.matching import as_names, check_kind, find_positions, listed
 from upland.data.table.texts import as_fitted
 from upland.data.table.values import Values, floats, levels
@@ -129,12 +129,18 @@ class TableEncoder:
 
     def fit_batches(self, batches: Iterable[object]) -> Self:
         """The same from a stream of tables, in constant memory; two rows in all. Raises as `fit`."""
-        views = map(self._view, batches)
-        self._set_schema(
-            learn_schema(
-                views, self.categorical, self.ignore, self.max_levels, self.cells, self._known, self.owner
-            )
-        )
+        return self.fit_summary(self.summary(batches))
+
+    def summary(self, batches: Iterable[object]) -> SchemaLearner:
+        """What there is to learn from a stream of tables; those of different rows merge. Raises as `fit`."""
+        learner = SchemaLearner(self.categorical, self.ignore, self.cells, self._known, self.owner)
+        for X in batches:
+            learner.update(self._view(X))
+        return learner
+
+    def fit_summary(self, summary: SchemaLearner) -> Self:
+        """Learn from the rows that a summary is of. Raises as `fit`."""
+        self._set_schema(summary.schema(self.max_levels))
         return self
 
     def _view(self, X: object) -> TableView:
@@ -152,8 +158,6 @@ class TableEncoder:
         self._plain = plan_plain(schema.columns, starts)
         self._one_hot = plan_one_hot(schema.columns, starts)
         self._dates = plan_parts(schema.columns, starts)
-
-    # -- what was learned ------------------------------------------------------------------------------------
 
     @property
     def n_columns(self) -> int:
@@ -335,11 +339,9 @@ class TableEncoder:
         """Columns of a table that the fit did not see, in their order; none for an array."""
         rows = view_table(X)
         fitted = set(self._fitted.inputs)
-        return (
-            [name for name in rows.names if name not in fitted]
-            if rows.naming == self.schema_.naming != "none"
-            else []
-        )
+        if rows.naming == "none" or rows.naming != self.schema_.naming:
+            return []
+        return [name for name in rows.names if name not in fitted]
 
     # -- persistence -----------------------------------------------------------------------------------------
 

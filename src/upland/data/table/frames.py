@@ -113,13 +113,18 @@ def arrow_table(rows: TableView, names: Sequence[str]) -> pa.Table:
 
 def check_size(rows: TableView, least: int = 1) -> None:
     """Refuse a table with no columns or fewer than `least` rows; raises ValueError."""
-    shape = f"(shape=({rows.n_rows}, {len(rows.names)}))"
+    check_shape(rows.n_rows, len(rows.names), least)
+
+
+def check_shape(n_rows: int, n_columns: int, least: int = 1) -> None:
+    """The same of a table of this size."""
+    shape = f"(shape=({n_rows}, {n_columns}))"
     found, needed = "", f"while a minimum of {least} is required."
-    if not rows.names:
+    if not n_columns:
         found, here = f"0 feature(s) {shape} while a minimum of 1 is required.", "{data} has no columns"
-    elif rows.n_rows == 0:
+    elif n_rows == 0:
         found, here = f"0 sample(s) {shape} {needed}", "{data} has no rows"
-    elif rows.n_rows < least:
+    elif n_rows < least:
         found = f"1 sample(s) {shape}, n_samples = 1, {needed}"
         here = f"{{data}} has 1 row; at least {least} are needed"
     if found:

@@ -63,7 +63,7 @@ class ColumnLearner:
         self.kind: ColumnKind = "categorical"
         self.n_rows = 0
         self.n_missing = 0
-        self._origin: int | None = None
+        self._origin = None if known is None else int(known.origin)
         self._resolution = 0.0
         self._moments = RobustMoments()
         self._order: RowOrder | None = None
@@ -125,10 +125,13 @@ class ColumnLearner:
     def _set_zone(self, values: Values) -> None:
         zoned = zone_of(values)
         if None not in (zoned, self.zoned) and zoned != self.zoned:
-            raise ValueError(
-                f"column {self.name!r}: some dates have a time zone, others have none: write them alike"
-            )
+            raise self._zones_differ()
         self.zoned = self.zoned if zoned is None else zoned
+
+    def _zones_differ(self) -> ValueError:
+        return ValueError(
+            f"column {self.name!r}: some dates have a time zone, others have none: write them alike"
+        )
 
     def _update_numbers(self, values: Values) -> None:
         if self._origin is None:
@@ -155,8 +158,36 @@ class ColumnLearner:
         for key, count in zip(keys, counts.tolist(), strict=True):
             if count:
                 self._levels[key] += count
+        self._refuse_many_levels()
+
+    def _refuse_many_levels(self) -> None:
         if len(self._levels) > MAX_DISTINCT:
             raise self._free_text(f"more than {MAX_DISTINCT:,} distinct texts")
+
+    def merge(self, other: ColumnLearner) -> None:
+        """Add the rows that another learner has seen, which knows the column from the same rows and more.
+
+        Args:
+            other: Of the same column; its rows follow.
+
+        Raises:
+            ValueError: It is of another kind there, or has too many levels.
+        """
+        if other.dtype is not None:
+            self._set_dtype(other.dtype)
+        if None not in (self.zoned, other.zoned) and self.zoned != other.zoned:
+            raise self._zones_differ()
+        self.zoned = self.zoned if other.zoned is None else other.zoned
+        self._origin = other._origin if self._origin is None else self._origin
+        self.n_rows += other.n_rows
+        self.n_missing += other.n_missing
+        self._resolution = max(self._resolution, other._resolution)
+        self._moments.merge(other._moments)
+        if self._parts is not None and other._parts is not None:
+            self._parts.merge(other._parts)
+        self._order = None  # rows of other partitions are in no order
+        self._levels.update(other._levels)
+        self._refuse_many_levels()
 
     def finish(self, max_levels: int) -> Column:
         """The column as learned.

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from upland.data.table.frames import TableView, check_size
+from upland.data.table.frames import TableView, check_shape, check_size
 from upland.data.table.layout import BLOCK
 from upland.data.table.learning import ColumnLearner
 from upland.data.table.matching import find_positions, listed, resolve
@@ -21,57 +20,91 @@ from upland.data.table.suspects import (
     warn_of_sentinels,
 )
 from upland.io.cells import CellOptions
-from upland.io.schema import Column, Schema
+from upland.io.schema import Column, Naming, Schema
 
 LEAST_BLOCK = 512
 """Rows that are learned from at a time, at least."""
 
 
-def learn_schema(
-    batches: Iterable[TableView],
-    categorical: Sequence[str | int],
-    ignore: Sequence[str | int],
-    max_levels: int,
-    cells: CellOptions,
-    known: Mapping[str, Column],
-    owner: str,
-) -> Schema:
-    """What the columns are, with a warning for those that may ruin a model.
+class SchemaLearner:
+    """Learns what the columns are from tables of normal rows: `update` for each, `schema` once; what learners
+    have seen of different rows can be merged.
 
     Args:
-        batches: Normal rows.
         categorical: Columns to treat as categories.
         ignore: Columns to leave out.
-        max_levels: Levels of a categorical column that get a slot each.
         cells: How cells of text are written, and what dates are used as.
         known: Columns as an encoder learned them that was fitted on these rows and more.
         owner: Who asks, for messages.
-
-    Raises:
-        TypeError: For a column that is no column of a table.
-        ValueError: For fewer than two rows, no columns in use, unknown names, a column that cannot be used.
     """
-    learners: list[ColumnLearner] = []
-    first: TableView | None = None
-    total = 0
-    for rows in batches:
-        if first is None:
+
+    def __init__(
+        self,
+        categorical: Sequence[str | int],
+        ignore: Sequence[str | int],
+        cells: CellOptions,
+        known: Mapping[str, Column],
+        owner: str,
+    ) -> None:
+        self.categorical, self.ignore, self.cells = categorical, ignore, cells
+        self.known, self.owner = known, owner
+        self.learners: list[ColumnLearner] = []
+        self.names: tuple[str, ...] | None = None
+        self.naming: Naming = "none"
+        self.n_rows = 0
+
+    def update(self, rows: TableView) -> None:
+        """Add some rows.
+
+        Raises:
+            TypeError: For a column that is no column of a table.
+            ValueError: For unknown names, a column that cannot be used.
+        """
+        if self.names is None:
             check_size(rows)
-            first = rows
-            learners = _learners(rows, categorical, ignore, cells, known)
-        wanted = [learner.name for learner in learners]
-        _learn(learners, rows, find_positions(rows, Schema((), first.names, first.naming), wanted, owner))
-        total += rows.n_rows
-    if first is None:
-        raise ValueError("there is no batch to fit on")
-    check_size(replace(first, n_rows=total), least=2)
-    columns = [learner.finish(max_levels) for learner in learners]
-    dropped = [column.name for column in columns if column.kind == "date" and cells.dates == "drop"]
-    columns = [column for column in columns if column.name not in dropped]
-    if not sum(column.width for column in columns):
-        raise ValueError(f"nothing is left to fit on but dates: {listed(wanted)}")
-    _report([learner for learner in learners if learner.name not in dropped], dropped)
-    return Schema(tuple(columns), first.names, first.naming)
+            self.names, self.naming = rows.names, rows.naming
+            self.learners = _learners(rows, self.categorical, self.ignore, self.cells, self.known)
+        wanted = [learner.name for learner in self.learners]
+        first = Schema((), self.names, self.naming)
+        _learn(self.learners, rows, find_positions(rows, first, wanted, self.owner))
+        self.n_rows += rows.n_rows
+
+    def merge(self, other: SchemaLearner) -> None:
+        """Add the rows that another learner has seen, with the same columns known.
+
+        Raises:
+            ValueError: For a column of another kind, or that cannot be used.
+        """
+        if other.names is None:
+            return
+        if self.names is None:
+            self.names, self.naming, self.learners = other.names, other.naming, other.learners
+        else:
+            for learner, more in zip(self.learners, other.learners, strict=True):
+                learner.merge(more)
+        self.n_rows += other.n_rows
+
+    def schema(self, max_levels: int) -> Schema:
+        """What the columns are, with a warning for those that may ruin a model.
+
+        Args:
+            max_levels: Levels of a categorical column that get a slot each.
+
+        Raises:
+            ValueError: For fewer than two rows, no columns in use, a column that cannot be used.
+        """
+        if self.names is None:
+            raise ValueError("there is no batch to fit on")
+        check_shape(self.n_rows, len(self.names), least=2)
+        columns = [learner.finish(max_levels) for learner in self.learners]
+        dates = [column.name for column in columns if column.kind == "date"]
+        dropped = dates if self.cells.dates == "drop" else []
+        columns = [column for column in columns if column.name not in dropped]
+        if not sum(column.width for column in columns):
+            wanted = [learner.name for learner in self.learners]
+            raise ValueError(f"nothing is left to fit on but dates: {listed(wanted)}")
+        _report([learner for learner in self.learners if learner.name not in dropped], dropped)
+        return Schema(tuple(columns), self.names, self.naming)
 
 
 def _learners(

@@ -83,6 +83,15 @@ class RunningMoments:
         rest = float(x @ counts) / total
         self._merge(total, mean + rest, float((x * x) @ counts) - total * rest * rest)
 
+    def merge(self, other: RunningMoments) -> None:
+        """Add all values of other moments, which stay as they are."""
+        if not other.count:
+            return
+        self.low, self.high = min(self.low, other.low), max(self.high, other.high)
+        self._rescale(other._exponent)
+        shrink = 2.0 ** max(other._exponent - self._exponent, -1000)
+        self._merge(other.count, other._mean * shrink, other._squares * shrink * shrink)
+
     def _in_unit(self, x: Floats) -> Floats:
         """A copy of the values in the unit of the moments, after their range and the unit are updated."""
         low, high = float(x.min()), float(x.max())
@@ -161,10 +170,24 @@ class RobustMoments:
         if sum(map(len, self._waiting)) > WAITING:
             self._keep_apart()
 
+    def merge(self, other: RobustMoments) -> None:
+        """Add all values of other moments.
+
+        A value that is among the outermost of all is so in both, so that its count is exact.
+        """
+        other._keep_apart()
+        self._keep_apart()
+        self._inner.merge(other._inner)
+        self._count(other._values, other._counts)
+
     def _keep_apart(self) -> None:
         """Count values among the outermost; those that are no longer are merged into the moments."""
         fresh, counts = np.unique(np.concatenate([*self._waiting, np.empty(0)]), return_counts=True)
         self._waiting = []
+        self._count(fresh, counts)
+
+    def _count(self, fresh: Floats, counts: NDArray[np.int64]) -> None:
+        """Add each of the distinct values, in rising order, as often as its count says."""
         values = np.union1d(self._values, fresh)
         total = np.zeros(len(values), dtype=np.int64)
         total[np.searchsorted(values, self._values)] += self._counts
