@@ -61,7 +61,7 @@ class Clients:
         body: of the requests.
         count: of clients.
         check: called with every answer.
-        stop_when_told: whether a client ends once the server closes its connection, as a balancer does that
+        stop_when_closed: whether a client ends once the server closes its connection, as a balancer does that
             sees a server drain.
     """
 
@@ -71,10 +71,10 @@ class Clients:
         body: bytes,
         count: int,
         check: Callable[[httpx.Response], object] | None = None,
-        stop_when_told: bool = False,
+        stop_when_closed: bool = False,
     ) -> None:
         self.tally, self.ended = Tally(), asyncio.Event()
-        self._url, self._body, self._check, self._stop = url, body, check, stop_when_told
+        self._url, self._body, self._check, self._stop = url, body, check, stop_when_closed
         self._tasks = [asyncio.create_task(self._client()) for _ in range(count)]
 
     async def stop(self) -> Tally:

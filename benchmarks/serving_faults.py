@@ -128,9 +128,9 @@ async def killed_worker(case: Case, server: Server) -> dict[str, Any]:
             "seconds": again}  # fmt: skip
 
 
-async def terminated(case: Case, server: Server, stop_when_told: bool = True) -> dict[str, Any]:
+async def terminated(case: Case, server: Server, stop_when_closed: bool = True) -> dict[str, Any]:
     """SIGTERM under load: every request that was taken is answered, and the server ends."""
-    clients = Clients(server.url, case.body, case.sizes.clients, stop_when_told=stop_when_told)
+    clients = Clients(server.url, case.body, case.sizes.clients, stop_when_closed=stop_when_closed)
     await asyncio.sleep(case.sizes.seconds)
     begun = time.monotonic()
     server.end()
@@ -141,7 +141,7 @@ async def terminated(case: Case, server: Server, stop_when_told: bool = True) ->
 
 async def terminated_deaf(case: Case, server: Server) -> dict[str, Any]:
     """SIGTERM while clients open new connections to the very end, as behind no balancer."""
-    return await terminated(case, server, stop_when_told=False)
+    return await terminated(case, server, stop_when_closed=False)
 
 
 # -- clients that do not go on -------------------------------------------------------------------------------

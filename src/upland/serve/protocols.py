@@ -28,6 +28,7 @@ class PatientProtocol(HttpToolsProtocol):
         self._patience = patience
         self._late: asyncio.TimerHandle | None = None
         self._head = 0
+        self._served = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait."""
@@ -51,6 +52,7 @@ class PatientProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """The request is there."""
         self._stop()
+        self._served = True
         super().on_headers_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -60,11 +62,11 @@ class PatientProtocol(HttpToolsProtocol):
 
     def shutdown(self) -> None:
         """Close; a connection without a request so far gets a moment for the one that may be on its way."""
-        if self.cycle is None and not self.transport.is_closing():
+        if self._served or self.transport.is_closing():
+            super().shutdown()
+        else:
             self._stop()
             self._late = self.loop.call_later(MOMENT, self._close)
-        else:
-            super().shutdown()
 
     def _wait(self) -> None:
         if self._late is None:
