@@ -30,7 +30,6 @@ QUICK = {
     "repeats": 1,
     "body_rows": [1000],
     "minutes": 0.25,
-    "long": False,
 }
 
 
@@ -42,7 +41,6 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--repeats", type=int, default=5, help="of each body")
     parser.add_argument("--body-rows", nargs="+", type=int, default=list(BODY_ROWS))
     parser.add_argument("--minutes", type=float, default=10.0, help="of the soak")
-    parser.set_defaults(long=True)
     return run_parts(parser, argv, "serving", PARTS, QUICK)
 
 
