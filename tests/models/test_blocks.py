@@ -6,7 +6,7 @@ from torch import nn
 
 from laws import generator, normal, randomise
 from upland.models.base import EnergyModel, ModuleEnergy
-from upland.models.blocks import blocks_of, in_blocks
+from upland.models.blocks import FEW, blocks_of, in_blocks
 from upland.models.convolutional import ConvolutionalEnergy
 from upland.models.energies import DenseEnergy
 from upland.models.flow import table_flow
@@ -137,3 +137,18 @@ def test_the_number_of_threads_is_left_as_it_was(threads):
         assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("rows", "seen"), [(1, [FEW]), (FEW, [FEW]), (FEW + 1, [BLOCK]), (BLOCK + 1, [BLOCK, FEW])]
+)
+def test_few_rows_are_not_padded_to_a_whole_block(rows, seen):
+    model, given = DenseEnergy(WIDTH, (4,), generator()), []
+
+    def energy(model, x, sigma):
+        given.append(len(x))
+        return x[:, 0]
+
+    x = normal(rows, WIDTH, seed=1).float()
+    assert torch.equal(in_blocks(energy, model, x, SIGMA), x[:, 0])
+    assert given == seen

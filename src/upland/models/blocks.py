@@ -1,7 +1,7 @@
 """Functions of rows, applied block by block.
 
-Rows go through a model in blocks of one fixed size, the last one padded: every matrix product then has the
-same shape, so a row's number does not depend on how many rows come with it.
+Rows go through a model in blocks of one fixed size, or of `FEW` rows where there are no more, padded: matrix
+products then have one of two shapes, so a row's number hardly depends on how many rows come with it.
 
 Small models run on one thread. The matrix products of a small net take microseconds; dividing them among
 threads costs more than it saves, and on a busy machine the threads wait for each other. One thread also makes
@@ -19,6 +19,9 @@ from upland.models.process import THREADS
 
 RowFunction = Callable[[EnergyModel, Tensor, float], Tensor]
 RowFunctions = Callable[[EnergyModel, Tensor, float], list[Tensor]]
+
+FEW = 64
+"""Rows that are not padded to a whole block: one row alone would cost as much as some hundred."""
 
 PRODUCTS = 4e8
 """Multiplications of a batch from which all of PyTorch's threads are used."""
@@ -69,8 +72,9 @@ def blocks_of(
     blocks, size = [], size or model.block_rows
     for block in x.split(size):
         rows = block.shape[0]
-        if rows < size:
-            block = torch.cat([block, block.new_zeros((size - rows, *block.shape[1:]))])
+        padded = min(size, FEW) if rows <= FEW else size
+        if rows < padded:
+            block = torch.cat([block, block.new_zeros((padded - rows, *block.shape[1:]))])
         with torch.no_grad(), fitting_threads(model, size):
             blocks.append([part[:rows].cpu() for part in function(model, block.to(device), sigma)])
     return [torch.cat(parts) for parts in zip(*blocks, strict=True)]

@@ -28,6 +28,7 @@ CODES = {
     500: "internal_error",
     503: "unavailable",
     504: "timeout",
+    507: "insufficient_storage",
 }
 
 _PYTHON = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from upland.serve.errors import Refusal, refusal_of
 if TYPE_CHECKING:
     from upland.serve.models import Served
 
+LOG = logging.getLogger("upland.serve")
 SUFFIXES = {
     "text/csv": ".csv",
     "text/tab-separated-values": ".tsv",
@@ -114,7 +116,13 @@ def _as_file(data: bytes, suffix: str) -> Iterator[Path]:
     """The body in a file, since what reads formats reads files; no message names its path."""
     with tempfile.TemporaryDirectory(prefix="upland-serve-") as folder:
         path = Path(folder) / f"body{suffix}"
-        path.write_bytes(data)
+        try:
+            path.write_bytes(data)
+        except OSError as error:  # a full disk, as a rule
+            LOG.exception("a body cannot be written to a file")
+            raise Refusal(
+                507, "the server has no space to unpack the body: send JSON, or try later"
+            ) from error
         try:
             yield path
         except (ValueError, TypeError, OSError, pa.ArrowException) as error:

@@ -7,6 +7,9 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+MOMENT = 0.5
+"""Seconds that a new connection has for its request once the server ends."""
+
 LONGEST_HEAD = 1 << 16
 """Bytes of the line and the headers of a request."""
 
@@ -25,6 +28,7 @@ class PatientProtocol(HttpToolsProtocol):
         self._patience = patience
         self._late: asyncio.TimerHandle | None = None
         self._head = 0
+        self._served = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait."""
@@ -48,12 +52,21 @@ class PatientProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """The request is there."""
         self._stop()
+        self._served = True
         super().on_headers_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing more is to come."""
         self._stop()
         super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        """Close; a connection without a request so far gets a moment for the one that may be on its way."""
+        if self._served or self.transport.is_closing():
+            super().shutdown()
+        else:
+            self._stop()
+            self._late = self.loop.call_later(MOMENT, self._close)
 
     def _wait(self) -> None:
         if self._late is None:

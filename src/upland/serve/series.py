@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import threading
 import time
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,6 +20,7 @@ from upland.detectors.sequence import SequenceEnergyDetector
 from upland.detectors.stream import Stream, begin
 from upland.serve.errors import Refusal
 
+LOG = logging.getLogger("upland.serve")
 Key = tuple[str, str]
 """The name of a model, and the id of a series."""
 
@@ -140,20 +142,30 @@ class InFile(States):
         self, key: Key, version: str, start: Stream, step: Callable[[Stream], tuple[Result, Stream]]
     ) -> Result:
         """See `States.advance`; the file is locked meanwhile."""
-        with self._lock:
+        with self._kept():
             self._file.execute("BEGIN IMMEDIATE")
+            result, after = step(self._read(key, version, start))
+            row = (*key, version, after.steps, time.time(), save(after.to_arrays()))
+            self._file.execute("REPLACE INTO series VALUES (?, ?, ?, ?, ?, ?)", row)
+            over = "DELETE FROM series WHERE rowid IN (SELECT rowid FROM series ORDER BY at LIMIT ?)"
+            if (more := len(self) - self.most) > 0:
+                self._file.execute(over, (more,))
+            self._file.execute("COMMIT")
+        return result
+
+    @contextmanager
+    def _kept(self) -> Iterator[None]:
+        """Alone with the file; where it cannot be written, as on a full disk, everything stays as it was."""
+        with self._lock:
             try:
-                result, after = step(self._read(key, version, start))
-                row = (*key, version, after.steps, time.time(), save(after.to_arrays()))
-                self._file.execute("REPLACE INTO series VALUES (?, ?, ?, ?, ?, ?)", row)
-                over = "DELETE FROM series WHERE rowid IN (SELECT rowid FROM series ORDER BY at LIMIT ?)"
-                if (more := len(self) - self.most) > 0:
-                    self._file.execute(over, (more,))
-                self._file.execute("COMMIT")
-            except BaseException:
-                self._file.execute("ROLLBACK")
-                raise
-            return result
+                yield
+            except sqlite3.Error as error:
+                LOG.exception("the file of states cannot be written")
+                raise Refusal(507, "the state of the series cannot be kept: it stays as it was") from error
+            finally:
+                if self._file.in_transaction:  # SQLite itself has ended it after some errors
+                    with suppress(sqlite3.Error):
+                        self._file.execute("ROLLBACK")
 
     def _read(self, key: Key, version: str, start: Stream) -> Stream:
         """The state of a series; the beginning where there is none of this version."""
@@ -169,7 +181,7 @@ class InFile(States):
 
     def forget(self, key: Key) -> bool:
         """See `States.forget`."""
-        with self._lock:
+        with self._kept():
             return self._file.execute("DELETE FROM series WHERE model = ? AND id = ?", key).rowcount > 0
 
     def __len__(self) -> int:
