@@ -8,6 +8,7 @@ that the fit has not seen (mixed), the same by site (segments), pumps (series), 
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import subprocess
@@ -263,6 +264,9 @@ def fed(session: Any, case: Case) -> dict[str, Any]:
     kinds = {"tensor(double)": np.float64, "tensor(int64)": np.int64, "tensor(bool)": np.bool_}
     found = {}
     for put in session.get_inputs():
+        if put.name == "lengths":
+            found[put.name] = case.new.groupby("pump").size().to_numpy(np.int64)
+            continue
         column = case.new[put.name]
         of_text = put.type == "tensor(string)"
         found[put.name] = (
@@ -317,7 +321,8 @@ def rest(kind: str) -> Callable[[Case], pd.DataFrame]:
 def body(case: Case, kind: str) -> bytes:
     """The new data as the body of a request."""
     if isinstance(case.new, np.ndarray) and kind == "JSON":
-        return json.dumps({"image": case.new.tolist()}).encode()
+        cells = png(case)["image"].to_pylist()
+        return json.dumps([{"image": base64.b64encode(cell).decode()} for cell in cells]).encode()
     table = png(case) if isinstance(case.new, np.ndarray) else case.arrow
     if kind == "JSON":
         return json.dumps(table.to_pylist()).encode()
@@ -336,14 +341,15 @@ def tensors(described: dict[str, Any], case: Case) -> dict[str, Any]:
     """The new data as the protocol has them: a tensor for each column."""
     inputs = []
     for put in described["inputs"]:
+        kind = put["datatype"]
         if isinstance(case.new, np.ndarray):
             values, shape = case.new.ravel().tolist(), [*case.new.shape]
         else:
-            of_text = put["datatype"] == "BYTES"
             cells = case.new[put["name"]]
-            values = [None if it is None or it != it else str(it) if of_text else it for it in cells]
+            kind = "INT64" if pd.api.types.is_integer_dtype(cells) else kind
+            values = [None if it is None or it != it else it for it in cells]
             shape = [len(values)]
-        inputs.append({"name": put["name"], "datatype": put["datatype"], "shape": shape, "data": values})
+        inputs.append({"name": put["name"], "datatype": kind, "shape": shape, "data": values})
     return {"inputs": inputs}
 
 
