@@ -305,6 +305,11 @@ SECTIONS: dict[str, Callable[[Sequence[Row]], str]] = {
     "ablation": ablation,
     "contaminated": contaminated,
     "equality": report_production.equality,
+    "scorer": report_production.scorer,
+    "onnx": report_production.onnx,
+    "onnx_modalities": report_production.onnx,
+    "ray plan": report_production.ray_plan,
+    "stragglers": report_production.stragglers,
 }
 
 if __name__ == "__main__":

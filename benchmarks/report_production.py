@@ -1,8 +1,8 @@
-"""The section of equality: each way of scoring beside the detector in memory."""
+"""The sections of models elsewhere: equality, the overhead of a Scorer, ONNX graphs, plans of clusters."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from benchmarks.markdown import Row, grouped, table
 
@@ -31,3 +31,64 @@ def cell(row: Row) -> str:
     if row["p_value_difference"] or row["flags_changed"]:
         text += f"; p {row['p_value_difference']:.1g}, {row['flags_changed']} flags"
     return text
+
+
+def listed(text: str, columns: Sequence[str]) -> Callable[[Sequence[Row]], str]:
+    """A section with a line for each row of a file.
+
+    Args:
+        text: what stands above it.
+        columns: of the file, in this order; those that no row has are left out.
+    """
+
+    def section(rows: Sequence[Row]) -> str:
+        there = [name for name in columns if any(name in row for row in rows)]
+        body = [[plain(row.get(name, "")) for name in there] for row in rows]
+        return text + "\n" + table([name.replace("_", " ") for name in there], body)
+
+    return section
+
+
+def plain(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+scorer = listed(
+    """## A Scorer beside the detector
+
+`benchmarks/scorer.py`: microseconds of the CPU of one call, 30 columns, one thread, in turns with `assess` of the
+same rows.
+""",
+    ("container", "rows", "scorer_us", "assess_us", "ratio"),
+)
+onnx = listed(
+    """## ONNX graphs beside upland
+
+`benchmarks/onnx.py` and `benchmarks/onnx_modalities.py`: all rows of a set by onnxruntime and by
+upland, one thread. A difference is relative to the score, or to the distance of the calibration's quartiles where that is larger.
+""",
+    (
+        *("method", "set", "unit", "rows", "units", "largest_difference", "equal_p_values", "equal_flags"),
+        *(
+            "onnx_rows_per_second",
+            "torch_rows_per_second",
+            "onnx_per_second",
+            "torch_per_second",
+            "megabytes",
+        ),
+    ),
+)
+stragglers = listed(
+    """## Time over the ideal on a cluster, simulated
+
+`benchmarks/stragglers.py`: 128 CPUs, means over 20 seeds.
+""",
+    ("times", "per_worker", "backups", "failures", "over_ideal", "over_ideal_most", "waste"),
+)
+ray_plan = listed(
+    """## Partitions for each CPU, simulated
+
+`benchmarks/ray_plan.py`: 64 CPUs, means over 20 draws.
+""",
+    ("case", "partitions_per_cpu", "spread", "slow_share", "deaths", "ratio", "worst"),
+)

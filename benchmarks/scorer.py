@@ -50,7 +50,14 @@ def main(argv: list[str] | None = None) -> int:
         rows = table(rng, count)
         for name, made in CONTAINERS.items():
             if records.find(container=name, rows=count) is None:
-                records.add({"container": name, "rows": count, **cost(scorer, made(rows), REPEATS[count])})
+                records.add(
+                    {
+                        "benchmark": "scorer",
+                        "container": name,
+                        "rows": count,
+                        **cost(scorer, made(rows), REPEATS[count]),
+                    }
+                )
                 print(records.rows[-1], flush=True)
     return 0
 

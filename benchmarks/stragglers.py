@@ -62,7 +62,11 @@ def table(records: Records, options: argparse.Namespace) -> None:
                     key = {"times": times, "per_worker": per_worker, "backups": backups}
                     key["failures"] = failures
                     if records.find(**key) is None:
-                        row = key | measured(options, times, per_worker, backups, failures)
+                        row = (
+                            {"benchmark": "stragglers"}
+                            | key
+                            | measured(options, times, per_worker, backups, failures)
+                        )
                         records.add(row)
                         print("  ".join(f"{name} {value}" for name, value in row.items()), flush=True)
 
