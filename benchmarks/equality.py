@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -227,6 +228,18 @@ def dask_recipe(case: Case) -> pd.DataFrame:
     return verdicts(parts.map_partitions(held, meta=held(case.new.head(0))).compute(scheduler="threads"))
 
 
+def spark_recipe(case: Case) -> pd.DataFrame:
+    from pyspark.sql import SparkSession
+    from pyspark.sql.pandas.types import from_arrow_schema, to_arrow_schema
+
+    os.environ["PYSPARK_PYTHON"] = sys.executable
+    held = upland.Scorer(case.model, ALPHA)
+    spark = SparkSession.builder.master("local[1]").config("spark.ui.enabled", "false").getOrCreate()
+    new = spark.createDataFrame(case.arrow)
+    schema = from_arrow_schema(held.schema(to_arrow_schema(new.schema)))
+    return verdicts(new.mapInArrow(held.batches, schema).toPandas())
+
+
 def ray_engine(case: Case) -> pd.DataFrame:
     lake, out = case.folder / f"{case.name}-lake", case.folder / f"{case.name}-out"
     lake.mkdir(exist_ok=True)
@@ -365,12 +378,13 @@ WAYS: dict[str, Callable[[Case], pd.DataFrame]] = {
     "Scorer, image files": scorer(png),
     "DuckDB": duckdb_recipe,
     "Dask": dask_recipe,
+    "Spark": spark_recipe,
     "Ray": ray_engine,
     **{f"REST, {kind}": rest(kind) for kind in BODIES},
     "ONNX": onnx_graph,
     "MLflow": mlflow_pyfunc,
 }
-FRAMES = ("Scorer, pandas", "Scorer, polars", "Scorer, Arrow", "DuckDB", "Dask", "REST, CSV")
+FRAMES = ("Scorer, pandas", "Scorer, polars", "Scorer, Arrow", "DuckDB", "Dask", "Spark", "REST, CSV")
 """Ways of frames, in which arrays of images do not come."""
 
 

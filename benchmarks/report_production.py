@@ -56,8 +56,8 @@ def plain(value: object) -> str:
 scorer = listed(
     """## A Scorer beside the detector
 
-`benchmarks/scorer.py`: microseconds of the CPU of one call, 30 columns, one thread, in turns with `assess` of the
-same rows.
+`benchmarks/scorer.py`: microseconds of the CPU of one call, 30 columns, one thread, in turns with `assess` of
+the same rows.
 """,
     ("container", "rows", "scorer_us", "assess_us", "ratio"),
 )
@@ -65,7 +65,8 @@ onnx = listed(
     """## ONNX graphs beside upland
 
 `benchmarks/onnx.py` and `benchmarks/onnx_modalities.py`: all rows of a set by onnxruntime and by
-upland, one thread. A difference is relative to the score, or to the distance of the calibration's quartiles where that is larger.
+upland, one thread. A difference is relative to the score, or to the distance of the calibration's quartiles
+where that is larger.
 """,
     (
         *("method", "set", "unit", "rows", "units", "largest_difference", "equal_p_values", "equal_flags"),
