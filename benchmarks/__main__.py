@@ -36,6 +36,9 @@ WITHOUT_DATA = (
     "speed_flows",
     "speed_glow",
     "speed_deep",
+    "scorer",
+    "equality",
+    "stragglers",
 )
 WITH_DATA = ("tables", "few_labels", "dagmm", "sequences", "telemetry", "images", "groups")
 
@@ -99,6 +102,17 @@ def plan(data: Path | None, quick: bool) -> dict[str, list[str]]:
         "images_upland": ["images", *source, "--methods", "upland"],
         "images_peers": ["images", *source, "--methods", "kNN", "PCA", "IForest", "OCSVM"],
         "speed_groups": ["speed_groups"],
+        "scorer": ["scorer"],
+        "equality": ["equality"],
+        "ray_scoring": ["ray_scoring"],
+        "ray_fit": ["ray_fit", *source],
+        "ray_plan": ["ray_plan"],
+        "stragglers": ["stragglers"],
+        "serving": ["serving", "--parts", "load", "bodies"],
+        "serving_faults": ["serving", "--parts", "faults"],
+        "serving_soak": ["serving", "--parts", "soak"],
+        "onnx": ["onnx", *source],
+        "onnx_modalities": ["onnx_modalities", *source],
         "segments": ["segments", *source],
         "groups_tables": ["groups_tables", *source],
         "group_fdr": ["group_fdr", *source, "--sets", "pageblocks", "magic.gamma"],
