@@ -1,7 +1,6 @@
 """The environment of the benchmarks: whatever they import is declared, pinned and there; every peer fits."""
 
 import ast
-import re
 import sys
 import tomllib
 from importlib import import_module, metadata
@@ -16,12 +15,21 @@ from benchmarks import peers, series_peers
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-DISTRIBUTIONS = {"sklearn": "scikit-learn"}  # where module and distribution differ in name
+DISTRIBUTIONS = {
+    "sklearn": "scikit-learn",
+    "PIL": "pillow",
+    "mlflow": "mlflow-skinny",
+}  # where module and distribution differ in name
 INDIRECT = {"tqdm"}  # PyOD's deep detectors import it without declaring it
 
 
 def names(requirements):
-    return {re.match(r"[\w.-]+", requirement)[0] for requirement in requirements}
+    """The distributions of some requirements; of upland itself those of its extras that are asked for."""
+    found = set()
+    for wanted in map(Requirement, requirements):
+        own = (PROJECT["optional-dependencies"][extra] for extra in sorted(wanted.extras))
+        found |= set().union(*map(names, own)) if wanted.name == "upland" else {wanted.name}
+    return found
 
 
 def imported():

@@ -557,6 +557,7 @@ ELSEWHERE = {
     "distributed/tasks.py:_tables": "a cluster: tests/distributed/test_ray_scoring.py",
     "io/extras.py:needed": "a package is not installed: tests/io/test_extras.py",
     "cli/serving.py:_keys": "a server that starts goes on: tests/serve/test_serve_process.py",
+    "serve/files.py:_as_file": "a full disk: tests/serve/test_serve_refusals.py",
     "serve/models.py:__init__": "tests/cli/test_cli_serving.py",
     "serve/models.py:get": "tests/serve/test_serve_refusals.py",
 }

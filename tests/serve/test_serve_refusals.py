@@ -1,6 +1,7 @@
 """What cannot be answered is refused in one shape, in the words of a client, and spoils nothing."""
 
 import asyncio
+import errno
 import gzip
 import io
 import json
@@ -9,6 +10,7 @@ import re
 import tempfile
 import time
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -438,3 +440,16 @@ def test_of_several_models_one_is_named(stored):
     check(client.post("/score", RIGHT), 404, "this server has several models: use /models/NAME/score")
     for name in ("experts", "EnergyDetector"):
         assert client.post(f"/models/{name}/score", RIGHT).document["model"] == name
+
+
+def test_a_full_disk_is_said_and_rows_in_json_need_none(stored, monkeypatch):
+    def full(self, data):
+        raise OSError(errno.ENOSPC, "No space left on device", str(self))
+
+    client = Client(stored(EXPERTS))
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_bytes", full)
+        text = b"flow,pressure,valve\n9.5,19,open\n"
+        check(client.post("/score", text, "text/csv"), 507, "send JSON, or try later")
+        assert client.post("/score", RIGHT).status == 200
+    assert client.post("/score", text, "text/csv").status == 200

@@ -98,7 +98,7 @@ class Group:
         return float(found)
 
 
-class Process:
+class _Process:
     """One process of a training: an actor."""
 
     def place(self, alone: bool) -> str:
@@ -204,7 +204,7 @@ class Crew:
 
     def _states(self, sent: Any, size: int, saved: Any) -> Iterator[Any]:
         """The states of a training by fresh processes."""
-        actor = self.ray.remote(num_cpus=1)(Process)
+        actor = self.ray.remote(num_cpus=1)(_Process)
         crew = [actor.remote() for _ in range(size)]
         try:
             alone = len([node for node in self.ray.nodes() if node["Alive"]]) == 1
