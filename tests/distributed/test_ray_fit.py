@@ -166,7 +166,7 @@ def test_a_training_by_two_processes_is_like_one_and_survives_the_end_of_one(dat
         for state in show(self, *arguments):
             states.append(state[1]["step"])
             if len(states) == 3:
-                os.kill(running(b"Process")[-1], signal.SIGKILL)
+                os.kill(running(b"_Process")[-1], signal.SIGKILL)
             yield state
 
     monkeypatch.setattr(Crew, "_states", killing)

@@ -7,6 +7,8 @@ import onnxruntime
 import pytest
 import torch
 
+from upland.calibration.conformal import Calibration
+from upland.export.calibration import p_values
 from upland.export.functions import below, exp, expm1, log1p, number_of, softplus
 from upland.export.graph import LEAST_BLOCK, STRING, Graph
 from upland.export.sums import of_columns, of_rows, product
@@ -127,3 +129,13 @@ def test_a_model_of_another_version_is_refused():
     model.opset_import[0].version = 12
     with pytest.raises(ValueError, match="opset 12"):
         computed(lambda v: v.graph.call(model, v, dtype=float), NUMBERS)
+
+
+@pytest.mark.parametrize("folds", [1, 2])
+def test_an_infinite_score_has_the_smallest_p_value(folds):
+    """A net may overflow in the runtime where it does not in PyTorch."""
+    scores = np.random.default_rng(0).normal(size=40)
+    calibration = Calibration(scores, np.arange(40) % folds if folds > 1 else None)
+    p = computed(lambda x: p_values(calibration, [x] * folds, 1e-7), np.array([np.inf, 0.0, 9.0]))
+    assert p[0] == p[2] == calibration.smallest_p
+    assert p[1] > p[0]

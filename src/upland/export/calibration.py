@@ -15,6 +15,8 @@ from upland.calibration.conformal import Calibration, Floats
 from upland.export.functions import below
 from upland.export.graph import Value
 
+_LARGEST = 1e300
+
 
 def spread(reference: Floats) -> float:
     """How far the quartiles of some scores are apart."""
@@ -58,5 +60,6 @@ def at_least(table: Floats, score: Value, tie: float, usual: float) -> Value:
         tie: difference up to which scores are equal, in units of their size and the spread.
         usual: the spread.
     """
-    low = (score - (score.abs() + usual) * tie).reshape(1, -1)
+    size = score.abs().at_most(_LARGEST)  # an infinite score is above all others, and not NaN
+    low = (score - (size + usual) * tie).reshape(1, -1)
     return (len(table) - below(table[None], low)).reshape(-1)

@@ -84,9 +84,9 @@ def inputs_in(graph: bytes) -> list[dict[str, Any]]:
     try:
         model = onnx.load_from_string(graph)
     except Exception as error:  # protobuf's own, which may change
-        raise ValueError("these bytes are no ONNX model") from error
+        raise ValueError("these bytes are no ONNX model that upland wrote") from error
     found = {entry.key: entry.value for entry in model.metadata_props}
     if INPUTS not in found:
-        raise ValueError("this ONNX model was not written by upland")
+        raise ValueError("these bytes are no ONNX model that upland wrote")
     inputs: list[dict[str, Any]] = json.loads(found[INPUTS])
     return inputs
