@@ -68,11 +68,16 @@ def test_flags_and_repeatable_options_are_read(upland, rows, tmp_path, monkeypat
     assert columns == ["flow", "pressure"]
 
 
-def test_a_wrong_value_is_refused_with_the_name_of_the_variable(upland, model, rows, monkeypatch):
-    monkeypatch.setenv("UPLAND_SCORE_ALPHA", "often")
-    done = upland("score", model, rows)
+@pytest.mark.parametrize("value", ["often", "5", "-1", ""])
+def test_a_wrong_value_is_refused_with_the_name_of_the_variable(upland, model, rows, monkeypatch, value):
+    monkeypatch.setenv("UPLAND_SCORE_ALPHA", value)
+    done = upland("score", model, rows, "--top", "1")
+    if not value:  # as if it were not set
+        assert done.code == 0
+        return
     assert done.code == 2
-    assert "It is the variable UPLAND_SCORE_ALPHA of the environment." in done.words
-    done = upland("score", model, rows, "--alpha", "rarely")
-    assert done.code == 2
-    assert "UPLAND_SCORE_ALPHA" not in done.words
+    assert "What is wrong comes from the environment: UPLAND_SCORE_ALPHA." in done.words
+    for written in (("--alpha", "7"), ("--alpha=7",)):
+        done = upland("score", model, rows, *written)
+        assert done.code == 2
+        assert "UPLAND_SCORE_ALPHA" not in done.words

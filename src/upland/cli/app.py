@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 import sys
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -43,7 +44,8 @@ def main() -> None:
         with signals_raised(), to_standard_output():
             code = program()(args=sys.argv[1:] or ["--help"], prog_name="upland", standalone_mode=False)
     except typer.TyperException as error:
-        text = f"{usage_text(error)}{_origin(error)} Try: upland --help"
+        text = usage_text(error)
+        text += f"{_origin(text)} Try: upland --help"
         code = fail(text, error.exit_code, as_json).exit_code
     except OutputError as error:
         code = fail(str(error), OUTPUT, as_json).exit_code
@@ -75,14 +77,19 @@ def variable(name: str, option: str) -> str:
     return f"UPLAND_{name}_{option.removeprefix('--')}".replace("-", "_").upper()
 
 
-def _origin(error: Any) -> str:
-    """The variable of the environment that a wrong value came from, as a sentence of its own."""
-    parameter, context = getattr(error, "param", None), getattr(error, "ctx", None)
-    name = getattr(parameter, "envvar", None)
-    if name is None or context is None or name not in os.environ:
-        return ""
-    source: Any = context.get_parameter_source(parameter.name) if parameter is not None else None
-    return f" It is the variable {name} of the environment." if source is None or "ENV" in source.name else ""
+def _origin(text: str) -> str:
+    """The variables of the environment that the options of a usage error came from, as a sentence."""
+    arguments, known = sys.argv[1:], program().commands
+    name = next((it for it in arguments if it in known), None)
+    named = {option.rstrip("-") for option in re.findall(r"--[a-z-]+", text)}
+    found = [
+        parameter.envvar
+        for parameter in (known[name].params if name else ())
+        if named.intersection(parameter.opts)
+        and parameter.envvar in os.environ
+        and not any(it.split("=")[0] in parameter.opts for it in arguments)
+    ]
+    return f" What is wrong comes from the environment: {', '.join(found)}." if found else ""
 
 
 def command(function: Callable[..., None]) -> Callable[..., None]:
