@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 import upland
-from estimators import EXAMPLES
+from estimators import EXAMPLES, EXPERTS
 from programs import run_python
 
 pytestmark = pytest.mark.filterwarnings("ignore:Operation with range")  # MLflow's, of pandas 4
@@ -229,3 +229,11 @@ found = [row.s for row in rows.select(score(struct(*rows.columns)).alias("s")).c
 print(json.dumps([[row.anomaly_score, row.p_value, row.is_anomaly] for row in found]))
 spark.stop()
 """
+
+
+def test_a_model_is_saved_without_an_example(tmp_path):
+    upland.mlflow.save_model(EXAMPLES[EXPERTS].fit(), tmp_path / "m", input_example=False)
+    assert not list((tmp_path / "m").rglob("*example*"))
+    model = mlflow.pyfunc.load_model(str(tmp_path / "m"))
+    assert model.metadata.signature is not None
+    assert len(model.predict(EXAMPLES[EXPERTS].new)) == len(EXAMPLES[EXPERTS].new)

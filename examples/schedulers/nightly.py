@@ -64,7 +64,9 @@ def score(model, data, output):
     target.parent.mkdir(parents=True, exist_ok=True)
     _, found = upland("score", model, data, "-o", output, "--overwrite", "--wait", "600")
     summary = {"rows": found["rows"], "flagged": found["flagged"], "output": output}
-    report.write_text(json.dumps(summary), encoding="utf-8")
+    unfinished = report.with_name(report.name + ".part")
+    unfinished.write_text(json.dumps(summary), encoding="utf-8")
+    unfinished.replace(report)  # whole or not at all
     return summary
 
 

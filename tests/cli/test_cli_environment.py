@@ -81,3 +81,12 @@ def test_a_wrong_value_is_refused_with_the_name_of_the_variable(upland, model, r
         done = upland("score", model, rows, *written)
         assert done.code == 2
         assert "UPLAND_SCORE_ALPHA" not in done.words
+
+
+def test_a_usage_error_is_a_document_also_where_a_variable_asks_for_it(upland, model, rows, monkeypatch):
+    monkeypatch.setenv("UPLAND_SCORE_JSON", "1")
+    done = upland("score", model, rows, "--nope")
+    assert done.code == 2
+    assert json.loads(done.err)["error"]["exit_code"] == 2
+    monkeypatch.setenv("UPLAND_SCORE_JSON", "0")
+    assert not upland("score", model, rows, "--nope").err.startswith("{")

@@ -193,6 +193,9 @@ WRONG = {
         "every row is labelled an anomaly: label normal rows with 0",
     ),
     "no JSON": (["--evaluation", "new.csv"], 1, "is no JSON"),
+    "a number of 400 digits": (["--evaluation", "long.json"], 1, "'m' must be a finite number"),
+    "a number of 5000 digits": (["--evaluation", "longer.json"], 1, "longer.json is no JSON"),
+    "deep lists": (["--evaluation", "deep.json"], 1, "is nested too deeply"),
     "no metrics": (["--evaluation", "list.json"], 1, "must hold"),
     "no number": (["--evaluation", "word.json"], 1, "'roc_auc' must be a finite number"),
     "the model": (["-o", "m.safetensors", "--overwrite"], 3, "is the input itself"),
@@ -203,6 +206,9 @@ WRONG = {
 @pytest.mark.parametrize("case", WRONG)
 def test_what_makes_no_sense_is_refused(run, works, case):
     (works / "list.json").write_text("[]")
+    (works / "long.json").write_text('{"dataset": "d", "metrics": {"m": %s}}' % ("9" * 400))
+    (works / "longer.json").write_text('{"dataset": "d", "metrics": {"m": %s}}' % ("9" * 5000))
+    (works / "deep.json").write_text("[" * 100_000)
     (works / "broken.csv").write_text("flow,load,broken\n1,2,1\n2,1,1\n")
     (works / "word.json").write_text('{"dataset": "d", "metrics": {"roc_auc": "high"}}')
     arguments, code, words = WRONG[case]

@@ -293,3 +293,27 @@ def test_a_file_that_is_none_is_refused_when_the_scorer_is_made(tmp_path):
     (tmp_path / "text").write_text("flow\n1\n")
     with pytest.raises(TensorFileError, match="text is no model file"):
         upland.Scorer(os.fspath(tmp_path / "text"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"groups": 3}, "groups is the name of a column"),
+        ({"groups": ()}, "groups is the name of a column"),
+        ({"groups": b"valve"}, "groups is the name of a column"),
+        ({"groups": ["site", 2]}, "groups is the name of a column"),
+        ({"statistic": ["mmd"]}, "statistic must be one of"),
+        ({"groups": "site", "explain": 2}, "groups have reasons of their own"),
+        ({"explain": True}, "how many reasons"),
+        ({"alpha": 0}, "alpha"),
+    ],
+)
+def test_an_argument_out_of_its_range_is_refused_when_the_callable_is_made(arguments, words):
+    with pytest.raises(ValueError, match=words):
+        scorer_of("EnergyDetector", **arguments)
+
+
+def test_numbers_of_numpy_are_numbers():
+    frame = frame_of("EnergyDetector")
+    found = scorer_of("EnergyDetector", explain=np.int64(1), alpha=np.float32(0.5))(frame)
+    assert found["reason"].str.contains("expected").all()

@@ -37,7 +37,7 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command line; a usage error is one paragraph, or JSON when `--json` was asked for."""
-    as_json = "--json" in sys.argv[1:]
+    as_json = "--json" in sys.argv[1:] or _by_variable("--json")
     open_streams()
     code: Any = 0
     try:
@@ -75,6 +75,12 @@ def variable(name: str, option: str) -> str:
         option: As it is written, `--alpha`.
     """
     return f"UPLAND_{name}_{option.removeprefix('--')}".replace("-", "_").upper()
+
+
+def _by_variable(option: str) -> bool:
+    """Whether the command that is run has a flag set by a variable of the environment."""
+    names = [variable(it, option) for it in sys.argv[1:] if it.isidentifier()]
+    return any(os.environ.get(name, "").casefold() in ("1", "true", "t", "yes", "y", "on") for name in names)
 
 
 def _origin(text: str) -> str:

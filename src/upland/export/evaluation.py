@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
+import sys
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,8 @@ from upland.io.locks import warnings_apart
 
 if TYPE_CHECKING:
     from upland.detectors.base import Detector
+
+_LARGEST = sys.float_info.max
 
 FORM = '{"dataset": "pumps of May", "metrics": {"roc_auc": 0.98}}'
 """What a file of results holds."""
@@ -35,14 +37,17 @@ def read_evaluation(path: Path) -> Evaluation:
     """
     try:
         record: Any = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except RecursionError:
+        raise ValueError(f"{path} is nested too deeply: it must hold {FORM}") from None
+    except ValueError as error:  # also of a number of thousands of digits
         raise ValueError(f"{path} is no JSON ({error}): it must hold {FORM}") from None
     metrics = record.get("metrics") if isinstance(record, dict) else None
     if not isinstance(metrics, dict) or not metrics or not isinstance(record.get("dataset"), str):
         raise ValueError(f"{path} must hold {FORM}")
     for name, value in metrics.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise ValueError(f"{path}: the metric {name!r} must be a finite number, not {value!r}")
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not -_LARGEST <= value <= _LARGEST:
+            raise ValueError(f"{path}: the metric {name!r} must be a finite number, not {repr(value)[:40]}")
     return Evaluation(record["dataset"], metrics, str(record.get("note", "")))
 
 

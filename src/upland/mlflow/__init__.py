@@ -90,9 +90,16 @@ def save_model(
             data_path=str(file),
             mlflow_model=model,
             signature=signature_of(fitted) if signature is None else signature,
-            input_example=example_of(fitted) if input_example is None else input_example,
+            input_example=_example(example_of(fitted), input_example),
             **given | options,
         )
+
+
+def _example(made: Any, given: Any) -> Any:
+    """The example that MLflow is given: of the schema, of the user, or none where that is False."""
+    if given is None:
+        return made
+    return None if given is False else given
 
 
 def log_model(

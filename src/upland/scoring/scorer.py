@@ -37,7 +37,8 @@ class Scorer:
     Args:
         model: the path of a model file.
         alpha: the false-alarm rate that flags keep, or with `groups` the false discovery rate.
-        explain: how many reasons a column `reason` gives for each row; 0 adds no such column.
+        explain: how many reasons a column `reason` gives for each row; 0 adds no such column. Groups have
+            reasons of their own.
         groups: the column that names the group of each row, or several; what is returned is then a row for
             each group, with the columns of `upland groups`.
         statistic: what is measured of a group, a name of `upland.catalogue.STATISTICS`.
@@ -68,15 +69,19 @@ class Scorer:
         replace_columns: bool = False,
     ) -> None:
         check_rate(alpha, "false_alarm")
-        if isinstance(explain, bool) or not isinstance(explain, int) or explain < 0:
+        if isinstance(explain, bool) or not isinstance(explain, int | np.integer) or explain < 0:
             raise ValueError(f"explain is how many reasons are given, 0 or more, not {explain!r}")
-        if statistic not in STATISTICS:
+        if not isinstance(statistic, str) or statistic not in STATISTICS:
             raise ValueError(f"statistic must be one of {', '.join(STATISTICS)}, got {statistic!r}")
+        self.groups = _names_of_groups(groups)
+        if self.groups is not None and explain:
+            raise ValueError(
+                "explain gives reasons of rows, and groups have reasons of their own: leave it out"
+            )
         self._path = os.fspath(model)
         self._data = read_bytes(Path(self._path))
         self._digest = hashlib.sha256(self._data).hexdigest()
-        self.alpha, self.explain, self.statistic = float(alpha), explain, statistic
-        self.groups = groups if groups is None or isinstance(groups, str) else tuple(groups)
+        self.alpha, self.explain, self.statistic = float(alpha), int(explain), statistic
         self.replace_columns = replace_columns
         self.detector.check_alpha(self.alpha)
 
@@ -223,3 +228,13 @@ class Scorer:
             )
         verdicts = detector.score_groups(data, labels, self.alpha, statistic=self.statistic)
         return of_groups(verdicts).cast(schema)
+
+
+def _names_of_groups(groups: Any) -> str | tuple[str, ...] | None:
+    """A name of a column, several, or none; raises ValueError for anything else."""
+    if groups is None or isinstance(groups, str):
+        return groups
+    names = tuple(groups) if isinstance(groups, Sequence) and not isinstance(groups, bytes) else ()
+    if not names or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"groups is the name of a column, or several names, not {groups!r}")
+    return names
