@@ -75,9 +75,7 @@ class Scorer:
             raise ValueError(f"statistic must be one of {', '.join(STATISTICS)}, got {statistic!r}")
         self.groups = _names_of_groups(groups)
         if self.groups is not None and explain:
-            raise ValueError(
-                "explain gives reasons of rows, and groups have reasons of their own: leave it out"
-            )
+            raise ValueError("explain is of rows, and groups have reasons of their own")
         self._path = os.fspath(model)
         self._data = read_bytes(Path(self._path))
         self._digest = hashlib.sha256(self._data).hexdigest()
