@@ -232,7 +232,7 @@ spark.stop()
 
 
 @pytest.mark.filterwarnings("ignore:.*An input example was not provided")
-def test_a_model_is_saved_without_an_example(tmp_path):
+def test_a_model_is_saved_without_an_example(tmp_path, mlflow):
     upland.mlflow.save_model(EXAMPLES[EXPERTS].fit(), tmp_path / "m", input_example=False)
     assert not list((tmp_path / "m").rglob("*example*"))
     model = mlflow.pyfunc.load_model(str(tmp_path / "m"))
