@@ -464,8 +464,8 @@ HUGE = "1" + "0" * 400
 def arrays(tmp_path_factory):
     """An application with one model of an array of three columns."""
     path = tmp_path_factory.mktemp("arrays") / "arrays.safetensors"
-    rows = np.random.default_rng(0).normal(size=(60, 3))
-    upland.save(EXAMPLES[EXPERTS].make(categorical=None).fit(rows), path)
+    rows = np.random.default_rng(0).normal(size=(200, 3))
+    upland.save(EXAMPLES[EXPERTS].make(categorical=[]).fit(rows), path)
     return Client(path)
 
 
@@ -531,7 +531,7 @@ def test_a_quality_that_is_no_number_accepts_nothing(client, quality):
 
 
 def test_nested_data_of_the_tensor_s_shape_and_an_id_are_as_they_were(arrays):
-    rows = [[1.0, None, 3.0], [4, 5, 6]]
+    rows = [[1.0, 2.5, 3.0], [4, 5, 6]]
     replies = [
         arrays.post(
             "/v2/models/arrays/infer",

@@ -61,7 +61,7 @@ def numbers_of(rows: Sequence[Any], dtype: str | None = None) -> NDArray[Any]:
     except OverflowError:
         raise _too_large() from None
     except ValueError:
-        raise Refusal(422, "the lists of the body differ in length") from None
+        raise Refusal(422, "the lists of the body differ in length, or are nested too deeply") from None
     leaves: Iterable[Any] = rows
     for _ in range(values.ndim - 1):
         leaves = chain.from_iterable(leaves)
