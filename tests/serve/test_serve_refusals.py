@@ -453,3 +453,93 @@ def test_a_full_disk_is_said_and_rows_in_json_need_none(stored, monkeypatch):
         check(client.post("/score", text, "text/csv"), 507, "send JSON, or try later")
         assert client.post("/score", RIGHT).status == 200
     assert client.post("/score", text, "text/csv").status == 200
+
+
+# -- numbers and texts of a client ------------------------------------------------------------------------
+
+HUGE = "1" + "0" * 400
+
+
+@pytest.fixture(scope="module")
+def arrays(tmp_path_factory):
+    """An application with one model of an array of three columns."""
+    path = tmp_path_factory.mktemp("arrays") / "arrays.safetensors"
+    rows = np.random.default_rng(0).normal(size=(200, 3))
+    upland.save(EXAMPLES[EXPERTS].make(categorical=[]).fit(rows), path)
+    return Client(path)
+
+
+def infer_text(text, **cells):
+    """An inference request of one tensor for a model of three columns, as text, since Python has no 1e999."""
+    tensor = {"name": "x", "datatype": "FP64", "shape": [1, 3], "data": [1.0, 2.0, 3.0]} | cells
+    return ('{"inputs": [' + json.dumps(tensor) + "]" + (text and ", " + text) + "}").encode()
+
+
+@pytest.mark.parametrize(
+    ("data", "status", "words"),
+    [
+        (infer_text('"parameters": {"explain": 1e999}'), 422, "explain is how many reasons"),
+        (infer_text('"parameters": {"explain": 2.7}'), 422, "not '2.7'"),
+        (infer_text('"parameters": {"explain": true}'), 422, "not 'True'"),
+        (infer_text(f'"parameters": {{"explain": {HUGE}}}'), 422, "explain is how many reasons"),
+        (infer_text(f'"parameters": {{"alpha": {HUGE}}}'), 422, "alpha is a rate"),
+        (infer_text('"parameters": {"alpha": true}'), 422, "alpha is a rate"),
+        (infer_text('"parameters": []'), 400, '"parameters" is an object'),
+        (infer_text('"id": "\\ud800"'), 400, "half of a surrogate pair"),
+        (infer_text("", name="\ud800"), 400, "half of a surrogate pair"),
+        (infer_text("", name="\udc00", datatype=1), 400, "half of a surrogate pair"),
+        (infer_text('"id": 7'), 400, '"id" is a text'),
+        (infer_text('"id": {}'), 400, '"id" is a text'),
+        (infer_text('"outputs": {}'), 400, '"outputs" is'),
+        (infer_text('"outputs": ""'), 400, '"outputs" is'),
+        (infer_text("", shape=[1] * 65, data=[1]), 400, '"shape" is'),
+        (infer_text("", shape=[10**25, 0], data=[]), 400, '"shape" is'),
+        (infer_text("", shape=[10**17, 0], data=[]), 422, "no values"),
+        (infer_text("", shape=["1", 3]), 400, '"shape" is'),
+        (infer_text("", data=[10**400, 2, 3]), 422, "too large"),
+        (infer_text("", data=[10**400, None, 3]), 422, "too large"),
+        (infer_text("", datatype="FP16", data=[1e300, 2, 3]), 422, "too large"),
+        (infer_text("", datatype="BYTES", data=["1.5", "2", "2"]), 422, "numbers alone"),
+        (infer_text("", datatype="BYTES", data=["1.5", None, "2"]), 422, "numbers alone"),
+        (infer_text("", datatype="BOOL", data=[True, None, False]), 422, "numbers alone"),
+        (infer_text("", shape=[2, 3], data=[[1, 2, 3, 4], [5, 6]]), 400, "do not have its shape [2, 3]"),
+        (infer_text("", shape=[2, 3], data=[[1, 2], [3, 4], [5, 6]]), 400, "do not have its shape"),
+        (infer_text("", shape=[2, 3], data=[[[1], [2], [3]], [[4], [5], [6]]]), 400, "do not have its shape"),
+        (infer_text("", shape=[1, 3, 1], data=[[1, 2, 3]]), 400, "do not have its shape"),
+    ],
+)
+def test_numbers_and_texts_of_an_inference_request(arrays, data, status, words):
+    check(arrays.post("/v2/models/arrays/infer", data, JSON), status, words)
+
+
+@pytest.mark.parametrize("beside", ["null", "1.5", "2", "18446744073709551616"])
+@pytest.mark.parametrize("cell", ['"1.5"', '""', "true", "[1]", "{}", HUGE, "1e999"])
+def test_what_is_no_number_stays_none_beside_others(arrays, cell, beside):
+    for row in (f"[[{cell}, {beside}, 2]]", f"[[2, 3, 4], [2, {beside}, {cell}]]"):
+        reply = arrays.post("/score", row.encode(), JSON)
+        check(reply, 422, "")
+        assert re.search("numbers alone|too large|differ in length", reply.error)
+
+
+@pytest.mark.parametrize(
+    "quality", ["\u00b2", "1\u00b2", "", "x", "nan", "-1", "1" * 5000, "1e999", ".", "\u00bd"]
+)
+def test_a_quality_that_is_no_number_accepts_nothing(client, quality):
+    accept = f"application/json;q={quality}".encode("latin-1")
+    reply = client.post("/score", RIGHT, headers={"accept": accept})
+    check(reply, 406, "answers are application/json")
+
+
+def test_nested_data_of_the_tensor_s_shape_and_an_id_are_as_they_were(arrays):
+    rows = [[1.0, 2.5, 3.0], [4, 5, 6]]
+    replies = [
+        arrays.post(
+            "/v2/models/arrays/infer",
+            infer_text('"id": "\\ud83d\\ude00"', shape=[2, 3], data=data),
+            JSON,
+        )
+        for data in (rows, [*rows[0], *rows[1]])
+    ]
+    assert [reply.status for reply in replies] == [200, 200]
+    assert replies[0].document == replies[1].document
+    assert replies[0].document["id"] == "\U0001f600"

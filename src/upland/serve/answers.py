@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from upland.scoring.words import plain_value
 from upland.serve.errors import Refusal
+from upland.serve.numbers import real
 
 JSON = "application/json"
 ARROW = "application/vnd.apache.arrow.stream"
@@ -33,7 +34,7 @@ def accepted(header: str) -> str:
     for part in header.split(","):
         name, *parameters = (word.strip() for word in part.split(";"))
         quality = next((word[2:] for word in parameters if word.startswith("q=")), "1")
-        weights[name.lower()] = float(quality) if quality.replace(".", "", 1).isdigit() else 0.0
+        weights[name.lower()] = real(quality) or 0.0
     arrow = weights.get(ARROW, 0.0)
     plain = max(weights.get(name, 0.0) for name in (JSON, "application/*", "*/*"))
     if arrow > plain:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from upland.serve.errors import Refusal
+from upland.serve.numbers import numbers_of
 
 if TYPE_CHECKING:
     from upland.io.schema import Schema
@@ -157,9 +158,17 @@ def parsed(data: bytes) -> Any:
     if not data.strip():
         raise Refusal(400, f"the body is empty: send {SHAPES}")
     try:
-        return json.loads(data, parse_constant=_no_constant)
+        text = data.decode(json.detect_encoding(data))
+        value = json.loads(text, parse_constant=_no_constant)
+        if _HALF.search(text):
+            json.dumps(value, ensure_ascii=False).encode()
+        return value
     except RecursionError:
         raise Refusal(400, "the body is no JSON that can be read: it is nested too deeply") from None
+    except UnicodeEncodeError:
+        raise Refusal(
+            400, "the body is no JSON that can be read: a text holds half of a surrogate pair"
+        ) from None
     except UnicodeDecodeError as error:
         raise Refusal(400, f"the body is no JSON: {error.reason} at byte {error.start}") from None
     except json.JSONDecodeError as error:
@@ -167,6 +176,10 @@ def parsed(data: bytes) -> Any:
         raise Refusal(400, f"the body is no JSON: {error.msg} at {where}") from None
     except ValueError:  # a number of thousands of digits
         raise Refusal(400, "the body is no JSON that can be read: a number has too many digits") from None
+
+
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")
+"""An escaped surrogate, one half of a letter; the other half may lack."""
 
 
 def _no_constant(name: str) -> None:
@@ -257,24 +270,5 @@ def array_body(rows: Sequence[Any]) -> Body:
     Raises:
         Refusal: they are no array of numbers.
     """
-    try:
-        values = np.asarray(rows)
-    except ValueError:
-        raise Refusal(422, "the lists of the body differ in length") from None
-    return Body(len(values), checked_array(values), ("array", values.shape[1:], values.dtype.str))
-
-
-def checked_array(values: NDArray[Any]) -> NDArray[Any]:
-    """An array that can be scored; null among numbers is a missing value.
-
-    Raises:
-        Refusal: it holds something else than numbers.
-    """
-    if values.dtype == object:
-        try:
-            return values.astype(np.float64)
-        except (TypeError, ValueError):
-            raise Refusal(422, "an array holds numbers alone") from None
-    if values.dtype.kind not in "biuf" or values.ndim < 2:
-        raise Refusal(422, f"an array holds numbers alone, not {values.dtype.name}")
-    return values
+    values = numbers_of(rows)
+    return Body(len(values), values, ("array", values.shape[1:], values.dtype.str))

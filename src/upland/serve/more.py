@@ -17,6 +17,7 @@ from upland.serve.answers import plain
 from upland.serve.bodies import Body, joined
 from upland.serve.errors import Refusal
 from upland.serve.models import Served
+from upland.serve.numbers import whole
 from upland.serve.series import States
 
 REASONS = 3
@@ -121,6 +122,7 @@ def series_of(query: Mapping[str, str]) -> tuple[str, int | None]:
     name, after = query.get("series", ""), query.get("after")
     if not name or len(name) > LONGEST_ID:
         raise Refusal(422, f"series is the id of a series, of 1 to {LONGEST_ID} letters: /next?series=ID")
-    if after is not None and not after.isdecimal():
+    steps = whole(after)
+    if after is not None and steps is None:
         raise Refusal(422, f"after is how many steps came before, not {after[:40]!r}")
-    return name, None if after is None else int(after[:18])
+    return name, steps

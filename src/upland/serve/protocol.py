@@ -14,9 +14,10 @@ import numpy as np
 from upland.data.image.encoder import ImageEncoder
 from upland.scoring.inputs import keys_of
 from upland.serve.answers import listed
-from upland.serve.bodies import Body, checked_array
+from upland.serve.bodies import Body
 from upland.serve.errors import Refusal
 from upland.serve.models import Served
+from upland.serve.numbers import numbers_of, whole
 from upland.serve.reading import inputs_as_body
 
 INTEGERS = {f"{sign}INT{bits}": f"{sign}int{bits}".lower() for sign in ("", "U") for bits in (8, 16, 32, 64)}
@@ -24,6 +25,9 @@ FLOATS = {"FP16": "float16", "FP32": "float32", "FP64": "float64"}
 DTYPES = {"BOOL": "bool", **INTEGERS, **FLOATS}
 OUTPUTS = {"anomaly_score": "FP64", "p_value": "FP64", "is_anomaly": "BOOL"}
 """The tensors of every answer; `reason` (BYTES) is one more where the parameter `explain` asks for it."""
+
+DIMENSIONS = 32
+"""Dimensions of a tensor at most."""
 
 _KINDS = {"numeric": "FP64", "boolean": "BOOL", "categorical": "BYTES", "date": "BYTES", "duration": "FP64"}
 
@@ -73,6 +77,7 @@ def inference_body(request: Any, served: Served) -> Body:
     """
     if not isinstance(request, dict) or not isinstance(request.get("inputs"), list) or not request["inputs"]:
         raise Refusal(400, 'an inference request is an object with a list of tensors, "inputs"')
+    _check_envelope(request)
     inputs: dict[str, Any] = {}
     for tensor in request["inputs"]:
         name, values = _tensor(tensor)
@@ -80,6 +85,17 @@ def inference_body(request: Any, served: Served) -> Body:
             raise Refusal(400, f"there are two inputs {name!r}")
         inputs[name] = values
     return inputs_as_body(inputs, served)
+
+
+def _check_envelope(request: Mapping[str, Any]) -> None:
+    """Refuse what stands beside the inputs where it is of another type; null is as good as nothing."""
+    if not isinstance(request.get("id"), str | None):
+        raise Refusal(400, '"id" is a text')
+    if not isinstance(request.get("parameters"), dict | None):
+        raise Refusal(400, '"parameters" is an object')
+    asked = request.get("outputs")
+    if asked is not None and not (isinstance(asked, list) and all(isinstance(one, dict) for one in asked)):
+        raise Refusal(400, '"outputs" is a list of objects with a "name"')
 
 
 def _tensor(tensor: Any) -> tuple[str, Any]:
@@ -90,15 +106,12 @@ def _tensor(tensor: Any) -> tuple[str, Any]:
     if datatype != "BYTES" and datatype not in DTYPES:
         known = ", ".join(["BYTES", *DTYPES])
         raise Refusal(400, f"input {name!r} has no datatype of the protocol; these are {known}")
-    if not isinstance(shape, list) or not shape or not all(type(n) is int and n >= 0 for n in shape):
-        raise Refusal(400, f'input {name!r}: "shape" is a list of whole numbers')
+    if not isinstance(shape, list) or not 0 < len(shape) <= DIMENSIONS or None in map(_size, shape):
+        raise Refusal(400, f'input {name!r}: "shape" is a list of 1 to {DIMENSIONS} whole numbers')
     values = tensor.get("data")
     if not isinstance(values, list):
         raise Refusal(400, f'input {name!r}: "data" is a list')
-    while values and isinstance(values[0], list):  # nested lists are as good as a flat one
-        if not all(isinstance(part, list) for part in values):
-            raise Refusal(400, f"input {name!r}: lists and values stand beside each other")
-        values = [value for part in values for value in part]
+    values = _flat(name, values, shape)
     if len(values) != prod(shape):
         raise Refusal(
             400, f"input {name!r} has {len(values)} values, and its shape {shape} takes {prod(shape)}"
@@ -106,9 +119,27 @@ def _tensor(tensor: Any) -> tuple[str, Any]:
     _check(name, values, datatype)
     if len(shape) == 1 or (prod(shape[1:]) == 1 and len(shape) == 2):
         return name, values
-    return name, checked_array(
-        np.array(values, dtype=None if None in values else DTYPES.get(datatype)).reshape(shape)
-    )
+    return name, numbers_of(values, None if None in values else DTYPES.get(datatype)).reshape(shape)
+
+
+def _size(value: Any) -> int | None:
+    """A part of a shape; a text is none."""
+    return None if isinstance(value, str) else whole(value)
+
+
+def _flat(name: str, values: list[Any], shape: list[int]) -> list[Any]:
+    """Values in one list; nested lists are as good as it where they have the tensor's shape."""
+    depth = 1
+    while values and isinstance(values[0], list):
+        if not all(isinstance(part, list) for part in values):
+            raise Refusal(400, f"input {name!r}: lists and values stand beside each other")
+        lengths = {len(part) for part in values}
+        if len(values) != prod(shape[:depth]) or lengths != set(shape[depth : depth + 1]):
+            raise Refusal(400, f"input {name!r}: the nested lists do not have its shape {shape}")
+        values, depth = [value for part in values for value in part], depth + 1
+    if depth not in (1, len(shape)):
+        raise Refusal(400, f"input {name!r}: the nested lists do not have its shape {shape}")
+    return values
 
 
 def _check(name: str, values: list[Any], datatype: str) -> None:
@@ -137,8 +168,6 @@ def outputs(request: Mapping[str, Any], columns: Mapping[str, Any]) -> list[dict
     asked = request.get("outputs")
     names = list(columns)
     if asked:
-        if not isinstance(asked, list) or not all(isinstance(one, dict) for one in asked):
-            raise Refusal(400, '"outputs" is a list of objects with a "name"')
         names = [str(one.get("name")) for one in asked]
         if wrong := [name for name in names if name not in columns]:
             raise Refusal(400, f"there is no output {wrong[0][:80]!r}; there are {', '.join(columns)}")

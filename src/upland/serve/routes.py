@@ -91,12 +91,9 @@ def _add_protocol(app: FastAPI, service: Service) -> None:
         given = parsed(await service.bytes_of(request))
         body = protocol.inference_body(given, served)
         check_rows(body.size, service.settings.rows)
-        parameters = given.get("parameters") or {}
-        if not isinstance(parameters, dict):
-            raise Refusal(400, '"parameters" is an object')
-        columns = await service.score(served, body, service.asked(parameters))
+        columns = await service.score(served, body, service.asked(given.get("parameters") or {}))
         answer: dict[str, Any] = {"model_name": served.name, "model_version": served.version}
-        if "id" in given:
+        if given.get("id") is not None:
             answer["id"] = given["id"]
         return _json(answer | {"outputs": protocol.outputs(given, columns)})
 

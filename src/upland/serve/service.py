@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from upland.serve.errors import Refusal, refusal_of
 from upland.serve.metrics import Metrics
 from upland.serve.models import Models, Served
 from upland.serve.more import reasons
+from upland.serve.numbers import real, whole
 from upland.serve.reading import FORM, body_of, form_body
 from upland.serve.series import InFile, InMemory, States
 from upland.serve.settings import Settings
@@ -91,18 +93,16 @@ class Service:
         alpha, explain = given.get("alpha"), given.get("explain")
         if alpha is None and explain is None:
             return Asked(self.settings.alpha)
+        rate = self.settings.alpha if alpha is None else real(alpha)
         try:
-            rate = self.settings.alpha if alpha is None else float(alpha)
-            check_rate(rate, "false_alarm")
-        except (TypeError, ValueError):
+            check_rate(math.nan if rate is None else rate, "false_alarm")
+            assert rate is not None
+        except ValueError:
             raise Refusal(422, f"alpha is a rate between 0 and 1, not {str(alpha)[:40]!r}") from None
         if explain is None:
             return Asked(rate)
-        try:
-            count = int(explain)
-        except (TypeError, ValueError):
-            count = -1
-        if count < 0:
+        count = whole(explain)
+        if count is None:
             raise Refusal(422, f"explain is how many reasons are given, 0 or more, not {str(explain)[:40]!r}")
         return Asked(rate, count)
 
@@ -117,8 +117,7 @@ class Service:
         most = self.settings.body_bytes
         if request.headers.get("content-encoding", "identity") != "identity":
             raise Refusal(415, "a compressed body is not read: send it without Content-Encoding")
-        length = request.headers.get("content-length", "")
-        if length.isdigit() and int(length) > most:
+        if (whole(request.headers.get("content-length")) or 0) > most:
             raise _too_large(most)
         parts: list[bytes] = []
         held = 0
