@@ -105,7 +105,7 @@ def test_what_is_no_graph_of_upland_is_refused():
     value = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1])
     node = onnx.helper.make_node("Identity", ["x"], ["y"])
     graph = onnx.helper.make_graph([node], "g", [value], [onnx.helper.make_tensor_value_info("y", 1, [1])])
-    with pytest.raises(ValueError, match="not written by upland"):
+    with pytest.raises(ValueError, match="no ONNX model that upland wrote"):
         inputs_in(onnx.helper.make_model(graph).SerializeToString())
 
 

@@ -130,3 +130,9 @@ def test_images_have_groups_in_a_column_beside_them(kind):
     frame = as_pandas(found)
     assert frame["group"].tolist() == ["x", "y"]
     assert frame["p_value"].tolist() == verdicts.p_value.tolist()
+
+
+def test_bytes_that_are_no_image_are_named_as_such():
+    scorer = scorer_of("ImageEnergyDetector")
+    with pytest.raises(ValueError, match="image 1 cannot be read, it is damaged or no image"):
+        scorer({"image": [png(EXAMPLES["ImageEnergyDetector"].new[0]), b"no image"]})

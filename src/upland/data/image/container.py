@@ -175,7 +175,7 @@ def as_images(
 
 def is_image_input(X: Any) -> bool:
     """Whether data are images by their form: rank 4, or rank 3 of bool, uint8 or uint16; image files, a
-    folder, a list of either or of Pillow images.
+    folder, a list of either, of Pillow images or of the bytes of files.
 
     Examples:
         >>> import numpy as np
@@ -195,7 +195,7 @@ def is_image_input(X: Any) -> bool:
         first = X[0]
         if isinstance(first, str | PathLike):
             return is_image_file(Path(first))
-        if is_pillow(first):
+        if is_pillow(first) or isinstance(first, bytes):
             return True
         return is_array(first) and looks_like_images((len(X), *first.shape), dtype_of(first))
     return is_array(X) and looks_like_images(tuple(X.shape), dtype_of(X))
