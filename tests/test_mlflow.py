@@ -238,3 +238,19 @@ def test_a_model_is_saved_without_an_example(tmp_path, mlflow):
     model = mlflow.pyfunc.load_model(str(tmp_path / "m"))
     assert model.metadata.signature is not None
     assert len(model.predict(EXAMPLES[EXPERTS].new)) == len(EXAMPLES[EXPERTS].new)
+
+
+def test_the_frame_of_the_fit_is_taken_whatever_pandas_types_its_columns_have(tmp_path, mlflow):
+    rng = np.random.default_rng(0)
+    rows = pd.DataFrame(
+        {
+            "flow": rng.normal(10, 2, 300),
+            "code": rng.integers(0, 4, 300),
+            "valve": pd.Categorical(rng.choice(["open", "shut"], 300)),
+            "running": pd.array([True, False, None] * 100, dtype="boolean"),
+        }
+    )
+    detector = upland.EnergyDetector(categorical=["code"], random_state=0, progress=False).fit(rows)
+    upland.mlflow.save_model(detector, tmp_path / "m")
+    found = mlflow.pyfunc.load_model(str(tmp_path / "m")).predict(rows)
+    np.testing.assert_array_equal(found["anomaly_score"], detector.anomaly_score(rows))

@@ -10,7 +10,7 @@ import typer
 from upland.cli import options as option
 from upland.cli.app import command
 from upland.cli.checks import check
-from upland.cli.console import check_target, claimed, reporting, writing
+from upland.cli.console import alone, check_target, claimed, reporting, writing
 from upland.cli.process import STANDARD_OUTPUT
 
 SUFFIX = ".onnx"
@@ -27,6 +27,7 @@ def export(
     output: Graph,
     alpha: option.Alpha = 0.05,
     overwrite: option.Overwrite = False,
+    wait: option.Wait = 0.0,
     quiet: option.Quiet = False,
     as_json: option.Json = False,
 ) -> None:
@@ -34,7 +35,7 @@ def export(
 
     Any ONNX runtime scores with it, without Python. The metadata of the file say what its inputs are.
     """
-    with reporting(as_json, quiet) as reporter:
+    with reporting(as_json, quiet) as reporter, alone(output, wait):
         check(0 < alpha < 1, f"--alpha must lie between 0 and 1, not {alpha:g}")
         check(output != STANDARD_OUTPUT, "a graph is written into a file, not to standard output: name one")
         check(output.suffix.lower() == SUFFIX, f"name the file *{SUFFIX}, such as {output.stem}{SUFFIX}")

@@ -21,15 +21,16 @@ if TYPE_CHECKING:
 
 STEPS = 8
 """Steps of the example of sequences of any length."""
-_TYPES = {"numeric": "double", "boolean": "boolean", "categorical": "string", "date": "datetime"}
+_TYPES = {"numeric": "double", "boolean": "boolean", "date": "datetime"}
 _DAY = 86_400
 
 
 def signature_of(detector: Detector) -> Any:
     """The `mlflow.models.ModelSignature` of a fitted detector.
 
-    A column whose values MLflow has no type for (durations, decimals, dates with a time zone, whole numbers
-    with missing cells, names of sequences and segments) is of any type.
+    A column whose values MLflow has no type for, or of which pandas has several (categories, durations,
+    decimals, dates with a time zone, whole numbers and booleans with missing cells, names of sequences and
+    segments) is of any type.
     """
     types, schema_types = _module("mlflow.types"), _module("mlflow.types.schema")
     columns = _columns(detector)
@@ -112,11 +113,13 @@ def _type(column: Column) -> str:
     """The type of MLflow for a column."""
     if column.form is not None:
         return "string"
-    if column.dtype == "integer":  # pandas makes them floating where a cell is missing
-        return "any" if column.missing else "long"
-    if column.dtype == "decimal" or column.zoned:
+    if column.dtype == "decimal" or column.zoned or column.kind == "categorical":  # also of pandas' own type
         return "any"
-    return _TYPES.get(column.kind, "any")
+    if column.missing and (
+        column.dtype == "integer" or column.kind == "boolean"
+    ):  # pandas changes their type
+        return "any"
+    return "long" if column.dtype == "integer" else _TYPES.get(column.kind, "any")
 
 
 def _not_in_json(column: Column) -> bool:
