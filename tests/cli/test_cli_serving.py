@@ -49,3 +49,12 @@ def test_two_files_of_one_name_are_refused(upland, plant, here):
     (here / "pump.safetensors").rename("other.safetensors")
     done = upland("serve", path, "other.safetensors", "--port", "0", "--state", "bad")  # a later refusal
     assert "two model files" not in done.words
+
+
+@pytest.mark.parametrize("value", ["", " ", "# a comment"])
+def test_a_variable_of_keys_that_holds_none_is_refused(value, monkeypatch):
+    from upland.cli.serving import KEY, _keys
+
+    monkeypatch.setenv(KEY, value)
+    with pytest.raises(ValueError, match="is set and holds no key"):
+        _keys(None)

@@ -104,6 +104,8 @@ def _keys(file: Path | None) -> tuple[str, ...]:
     from upland.serve.gate import keys_of
 
     found = keys_of([os.environ.get(KEY, "")])
+    if KEY in os.environ and not found:
+        raise ValueError(f"the variable {KEY} is set and holds no key")
     if file is not None:
         found += keys_of(file.read_text(encoding="utf-8").splitlines())
         if not found:
