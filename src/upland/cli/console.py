@@ -58,7 +58,7 @@ NO_MEMORY = "there is not enough memory for this; try fewer rows or columns, or 
 
 
 PAUSE = 0.2
-"""Seconds between two looks at an output that another run writes."""
+"""Seconds between two checks of an output that another run writes."""
 
 OPTIONS = {"n_nets": "nets", "groups": "by"}
 """Options that are not called like the argument."""

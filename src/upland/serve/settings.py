@@ -22,7 +22,7 @@ class Settings:
         batch_rows: rows of small requests that are scored together at most.
         batch_seconds: how long a request waits for others once several have come together.
         keys: keys of which a request must hold one; empty asks for none.
-        reload_seconds: from one look at the model files to the next; 0 never looks.
+        reload_seconds: between checks of the model files; 0 never checks.
         drain_seconds: from the signal to end until no connection is taken any more; `ready` is false and
             everything is answered in that time.
         series: series whose state is kept in memory at most.
