@@ -373,3 +373,18 @@ def test_grey_from_colour_takes_little_memory():
     assert peak < 3 * whole.nbytes
     assert grey.shape == (1, 2000, 2000, 1)
     assert np.unique(grey).tolist() == [round(0.299 * 200 + 0.587 * 90 + 0.114 * 40)]
+
+
+def test_a_format_whose_reading_runs_a_program_is_no_image(tmp_path, monkeypatch):
+    """PostScript, which Pillow gives to Ghostscript."""
+    import PIL.EpsImagePlugin
+
+    def called(*arguments, **options):
+        raise AssertionError("Ghostscript was called")
+
+    monkeypatch.setattr(PIL.EpsImagePlugin, "Ghostscript", called)
+    text = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n%%EOF\n"
+    (tmp_path / "x.png").write_bytes(text)
+    for images in ([text], [tmp_path / "x.png"]):
+        with pytest.raises(ValueError, match="damaged or no image"):
+            as_images(images)

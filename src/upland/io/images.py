@@ -36,6 +36,7 @@ SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp", ".pgm", ".ppm", ".pbm"}
 )
 """Suffixes of image files."""
+_FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "GIF", "WEBP", "PPM")  # others, as PostScript, run programs
 
 OTHERS = frozenset(
     {
@@ -245,13 +246,14 @@ def _opened(file: ImageFile, label: str) -> Iterator[Image]:
         with warnings_apart():
             warnings.simplefilter("ignore", UserWarning)  # damage beside the pixels
             warnings.simplefilter("error", module.DecompressionBombWarning)
+            module.init()  # loads the formats once; `open` with a list of them does not
             if isinstance(file, Path):
                 if file.exists() and not file.is_dir() and (wrong := _no_file(file)):
                     raise _Unsupported(f"{label} cannot be read: {wrong}")
-                with module.open(file) as image:
+                with module.open(file, formats=_FORMATS) as image:
                     yield image
             elif isinstance(file, bytes):
-                with module.open(io.BytesIO(file)) as image:
+                with module.open(io.BytesIO(file), formats=_FORMATS) as image:
                     yield image
             else:
                 yield file
