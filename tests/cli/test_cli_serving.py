@@ -58,3 +58,10 @@ def test_a_variable_of_keys_that_holds_none_is_refused(value, monkeypatch):
     monkeypatch.setenv(KEY, value)
     with pytest.raises(ValueError, match="is set and holds no key"):
         _keys(None)
+
+
+@pytest.mark.parametrize("option", ["--timeout", "--drain", "--reload"])
+def test_seconds_without_end_are_a_usage_error(upland, tmp_path, option):
+    done = upland("serve", tmp_path / "m.safetensors", option, "inf")
+    assert done.code == 2
+    assert f"{option} is a number of seconds, not inf" in done.words

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import Annotated
@@ -76,6 +77,8 @@ def serve(
     with reporting():
         from upland.io.extras import needed
 
+        for name, value in (("--timeout", timeout), ("--drain", drain), ("--reload", reload)):
+            check(value < math.inf, f"{name} is a number of seconds, not {value}")
         for module in ("fastapi", "uvicorn", "httptools", "prometheus_client", "python_multipart"):
             needed(module, f"The server needs {module}", "serve")
         from upland.serve.server import serve as run

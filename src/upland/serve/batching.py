@@ -24,7 +24,7 @@ Floats = NDArray[np.float64]
 Scored = tuple[Floats, Floats]
 """Anomaly scores and p-values."""
 
-BAD_DATA = (ValueError, TypeError, FloatingPointError)
+BAD_DATA = (ValueError, TypeError, ArithmeticError)
 """What data raise that cannot be scored."""
 
 
