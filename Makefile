@@ -14,7 +14,7 @@ QUICK  ?=
 
 .PHONY: demo test lint types wheel docs tests bench clean
 
-demo: .venv/.runtime
+demo: .venv/.demo
 	$(BIN)/upland demo
 
 test: lint types wheel docs tests
@@ -55,7 +55,11 @@ clean:
 	$(PIP) --no-deps --no-build-isolation --editable .
 	touch $@
 
-.venv/.dev: .venv/.runtime requirements/dev.txt
+.venv/.demo: .venv/.runtime requirements/demo.txt
+	$(LOCKED) requirements/demo.txt
+	touch $@
+
+.venv/.dev: .venv/.demo requirements/dev.txt
 	$(LOCKED) requirements/dev.txt
 	touch $@
 

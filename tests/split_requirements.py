@@ -19,6 +19,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parent.parent
 SETS = {
     "runtime": ["upland", "hatchling"],
+    "demo": ["upland[report]"],
     "dev": ["upland[dev]"],
     "docs": ["upland[docs]"],
     "bench": ["upland[bench]"],

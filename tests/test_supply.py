@@ -10,7 +10,7 @@ import pytest
 from audit import verdict
 
 ROOT = Path(__file__).parent.parent
-SETS = ("runtime", "dev", "docs", "bench")
+SETS = ("runtime", "demo", "dev", "docs", "bench")
 
 
 def pins(path):
@@ -36,7 +36,8 @@ def test_every_package_has_hashes(name):
 
 def test_everything_that_is_asked_for_is_in_a_list():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    asked = {"runtime": project["dependencies"], **project["optional-dependencies"]}
+    extras = project["optional-dependencies"]
+    asked = {"runtime": project["dependencies"], "demo": extras["report"], **extras}
     names = {extra: [re.match(r"[\w.-]+", it)[0].lower() for it in wanted] for extra, wanted in asked.items()}
     for number, extra in enumerate(SETS):
         there = {package for earlier in SETS[: number + 1] for package in LISTS[earlier]} | {"torch"}
@@ -45,7 +46,7 @@ def test_everything_that_is_asked_for_is_in_a_list():
 
 def test_the_tests_have_every_extra_that_a_user_may_ask_for():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    there = LISTS["runtime"] | LISTS["dev"]
+    there = LISTS["runtime"] | LISTS["demo"] | LISTS["dev"]
     for extra in set(project["optional-dependencies"]) - {"dev", "docs", "bench"}:
         for wanted in project["optional-dependencies"][extra]:
             assert re.match(r"[\w.-]+", wanted)[0].lower() in there, extra

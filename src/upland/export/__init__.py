@@ -1,1 +1,1 @@
-"""What a model becomes elsewhere: an ONNX graph (the extra `onnx`), a model card."""
+"""What a model becomes elsewhere: an ONNX graph (the extra `onnx`)."""
