@@ -1,11 +1,11 @@
-"""A history of a detector: p-values, times and series of its rows, batch by batch, and what they come to."""
+"""`upland.alarms`: how many alarms each level gives on a history of a detector."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,11 +16,12 @@ from upland.catalogue import Unit
 from upland.scoring.alarms import MOST, AlarmCounter, AlarmRates, Level, ladder, rates_of
 from upland.scoring.budget import Budget, budget_of, largest
 from upland.scoring.episodes import NEAR
+from upland.scoring.histories import HistoryReader
 from upland.scoring.merging import merging_of
-from upland.scoring.times import MICRO, Times
+from upland.scoring.strongest import Episode, Rows, parted
+from upland.scoring.times import Kind, moment
 
 if TYPE_CHECKING:
-    from upland.data.sequence.container import Sequences
     from upland.detectors.base import Detector
     from upland.io.cells import CellOptions
 
@@ -28,20 +29,6 @@ Floats = NDArray[np.float64]
 
 FINE = 400
 """Levels among which a budget chooses."""
-
-
-class Batch(NamedTuple):
-    """Some rows of a history.
-
-    Args:
-        p_values: `(N,)`.
-        times: `(N,)` in microseconds, or numbers; None where there are none.
-        series: `(N,)` the name of each row's series; None where all are one.
-    """
-
-    p_values: Floats
-    times: Floats | None
-    series: Sequence[Hashable] | None
 
 
 @dataclass(frozen=True)
@@ -56,6 +43,10 @@ class Alarms:
         halves: of the earlier and of the later half.
         rule: how flagged rows are merged, in words.
         guarantee: of the p-values.
+        strongest: the rows with the smallest p-values.
+        most: how far rows of one alarm are apart at most.
+        names: of the series; none where all rows are one.
+        kind: what times are; "order" where there are none.
         late: rows that did not come in the order of time, so that alarms may be counted twice.
         untimed: rows without a time, of which each is an alarm of its own.
     """
@@ -67,6 +58,10 @@ class Alarms:
     halves: tuple[AlarmRates, AlarmRates]
     rule: str
     guarantee: str
+    strongest: Rows
+    most: float
+    names: Sequence[Hashable]
+    kind: Kind
     late: int = 0
     untimed: int = 0
 
@@ -102,6 +97,30 @@ class Alarms:
             most: how many levels, beside the model's own.
         """
         return [self.rates.at(alpha, control) for alpha in ladder(self.calibration, most, self.alpha)]
+
+    def episodes(self, level: Level) -> tuple[list[Episode], bool]:
+        """The alarms of a level, those with the smallest p-values first; and whether these are all.
+
+        They are made up of the rows that are kept: of more flagged rows those with the smallest p-values.
+
+        Args:
+            level: of this history.
+        """
+        kept = self.strongest
+        flagged = kept.take(kept.p_values <= level.cut)
+        parts = [part for part in parted(flagged, self.most) if part.p_values.size]
+        found = [self._episode(part) for part in parts]
+        found.sort(key=lambda one: (one.p_value, -one.rows, one.first))
+        return found, flagged.p_values.size == level.flagged
+
+    def _episode(self, rows: Rows) -> Episode:
+        worst = int(np.argmin(rows.p_values))
+        name = self.names[int(rows.series[0])] if self.names else None
+        start, end = (
+            moment(float(rows.times[at]), int(rows.numbers[at]), self.kind) for at in (0, rows.times.size - 1)
+        )
+        size, peak = rows.p_values.size, int(rows.numbers[worst])
+        return Episode(name, start, end, int(rows.numbers[0]), size, peak, float(rows.p_values[worst]))
 
     def within(self, budget: str | Budget) -> Level | None:
         """The largest level up to which every level keeps a budget of alarms on the history; None where the
@@ -213,16 +232,17 @@ def counted(
         counter.see(*batch)
     if counter is None or not counter.whole.rows:
         raise ValueError("the history has no rows")
-    return alarms_of(detector, counter, reader.unit)
+    return alarms_of(detector, counter, reader.unit, reader.kind)
 
 
-def alarms_of(detector: Detector, counter: AlarmCounter, unit: Unit) -> Alarms:
+def alarms_of(detector: Detector, counter: AlarmCounter, unit: Unit, kind: Kind) -> Alarms:
     """What was counted, as the result.
 
     Args:
         detector: whose p-values were counted.
         counter: that has seen them.
         unit: what each is of.
+        kind: what the times are.
     """
     first, second = (rates_of(half, counter.seconds) for half in counter.halves)
     rates = rates_of(counter.whole, counter.seconds)
@@ -248,98 +268,10 @@ def alarms_of(detector: Detector, counter: AlarmCounter, unit: Unit) -> Alarms:
         (first, second),
         counter.merging.said,
         guarantee,
+        counter.strongest,
+        counter.merging.most,
+        counter.names,
+        kind,
         counter.late,
         counter.untimed,
     )
-
-
-class HistoryReader:
-    """Reads a history for a detector.
-
-    Args:
-        detector: fitted.
-        time: the column of times of a table.
-        id: the column of series of a table.
-        cells: how times are written as text; None is as in the fit.
-
-    Raises:
-        ValueError: the model is of images, or of sequences that name their own columns.
-    """
-
-    def __init__(
-        self, detector: Detector, time: str | None, id: str | None, cells: CellOptions | None = None
-    ) -> None:
-        from upland.data.table.encoder import TableEncoder
-        from upland.detectors.segmented import SegmentedDetector
-
-        self.detector, self.unit = detector, detector.unit_
-        encoder = detector.encoder_
-        self.id = id if id is not None or not isinstance(detector, SegmentedDetector) else detector.by_
-        self._times: Times | None = None
-        self.seconds: float | None = None
-        given = {"time": time, "id": id}
-        if not isinstance(encoder, TableEncoder):
-            own = {name: getattr(encoder, name, None) for name in given}
-            wrong = [name for name, column in given.items() if column is not None and column != own[name]]
-            if wrong:
-                raise ValueError(
-                    f"{wrong[0]} names a column of a table, but the model is of {detector.modality}s"
-                    + (f", whose own is {own[wrong[0]]!r}" if own[wrong[0]] is not None else "")
-                    + ": leave it out"
-                )
-            self.id = None
-        elif time is not None:
-            self._times = Times(time, encoder.cells if cells is None else cells)
-
-    def batches(self, history: Any) -> Iterator[Batch]:
-        """The rows of a history, in batches; raises ValueError where a column is missing."""
-        detector = self.detector
-        for piece in detector.plan_.reader.pieces(history, detector.encoder_):
-            if detector.modality == "sequence":
-                yield self._of_sequences(piece)
-            elif detector.modality == "image":
-                yield Batch(detector.p_values(piece), None, None)
-            else:
-                yield self._of_table(piece)
-
-    def _of_table(self, piece: Any) -> Batch:
-        from upland.data.table.frames import view_table
-        from upland.groups.labels import listed
-
-        rows = view_table(piece)
-        if not rows.n_rows:
-            return Batch(np.empty(0), None, None)
-        times = None
-        if self._times is not None:
-            times = self._times.read(rows, self._position(rows, self._times.name, "time"))
-            self.seconds = self._times.seconds
-        series: list[Hashable] | None = None
-        if self.id is not None:
-            series = listed(rows.read(self._position(rows, self.id, "id")))
-        return Batch(self.detector.p_values(piece), times, series)
-
-    @staticmethod
-    def _position(rows: Any, name: str, what: str) -> int:
-        from upland.data.sequence.longframes import find_column
-
-        position = find_column(None, rows, name, what)
-        assert position is not None
-        return position
-
-    def _of_sequences(self, sequences: Sequences) -> Batch:
-        self.unit = self.detector.plan_.reader.unit(sequences)
-        p_values = self.detector.p_values(sequences)
-        if self.unit == "sequence":
-            return Batch(p_values, None, None)
-        p_values = p_values.reshape(-1)[sequences.row_numbers]
-        owners = np.repeat(np.arange(sequences.n_sequences), sequences.lengths)
-        times = None
-        if sequences.stamps is not None:
-            stamps = sequences.stamps
-            if stamps.dtype.kind in "mM":
-                unit = np.datetime_data(stamps.dtype)[0]
-                wide = stamps.astype(f"{stamps.dtype.kind}8[us]") if unit != "us" else stamps
-                times, self.seconds = wide.astype(np.int64).astype(np.float64), MICRO
-            else:
-                times = stamps.astype(np.float64)
-        return Batch(p_values, times, owners.tolist())

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,7 @@ from scipy.stats import chi2
 
 from upland.calibration.false_discovery import Control, discovery_cut
 from upland.scoring.merging import Merging, links_of
+from upland.scoring.strongest import Rows, no_rows, strongest
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -154,7 +155,8 @@ class AlarmCounter:
         self.merging, self.seconds = merging, seconds
         self.late = self.untimed = self.rows = 0
         self._parts: list[Tally] = []
-        self._held: list[tuple[Floats, NDArray[np.float64], Indices]] = []
+        self._held: list[tuple[Floats, Floats, Indices, Indices]] = []
+        self._strongest = no_rows()
         self._n_held = 0
         self._series: dict[Hashable, int] = {}
         self._tails = _Tails()
@@ -173,8 +175,9 @@ class AlarmCounter:
         when = np.arange(self.rows, self.rows + p.size, dtype=np.float64) if times is None else times
         of = np.zeros(p.size, dtype=np.int64) if series is None else self._numbered(series)
         there = ~np.isnan(p)
+        numbers = np.arange(self.rows, self.rows + p.size)
         self.rows += p.size
-        self._held.append((p[there], np.asarray(when, dtype=np.float64)[there], of[there]))
+        self._held.append((p[there], np.asarray(when, dtype=np.float64)[there], of[there], numbers[there]))
         self._n_held += int(there.sum())
         if self._n_held >= HELD:
             self._count()
@@ -187,18 +190,20 @@ class AlarmCounter:
         """Count the rows that are held."""
         if not self._n_held:
             return
-        p, when, of = (np.concatenate(part) for part in zip(*self._held, strict=True))
+        p, when, of, numbers = (np.concatenate(part) for part in zip(*self._held, strict=True))
         self._held, self._n_held = [], 0
         timed = ~np.isnan(when)
         early, rest = Tally(), Tally()
         if not timed.all():
             self.untimed += int((~timed).sum())
             early.add(p[~timed], _of_rows(int((~timed).sum())))
-            p, when, of = p[timed], when[timed], of[timed]
+            self._keep(p[~timed], when[~timed], of[~timed], when[~timed], numbers[~timed])
+            p, when, of, numbers = p[timed], when[timed], of[timed], numbers[timed]
         order = np.lexsort((p, when, of))  # of equal times the order of the rows does not matter
-        p, when, of = p[order], when[order], of[order]
+        p, when, of, numbers = p[order], when[order], of[order], numbers[order]
         self.late += self._tails.late(when, of)
         places = when if self.merging.timed else self._tails.numbered(of)
+        self._keep(p, places, of, when, numbers)
         links = links_of(p, places, of, self.merging.most, self._tails.rows)
         self._tails.keep(links.tail, when, of)
         is_early = when <= (float(np.median(when)) if when.size else 0.0)
@@ -214,6 +219,20 @@ class AlarmCounter:
         if len(self._parts) > PARTS:
             pairs = [self._parts[start : start + 2] for start in range(0, len(self._parts), 2)]
             self._parts = [joined(pair) for pair in pairs]
+
+    def _keep(self, *rows: NDArray[Any]) -> None:
+        self._strongest = strongest(self._strongest, Rows(*rows))
+
+    @property
+    def names(self) -> list[Hashable]:
+        """The names of the series, in the order of their numbers."""
+        return list(self._series)
+
+    @property
+    def strongest(self) -> Rows:
+        """The rows with the smallest p-values so far."""
+        self._count()
+        return self._strongest
 
     @property
     def whole(self) -> Tally:

@@ -75,7 +75,7 @@ def budget_of(text: str) -> Budget:
         or not math.isfinite(float(found["most"]))
     ):
         raise ValueError(
-            f"a budget is a number of alarms per time or per rows, such as '3 per day', '1 per week', '0.5/h' "
+            "a budget is a number of alarms per time or per rows, such as '3 per day', '1 per week', '0.5/h' "
             f"or '2 per 1000', not {text!r}"
         )
     most = float(found["most"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -20,8 +20,11 @@ from upland.io.texts import find_form
 
 Floats = NDArray[np.float64]
 
-MICRO = 1e-6
-"""Seconds of a microsecond."""
+Kind = Literal["dates", "durations", "numbers", "order"]
+"""What times are; the order of the rows where there are none."""
+
+SECONDS: dict[Kind, float | None] = {"dates": 1e-6, "durations": 1e-6, "numbers": None, "order": None}
+"""Seconds of one unit of the times: microseconds; numbers do not say what they count."""
 
 
 class Times:
@@ -34,15 +37,14 @@ class Times:
         cells: how dates are written as text, where they can be read in two ways.
 
     Attributes:
-        seconds: of one unit of the times; None of numbers, which do not say what they count.
+        kind: what the times are; the order of the rows until one has a time.
     """
 
     def __init__(self, name: str, cells: CellOptions) -> None:
         self.name, self.cells = name, cells
-        self.seconds: float | None = None
+        self.kind: Kind = "order"
         self._rows = 0
         self._column: Column | None = None
-        self._kind: str | None = None
 
     def read(self, rows: TableView, position: int) -> Floats:
         """The times of a batch: `(N,)`, NaN where a cell is empty.
@@ -114,17 +116,49 @@ class Times:
         ):
             raise self._no_time(values[0].as_py())
         absent = values.is_null(nan_is_nan=True) if is_a.is_floating(values.type) else values.is_null()
-        kind = "dates" if is_a.is_temporal(values.type) else "numbers"
         if not pc.all(absent).as_py():
-            if self._kind not in (None, kind):
-                raise ValueError(
-                    f"the time column {self.name!r} holds dates in some rows and numbers in others"
-                )
-            self._kind, self.seconds = kind, MICRO if kind == "dates" else None
+            kind = _kind_of(values.type)
+            if self.kind not in ("order", kind):
+                text = f"holds {self.kind} in some rows and {kind} in others"
+                raise ValueError(f"the time column {self.name!r} {text}")
+            self.kind = kind
         if is_a.is_temporal(values.type):
             values = _microseconds(values)
         found: Floats = pc.cast(values, pa.float64(), safe=False).to_numpy(zero_copy_only=False)
         return found
+
+
+def _kind_of(type_: pa.DataType) -> Kind:
+    if not pa.types.is_temporal(type_):
+        return "numbers"
+    return "dates" if pa.types.is_date(type_) or pa.types.is_timestamp(type_) else "durations"
+
+
+def plain_times(stamps: NDArray[Any]) -> tuple[Floats, Kind]:
+    """Time stamps of NumPy as numbers, and what they are.
+
+    Args:
+        stamps: `(N,)` dates, durations or numbers.
+    """
+    if stamps.dtype.kind not in "mM":
+        return stamps.astype(np.float64), "numbers"
+    whole = stamps.astype(f"{stamps.dtype.kind}8[us]").astype(np.int64)
+    return whole.astype(np.float64), "dates" if stamps.dtype.kind == "M" else "durations"
+
+
+def moment(time: float, row: int, kind: Kind) -> Any:
+    """A time as a date, a duration or a number; the number of the row, from 1, where it has none.
+
+    Args:
+        time: as `Times.read` gives it.
+        row: its number, from 0.
+        kind: what times are.
+    """
+    if kind == "order" or np.isnan(time):
+        return row + 1
+    if kind == "dates":
+        return np.datetime64(int(time), "us")
+    return np.timedelta64(int(time), "us") if kind == "durations" else time
 
 
 def _microseconds(values: Any) -> Any:
