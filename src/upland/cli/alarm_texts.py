@@ -121,8 +121,8 @@ def sentences(found: Alarms, level: Level, budget: Budget | None) -> list[str]:
     allowed, takes = budget.on(found.rates) / found.rates.exposure, size_for(level.alpha)
     keeps = "within" if false <= allowed else "more than"
     lines += [
-        f"the budget {budget.said!r} allows {allowed:,.4g} {a}: the history keeps it, and the guaranteed false "
-        f"alarms are {keeps} that",
+        f"the budget {budget.said!r} allows {allowed:,.4g} {a}: the history keeps it, and the guaranteed "
+        f"false alarms are {keeps} that",
         f"alpha {level.alpha:.4g} takes {counted(takes, f'calibration {unit}')}; the model has "
         f"{found.calibration:,}",
     ]

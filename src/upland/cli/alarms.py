@@ -77,8 +77,9 @@ def alarms(
     """Say how many alarms each level gives on a history, which they are, and how many would be false.
 
     With --budget the largest level is chosen whose alarms keep it, and with --in-place or --write FILE it
-    becomes the level of the model: what every later score flags by. The guarantee is of false alarms; the number of
-    alarms is an estimate, and what the choice does on the later half of the history is printed beside it.
+    becomes the level of the model: what every later score flags by. The guarantee is of false alarms; the
+    number of alarms is an estimate, and what the choice does on the later half of the history is
+    printed beside it.
     """
     check(budget is None or alpha is None, "--budget chooses the level that --alpha says: give one of them")
     check(not in_place or write is None, "say where the model goes: either --write FILE or --in-place")

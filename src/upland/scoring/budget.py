@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from upland.calibration.conformal import size_for
-from upland.scoring.alarms import HIGHEST, AlarmRates, Level
+from upland.io.advice import Advice, Argument
+from upland.scoring.alarms import HIGHEST, AlarmRates, Level, ladder
 from upland.scoring.merging import NAMES, UNITS
 
 if TYPE_CHECKING:
@@ -36,12 +37,11 @@ class Budget:
     rows: float | None
     said: str
 
-    def on(self, rates: AlarmRates, rows: float | None = None) -> float:
+    def on(self, rates: AlarmRates) -> float:
         """How many alarms it allows on some rows.
 
         Args:
             rates: of the rows.
-            rows: where it is by rows, on so many in their place.
 
         Raises:
             ValueError: it is by time, and nothing says how long the history is.
@@ -49,9 +49,9 @@ class Budget:
         if self.rows is not None:
             return self.most * rates.tally.rows / self.rows
         if rates.seconds is None or self.seconds is None:
+            text = f"the budget {self.said!r} is by time, and nothing says how long the history is: name a "
             raise ValueError(
-                f"the budget {self.said!r} is by time, and nothing says how long the history is: name a "
-                "column of dates as time, or say a budget per 1000 rows"
+                Advice(text, "column of dates with ", Argument("time"), ", or say a budget per 1000 rows")
             )
         return self.most * rates.seconds / self.seconds
 
@@ -132,10 +132,10 @@ def chosen(found: Alarms, budget: Budget) -> Level:
             f"{least.alarms:,} at the smallest level that {found.calibration:,} calibration {found.unit}s "
             f"can resolve, alpha = {least.alpha:.3g}: {_smaller(found, allowed)}"
         )
-    if level.alarms <= allowed and level.alpha > HIGHEST - 2 / (found.calibration + 1):
+    if level.alpha == ladder(found.calibration)[-1]:
         raise ValueError(
-            f"the budget {budget.said!r} allows {allowed / exposure:,.4g} alarms per {found.per}, and no level "
-            f"up to {HIGHEST:g} gives more, once alarms are merged: it does not bound alpha"
+            f"the budget {budget.said!r} allows {allowed / exposure:,.4g} alarms per {found.per}, and no "
+            f"level up to {HIGHEST:g} gives more, once alarms are merged: it does not bound alpha"
         )
     return level
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from upland.catalogue import MODALITIES
+from upland.io.advice import Advice, Argument
 from upland.scoring.times import SECONDS, Kind, Times, plain_times
 
 if TYPE_CHECKING:
@@ -62,11 +64,10 @@ class HistoryReader:
             own = {name: getattr(encoder, name, None) for name in given}
             wrong = [name for name, column in given.items() if column is not None and column != own[name]]
             if wrong:
-                raise ValueError(
-                    f"{wrong[0]} names a column of a table, but the model is of {detector.modality}s"
-                    + (f", whose own is {own[wrong[0]]!r}" if own[wrong[0]] is not None else "")
-                    + ": leave it out"
-                )
+                own_name = own[wrong[0]]
+                beside = "" if own_name is None else f", whose own is {own_name!r}"
+                text = f": the model is of {MODALITIES[detector.modality]}{beside}: leave it out"
+                raise ValueError(Advice(Argument(wrong[0], given[wrong[0]]), " is a column of a table", text))
             self.id = None
         elif time is not None:
             self._times = Times(time, encoder.cells if cells is None else cells)

@@ -13,6 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from upland.io.advice import Advice, Argument
+
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
@@ -66,12 +68,12 @@ def merging_of(given: int | str, seconds: float | None) -> Merging:
         return Merging(float(most), False, said if most else "every flagged row is an alarm")
     found = _DURATION.fullmatch(text)
     if found is None or found[2] not in NAMES:
-        raise ValueError(f"merge is a number of rows, or a duration such as 10min, 2h or 1d, not {given!r}")
+        text = f" is a number of rows, or a duration such as 10min, 2h or 1d, not {given!r}"
+        raise ValueError(Advice(Argument("merge"), text))
     if seconds is None:
-        raise ValueError(
-            f"merge={given!r} is a duration, and the history has no dates to measure it by: name their "
-            "column as time, or say a number of rows"
-        )
+        text = f" is a duration, {given!r}, and the history has no dates to measure it by: name their "
+        more = ("column with ", Argument("time"), ", or say a number of rows")
+        raise ValueError(Advice(Argument("merge"), text, *more))
     shown = f"{found[1]}{NAMES[found[2]]}"
     most_units = float(found[1]) * UNITS[NAMES[found[2]]] / seconds
     return Merging(
