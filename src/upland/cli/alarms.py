@@ -156,7 +156,7 @@ def _level(found: Alarms, budget: Budget | None, alpha: float | None) -> Level:
                 f"{found.calibration:,}, whose smallest p-value is {smallest:.3g}: calibrate on more"
             )
         return found.at(level)
-    from upland.scoring.budget import chosen
+    from upland.scoring.choice import chosen
 
     return chosen(found, budget)
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from upland.calibration.false_discovery import Control
 from upland.catalogue import Unit
-from upland.scoring.alarms import MOST, AlarmCounter, AlarmRates, Level, ladder, rates_of
+from upland.scoring.alarms import MOST, AlarmCounter, AlarmRates, Level, levels_for, rates_of
 from upland.scoring.budget import Budget, budget_of, largest
 from upland.scoring.episodes import NEAR
 from upland.scoring.histories import HistoryReader
@@ -49,6 +49,15 @@ class Alarms:
         kind: what times are; "order" where there are none.
         late: rows that did not come in the order of time, so that alarms may be counted twice.
         untimed: rows without a time, of which each is an alarm of its own.
+
+    Examples:
+        >>> import numpy as np, upland
+        >>> rng = np.random.default_rng(0)
+        >>> detector = upland.EnergyDetector(random_state=0).fit(rng.normal(size=(600, 2)))
+        >>> found = upland.alarms(detector, rng.normal(size=(2_000, 2)))
+        >>> level = found.within("10 per 1000")
+        >>> found.per, level.rate <= 10, level.false == level.alpha * 2_000
+        ('1,000 rows', True, True)
     """
 
     unit: Unit
@@ -96,7 +105,7 @@ class Alarms:
             control: whose rate is kept.
             most: how many levels, beside the model's own.
         """
-        return [self.rates.at(alpha, control) for alpha in ladder(self.calibration, most, self.alpha)]
+        return [self.rates.at(alpha, control) for alpha in levels_for(self.calibration, most, self.alpha)]
 
     def episodes(self, level: Level) -> tuple[list[Episode], bool]:
         """The alarms of a level, those with the smallest p-values first; and whether these are all.
@@ -133,7 +142,7 @@ class Alarms:
             ValueError: it is no budget, or by time where nothing says how long the history is.
         """
         asked = budget_of(budget) if isinstance(budget, str) else budget
-        return largest(self.rates, ladder(self.calibration, FINE), asked)
+        return largest(self.rates, levels_for(self.calibration, FINE), asked)
 
     def held_out(self, budget: str | Budget) -> tuple[Level, Level] | None:
         """The level that the earlier half of the history would choose, and what it comes to on the later
@@ -147,7 +156,7 @@ class Alarms:
         by_time = asked.seconds is not None
         if not second.tally.rows or (by_time and not (first.seconds and second.seconds)):
             return None
-        chosen = largest(first, ladder(self.calibration, FINE), asked)
+        chosen = largest(first, levels_for(self.calibration, FINE), asked)
         return None if chosen is None else (chosen, second.at(chosen.alpha))
 
     def to_arrow(self) -> pa.Table:

@@ -43,7 +43,7 @@ PARTS = 64
 CONFIDENCE = 0.95
 """Of the intervals of rates."""
 MOST, HIGHEST = 40, 0.5
-"""Levels of a ladder, and the largest of them."""
+"""Levels of a list, and the largest of them."""
 DAY = 86_400.0
 THOUSAND = 1_000
 
@@ -75,7 +75,7 @@ class Level(NamedTuple):
     high: float
 
 
-def ladder(n: int, most: int = MOST, also: float | None = None) -> list[float]:
+def levels_for(n: int, most: int = MOST, also: float | None = None) -> list[float]:
     """The levels that n calibration rows can resolve, multiples of 1 / (n + 1), evenly on a log scale.
 
     Args:
