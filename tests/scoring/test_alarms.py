@@ -138,7 +138,7 @@ def test_flagged_rows_are_those_of_the_control(control):
 
 
 @pytest.mark.parametrize("n", [1, 2, 10, 99, 10_000])
-def test_a_ladder_holds_levels_that_the_calibration_resolves(n):
+def test_levels_are_those_that_the_calibration_resolves(n):
     found = np.array(levels_for(n))
     assert found[0] == 1 / (n + 1)
     assert np.allclose(found * (n + 1), np.rint(found * (n + 1)))

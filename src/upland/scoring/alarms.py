@@ -27,7 +27,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import chi2
+from scipy.special import gammainccinv, gammaincinv
 
 from upland.calibration.false_discovery import Control, discovery_cut
 from upland.scoring.merging import Merging, links_of
@@ -357,5 +357,5 @@ def poisson_interval(count: int, confidence: float = CONFIDENCE) -> tuple[float,
         [0.62, 8.77]
     """
     rest = (1 - confidence) / 2
-    low = float(chi2.ppf(rest, 2 * count)) / 2 if count else 0.0
-    return low, float(chi2.isf(rest, 2 * count + 2)) / 2
+    low = float(gammaincinv(count, rest)) if count else 0.0
+    return low, float(gammainccinv(count + 1, rest))
