@@ -55,8 +55,8 @@ def test_the_document_is_what_the_library_finds(works, asked, upland_json):
 def test_the_table_says_what_is_guaranteed_and_what_is_an_estimate(asked, upland):
     done = upland(*asked, "--budget", "1 per day")
     assert done.code == 0, done.err
-    assert "guaranteed: at most" in done.words
-    assert "false alarms a day on average (alpha times 24.03 rows)" in done.words
+    assert "false alarms: at most" in done.words
+    assert "a day on average (alpha times 24.03 rows); p-values are exact" in done.words
     assert "chosen on this history, it is an estimate: the earlier half alone would choose" in done.words
     assert "2026-03-14 04:00 to 08:00" in done.words
     assert "takes" in done.words
