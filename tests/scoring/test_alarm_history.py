@@ -134,6 +134,19 @@ def test_every_detector_has_alarms(name):
     assert modality(name) == "sequence" or found.per.startswith("1,000")
 
 
+def test_the_rows_of_a_series_are_those_of_the_user():
+    model, rows = upland.load(file_of("SequenceEnergyDetector")), EXAMPLES["SequenceEnergyDetector"].new
+    rows = rows.sample(frac=1, random_state=1).reset_index(drop=True)
+    p = model.p_values(rows)
+    found = upland.alarms(model, rows, merge=0)
+    episodes, whole = found.episodes(found.at(0.3))
+    assert whole
+    assert sorted(one.first for one in episodes) == np.flatnonzero(p <= 0.3).tolist()
+    assert [one.p_value for one in episodes] == [p[one.peak] for one in episodes]
+    assert [one.series for one in episodes] == rows["machine"].iloc[[one.first for one in episodes]].tolist()
+    assert [one.start for one in episodes] == rows["time"].iloc[[one.first for one in episodes]].tolist()
+
+
 def test_series_do_not_merge_with_each_other():
     rows = history()
     apart = found_in(rows, id="pump", merge="1d")
@@ -241,6 +254,20 @@ def test_a_long_history_is_read_in_pieces_and_gives_the_same(tmp_path, monkeypat
     sizes = [len(batch.p_values) for batch in HistoryReader(detector(), "when", "pump").batches(path)]
     assert max(sizes) <= 700 < sum(sizes)
     assert numbers_of(found_in(path, id="pump")) == expected
+
+
+def test_a_long_file_that_is_not_in_order_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(levels, "HELD", 200)
+    monkeypatch.setattr(Source, "batches", partialmethod(Source.batches, size=200))
+    path = tmp_path / "backwards.csv"
+    history().iloc[::-1].to_csv(path, index=False)
+    with pytest.warns(
+        UserWarning, match="280 rows of the history come after later ones .* sort the file by time"
+    ):
+        found = found_in(path)
+    assert found.late == 280
+    history().to_csv(path, index=False)
+    assert found_in(path).late == 0
 
 
 def test_the_levels_as_a_table():

@@ -100,9 +100,10 @@ def sentences(found: Alarms, level: Level, budget: Budget | None) -> list[str]:
     unit, per = found.unit, found.per
     a = f"a {per}" if found.rates.seconds else f"per {per}"
     false = level.alpha * found.rows_per
+    ends = f"between {_number(level.low)} and {_number(level.high)}"
     lines = [
-        f"at alpha {level.alpha:.4g}: {counted(level.alarms, 'alarm')} ({_number(level.rate)} {a}, between "
-        f"{_number(level.low)} and {_number(level.high)}), {level.flagged:,} of {counted(found.rows, unit)} flagged"
+        f"at alpha {level.alpha:.4g}: {counted(level.alarms, 'alarm')} ({_number(level.rate)} {a}, {ends}), "
+        f"{level.flagged:,} of {counted(found.rows, unit)} flagged"
     ]
     lines.append(
         f"false alarms: at most {_number(false)} {a} on average (alpha times {found.rows_per:,.4g} {unit}s); "

@@ -162,7 +162,11 @@ class AlarmCounter:
         self._tails = _Tails()
 
     def see(
-        self, p_values: Floats, times: Floats | None = None, series: Sequence[Hashable] | None = None
+        self,
+        p_values: Floats,
+        times: Floats | None = None,
+        series: Sequence[Hashable] | None = None,
+        numbers: Indices | None = None,
     ) -> None:
         """Take in rows.
 
@@ -170,14 +174,15 @@ class AlarmCounter:
             p_values: `(N,)`; NaN where there is no row, as behind the end of a sequence.
             times: `(N,)` when each was; NaN where that is not known. None is the order of the rows.
             series: `(N,)` the series, machine or segment of each; None where all are one.
+            numbers: `(N,)` the number of each in the user's data; None is the order of the rows.
         """
         p = np.asarray(p_values, dtype=np.float64).ravel()
-        when = np.arange(self.rows, self.rows + p.size, dtype=np.float64) if times is None else times
+        order = np.arange(self.rows, self.rows + p.size)
+        when = np.asarray(order if times is None else times, dtype=np.float64)
         of = np.zeros(p.size, dtype=np.int64) if series is None else self._numbered(series)
         there = ~np.isnan(p)
-        numbers = np.arange(self.rows, self.rows + p.size)
         self.rows += p.size
-        self._held.append((p[there], np.asarray(when, dtype=np.float64)[there], of[there], numbers[there]))
+        self._held.append((p[there], when[there], of[there], (order if numbers is None else numbers)[there]))
         self._n_held += int(there.sum())
         if self._n_held >= HELD:
             self._count()
