@@ -170,7 +170,7 @@ def _dictionary(path: Path, offsets: Iterable[int]) -> int:
     largest = 0
     with path.open("rb") as file:
         for offset in offsets:
-            file.seek(max(offset, 0))
+            file.seek(offset)
             largest = max(largest, _second_number(file.read(16)))
     return largest
 

@@ -34,16 +34,20 @@ def dictionary_offsets(path: Path) -> list[list[int | None]]:
     Raises:
         ValueError: The footer is no such struct, or a column lacks its description.
     """
-    groups = _Footer(_footer(path)).struct(0)[0].get(ROW_GROUPS, [])
-    return [[_offset(path, column) for column in group.get(COLUMNS, [])] for group in groups]
+    groups = _structs(_Footer(_footer(path)).struct(0)[0].get(ROW_GROUPS, []))
+    return [[_offset(path, column) for column in _structs(group.get(COLUMNS, []))] for group in groups]
+
+
+def _structs(value: Any) -> list[dict[int, Any]]:
+    return value if isinstance(value, list) else []  # of another kind in a forged file
 
 
 def _offset(path: Path, column: Mapping[int, Any]) -> int | None:
     found = column.get(META)
-    if found is None:
+    if not isinstance(found, dict):
         raise ValueError(f"{path} is damaged: its footer does not describe a column of a row group")
-    offset: int | None = found.get(DICTIONARY)
-    return offset
+    offset = found.get(DICTIONARY)
+    return offset if isinstance(offset, int) and 0 <= offset < 1 << 63 else None
 
 
 def _footer(path: Path) -> bytes:
