@@ -90,7 +90,7 @@ const sortable = (table) => {
     head.setAttribute("aria-sort", "none");
     button.addEventListener("click", () => {
       const now = head.getAttribute("aria-sort");
-      const down = now === "none" ? kind === "number" : now === "ascending";
+      const down = now === "none" ? kind === "number" || kind === "percent" : now === "ascending";
       heads.forEach((other) => { if (other.hasAttribute("aria-sort")) other.setAttribute("aria-sort", "none"); });
       head.setAttribute("aria-sort", down ? "descending" : "ascending");
       const records = [...table.tBodies].map((record) => [valueOf(record, column), record]);
