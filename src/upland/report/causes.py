@@ -6,8 +6,8 @@ below the range of the middle 95 percent of normal values, within it (the value 
 others), missing, a level, or a level unseen among normal rows. Where no column has so much, the one reason is
 that many columns contribute.
 
-The weight of a reason is the sum, over the rows that have it, of its part of each row's sum. The reason of the
-greatest weight is the first cause, and all rows that have it are its group; the rest is grouped likewise,
+The weight of a reason is the sum, over the rows that have it, of its part of each row's sum. The reason of
+the greatest weight is the first cause, and all rows that have it are its group; the rest is grouped likewise,
 until no row is left. Of equal weights the one whose column stands first in the fit is taken. A group has in
 common what at least `MOSTLY` of its rows have among their reasons.
 

@@ -113,12 +113,12 @@ class OverTime:
                 starts.tolist(), (flagged / counts).tolist(), worst.tolist(), counts.tolist(), strict=True
             )
         ]
-        most = int(np.argmax(flagged / counts))
+        top = int(np.argmax(flagged / counts))
         span = f"{len(records):,} bins of {self._named(width)}"
-        when = self._when(starts[most])
         words = (
-            f"{span}. The largest share, {flagged[most] / counts[most]:.3g} of {int(counts[most]):,} rows, is "
-            f"flagged in the bin from {when}. The line is at alpha = {self.alpha:g}, the share of normal rows."
+            f"{span}. The largest share, {flagged[top] / counts[top]:.3g} of {int(counts[top]):,} rows, is "
+            f"flagged in the bin from {self._when(starts[top])}. The line is at alpha = {self.alpha:g}, the "
+            "share of normal rows."
         )
         worst_at = self._when(starts[int(np.argmax(worst))])
         parts = [

@@ -149,18 +149,17 @@ def _sentence(causes: list[Cause], normal: Any) -> str:
 def _summary(settings: Settings, scores: ScoreCounter, causes: list[Cause], first: str) -> list[str]:
     """Three plain sentences: how many, how sure, why."""
     count, flagged, alpha = scores.count, scores.flagged, settings.alpha
-    rows = f"{count:,} row{'' if count == 1 else 's'}"
-    expected = alpha * count
+    rows = f"{count:,} row{'' if count == 1 else 's'} in {settings.data_name}"
     sentences = [
-        f"{flagged:,} of {rows} in {settings.data_name} {'is' if flagged == 1 else 'are'} flagged as anomalous "
-        f"at a false-alarm rate of {alpha:g}; if all were normal, about {expected:,.3g} would be."
+        f"{flagged:,} of {rows} {'is' if flagged == 1 else 'are'} flagged as anomalous at a false-alarm rate "
+        f"of {alpha:g}; if all were normal, about {alpha * count:,.3g} would be."
     ]
     found = scores.discoveries()
     sentences.append(
         f"At a false discovery rate of {alpha:g} {found:,} {'is' if found == 1 else 'are'} flagged: of these "
         f"at most {alpha:.2g} are expected to be false."
         if found
-        else f"At a false discovery rate of {alpha:g} none is flagged: any flag here may be a false alarm, or "
+        else f"At a false discovery rate of {alpha:g} none is flagged: each flag may be a false alarm, or "
         "the calibration has too few rows to say more."
     )
     if causes:
