@@ -33,10 +33,20 @@ os.dup2(reading, 3)
 os.dup2(writing, 4)
 os.execvp(sys.argv[3], sys.argv[3:])
 """
-_OPENED = """
+_DRAWN = """
 for (const part of document.querySelectorAll('details')) part.open = true;
-new Promise(done => setTimeout(() => requestAnimationFrame(() => done(true)), 600))
+const all = () => [...document.querySelectorAll('[data-spec]')].every(place => place.querySelector('svg'));
+(async () => {
+  for (let turn = 0; turn < 200 && !all(); turn += 1) await new Promise(done => setTimeout(done, 50));
+  await new Promise(done => setTimeout(done, 200));
+  return all();
+})()
 """
+
+
+def _said(text):
+    """A message of the browser that complains."""
+    return {"method": "Log.entryAdded", "params": {"entry": {"level": "error", "text": text}}}
 
 
 def chromium():
@@ -90,7 +100,8 @@ class Browser:
         self.ask("Page.navigate", url=Path(path).resolve().as_uri())
         while not any(event.get("method") == "Page.loadEventFired" for event in self.events):
             self.events.append(self._next())
-        self.evaluate(_OPENED)
+        if not self.evaluate(_DRAWN):
+            self.events.append(_said("not every chart is drawn"))
 
     def resize(self, width, height):
         """Give the window a size."""
@@ -123,6 +134,7 @@ class Browser:
             elif event.get("method") == "Network.requestWillBeSent":
                 url = params["request"]["url"]
                 found += [] if url.startswith(("file:", "data:", "blob:")) else [f"asked for {url}"]
+        found += (self.evaluate("document.documentElement.dataset.errors") or "").split("\n")[:-1]
         inner, outer = self.evaluate("[innerWidth, document.documentElement.scrollWidth]")
         found += [f"the page is {outer} pixels wide in a window of {inner}"] if outer > inner else []
         return found

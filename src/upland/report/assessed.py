@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from upland.data.sequence.container import Sequences
     from upland.detectors.base import Detector
 
-LISTED = 200
-"""Episodes or sequences in a table."""
+LISTED = 50
+"""Episodes or sequences in a table, unless more or fewer are wanted."""
 
 FEWEST = 5
 """So many are listed at least, though they are not flagged."""
 
-EXPLAINED = 20
-"""Those of them whose contributing channels are said."""
+LEAST = 0.05
+"""The part of a score from which a channel is named beside the first."""
 
 CLOSE = 3
 """Those of them that are drawn closely, with what was expected."""
@@ -62,6 +62,7 @@ class Assessed:
         p_values: Likewise.
         cut: The largest p-value that is flagged.
         threshold: The least score that is not flagged, for the charts; None where it is not known.
+        top: How many episodes or sequences are listed and explained.
     """
 
     detector: Detector
@@ -70,6 +71,7 @@ class Assessed:
     p_values: Floats
     cut: float
     threshold: float | None = None
+    top: int = LISTED
 
     @property
     def unit(self) -> Unit:
@@ -113,7 +115,10 @@ class Assessed:
 
     def title(self, number: int) -> str:
         """The same in a heading."""
-        return "The series" if self.alone else f"{self.called} {clipped(self.name(number))}"
+        if self.alone:
+            return "The series"
+        called, name = self.called, clipped(self.name(number))
+        return name if name.casefold().startswith(called.casefold()) else f"{called} {name}"
 
     def prefix(self, number: int) -> str:
         """The same before other words; empty where there is one sequence alone."""
@@ -195,11 +200,12 @@ class Explained(NamedTuple):
         return parts_of(shares)
 
     def causes(self, step: int, count: int = CHANNELS) -> list[Cause]:
-        """The channels with the largest shares of a step, largest first; those without a share are left
-        out.
+        """The channels with the largest shares of a step, largest first; behind the first only those with a
+        part of `LEAST`.
         """
         parts = self.parts(step)
-        best = [int(k) for k in np.argsort(-parts, kind="stable")[:count] if parts[k] > 0]
+        best = [k for k in np.argsort(-parts, kind="stable")[:count].tolist() if parts[k] > 0]
+        best = best[:1] + [k for k in best[1:] if parts[k] >= LEAST]
         return [self.cause(step, channel, float(parts[channel])) for channel in best]
 
     def cause(self, step: int, channel: int, part: float) -> Cause:
@@ -216,11 +222,9 @@ def parts_of(shares: Floats) -> Floats:
     return parts
 
 
-def causes_cells(causes: Sequence[Cause]) -> list[tuple[str, ...]]:
-    """Cells of a table that say what contributes: channels, parts, values, expected values."""
-    return [
-        tuple(cause.channel for cause in causes),
-        tuple(f"{cause.part:.0%}" for cause in causes),
-        tuple(cause.value for cause in causes),
-        tuple(cause.expected for cause in causes),
-    ]
+def cause_texts(causes: Sequence[Cause]) -> tuple[str, ...]:
+    """What contributes, as the lines of a cell of a table."""
+    return tuple(
+        f"{clipped(name)} ({part:.0%}): {clipped(value)}, expected {clipped(expected)}"
+        for name, part, value, expected in causes
+    )

@@ -13,13 +13,12 @@ import numpy as np
 from upland.report.assessed import (
     CHANNELS,
     CLOSE,
-    EXPLAINED,
     FEWEST,
-    LISTED,
+    LEAST,
     Assessed,
     Explained,
     Found,
-    causes_cells,
+    cause_texts,
     parts_of,
 )
 from upland.report.page import Column, Part, Prose, Section, Table
@@ -60,8 +59,8 @@ def sequence_sections(found: Assessed) -> Found:
 
 def _whole_sections(found: Assessed) -> Found:
     flagged = int(found.flags.sum())
-    listed = worst_first(found.scores, min(max(flagged, FEWEST), LISTED)).tolist()
-    explained = {number: _whole(found, number) for number in listed[:EXPLAINED]}
+    listed = worst_first(found.scores, min(max(flagged, FEWEST), found.top)).tolist()
+    explained = {number: _whole(found, number) for number in listed}
     first = [number for number in explained if found.flags[number]] or listed[:1]
     sections = [_listed(found, listed, explained, flagged), _closely(found, first[:CLOSE], explained)]
     if flagged:
@@ -94,31 +93,26 @@ def _largest(explained: Explained, count: int) -> list[tuple[int, int, float]]:
     """Steps and channels with the largest parts of a sequence's score: step, channel, part."""
     parts = parts_of(explained.shares)
     order = np.argsort(-parts, axis=None, kind="stable")[:count]
-    found = zip(*(part.tolist() for part in np.unravel_index(order, parts.shape)), strict=True)
-    return [
-        (step, channel, float(parts[step, channel])) for step, channel in found if parts[step, channel] > 0
-    ]
+    places = zip(*(part.tolist() for part in np.unravel_index(order, parts.shape)), strict=True)
+    found = [(step, channel, float(parts[step, channel])) for step, channel in places]
+    return [one for rank, one in enumerate(found) if one[2] >= (LEAST if rank else np.finfo(float).tiny)]
 
 
 def _listed(found: Assessed, listed: list[int], explained: dict[int, Explained], flagged: int) -> Section:
-    columns = [Column(found.called), Column("steps", "number"), Column("score", "number")]
-    columns += [Column("p-value", "p_value"), Column("flagged"), Column("channel at step"), Column("part")]
-    columns += [Column("value"), Column("expected")]
+    columns = [Column(found.called), Column("contributes most"), Column("steps", "number")]
+    columns += [Column("score", "number"), Column("p-value", "p_value"), Column("flagged")]
     rows = []
     for number in listed:
-        row: list[Any] = [found.name(number), int(found.sequences.lengths[number])]
-        row += [float(found.scores[number]), float(found.p_values[number])]
-        row.append("yes" if found.flags[number] else "no")
         causes = []
-        for step, channel, part in _largest(explained[number], CHANNELS) if number in explained else ():
+        for step, channel, part in _largest(explained[number], CHANNELS):
             cause = explained[number].cause(step, channel, part)
             causes.append(cause._replace(channel=f"{cause.channel} at {found.word(number, step)}"))
-        rows.append([*row, *causes_cells(causes)])
+        row: list[Any] = [found.name(number), cause_texts(causes), int(found.sequences.lengths[number])]
+        row += [float(found.scores[number]), float(found.p_values[number])]
+        rows.append([*row, "yes" if found.flags[number] else "no"])
     words = "The sequences with the highest scores, worst first, and where in them most of the score arises."
     total = found.scores.size
     note = f"The {len(rows)} worst of {total:,} sequences." if total > len(rows) else ""
-    if len(rows) > EXPLAINED:
-        note = f"{note} Contributing channels are of the first {EXPLAINED}.".strip()
     return Section("Sequences", [Prose([words]), Table(columns, rows, note)])
 
 
@@ -133,13 +127,15 @@ def _closely(found: Assessed, numbers: list[int], explained: dict[int, Explained
         one = explained[number]
         marked = _shaded(one.shares.sum(axis=1))
         by_channel = parts_of(np.maximum(one.shares, 0).sum(axis=0))
-        for channel in np.argsort(-by_channel, kind="stable")[: CHANNELS - 1].tolist():
+        for rank, channel in enumerate(np.argsort(-by_channel, kind="stable")[: CHANNELS - 1].tolist()):
+            if rank and by_channel[channel] < LEAST:
+                break
             name = found.channels[channel]
             lines = [Line(one.values[name]), Line(one.expected[name], dashed=True)]
             said = f"{clipped(name)} contributes {by_channel[channel]:.0%} to the score of this sequence."
             title = f"{found.prefix(number)}{clipped(name)}"
             parts.append(line_chart(title, said, found.where(number), lines, marked))
-    return Section("The worst closely", parts)
+    return Section("The worst in detail", parts)
 
 
 def _shaded(shares: Floats) -> tuple[Indices, Indices]:

@@ -11,13 +11,11 @@ from upland.report.assessed import (
     BARS,
     CHANNELS,
     CLOSE,
-    EXPLAINED,
     FEWEST,
-    LISTED,
     Assessed,
     Explained,
     Found,
-    causes_cells,
+    cause_texts,
 )
 from upland.report.page import Chart, Column, Part, Prose, Section, Table
 from upland.report.traces import Floats, Indices, Line, bar_chart, clipped, line_chart
@@ -29,6 +27,10 @@ AROUND = 60
 
 DRAWN = 4
 """Series that are drawn whole."""
+
+
+COMPARED = 200
+"""Series in the table that compares them."""
 
 
 class Episode(NamedTuple):
@@ -79,7 +81,7 @@ class Steps:
 
     def ranked(self, series: int | None = None) -> Floats:
         """`(C,)` the mean part of each channel at the worst steps of the explained episodes."""
-        kept = [one for one in self.first(EXPLAINED) if series is None or one.series == series]
+        kept = [one for one in self.first(self.found.top) if series is None or one.series == series]
         parts = [self.explained[one.series].parts(one.peak) for one in kept]
         return np.mean(parts, axis=0) if parts else np.zeros(len(self.found.channels))
 
@@ -93,7 +95,9 @@ def step_sections(found: Assessed) -> Found:
     steps = _read(found)
     sections = [_episodes(steps), _closely(steps)]
     if steps.all.peaks.size:
-        sections.append(contributing(found.channels, steps.ranked(), len(steps.first(EXPLAINED)), "episodes"))
+        sections.append(
+            contributing(found.channels, steps.ranked(), len(steps.first(steps.found.top)), "episodes")
+        )
     if found.sequences.n_sequences > 1:
         sections.append(_compared(steps))
     sections += [_series(steps, number) for number in _drawn(steps)]
@@ -102,7 +106,7 @@ def step_sections(found: Assessed) -> Found:
 
 def _read(found: Assessed) -> Steps:
     episodes = episodes_of(found.flags, found.owners, found.scores)
-    count = min(max(episodes.peaks.size, FEWEST), LISTED)
+    count = min(max(episodes.peaks.size, FEWEST), found.top)
     listed = most_anomalous(episodes, found.owners, found.scores, count)
     worst = []
     for first, last, peak in zip(*(part.tolist() for part in listed), strict=True):
@@ -111,7 +115,7 @@ def _read(found: Assessed) -> Steps:
         flagged = bool(found.flags[peak])
         worst.append(Episode(series, first - began, last - began, peak - began, peak, flagged))
     wanted: dict[int, list[Indices]] = {}
-    for rank, episode in enumerate(worst[:EXPLAINED]):
+    for rank, episode in enumerate(worst):
         wanted.setdefault(episode.series, []).append(np.array([episode.peak]))
         if rank < CLOSE:
             wanted[episode.series].append(_window(found, episode))
@@ -136,7 +140,8 @@ def _summary(steps: Steps) -> list[str]:
     series = found.sequences.n_sequences
     hit = np.unique(found.owners[steps.all.peaks]).size
     count = steps.all.peaks.size
-    within = "" if series == 1 else f" of {hit:,} of {series:,} series"
+    within = "" if series == 1 else f" in {hit:,} of {series:,} series"
+    within = f" in all {series:,} series" if hit == series > 1 else within
     are = "is" if flagged == 1 else "are"
     episodes = "1 episode" if count == 1 else f"{count:,} episodes"
     sentences = [
@@ -157,22 +162,17 @@ def _episodes(steps: Steps) -> Section:
     found = steps.found
     unflagged = any(not episode.flagged for episode in steps.worst)
     columns = [] if found.alone else [Column(found.called)]
-    columns += [Column("start"), Column("end"), Column("steps", "number"), Column("worst step")]
-    columns += [Column("score", "number"), Column("p-value", "p_value")]
+    columns += [Column("start"), Column("end"), Column("contributes most at the worst step")]
+    columns += [Column("steps", "number"), Column("score", "number"), Column("p-value", "p_value")]
     columns += [Column("flagged")] if unflagged else []
-    columns += [Column("channel"), Column("part"), Column("value"), Column("expected")]
     rows = []
-    for rank, episode in enumerate(steps.worst):
-        first, last, peak = (
-            found.word(episode.series, step) for step in (episode.first, episode.last, episode.peak)
-        )
+    for episode in steps.worst:
+        causes = steps.explained[episode.series].causes(episode.peak)
         row: list[object] = [] if found.alone else [found.name(episode.series)]
-        row += [first, last, episode.last - episode.first + 1, peak, float(found.scores[episode.step])]
-        row.append(float(found.p_values[episode.step]))
-        row += ["yes" if episode.flagged else "no"] if unflagged else []
-        known = rank < EXPLAINED
-        causes = steps.explained[episode.series].causes(episode.peak) if known else []
-        rows.append([*row, *causes_cells(causes)])
+        row += [found.word(episode.series, step) for step in (episode.first, episode.last)]
+        row += [cause_texts(causes), episode.last - episode.first + 1]
+        row += [float(found.scores[episode.step]), float(found.p_values[episode.step])]
+        rows.append([*row, "yes" if episode.flagged else "no"] if unflagged else row)
     count = steps.all.peaks.size
     words = [
         f"Flagged steps of one series that are at most {NEAR} steps apart are one episode. Its score and its "
@@ -180,9 +180,7 @@ def _episodes(steps: Steps) -> Section:
     ]
     if not count:
         words = ["No step is flagged. These have the highest scores, and what contributes most to them."]
-    note = f"The {LISTED} worst of {count:,} episodes." if count > LISTED else ""
-    if len(rows) > EXPLAINED:
-        note = f"{note} Contributing channels are of the first {EXPLAINED}.".strip()
+    note = f"The {len(rows)} worst of {count:,} episodes." if count > len(rows) else ""
     return Section("Episodes", [Prose(words), Table(columns, rows, note)])
 
 
@@ -209,7 +207,7 @@ def _closely(steps: Steps) -> Section:
                 f"{worst}: {cause.sentence}."
             )
             parts.append(line_chart(title, words, where, lines, marked))
-    return Section("The worst closely", parts)
+    return Section("The worst episodes in detail", parts)
 
 
 def contributing(channels: tuple[str, ...], parts: Floats, count: int, of: str) -> Section:
@@ -229,7 +227,8 @@ def contributing(channels: tuple[str, ...], parts: Floats, count: int, of: str) 
     words = ", ".join(f"{clipped(name)} {part:.0%}" for name, part in list(bars.items())[:CHANNELS])
     left = f" {more:,} other channels contribute less." if more and len(order) == BARS else ""
     return Section(
-        "Channels that contribute", [bar_chart(title, f"{words}.{left}", bars, "part", percent=True)]
+        "Channels that contribute",
+        [bar_chart(title, f"{words}.{left}", bars, "part of the score", percent=True)],
     )
 
 
@@ -240,7 +239,7 @@ def _compared(steps: Steps) -> Section:
     flagged = np.bincount(found.owners[found.flags], minlength=total)
     episodes = np.bincount(found.owners[steps.all.peaks], minlength=total)
     highest = np.maximum.reduceat(found.scores, found.sequences.starts)
-    order = np.lexsort((-highest, -flagged))[:LISTED].tolist()
+    order = np.lexsort((-highest, -flagged))[:COMPARED].tolist()
     columns = [Column(found.called), Column("steps", "number"), Column("flagged steps", "number")]
     columns += [Column("flagged share, %", "number"), Column("episodes", "number")]
     columns.append(Column("highest score", "number"))
@@ -250,7 +249,7 @@ def _compared(steps: Steps) -> Section:
         share = 100 * float(flagged[number]) / length
         row: list[object] = [found.name(number), length, int(flagged[number]), share, int(episodes[number])]
         rows.append([*row, float(highest[number])])
-    note = f"The {LISTED} with most flagged steps of {total:,}." if total > LISTED else ""
+    note = f"The {COMPARED} with most flagged steps of {total:,}." if total > COMPARED else ""
     return Section("Series compared", [Table(columns, rows, note)])
 
 

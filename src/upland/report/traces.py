@@ -22,6 +22,9 @@ from upland.scoring.words import cell_text, one_line
 BINS = 250
 """Bins of a line; two points of each are drawn."""
 
+MARGIN = 44
+"""Pixels left of a chart, so that the axes of charts below each other are above each other."""
+
 LEVELS = 12
 """Levels of a categorical channel that are drawn; others are one."""
 
@@ -31,7 +34,13 @@ HEIGHT = 110
 LONGEST = 60
 """Characters of a level or a name in a chart."""
 
-WIDE = 50
+MOMENTS = {
+    **{"year": "%Y", "quarter": "%Y-%m", "month": "%Y-%m", "week": "%m-%d", "date": "%m-%d", "day": "%m-%d"},
+    **{"hours": "%H:%M", "minutes": "%H:%M", "seconds": "%H:%M:%S", "milliseconds": ".%L"},
+}
+"""How marks of an axis of time are written."""
+
+WIDE = 10
 """Scores whose greatest is this many times their median are drawn on a logarithmic scale."""
 
 Floats = NDArray[np.float64]
@@ -130,7 +139,7 @@ class Line(NamedTuple):
 
     Args:
         values: `(S,)` numbers, or levels as objects.
-        dashed: Whether it is dashed and pale.
+        dashed: Whether it is dashed and of another colour.
     """
 
     values: NDArray[Any]
@@ -181,6 +190,7 @@ def line_chart(
         layers, sets = _levels(alt, x, where, lines[0].values)
     shade, rows = _shaded(alt, x, where, marked)
     spec = alt.layer(*shade, *layers).properties(width="container", height=height).to_dict()
+    spec["layer"][len(shade)]["encoding"]["x"]["scale"]["domain"] = _domain(where)  # once: all share it
     spec["datasets"] = sets | rows
     return Chart(spec, title, description)
 
@@ -197,19 +207,24 @@ def _numbers(
     finite = joined[np.isfinite(joined)]
     log = limit is not None and bool(finite.size) and _spread(finite, limit)
     scale = alt.Scale(type="log") if log else alt.Scale(zero=False)
-    y = alt.Y("v:Q", title=None, scale=scale, axis=alt.Axis(tickCount=4, format=".3~g"))
+    y = alt.Y(
+        "v:Q",
+        title=None,
+        scale=scale,
+        axis=alt.Axis(tickCount=4, format=".3~g", minExtent=MARGIN, grid=not log),
+    )
     layers: list[Any] = []
     sets: dict[str, Any] = {}
     for number, (line, values) in enumerate(zip(lines, columns, strict=True)):
         sets[f"line{number}"] = _points(where, values, thinned(values))
-        mark: dict[str, Any] = {"fill": "transparent", "strokeWidth": 1.3, "tooltip": True}
-        mark |= {"strokeDash": [5, 3], "style": "soft", "strokeWidth": 1.8} if line.dashed else {}
+        mark: dict[str, Any] = {"style": "text", "strokeWidth": 1.2}
+        mark |= {"style": "link", "strokeDash": [5, 3], "strokeWidth": 1.8} if line.dashed else {}
         mark |= {"point": {"size": 20, "filled": True}} if _sparse(values) else {}
         drawn = alt.Chart(alt.NamedData(name=f"line{number}"))
         layers.insert(0, drawn.mark_line(**mark).encode(x=x, y=y))  # the first on top
     if limit is not None and np.isfinite(limit) and (limit > 0 or not log):
         sets["limit"] = [{"v": _short(limit)}]
-        rule = alt.Chart(alt.NamedData(name="limit")).mark_rule(style="threshold", strokeDash=[4, 3])
+        rule = alt.Chart(alt.NamedData(name="limit")).mark_rule(style="anomalous", strokeDash=[6, 4])
         layers.append(rule.encode(y=y))
     return layers, sets
 
@@ -245,37 +260,42 @@ def _levels(alt: Any, x: Any, where: Positions, values: NDArray[Any]) -> tuple[l
     for step, (one, part) in enumerate(zip(shown, bins.tolist(), strict=True)):
         points.setdefault((one, part), step)
     rows = [{"x": _short(float(where.at[step]), 15), "v": one} for (one, _), step in points.items()]
-    drawn = alt.Chart(alt.NamedData(name="levels")).mark_tick(thickness=2, tooltip=True)
-    axis = alt.Axis(labelLimit=110)
+    drawn = alt.Chart(alt.NamedData(name="levels")).mark_tick(thickness=2)
+    axis = alt.Axis(labelLimit=110, minExtent=MARGIN)
     return [drawn.encode(x=x, y=alt.Y("v:N", title=None, axis=axis))], {"levels": rows}
 
 
 def _shaded(
     alt: Any, x: Any, where: Positions, marked: tuple[Indices, Indices]
 ) -> tuple[list[Any], dict[str, Any]]:
+    """Marked stretches: shaded, each with a line at its beginning, so that one of a single step is seen."""
     firsts, lasts = stretches(*marked, where.at.size)
     if not firsts.size:
         return [], {}
+    edges = np.r_[where.at[0], (where.at[1:] + where.at[:-1]) / 2, where.at[-1]]
     rows = [
-        {"x": _short(float(where.at[first]), 15), "x2": _short(float(where.at[last]), 15)}
+        {"x": _short(float(edges[first]), 15), "x2": _short(float(edges[last + 1]), 15)}
         for first, last in zip(firsts.tolist(), lasts.tolist(), strict=True)
     ]
-    mark = {"style": "anomalous", "fillOpacity": 0.22, "strokeOpacity": 0.6, "strokeWidth": 2}
-    drawn = alt.Chart(alt.NamedData(name="flagged")).mark_rect(**mark)
-    return [drawn.encode(x=x, x2="x2")], {"flagged": rows}
+    drawn = alt.Chart(alt.NamedData(name="flagged"))
+    shade = drawn.mark_rect(style="anomalous", opacity=0.22).encode(x=x, x2="x2")
+    return [shade, drawn.mark_rule(style="anomalous", opacity=0.5, size=2).encode(x=x)], {"flagged": rows}
 
 
 def _axis(alt: Any, where: Positions) -> Any:
-    finite = where.at[np.isfinite(where.at)]
-    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
-    if low == high:
-        low, high = low - 1, high + 1
     axis = alt.Axis(grid=False, labelOverlap=True, tickCount=6, titleLimit=300)
     if where.scale == "time":
-        scale = alt.Scale(domain=[low, high], type="utc", nice=False)
-        return alt.X("x:T", title=clipped(where.title), scale=scale, axis=axis)
-    scale = alt.Scale(domain=[low, high], nice=False, zero=False)
+        axis["format"] = MOMENTS
+        return alt.X("x:T", title=clipped(where.title), scale=alt.Scale(type="utc", nice=False), axis=axis)
+    scale = alt.Scale(nice=False, zero=False)
     return alt.X("x:Q", title=clipped(where.title), scale=scale, axis=axis)
+
+
+def _domain(where: Positions) -> list[float]:
+    """From where to where the axis goes."""
+    finite = where.at[np.isfinite(where.at)]
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
+    return [low, high] if low < high else [low - 1, high + 1]
 
 
 def bar_chart(
@@ -303,7 +323,7 @@ def bar_chart(
         y=alt.Y("n:N", title=None, sort=None, axis=alt.Axis(labelLimit=140)),
         x=alt.X("v:Q", title=axis, **form),
     )
-    made = spec.properties(width="container", height={"step": 22}).to_dict()
+    made = spec.properties(width="container", height=24 * max(len(rows), 1)).to_dict()
     made["datasets"] = {"bars": rows}
     return Chart(made, title, description)
 
