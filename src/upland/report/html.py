@@ -146,7 +146,8 @@ def _section(section: Section, number: int) -> str:
 
 def _part(part: Part, name: str, title: str) -> str:
     if isinstance(part, Prose):
-        return "".join(f"<p>{text(paragraph)}</p>" for paragraph in part.paragraphs)
+        heading = f"<h3>{text(part.title)}</h3>" if part.title else ""
+        return heading + "".join(f"<p>{text(paragraph)}</p>" for paragraph in part.paragraphs)
     if isinstance(part, Facts):
         return _facts(part.pairs)
     if isinstance(part, Chart):

@@ -12,9 +12,15 @@ from typing import Any, Literal
 
 @dataclass(frozen=True)
 class Prose:
-    """Paragraphs of plain text, which is escaped."""
+    """Paragraphs of plain text, which is escaped.
+
+    Args:
+        paragraphs: In order.
+        title: A heading above them; "" for none.
+    """
 
     paragraphs: Sequence[str]
+    title: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,7 @@ class Table:
 
     Args:
         columns: The headings.
-        rows: A cell for each column.
+        rows: A cell for each column; tuples in some of them stand line below line, beside the other cells.
         note: A sentence on what is not shown; "" for none.
     """
 
