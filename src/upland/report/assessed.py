@@ -18,7 +18,7 @@ from upland.scoring.words import cell_text, label_text
 if TYPE_CHECKING:
     from upland.catalogue import Unit
     from upland.data.sequence.container import Sequences
-    from upland.detectors.base import Detector
+    from upland.detectors.scoring import ScoringDetector
 
 LISTED = 50
 """Episodes or sequences in a table, unless more or fewer are wanted."""
@@ -39,16 +39,8 @@ BARS = 15
 """Channels in the chart of those that contribute."""
 
 
-class Found(NamedTuple):
-    """What a part of a page says.
-
-    Args:
-        summary: Plain sentences.
-        sections: In order.
-    """
-
-    summary: list[str]
-    sections: list[Section]
+Said = tuple[list[str], list[Section]]
+"""Plain sentences, and the sections behind them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +57,7 @@ class Assessed:
         top: How many episodes or sequences are listed and explained.
     """
 
-    detector: Detector
+    detector: ScoringDetector
     sequences: Sequences
     scores: Floats
     p_values: Floats

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from upland.data.sequence.container import Sequences
+from upland.data.sequence.encoder import SequenceEncoder
 from upland.report.assessed import (
     CHANNELS,
     CLOSE,
@@ -17,47 +19,52 @@ from upland.report.assessed import (
     LEAST,
     Assessed,
     Explained,
-    Found,
+    Said,
     cause_texts,
     parts_of,
 )
+from upland.report.base import Found, Settings
 from upland.report.page import Column, Part, Prose, Section, Table
 from upland.report.steps import contributing, step_sections
 from upland.report.traces import Floats, Indices, Line, Positions, clipped, line_chart
 from upland.scoring.episodes import worst_first
 
 if TYPE_CHECKING:
-    from upland.data.sequence.container import Sequences
-    from upland.detectors.base import Detector
+    from upland.detectors.scoring import ScoringDetector
 
 HALF = 0.5
 """The steps are shaded that have so much of the score together, the largest shares first."""
 
 
-def assess_sequences(detector: Detector, sequences: Sequences) -> tuple[Floats, Floats]:
-    """Anomaly scores and p-values: of steps `(S,)` sequence after sequence in time order, or `(N,)`.
-
-    Args:
-        detector: Fitted on sequences.
-        sequences: Of the same channels.
-    """
-    scores, p_values = detector.assess(sequences)
-    if detector.plan_.reader.unit(sequences) == "step":
-        rows = sequences.row_numbers
-        return scores.reshape(-1)[rows], p_values.reshape(-1)[rows]
-    return scores, p_values
-
-
-def sequence_sections(found: Assessed) -> Found:
+def found_in_sequences(detector: ScoringDetector, data: Any, settings: Settings) -> Found:
     """What a page says of sequences.
 
     Args:
-        found: The sequences with their scores, in the order of `assess_sequences`.
+        detector: Fitted on sequences.
+        data: Sequences in any form, or the path of a file.
+        settings: What is asked for.
+
+    Raises:
+        ValueError, OSError: The sequences cannot be read; groups are asked for.
     """
-    return step_sections(found) if found.unit == "step" else _whole_sections(found)
+    if settings.by:
+        raise ValueError("groups are of rows of a table, but the model is of sequences: leave out by")
+    encoder, reader = detector.encoder_, detector.plan_.reader
+    assert isinstance(encoder, SequenceEncoder)
+    sequences = next(iter(reader.pieces(data, encoder)))
+    assert isinstance(sequences, Sequences)
+    scores, p_values = detector.assess(sequences)
+    unit = reader.unit(sequences)
+    if unit == "step":
+        rows = sequences.row_numbers
+        scores, p_values = scores.reshape(-1)[rows], p_values.reshape(-1)[rows]
+    threshold = detector.calibrations_[unit].threshold(settings.alpha)
+    found = Assessed(detector, sequences, scores, p_values, settings.alpha, threshold, settings.top)
+    summary, sections = step_sections(found) if unit == "step" else _whole_sections(found)
+    return Found(unit, scores.size, int(found.flags.sum()), summary, sections)
 
 
-def _whole_sections(found: Assessed) -> Found:
+def _whole_sections(found: Assessed) -> Said:
     flagged = int(found.flags.sum())
     listed = worst_first(found.scores, min(max(flagged, FEWEST), found.top)).tolist()
     explained = {number: _whole(found, number) for number in listed}
@@ -67,7 +74,7 @@ def _whole_sections(found: Assessed) -> Found:
         parts = [parts_of(np.maximum(explained[number].shares, 0).sum(axis=0)) for number in first]
         sections.append(contributing(found.channels, np.mean(parts, axis=0), len(parts), "sequences"))
         sections += _along(found, first, explained)
-    return Found(_summary(found, flagged, listed[0], explained), sections)
+    return _summary(found, flagged, listed[0], explained), sections
 
 
 def _whole(found: Assessed, number: int) -> Explained:

@@ -14,7 +14,7 @@ from upland.report.assessed import (
     FEWEST,
     Assessed,
     Explained,
-    Found,
+    Said,
     cause_texts,
 )
 from upland.report.page import Chart, Column, Part, Prose, Section, Table
@@ -86,7 +86,7 @@ class Steps:
         return np.mean(parts, axis=0) if parts else np.zeros(len(self.found.channels))
 
 
-def step_sections(found: Assessed) -> Found:
+def step_sections(found: Assessed) -> Said:
     """What a page says of series whose steps are scored.
 
     Args:
@@ -101,7 +101,7 @@ def step_sections(found: Assessed) -> Found:
     if found.sequences.n_sequences > 1:
         sections.append(_compared(steps))
     sections += [_series(steps, number) for number in _drawn(steps)]
-    return Found(_summary(steps), sections)
+    return _summary(steps), sections
 
 
 def _read(found: Assessed) -> Steps:
