@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from upland.data.sequence.encoder import SequenceEncoder
 from upland.report.page import Section
-from upland.report.traces import Floats, Indices, Positions, clipped, positions
+from upland.report.phrases import clipped, percent
+from upland.report.traces import Floats, Indices, Positions, positions
 from upland.scoring.words import cell_text, label_text
 
 if TYPE_CHECKING:
@@ -217,6 +218,6 @@ def parts_of(shares: Floats) -> Floats:
 def cause_texts(causes: Sequence[Cause]) -> tuple[str, ...]:
     """What contributes, as the lines of a cell of a table."""
     return tuple(
-        f"{clipped(name)} ({part:.0%}): {clipped(value)}, expected {clipped(expected)}"
+        f"{clipped(name)} ({percent(part)}): {clipped(value)}, expected {clipped(expected)}"
         for name, part, value, expected in causes
     )

@@ -17,7 +17,7 @@ from upland.data.image.encoder import ImageEncoder
 from upland.io.heatmaps import png_of_heat, png_of_pixels, reduced_heat, reduced_pixels
 from upland.report.base import Floats, Found, Indices, Settings
 from upland.report.page import Column, Gallery, Picture, Prose, Section, Table
-from upland.report.traces import clipped
+from upland.report.phrases import clipped, flagged_text, percent
 from upland.scoring.episodes import worst_first
 from upland.scoring.regions import full_heat, regions
 from upland.scoring.words import cell_text
@@ -186,7 +186,7 @@ def _pictures(found: Assessed, small: list[Small], top: float) -> list[Picture]:
 
 
 def _picture(found: Assessed, small: Small, side: int, top: float) -> Picture:
-    where = "".join(f"; {reason.column} ({reason.part:.0%})" for reason in small.reasons[:1])
+    where = "".join(f"; {reason.column} ({percent(reason.part)})" for reason in small.reasons[:1])
     score, p_value = (float(part[small.number]) for part in (found.scores, found.p_values))
     caption = f"{clipped(found.name(small.number))}: score {cell_text(score)}, p {cell_text(p_value)}{where}"
     png = png_of_pixels(reduced_pixels(small.pixels, side))
@@ -216,7 +216,7 @@ def _table(found: Assessed, small: list[Small]) -> Section:
     rows = []
     for one in small:
         number = one.number
-        where = tuple(f"{reason.column} ({reason.part:.0%})" for reason in one.reasons)
+        where = tuple(f"{reason.column} ({percent(reason.part)})" for reason in one.reasons)
         row: list[Any] = [found.name(number), where, float(found.scores[number])]
         rows.append([*row, float(found.p_values[number]), "yes" if found.flags[number] else "no"])
     total = len(found.images)
@@ -228,13 +228,11 @@ def _table(found: Assessed, small: list[Small]) -> Section:
 
 def _summary(found: Assessed, flagged: int, worst: Small) -> list[str]:
     total = len(found.images)
+    sentences = [flagged_text(flagged, total, "image")]
     if not flagged:
-        return [f"None of {total:,} images is flagged."]
-    are = "is" if flagged == 1 else "are"
+        return sentences
     where = "".join(
-        f"; most of its score arises in {reason.column} ({reason.part:.0%})" for reason in worst.reasons[:1]
+        f"; most of its score arises in {reason.column} ({percent(reason.part)})"
+        for reason in worst.reasons[:1]
     )
-    return [
-        f"{flagged:,} of {total:,} images ({flagged / total:.1%}) {are} flagged.",
-        f"The most anomalous: {clipped(found.name(worst.number))}{where}.",
-    ]
+    return [*sentences, f"The most anomalous: {clipped(found.name(worst.number))}{where}."]

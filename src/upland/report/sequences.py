@@ -25,8 +25,9 @@ from upland.report.assessed import (
 )
 from upland.report.base import Found, Settings
 from upland.report.page import Column, Part, Prose, Section, Table
+from upland.report.phrases import clipped, flagged_text, percent
 from upland.report.steps import contributing, step_sections
-from upland.report.traces import Floats, Indices, Line, Positions, clipped, line_chart
+from upland.report.traces import Floats, Indices, Line, Positions, line_chart
 from upland.scoring.episodes import worst_first
 
 if TYPE_CHECKING:
@@ -83,15 +84,14 @@ def _whole(found: Assessed, number: int) -> Explained:
 
 def _summary(found: Assessed, flagged: int, worst: int, explained: dict[int, Explained]) -> list[str]:
     total = found.scores.size
+    sentences = [flagged_text(flagged, total, "sequence")]
     if not flagged:
-        return [f"None of {total:,} sequences is flagged."]
-    are = "is" if flagged == 1 else "are"
-    sentences = [f"{flagged:,} of {total:,} sequences ({flagged / total:.1%}) {are} flagged."]
+        return sentences
     for step, channel, part in _largest(explained[worst], 1):
         cause = explained[worst].cause(step, channel, part)
         sentences.append(
             f"The worst: {found.title(worst)}, where {clipped(cause.channel)} at {found.word(worst, step)} "
-            f"contributes most ({part:.0%}): {cause.sentence}."
+            f"contributes most ({percent(part)}): {cause.sentence}."
         )
     return sentences
 
@@ -139,7 +139,9 @@ def _closely(found: Assessed, numbers: list[int], explained: dict[int, Explained
                 break
             name = found.channels[channel]
             lines = [Line(one.values[name]), Line(one.expected[name], dashed=True)]
-            said = f"{clipped(name)} contributes {by_channel[channel]:.0%} to the score of this sequence."
+            said = (
+                f"{clipped(name)} contributes {percent(by_channel[channel])} to the score of this sequence."
+            )
             title = f"{found.prefix(number)}{clipped(name)}"
             parts.append(line_chart(title, said, found.where(number), lines, marked))
     return Section("The worst in detail", parts)
@@ -169,5 +171,5 @@ def _along(found: Assessed, numbers: list[int], explained: dict[int, Explained])
         title = "Part of each step in the score of the worst sequence"
     where = Positions("step", np.arange(parts.size, dtype=np.float64), "step")
     none = np.empty(0, dtype=np.int64)
-    said = f"Step {top} has the largest part, {parts[top]:.0%}."
+    said = f"Step {top} has the largest part, {percent(parts[top])}."
     return [Section("Steps that contribute", [line_chart(title, said, where, [Line(parts)], (none, none))])]

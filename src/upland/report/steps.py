@@ -18,7 +18,8 @@ from upland.report.assessed import (
     cause_texts,
 )
 from upland.report.page import Chart, Column, Part, Prose, Section, Table
-from upland.report.traces import Floats, Indices, Line, bar_chart, clipped, line_chart
+from upland.report.phrases import clipped, counted, flagged_text, percent
+from upland.report.traces import Floats, Indices, Line, bar_chart, line_chart, missing_share
 from upland.scoring.episodes import NEAR, Episodes, episodes_of, most_anomalous
 from upland.scoring.words import cell_text
 
@@ -136,21 +137,15 @@ def _summary(steps: Steps) -> list[str]:
     found = steps.found
     flagged, total = int(found.flags.sum()), found.flags.size
     if not flagged:
-        return [f"None of {total:,} steps is flagged."]
-    series = found.sequences.n_sequences
-    hit = np.unique(found.owners[steps.all.peaks]).size
-    count = steps.all.peaks.size
-    within = "" if series == 1 else f" in {hit:,} of {series:,} series"
-    within = f" in all {series:,} series" if hit == series > 1 else within
-    are = "is" if flagged == 1 else "are"
-    episodes = "1 episode" if count == 1 else f"{count:,} episodes"
-    sentences = [
-        f"{flagged:,} of {total:,} steps ({flagged / total:.1%}) {are} flagged, in {episodes}{within}."
-    ]
+        return [flagged_text(flagged, total, "step")]
+    series, hit = found.sequences.n_sequences, np.unique(found.owners[steps.all.peaks]).size
+    within = f" in {hit:,} of {series:,} series" if hit < series else f", in all {series:,} series"
+    behind = f", in {counted(steps.all.peaks.size, 'episode')}{within if series > 1 else ''}"
+    sentences = [flagged_text(flagged, total, "step", behind)]
     worst = steps.worst[0]
     causes = steps.explained[worst.series].causes(worst.peak, 1)
     why = "".join(
-        f": {clipped(cause.channel)} contributes most ({cause.part:.0%}), {cause.sentence}"
+        f": {clipped(cause.channel)} contributes most ({percent(cause.part)}), {cause.sentence}"
         for cause in causes
     )
     at = "" if worst.first == worst.last else f", worst at {found.word(worst.series, worst.peak)}"
@@ -179,7 +174,9 @@ def _episodes(steps: Steps) -> Section:
         "p-value are those of its worst step, and so are the channels that contribute most to it."
     ]
     if not count:
-        words = ["No step is flagged. These have the highest scores, and what contributes most to them."]
+        words = ["No step is flagged. These have the highest scores."]
+    elif unflagged:
+        words.append("Behind the flagged ones stand the steps with the highest scores that are not flagged.")
     note = f"The {len(rows)} worst of {count:,} episodes." if count > len(rows) else ""
     return Section("Episodes", [Prose(words), Table(columns, rows, note)])
 
@@ -203,7 +200,7 @@ def _closely(steps: Steps) -> Section:
             ]
             title = f"{steps.found.prefix(episode.series)}{steps.span(episode)}: {clipped(cause.channel)}"
             words = (
-                f"{clipped(cause.channel)} contributes {cause.part:.0%} to the score of the worst step, "
+                f"{clipped(cause.channel)} contributes {percent(cause.part)} to the score of the worst step, "
                 f"{worst}: {cause.sentence}."
             )
             parts.append(line_chart(title, words, where, lines, marked))
@@ -224,11 +221,11 @@ def contributing(channels: tuple[str, ...], parts: Floats, count: int, of: str) 
     over = f"the worst of the {of}" if count == 1 else f"the {count} worst {of}"
     title = f"Part of each channel in the score, mean over {over}"
     more = len(channels) - len(order)
-    words = ", ".join(f"{clipped(name)} {part:.0%}" for name, part in list(bars.items())[:CHANNELS])
+    words = ", ".join(f"{clipped(name)} {percent(part)}" for name, part in list(bars.items())[:CHANNELS])
     left = f" {more:,} other channels contribute less." if more and len(order) == BARS else ""
     return Section(
         "Channels that contribute",
-        [bar_chart(title, f"{words}.{left}", bars, "part of the score", percent=True)],
+        [bar_chart(title, f"{words}.{left}", bars, "part of the score", shares=True)],
     )
 
 
@@ -272,7 +269,7 @@ def _series(steps: Steps, number: int) -> Section:
     if count == 1:
         shaded = "The flagged episode is shaded."
     top = int(scores.argmax())
-    said = f"The highest is {cell_text(float(scores[top]))}, at {where.word(top)}. {shaded}"
+    said = f"The highest score is {cell_text(float(scores[top]))}, at {where.word(top)}. {shaded}"
     charts: list[Chart] = [
         line_chart("Anomaly score", said, where, [Line(scores)], marked, limit=found.threshold)
     ]
@@ -281,7 +278,9 @@ def _series(steps: Steps, number: int) -> Section:
     values = found.encoder.values(found.piece(number))
     for channel in np.argsort(-ranking, kind="stable")[:CHANNELS].tolist():
         name = found.channels[channel]
-        words = f"The values of {clipped(name)}. {shaded}"
+        missing = missing_share(values[name])
+        lacking = "" if not missing else f" {percent(missing)} of the values are missing."
+        words = f"The values of {clipped(name)}.{lacking} {shaded}"
         charts.append(line_chart(clipped(name), words, where, [Line(values[name])], marked))
     total = len(found.channels)
     some = (
@@ -290,7 +289,8 @@ def _series(steps: Steps, number: int) -> Section:
     threshold = (
         " The dashed line is the least score that is not flagged." if found.threshold is not None else ""
     )
-    return Section(found.title(number), [Prose([f"{length:,} steps.{threshold}{some}"]), *charts])
+    said = f"{counted(length, 'step')}.{threshold}{some}"
+    return Section(found.title(number), [Prose([said]), *charts])
 
 
 def _marked(steps: Steps, series: int, low: int, high: int) -> tuple[Indices, Indices]:

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from upland.data.sequence.container import Sequences
 from upland.io.extras import needed
 from upland.report.page import Chart
-from upland.scoring.words import cell_text, one_line
+from upland.report.phrases import clipped
+from upland.scoring.words import cell_text
 
 BINS = 250
 """Bins of a line; two points of each are drawn."""
@@ -31,14 +32,14 @@ LEVELS = 12
 HEIGHT = 110
 """Pixels of a chart of one channel."""
 
-LONGEST = 60
-"""Characters of a level or a name in a chart."""
-
 MOMENTS = {
     **{"year": "%Y", "quarter": "%Y-%m", "month": "%Y-%m", "week": "%m-%d", "date": "%m-%d", "day": "%m-%d"},
     **{"hours": "%H:%M", "minutes": "%H:%M", "seconds": "%H:%M:%S", "milliseconds": ".%L"},
 }
 """How marks of an axis of time are written."""
+
+MOMENT = "%Y-%m-%d %H:%M:%S"
+"""How one moment is written."""
 
 WIDE = 10
 """Scores whose greatest is this many times their median are drawn on a logarithmic scale."""
@@ -93,7 +94,7 @@ def position_text(scale: Scale, at: float) -> str:
         moment = datetime.fromtimestamp(at / 1000, UTC)
     except (OverflowError, OSError, ValueError):
         return f"{at:.10g} ms"
-    return moment.strftime("%Y-%m-%d %H:%M:%S").removesuffix(":00")
+    return moment.strftime(MOMENT).removesuffix(":00")
 
 
 def thinned(values: Floats, bins: int = BINS) -> Indices:
@@ -160,6 +161,14 @@ def numeric(values: NDArray[Any]) -> Floats | None:
     return None
 
 
+def missing_share(values: NDArray[Any]) -> float:
+    """The share of values of a channel that are missing."""
+    numbers = numeric(values)
+    if numbers is not None:
+        return float(np.isnan(numbers).mean())
+    return sum(value is None for value in values.tolist()) / max(len(values), 1)
+
+
 def line_chart(
     title: str,
     description: str,
@@ -207,19 +216,25 @@ def _numbers(
     finite = joined[np.isfinite(joined)]
     log = limit is not None and bool(finite.size) and _spread(finite, limit)
     scale = alt.Scale(type="log") if log else alt.Scale(zero=False)
+    if not finite.size:
+        scale["domain"] = [0, 1]
     y = alt.Y(
         "v:Q",
         title=None,
         scale=scale,
-        axis=alt.Axis(tickCount=4, format=".3~g", minExtent=MARGIN, grid=not log),
+        axis=alt.Axis(tickCount=4, format=".5~g", minExtent=MARGIN, grid=not log),
     )
     layers: list[Any] = []
     sets: dict[str, Any] = {}
+    drawable = [bool(np.isfinite(values).any()) for values in columns]
     for number, (line, values) in enumerate(zip(lines, columns, strict=True)):
+        if not drawable[number] and any(drawable):
+            continue
         sets[f"line{number}"] = _points(where, values, thinned(values))
         mark: dict[str, Any] = {"style": "text", "strokeWidth": 1.2}
         mark |= {"style": "link", "strokeDash": [5, 3], "strokeWidth": 1.8} if line.dashed else {}
-        mark |= {"point": {"size": 20, "filled": True}} if _sparse(values) else {}
+        if _sparse(values):
+            mark["point"] = {"size": 25, "filled": True, "style": mark["style"]}
         drawn = alt.Chart(alt.NamedData(name=f"line{number}"))
         layers.insert(0, drawn.mark_line(**mark).encode(x=x, y=y))  # the first on top
     if limit is not None and np.isfinite(limit) and (limit > 0 or not log):
@@ -284,8 +299,10 @@ def _shaded(
 
 def _axis(alt: Any, where: Positions) -> Any:
     axis = alt.Axis(grid=False, labelOverlap=True, tickCount=6, titleLimit=300)
+    if where.at.size == 1 and np.isfinite(where.at[0]):
+        axis["values"] = [float(where.at[0])]
     if where.scale == "time":
-        axis["format"] = MOMENTS
+        axis["format"] = MOMENTS if where.at.size > 1 else MOMENT
         return alt.X("x:T", title=clipped(where.title), scale=alt.Scale(type="utc", nice=False), axis=axis)
     scale = alt.Scale(nice=False, zero=False)
     return alt.X("x:Q", title=clipped(where.title), scale=scale, axis=axis)
@@ -299,7 +316,7 @@ def _domain(where: Positions) -> list[float]:
 
 
 def bar_chart(
-    title: str, description: str, bars: Mapping[str, float], axis: str, percent: bool = False
+    title: str, description: str, bars: Mapping[str, float], axis: str, shares: bool = False
 ) -> Chart:
     """Numbers by name as bars, in their order.
 
@@ -308,7 +325,7 @@ def bar_chart(
         description: What is to be seen.
         bars: Names and numbers; of names that are the same when clipped each gets its number.
         axis: The title of the axis of numbers.
-        percent: Whether the numbers are shares.
+        shares: Whether the numbers are parts of one.
     """
     alt = altair()
     seen: dict[str, int] = {}
@@ -317,7 +334,7 @@ def bar_chart(
         short = clipped(name)
         seen[short] = seen.get(short, 0) + 1
         rows.append({"n": short if seen[short] == 1 else f"{short} ({seen[short]})", "v": _short(value)})
-    form = {"axis": alt.Axis(format=".0%", tickCount=5)} if percent else {}
+    form = {"axis": alt.Axis(format=".2~%", tickCount=5)} if shares else {}
     drawn = alt.Chart(alt.NamedData(name="bars")).mark_bar(style="normal", tooltip=True)
     spec = drawn.encode(
         y=alt.Y("n:N", title=None, sort=None, axis=alt.Axis(labelLimit=140)),
@@ -326,12 +343,6 @@ def bar_chart(
     made = spec.properties(width="container", height=24 * max(len(rows), 1)).to_dict()
     made["datasets"] = {"bars": rows}
     return Chart(made, title, description)
-
-
-def clipped(text: str) -> str:
-    """A name of one line that a chart has space for."""
-    line = one_line(text)
-    return line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"
 
 
 def altair() -> Any:
