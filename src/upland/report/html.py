@@ -242,7 +242,9 @@ def _cell(kind: str, cell: Any, span: str) -> str:
         return f'<td{span} dir="auto">{text(shortened("" if cell is None else str(cell)))}</td>'
     if cell is None:
         return f'<td{span} class="number"></td>'
-    shown = cell_text(cell) if isinstance(cell, float) else f"{cell:,}"
+    shown = (
+        f"{cell:.0%}" if kind == "percent" else cell_text(cell) if isinstance(cell, float) else f"{cell:,}"
+    )
     return f'<td{span} class="number" data-value="{float(cell)!r}">{text(shown)}</td>'
 
 

@@ -42,10 +42,9 @@ const draw = (place) => {
 };
 const places = [...document.querySelectorAll("[data-spec]")];
 const missing = () => places.filter((place) => !drawn.has(place));
-const idle = globalThis.requestIdleCallback || ((task) => setTimeout(task, 50));
 const drawRest = () => {
   const next = missing().find((place) => place.clientWidth);
-  if (next) { draw(next); idle(drawRest); }
+  if (next) { draw(next); setTimeout(drawRest); }
 };
 root.dataset.charts = places.length;
 root.dataset.drawn = 0;
@@ -54,7 +53,7 @@ if (places.length) {
     for (const { isIntersecting, target } of entries) if (isIntersecting && !drawn.has(target)) draw(target);
   }, { rootMargin: "400px" });
   places.forEach((place) => seen.observe(place));
-  idle(drawRest);
+  setTimeout(drawRest);
 }
 for (const details of document.querySelectorAll("details")) details.addEventListener("toggle", drawRest);
 
@@ -90,7 +89,7 @@ const sortable = (table) => {
     head.setAttribute("aria-sort", "none");
     button.addEventListener("click", () => {
       const now = head.getAttribute("aria-sort");
-      const down = now === "none" ? kind === "number" : now === "ascending";
+      const down = now === "none" ? kind === "number" || kind === "percent" : now === "ascending";
       heads.forEach((other) => { if (other.hasAttribute("aria-sort")) other.setAttribute("aria-sort", "none"); });
       head.setAttribute("aria-sort", down ? "descending" : "ascending");
       const records = [...table.tBodies].map((record) => [valueOf(record, column), record]);

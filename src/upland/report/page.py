@@ -55,7 +55,7 @@ class Column:
     """
 
     name: str
-    kind: Literal["text", "number", "p_value", "picture"] = "text"
+    kind: Literal["text", "number", "p_value", "percent", "picture"] = "text"
 
 
 @dataclass(frozen=True)

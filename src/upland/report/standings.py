@@ -110,7 +110,9 @@ class NormalNumbers(Normal):
 
     def words(self) -> str:
         """From where to where the middle 95 percent of normal values lie."""
-        low, high = (cell_text(self.typed(number)) for number in (self.low, self.high))
+        tiny = 1e-6 * (self.edges[-1] - self.edges[0])  # what the encoding leaves of zero
+        ends = [number if abs(number) > tiny else 0.0 for number in (self.low, self.high)]
+        low, high = (cell_text(self.typed(number)) for number in ends)
         return low if low == high else f"{low} to {high}"
 
     def typed(self, number: float) -> Any:
