@@ -44,7 +44,7 @@ LONGEST = 300
 AT_FIRST = 25
 """Records of a table that are shown before a reader asks for all; without scripts and on paper all are."""
 
-STYLES = ("normal", "anomalous", "threshold", "soft")
+STYLES = ("normal", "anomalous", "threshold", "soft", "text", "link")
 """What marks of charts are called by their `style`, which gives them their colours."""
 
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9_]*")

@@ -16,7 +16,7 @@ const make = (tag, options, ...children) => {
 // -- charts: colours are the variables of the style sheet, which follow the theme
 const soft = { labelColor: "var(--soft)", titleColor: "var(--text)", labelFontSize: 12, titleFontSize: 12,
   titleFontWeight: "normal" };
-const styles = ["normal", "anomalous", "threshold", "soft"];
+const styles = ["normal", "anomalous", "threshold", "soft", "text", "link"];
 const config = {
   background: null, font: "system-ui, sans-serif", padding: 4,
   view: { stroke: null },

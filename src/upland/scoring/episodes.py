@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-
-from upland.cli.results import Bools, Floats, Indices, worst_first
+from numpy.typing import NDArray
 
 NEAR = 3
 """Flagged steps of a sequence that are at most so far apart are of one episode."""
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+Indices = NDArray[np.int64]
 
 
 class Episodes(NamedTuple):
@@ -28,6 +31,12 @@ class Episodes(NamedTuple):
     def select(self, rows: Indices) -> Episodes:
         """Some of them, in the order of these numbers."""
         return Episodes(*(part[rows] for part in self))
+
+
+def worst_first(scores: Floats, count: int) -> Indices:
+    """The numbers of the highest scores; of equals, the earlier one."""
+    order: Indices = np.argsort(-scores, kind="stable")[:count]
+    return order
 
 
 def episodes_of(flags: Bools, owners: Indices, scores: Floats) -> Episodes:
