@@ -31,11 +31,13 @@ if TYPE_CHECKING:
     from upland.explanation import Explanation, ImageExplanation, SequenceExplanation, explain
     from upland.groups.verdicts import GroupVerdicts
     from upland.persistence import load, save
+    from upland.scoring.alarm_history import Alarms, alarms
     from upland.scoring.scorer import Scorer
 
 __version__ = "0.2.0"
 
 __all__ = [
+    "Alarms",
     "Counterfactual",
     "EnergyDetector",
     "Explanation",
@@ -54,6 +56,7 @@ __all__ = [
     "TableEncoder",
     "VAEDetector",
     "__version__",
+    "alarms",
     "as_pyod",
     "benjamini_hochberg",
     "conformal_p_values",
@@ -64,6 +67,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Alarms": "upland.scoring.alarm_history",
     "Counterfactual": "upland.counterfactuals.result",
     "EnergyDetector": "upland.detectors.table",
     "Explanation": "upland.explanation",
@@ -81,6 +85,7 @@ _HOMES = {
     "SequenceExplanation": "upland.explanation",
     "TableEncoder": "upland.data.table.encoder",
     "VAEDetector": "upland.detectors.table_latent",
+    "alarms": "upland.scoring.alarm_history",
     "as_pyod": "upland.adapters.pyod",
     "benjamini_hochberg": "upland.calibration.false_discovery",
     "conformal_p_values": "upland.calibration.conformal",
