@@ -1,6 +1,6 @@
 """Which groups, batches and buckets of time are anomalous, and which sites have changed.
 
-Verdicts are by e-values, at a false discovery rate over all tests ever (`upland.watch.discoveries`). The
+Verdicts are by e-values, at a false discovery rate over all tests ever (e-LOND). The
 e-value of a group is the mean of two: that of its verdict's p-value, and that of its rows' scores compared
 with the calibration alone. A bucket's is accumulated over batches, and tested once, when a later time comes.
 A site has a change monitor of its own; the k-th site has the weight 1 / (k (k + 1)), so that the probability
@@ -18,11 +18,11 @@ import numpy as np
 from upland.calibration.conformal import Floats
 from upland.calibration.e_detector import log_e_value, log_products
 from upland.calibration.monitor import Evidence, Monitor
+from upland.calibration.online_false_discovery import ELond, log_e_values
 from upland.calibration.segments import Indices
 from upland.detectors.base import Detector
 from upland.detectors.monitoring import monitor_of
 from upland.watch.decision import GroupVerdict, Kind
-from upland.watch.discoveries import Discoveries, calibrated
 from upland.watch.ledger import Ledger
 from upland.watch.options import WatchOptions
 from upland.watch.scored import Scored
@@ -92,9 +92,10 @@ class GroupTests:
         """Test by an e-value, at the level that the tests before it leave; returns the number of the test."""
         family = "groups" if found.kind == "group" else "batches"
         tests, flags = self.ledger.fdr(family)
-        level = Discoveries(tests, flags).level(self.options.fdr)
-        flag = bool(found.log_e_value >= -math.log(level))
-        self.ledger.set_fdr(family, tests + 1, flags + flag)
+        state = ELond(self.options.fdr, tests, flags)
+        level = state.level
+        flag = state.test(found.log_e_value)
+        self.ledger.set_fdr(family, state.tested, state.discoveries)
         tested = replace(found, level=level, flag=flag)
         self.verdicts.append(tested)
         if flag:
@@ -114,7 +115,7 @@ class GroupTests:
             segments = None if scored.segments is None else scored.segments[rows]
             alone = Monitor.from_arrays(begin).update(values, segments).e_value
             p = float(verdicts.p_value[number])
-            log_e = float(np.logaddexp(alone, calibrated(p)) - math.log(2))
+            log_e = float(np.logaddexp(alone, log_e_values(p)) - math.log(2))
             why = (str(verdicts.reason[number]), verdicts.columns[number])
             self._verdict(GroupVerdict(name, "group", rows.size, p, log_e, 0.0, False, *why))
             self._site(name, Monitor.from_arrays(begin), values, segments, scored.unit)
