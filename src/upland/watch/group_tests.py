@@ -151,7 +151,7 @@ class GroupTests:
             if test is not None or (state is None and newest is not None and start < newest):
                 self.late += len(mine)
                 continue
-            products = log_products(mine)
+            products = log_products(mine.T)
             if state is not None:
                 products = products + unpacked(state)["products"]
             self.ledger.set_bucket(start, rows + len(mine), packed({"products": products}), None)

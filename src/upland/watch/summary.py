@@ -66,8 +66,8 @@ def summary(history: History) -> Summary:
     with history.read() as sql:
         ledger = Ledger(sql)
         last, model = ledger.last()
-        numbers = np.unique(np.linspace(1, last, num=min(last, POINTS)).astype(np.int64)) if last else []
-        curves = _curves(sql, [int(number) for number in numbers])
+        numbers = np.unique(np.linspace(1, last, num=min(last, POINTS)).astype(np.int64))
+        curves = _curves(sql, numbers.tolist() if last else [])
         newest = sql.execute("SELECT action, why FROM batch WHERE batch = ?", (last,)).fetchone()
         return Summary(
             settings=ledger.settings(),
