@@ -32,11 +32,14 @@ if TYPE_CHECKING:
     from upland.groups.verdicts import GroupVerdicts
     from upland.persistence import load, save
     from upland.scoring.scorer import Scorer
+    from upland.watch.decision import Decision
+    from upland.watch.watch import Watch
 
 __version__ = "0.2.0"
 
 __all__ = [
     "Counterfactual",
+    "Decision",
     "EnergyDetector",
     "Explanation",
     "FlowDetector",
@@ -53,6 +56,7 @@ __all__ = [
     "SequenceExplanation",
     "TableEncoder",
     "VAEDetector",
+    "Watch",
     "__version__",
     "as_pyod",
     "benjamini_hochberg",
@@ -65,6 +69,7 @@ __all__ = [
 
 _HOMES = {
     "Counterfactual": "upland.counterfactuals.result",
+    "Decision": "upland.watch.decision",
     "EnergyDetector": "upland.detectors.table",
     "Explanation": "upland.explanation",
     "FlowDetector": "upland.detectors.table_latent",
@@ -81,6 +86,7 @@ _HOMES = {
     "SequenceExplanation": "upland.explanation",
     "TableEncoder": "upland.data.table.encoder",
     "VAEDetector": "upland.detectors.table_latent",
+    "Watch": "upland.watch.watch",
     "as_pyod": "upland.adapters.pyod",
     "benjamini_hochberg": "upland.calibration.false_discovery",
     "conformal_p_values": "upland.calibration.conformal",
