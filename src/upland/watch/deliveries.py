@@ -17,7 +17,6 @@ import json
 import random
 import threading
 import time
-import uuid
 from collections.abc import Callable, Sequence
 from math import isinf
 from typing import Any, NamedTuple
@@ -130,6 +129,14 @@ class Deliveries:
             (count,) = connection.execute(f"SELECT count(*) FROM delivery WHERE {of}", names).fetchone()
         return int(count)
 
+    def elsewhere(self) -> dict[str, int]:
+        """Alarms that wait for other channels, which this run does not have: how many by their names."""
+        names = [channel.name for channel in self._channels]
+        query = "SELECT channel, count(*) FROM delivery WHERE status != 'delivered' AND channel NOT IN "
+        query += f"({', '.join('?' * len(names))}) GROUP BY channel"
+        with self._history.read() as connection:
+            return dict(connection.execute(query, names).fetchall())
+
     def _renew(self) -> None:
         """Let what an earlier run gave up wait again."""
         with self._history.write() as connection:
@@ -239,10 +246,8 @@ class Deliveries:
 
 def _identity(history: History) -> str:
     """The name of a history that no other one has."""
-    with history.write() as connection:
-        connection.execute("INSERT OR IGNORE INTO setting VALUES ('identity', ?)", (uuid.uuid4().hex,))
-        (found,) = connection.execute("SELECT value FROM setting WHERE name = 'identity'").fetchone()
-    return str(found)
+    with history.read() as connection:
+        return str(connection.execute("SELECT value FROM identity").fetchone()[0])
 
 
 def key_of(identity: str, alarm: dict[str, Any]) -> str:

@@ -202,7 +202,7 @@ class Incoming:
             return None
         if not stat.S_ISREG(status.st_mode):
             return None
-        return Entry(as_text(path), name, status.st_size, status.st_mtime_ns)
+        return Entry(as_text(path), name, *_mark(status))
 
     def _name(self, path: Path) -> str:
         return as_text(path.relative_to(self.root).as_posix())
@@ -240,8 +240,13 @@ def check_unchanged(entry: Entry, descriptor: int | None = None) -> None:
         status = os.stat(entry.file if descriptor is None else descriptor)
     if status is None:
         raise Changing(f"{entry.name} is no longer there")
-    if (status.st_size, status.st_mtime_ns) != entry.mark:
+    if _mark(status) != entry.mark:
         raise Changing(f"{entry.name} is still being written")
+
+
+def _mark(status: os.stat_result) -> tuple[int, int]:
+    """Size and time of change, which databases keep in 64 bits."""
+    return status.st_size, max(-(2**63), min(status.st_mtime_ns, 2**63 - 1))
 
 
 def whole(entry: Entry, pieces: Iterable[object]) -> Iterator[object]:
