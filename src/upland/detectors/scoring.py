@@ -10,7 +10,7 @@ from __future__ import annotations
 import warnings
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -23,8 +23,8 @@ from upland.catalogue import Modality, Unit
 from upland.criteria.base import Criterion, finite
 from upland.data.encoder import Encoder
 from upland.data.modality import check_modality
-from upland.data.reader import Reader
 from upland.detectors.arguments import frozen
+from upland.detectors.assessment import Assessment, MemberAssessment, Scores, assessed
 from upland.detectors.contract import OutlierContract
 from upland.detectors.ensemble import Member, Offered, offered_criteria
 from upland.detectors.host import usual_settings
@@ -35,29 +35,6 @@ from upland.groups.verdicts import GroupVerdicts
 from upland.models.base import EnergyModel
 
 ALPHA = 0.05  # the level that scikit-learn's offset_ and the warnings of coarse p-values refer to
-
-
-class Assessment(NamedTuple):
-    """Anomaly scores and p-values of the same data, in the same arrangement, `(N,)` by custom."""
-
-    anomaly_score: Floats
-    p_value: Floats
-
-
-class Scores(NamedTuple):
-    """The scores of K members.
-
-    Args:
-        values: `(N, K)`.
-        unit: what each is of.
-        reader: how the data were read.
-        piece: the sequences that they are of; of rows and images the last piece, which does not matter.
-    """
-
-    values: Floats
-    unit: Unit
-    reader: Reader
-    piece: Any
 
 
 class ScoringDetector(OutlierContract):
@@ -230,15 +207,14 @@ class ScoringDetector(OutlierContract):
 
     def assess(self, X: Any) -> Assessment:
         """Anomaly scores and p-values at the price of one."""
-        return self._assessed(X)[0]
+        return self.assess_members(X).assessment
 
-    def _assessed(self, X: Any) -> tuple[Assessment, Unit]:
+    def assess_members(self, X: Any) -> MemberAssessment:
+        """The same with what a change monitor takes in: each fold's values and the rows' segments."""
         self._check_criterion()
         with usual_settings():
-            values, unit, reader, piece = self._scores(X)
-            mean, calibration = values.mean(axis=1), self.calibrations_[unit]
-            p = calibration.p_values(values if calibration.method == "cross" else mean[:, None])
-            return Assessment(reader.arrange(mean, piece, unit), reader.arrange(p, piece, unit)), unit
+            scores = self._scores(X)
+            return assessed(scores, self.calibrations_[scores.unit])
 
     def _scores(self, X: Any, unit: Unit | None = None) -> Scores:
         """Each member's scores; of a unit that is named, data read as those that calibrate."""
@@ -277,7 +253,7 @@ class ScoringDetector(OutlierContract):
         """
         self.check_fitted()
         check_rate(alpha, control)
-        (_, p), unit = self._assessed(X)
+        (_, p), _, _, unit = self.assess_members(X)
         self.check_alpha(alpha, control, unit)
         if control == "fdr":
             there = np.isfinite(p)  # behind the end of a sequence there is none

@@ -25,11 +25,12 @@ from upland.data.table.frames import TableView, held, view_table
 from upland.data.table.matching import resolve
 from upland.data.table.segmentnames import canonical_name, numbers_of, segment_names
 from upland.detectors.arguments import seed_of
+from upland.detectors.assessment import Assessment, MemberAssessment, Scores
 from upland.detectors.fitting import CALIBRATION_MOST
 from upland.detectors.host import usual_settings
 from upland.detectors.plan import FitPlan
 from upland.detectors.points import PointDetector
-from upland.detectors.scoring import ALPHA, Assessment, Scores, name_of
+from upland.detectors.scoring import ALPHA, name_of
 from upland.detectors.segmentrows import Indices, SegmentRows, joined, own_weights, parted, pieces_of
 from upland.detectors.table import TableDetector
 from upland.groups.verdicts import GroupVerdicts
@@ -101,12 +102,7 @@ class SegmentedDetector(PointDetector):
     given_by_: str | int
     _numbers: dict[str, int]
 
-    def __init__(
-        self,
-        detector: Any,
-        by: str | int,
-        unseen: Literal["pooled", "error"] = "pooled",
-    ) -> None:
+    def __init__(self, detector: Any, by: str | int, unseen: Literal["pooled", "error"] = "pooled") -> None:
         self.detector, self.by, self.unseen = detector, by, unseen
 
     def _reader(self) -> Reader:
@@ -330,12 +326,14 @@ class SegmentedDetector(PointDetector):
             of.append(rows.of)
         return np.concatenate(scores), np.concatenate(of)
 
-    def _assessed(self, X: Any) -> tuple[Assessment, Unit]:
+    def assess_members(self, X: Any) -> MemberAssessment:
+        """Anomaly scores and p-values, with what a change monitor takes in: scores and segments."""
         self._check_criterion()
         try:
             with usual_settings():
                 scores, of = self._scores_and_segments(X)
-                return Assessment(scores, self.segment_calibration_.p_values(scores, of)), "row"
+                p = self.segment_calibration_.p_values(scores, of)
+                return MemberAssessment(Assessment(scores, p), scores[:, None], of, "row")
         except (TypeError, ValueError):
             check_modality(X, self.modality, self.family)
             raise

@@ -52,6 +52,7 @@ CREATE INDEX alarm_of_batch ON alarm (batch);
 CREATE INDEX alarm_of_model ON alarm (model, kind, subject);
 CREATE TABLE identity (value TEXT NOT NULL);
 INSERT INTO identity VALUES (lower(hex(randomblob(16))));
+CREATE INDEX alarm_standing ON alarm (model, alarm) WHERE kind IN ('changed', 'repeated change', 'site');
 CREATE TABLE delivery (
     alarm INTEGER NOT NULL REFERENCES alarm, channel TEXT NOT NULL, status TEXT NOT NULL,
     attempts INTEGER NOT NULL, next_attempt REAL NOT NULL, error TEXT,
@@ -67,6 +68,7 @@ CREATE TABLE attempt (digest TEXT PRIMARY KEY, name TEXT, path TEXT, count INTEG
 CREATE TABLE state (
     model INTEGER NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL, arrays BLOB NOT NULL,
     PRIMARY KEY (model, kind, name)) WITHOUT ROWID;
+CREATE TABLE online_fdr (family TEXT PRIMARY KEY, tests INTEGER NOT NULL, flags INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE kept_rows (batch INTEGER PRIMARY KEY REFERENCES batch, rows BLOB NOT NULL);
 """
 
