@@ -7,7 +7,6 @@ labels.
 from __future__ import annotations
 
 import re
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -189,8 +188,8 @@ def seconds(cells: pa.Array, name: str) -> Floats:
         except pa.ArrowException:
             continue
     raise ValueError(
-        f"column {name!r} holds {kind}, which are no times: dates and times like 2026-01-31 08:30:00 are read, "
-        "and numbers as seconds since 1970"
+        f"column {name!r} holds {kind}, which are no times: dates and times like 2026-01-31 08:30:00 are "
+        "read, and numbers as seconds since 1970"
     )
 
 
@@ -221,5 +220,3 @@ def width_of(every: str) -> float:
     if found is None or float(found[1]) <= 0:
         raise ValueError(f"every is a number above 0 and one of s, min, h, d, w, such as '1h', not {every!r}")
     return float(found[1]) * _SECONDS[found[2]]
-
-

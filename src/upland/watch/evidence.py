@@ -78,7 +78,9 @@ def advised(findings: Findings) -> tuple[Action, tuple[str, ...]]:
         action = "check columns"
     sentences += _of_columns(findings, few)
     if action == "retrain":
-        sentences.append("The change is not confined to a site or to few columns: retrain on fresh normal data.")
+        sentences.append(
+            "The change is not confined to a site or to few columns: retrain on fresh normal data."
+        )
     return action, tuple(sentences)
 
 
@@ -129,7 +131,9 @@ def _of_columns(findings: Findings, few: Sequence[Moved]) -> list[str]:
         text = f"{column.column} has moved by {column.shift:+.2g} standard deviations (z = {column.z:.1f})"
         if column.column in parts:
             part, usual = parts[column.column], 1 / max(len(parts), 1)
-            text += f" and makes up {part:.0%} of the most anomalous scores, where an equal part is {usual:.0%}"
+            text += (
+                f" and makes up {part:.0%} of the most anomalous scores, where an equal part is {usual:.0%}"
+            )
         told.append(text)
     compared = f"of the other columns {rest.column} has moved most, by {rest.shift:+.2g} (z = {rest.z:.1f})"
     return [f"{'; '.join(told)}; {compared}."]

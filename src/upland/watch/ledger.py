@@ -78,7 +78,9 @@ class Ledger:
             return Decision("refused", None, row[0], None, digest, reason=row[1])
         return None
 
-    def add_batch(self, decision: Decision, path: str | None, model: int, least_p: float | None, late: int) -> None:
+    def add_batch(
+        self, decision: Decision, path: str | None, model: int, least_p: float | None, late: int
+    ) -> None:
         """A batch with its flagged rows."""
         evidence = decision.evidence or Evidence(0.0, 0.0, 0.0, 0.0, 0, 0)
         values = (
@@ -167,6 +169,11 @@ class Ledger:
             "ORDER BY log_peak + log_weight DESC LIMIT 2"
         )
         return self.sql.execute(sql, (model,)).fetchall()
+
+    def sum_of_sites(self, model: int) -> tuple[int, int]:
+        """Rows of all sites, and how many there are."""
+        row = self.sql.execute("SELECT sum(rows), count(*) FROM site WHERE model = ?", (model,)).fetchone()
+        return int(row[0] or 0), int(row[1])
 
     # -- buckets of time -----------------------------------------------------------------------------------
 

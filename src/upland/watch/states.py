@@ -28,7 +28,7 @@ def packed(arrays: Arrays) -> bytes:
     Args:
         arrays: by name.
     """
-    return zlib.compress(save({name: np.ascontiguousarray(value) for name, value in arrays.items()}), LEVEL)
+    return zlib.compress(save({name: np.array(value, order="C") for name, value in arrays.items()}), LEVEL)
 
 
 def unpacked(blob: bytes) -> dict[str, NDArray[Any]]:

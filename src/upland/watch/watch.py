@@ -4,11 +4,29 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Self
 
+import pyarrow as pa
+
+from upland.data.table.frames import held
 from upland.detectors.base import Detector
+from upland.detectors.scoring import ALPHA
+from upland.io.places import is_place
+from upland.watch.batches import BatchReader
 from upland.watch.decision import Decision
+from upland.watch.digest import digest_of
 from upland.watch.history import History
+from upland.watch.ledger import Ledger
+from upland.watch.models import WatchedModel, stamp_of
+from upland.watch.options import WatchOptions, check_alpha
+from upland.watch.scored import Scored, score_batch
+from upland.watch.taking import Named, Taking
+
+REFUSED = (ValueError, TypeError, FloatingPointError, pa.ArrowException)
+"""What data that are not like those of the fit raise."""
+ATTEMPTS = 2
+"""Times that reading a file may end the process before the file is refused."""
 
 
 class Watch:
@@ -50,9 +68,29 @@ class Watch:
         seed: int = 0,
         channels: Sequence[str] = (),
     ) -> None:
-        raise NotImplementedError
+        self.options = WatchOptions(by, time, every, delta, run_length, fdr, block, statistic, seed)
+        self.alpha = check_alpha(alpha, ALPHA)
+        self.channels = tuple(channels)
+        self._watched = WatchedModel(detector)
+        self._watched.detector.check_alpha(self.alpha)
+        self._reader = BatchReader(by, time if every is not None else None, keep_rows)
+        self._owned = not isinstance(history, History)
+        self.history = history if isinstance(history, History) else History(history)
+        try:
+            with self.history.write() as connection:
+                ledger = Ledger(connection)
+                if begun := ledger.settings():
+                    self.options.check_same(begun)
+                else:
+                    ledger.set_settings(self.options.to_json())
+        except BaseException:
+            self.close()
+            raise
 
-    history: History
+    @property
+    def detector(self) -> Detector:
+        """The detector of the last batch; a model file that was replaced is read with the next one."""
+        return self._watched.detector
 
     def update(
         self,
@@ -62,27 +100,93 @@ class Watch:
         name: str | None = None,
         digest: str | None = None,
         path: str | os.PathLike[str] | None = None,
+        groups: Any = None,
     ) -> Decision:
         """Take a batch, unless its content was taken before.
 
         Args:
             X: data like those of the fit; or the path of a file.
             time: of the batch, recorded as it is given.
-            name: of the batch; of a file the file's name.
+            name: of the batch; left out, that of its file.
             digest: of its content; computed where it is left out.
-            path: where it lies, recorded; of a file the path itself.
-        """
-        raise NotImplementedError
+            path: where it lies, recorded; left out, X where that is a path.
+            groups: `(N,)` the group of each, where the data have no column of them.
 
-    def update_next(self, step: Any, series: str = "", *, time: Any = None) -> Decision:
-        """Take the next step of a series."""
-        raise NotImplementedError
+        Returns:
+            What follows: "taken"; "known" where the content was taken before; "refused" with the reason where
+            the data are not like those of the fit.
+
+        Raises:
+            OSError: the file cannot be read, or has changed while it was read.
+            HistoryError: the history cannot be written; nothing of the batch is in it.
+        """
+        self._watched.refresh()
+        file = Path(X) if isinstance(X, str | os.PathLike) and "://" not in str(X) else None
+        stamp = None if file is None else stamp_of(file)
+        if file is not None and stamp is None:
+            raise FileNotFoundError(f"{file}: there is no such file or folder")
+        X = X if is_place(X) else held(X)
+        named = self._named(X, time, name, digest, path)
+        if (known := self._known(named.digest)) is not None:
+            return known
+        try:
+            scored = self._scored(X, groups)
+        except REFUSED as error:
+            return self.refuse(named.digest, str(error), named.name, named.path)
+        if file is not None and stamp_of(file) != stamp:
+            raise OSError(f"{file} has changed while it was read: wait until it is whole")
+        return self._take(named, scored)
+
+    def _named(
+        self, X: Any, time: Any, name: str | None, digest: str | None, path: str | os.PathLike[str] | None
+    ) -> Named:
+        where = path if path is not None else X if isinstance(X, str | os.PathLike) else None
+        text = None if where is None else os.fspath(where)
+        called = name if name is not None else None if text is None else Path(text).name
+        return Named(digest or digest_of(X), called, text, None if time is None else str(time))
+
+    def _scored(self, X: Any, groups: Any) -> Scored | None:
+        detector, options = self.detector, self.options
+        batch = self._reader.read(detector, X, groups)
+        if batch is None:
+            return None
+        return score_batch(detector, batch, self._watched.columns, self.alpha, options.fdr, options.statistic)
+
+    def _take(self, named: Named, scored: Scored | None) -> Decision:
+        with self.history.write() as connection:
+            taking = Taking(Ledger(connection), self.options, self.alpha, self.channels, self._watched, named)
+            return taking.take(scored)
+
+    def _known(self, digest: str) -> Decision | None:
+        with self.history.read() as connection:
+            ledger = Ledger(connection)
+            return ledger.known(digest, ledger.model(self._watched.digest))
 
     def begin_attempt(
         self, digest: str, name: str | None = None, path: str | os.PathLike[str] | None = None
     ) -> Decision | None:
-        """Note that a file is about to be read; None where it is to be read, a Decision where it is not."""
-        raise NotImplementedError
+        """Note that a file is about to be read, so that one whose reading ends the process is refused.
+
+        Args:
+            digest: of its content.
+            name: of the file.
+            path: where it lies.
+
+        Returns:
+            None where it is to be read; a Decision where it is not: it is known, or was refused, or its
+            reading has ended the process before.
+        """
+        where = None if path is None else os.fspath(path)
+        with self.history.write() as connection:
+            ledger = Ledger(connection)
+            model = ledger.model(self._watched.digest)
+            if (known := ledger.known(digest, model)) is not None:
+                return known
+            if ledger.attempt(digest, name, where) < ATTEMPTS:
+                return None
+            reason = f"its reading has ended the process {ATTEMPTS} times"
+            ledger.refuse(digest, model, name, where, reason)
+        return Decision("refused", None, name, None, digest, reason=reason)
 
     def refuse(
         self,
@@ -91,12 +195,26 @@ class Watch:
         name: str | None = None,
         path: str | os.PathLike[str] | None = None,
     ) -> Decision:
-        """Record that a file cannot be used."""
-        raise NotImplementedError
+        """Record that a file cannot be used; it is not read again under this model.
+
+        Args:
+            digest: of its content.
+            reason: as a sentence.
+            name: of the file.
+            path: where it lies.
+        """
+        with self.history.write() as connection:
+            ledger = Ledger(connection)
+            model = ledger.model(self._watched.digest)
+            if (known := ledger.known(digest, model)) is not None:
+                return known
+            ledger.refuse(digest, model, name, None if path is None else os.fspath(path), reason)
+        return Decision("refused", None, name, None, digest, reason=reason)
 
     def close(self) -> None:
-        """Close the history."""
-        self.history.close()
+        """Close the history, unless it was given open."""
+        if self._owned:
+            self.history.close()
 
     def __enter__(self) -> Self:
         return self
