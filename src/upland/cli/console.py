@@ -279,9 +279,9 @@ def reporting(
             raise fail(str(error), OUTPUT, as_json) from error
         except OSError as error:
             code = OUTPUT if _is_write_error(error) else BAD_INPUT
-            raise fail(shown(_sentence(error), data), code, as_json) from error
+            raise fail(shown(sentence(error), data), code, as_json) from error
         except (ValueError, TypeError, FloatingPointError, ImportError, MemoryError) as error:
-            raise fail(shown(_sentence(error), data), BAD_INPUT, as_json) from error
+            raise fail(shown(sentence(error), data), BAD_INPUT, as_json) from error
         except Exception as error:
             if _is_lack_of_memory(error):
                 raise fail(NO_MEMORY, BAD_INPUT, as_json) from error
@@ -363,7 +363,8 @@ def usage_text(error: typer.TyperException) -> str:
     return text if text.endswith("?") else f"{text}."
 
 
-def _sentence(error: BaseException) -> str:
+def sentence(error: BaseException) -> str:
+    """What an error says, as a sentence; `shown` puts it into the words of the command line."""
     if isinstance(error, MemoryError):
         return NO_MEMORY
     if isinstance(error, OSError) and error.filename is not None:

@@ -1,7 +1,7 @@
 """The command that watches a folder: each new file is taken once, and what changes is alarmed.
 
-Standard output has a line for each batch, and a sentence for each alarm; with `--json` a JSON document in each
-line. Everything else goes to standard error.
+Standard output has a line for each batch and a sentence for each alarm; with `--json` a JSON document in
+each line. Everything else goes to standard error.
 """
 
 from __future__ import annotations
@@ -19,11 +19,10 @@ import typer
 from upland.cli import options as option
 from upland.cli.app import command
 from upland.cli.checks import check
-from upland.cli.console import ANOMALY, BAD_INPUT, ENDS, fail, reporting, shown
+from upland.cli.console import ANOMALY, BAD_INPUT, ENDS, fail, reporting, sentence, shown
 from upland.cli.decisions import Lines
 from upland.cli.process import Ended
 from upland.cli.standard_input import NAME, received
-from upland.io.advice import text_of
 
 if TYPE_CHECKING:
     from upland.detectors.base import Detector
@@ -57,7 +56,9 @@ Place = Annotated[
 HistoryFile = Annotated[Path, typer.Option("--history", readable=False, help="SQLite file of the history.")]
 Groups = Annotated[
     str | None,
-    typer.Option("--by", metavar=option.COLUMN, help="Names the group of a row, such as its lot or its site."),
+    typer.Option(
+        "--by", metavar=option.COLUMN, help="Names the group of a row, such as its lot or its site."
+    ),
 ]
 Every = Annotated[
     str | None, typer.Option(metavar="WIDTH", help="Test rows by parts of time: 15min, 1h, 1d; needs --time.")
@@ -75,7 +76,8 @@ RowAlpha = Annotated[
 ]
 Delta = Annotated[float, typer.Option(help="Chance that a change is ever alarmed though there was none.")]
 RunLength = Annotated[
-    float, typer.Option(min=1, metavar="N", help="Batches from one false alarm of a repeated change to the next.")
+    float,
+    typer.Option(min=1, metavar="N", help="Batches from one false alarm of a repeated change to the next."),
 ]
 Fdr = Annotated[float, typer.Option(help="Share of batches and groups called off that are normal.")]
 Block = Annotated[
@@ -83,11 +85,15 @@ Block = Annotated[
 ]
 OnAlarm = Annotated[
     str | None,
-    typer.Option(metavar="COMMAND", help="Run on each alarm, without a shell; gets it as JSON on standard input."),
+    typer.Option(
+        metavar="COMMAND", help="Run on each alarm, without a shell; gets it as JSON on standard input."
+    ),
 ]
 Hook = Annotated[
     str | None,
-    typer.Option("--webhook", metavar="URL", help="POST each alarm there as JSON; better by the environment."),
+    typer.Option(
+        "--webhook", metavar="URL", help="POST each alarm there as JSON; better by the environment."
+    ),
 ]
 AlarmExit = Annotated[
     bool, typer.Option("--fail-on-anomaly", help="Exit with 10 if an alarm was raised in this run.")
@@ -95,9 +101,7 @@ AlarmExit = Annotated[
 KeepRows = Annotated[
     bool, typer.Option("--keep-rows", help="Keep the rows in the history, to calibrate and fit on them.")
 ]
-Again = Annotated[
-    bool, typer.Option("--retry-refused", help="Try files again that were refused before.")
-]
+Again = Annotated[bool, typer.Option("--retry-refused", help="Try files again that were refused before.")]
 Patience = Annotated[
     float, typer.Option("--wait", min=0, metavar="SECONDS", help="Wait at most so long for the history.")
 ]
@@ -141,10 +145,20 @@ def watch(
     numbers = {"--poll": poll, "--stable": stable, "--wait": wait, "--run-length": run_length}
     for name, number in numbers.items():
         check(math.isfinite(number), f"{name} must be a finite number, not {number:g}")
-    check(every is None or time is not None, "--every tests parts of time: name the column of times, --time COLUMN")
+    check(
+        every is None or time is not None,
+        "--every tests parts of time: name the column of times, --time COLUMN",
+    )
     piped = incoming.stem == NAME
     check(not (piped and follow), "--follow waits for files, and - is one batch: leave one of them out")
-    chosen = {"by": by, "time": time, "every": every, "alpha": alpha, "delta": delta, "run_length": run_length}
+    chosen: dict[str, Any] = {
+        "by": by,
+        "time": time,
+        "every": every,
+        "alpha": alpha,
+        "delta": delta,
+        "run_length": run_length,
+    }
     chosen |= {"fdr": fdr, "block": block, "seed": seed, "keep_rows": keep_rows}
     check(every is None or by is None, "--by and --every are two ways to test groups of rows: leave one out")
     lines = Lines(as_json, quiet, incoming)
@@ -158,7 +172,7 @@ def watch(
         names = [channel.name for channel in channels]
         with (
             History(history, wait) as opened,
-            Watch(model, opened, channels=names, **chosen) as watching,
+            Watch(model, opened, channels=names, wording=_wording(incoming), **chosen) as watching,
             _Run(lines, watching, channels) as run,
             _until_ended(run, follow),
         ):
@@ -202,7 +216,9 @@ class _Run:
         if self._channels:
             self._deliveries = Deliveries(self.watch.history, self._channels, self._notes.put)
             for name, count in self._deliveries.elsewhere().items():
-                self.lines.warn(f"{count} alarm(s) of earlier runs wait for {name}, which this run does not have")
+                self.lines.warn(
+                    f"{count} alarm(s) of earlier runs wait for {name}, which this run does not have"
+                )
         return self
 
     def __exit__(self, *raised: object) -> None:
@@ -242,7 +258,7 @@ class _Run:
         from upland.watch.intake import Intake
 
         files = Incoming(place, wanted, stable)
-        intake = Intake(self.watch, files, lambda error: shown(text_of(error) or type(error).__name__))
+        intake = Intake(self.watch, files, _wording())
         if retry_refused:
             intake.forget_refused()
         self._pass(intake.once(poll is None))
@@ -288,6 +304,11 @@ class _Run:
         if others := files.left["format"]:
             more = f" and {len(others) - 5} more" if len(others) > 5 else ""
             self.lines.note(f"of another format, left out: {', '.join(others[:5])}{more}")
+
+
+def _wording(file: Path | None = None) -> Callable[[Exception], str]:
+    """From an error to the sentence that says why a file is refused, in the words of the command line."""
+    return lambda error: shown(sentence(error), file)
 
 
 def _wanted(detector: Detector) -> _Wanted:

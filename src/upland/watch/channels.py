@@ -18,7 +18,7 @@ import threading
 import urllib.error
 import urllib.request
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from email.message import Message
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
@@ -101,7 +101,7 @@ class Command(Channel):
         if shutil.which(self._words[0]) is None:
             raise ValueError(
                 f"there is no program {self._words[0]!r} to run on an alarm: give the path of one; it is not "
-                'run by a shell, which "sh -c \'...\'" does'
+                "run by a shell, which \"sh -c '...'\" does"
             )
         self._timeout = timeout
         self._process: subprocess.Popen[bytes] | None = None
@@ -215,7 +215,7 @@ def _public(url: str) -> str:
     return f"{parts.scheme}://{parts.hostname}{port}" if parts.hostname else "another address"
 
 
-def _refused(code: int, headers: Mapping[str, str]) -> Failed:
+def _refused(code: int, headers: Message) -> Failed:
     """What an answer that is no delivery means."""
     if 300 <= code < 400:
         where = _public(headers.get("Location") or "")
@@ -235,7 +235,7 @@ def _plain(error: object) -> str:
 
 
 def _short(text: str) -> str:
-    """Eight digits that differ between channels of one host or program; a secret does not follow from them."""
+    """Eight digits that differ between channels of one host; a secret does not follow from them."""
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 

@@ -116,6 +116,11 @@ class KnownFiles:
             connection.execute("DELETE FROM attempt")
             return int(connection.execute("DELETE FROM refused").rowcount)
 
+    def forget_attempt(self, digest: str) -> None:
+        """Take back that a file was about to be read: reading it has not ended the process."""
+        with self._history.write() as connection:
+            connection.execute("DELETE FROM attempt WHERE digest = ?", (digest,))
+
     def with_content(self, digest: str) -> Earlier | None:
         """The batch that content became; None where it was never taken."""
         return self._earlier("digest = ?", digest)

@@ -28,7 +28,8 @@ STABLE = 2.0
 """Seconds for which a file must not change before it is read."""
 
 UNFINISHED = re.compile(
-    r"^[._]|^~\$|~$|\.(tmp|temp|part|partial|filepart|crdownload|download|upload|swp|lock|\d*~)$", re.IGNORECASE
+    r"^[._]|^~\$|~$|\.(tmp|temp|part|partial|filepart|crdownload|download|upload|swp|lock|\d*~)$",
+    re.IGNORECASE,
 )
 """Names that are hidden, or that programs give to files which they have not finished."""
 

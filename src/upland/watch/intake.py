@@ -5,14 +5,18 @@ refused with its reason, so that the rest goes on.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Literal, NamedTuple
 
 from upland.watch.decision import Decision
 from upland.watch.files import KnownFiles
 from upland.watch.history import HistoryError
-from upland.watch.incoming import Changing, Entry, Incoming, check_unchanged, digest_of
+from upland.watch.incoming import Entry, Incoming, check_unchanged, digest_of
 from upland.watch.watch import Watch
+
+MISREAD = (ArithmeticError, LookupError, MemoryError, RuntimeError)
+"""What a file can bring about beside what the watch itself refuses."""
 
 Kind = Literal["taken", "known", "refused", "later"]
 
@@ -101,8 +105,8 @@ class Intake:
             return Step("known", entry.name, text)
         if (before := self._files.at(entry.path)) is not None:
             text = (
-                f"it has changed since it was taken as batch {before.batch}, and its rows may be the same: give "
-                "new rows a file of their own, under another name"
+                f"it has changed since it was taken as batch {before.batch}, and its rows may be the same: "
+                "give new rows a file of their own, under another name"
             )
             return self._refused(entry, f"{digest}@{entry.path}", text)
         decision = self._watch.begin_attempt(digest, entry.name, entry.path)
@@ -112,11 +116,14 @@ class Intake:
         named: dict[str, str | None] = {"name": entry.name, "digest": digest, "path": entry.path}
         try:
             return _step(entry, self._watch.update(entry.file, time=_moment(entry), **named))
-        except (OSError, ImportError):
-            raise
-        except Exception as error:  # of this file, so that the rest goes on
+        except MISREAD as error:  # it is of this file, so that the rest goes on
             check_unchanged(entry)
             return self._refused(entry, digest, self._wording(error))
+        except BaseException as error:
+            if isinstance(error, OSError | ImportError) or not isinstance(error, Exception):
+                with suppress(HistoryError):  # a signal, say: the file is innocent
+                    self._files.forget_attempt(digest)
+            raise
 
     def _refused(self, entry: Entry, digest: str, text: str) -> Step:
         return _step(entry, self._watch.refuse(digest, text, entry.name, entry.path))
