@@ -11,9 +11,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from upland.calibration.false_discovery import ALPHA, ScoringDetector, check_rate
+from upland.calibration.false_discovery import ALPHA, check_rate
 from upland.catalogue import MODALITIES, Modality, load
 from upland.detectors.foreign import check_detector
+from upland.detectors.scoring import ScoringDetector
 from upland.io.modelfile import read_bytes
 from upland.io.places import is_place
 from upland.io.replace import Claim, replacing
