@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from upland.data.table.encoder import TableEncoder
 from upland.detectors.scoring import ScoringDetector
 from upland.io.schema import Column
-from upland.report.base import Floats
-from upland.report.page import Standing
+from upland.reporting.base import Floats
+from upland.reporting.page import Standing
 from upland.scoring.words import cell_text, one_line, plain_value
 
 BARS = 16

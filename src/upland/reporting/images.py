@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from upland.data.image.encoder import ImageEncoder
 from upland.io.heatmaps import png_of_heat, png_of_pixels, reduced_heat, reduced_pixels
-from upland.report.base import Floats, Found, Indices, Settings
-from upland.report.page import Column, Gallery, Picture, Prose, Section, Table
-from upland.report.phrases import clipped, flagged_text, percent
+from upland.reporting.base import Floats, Found, Indices, Settings
+from upland.reporting.page import Column, Gallery, Picture, Prose, Section, Table
+from upland.reporting.phrases import clipped, flagged_text, percent
 from upland.scoring.episodes import worst_first
 from upland.scoring.regions import full_heat, regions
 from upland.scoring.words import cell_text

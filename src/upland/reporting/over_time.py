@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from upland.data.sequence.longframes import find_column, read_stamps
 from upland.data.table.frames import view_table
 from upland.io.cells import CellOptions
-from upland.report.base import Batch, Floats
-from upland.report.charts import altair, finished, rows
-from upland.report.page import Chart, Section
+from upland.reporting.base import Batch, Floats
+from upland.reporting.charts import altair, finished, rows
+from upland.reporting.page import Chart, Section
 
 MOST = 120
 """Bins at the end at most."""

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upland.data.sequence.encoder import SequenceEncoder
-from upland.report.page import Section
-from upland.report.phrases import clipped, percent
-from upland.report.traces import Floats, Indices, Positions, positions
+from upland.reporting.page import Section
+from upland.reporting.phrases import clipped, percent
+from upland.reporting.traces import Floats, Indices, Positions, positions
 from upland.scoring.words import cell_text, label_text
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import numpy as np
 
 from upland.data.sequence.container import Sequences
 from upland.data.sequence.encoder import SequenceEncoder
-from upland.report.assessed import (
+from upland.reporting.assessed import (
     CHANNELS,
     CLOSE,
     FEWEST,
@@ -23,11 +23,11 @@ from upland.report.assessed import (
     cause_texts,
     parts_of,
 )
-from upland.report.base import Found, Settings
-from upland.report.page import Column, Part, Prose, Section, Table
-from upland.report.phrases import clipped, flagged_text, percent
-from upland.report.steps import contributing, step_sections
-from upland.report.traces import Floats, Indices, Line, Positions, line_chart
+from upland.reporting.base import Found, Settings
+from upland.reporting.page import Column, Part, Prose, Section, Table
+from upland.reporting.phrases import clipped, flagged_text, percent
+from upland.reporting.steps import contributing, step_sections
+from upland.reporting.traces import Floats, Indices, Line, Positions, line_chart
 from upland.scoring.episodes import worst_first
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ import re
 from pathlib import Path
 
 from upland.detectors.scoring import ScoringDetector
-from upland.report.base import Settings
-from upland.report.card import Facts, model_card
-from upland.report.page import Column, Part, Prose, Section, Table
+from upland.reporting.base import Settings
+from upland.reporting.card import Facts, model_card
+from upland.reporting.page import Column, Part, Prose, Section, Table
 
 _UNITS = {"row": "rows", "step": "steps", "sequence": "sequences", "image": "images"}
 _IMAGINED = "model.safetensors"
@@ -58,7 +58,7 @@ def card_section(detector: ScoringDetector, file: Path | None, digest: str | Non
 
 
 def plain_parts(markdown: str, without: tuple[str, ...] = ()) -> list[Part]:
-    """The parts of a page for Markdown as `upland.report.card` writes it.
+    """The parts of a page for Markdown as `upland.reporting.card` writes it.
 
     Args:
         markdown: Headings, paragraphs, lists, tables and blocks of code.

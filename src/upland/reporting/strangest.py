@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from upland.report.base import Floats
-from upland.report.causes import REASONS, Flagged
-from upland.report.charts import altair, finished, label, rows, unlike
-from upland.report.page import Column, Part, Prose, Section, Table
-from upland.report.standings import Normal
+from upland.reporting.base import Floats
+from upland.reporting.causes import REASONS, Flagged
+from upland.reporting.charts import altair, finished, label, rows, unlike
+from upland.reporting.page import Column, Part, Prose, Section, Table
+from upland.reporting.standings import Normal
 from upland.scoring.words import cell_text, label_text, one_line
 
 BARS = 15

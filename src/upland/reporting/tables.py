@@ -12,14 +12,14 @@ from upland.data.table.encoder import TableEncoder
 from upland.detectors.scoring import ScoringDetector
 from upland.detectors.segmented import SegmentedDetector
 from upland.explanation import Explanation, explain
-from upland.report.base import Batch, Floats, Found, Indices, Settings
-from upland.report.causes import REASONS, Cause, Flagged, causes_of, causes_section, sentence
-from upland.report.groups import groups_section
-from upland.report.over_time import OverTime
-from upland.report.rows import batches, joined, taken
-from upland.report.scores import ScoreCounter
-from upland.report.standings import normal_columns
-from upland.report.strangest import columns_section, strangest_section
+from upland.reporting.base import Batch, Floats, Found, Indices, Settings
+from upland.reporting.causes import REASONS, Cause, Flagged, causes_of, causes_section, sentence
+from upland.reporting.groups import groups_section
+from upland.reporting.over_time import OverTime
+from upland.reporting.rows import batches, joined, taken
+from upland.reporting.scores import ScoreCounter
+from upland.reporting.standings import normal_columns
+from upland.reporting.strangest import columns_section, strangest_section
 
 GROUPED = 2_000
 """Flagged rows that are grouped by cause at most."""

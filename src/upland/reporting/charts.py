@@ -1,8 +1,8 @@
 """Charts of a report, as Altair makes them.
 
 Fields have plain names; what comes from the data stands in cells and titles only. Marks are called by the
-styles of `upland.report.html.STYLES`, which gives them their colours. Control characters are written out by
-`upland.report.html`.
+styles of `upland.reporting.html.STYLES`, which gives them their colours. Control characters are written out
+by `upland.reporting.html`.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from upland.io.extras import needed
-from upland.report.html import shortened
-from upland.report.page import Chart
+from upland.reporting.html import shortened
+from upland.reporting.page import Chart
 from upland.scoring.words import one_line
 
 HEIGHT = 220

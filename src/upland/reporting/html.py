@@ -21,7 +21,7 @@ from importlib.resources import files
 from typing import Any
 
 from upland.io.extras import needed
-from upland.report.page import (
+from upland.reporting.page import (
     Chart,
     Facts,
     Gallery,
@@ -34,7 +34,7 @@ from upland.report.page import (
     Standing,
     Table,
 )
-from upland.report.page import Column as Column
+from upland.reporting.page import Column as Column
 from upland.scoring.escapes import escaped
 from upland.scoring.words import cell_text
 
@@ -95,7 +95,7 @@ def in_script(value: Any) -> str:
 
 
 def _resource(name: str) -> str:
-    return files("upland.report").joinpath(name).read_text("utf-8")
+    return files("upland.reporting").joinpath(name).read_text("utf-8")
 
 
 def _vega() -> str:

@@ -16,7 +16,7 @@ from upland.detectors.segmented import SegmentedDetector
 from upland.io.arrays import is_array_file, read_array
 from upland.io.formats import open_source
 from upland.io.places import is_place
-from upland.report.base import Indices
+from upland.reporting.base import Indices
 
 AT_ONCE = 65_536
 """Rows that are held in memory at a time."""

@@ -6,8 +6,8 @@ from typing import Any
 
 from upland.detectors.scoring import ScoringDetector
 from upland.groups.verdicts import GroupVerdicts
-from upland.report.base import Settings
-from upland.report.page import Column, Prose, Section, Table
+from upland.reporting.base import Settings
+from upland.reporting.page import Column, Prose, Section, Table
 from upland.scoring.words import label_text
 
 SHOWN = 500

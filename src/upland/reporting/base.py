@@ -1,7 +1,7 @@
 """What a report is asked for, and what is found of data of a modality.
 
-`upland.report.report.FINDERS` names a function for each modality, which takes a fitted detector, the data and
-`Settings` and gives what was `Found`. What looks at rows of a table as they go by is an `Observer`.
+`upland.reporting.report.FINDERS` names a function for each modality, which takes a fitted detector, the data
+and `Settings` and gives what was `Found`. What looks at rows of a table as they go by is an `Observer`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from upland.report.page import Section
+from upland.reporting.page import Section
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]

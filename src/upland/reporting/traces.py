@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from upland.data.sequence.container import Sequences
 from upland.io.extras import needed
-from upland.report.page import Chart
-from upland.report.phrases import clipped
+from upland.reporting.page import Chart
+from upland.reporting.phrases import clipped
 from upland.scoring.words import cell_text
 
 BINS = 250

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from upland.report.base import Floats, Indices
+from upland.reporting.base import Floats, Indices
 
 BINS = 20
 """Bars of the histogram of p-values."""

@@ -14,10 +14,10 @@ import numpy as np
 from upland.calibration.false_discovery import added_counts, discovery_cut
 from upland.detectors.scoring import ScoringDetector
 from upland.detectors.segmented import SegmentedDetector
-from upland.report.base import Floats, Indices, Settings
-from upland.report.charts import altair, finished, rows
-from upland.report.page import Chart, Prose, Section
-from upland.report.uniformity import BAND, BINS, GapCounter, Uniformity, uniformity
+from upland.reporting.base import Floats, Indices, Settings
+from upland.reporting.charts import altair, finished, rows
+from upland.reporting.page import Chart, Prose, Section
+from upland.reporting.uniformity import BAND, BINS, GapCounter, Uniformity, uniformity
 
 STEP = 0.02
 """Width of the bins that scores are counted in."""

@@ -24,8 +24,8 @@ from typing import Any
 import numpy as np
 
 from upland.explanation import Reason as Contribution
-from upland.report.page import Column, Part, Prose, Section, Table
-from upland.report.standings import Normal, NormalNumbers, Reason, number_of
+from upland.reporting.page import Column, Part, Prose, Section, Table
+from upland.reporting.standings import Normal, NormalNumbers, Reason, number_of
 from upland.scoring.words import cell_text, label_text, one_line
 
 REASONS = 3

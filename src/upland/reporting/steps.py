@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from upland.report.assessed import (
+from upland.reporting.assessed import (
     BARS,
     CHANNELS,
     CLOSE,
@@ -17,9 +17,9 @@ from upland.report.assessed import (
     Said,
     cause_texts,
 )
-from upland.report.page import Chart, Column, Part, Prose, Section, Table
-from upland.report.phrases import clipped, counted, flagged_text, percent
-from upland.report.traces import Floats, Indices, Line, bar_chart, line_chart, missing_share
+from upland.reporting.page import Chart, Column, Part, Prose, Section, Table
+from upland.reporting.phrases import clipped, counted, flagged_text, percent
+from upland.reporting.traces import Floats, Indices, Line, bar_chart, line_chart, missing_share
 from upland.scoring.episodes import NEAR, Episodes, episodes_of, most_anomalous
 from upland.scoring.words import cell_text
 

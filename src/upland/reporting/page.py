@@ -1,6 +1,6 @@
 """What a page holds, before it becomes HTML: sections of prose, charts, tables and pictures.
 
-Whoever finds something out gives plain values; `upland.report.html` alone knows how they look.
+Whoever finds something out gives plain values; `upland.reporting.html` alone knows how they look.
 """
 
 from __future__ import annotations

@@ -19,15 +19,15 @@ from upland.io.modelfile import read_bytes
 from upland.io.places import is_place
 from upland.io.replace import Claim, replacing
 from upland.persistence import load_bytes
-from upland.report.base import Found, Settings
-from upland.report.guarantees import card_section, guarantee_section
-from upland.report.html import page_html
-from upland.report.page import Page
+from upland.reporting.base import Found, Settings
+from upland.reporting.guarantees import card_section, guarantee_section
+from upland.reporting.html import page_html
+from upland.reporting.page import Page
 
 FINDERS: dict[Modality, str] = {
-    "table": "upland.report.tables:found_in_table",
-    "sequence": "upland.report.sequences:found_in_sequences",
-    "image": "upland.report.images:found_in_images",
+    "table": "upland.reporting.tables:found_in_table",
+    "sequence": "upland.reporting.sequences:found_in_sequences",
+    "image": "upland.reporting.images:found_in_images",
 }
 """What finds the sections of a page for each modality: `(detector, data, settings) -> Found`."""
 
@@ -114,7 +114,7 @@ def report(
         >>> import numpy as np, upland
         >>> rng = np.random.default_rng(0)
         >>> detector = upland.EnergyDetector(random_state=0).fit(rng.normal(size=(200, 3)))
-        >>> from upland.report.report import report
+        >>> from upland.reporting.report import report
         >>> found = report(detector, np.concatenate([rng.normal(size=(50, 3)), [[0.0, 40.0, 0.0]]]))
         >>> found.count, found.html.startswith("<!doctype html>")
         (51, True)
