@@ -33,12 +33,15 @@ if TYPE_CHECKING:
     from upland.persistence import load, save
     from upland.scoring.alarm_history import Alarms, alarms
     from upland.scoring.scorer import Scorer
+    from upland.watch.decision import Decision
+    from upland.watch.watch import Watch
 
 __version__ = "0.2.0"
 
 __all__ = [
     "Alarms",
     "Counterfactual",
+    "Decision",
     "EnergyDetector",
     "Explanation",
     "FlowDetector",
@@ -55,6 +58,7 @@ __all__ = [
     "SequenceExplanation",
     "TableEncoder",
     "VAEDetector",
+    "Watch",
     "__version__",
     "alarms",
     "as_pyod",
@@ -69,6 +73,7 @@ __all__ = [
 _HOMES = {
     "Alarms": "upland.scoring.alarm_history",
     "Counterfactual": "upland.counterfactuals.result",
+    "Decision": "upland.watch.decision",
     "EnergyDetector": "upland.detectors.table",
     "Explanation": "upland.explanation",
     "FlowDetector": "upland.detectors.table_latent",
@@ -86,6 +91,7 @@ _HOMES = {
     "TableEncoder": "upland.data.table.encoder",
     "VAEDetector": "upland.detectors.table_latent",
     "alarms": "upland.scoring.alarm_history",
+    "Watch": "upland.watch.watch",
     "as_pyod": "upland.adapters.pyod",
     "benjamini_hochberg": "upland.calibration.false_discovery",
     "conformal_p_values": "upland.calibration.conformal",

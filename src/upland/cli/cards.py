@@ -16,7 +16,7 @@ from upland.cli.process import STANDARD_OUTPUT
 
 if TYPE_CHECKING:
     from upland.detectors.base import Detector
-    from upland.report.card import Evaluation
+    from upland.reporting.card import Evaluation
 
 Page = Annotated[
     Path | None,
@@ -71,7 +71,7 @@ def card(
                 check_other(output, path)
         from upland.io.modelfile import read_bytes
         from upland.persistence import load_bytes
-        from upland.report.card import Facts, model_card
+        from upland.reporting.card import Facts, model_card
 
         data = read_bytes(model)
         detector = load_bytes(data, model)
@@ -92,7 +92,7 @@ def _evaluation(
     detector: Detector, results: Path | None, labelled: Path | None, label: str | None, alpha: float | None
 ) -> Evaluation | None:
     """What is known of the model on labelled data."""
-    from upland.report.evaluation import evaluated, read_evaluation
+    from upland.reporting.evaluation import evaluated, read_evaluation
 
     if results is not None:
         return read_evaluation(results)

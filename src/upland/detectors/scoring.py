@@ -24,7 +24,7 @@ from upland.criteria.base import Criterion, finite
 from upland.data.encoder import Encoder
 from upland.data.modality import check_modality
 from upland.detectors.arguments import frozen
-from upland.detectors.assessment import Assessment, Scores
+from upland.detectors.assessment import Assessment, MemberAssessment, Scores, assessed
 from upland.detectors.contract import OutlierContract
 from upland.detectors.ensemble import Member, Offered, offered_criteria
 from upland.detectors.host import usual_settings
@@ -207,15 +207,14 @@ class ScoringDetector(OutlierContract):
 
     def assess(self, X: Any) -> Assessment:
         """Anomaly scores and p-values at the price of one."""
-        return self._assessed(X)[0]
+        return self.assess_members(X).assessment
 
-    def _assessed(self, X: Any) -> tuple[Assessment, Unit]:
+    def assess_members(self, X: Any) -> MemberAssessment:
+        """The same with what a change monitor takes in: each fold's values and the rows' segments."""
         self._check_criterion()
         with usual_settings():
-            values, unit, reader, piece = self._scores(X)
-            mean, calibration = values.mean(axis=1), self.calibrations_[unit]
-            p = calibration.p_values(values if calibration.method == "cross" else mean[:, None])
-            return Assessment(reader.arrange(mean, piece, unit), reader.arrange(p, piece, unit)), unit
+            scores = self._scores(X)
+            return assessed(scores, self.calibrations_[scores.unit])
 
     def _scores(self, X: Any, unit: Unit | None = None) -> Scores:
         """Each member's scores; of a unit that is named, data read as those that calibrate."""
@@ -255,7 +254,7 @@ class ScoringDetector(OutlierContract):
         self.check_fitted()
         alpha = self.alpha_ if alpha is None else alpha
         check_rate(alpha, control)
-        (_, p), unit = self._assessed(X)
+        (_, p), _, _, unit = self.assess_members(X)
         self.check_alpha(alpha, control, unit)
         if control == "fdr":
             there = np.isfinite(p)  # behind the end of a sequence there is none

@@ -25,7 +25,7 @@ from upland.data.table.frames import TableView, held, view_table
 from upland.data.table.matching import resolve
 from upland.data.table.segmentnames import canonical_name, numbers_of, segment_names
 from upland.detectors.arguments import seed_of
-from upland.detectors.assessment import Assessment, Scores
+from upland.detectors.assessment import Assessment, MemberAssessment, Scores
 from upland.detectors.fitting import CALIBRATION_MOST
 from upland.detectors.host import usual_settings
 from upland.detectors.plan import FitPlan
@@ -102,12 +102,7 @@ class SegmentedDetector(PointDetector):
     given_by_: str | int
     _numbers: dict[str, int]
 
-    def __init__(
-        self,
-        detector: Any,
-        by: str | int,
-        unseen: Literal["pooled", "error"] = "pooled",
-    ) -> None:
+    def __init__(self, detector: Any, by: str | int, unseen: Literal["pooled", "error"] = "pooled") -> None:
         self.detector, self.by, self.unseen = detector, by, unseen
 
     def _reader(self) -> Reader:
@@ -331,12 +326,14 @@ class SegmentedDetector(PointDetector):
             of.append(rows.of)
         return np.concatenate(scores), np.concatenate(of)
 
-    def _assessed(self, X: Any) -> tuple[Assessment, Unit]:
+    def assess_members(self, X: Any) -> MemberAssessment:
+        """Anomaly scores and p-values, with what a change monitor takes in: scores and segments."""
         self._check_criterion()
         try:
             with usual_settings():
                 scores, of = self._scores_and_segments(X)
-                return Assessment(scores, self.segment_calibration_.p_values(scores, of)), "row"
+                p = self.segment_calibration_.p_values(scores, of)
+                return MemberAssessment(Assessment(scores, p), scores[:, None], of, "row")
         except (TypeError, ValueError):
             check_modality(X, self.modality, self.family)
             raise

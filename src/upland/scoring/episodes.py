@@ -38,6 +38,12 @@ class Episodes(NamedTuple):
         return Episodes(*(part[rows] for part in self))
 
 
+def worst_first(scores: Floats, count: int) -> Indices:
+    """The numbers of the highest scores; of equals, the earlier one."""
+    order: Indices = np.argsort(-scores, kind="stable")[:count]
+    return order
+
+
 def episodes_of(flags: Bools, owners: Indices, scores: Floats) -> Episodes:
     """Group flagged steps.
 

@@ -14,7 +14,7 @@ from upland.data.table.encoder import TableEncoder
 from upland.detectors.refining import anomalies_among
 from upland.io.formats import open_source
 from upland.io.locks import warnings_apart
-from upland.report.card import Evaluation
+from upland.reporting.card import Evaluation
 
 if TYPE_CHECKING:
     from upland.detectors.base import Detector

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from upland.report.page import Column, Prose, Section, Slider, Table
+from upland.reporting.page import Column, Prose, Section, Slider, Table
 from upland.scoring.alarm_history import Alarms
 from upland.scoring.alarms import CONFIDENCE, Level
 
