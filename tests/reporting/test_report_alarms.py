@@ -1,13 +1,15 @@
 """The section on alarms: the numbers of every level, and no others."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import upland
 from estimators import EXAMPLES
 from scorers import NAMES, file_of, frame_of
-from upland.report.alarms import alarms_section
-from upland.report.page import Prose, Slider, Table
+from upland.reporting.alarms import alarms_section
+from upland.reporting.page import Prose, Slider, Table
+from upland.reporting.report import report
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -31,3 +33,23 @@ def test_every_level_is_on_the_slider_and_in_the_table(name):
         assert shown["Alarms in all"] == f"{level.alarms:,}"
         share = shown["Share of flags that would be false"]
         assert share == "nothing is flagged" or share.startswith("at most ")
+
+
+def test_a_page_holds_the_alarms_of_its_rows_over_time_and_by_the_models_own_level():
+    rows = pd.concat([EXAMPLES["EnergyDetector"].new] * 3, ignore_index=True)
+    rows = rows.assign(when=pd.date_range("2026-03-01", periods=len(rows), freq="2h"))
+    model = upland.load(file_of("EnergyDetector")).set_alpha(0.2)
+    made = report(model, rows, time="when")
+    assert made.facts["alpha"] == 0.2
+    section = next(one for one in made.page.sections if one.title == "Alarms at each level")
+    expected = alarms_section(upland.alarms(model, rows, time="when"))
+    assert section == expected
+    assert "Alarms per day" in expected.parts[1].shown[0]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["SequenceEnergyDetector", "ImageEnergyDetector"])
+def test_a_page_of_series_and_one_of_images_hold_what_the_library_finds(name):
+    model, data = upland.load(file_of(name)), EXAMPLES[name].new
+    section = next(one for one in report(model, data).page.sections if one.title == "Alarms at each level")
+    assert section == alarms_section(upland.alarms(model, data))

@@ -277,3 +277,20 @@ def test_the_levels_as_a_table():
     assert table["alpha"].to_pylist()[: len(found.levels())] == [level.alpha for level in found.levels()]
     assert 0.05 in table["alpha"].to_pylist()
     assert table["per"].unique().to_pylist() == ["day"]
+
+
+def test_segments_have_no_level_at_which_none_of_them_can_be_flagged():
+    rng = np.random.default_rng(0)
+    sizes = {"a": 150, "b": 150, "c": 700}
+    rows = pd.concat(
+        [values(size, seed).assign(pump=name) for seed, (name, size) in enumerate(sizes.items())]
+    )
+    inner = upland.EnergyDetector(random_state=0, progress=False)
+    model = upland.SegmentedDetector(inner, by="pump").fit(rows)
+    found = upland.alarms(model, rows.sample(400, random_state=1), merge=0)
+    held_out = model.segment_calibration_
+    assert found.smallest_p == held_out.smallest_p > model.calibration_.smallest_p
+    assert held_out.n_below(found.levels()[0].alpha) > 0
+    assert held_out.n_below(found.smallest_p * 0.999) == 0
+    odd = rows.tail(60).assign(flow=rng.normal(90, 1, 60))
+    assert upland.alarms(model, odd).within("0 per 1000") is None

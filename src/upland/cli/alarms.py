@@ -147,7 +147,7 @@ def _level(found: Alarms, budget: Budget | None, alpha: float | None) -> Level:
     """The level that is shown and written; raises ValueError where no level keeps the budget, or all do."""
     if budget is None:
         level = found.alpha if alpha is None else alpha
-        smallest = 1 / (found.calibration + 1)
+        smallest = found.smallest_p
         if alpha is not None and alpha < smallest:
             from upland.calibration.conformal import size_for
 

@@ -21,6 +21,7 @@ come in bursts that the merging leaves apart it is too narrow.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
@@ -75,16 +76,19 @@ class Level(NamedTuple):
     high: float
 
 
-def levels_for(n: int, most: int = MOST, also: float | None = None) -> list[float]:
+def levels_for(n: int, most: int = MOST, also: float | None = None, least: float = 0.0) -> list[float]:
     """The levels that n calibration rows can resolve, multiples of 1 / (n + 1), evenly on a log scale.
 
     Args:
         n: calibration rows.
         most: how many.
         also: a level that is among them in any case.
+        least: levels below it flag nothing, and are left out.
     """
     highest = max(int(HIGHEST * (n + 1)), 1)
-    steps = np.unique(np.rint(np.geomspace(1, highest, num=min(most, highest))).astype(np.int64))
+    lowest = min(max(math.ceil(least * (n + 1) - 1e-9), 1), highest)
+    count = min(most, highest - lowest + 1)
+    steps = np.unique(np.rint(np.geomspace(lowest, highest, num=count)).astype(np.int64))
     found = {float(step / (n + 1)) for step in steps}
     return sorted(found if also is None else found | {also})
 
