@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import (
+    report_alarms,
     report_groups,
     report_images,
     report_labels,
@@ -302,6 +303,7 @@ SECTIONS: dict[str, Callable[[Sequence[Row]], str]] = {
     "group fdr": report_groups.discoveries,
     "speed": speed,
     "calibration": calibration,
+    "alarms": report_alarms.alarms,
     "ablation": ablation,
     "contaminated": contaminated,
     "equality": report_production.equality,
