@@ -227,7 +227,7 @@ DISCOVERIES = {
     "one of 50 rows": (50, 200, 0.1, True),
     "half of batches shifted": (500, 50, 0.5, True),
 }
-"""Calibration rows, rows of a batch, the share of batches with a shift, and whether all share a calibration."""
+"""Calibration rows, rows of a batch, the share of batches with a shift, and whether one calibrates all."""
 
 
 def discoveries(records: Records, options: argparse.Namespace) -> None:
@@ -353,11 +353,11 @@ def delays(records: Records, options: argparse.Namespace) -> None:
     if records.find(part="delays", case="mean to + 1 in 2000 rows", method="KSWIN") is not None:
         return
     rng = np.random.default_rng(5)
-    few = max(options.few // 5, 10)
+    few = {"KSWIN": max(options.few // 5, 10)}  # it takes a second a stream
     null = scores(rng, options.few, None)
     own = {name: part.max(axis=1) for name, part in own_statistics(null, rng).items()}
     thresholds = {name: float(np.quantile(peak, 1 - BUDGET)) for name, peak in own.items()}
-    settings = {name: tuned(name, null if name != "KSWIN" else null[:few], BURN_IN, BUDGET) for name in PEERS}
+    settings = {name: tuned(name, null[: few.get(name)], BURN_IN, BUDGET) for name in PEERS}
     promised = {"martingale": -np.log(BUDGET), "e-detector": np.log((BEFORE + AFTER) / BATCH / BUDGET)}
     for case in [None, *CHANGES]:
         values = scores(rng, options.few, case)
@@ -365,7 +365,7 @@ def delays(records: Records, options: argparse.Namespace) -> None:
         first = {name: first_at(found[name] >= level) for name, level in thresholds.items()}
         first |= {f"{name}, as promised": first_at(found[name] >= at) for name, at in promised.items()}
         for name, peer in PEERS.items():
-            some = values[:few] if name == "KSWIN" else values
+            some = values[: few[name] // (1 if case is None else 5)] if name in few else values
             first[name] = np.array([peer(row, settings[name], BURN_IN) for row in some])
         for name, at in first.items():
             if case is None:

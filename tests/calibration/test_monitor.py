@@ -71,7 +71,7 @@ def updated(monitor, values, of, size):
 
 @pytest.mark.parametrize("stream", STREAMS)
 def test_p_values_are_independent_and_uniform(stream):
-    draws = 400
+    draws = 250
     found = []
     for draw in range(draws):
         calibration, values, of = stream(np.random.default_rng(draw))
@@ -95,9 +95,8 @@ def test_p_values_are_independent_and_uniform(stream):
 @pytest.mark.parametrize("block", [1, 7])
 def test_the_cut_into_batches_does_not_change_p_values_or_martingales(stream, block):
     calibration, values, of = stream(np.random.default_rng(0))
-    values = np.concatenate([values, values + 1])  # with a change
-    of = None if of is None else np.concatenate([of, of])
-    whole, *others = (updated(begun(calibration, 3, block), values, of, size) for size in (800, 1, 3, 129))
+    values[200:] += 1  # a change
+    whole, *others = (updatedX
     assert whole[0].counted > 0
     for parts in others:
         assert np.array_equal(np.concatenate([part.p for part in parts]), whole[0].p, equal_nan=True)
