@@ -96,7 +96,7 @@ def test_p_values_are_independent_and_uniform(stream):
 def test_the_cut_into_batches_does_not_change_p_values_or_martingales(stream, block):
     calibration, values, of = stream(np.random.default_rng(0))
     values[200:] += 1  # a change
-    whole, *others = (updatedX
+    whole, *others = (updated(begun(calibration, 3, block), values, of, size) for size in (400, 1, 129))
     assert whole[0].counted > 0
     for parts in others:
         assert np.array_equal(np.concatenate([part.p for part in parts]), whole[0].p, equal_nan=True)
