@@ -71,7 +71,7 @@ def updated(monitor, values, of, size):
 
 @pytest.mark.parametrize("stream", STREAMS)
 def test_p_values_are_independent_and_uniform(stream):
-    draws = 250
+    draws = 150
     found = []
     for draw in range(draws):
         calibration, values, of = stream(np.random.default_rng(draw))
