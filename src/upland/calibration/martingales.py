@@ -220,14 +220,14 @@ class Martingales:
         Raises:
             ValueError: they are not such a state.
         """
-        bets = int(np.int64(arrays["bets"]))
+        bets = np.array(arrays["bets"], dtype=np.int64)
         floats = [np.array(arrays[name], dtype=np.float64) for name in ("log_p", "entered", "wealth")]
         log_p, entered, wealth = floats
         exponent = np.array(arrays["exponent"], dtype=np.int64)
         count = log_p.size
         shape = (2 * count, JUMP_RATES.size)
-        shapes = ((count,), (count, POWERS.size), (*shape, SLOPES.size), shape)
-        found = (log_p.shape, entered.shape, wealth.shape, exponent.shape)
-        if found != shapes or bets < 0 or not np.isfinite(wealth).all():
+        shapes = ((), (count,), (count, POWERS.size), (*shape, SLOPES.size), shape)
+        found = (bets.shape, log_p.shape, entered.shape, wealth.shape, exponent.shape)
+        if found != shapes or bets < 0 or not np.isfinite(wealth).all() or (wealth < 0).any():
             raise ValueError("the arrays of the martingales do not belong together")
-        return cls(Powers(bets, log_p, entered), Jumpers(bets, wealth, exponent))
+        return cls(Powers(int(bets), log_p, entered), Jumpers(int(bets), wealth, exponent))

@@ -166,6 +166,8 @@ class Urns:
             and (sizes > 0).all()
             and (weights > 0).all()
             and (counts >= 0).all()
+            and (np.diff(values) > 0).all()
+            and (np.diff(codes, prepend=0) >= 0).all()
         ):
             raise ValueError("the arrays of the online ranks do not belong together")
         return cls(values, codes, sizes, weights, counts)
