@@ -213,8 +213,11 @@ class Monitor:
         if not len(values):
             return Evidence(values, np.empty(0), 0.0, 0.0, self.e_detector.log_value, 0, 0)
         of = segments if len(self.blocks) > 1 else None
-        ties, uniform = draws.T[: self.columns], draws.T[self.columns : 2 * self.columns]
-        ranks = self.urns.ranks(np.ascontiguousarray(values.T), ties, of)
+        scores, ties, uniform = (
+            np.ascontiguousarray(part.T)
+            for part in (values, draws[:, : self.columns], draws[:, self.columns : 2 * self.columns])
+        )
+        ranks = self.urns.ranks(scores, ties, of)
         p = self.urns.p_values(ranks, uniform)
         alone = sums(self.urns.p_values(ranks, uniform, counted=False))
         self.urns.add(ranks)
