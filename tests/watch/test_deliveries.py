@@ -31,7 +31,8 @@ def history(tmp_path):
 def raise_alarm(history, number, *channels):
     with history.write() as connection:
         connection.execute(
-            "INSERT INTO alarm VALUES (?, 1, 1, 'changed', NULL, 7.5, 4.6, 1, 'retrain', 'It changed.')", (number,)
+            "INSERT INTO alarm VALUES (?, 1, 1, 'changed', NULL, 7.5, 4.6, 1, 'retrain', 'It changed.')",
+            (number,),
         )
         for channel in channels:
             connection.execute("INSERT INTO delivery VALUES (?, ?, 'waiting', 0, 0, NULL)", (number, channel))
@@ -39,7 +40,9 @@ def raise_alarm(history, number, *channels):
 
 def rows(history):
     with history.read() as connection:
-        return connection.execute("SELECT alarm, status, attempts, error FROM delivery ORDER BY alarm").fetchall()
+        return connection.execute(
+            "SELECT alarm, status, attempts, error FROM delivery ORDER BY alarm"
+        ).fetchall()
 
 
 class Recorder(Channel):
@@ -384,11 +387,19 @@ def test_an_address_that_keeps_silent_is_given_up():
     "url",
     [
         *("ftp://host/s3cret", "file:///etc/passwd", "host/s3cret", "http://", "http://host:s3cret/x", ""),
-        *("http://ho st/s3cret", "http://host/\r\nX: s3cret", "http://höst/", "http://[::1/s3cret", "data:,x"),
+        *(
+            "http://ho st/s3cret",
+            "http://host/\r\nX: s3cret",
+            "http://höst/",
+            "http://[::1/s3cret",
+            "data:,x",
+        ),
     ],
 )
 def test_an_address_of_anything_else_is_refused_without_repeating_it(url):
-    with pytest.raises(ValueError, match="the webhook's address .*http://host/path or https://host/path") as error:
+    with pytest.raises(
+        ValueError, match="the webhook's address .*http://host/path or https://host/path"
+    ) as error:
         Webhook(url)
     assert "s3cret" not in str(error.value)
 

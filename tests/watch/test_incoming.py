@@ -159,7 +159,8 @@ def test_a_folder_that_cannot_be_read_is_named_and_the_rest_is_found(tmp_path, m
 
 @POSIX
 @pytest.mark.parametrize(
-    "name", [b"a b.csv", b"new\nline.csv", b"\xff\xfe.csv", "ümlaut.csv".encode(), b"'; DROP--.csv", b"$(x).csv"]
+    "name",
+    [b"a b.csv", b"new\nline.csv", b"\xff\xfe.csv", "ümlaut.csv".encode(), b"'; DROP--.csv", b"$(x).csv"],
 )
 def test_every_name_has_a_text_that_leads_back_to_it(name, tmp_path):
     path = os.path.join(os.fsencode(tmp_path), name)

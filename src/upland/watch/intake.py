@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 from upland.watch.decision import Decision
 from upland.watch.files import KnownFiles
 from upland.watch.history import HistoryError
-from upland.watch.incoming import Entry, Incoming, check_unchanged, digest_of
+from upland.watch.incoming import Entry, Incoming, check_unchanged, digest_of, readable
 from upland.watch.watch import Watch
 
 MISREAD = (ArithmeticError, LookupError, MemoryError, RuntimeError)
@@ -88,7 +88,7 @@ class Intake:
             step = self._with_content(entry, digest)
         except HistoryError:
             raise
-        except OSError as error:  # it changed, vanished or cannot be read now
+        except (OSError, ImportError) as error:  # it changed, vanished or cannot be read as things are
             text = self._wording(error)
             if (entry.name, text) in self._said:
                 return None
@@ -115,7 +115,8 @@ class Intake:
         check_unchanged(entry)
         named: dict[str, str | None] = {"name": entry.name, "digest": digest, "path": entry.path}
         try:
-            return _step(entry, self._watch.update(entry.file, time=_moment(entry), **named))
+            with readable(entry.file) as file:
+                return _step(entry, self._watch.update(file, time=_moment(entry), **named))
         except MISREAD as error:  # it is of this file, so that the rest goes on
             check_unchanged(entry)
             return self._refused(entry, digest, self._wording(error))
