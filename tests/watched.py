@@ -6,9 +6,9 @@ from functools import cache
 
 import numpy as np
 import pandas as pd
-from estimators import EXAMPLES, pictures, series, table
 
 import upland
+from estimators import EXAMPLES, pictures, series, table
 
 
 def numbers(count, seed, shift=0.0, columns=4):

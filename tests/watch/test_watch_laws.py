@@ -4,9 +4,9 @@ import json
 
 import numpy as np
 import pytest
-from watched import CASES, batches, dump, fitted, rows_of
 
 import upland
+from watched import CASES, batches, dump, fitted, rows_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*:UserWarning")
 
@@ -87,5 +87,8 @@ def test_a_step_that_comes_twice_is_taken_once(tmp_path):
         assert found == ["taken", "known", "taken"]
         assert watch.update_next([1.0, 2.0, 3.0]).status == "refused"
         assert watch.update_next(step).batch == 3
-    with upland.Watch(fitted("experts"), tmp_path / "other.db") as watch, pytest.raises(TypeError, match="update"):
+    with (
+        upland.Watch(fitted("experts"), tmp_path / "other.db") as watch,
+        pytest.raises(TypeError, match="update"),
+    ):
         watch.update_next(step)

@@ -25,7 +25,7 @@ from upland.watch.ledger import Ledger
 from upland.watch.models import WatchedModel
 from upland.watch.options import WatchOptions
 from upland.watch.scored import Scored, shares_of_worst
-from upland.watch.states import of, under
+from upland.watch.states import StateError, of, under
 
 FLAGGED = 1000
 """Flagged rows of a batch that are kept, the most anomalous; how many there are is kept in any case."""
@@ -146,8 +146,11 @@ class Taking:
         if arrays is None:
             monitor = monitor_of(self.watched.detector, self.options.seed, self.options.block, unit)
             return monitor, ChangeSums.begin(len(self.watched.columns.labels), batch), -EPISODE
-        monitor, sums = Monitor.from_arrays(of("monitor", arrays)), ChangeSums.from_arrays(of("sums", arrays))
-        return monitor, sums, int(arrays["crossing"][0])
+        try:
+            sums = ChangeSums.from_arrays(of("sums", arrays))
+            return Monitor.from_arrays(of("monitor", arrays)), sums, int(arrays["crossing"][0])
+        except (ValueError, KeyError, IndexError) as error:
+            raise StateError(str(error)) from None
 
     # -- what is decided -----------------------------------------------------------------------------------
 
