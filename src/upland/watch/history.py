@@ -139,10 +139,8 @@ class History:
         try:
             yield
         except StateError as error:
-            detail = (
-                f"the state of the watch in it cannot be read ({error}): put back a copy, or begin another"
-            )
-            raise HistoryError(self.path, "corrupted", f"{detail} history") from error
+            detail = f"its state cannot be read ({error}): put back a copy, or begin another history"
+            raise HistoryError(self.path, "corrupted", detail) from error
         except sqlite3.DatabaseError as error:
             raise HistoryError(self.path, *_advice(error)) from error
 
@@ -164,9 +162,8 @@ def _advice(error: sqlite3.DatabaseError) -> tuple[str, str]:
         name = error.sqlite_errorname
     except AttributeError:  # of Python's own module
         return "other", str(error)
-    return next(
-        (advice for known, advice in _ADVICE.items() if name.startswith(known)), ("other", str(error))
-    )
+    found = [advice for known, advice in _ADVICE.items() if name.startswith(known)]
+    return found[0] if found else ("other", str(error))
 
 
 def migrate(connection: sqlite3.Connection, migrations: Sequence[str]) -> None:
