@@ -35,18 +35,18 @@ PIECE = 1 << 14
 
 
 def log_products(p: Floats) -> Floats:
-    """The log of the product of each betting function over a batch: `(N, K) -> (K, B)`.
+    """The log of the product of each betting function over a batch: `(K, N) -> (K, B)`.
 
     Args:
         p: p-values, in (0, 1].
     """
-    total = np.zeros((p.shape[1], N_BETS))
-    for start in range(0, len(p), PIECE):
-        piece = p[start : start + PIECE]
-        powers = len(piece) * np.log(POWERS) + (POWERS - 1) * np.log(piece).sum(axis=0)[:, None]
-        both = np.concatenate([piece, np.abs(2 * piece - 1)], axis=1)
+    total = np.zeros((len(p), N_BETS))
+    for start in range(0, p.shape[1], PIECE):
+        piece = p[:, start : start + PIECE]
+        powers = piece.shape[1] * np.log(POWERS) + (POWERS - 1) * np.log(piece).sum(axis=1)[:, None]
+        both = np.concatenate([piece, np.abs(2 * piece - 1)])
         with np.errstate(divide="ignore"):
-            slopes = np.log1p(SLOPES[:, None] * (0.5 - both.T[:, None])).sum(axis=2)
+            slopes = np.log1p(SLOPES[:, None] * (0.5 - both[:, None])).sum(axis=2)
         total += np.concatenate([powers, *np.split(slopes, 2)], axis=1)
     return total
 

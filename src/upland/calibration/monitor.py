@@ -212,17 +212,16 @@ class Monitor:
         """Of the rows that count."""
         if not len(values):
             return Evidence(values, np.empty(0), 0.0, 0.0, self.e_detector.log_value, 0, 0)
-        folds = np.arange(self.columns)
-        urns = np.broadcast_to(segments[:, None] if len(self.blocks) > 1 else folds, values.shape)
-        ties, uniform = draws[:, : self.columns], draws[:, self.columns : 2 * self.columns]
-        ranks = self.urns.ranks(values, urns, ties)
+        of = segments if len(self.blocks) > 1 else None
+        ties, uniform = draws.T[: self.columns], draws.T[self.columns : 2 * self.columns]
+        ranks = self.urns.ranks(np.ascontiguousarray(values.T), ties, of)
         p = self.urns.p_values(ranks, uniform)
         alone = log_products(self.urns.p_values(ranks, uniform, counted=False))
         self.urns.add(ranks)
         self.e_detector.update(log_products(p))
-        martingale = self.martingales.update(p).max(axis=1) - np.log(self.columns)
+        martingale = self.martingales.update(p).max(axis=0) - np.log(self.columns)
         detector, e_value = self.e_detector.log_value, log_e_value(alone)
-        return Evidence(p, martingale, 0.0, e_value, detector, len(values), 0)
+        return Evidence(p.T, martingale, 0.0, e_value, detector, len(values), 0)
 
     def to_arrays(self) -> dict[str, NDArray[np.generic]]:
         """The state as arrays by name; `from_arrays` is the exact way back."""

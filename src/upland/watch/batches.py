@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import pyarrow.compute as pc
 
 from upland.calibration.conformal import Floats
 from upland.calibration.segments import Indices
+from upland.data.image.container import Images
 from upland.data.image.encoder import ImageEncoder
 from upland.data.sequence.container import Sequences, as_sequences
 from upland.data.sequence.encoder import SequenceEncoder
@@ -84,6 +86,7 @@ class BatchReader:
             raise ValueError("only rows of tables are kept: leave keep_rows out")
         encoder = detector.encoder_
         moments = None
+        data: Sequences | Images
         if isinstance(encoder, SequenceEncoder):
             data = as_sequences(
                 X, id=encoder.id, time=encoder.time, owner=encoder.owner, cells=encoder.table.cells
@@ -133,7 +136,8 @@ def _is_empty(X: Any) -> bool:
         return False
     if is_place(X):
         try:
-            return not is_array_file(X) and Path(X).is_file() and open_source(X).n_rows == 0
+            of_rows = isinstance(X, str | PathLike) and not is_array_file(X) and Path(X).is_file()
+            return of_rows and open_source(X).n_rows == 0
         except (ValueError, TypeError, OSError):
             return False  # what is wrong with it is said where it is read
     try:

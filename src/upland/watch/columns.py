@@ -148,7 +148,8 @@ class Columns:
             return codes[:, : len(self.slots)]
         flat = codes.reshape(len(codes), -1)
         sums = np.stack([flat[:, self._of == region].mean(axis=1) for region in self.slots], axis=1)
-        return np.nan_to_num(sums)
+        found: NDArray[Any] = np.nan_to_num(sums)
+        return found
 
     def moved(self, change: ChangeSums) -> list[Moved]:
         """How far each column has moved since the estimated beginning, the one that moved furthest first.

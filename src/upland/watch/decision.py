@@ -9,6 +9,7 @@ from typing import Any, Literal
 Status = Literal["taken", "known", "refused"]
 Kind = Literal["changed", "repeated change", "site", "batch", "group"]
 Action = Literal["nothing", "check batch", "check columns", "check site", "retrain"]
+ACTIONS: tuple[Action, ...] = ("nothing", "check batch", "check columns", "check site", "retrain")
 
 
 @dataclass(frozen=True)

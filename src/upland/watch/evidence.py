@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from upland.watch.columns import Moved
-from upland.watch.decision import Action
+from upland.watch.decision import Action, Kind
+from upland.watch.options import WatchOptions
 from upland.watch.scored import Share
 
 FEW = 4
@@ -78,9 +79,7 @@ def advised(findings: Findings) -> tuple[Action, tuple[str, ...]]:
         action = "check columns"
     sentences += _of_columns(findings, few)
     if action == "retrain":
-        sentences.append(
-            "The change is not confined to a site or to few columns: retrain on fresh normal data."
-        )
+        sentences.append("It is not confined to a site or to few columns: retrain on fresh normal data.")
     return action, tuple(sentences)
 
 
@@ -154,3 +153,39 @@ def power(log_value: float) -> str:
 
 def _counted(count: int, what: str) -> str:
     return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def sentence(
+    kind: Kind, subject: str | None, value: float, threshold: float, since: int, options: WatchOptions
+) -> str:
+    """What an alarm says.
+
+    Args:
+        kind: of the alarm.
+        subject: the site, group, batch or bucket.
+        value: the evidence, a natural logarithm.
+        threshold: what it had to reach.
+        since: the batch that the change is estimated to have begun with.
+        options: of the watch.
+    """
+    reached = f"{power(value)} where {power(threshold)} is an alarm"
+    if kind == "changed":
+        return (
+            f"The data have changed, by estimate since batch {since}: the test martingale has reached "
+            f"{reached}; if nothing changes it ever does with probability {options.delta:g} at most."
+        )
+    if kind == "repeated change":
+        return (
+            f"The data have changed, by estimate since batch {since}: the e-detector has reached {reached}; "
+            f"if nothing changes it does so once in {options.run_length:g} batches on average at most."
+        )
+    if kind == "site":
+        return (
+            f"{subject} has changed: its martingale, weighted among the sites, has reached {reached}; if no "
+            f"site changes any ever does with probability {options.delta:g} at most."
+        )
+    what, all_of = ("Group", "groups") if kind == "group" else ("Batch", "batches")
+    return (
+        f"{what} {subject} is anomalous: its e-value is {power(value)}, and from {power(threshold)} it is "
+        f"flagged; of all {all_of} ever flagged, {options.fdr:.0%} are normal on average at most."
+    )

@@ -38,7 +38,8 @@ class Ledger:
 
     def model(self, digest: str) -> int | None:
         """The number of a model; None before its first batch."""
-        return _one(self.sql.execute("SELECT model FROM model WHERE digest = ?", (digest,)))
+        found: int | None = _one(self.sql.execute("SELECT model FROM model WHERE digest = ?", (digest,)))
+        return found
 
     def add_model(self, digest: str, facts: Sequence[Any], first_batch: int) -> int:
         """A new model; returns its number."""
@@ -121,8 +122,11 @@ class Ledger:
 
     def add_verdict(self, batch: int, found: GroupVerdict) -> int:
         """A verdict; returns the number of the test."""
-        values = (batch, found.kind, found.group, found.rows, found.p_value, _least(found.log_e_value), found.level,
-                  int(found.flag), found.reason or None, json.dumps(found.columns) if found.columns else None)  # fmt: skip
+        columns = json.dumps(found.columns) if found.columns else None
+        values = (
+            batch, found.kind, found.group, found.rows, found.p_value, _least(found.log_e_value), found.level,
+            int(found.flag), found.reason or None, columns,
+        )  # fmt: skip
         sql = f"INSERT INTO group_verdict VALUES (NULL, {', '.join('?' * len(values))})"
         return int(self.sql.execute(sql, values).lastrowid or 0)
 
@@ -131,14 +135,14 @@ class Ledger:
         sql = "SELECT 1 FROM alarm WHERE model = ? AND kind = ? AND subject IS ? LIMIT 1"
         return _one(self.sql.execute(sql, (model, kind, subject))) is not None
 
-    def standing(self, model: int) -> tuple[int, str, str] | None:
-        """Batch, action and text of the last alarm of a change under a model."""
+    def standing(self, model: int) -> tuple[int, str] | None:
+        """Batch and action of the last alarm of a change under a model."""
         sql = (
-            "SELECT batch, action, text FROM alarm WHERE model = ? AND kind IN ('changed', 'repeated change', "
-            "'site') ORDER BY alarm DESC LIMIT 1"
+            "SELECT batch, action FROM alarm WHERE model = ? "
+            "AND kind IN ('changed', 'repeated change', 'site') ORDER BY alarm DESC LIMIT 1"
         )
         row = self.sql.execute(sql, (model,)).fetchone()
-        return None if row is None else (int(row[0]), str(row[1]), str(row[2]))
+        return None if row is None else (int(row[0]), str(row[1]))
 
     def add_alarm(self, alarm: Alarm, batch: int, model: int, channels: Sequence[str]) -> Alarm:
         """A new alarm, which waits for each channel; returns it with its number."""
@@ -157,6 +161,11 @@ class Ledger:
         sql = "SELECT number, rows, first_batch FROM site WHERE model = ? AND site = ?"
         row = self.sql.execute(sql, (model, name)).fetchone()
         return None if row is None else (int(row[0]), int(row[1]), int(row[2]))
+
+    def count_sites(self, model: int) -> int:
+        """How many sites there are: the number of the last."""
+        sql = "SELECT max(number) FROM site WHERE model = ?"
+        return int(_one(self.sql.execute(sql, (model,))) or 0)
 
     def set_site(self, values: Sequence[Any]) -> None:
         """A site after a batch."""
@@ -190,7 +199,8 @@ class Ledger:
 
     def newest_bucket(self) -> float | None:
         """The latest start that was seen."""
-        return _one(self.sql.execute("SELECT start FROM bucket ORDER BY start DESC LIMIT 1"))
+        found: float | None = _one(self.sql.execute("SELECT max(start) FROM bucket"))
+        return found
 
     def open_buckets(self, before: float) -> list[tuple[float, int, bytes]]:
         """Buckets that were not tested and start before a time, in their order."""

@@ -40,6 +40,7 @@ CREATE TABLE site (
     rows INTEGER NOT NULL, first_batch INTEGER NOT NULL, last_batch INTEGER NOT NULL,
     log_martingale REAL NOT NULL, log_peak REAL NOT NULL, log_weight REAL NOT NULL,
     PRIMARY KEY (model, site)) WITHOUT ROWID;
+CREATE INDEX site_by_number ON site (model, number);
 CREATE INDEX site_by_peak ON site (model, log_peak + log_weight);
 CREATE TABLE column_mean (
     batch INTEGER NOT NULL REFERENCES batch, "column" TEXT NOT NULL, mean REAL NOT NULL,
@@ -68,7 +69,8 @@ CREATE TABLE attempt (digest TEXT PRIMARY KEY, name TEXT, path TEXT, count INTEG
 CREATE TABLE state (
     model INTEGER NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL, arrays BLOB NOT NULL,
     PRIMARY KEY (model, kind, name)) WITHOUT ROWID;
-CREATE TABLE online_fdr (family TEXT PRIMARY KEY, tests INTEGER NOT NULL, flags INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE online_fdr (
+    family TEXT PRIMARY KEY, tests INTEGER NOT NULL, flags INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE kept_rows (batch INTEGER PRIMARY KEY REFERENCES batch, rows BLOB NOT NULL);
 """
 

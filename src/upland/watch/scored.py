@@ -22,6 +22,7 @@ from upland.scoring.columns import texts
 from upland.scoring.regions import regions
 from upland.watch.batches import Batch
 from upland.watch.columns import Columns, Totals
+from upland.watch.decision import FlaggedRow
 
 EXPLAINED = 5
 """Rows of a batch that have reasons at most."""
@@ -73,6 +74,17 @@ class Scored:
         """The positions of the most anomalous rows, most anomalous first."""
         order = np.lexsort((np.arange(self.p.size), -self.scores, self.p))
         return np.asarray(order[:count], dtype=np.int64)
+
+    def flagged_rows(self, count: int) -> list[FlaggedRow]:
+        """The most anomalous rows as a history holds them.
+
+        Args:
+            count: how many.
+        """
+        some = self.worst(count)
+        parts = (self.rows[some].tolist(), self.scores[some].tolist(), self.p[some].tolist(), some.tolist())
+        rows = zip(*parts, strict=True)
+        return [FlaggedRow(row, score, p, self.reasons.get(at, ())) for row, score, p, at in rows]
 
 
 def score_batch(

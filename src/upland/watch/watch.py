@@ -21,6 +21,8 @@ from upland.watch.ledger import Ledger
 from upland.watch.models import WatchedModel, stamp_of
 from upland.watch.options import WatchOptions, check_alpha
 from upland.watch.scored import Scored, score_batch
+from upland.watch.states import Arrays
+from upland.watch.steps import score_step, sequence_detector, stream_of
 from upland.watch.taking import Named, Taking
 
 REFUSED = (ValueError, TypeError, FloatingPointError, pa.ArrowException)
@@ -162,8 +164,57 @@ class Watch:
 
     def _take(self, named: Named, scored: Scored | None) -> Decision:
         with self.history.write() as connection:
-            taking = Taking(Ledger(connection), self.options, self.alpha, self.channels, self._watched, named)
-            return taking.take(scored)
+            return self._taking(Ledger(connection), named).take(scored)
+
+    def _taking(self, ledger: Ledger, named: Named) -> Taking:
+        return Taking(ledger, self.options, self.alpha, self.channels, self._watched, named)
+
+    def update_next(
+        self, step: Any, series: str = "", *, time: Any = None, digest: str | None = None
+    ) -> Decision:
+        """Take the next step of a series: a batch of one row, scored by the state of the series so far, which
+        the history keeps.
+
+        Args:
+            step: the values of one step, as `score_next` takes them.
+            series: the name of the series.
+            time: of the step, recorded as it is given.
+            digest: what tells the step from all others, where one may come twice; left out, each is new.
+
+        Returns:
+            What follows; "refused" with the reason where the step is not like those of the fit.
+
+        Raises:
+            TypeError: the detector is not of sequences.
+            HistoryError: the history cannot be written; nothing of the step is in it.
+        """
+        self._watched.refresh()
+        detector = sequence_detector(self.detector)
+        if digest is not None and (known := self._known(digest)) is not None:
+            return known
+        while True:
+            with self.history.read() as connection:
+                before = stream_of(detector, self._series(Ledger(connection), series))
+            called = digest or digest_of([self._watched.digest, series, before.steps])
+            named = Named(called, series or None, None, None if time is None else str(time))
+            try:
+                scored, after = score_step(detector, before, step)
+            except REFUSED as error:
+                return Decision("refused", None, named.name, named.time, called, reason=str(error))
+            with self.history.write() as connection:
+                ledger = Ledger(connection)
+                arrays = self._series(ledger, series)
+                if (0 if arrays is None else int(arrays["steps"][0])) != before.steps:
+                    continue  # another process has taken a step of the series
+                found = self._taking(ledger, named).take(scored)
+                if found.status == "taken":
+                    model = ledger.model(self._watched.digest)
+                    ledger.set_state(model or 0, "series", series, after.to_arrays())
+                return found
+
+    def _series(self, ledger: Ledger, series: str) -> Arrays | None:
+        model = ledger.model(self._watched.digest)
+        return None if model is None else ledger.state(model, "series", series)
 
     def _known(self, digest: str) -> Decision | None:
         with self.history.read() as connection:
