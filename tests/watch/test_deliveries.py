@@ -485,6 +485,11 @@ def test_a_command_that_does_not_end_is_ended_with_what_it_started(tmp_path):
         pytest.fail("what the command started still runs")
 
 
+def test_a_shell_is_named_by_those_who_want_one(tmp_path):
+    Command(f"sh -c 'cat > {tmp_path}/out'").send("k", "changed", b"{}")
+    assert (tmp_path / "out").read_text() == "{}"
+
+
 def test_a_command_that_does_not_read_is_no_fault():
     Command("true").send("k", "changed", b"x" * 1_000_000)
 
