@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-from scipy.special import gammaln, logsumexp, ndtri
+from scipy.special import gammaln, ndtri
 
 from upland.calibration.conformal import Floats
 
@@ -84,7 +84,7 @@ def log_e_value(of: Floats) -> float:
         of: `sums` of the batch.
     """
     each = log_e_values(of)
-    return float(logsumexp(each) - np.log(each.size))
+    return float(np.logaddexp.reduce(each) - np.log(each.size))
 
 
 @dataclass
@@ -117,7 +117,7 @@ class EDetector:
     @property
     def log_values(self) -> Floats:
         """The log of R of each sequence: `(K,)`."""
-        found: Floats = logsumexp(self.log_r + LOG_WEIGHTS, axis=1)
+        found: Floats = np.logaddexp.reduce(self.log_r + LOG_WEIGHTS, axis=1)
         return found
 
     @property

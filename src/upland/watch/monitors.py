@@ -6,9 +6,46 @@ of one kind share them, and they are written once.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+from typing import Any
+
 from upland.calibration.monitor import Monitor
 from upland.watch.ledger import Ledger
 from upland.watch.states import Arrays, StateError, of, under
+
+
+@dataclass
+class Memory:
+    """Monitors as they were after the last batch that this process has taken, so that they need not be read
+    again; where another process has taken one since, or a transaction has failed, they are.
+
+    Args:
+        batch: the last batch.
+        kept: by model, kind and name.
+    """
+
+    batch: int = 0
+    kept: dict[tuple[int, str, str], tuple[Monitor, Any]] = field(default_factory=dict)
+    waiting: dict[tuple[int, str, str], tuple[Monitor, Any]] = field(default_factory=dict)
+
+    def begin(self, last: int) -> None:
+        """A transaction begins.
+
+        Args:
+            last: the last batch in the history.
+        """
+        self.waiting = {}
+        if last != self.batch:
+            self.kept = {}
+
+    def done(self, batch: int) -> None:
+        """The transaction is durable.
+
+        Args:
+            batch: that it has written.
+        """
+        self.batch, self.kept, self.waiting = batch, self.waiting, {}
+
 
 CONSTANT = ("urns/values", "urns/codes", "urns/sizes", "urns/weights")
 """The arrays of a monitor that never change."""
