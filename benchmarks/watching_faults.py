@@ -101,7 +101,7 @@ def is_whole(history: Path) -> bool:
         if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
             return found == "ok"  # killed before it was made
         count, last = connection.execute("SELECT count(*), coalesce(max(batch), 0) FROM batch").fetchone()
-        states = connection.execute("SELECT count(*) FROM state WHERE kind = 'monitor'").fetchone()[0]
+        states = connection.execute("SELECT count(*) FROM state WHERE kind LIKE 'monitor %'").fetchone()[0]
         return found == "ok" and count == last and states == min(count, 1)
 
 

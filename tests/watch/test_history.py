@@ -4,6 +4,8 @@ import os
 import sqlite3
 import threading
 from contextlib import closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -127,18 +129,23 @@ def in_a_process(call):
     return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
 
 
-def test_a_history_that_may_not_be_written_says_so(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)  # folders above are not everybody's
-    tmp_path.chmod(0o755)
-    History("h.db").close()
-    os.chmod("h.db", 0o444)
+def test_a_history_that_may_not_be_written_says_so():
+    with TemporaryDirectory() as folder:  # that of the test is not everybody's
+        path = Path(folder, "h.db")
+        History(path).close()
+        path.chmod(0o444)
+        path.parent.chmod(0o755)
 
-    def write():
-        with pytest.raises(HistoryError) as caught, History("h.db") as history, history.write() as connection:
-            connection.execute("INSERT INTO setting VALUES ('x', '1')")
-        assert caught.value.reason == "read-only", caught.value
+        def write():
+            with (
+                pytest.raises(HistoryError) as caught,
+                History(path) as history,
+                history.write() as connection,
+            ):
+                connection.execute("INSERT INTO setting VALUES ('x', '1')")
+            assert caught.value.reason == "read-only", caught.value
 
-    assert in_a_process(write) == 0
+        assert in_a_process(write) == 0
 
 
 def test_an_older_schema_is_migrated_at_once_or_not_at_all(tmp_path, monkeypatch):

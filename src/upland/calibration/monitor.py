@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upland.calibration.conformal import Floats
-from upland.calibration.e_detector import N_BETS, EDetector, log_e_value, log_products
+from upland.calibration.e_detector import N_BETS, EDetector, log_e_value, log_products, sums
 from upland.calibration.martingales import Martingales
 from upland.calibration.online_ranks import Integers, Urns
 
@@ -216,9 +216,9 @@ class Monitor:
         ties, uniform = draws.T[: self.columns], draws.T[self.columns : 2 * self.columns]
         ranks = self.urns.ranks(np.ascontiguousarray(values.T), ties, of)
         p = self.urns.p_values(ranks, uniform)
-        alone = log_products(self.urns.p_values(ranks, uniform, counted=False))
+        alone = sums(self.urns.p_values(ranks, uniform, counted=False))
         self.urns.add(ranks)
-        self.e_detector.update(log_products(p))
+        self.e_detector.update(log_products(sums(p)))
         martingale = self.martingales.update(p).max(axis=0) - np.log(self.columns)
         detector, e_value = self.e_detector.log_value, log_e_value(alone)
         return Evidence(p.T, martingale, 0.0, e_value, detector, len(values), 0)

@@ -103,13 +103,18 @@ class BatchReader:
         return Batch(data, names, of, moments)
 
     def _of_table(self, detector: Detector, X: Any, groups: Any) -> Batch | None:
-        parts = list(detector.plan_.reader.pieces(X, detector.encoder_))
+        try:
+            parts = list(detector.plan_.reader.pieces(X, detector.encoder_))
+        except (ValueError, TypeError):
+            if _is_empty_file(X):
+                return None
+            raise
         whole = parts[0] if len(parts) == 1 else pa.concat_tables(parts, promote_options="permissive")
         rows = view_table(whole).n_rows
         if not rows:
             return None
-        is_text = is_place(X) and not is_array_file(X)
-        blanks = blanks_at(X) if is_text else ()
+        asked = self.by is not None or isinstance(detector, SegmentedDetector)
+        blanks = blanks_at(X) if asked and is_place(X) and not is_array_file(X) else ()
         names = of = moments = None
         if groups is None and self.by is not None:
             features = [used["name"] for used in detector.encoder_.describe()]
@@ -119,7 +124,7 @@ class BatchReader:
         if self.time is not None:
             moments = seconds(_column(whole, self.time), self.time)
         kept = _as_table(whole) if self.keep else None
-        exact = is_text and blanks and isinstance(detector, SegmentedDetector)  # blank names of segments
+        exact = blanks and isinstance(detector, SegmentedDetector)  # blank names of segments
         return Batch(X if exact else whole, names, of, moments, kept)
 
 
@@ -129,21 +134,25 @@ def _named(groups: Any, rows: int | None) -> tuple[tuple[str, ...], Indices]:
 
 
 def _is_empty(X: Any) -> bool:
-    """Whether there are no rows at all, of which nothing can be said."""
+    """Whether data in memory have no rows at all, of which nothing can be said."""
     if isinstance(X, np.ndarray | list | tuple):
         return len(X) == 0
-    if isinstance(X, TableView | Sequences):
+    if isinstance(X, TableView | Sequences) or is_place(X):
         return False
-    if is_place(X):
-        try:
-            of_rows = isinstance(X, str | PathLike) and not is_array_file(X) and Path(X).is_file()
-            return of_rows and open_source(X).n_rows == 0
-        except (ValueError, TypeError, OSError):
-            return False  # what is wrong with it is said where it is read
     try:
         return container(X).n_rows == 0
     except TypeError:
         return False
+
+
+def _is_empty_file(X: Any) -> bool:
+    """The same of a file of rows."""
+    if not isinstance(X, str | PathLike) or is_array_file(X) or not Path(X).is_file():
+        return False
+    try:
+        return open_source(X).n_rows == 0
+    except (ValueError, TypeError, OSError):
+        return False  # what is wrong with it is said where it is read
 
 
 def _column(table: Any, name: str) -> pa.Array:

@@ -103,7 +103,10 @@ def score_batch(
     Raises:
         ValueError, TypeError, FloatingPointError: the data are not like those of the fit.
     """
-    assessed, values, segments, unit = detector.assess_members(batch.data)
+    totals = [columns.nothing()]
+    assessed, values, segments, unit = detector.assess_members(
+        batch.data, lambda codes: totals.append(totals[-1].plus(columns.totals(codes)))
+    )
     scores, p = assessed.anomaly_score.ravel(), assessed.p_value.ravel()
     there = np.flatnonzero(np.isfinite(p))  # behind the end of a sequence there is none
     found = Scored(
@@ -113,7 +116,7 @@ def score_batch(
         p=p[there],
         values=values,
         segments=segments,
-        totals=columns.totals(batch.data),
+        totals=totals[-1],
         batch=batch,
         verdicts=_verdicts(detector, batch, fdr, statistic),
     )
