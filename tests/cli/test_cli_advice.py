@@ -546,7 +546,7 @@ ELSEWHERE = {
     "io/images.py:pillow": "Pillow is not installed: tests/io/test_images.py",
     "cli/engines.py:folder_of": "a cluster: tests/distributed/test_ray_scoring.py",
     "cli/groups.py:test": "a cluster: tests/distributed/test_ray_groups.py",
-    "report/evaluation.py:evaluated": "tests/report/test_card.py",
+    "reporting/evaluation.py:evaluated": "tests/reporting/test_card.py",
     "watch/channels.py:__init__": "tests/watch/test_deliveries.py",
     "watch/options.py:check_same": "tests/cli/test_cli_watching.py",
     "scoring/scorer.py:_verdicts_on_groups": "tests/scoring/test_scorer.py",

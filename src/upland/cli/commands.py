@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -148,7 +149,7 @@ def score(
     model: option.Model,
     data: option.Rows,
     output: option.Scored = None,
-    alpha: option.Alpha = 0.05,
+    alpha: option.OfModel = None,
     control: option.Control = "false_alarm",
     why: option.Why = False,
     counterfactual: option.Counterfactual = None,
@@ -192,6 +193,8 @@ def score(
         detector = load(model)
         check_maps_fit(detector, maps)
         check_changes_fit(detector, counterfactual)
+        if alpha is None:
+            request = replace(request, alpha=detector.alpha_)
         result = score_path(detector, data, request, maps, all_maps, quiet or as_json)
         if output is not None and result.carried:
             reporter.note(f"not used by the model, carried through: {', '.join(result.carried)}")

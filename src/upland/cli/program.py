@@ -1,5 +1,6 @@
 """The whole program: the application with all its commands."""
 
+from upland.cli import alarms as alarms
 from upland.cli import cards as cards
 from upland.cli import commands as commands
 from upland.cli import exporting as exporting
