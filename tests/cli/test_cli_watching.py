@@ -526,7 +526,7 @@ def test_fit_and_calibrate_take_the_normal_batches_of_a_history(
         "calibrate", plant / "pump.safetensors", tmp_path / "watch.db", "-o", tmp_path / "m2.safetensors"
     )
     assert done.code == 0, done.err
-    assert "the rows of 3 batches; 3 are off and left out" in done.words
+    assert "the rows of 3 normal batches; 3 off, left out" in done.words
     assert library.load(tmp_path / "m2.safetensors").calibration_.size == 90
     done = upland("fit", tmp_path / "watch.db", "-o", tmp_path / "m3.safetensors", "--epochs", "1")
     assert done.code == 0, done.err

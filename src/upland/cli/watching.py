@@ -136,7 +136,9 @@ def watch(
         with (
             history_written(),
             History(history, wait) as opened,
-            Watch(model, opened, channels=names, wording=wording(incoming), **chosen) as watching,
+            Watch(
+                model, opened, channels=names, wording=wording(incoming if piped else None), **chosen
+            ) as watching,
             Run(lines, watching, channels) as run,
             until_ended(run, follow),
         ):
