@@ -172,6 +172,7 @@ def test_standard_input_is_one_batch(watch, incoming, monkeypatch, tmp_path):
     (line,) = map(json.loads, refused.out.splitlines())
     assert line["status"] == "refused"
     assert "missing column(s)" in line["reason"]
+    assert "standard input has 'a', 'b'" in line["reason"]
     assert "upland-" not in line["reason"]
     assert piped(content, "--follow").code == 2
     assert query(tmp_path, "SELECT path FROM batch") == [("-",)]

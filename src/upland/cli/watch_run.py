@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from upland.watch.decision import Decision
     from upland.watch.deliveries import Deliveries
     from upland.watch.incoming import Incoming
-    from upland.watch.intake import Step
+    from upland.watch.intake import Step, Wording
     from upland.watch.watch import Watch
 
 Wanted = Callable[[str], bool]
@@ -41,6 +41,7 @@ class Run:
         lines: Prints.
         watch: Decides.
         channels: Ways to deliver alarms.
+        words: Those of the watch.
 
     Attributes:
         batches: How many were taken.
@@ -49,8 +50,8 @@ class Run:
         failed: Whether what was named itself, a file or standard input, was refused.
     """
 
-    def __init__(self, lines: Lines, watch: Watch, channels: Sequence[Channel]) -> None:
-        self.lines, self.watch, self._channels = lines, watch, channels
+    def __init__(self, lines: Lines, watch: Watch, channels: Sequence[Channel], words: Wording) -> None:
+        self.lines, self.watch, self._channels, self._words = lines, watch, channels, words
         self.batches = self.alarms = self.refused = self.waiting = 0
         self.failed = False
         self.patience = FLUSH
@@ -77,6 +78,7 @@ class Run:
 
     def take_piped(self, file: Path) -> None:
         """Take standard input, which was kept in a file, as one batch."""
+        self._words.file = file
         found = self.watch.update(file, name=STANDARD_INPUT, path="-")
         if found.status == "taken":
             self._taken(found)
@@ -102,7 +104,7 @@ class Run:
         from upland.watch.intake import Intake
 
         files = Incoming(place, wanted, stable)
-        intake = Intake(self.watch, files, wording())
+        intake = Intake(self.watch, files, self._words)
         if retry_refused:
             intake.forget_refused()
         self._pass(intake.once(poll is None))
@@ -150,9 +152,11 @@ class Run:
             self.lines.note(f"of another format, left out: {', '.join(others[:5])}{more}")
 
 
-def wording(file: Path | None = None) -> Callable[[Exception], str]:
-    """From an error to the sentence that says why a file is refused, in the words of the command line."""
-    return lambda error: shown(sentence(error), file)
+def wording() -> Wording:
+    """Says why a file is refused, in the words of the command line."""
+    from upland.watch.intake import Wording
+
+    return Wording(lambda error, file: shown(sentence(error), file))
 
 
 def wanted_by(detector: Detector) -> Wanted:

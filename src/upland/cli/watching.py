@@ -131,15 +131,13 @@ def watch(
         from upland.watch.history import History
         from upland.watch.watch import Watch
 
-        channels = _channels(on_alarm, webhook)
+        words, channels = wording(), _channels(on_alarm, webhook)
         names = [channel.name for channel in channels]
         with (
             history_written(),
             History(history, wait) as opened,
-            Watch(
-                model, opened, channels=names, wording=wording(incoming if piped else None), **chosen
-            ) as watching,
-            Run(lines, watching, channels) as run,
+            Watch(model, opened, channels=names, wording=words, **chosen) as watching,
+            Run(lines, watching, channels, words) as run,
             until_ended(run, follow),
         ):
             if piped:
