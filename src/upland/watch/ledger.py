@@ -54,6 +54,11 @@ class Ledger:
         blob = _one(self.sql.execute(sql, (model, kind, name)))
         return None if blob is None else unpacked(blob)
 
+    def has_state(self, model: int, kind: str, name: str) -> bool:
+        """Whether there are such arrays."""
+        sql = "SELECT 1 FROM state WHERE model = ? AND kind = ? AND name = ?"
+        return _one(self.sql.execute(sql, (model, kind, name))) is not None
+
     def set_state(self, model: int, kind: str, name: str, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Keep arrays."""
         sql = "INSERT OR REPLACE INTO state VALUES (?, ?, ?, ?)"

@@ -19,6 +19,7 @@ from upland.watch.digest import digest_of
 from upland.watch.history import History
 from upland.watch.ledger import Ledger
 from upland.watch.models import WatchedModel, stamp_of
+from upland.watch.monitors import Memory
 from upland.watch.options import WatchOptions, check_alpha
 from upland.watch.scored import Scored, score_batch
 from upland.watch.states import Arrays
@@ -78,6 +79,7 @@ class Watch:
         self._watched = WatchedModel(detector)
         self._watched.detector.check_alpha(self.alpha)
         self._reader = BatchReader(by, time if every is not None else None, keep_rows)
+        self._memory = Memory()
         self._owned = not isinstance(history, History)
         self.history = history if isinstance(history, History) else History(history)
         try:
@@ -164,10 +166,18 @@ class Watch:
 
     def _take(self, named: Named, scored: Scored | None) -> Decision:
         with self.history.write() as connection:
-            return self._taking(Ledger(connection), named).take(scored)
+            found = self._taking(Ledger(connection), named).take(scored)
+        return self._done(found)
+
+    def _done(self, found: Decision) -> Decision:
+        """The transaction is durable: what it left is remembered."""
+        if found.status == "taken" and found.batch is not None:
+            self._memory.done(found.batch)
+        return found
 
     def _taking(self, ledger: Ledger, named: Named) -> Taking:
-        return Taking(ledger, self.options, self.alpha, self.channels, self._watched, named)
+        given = (self.options, self.alpha, self.channels, self._watched, named, self._memory)
+        return Taking(ledger, *given)
 
     def update_next(
         self, step: Any, series: str = "", *, time: Any = None, digest: str | None = None
@@ -210,7 +220,7 @@ class Watch:
                 if found.status == "taken":
                     model = ledger.model(self._watched.digest)
                     ledger.set_state(model or 0, "series", series, after.to_arrays())
-                return found
+            return self._done(found)
 
     def _series(self, ledger: Ledger, series: str) -> Arrays | None:
         model = ledger.model(self._watched.digest)
