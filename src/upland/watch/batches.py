@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,8 +25,9 @@ from upland.detectors.base import Detector
 from upland.detectors.segmented import SegmentedDetector
 from upland.groups.labels import grouped, labels_by
 from upland.io.arrays import is_array_file
-from upland.io.formats import blanks_at, open_source
+from upland.io.formats import blanks_at
 from upland.io.places import is_place
+from upland.io.source import NoRowsError
 from upland.scoring.containers import as_arrow, container
 
 _SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -80,6 +79,12 @@ class BatchReader:
         """
         if _is_empty(X):
             return None
+        try:
+            return self._read(detector, X, groups)
+        except NoRowsError:
+            return None
+
+    def _read(self, detector: Detector, X: Any, groups: Any) -> Batch | None:
         if detector.modality == "table":
             return self._of_table(detector, X, groups)
         if self.keep:
@@ -103,12 +108,7 @@ class BatchReader:
         return Batch(data, names, of, moments)
 
     def _of_table(self, detector: Detector, X: Any, groups: Any) -> Batch | None:
-        try:
-            parts = list(detector.plan_.reader.pieces(X, detector.encoder_))
-        except (ValueError, TypeError):
-            if _is_empty_file(X):
-                return None
-            raise
+        parts = list(detector.plan_.reader.pieces(X, detector.encoder_))
         whole = parts[0] if len(parts) == 1 else pa.concat_tables(parts, promote_options="permissive")
         rows = view_table(whole).n_rows
         if not rows:
@@ -137,22 +137,14 @@ def _is_empty(X: Any) -> bool:
     """Whether data in memory have no rows at all, of which nothing can be said."""
     if isinstance(X, np.ndarray | list | tuple):
         return len(X) == 0
-    if isinstance(X, TableView | Sequences) or is_place(X):
+    if isinstance(X, TableView):
+        return X.n_rows == 0
+    if isinstance(X, Sequences) or is_place(X):
         return False
     try:
         return container(X).n_rows == 0
     except TypeError:
         return False
-
-
-def _is_empty_file(X: Any) -> bool:
-    """The same of a file of rows."""
-    if not isinstance(X, str | PathLike) or is_array_file(X) or not Path(X).is_file():
-        return False
-    try:
-        return open_source(X).n_rows == 0
-    except (ValueError, TypeError, OSError):
-        return False  # what is wrong with it is said where it is read
 
 
 def _column(table: Any, name: str) -> pa.Array:

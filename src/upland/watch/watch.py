@@ -220,8 +220,7 @@ class Watch:
 
     def _known(self, digest: str) -> Decision | None:
         with self.history.read() as connection:
-            ledger = Ledger(connection)
-            return ledger.known(digest, ledger.model(self._watched.digest))
+            return Ledger(connection).known(digest, self._watched.digest)
 
     def begin_attempt(
         self, digest: str, name: str | None = None, path: str | os.PathLike[str] | None = None
@@ -240,13 +239,12 @@ class Watch:
         where = None if path is None else os.fspath(path)
         with self.history.write() as connection:
             ledger = Ledger(connection)
-            model = ledger.model(self._watched.digest)
-            if (known := ledger.known(digest, model)) is not None:
+            if (known := ledger.known(digest, self._watched.digest)) is not None:
                 return known
             if ledger.attempt(digest, name, where) < ATTEMPTS:
                 return None
             reason = f"its reading has ended the process {ATTEMPTS} times"
-            ledger.refuse(digest, model, name, where, reason)
+            ledger.refuse(digest, self._watched.digest, name, where, reason)
         return Decision("refused", None, name, None, digest, reason=reason)
 
     def refuse(
@@ -266,10 +264,11 @@ class Watch:
         """
         with self.history.write() as connection:
             ledger = Ledger(connection)
-            model = ledger.model(self._watched.digest)
-            if (known := ledger.known(digest, model)) is not None:
+            if (known := ledger.known(digest, self._watched.digest)) is not None:
                 return known
-            ledger.refuse(digest, model, name, None if path is None else os.fspath(path), reason)
+            ledger.refuse(
+                digest, self._watched.digest, name, None if path is None else os.fspath(path), reason
+            )
         return Decision("refused", None, name, None, digest, reason=reason)
 
     def close(self) -> None:
