@@ -129,7 +129,7 @@ def _of_columns(findings: Findings, few: Sequence[Moved]) -> list[str]:
         return [f"{len(reached)} of {len(findings.moved)} columns have moved, {names} furthest."]
     rest = findings.moved[len(few)]
     parts = {share.column: share.part for share in findings.shares}
-    told = []
+    sentences = []
     for column in few:
         text = f"{column.column} has moved by {column.shift:+.2g} standard deviations (z = {column.z:.1f})"
         if column.column in parts:
@@ -137,9 +137,9 @@ def _of_columns(findings: Findings, few: Sequence[Moved]) -> list[str]:
             text += (
                 f" and makes up {part:.0%} of the most anomalous scores, where an even part is {usual:.0%}"
             )
-        told.append(text)
+        sentences.append(text)
     compared = f"of the other columns {rest.column} has moved most, by {rest.shift:+.2g} (z = {rest.z:.1f})"
-    return [f"{'; '.join(told)}; {compared}."]
+    return [f"{'; '.join(sentences)}; {compared}."]
 
 
 def power(log_value: float) -> str:

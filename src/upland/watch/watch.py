@@ -51,6 +51,21 @@ class Watch:
         seed: of the random draws that break ties.
         channels: names of the ways that alarms are delivered by; each alarm waits for each in the table
             `delivery`.
+
+    Raises:
+        TypeError, ValueError: an option is out of its range, or is not that which the history was begun with.
+        HistoryError: the history cannot be used; the message says why.
+
+    Examples:
+        >>> import numpy as np, pathlib, tempfile, upland
+        >>> rng = np.random.default_rng(0)
+        >>> detector = upland.EnergyDetector(random_state=0).fit(rng.normal(size=(500, 3)))
+        >>> history = pathlib.Path(tempfile.mkdtemp()) / "watch.db"
+        >>> with upland.Watch(detector, history) as watch:
+        ...     first = watch.update(rng.normal(size=(200, 3)))
+        ...     second = watch.update(rng.normal(size=(200, 3)) + 2)
+        >>> first.action, second.action, [alarm.kind for alarm in second.alarms]
+        ('nothing', 'retrain', ['changed', 'batch'])
     """
 
     def __init__(
