@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from upland.calibration.false_discovery import ALPHA, check_rate
+from upland.calibration.false_discovery import check_rate
 from upland.catalogue import MODALITIES, Modality, load
 from upland.detectors.foreign import check_detector
 from upland.detectors.scoring import ScoringDetector
@@ -88,7 +88,7 @@ def report(
     data: Any,
     by: str | Sequence[str] | None = None,
     time: str | None = None,
-    alpha: float = ALPHA,
+    alpha: float | None = None,
     top: int = 50,
 ) -> Report:
     """A page about new data: scores, p-values, the most anomalous, causes, what is guaranteed.
@@ -100,7 +100,7 @@ def report(
         data: new data like those of the fit: an array, a frame, or the path of a file or folder.
         by: the column that names the group of each row, or several; None tests no groups.
         time: the column that says when each row was; None shows nothing over time.
-        alpha: the false-alarm rate of the flags.
+        alpha: the false-alarm rate of the flags; None is the detector's `alpha_`.
         top: how many of the most anomalous are shown.
 
     Raises:
@@ -119,7 +119,8 @@ def report(
         >>> found.count, found.html.startswith("<!doctype html>")
         (51, True)
     """
-    check_rate(alpha, "false_alarm")
+    if alpha is not None:
+        check_rate(alpha, "false_alarm")
     if isinstance(top, bool) or not isinstance(top, int) or top < 1:
         raise ValueError(f"top is how many are shown, 1 or more, not {top!r}")
     digest, file = None, None
@@ -130,6 +131,7 @@ def report(
         detector = load_bytes(content, file)
     check_detector(detector, "report")
     detector.check_fitted()
+    alpha = detector.alpha_ if alpha is None else alpha
     columns = () if by is None else (by,) if isinstance(by, str) else tuple(by)
     settings = Settings(alpha, columns, time, top, _name_of(data), "the model" if file is None else file.name)
     found: Found = load(FINDERS[detector.modality])(detector, data, settings)

@@ -12,6 +12,7 @@ from upland.data.table.encoder import TableEncoder
 from upland.detectors.scoring import ScoringDetector
 from upland.detectors.segmented import SegmentedDetector
 from upland.explanation import Explanation, explain
+from upland.reporting.alarms import AlarmsSeen
 from upland.reporting.base import Batch, Floats, Found, Indices, Settings
 from upland.reporting.causes import REASONS, Cause, Flagged, causes_of, causes_section, sentence
 from upland.reporting.groups import groups_section
@@ -89,6 +90,7 @@ def found_in_table(detector: ScoringDetector, data: Any, settings: Settings) -> 
     by = [detector.by_] if isinstance(detector, SegmentedDetector) else []
     worst = Worst(max(settings.top, min(GROUPED, CELLS // len(names))), [*encoder.inputs, *by])
     scores = ScoreCounter(detector, settings)
+    alarms = AlarmsSeen(detector, "row", settings.time is not None)
     over_time = None if settings.time is None else OverTime(settings.time, settings.alpha, encoder.cells)
     for table in batches(detector, data):
         (of_rows, p_values), values, segments, _ = detector.assess_members(table)
@@ -98,9 +100,10 @@ def found_in_table(detector: ScoringDetector, data: Any, settings: Settings) -> 
             over_time.see(batch, times)
         worst.see(batch, times)
         scores.see(of_rows, p_values, values, segments)
+        alarms.see(p_values, times, segments)
     if not scores.count:
         raise ValueError(f"{settings.data_name} has no rows: there is nothing to report")
-    return _found(detector, data, settings, worst, scores, over_time)
+    return alarms.beside(_found(detector, data, settings, worst, scores, over_time))
 
 
 def _found(
