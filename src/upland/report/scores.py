@@ -236,14 +236,13 @@ def _colour(alt: Any) -> Any:
 
 def _counters(detector: ScoringDetector) -> list[list[GapCounter]]:
     """Of each fold of the calibration a counter for each of its urns."""
-    generator = np.random.default_rng(0)
     if isinstance(detector, SegmentedDetector):
         held_out = detector.segment_calibration_
         order = np.argsort(held_out.of, kind="stable")
         parts: Sequence[Floats] = np.split(held_out.scores[order], np.cumsum(held_out.sizes)[:-1])
-        return [[GapCounter(part, generator) for part in parts]]
+        return [[GapCounter(part, (0, number)) for number, part in enumerate(parts)]]
     calibration = detector.calibration_
     if calibration.folds is None:
-        return [[GapCounter(calibration.scores, generator)]]
+        return [[GapCounter(calibration.scores)]]
     folds = np.unique(calibration.folds).tolist()
-    return [[GapCounter(calibration.scores[calibration.folds == fold], generator)] for fold in folds]
+    return [[GapCounter(calibration.scores[calibration.folds == fold], (1, fold))] for fold in folds]

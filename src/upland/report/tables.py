@@ -87,7 +87,7 @@ def found_in_table(detector: ScoringDetector, data: Any, settings: Settings) -> 
     assert isinstance(encoder, TableEncoder)
     names = encoder.column_names
     by = [detector.by_] if isinstance(detector, SegmentedDetector) else []
-    worst = Worst(max(settings.top, min(GROUPED, CELLS // len(names))), [*encoder.inputs, *by])
+    worst = Worst(max(settings.top, min(GROUPED, CELLS // len(names))), list(dict.fromkeys([*names, *by])))
     scores = ScoreCounter(detector, settings)
     over_time = None if settings.time is None else OverTime(settings.time, settings.alpha, encoder.cells)
     for table in batches(detector, data):
