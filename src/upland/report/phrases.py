@@ -21,7 +21,12 @@ def percent(part: float) -> str:
 
 def counted(count: int, one: str) -> str:
     """A number of things: `1 step`, `1,024 steps`."""
-    return f"{count:,} {one}" if count == 1 else f"{count:,} {one}s"
+    return f"{count:,} {one}" if count == 1 else f"{count:,} {one}{'es' if one.endswith('ch') else 's'}"
+
+
+def most_of(count: int, one: str) -> str:
+    """The first of some things that are sorted: `the worst episode`, `the 8 worst episodes`."""
+    return f"the worst {one}" if count == 1 else f"the {count:,} worst {one}s"
 
 
 def flagged_text(flagged: int, total: int, one: str, behind: str = "") -> str:

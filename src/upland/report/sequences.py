@@ -25,8 +25,9 @@ from upland.report.assessed import (
 )
 from upland.report.base import Found, Settings
 from upland.report.page import Column, Part, Prose, Section, Table
-from upland.report.phrases import clipped, flagged_text, percent
-from upland.report.steps import contributing, step_sections
+from upland.report.phrases import clipped, flagged_text, most_of, percent
+from upland.report.steps import step_sections
+from upland.report.strangest import columns_section
 from upland.report.traces import Floats, Indices, Line, Positions, line_chart
 from upland.scoring.episodes import worst_first
 
@@ -72,8 +73,9 @@ def _whole_sections(found: Assessed) -> Said:
     first = [number for number in explained if found.flags[number]] or listed[:1]
     sections = [_listed(found, listed, explained, flagged), _closely(found, first[:CLOSE], explained)]
     if flagged:
+        worst = most_of(len(first), "sequence")
         parts = [parts_of(np.maximum(explained[number].shares, 0).sum(axis=0)) for number in first]
-        sections.append(contributing(found.channels, np.mean(parts, axis=0), len(parts), "sequences"))
+        sections.append(columns_section(found.channels, np.mean(parts, axis=0), worst))
         sections += _along(found, first, explained)
     return _summary(found, flagged, listed[0], explained), sections
 
@@ -166,9 +168,7 @@ def _along(found: Assessed, numbers: list[int], explained: dict[int, Explained])
         return []
     parts = np.mean([parts_of(explained[number].shares.sum(axis=1)) for number in numbers], axis=0)
     top = int(parts.argmax())
-    title = f"Part of each step in the score, mean over the {len(numbers)} worst sequences"
-    if len(numbers) == 1:
-        title = "Part of each step in the score of the worst sequence"
+    title = f"Part of each step in the score of {most_of(len(numbers), 'sequence')}"
     where = Positions("step", np.arange(parts.size, dtype=np.float64), "step")
     none = np.empty(0, dtype=np.int64)
     said = f"Step {top} has the largest part, {percent(parts[top])}."
