@@ -137,7 +137,9 @@ class OverTime:
         alt = altair()
         kind = "T" if self.dated else "Q"
         scale = alt.Scale(type="utc") if self.dated else alt.Scale(zero=False, nice=False)
-        x = alt.X(f"start:{kind}", title=None if self.dated else "time", scale=scale)
+        clock = {"hours": "%H:%M", "minutes": "%H:%M", "seconds": "%H:%M:%S"}
+        times = alt.Axis(format=clock, labelOverlap=True) if self.dated else alt.Axis()
+        x = alt.X(f"start:{kind}", title=None if self.dated else "time", scale=scale, axis=times)
         axis = alt.Axis(format=shown, tickCount=4)
         y = alt.Y(
             f"{name}:Q",
@@ -147,7 +149,7 @@ class OverTime:
         )
         base = alt.Chart(rows(records))
         if name == "share":
-            chart = base.mark_bar(style="anomalous", stroke=None).encode(x=x, x2="end", y=y)
+            chart = base.mark_bar(style="anomalous", stroke=None).encode(x=x.bin("binned"), x2="end", y=y)
             rule = alt.Chart(rows([{"level": self.alpha}])).mark_rule(style="threshold", strokeDash=[4, 3])
             chart = alt.layer(chart, rule.encode(y=alt.Y("level:Q")))
         else:

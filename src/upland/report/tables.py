@@ -17,7 +17,7 @@ from upland.report.causes import REASONS, Cause, Flagged, causes_of, causes_sect
 from upland.report.groups import groups_section
 from upland.report.over_time import OverTime
 from upland.report.rows import batches, joined, taken
-from upland.report.scores import ScoreCounter
+from upland.report.scores import DISCOVERY, ScoreCounter
 from upland.report.standings import normal_columns
 from upland.report.strangest import columns_section, strangest_section
 
@@ -115,7 +115,7 @@ def _found(
     names = tuple(normal)
     kept, parts = _explained(detector, worst, names)
     flagged = [row for row in kept if row.p_value <= settings.alpha]
-    causes = causes_of(flagged, normal)
+    causes = causes_of(flagged, normal, settings.alpha)
     sections = [causes_section(causes, normal, scores.flagged)]
     sections += [] if over_time is None else [over_time.section()]
     verdicts = None
@@ -150,17 +150,16 @@ def _summary(settings: Settings, scores: ScoreCounter, causes: list[Cause], firs
     """Three plain sentences: how many, how sure, why."""
     count, flagged, alpha = scores.count, scores.flagged, settings.alpha
     rows = f"{count:,} row{'' if count == 1 else 's'} in {settings.data_name}"
+    expected = f"{alpha * count:,.3g}"
     sentences = [
         f"{flagged:,} of {rows} {'is' if flagged == 1 else 'are'} flagged as anomalous at a false-alarm rate "
-        f"of {alpha:g}; if all were normal, about {alpha * count:,.3g} would be."
+        f"of {alpha:g}; if all were normal, about {expected} would be."
     ]
     found = scores.discoveries()
+    kept = f"{found:,} {'row is' if found == 1 else 'rows are'}" if found else "no row is"
     sentences.append(
-        f"At a false discovery rate of {alpha:g} {found:,} {'is' if found == 1 else 'are'} flagged: of these "
-        f"at most {alpha:.2g} are expected to be false."
-        if found
-        else f"At a false discovery rate of {alpha:g} none is flagged: each flag may be a false alarm, or "
-        "the calibration has too few rows to say more."
+        f"Where at most {DISCOVERY:.0%} of the flags may be false alarms on average, {kept} flagged"
+        + ("." if found else f": {scores.size:,} calibration rows say no more.")
     )
     if causes:
         more = f" There are {len(causes):,} causes in all." if len(causes) > 1 else ""
