@@ -158,9 +158,9 @@ def _change(found: Watched) -> Section:
     ever, again = found.batches_of("changed"), found.batches_of("repeated change")
     martingale = batch_chart(
         "Test martingale: evidence that the data have changed since the model was fitted",
-        f"The dotted line is its largest value so far, within batches too: {power(peak)} at most. The dashed "
-        f"line, {power(-math.log(delta))}, is an alarm; if nothing changes it is ever crossed with probability "
-        f"{delta:g} at most.{_said('alarm', ever)}{_said('new model', models)}",
+        f"The dotted line is its largest value so far, within batches too: {power(peak)} at most. The "
+        f"dashed line, {power(-math.log(delta))}, is an alarm; if nothing changes it is ever crossed with "
+        f"probability {delta:g} at most.{_said('alarm', ever)}{_said('new model', models)}",
         curves["batch"],
         [
             LineOfBatches(curves["log_martingale"] / math.log(10)),
@@ -174,8 +174,8 @@ def _change(found: Watched) -> Section:
     detector = batch_chart(
         "E-detector: evidence of a change, again after each alarm",
         f"It begins again at nothing after an alarm, at {power(math.log(length))}, the dashed line. If "
-        f"nothing changes, at least {length:g} batches lie between two alarms on average."
-        f"{_said('alarm', again)}",
+        f"nothing changes, at least {length:g} batches lie between two alarms on average. A crossing soon "
+        f"after another is of the same episode and raises no other alarm.{_said('alarm', again)}",
         curves["batch"],
         [LineOfBatches(curves["log_detector"] / math.log(10))],
         limit=math.log10(length),
