@@ -26,6 +26,7 @@ from upland.report.assessed import (
 from upland.report.base import Found, Settings
 from upland.report.page import Column, Part, Prose, Section, Table
 from upland.report.phrases import clipped, flagged_text, most_of, percent
+from upland.report.scores import ScoreCounter
 from upland.report.steps import step_sections
 from upland.report.strangest import columns_section
 from upland.report.traces import Floats, Indices, Line, Positions, line_chart
@@ -55,14 +56,15 @@ def found_in_sequences(detector: ScoringDetector, data: Any, settings: Settings)
     assert isinstance(encoder, SequenceEncoder)
     sequences = next(iter(reader.pieces(data, encoder)))
     assert isinstance(sequences, Sequences)
-    scores, p_values = detector.assess(sequences)
-    unit = reader.unit(sequences)
+    (scores, p_values), values, segments, unit = detector.assess_members(sequences)
     if unit == "step":
         rows = sequences.row_numbers
         scores, p_values = scores.reshape(-1)[rows], p_values.reshape(-1)[rows]
-    threshold = detector.calibrations_[unit].threshold(settings.alpha)
-    found = Assessed(detector, sequences, scores, p_values, settings.alpha, threshold, settings.top)
+    counter = ScoreCounter(detector, settings, unit)
+    counter.see(scores, p_values, values, segments)
+    found = Assessed(detector, sequences, scores, p_values, settings.alpha, counter.threshold, settings.top)
     summary, sections = step_sections(found) if unit == "step" else _whole_sections(found)
+    sections = [*sections, counter.section(dependent=unit == "step")]
     return Found(unit, scores.size, int(found.flags.sum()), summary, sections)
 
 
@@ -86,7 +88,7 @@ def _whole(found: Assessed, number: int) -> Explained:
 
 def _summary(found: Assessed, flagged: int, worst: int, explained: dict[int, Explained]) -> list[str]:
     total = found.scores.size
-    sentences = [flagged_text(flagged, total, "sequence")]
+    sentences = [flagged_text(flagged, total, "sequence", found.cut)]
     if not flagged:
         return sentences
     for step, channel, part in _largest(explained[worst], 1):

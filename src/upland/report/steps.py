@@ -136,11 +136,11 @@ def _summary(steps: Steps) -> list[str]:
     found = steps.found
     flagged, total = int(found.flags.sum()), found.flags.size
     if not flagged:
-        return [flagged_text(flagged, total, "step")]
+        return [flagged_text(flagged, total, "step", found.cut)]
     series, hit = found.sequences.n_sequences, np.unique(found.owners[steps.all.peaks]).size
     within = f" in {hit:,} of {series:,} series" if hit < series else f", in all {series:,} series"
     behind = f", in {counted(steps.all.peaks.size, 'episode')}{within if series > 1 else ''}"
-    sentences = [flagged_text(flagged, total, "step", behind)]
+    sentences = [flagged_text(flagged, total, "step", found.cut, behind)]
     worst = steps.worst[0]
     causes = steps.explained[worst.series].causes(worst.peak, 1)
     why = "".join(
