@@ -20,6 +20,7 @@ import numpy as np
 from benchmarks import (
     report_alarms,
     report_groups,
+    report_guarantees,
     report_images,
     report_labels,
     report_production,
@@ -304,6 +305,7 @@ SECTIONS: dict[str, Callable[[Sequence[Row]], str]] = {
     "speed": speed,
     "calibration": calibration,
     "alarms": report_alarms.alarms,
+    "guarantees": report_guarantees.guarantees,
     "ablation": ablation,
     "contaminated": contaminated,
     "equality": report_production.equality,

@@ -552,6 +552,8 @@ ELSEWHERE = {
     "scoring/times.py:_no_time": "tests/scoring/test_alarm_history.py",
     "cli/alarms.py:_level": "tests/cli/test_cli_alarms.py",
     "reporting/evaluation.py:evaluated": "tests/reporting/test_card.py",
+    "watch/channels.py:__init__": "tests/watch/test_deliveries.py",
+    "watch/options.py:check_same": "tests/cli/test_cli_watching.py",
     "scoring/scorer.py:_verdicts_on_groups": "tests/scoring/test_scorer.py",
     "distributed/fit.py:_in_closed_form": "a cluster: tests/distributed/test_ray_fit.py",
     "distributed/cluster.py:cluster": "a cluster: tests/distributed/test_ray_scoring.py",

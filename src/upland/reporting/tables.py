@@ -18,7 +18,7 @@ from upland.reporting.causes import REASONS, Cause, Flagged, causes_of, causes_s
 from upland.reporting.groups import groups_section
 from upland.reporting.over_time import OverTime
 from upland.reporting.rows import batches, joined, taken
-from upland.reporting.scores import ScoreCounter
+from upland.reporting.scores import DISCOVERY, ScoreCounter
 from upland.reporting.standings import normal_columns
 from upland.reporting.strangest import columns_section, strangest_section
 
@@ -88,7 +88,7 @@ def found_in_table(detector: ScoringDetector, data: Any, settings: Settings) -> 
     assert isinstance(encoder, TableEncoder)
     names = encoder.column_names
     by = [detector.by_] if isinstance(detector, SegmentedDetector) else []
-    worst = Worst(max(settings.top, min(GROUPED, CELLS // len(names))), [*encoder.inputs, *by])
+    worst = Worst(max(settings.top, min(GROUPED, CELLS // len(names))), list(dict.fromkeys([*names, *by])))
     scores = ScoreCounter(detector, settings)
     alarms = AlarmsSeen(detector, "row", settings.time is not None)
     over_time = None if settings.time is None else OverTime(settings.time, settings.alpha, encoder.cells)
@@ -118,7 +118,7 @@ def _found(
     names = tuple(normal)
     kept, parts = _explained(detector, worst, names)
     flagged = [row for row in kept if row.p_value <= settings.alpha]
-    causes = causes_of(flagged, normal)
+    causes = causes_of(flagged, normal, settings.alpha)
     sections = [causes_section(causes, normal, scores.flagged)]
     sections += [] if over_time is None else [over_time.section()]
     verdicts = None
@@ -153,17 +153,16 @@ def _summary(settings: Settings, scores: ScoreCounter, causes: list[Cause], firs
     """Three plain sentences: how many, how sure, why."""
     count, flagged, alpha = scores.count, scores.flagged, settings.alpha
     rows = f"{count:,} row{'' if count == 1 else 's'} in {settings.data_name}"
+    expected = f"{alpha * count:,.3g}"
     sentences = [
         f"{flagged:,} of {rows} {'is' if flagged == 1 else 'are'} flagged as anomalous at a false-alarm rate "
-        f"of {alpha:g}; if all were normal, about {alpha * count:,.3g} would be."
+        f"of {alpha:g}; if all were normal, about {expected} would be."
     ]
     found = scores.discoveries()
+    kept = f"{found:,} {'row is' if found == 1 else 'rows are'}" if found else "no row is"
     sentences.append(
-        f"At a false discovery rate of {alpha:g} {found:,} {'is' if found == 1 else 'are'} flagged: of these "
-        f"at most {alpha:.2g} are expected to be false."
-        if found
-        else f"At a false discovery rate of {alpha:g} none is flagged: each flag may be a false alarm, or "
-        "the calibration has too few rows to say more."
+        f"Where at most {DISCOVERY:.0%} of the flags may be false alarms on average, {kept} flagged"
+        + ("." if found else f": {scores.size:,} calibration rows say no more.")
     )
     if causes:
         more = f" There are {len(causes):,} causes in all." if len(causes) > 1 else ""
