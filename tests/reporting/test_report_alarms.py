@@ -53,3 +53,14 @@ def test_a_page_of_series_and_one_of_images_hold_what_the_library_finds(name):
     model, data = upland.load(file_of(name)), EXAMPLES[name].new
     section = next(one for one in report(model, data).page.sections if one.title == "Alarms at each level")
     assert section == alarms_section(upland.alarms(model, data))
+
+
+def test_groups_of_a_page_keep_their_own_rate_unless_a_level_is_given():
+    rows = pd.concat([EXAMPLES["EnergyDetector"].new] * 3, ignore_index=True)
+    rows["lot"] = np.arange(len(rows)) % 3
+    model = upland.load(file_of("EnergyDetector")).set_alpha(0.2)
+    for given, rate in ((None, "0.05"), (0.3, "0.3")):
+        section = next(
+            one for one in report(model, rows, "lot", alpha=given).page.sections if one.title == "Groups"
+        )
+        assert f"at a false discovery rate of {rate}" in section.parts[0].paragraphs[0]

@@ -61,6 +61,7 @@ def report(
         check_target(output, overwrite)
         for path in (model, data):
             check_other(output, path)
+        from upland.calibration.false_discovery import ALPHA
         from upland.cli.inputs import check_new
         from upland.io.modelfile import read_bytes
         from upland.persistence import load_bytes
@@ -71,8 +72,8 @@ def report(
         detector = load_bytes(content, model)
         check_new(data, detector.modality)
         called = "standard input" if data.stem.startswith(NAME) else data.name
-        level = detector.alpha_ if alpha is None else alpha
-        settings = Settings(level, tuple(by or ()), time, top, called)
+        level, of_groups = (detector.alpha_, ALPHA) if alpha is None else (alpha, alpha)
+        settings = Settings(level, tuple(by or ()), time, top, called, of_groups)
         with claimed(output, overwrite) as target:
             found = report_of(detector, data, settings, model, content)
             with writing(output):

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from upland.calibration.false_discovery import ALPHA
 from upland.reporting.page import Section
 
 Floats = NDArray[np.float64]
@@ -30,13 +31,15 @@ class Settings:
         time: The column that says when a row was; None shows nothing over time.
         top: How many of the most anomalous are shown.
         data_name: What the data are called.
+        group_alpha: The false discovery rate among groups.
     """
 
-    alpha: float = 0.05
+    alpha: float = ALPHA
     by: tuple[str, ...] = ()
     time: str | None = None
     top: int = 50
     data_name: str = "the data"
+    group_alpha: float = ALPHA
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from upland.calibration.false_discovery import check_rate
+from upland.calibration.false_discovery import ALPHA, check_rate
 from upland.catalogue import MODALITIES, Modality, load
 from upland.detectors.foreign import check_detector
 from upland.detectors.scoring import ScoringDetector
@@ -108,7 +108,8 @@ def report(
         data: new data like those of the fit: an array, a frame, or the path of a file or folder.
         by: the column that names the group of each row, or several; None tests no groups.
         time: the column that says when each row was; None shows nothing over time.
-        alpha: the false-alarm rate of the flags; None is the detector's `alpha_`.
+        alpha: the false-alarm rate of the flags, and the false discovery rate among groups; None is the
+            detector's `alpha_`, and 0.05 among groups.
         top: how many of the most anomalous are shown.
         name: what the page calls the data; None goes by the name of the file.
 
@@ -135,11 +136,10 @@ def report(
         detector = load_bytes(content, file)
     check_detector(detector, "report")
     detector.check_fitted()
-    alpha = detector.alpha_ if alpha is None else alpha
+    level, of_groups = (detector.alpha_, ALPHA) if alpha is None else (alpha, alpha)
     columns = () if by is None else (by,) if isinstance(by, str) else tuple(by)
-    return report_of(
-        detector, data, Settings(alpha, columns, time, top, name or _name_of(data)), file, content
-    )
+    settings = Settings(level, columns, time, top, name or _name_of(data), of_groups)
+    return report_of(detector, data, settings, file, content)
 
 
 def report_of(
