@@ -20,13 +20,13 @@ def test_every_level_is_on_the_slider_and_in_the_table(name):
     model = upland.load(file_of(name)).set_alpha(0.2)
     found = upland.alarms(model, EXAMPLES[name].new if data is None else data)
     section = alarms_section(found)
-    prose, slider, table = section.parts
+    prose, slider, _, table = section.parts
     assert isinstance(prose, Prose)
     assert isinstance(slider, Slider)
     assert isinstance(table, Table)
     assert len(slider.levels) == len(slider.shown) == len(found.levels())
     assert float(slider.levels[slider.start]) == 0.2
-    assert len(table.rows) == 2 * len(slider.levels)
+    assert [row[3] for row in table.rows] == [level.flagged for level in found.levels("fdr")]
     assert all(len(row) == len(table.columns) for row in table.rows)
     assert found.guarantee in prose.paragraphs[1]
     for level, shown in zip(found.levels(), slider.shown, strict=True):

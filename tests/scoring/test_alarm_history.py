@@ -129,7 +129,7 @@ def test_every_detector_has_alarms(name):
         assert level.flagged == (p <= level.alpha).sum()
         assert 0 <= level.alarms <= level.flagged
     steps = found.unit == "step"
-    assert ("3 row(s)" in found.rule) == steps
+    assert ("3 rows" in found.rule) == steps
     assert found.alpha == model.alpha_
     assert modality(name) == "sequence" or found.per.startswith("1,000")
 

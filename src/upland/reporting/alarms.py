@@ -19,8 +19,6 @@ from upland.scoring.episodes import NEAR
 from upland.scoring.merging import merging_of
 from upland.scoring.times import SECONDS, Kind, plain_times
 
-_CONTROLS = {"false_alarm": "false-alarm rate", "fdr": "false discovery rate"}
-
 
 class AlarmsSeen:
     """Counts the alarms of the rows of a page as they go by, in bounded memory.
@@ -72,22 +70,25 @@ def alarms_section(found: Alarms) -> Section:
     start = min(range(len(levels)), key=lambda at: abs(levels[at].alpha - found.alpha))
     names = [f"{level.alpha:.3g}" for level in levels]
     shown = [_shown(found, level) for level in levels]
-    rows = [_cells(level) for level in [*levels, *found.levels("fdr")]]
     columns = [
-        Column("rate kept"),
-        Column("level", "number"),
+        Column("false discovery rate", "number"),
         Column(f"alarms per {found.per}", "number"),
         Column("alarms", "number"),
         Column(f"{found.unit}s flagged", "number"),
         Column("false at most, on average", "number"),
     ]
-    note = f"{found.rows:,} {found.unit}s; the model's own level is {found.alpha:g}."
+    by_discoveries = (
+        f"The table is of false discovery control: a level is then the share of flags that are false, over "
+        f"all {found.unit}s of the page together."
+    )
+    note = f"{found.rows:,} {found.unit}s; the model's own level of single {found.unit}s is {found.alpha:g}."
     return Section(
         "Alarms at each level",
         [
             Prose(_sentences(found)),
             Slider("Level (alpha)", names, shown, start),
-            Table(columns, rows, note),
+            Prose([by_discoveries]),
+            Table(columns, [_cells(level) for level in found.levels("fdr")], note),
         ],
     )
 
@@ -95,10 +96,11 @@ def alarms_section(found: Alarms) -> Section:
 def _sentences(found: Alarms) -> list[str]:
     unit = found.unit
     return [
-        f"A {unit} is flagged where its p-value is at most the level. By the rule of merging, {found.rule}.",
-        f"What is guaranteed is the share of normal {unit}s that are flagged: {found.guarantee}. How many "
-        "alarms are true is not guaranteed: it is what these data came to, and the interval says how far "
-        f"another stretch of the same length may differ ({CONFIDENCE:.0%}, of a Poisson rate, if alarms come "
+        f"A flag is a p-value of at most the level; {found.rule}.",
+        f"The level bounds the share of normal {unit}s that are flagged; the p-values are "
+        f"{found.guarantee}. "
+        "How many alarms are true is not guaranteed: it is what these data came to, and the interval says how "
+        f"far another stretch of the same length may differ ({CONFIDENCE:.0%}, of a Poisson rate, if alarms come "
         "independently of each other).",
     ]
 
@@ -108,7 +110,7 @@ def _shown(found: Alarms, level: Level) -> Mapping[str, str]:
         f"Alarms per {found.per}": f"{level.rate:.3g} (between {level.low:.3g} and {level.high:.3g})",
         "Alarms in all": f"{level.alarms:,}",
         f"{found.unit.capitalize()}s flagged": f"{level.flagged:,} of {found.rows:,}",
-        "Of these false by the guarantee": f"{level.false:.3g} on average at most, if all are normal",
+        "False on average, if all are normal": f"at most {level.false:.3g}",
         "Share of flags that would be false": _share(level),
     }
 
@@ -120,5 +122,4 @@ def _share(level: Level) -> str:
 
 
 def _cells(level: Level) -> list[object]:
-    numbers = [level.alpha, level.rate, level.alarms, level.flagged, level.false]
-    return [_CONTROLS[level.control], *numbers]
+    return [level.alpha, level.rate, level.alarms, level.flagged, level.false]

@@ -65,7 +65,8 @@ def merging_of(given: int | str, seconds: float | None) -> Merging:
     text = str(given).strip().casefold()
     if not isinstance(given, bool) and text.isdecimal():
         most = int(text)
-        said = f"flagged rows of one series at most {most} row(s) after the one before are one alarm"
+        rows = f"{most} row" if most == 1 else f"{most} rows"
+        said = f"flagged rows of one series at most {rows} after the one before are one alarm"
         return Merging(float(most), False, said if most else "every flagged row is an alarm")
     found = _DURATION.fullmatch(text)
     if found is None or found[2] not in NAMES:
