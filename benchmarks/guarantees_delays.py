@@ -21,7 +21,7 @@ from benchmarks.guarantees_streams import (
 from benchmarks.records import Records
 from upland.calibration.martingales import Martingales
 
-BURN_IN, BEFORE, AFTER, BUDGET, KSWIN_STREAMS = 1_000, 1_000, 4_000, 0.05, 200
+BURN_IN, BEFORE, AFTER, BUDGET = 1_000, 1_000, 4_000, 0.05
 CHANGES: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {
     "mean + 0.25": lambda z, rng: z + 0.25,
     "mean + 0.5": lambda z, rng: z + 0.5,
@@ -51,7 +51,7 @@ def own_statistics(values: np.ndarray, rng: np.random.Generator) -> dict[str, np
         found["martingale"].append(Martingales.begin(len(p)).update(p))
         found["e-detector"].append(of_rows(detector_paths(p, BATCH)))
     distances = batch_distances(values[:, :BURN_IN], values[:, BURN_IN:], BATCH)
-    windows = kswin_distances(values[:KSWIN_STREAMS, BURN_IN - 100 :])[:, 100:]
+    windows = kswin_distances(values[:, BURN_IN - 100 :])[:, 100:]
     peers = {"KS test": of_rows(distances), "KSWIN": windows}
     return {name: np.concatenate(part) for name, part in found.items()} | peers
 
@@ -67,7 +67,7 @@ def delays(records: Records, options: argparse.Namespace) -> None:
     if records.find(part="delays", case="mean to + 1 in 2000 rows", method="ADWIN") is not None:
         return
     rng = np.random.default_rng(5)
-    null = scores(rng, options.others, None)
+    null = scores(rng, 4 * options.others, None)
     own = {name: part.max(axis=1) for name, part in own_statistics(null, rng).items()}
     # the smallest that no more than the budget reaches; distances have few values
     thresholds = {
@@ -77,7 +77,7 @@ def delays(records: Records, options: argparse.Namespace) -> None:
     settings = {name: tuned(name, null, BURN_IN, BUDGET) for name in PEERS}
     promised = {"martingale": -np.log(BUDGET), "e-detector": np.log((BEFORE + AFTER) / BATCH / BUDGET)}
     for case in [None, *CHANGES]:
-        values = scores(rng, options.others, case)
+        values = scores(rng, options.others * (4 if case is None else 1), case)
         found = own_statistics(values, rng)
         first = {name: first_at(found[name] >= level) for name, level in thresholds.items()}
         first |= {f"{name}, as promised": first_at(found[name] >= at) for name, at in promised.items()}
