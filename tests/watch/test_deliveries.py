@@ -16,8 +16,8 @@ from upland.watch.channels import Channel, Command, Failed, Webhook
 from upland.watch.deliveries import ALL_TRIES, LEASE, TRIES, Deliveries
 from upland.watch.history import History
 
-BATCH = "INSERT INTO batch VALUES (1, 'd1', 'a.csv', '/in/a.csv', '2026-01-01', 1, 9, 3, .1, 9, 0, 0, 1, 1, 1, 1, "
-BATCH += "'retrain', '')"
+BATCH = "INSERT INTO batch VALUES (1, 'd1', 'a.csv', '/in/a.csv', '2026-01-01', 1, 9, 3, .1, 9, 0, 0, "
+BATCH += "1, 1, 1, 1, 'retrain', '')"
 
 
 @pytest.fixture
@@ -351,9 +351,12 @@ def test_the_other_side_may_ask_for_time(header, seconds):
 
 @pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
 def test_a_redirect_is_not_followed(code):
-    with serving(204) as other, serving(code, headers={"Location": other.url}) as server:
-        with pytest.raises(Failed, match=r"it redirects to http://127\.0\.0\.1:\d+ \(") as failed:
-            Webhook(server.url).send("k", "changed", b"{}")
+    with (
+        serving(204) as other,
+        serving(code, headers={"Location": other.url}) as server,
+        pytest.raises(Failed, match=r"it redirects to http://127\.0\.0\.1:\d+ \(") as failed,
+    ):
+        Webhook(server.url).send("k", "changed", b"{}")
     assert other.requests == []
     assert not failed.value.again
     assert "s3cret" not in str(failed.value)
@@ -398,7 +401,7 @@ def test_an_address_that_keeps_silent_is_given_up():
 )
 def test_an_address_of_anything_else_is_refused_without_repeating_it(url):
     with pytest.raises(
-        ValueError, match="the webhook's address .*http://host/path or https://host/path"
+        ValueError, match=r"the webhook's address .*http://host/path or https://host/path"
     ) as error:
         Webhook(url)
     assert "s3cret" not in str(error.value)
@@ -438,7 +441,8 @@ def python(code, *arguments):
 
 def test_a_command_gets_the_alarm_and_no_shell(history, tmp_path, monkeypatch):
     monkeypatch.setenv("UPLAND_WATCH_WEBHOOK", "http://host/s3cret")
-    code = "import os, sys; open(sys.argv[1], 'w').write(repr((sys.argv[2:], dict(os.environ), sys.stdin.read())))"
+    code = "import os, sys; got = sys.argv[2:], dict(os.environ), sys.stdin.read(); "
+    code += "open(sys.argv[1], 'w').write(repr(got))"
     command = Command(f'{sys.executable} -c "{code}" {tmp_path}/out "$(touch {tmp_path}/shell)" a;b')
     raise_alarm(history, 1, command.name)
     assert deliver(history, command) == (0, [])
@@ -479,6 +483,11 @@ def test_a_command_that_does_not_end_is_ended_with_what_it_started(tmp_path):
         time.sleep(0.02)
     else:
         pytest.fail("what the command started still runs")
+
+
+def test_a_shell_is_named_by_those_who_want_one(tmp_path):
+    Command(f"sh -c 'cat > {tmp_path}/out'").send("k", "changed", b"{}")
+    assert (tmp_path / "out").read_text() == "{}"
 
 
 def test_a_command_that_does_not_read_is_no_fault():

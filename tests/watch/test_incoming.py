@@ -99,7 +99,7 @@ def test_one_file_is_a_place_too(tmp_path):
 
 @pytest.mark.parametrize("place", ["nothing", "nothing/*.csv"])
 def test_a_place_that_is_not_there_is_refused(place, tmp_path):
-    with pytest.raises(FileNotFoundError, match="nothing/? does not exist"):
+    with pytest.raises(FileNotFoundError, match=r"nothing/? does not exist"):
         Incoming(tmp_path / place, csv)
 
 

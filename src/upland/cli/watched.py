@@ -36,8 +36,8 @@ def normal_rows(reporter: Reporter, data: Path) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix=f"upland-{data.stem}-"))
     try:
         found = normal_batches(data, folder)
-        off = f"; {found.off} are off and left out" if found.off else ""
-        reporter.note(f"{data}: the rows of {found.used} batches{off}")
+        off = f"; {found.off} off, left out" if found.off else ""
+        reporter.note(f"{data}: the rows of {found.used} normal batch{'' if found.used == 1 else 'es'}{off}")
         for text in found.lost[:NAMED]:
             reporter.warn(f"{data}: {text}; it is left out")
         if (more := len(found.lost) - NAMED) > 0:

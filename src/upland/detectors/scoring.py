@@ -24,7 +24,7 @@ from upland.criteria.base import Criterion, finite
 from upland.data.encoder import Encoder
 from upland.data.modality import check_modality
 from upland.detectors.arguments import frozen
-from upland.detectors.assessment import Assessment, MemberAssessment, Scores, assessed
+from upland.detectors.assessment import Assessment, MemberAssessment, Observer, Scores, assessed
 from upland.detectors.contract import OutlierContract
 from upland.detectors.ensemble import Member, Offered, offered_criteria
 from upland.detectors.host import usual_settings
@@ -209,32 +209,39 @@ class ScoringDetector(OutlierContract):
         """Anomaly scores and p-values at the price of one."""
         return self.assess_members(X).assessment
 
-    def assess_members(self, X: Any) -> MemberAssessment:
-        """The same with what a change monitor takes in: each fold's values and the rows' segments."""
+    def assess_members(self, X: Any, observe: Observer | None = None) -> MemberAssessment:
+        """The same with what a change monitor takes in: each fold's values and the rows' segments.
+
+        Args:
+            X: data like those of the fit.
+            observe: called with what the first member encodes of each piece of the data.
+        """
         self._check_criterion()
         with usual_settings():
-            scores = self._scores(X)
+            scores = self._scores(X, None, observe)
             return assessed(scores, self.calibrations_[scores.unit])
 
-    def _scores(self, X: Any, unit: Unit | None = None) -> Scores:
+    def _scores(self, X: Any, unit: Unit | None = None, observe: Observer | None = None) -> Scores:
         """Each member's scores; of a unit that is named, data read as those that calibrate."""
         self.check_fitted()
         try:
-            return self._read_scores(X, unit)
+            return self._read_scores(X, unit, observe)
         except (TypeError, ValueError):
             check_modality(X, self.modality, self.family)
             raise
 
-    def _read_scores(self, X: Any, unit: Unit | None) -> Scores:
+    def _read_scores(self, X: Any, unit: Unit | None, observe: Observer | None) -> Scores:
         reader, encoder = self.plan_.reader, self.encoder_
         read = reader.calibration_pieces(X, encoder, unit) if unit else reader.pieces(X, encoder)
         parts, of, last = [], unit or self.unit_, None
         for piece in read:
             of, last = unit or reader.unit(piece), piece
-            found = [
-                self.fitted_criterion(member, of).score(self.encode(member.encoder, piece))
-                for member in self.members_
-            ]
+            found = []
+            for number, member in enumerate(self.members_):
+                x = self.encode(member.encoder, piece)
+                if observe is not None and number == 0:
+                    observe(x)
+                found.append(self.fitted_criterion(member, of).score(x))
             parts.append(np.stack(found, axis=1))
         values = np.concatenate(parts)
         return Scores(finite(values) if np.isnan(values).any() else values, of, reader, last)

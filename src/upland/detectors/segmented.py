@@ -25,7 +25,7 @@ from upland.data.table.frames import TableView, held, view_table
 from upland.data.table.matching import resolve
 from upland.data.table.segmentnames import canonical_name, numbers_of, segment_names
 from upland.detectors.arguments import seed_of
-from upland.detectors.assessment import Assessment, MemberAssessment, Scores
+from upland.detectors.assessment import Assessment, MemberAssessment, Observer, Scores
 from upland.detectors.fitting import CALIBRATION_MOST
 from upland.detectors.host import usual_settings
 from upland.detectors.plan import FitPlan
@@ -313,25 +313,27 @@ class SegmentedDetector(PointDetector):
         found: Floats = scores.numpy()
         return found
 
-    def _read_scores(self, X: Any, unit: Unit | None) -> Scores:
-        scores, _ = self._scores_and_segments(X)
+    def _read_scores(self, X: Any, unit: Unit | None, observe: Observer | None) -> Scores:
+        scores, _ = self._scores_and_segments(X, observe)
         return Scores(scores[:, None], "row", self.plan_.reader, None)
 
-    def _scores_and_segments(self, X: Any) -> tuple[Floats, Indices]:
+    def _scores_and_segments(self, X: Any, observe: Observer | None) -> tuple[Floats, Indices]:
         scores, of = [], []
         blanks = self._blanks(X)
         for piece in self.plan_.reader.pieces(X, self.encoder_):
             rows = self._piece(piece, self._segments_of(piece, self.unseen, blanks))
+            if observe is not None:
+                observe(rows.codes)
             scores.append(self._score(rows))
             of.append(rows.of)
         return np.concatenate(scores), np.concatenate(of)
 
-    def assess_members(self, X: Any) -> MemberAssessment:
+    def assess_members(self, X: Any, observe: Observer | None = None) -> MemberAssessment:
         """Anomaly scores and p-values, with what a change monitor takes in: scores and segments."""
         self._check_criterion()
         try:
             with usual_settings():
-                scores, of = self._scores_and_segments(X)
+                scores, of = self._scores_and_segments(X, observe)
                 p = self.segment_calibration_.p_values(scores, of)
                 return MemberAssessment(Assessment(scores, p), scores[:, None], of, "row")
         except (TypeError, ValueError):

@@ -1,15 +1,15 @@
 """A batch as the detector takes it, and what its rows say beside the features: their groups and their times.
 
-A file of rows is read once, into one table. Sequences and images have no columns: their groups are given as
-labels.
+A file of rows is read once, into one table; of one that takes more than `WHOLE` bytes only groups and times
+are kept, and the detector reads it again piece by piece. Sequences and images have no columns: their groups
+are given as labels.
 """
 
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
-from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,10 +27,13 @@ from upland.detectors.base import Detector
 from upland.detectors.segmented import SegmentedDetector
 from upland.groups.labels import grouped, labels_by
 from upland.io.arrays import is_array_file
-from upland.io.formats import blanks_at, open_source
+from upland.io.formats import blanks_at
 from upland.io.places import is_place
+from upland.io.source import NoRowsError
 from upland.scoring.containers import as_arrow, container
 
+WHOLE = 1 << 28
+"""Bytes of rows that are held at once."""
 _SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
@@ -80,6 +83,12 @@ class BatchReader:
         """
         if _is_empty(X):
             return None
+        try:
+            return self._read(detector, X, groups)
+        except NoRowsError:
+            return None
+
+    def _read(self, detector: Detector, X: Any, groups: Any) -> Batch | None:
         if detector.modality == "table":
             return self._of_table(detector, X, groups)
         if self.keep:
@@ -103,13 +112,11 @@ class BatchReader:
         return Batch(data, names, of, moments)
 
     def _of_table(self, detector: Detector, X: Any, groups: Any) -> Batch | None:
-        parts = list(detector.plan_.reader.pieces(X, detector.encoder_))
-        whole = parts[0] if len(parts) == 1 else pa.concat_tables(parts, promote_options="permissive")
-        rows = view_table(whole).n_rows
+        whole, rows, is_large = self._whole(detector, X)
         if not rows:
             return None
-        is_text = is_place(X) and not is_array_file(X)
-        blanks = blanks_at(X) if is_text else ()
+        asked = self.by is not None or isinstance(detector, SegmentedDetector)
+        blanks = blanks_at(X) if asked and is_place(X) and not is_array_file(X) else ()
         names = of = moments = None
         if groups is None and self.by is not None:
             features = [used["name"] for used in detector.encoder_.describe()]
@@ -119,8 +126,24 @@ class BatchReader:
         if self.time is not None:
             moments = seconds(_column(whole, self.time), self.time)
         kept = _as_table(whole) if self.keep else None
-        exact = is_text and blanks and isinstance(detector, SegmentedDetector)  # blank names of segments
-        return Batch(X if exact else whole, names, of, moments, kept)
+        exact = blanks and isinstance(detector, SegmentedDetector)  # blank names of segments
+        return Batch(X if exact or is_large else whole, names, of, moments, kept)
+
+    def _whole(self, detector: Detector, X: Any) -> tuple[Any, int, bool]:
+        """The rows in one piece, how many they are, and whether only groups and times are kept of them."""
+        parts: list[Any] = []
+        rows = size = 0
+        may_be_large = is_place(X) and not is_array_file(X) and not self.keep
+        for piece in detector.plan_.reader.pieces(X, detector.encoder_):
+            rows += view_table(piece).n_rows
+            size += piece.nbytes if may_be_large else 0
+            parts.append(piece)
+            if size > WHOLE:
+                parts = [
+                    part.select([n for n in part.column_names if n in (self.by, self.time)]) for part in parts
+                ]
+        whole = parts[0] if len(parts) == 1 else pa.concat_tables(parts, promote_options="permissive")
+        return whole, rows, size > WHOLE
 
 
 def _named(groups: Any, rows: int | None) -> tuple[tuple[str, ...], Indices]:
@@ -129,17 +152,13 @@ def _named(groups: Any, rows: int | None) -> tuple[tuple[str, ...], Indices]:
 
 
 def _is_empty(X: Any) -> bool:
-    """Whether there are no rows at all, of which nothing can be said."""
+    """Whether data in memory have no rows at all, of which nothing can be said."""
     if isinstance(X, np.ndarray | list | tuple):
         return len(X) == 0
-    if isinstance(X, TableView | Sequences):
+    if isinstance(X, TableView):
+        return X.n_rows == 0
+    if isinstance(X, Sequences) or is_place(X):
         return False
-    if is_place(X):
-        try:
-            of_rows = isinstance(X, str | PathLike) and not is_array_file(X) and Path(X).is_file()
-            return of_rows and open_source(X).n_rows == 0
-        except (ValueError, TypeError, OSError):
-            return False  # what is wrong with it is said where it is read
     try:
         return container(X).n_rows == 0
     except TypeError:
@@ -185,6 +204,9 @@ def seconds(cells: pa.Array, name: str) -> Floats:
             raise ValueError(f"column {name!r}: row {int(np.argmin(np.isfinite(found)))} has no time")
         return np.asarray(found, dtype=np.float64)
     text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    if text:
+        with suppress(pa.ArrowException):  # seconds in a file of text
+            return seconds(cells.cast(pa.float64()), name)
     for wanted in (pa.timestamp("us"), pa.timestamp("us", "UTC")) if text else (pa.timestamp("us"),):
         try:
             stamps = cells.cast(wanted, safe=False).cast(pa.int64())

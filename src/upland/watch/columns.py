@@ -11,7 +11,7 @@ of a column with several codes (levels of a category) the largest in size; shift
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from upland.calibration.conformal import Floats
+from upland.criteria.sequence import EncodedSequences
 from upland.data.image.encoder import ImageEncoder
-from upland.data.sequence.container import Sequences
 from upland.data.sequence.encoder import SequenceEncoder
 from upland.data.table.encoder import TableEncoder
 from upland.detectors.base import Detector
@@ -96,7 +96,6 @@ class Columns:
     """
 
     def __init__(self, detector: Detector) -> None:
-        self._detector = detector
         encoder = detector.encoder_
         if isinstance(encoder, ImageEncoder):
             self.names, of = regions(encoder.shape)
@@ -121,26 +120,24 @@ class Columns:
             found.append(name if counts[slot] == 1 else f"{name} [{seen[slot]}]")
         return tuple(found)
 
-    def totals(self, data: Any) -> Totals:
-        """The sums of a batch.
+    def nothing(self) -> Totals:
+        """The sums of no rows."""
+        return Totals(0.0, np.zeros(len(self.slots)), np.zeros(len(self.slots)))
+
+    def totals(self, codes: Any) -> Totals:
+        """The sums of a piece of a batch.
 
         Args:
-            data: as the detector takes it.
+            codes: as the detector encodes it.
         """
-        found = Totals(0.0, np.zeros(len(self.slots)), np.zeros(len(self.slots)))
-        for codes in self._codes(data):
-            found = found.plus(Totals.of(self._by_input(codes)))
+        if not isinstance(codes, EncodedSequences):
+            return Totals.of(self._by_input(codes.numpy()))
+        found, steps = self.nothing(), int(codes.lengths.sum())
+        for start in range(0, steps, STEPS):
+            found = found.plus(
+                Totals.of(self._by_input(codes.codes(start, min(start + STEPS, steps)).numpy()))
+            )
         return found
-
-    def _codes(self, data: Any) -> Iterator[NDArray[Any]]:
-        encoder = self._detector.encoder_
-        if isinstance(encoder, SequenceEncoder):
-            assert isinstance(data, Sequences)
-            codes = encoder.slices(data)
-            yield from (codes(i, min(i + STEPS, data.n_steps)) for i in range(0, data.n_steps, STEPS))
-            return
-        for piece in self._detector.plan_.reader.pieces(data, encoder):
-            yield self._detector.encode(encoder, piece).numpy()
 
     def _by_input(self, codes: NDArray[Any]) -> NDArray[Any]:
         """Codes as rows `(N, D)`; of images the means of regions."""

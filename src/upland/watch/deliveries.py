@@ -3,11 +3,11 @@
 The table `delivery` has a row for each alarm and channel, written in the transaction that raised the alarm,
 so that no alarm is lost between the two. Whoever sends it first moves its next try beyond the time that
 sending can take, in one UPDATE that only one of several watchers wins; when it is delivered, the row says so
-and it is never sent again. A process that ends while it sends leaves the row waiting: the alarm is sent again,
-since nobody knows whether it arrived, with the same key, by which the other side knows it.
+and it is never sent again. A process that ends while it sends leaves the row waiting: the alarm is sent
+again, since nobody knows whether it arrived, with the same key, by which the other side knows it.
 
-What fails is tried again after 1, 2, 4, ... seconds, at most `LONGEST`, each shortened by a random part, up to
-`TRIES` times in one run, and again by the next run, up to `ALL_TRIES` times in all.
+What fails is tried again after 1, 2, 4, ... seconds, at most `LONGEST`, each shortened by a random part, up
+to `TRIES` times in one run, and again by the next run, up to `ALL_TRIES` times in all.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from upland.calibration.conformal import Floats
-from upland.calibration.e_detector import log_e_value, log_products
+from upland.calibration.e_detector import log_e_value, sums
 from upland.calibration.monitor import Evidence, Monitor
 from upland.calibration.online_false_discovery import ELond, log_e_values
 from upland.calibration.segments import Indices
@@ -24,6 +24,7 @@ from upland.detectors.base import Detector
 from upland.detectors.monitoring import monitor_of
 from upland.watch.decision import GroupVerdict, Kind
 from upland.watch.ledger import Ledger
+from upland.watch.monitors import load_monitor, save_monitor
 from upland.watch.options import WatchOptions
 from upland.watch.scored import Scored
 from upland.watch.states import packed, unpacked
@@ -60,6 +61,9 @@ class GroupTests:
         detector: fitted.
         model: its number in the history.
         batch: the number of the batch.
+        late: rows of buckets that were tested before.
+        alarms: that the tests raise.
+        verdicts: in the order of the tests.
     """
 
     ledger: Ledger
@@ -128,10 +132,10 @@ class GroupTests:
             return
         number, rows, first = known or (count + 1, 0, self.batch)
         kind = f"site {unit}"
-        arrays = self.ledger.state(self.model, kind, name)
-        monitor = begin if arrays is None else Monitor.from_arrays(arrays)
+        found = load_monitor(self.ledger, self.model, kind, name)
+        monitor = begin if found is None else found[0]
         peak = monitor.update(values, segments).log_peak
-        self.ledger.set_state(self.model, kind, name, monitor.to_arrays())
+        save_monitor(self.ledger, self.model, kind, name, monitor, {})
         weight = -math.log(number * (number + 1))
         logs = (monitor.log_martingale, peak, weight)
         self.ledger.set_site((self.model, name, number, rows + len(values), first, self.batch, *logs))
@@ -145,16 +149,16 @@ class GroupTests:
         """Add the rows to their buckets, and test those that a later time has closed."""
         newest = self.ledger.newest_bucket()
         for start in np.unique(starts).tolist():
-            mine = p[starts == start]
-            mine = mine[np.isfinite(mine).all(axis=1)]
+            inside = p[starts == start]
+            inside = inside[np.isfinite(inside).all(axis=1)]
             rows, state, test = self.ledger.bucket(start) or (0, None, None)
             if test is not None or (state is None and newest is not None and start < newest):
-                self.late += len(mine)
+                self.late += len(inside)
                 continue
-            products = log_products(mine.T)
+            found = sums(inside.T)
             if state is not None:
-                products = products + unpacked(state)["products"]
-            self.ledger.set_bucket(start, rows + len(mine), packed({"products": products}), None)
+                found = found + unpacked(state)["sums"]
+            self.ledger.set_bucket(start, rows + len(inside), packed({"sums": found}), None)
         newest = self.ledger.newest_bucket()
         if newest is not None:
             self.close_buckets(newest)
@@ -166,7 +170,7 @@ class GroupTests:
             before: seconds since 1970.
         """
         for start, rows, state in self.ledger.open_buckets(before):
-            log_e = log_e_value(unpacked(state)["products"])
+            log_e = log_e_value(unpacked(state)["sums"])
             name = str(np.datetime64(round(start * 1000), "ms"))
             test = self._verdict(GroupVerdict(name, "bucket", rows, None, log_e, 0.0, False))
             self.ledger.set_bucket(start, rows, None, test)

@@ -19,13 +19,17 @@ from pathlib import Path
 from typing import Any, Self
 
 from upland.watch.schema import APPLICATION, MIGRATIONS
+from upland.watch.states import StateError
 
 WAIT = 30.0
 """Seconds that are waited for another program that writes."""
 _ADVICE = {
     "SQLITE_BUSY": ("locked", "another program holds it locked: end it, or wait, and try again"),
     "SQLITE_LOCKED": ("locked", "another program holds it locked: end it, or wait, and try again"),
-    "SQLITE_FULL": ("full", "the disk is full: make room, and start again; what was taken before is kept"),
+    "SQLITE_FULL": (
+        "full",
+        "the disk is full: free some of it, and start again; what was taken is kept",
+    ),
     "SQLITE_IOERR": ("full", "it cannot be written, the disk may be full or damaged; what was taken is kept"),
     "SQLITE_READONLY": ("read-only", "it may not be written: give write permission for it and its folder"),
     "SQLITE_CANTOPEN": ("missing", "it cannot be opened: is there such a folder, and may it be written?"),
@@ -137,11 +141,11 @@ class History:
         """Turn the errors of SQLite into sentences that name the file."""
         try:
             yield
-        except (sqlite3.OperationalError, sqlite3.DatabaseError) as error:
-            name = str(getattr(error, "sqlite_errorname", ""))
-            known = next((name_ for name_ in _ADVICE if name.startswith(name_)), None)
-            reason, detail = _ADVICE[known] if known else ("other", str(error))
-            raise HistoryError(self.path, reason, detail) from error
+        except StateError as error:
+            detail = f"its state cannot be read ({error}): put back a copy, or begin another history"
+            raise HistoryError(self.path, "corrupted", detail) from error
+        except sqlite3.DatabaseError as error:
+            raise HistoryError(self.path, *_advice(error)) from error
 
     def close(self) -> None:
         """Close the file."""
@@ -153,6 +157,16 @@ class History:
 
     def __exit__(self, *raised: Any) -> None:
         self.close()
+
+
+def _advice(error: sqlite3.DatabaseError) -> tuple[str, str]:
+    """The reason of an error of SQLite, and what to do."""
+    try:
+        name = error.sqlite_errorname
+    except AttributeError:  # of Python's own module
+        return "other", str(error)
+    found = [advice for known, advice in _ADVICE.items() if name.startswith(known)]
+    return found[0] if found else ("other", str(error))
 
 
 def migrate(connection: sqlite3.Connection, migrations: Sequence[str]) -> None:

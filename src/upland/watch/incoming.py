@@ -16,9 +16,10 @@ import hashlib
 import os
 import re
 import stat
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -77,6 +78,30 @@ def path_of(text: str) -> Path:
     if not _HALF.search(text) or os.path.lexists(plain):
         return plain
     return Path(_HALF.sub(lambda found: chr(int(f"dc{found[1]}", 16)), text))
+
+
+def suffix_of(name: str) -> str:
+    """The end of a name that says its format: `.csv.gz`."""
+    found = re.search(r"((\.[a-z]{3})?\.[a-z0-9]+)$", name, re.IGNORECASE | re.ASCII)
+    return found[1] if found else ""
+
+
+@contextmanager
+def readable(file: Path) -> Iterator[Path]:
+    """A file under a name that every library opens; of one that is no UTF-8 a link to it, for a while.
+
+    Args:
+        file: That exists.
+    """
+    try:
+        os.fspath(file).encode("utf-8")
+    except UnicodeEncodeError:
+        with tempfile.TemporaryDirectory(prefix="upland-") as folder:
+            link = Path(folder) / f"file{suffix_of(file.name)}"
+            link.symlink_to(file)
+            yield link
+    else:
+        yield file
 
 
 class Incoming:

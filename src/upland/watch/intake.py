@@ -7,12 +7,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 from upland.watch.decision import Decision
 from upland.watch.files import KnownFiles
 from upland.watch.history import HistoryError
-from upland.watch.incoming import Entry, Incoming, check_unchanged, digest_of
+from upland.watch.incoming import Entry, Incoming, check_unchanged, digest_of, readable
 from upland.watch.watch import Watch
 
 MISREAD = (ArithmeticError, LookupError, MemoryError, RuntimeError)
@@ -38,19 +39,37 @@ class Step(NamedTuple):
     decision: Decision | None = None
 
 
+class Wording:
+    """From an error to the sentence that says why a file is refused.
+
+    Args:
+        text: Of an error and the file that is read.
+    """
+
+    def __init__(self, text: Callable[[Exception, Path | None], str]) -> None:
+        self._text, self.file = text, None
+
+    file: Path | None
+    """The file that is read."""
+
+    def __call__(self, error: Exception) -> str:
+        """The sentence."""
+        return self._text(error, self.file)
+
+
 class Intake:
     """Takes the files at a place, pass after pass.
 
     Args:
-        watch: That decides.
+        watch: That decides, with the same wording.
         incoming: The place.
-        wording: From an error to the sentence that says why a file is refused.
+        wording: Says why a file is refused.
 
     Attributes:
         unfinished: Names of files that were not complete in the last pass.
     """
 
-    def __init__(self, watch: Watch, incoming: Incoming, wording: Callable[[Exception], str]) -> None:
+    def __init__(self, watch: Watch, incoming: Incoming, wording: Wording) -> None:
         self._watch, self._incoming, self._wording = watch, incoming, wording
         self._files = KnownFiles(watch.history)
         self._said: set[tuple[str, str]] = set()
@@ -88,7 +107,7 @@ class Intake:
             step = self._with_content(entry, digest)
         except HistoryError:
             raise
-        except OSError as error:  # it changed, vanished or cannot be read now
+        except (OSError, ImportError) as error:  # it changed, vanished or cannot be read as things are
             text = self._wording(error)
             if (entry.name, text) in self._said:
                 return None
@@ -115,7 +134,9 @@ class Intake:
         check_unchanged(entry)
         named: dict[str, str | None] = {"name": entry.name, "digest": digest, "path": entry.path}
         try:
-            return _step(entry, self._watch.update(entry.file, time=_moment(entry), **named))
+            with readable(entry.file) as file:
+                self._wording.file = file
+                return _step(entry, self._watch.update(file, time=_moment(entry), **named))
         except MISREAD as error:  # it is of this file, so that the rest goes on
             check_unchanged(entry)
             return self._refused(entry, digest, self._wording(error))

@@ -24,7 +24,7 @@ import numpy as np
 from upland.io.arrays import is_array_file, read_array
 from upland.watch.digest import digest_of
 from upland.watch.history import History
-from upland.watch.incoming import path_of
+from upland.watch.incoming import path_of, suffix_of
 
 MAGIC = b"SQLite format 3\0"
 
@@ -80,7 +80,7 @@ def normal_batches(path: Path, folder: Path) -> Normal:
             elif kept:
                 used += 1
                 (folder / f"{batch:09d}.arrow").write_bytes(_kept_rows(history, batch))
-            elif where is None:
+            elif where in (None, "-"):
                 lost.append(f"{called} has no file, and its rows were not kept")
             elif (file := path_of(where)) and not file.is_file():
                 lost.append(f"{called} has vanished: {where}")
@@ -88,7 +88,7 @@ def normal_batches(path: Path, folder: Path) -> Normal:
                 lost.append(f"{called} has changed since it was taken: {where}")
             else:
                 used += 1
-                _link(file, folder / f"{batch:09d}-{file.name}")
+                _link(file, folder / f"{batch:09d}{suffix_of(file.name)}")
     if not used:
         why = f": {off} are off" if off else ": it has none with rows"
         why = f"; {lost[0]}" if lost else why

@@ -22,6 +22,10 @@ LEVEL = 1
 """Of zlib: the counts of the monitor are small numbers, which the fastest level halves."""
 
 
+class StateError(ValueError):
+    """A state that cannot be read."""
+
+
 def packed(arrays: Arrays) -> bytes:
     """Arrays of numbers as a blob.
 
@@ -38,16 +42,16 @@ def unpacked(blob: bytes) -> dict[str, NDArray[Any]]:
         blob: of `packed`.
 
     Raises:
-        ValueError: it is damaged.
+        StateError: it is damaged.
     """
     reader = zlib.decompressobj()
     try:
         data = reader.decompress(blob, limit_of(len(blob)))
         if not reader.eof:
-            raise ValueError("the state in the history is damaged")
+            raise StateError("it is longer than it may be, or cut off")
         found: dict[str, NDArray[Any]] = load(data)
     except (zlib.error, SafetensorError) as error:
-        raise ValueError(f"the state in the history is damaged: {error}") from None
+        raise StateError(str(error)) from None
     return found
 
 

@@ -23,6 +23,7 @@ from upland.watch.evidence import Findings, SiteEvidence, advised, sentence
 from upland.watch.group_tests import GroupTests, Raised
 from upland.watch.ledger import Ledger
 from upland.watch.models import WatchedModel
+from upland.watch.monitors import Memory, load_monitor, save_monitor
 from upland.watch.options import WatchOptions
 from upland.watch.scored import Scored, shares_of_worst
 from upland.watch.states import of, under
@@ -65,6 +66,7 @@ class Taking:
         channels: by which alarms are delivered.
         watched: the detector.
         named: what the batch is called.
+        memory: of the process.
     """
 
     ledger: Ledger
@@ -73,6 +75,7 @@ class Taking:
     channels: Sequence[str]
     watched: WatchedModel
     named: Named
+    memory: Memory
 
     def take(self, scored: Scored | None) -> Decision:
         """Take the batch; a content that was taken before is known.
@@ -82,8 +85,9 @@ class Taking:
         """
         ledger, named = self.ledger, self.named
         last, previous = ledger.last()
+        self.memory.begin(last)
         model, batch = ledger.model(self.watched.digest), last + 1
-        if found := ledger.known(named.digest, model):
+        if found := ledger.known(named.digest, self.watched.digest):
             return found
         is_new = model is None
         if model is None:
@@ -136,18 +140,22 @@ class Taking:
                 raised.append(Raised("repeated change", subject, value, threshold, sums.begins))
             crossing = batch
         tests.test(scored, found, self.named.name)
-        arrays = under("monitor", monitor.to_arrays()) | under("sums", sums.to_arrays())
-        self.ledger.set_state(model, "monitor", scored.unit, arrays | {"crossing": np.array([crossing])})
+        more = under("sums", sums.to_arrays()) | {"crossing": np.array([crossing])}
+        save_monitor(self.ledger, model, f"monitor {scored.unit}", "", monitor, more)
+        self.memory.waiting[model, scored.unit, ""] = monitor, (sums, crossing)
         return evidence, sums, raised
 
     def _state(self, unit: Unit, model: int, batch: int) -> tuple[Monitor, ChangeSums, int]:
         """The monitor, the sums of columns, and the batch of the e-detector's last crossing."""
-        arrays = self.ledger.state(model, "monitor", unit)
-        if arrays is None:
+        kept = self.memory.kept.pop((model, unit, ""), None)
+        if kept is not None:
+            return kept[0], *kept[1]
+        found = load_monitor(self.ledger, model, f"monitor {unit}", "")
+        if found is None:
             monitor = monitor_of(self.watched.detector, self.options.seed, self.options.block, unit)
             return monitor, ChangeSums.begin(len(self.watched.columns.labels), batch), -EPISODE
-        monitor, sums = Monitor.from_arrays(of("monitor", arrays)), ChangeSums.from_arrays(of("sums", arrays))
-        return monitor, sums, int(arrays["crossing"][0])
+        monitor, more = found
+        return monitor, ChangeSums.from_arrays(of("sums", more)), int(more["crossing"][0])
 
     # -- what is decided -----------------------------------------------------------------------------------
 
@@ -177,11 +185,12 @@ class Taking:
 
     def _findings(self, scored: Scored, sums: ChangeSums, model: int) -> Findings:
         columns, sites = self.watched.columns, None
-        strongest = self.ledger.strongest_sites(model)
-        if len(strongest) == 2:
-            (site, value, rows), (_, other, _) = strongest
+        if strongest := self.ledger.strongest_site(model):
+            site, value, rows = strongest
+            other = self.ledger.most_of_others(model, site)
             total, count = self.ledger.sum_of_sites(model)
-            sites = SiteEvidence(site, value, rows, count - 1, other, total - rows)
+            if other is not None:
+                sites = SiteEvidence(site, value, rows, count - 1, other, total - rows)
         return Findings(
             log_threshold=-math.log(self.options.delta),
             moved=columns.moved(sums),

@@ -11,7 +11,6 @@ import pyarrow as pa
 
 from upland.data.table.frames import held
 from upland.detectors.base import Detector
-from upland.detectors.scoring import ALPHA
 from upland.io.places import is_place
 from upland.watch.batches import BatchReader
 from upland.watch.decision import Decision
@@ -19,6 +18,7 @@ from upland.watch.digest import digest_of
 from upland.watch.history import History
 from upland.watch.ledger import Ledger
 from upland.watch.models import WatchedModel, stamp_of
+from upland.watch.monitors import Memory
 from upland.watch.options import WatchOptions, check_alpha
 from upland.watch.scored import Scored, score_batch
 from upland.watch.states import Arrays
@@ -51,6 +51,21 @@ class Watch:
         channels: names of the ways that alarms are delivered by; each alarm waits for each in the table
             `delivery`.
         wording: from an error to the sentence that says why a batch is refused.
+
+    Raises:
+        TypeError, ValueError: an option is out of its range, or is not that which the history was begun with.
+        HistoryError: the history cannot be used; the message says why.
+
+    Examples:
+        >>> import numpy as np, pathlib, tempfile, upland
+        >>> rng = np.random.default_rng(0)
+        >>> detector = upland.EnergyDetector(random_state=0).fit(rng.normal(size=(500, 3)))
+        >>> history = pathlib.Path(tempfile.mkdtemp()) / "watch.db"
+        >>> with upland.Watch(detector, history) as watch:
+        ...     first = watch.update(rng.normal(size=(200, 3)))
+        ...     second = watch.update(rng.normal(size=(200, 3)) + 2)
+        >>> first.action, second.action, [alarm.kind for alarm in second.alarms]
+        ('nothing', 'retrain', ['changed', 'batch'])
     """
 
     def __init__(
@@ -73,11 +88,12 @@ class Watch:
         wording: Callable[[Exception], str] = str,
     ) -> None:
         self.options = WatchOptions(by, time, every, delta, run_length, fdr, block, statistic, seed)
-        self.alpha = check_alpha(alpha, ALPHA)
         self.channels, self._wording = tuple(channels), wording
         self._watched = WatchedModel(detector)
+        self.alpha = check_alpha(alpha, self._watched.detector.alpha_)
         self._watched.detector.check_alpha(self.alpha)
         self._reader = BatchReader(by, time if every is not None else None, keep_rows)
+        self._memory = Memory()
         self._owned = not isinstance(history, History)
         self.history = history if isinstance(history, History) else History(history)
         try:
@@ -164,10 +180,18 @@ class Watch:
 
     def _take(self, named: Named, scored: Scored | None) -> Decision:
         with self.history.write() as connection:
-            return self._taking(Ledger(connection), named).take(scored)
+            found = self._taking(Ledger(connection), named).take(scored)
+        return self._done(found)
+
+    def _done(self, found: Decision) -> Decision:
+        """The transaction is durable: what it left is remembered."""
+        if found.status == "taken" and found.batch is not None:
+            self._memory.done(found.batch)
+        return found
 
     def _taking(self, ledger: Ledger, named: Named) -> Taking:
-        return Taking(ledger, self.options, self.alpha, self.channels, self._watched, named)
+        given = (self.options, self.alpha, self.channels, self._watched, named, self._memory)
+        return Taking(ledger, *given)
 
     def update_next(
         self, step: Any, series: str = "", *, time: Any = None, digest: str | None = None
@@ -210,7 +234,7 @@ class Watch:
                 if found.status == "taken":
                     model = ledger.model(self._watched.digest)
                     ledger.set_state(model or 0, "series", series, after.to_arrays())
-                return found
+            return self._done(found)
 
     def _series(self, ledger: Ledger, series: str) -> Arrays | None:
         model = ledger.model(self._watched.digest)
@@ -218,8 +242,7 @@ class Watch:
 
     def _known(self, digest: str) -> Decision | None:
         with self.history.read() as connection:
-            ledger = Ledger(connection)
-            return ledger.known(digest, ledger.model(self._watched.digest))
+            return Ledger(connection).known(digest, self._watched.digest)
 
     def begin_attempt(
         self, digest: str, name: str | None = None, path: str | os.PathLike[str] | None = None
@@ -238,13 +261,12 @@ class Watch:
         where = None if path is None else os.fspath(path)
         with self.history.write() as connection:
             ledger = Ledger(connection)
-            model = ledger.model(self._watched.digest)
-            if (known := ledger.known(digest, model)) is not None:
+            if (known := ledger.known(digest, self._watched.digest)) is not None:
                 return known
             if ledger.attempt(digest, name, where) < ATTEMPTS:
                 return None
             reason = f"its reading has ended the process {ATTEMPTS} times"
-            ledger.refuse(digest, model, name, where, reason)
+            ledger.refuse(digest, self._watched.digest, name, where, reason)
         return Decision("refused", None, name, None, digest, reason=reason)
 
     def refuse(
@@ -264,10 +286,11 @@ class Watch:
         """
         with self.history.write() as connection:
             ledger = Ledger(connection)
-            model = ledger.model(self._watched.digest)
-            if (known := ledger.known(digest, model)) is not None:
+            if (known := ledger.known(digest, self._watched.digest)) is not None:
                 return known
-            ledger.refuse(digest, model, name, None if path is None else os.fspath(path), reason)
+            ledger.refuse(
+                digest, self._watched.digest, name, None if path is None else os.fspath(path), reason
+            )
         return Decision("refused", None, name, None, digest, reason=reason)
 
     def close(self) -> None:
