@@ -8,7 +8,7 @@ Polya urn. So for U uniform on (0, 1)
 
 is the randomised probability integral transform of the gap given the past: independent of all p-values before
 and uniform. It is the smoothed conformal p-value of the score among the calibration scores and all scores
-before (Vovk, Gammerman and Shafer 2005, theorem 11.1), with ranks inside a gap drawn at random. Gaps are
+before (Vovk, Gammerman and Shafer 2005), with ranks inside a gap drawn at random. Gaps are
 merged by rank beforehand, w_k of them, which leaves the argument as it is: at most `GAPS` remain, finest in
 both tails. Ties are broken at random: each calibration score has a number of its own for good, each new one
 draws one.
