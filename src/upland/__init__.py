@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from upland.explanation import Explanation, ImageExplanation, SequenceExplanation, explain
     from upland.groups.verdicts import GroupVerdicts
     from upland.persistence import load, save
+    from upland.scoring.alarm_history import Alarms, alarms
     from upland.scoring.scorer import Scorer
     from upland.watch.decision import Decision
     from upland.watch.watch import Watch
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 __version__ = "0.2.0"
 
 __all__ = [
+    "Alarms",
     "Counterfactual",
     "Decision",
     "EnergyDetector",
@@ -58,6 +60,7 @@ __all__ = [
     "VAEDetector",
     "Watch",
     "__version__",
+    "alarms",
     "as_pyod",
     "benjamini_hochberg",
     "conformal_p_values",
@@ -68,6 +71,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Alarms": "upland.scoring.alarm_history",
     "Counterfactual": "upland.counterfactuals.result",
     "Decision": "upland.watch.decision",
     "EnergyDetector": "upland.detectors.table",
@@ -86,6 +90,7 @@ _HOMES = {
     "SequenceExplanation": "upland.explanation",
     "TableEncoder": "upland.data.table.encoder",
     "VAEDetector": "upland.detectors.table_latent",
+    "alarms": "upland.scoring.alarm_history",
     "Watch": "upland.watch.watch",
     "as_pyod": "upland.adapters.pyod",
     "benjamini_hochberg": "upland.calibration.false_discovery",

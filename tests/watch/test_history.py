@@ -79,7 +79,8 @@ def test_a_damaged_state_is_a_sentence(tmp_path):
     path = tmp_path / "h.db"
     with upland.Watch(plain_detector(), path) as watch:
         watch.update(numbers(50, 0))
-        for blob in (b"", b"x" * 50, rows_of(path, "SELECT arrays FROM state")[0][0][:-9], packed({})):
+    for blob in (b"", b"x" * 50, rows_of(path, "SELECT arrays FROM state")[0][0][:-9], packed({})):
+        with upland.Watch(plain_detector(), path) as watch:
             with watch.history.write() as connection:
                 connection.execute("UPDATE state SET arrays = ?", (blob,))
             with pytest.raises(HistoryError, match="state") as caught:

@@ -1,12 +1,14 @@
 """A batch as the detector takes it, and what its rows say beside the features: their groups and their times.
 
-A file of rows is read once, into one table. Sequences and images have no columns: their groups are given as
-labels.
+A file of rows is read once, into one table; of one that takes more than `WHOLE` bytes only groups and times
+are kept, and the detector reads it again piece by piece. Sequences and images have no columns: their groups
+are given as labels.
 """
 
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +32,8 @@ from upland.io.places import is_place
 from upland.io.source import NoRowsError
 from upland.scoring.containers import as_arrow, container
 
+WHOLE = 1 << 28
+"""Bytes of rows that are held at once."""
 _SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
@@ -108,9 +112,7 @@ class BatchReader:
         return Batch(data, names, of, moments)
 
     def _of_table(self, detector: Detector, X: Any, groups: Any) -> Batch | None:
-        parts = list(detector.plan_.reader.pieces(X, detector.encoder_))
-        whole = parts[0] if len(parts) == 1 else pa.concat_tables(parts, promote_options="permissive")
-        rows = view_table(whole).n_rows
+        whole, rows, is_large = self._whole(detector, X)
         if not rows:
             return None
         asked = self.by is not None or isinstance(detector, SegmentedDetector)
@@ -125,7 +127,23 @@ class BatchReader:
             moments = seconds(_column(whole, self.time), self.time)
         kept = _as_table(whole) if self.keep else None
         exact = blanks and isinstance(detector, SegmentedDetector)  # blank names of segments
-        return Batch(X if exact else whole, names, of, moments, kept)
+        return Batch(X if exact or is_large else whole, names, of, moments, kept)
+
+    def _whole(self, detector: Detector, X: Any) -> tuple[Any, int, bool]:
+        """The rows in one piece, how many they are, and whether only groups and times are kept of them."""
+        parts: list[Any] = []
+        rows = size = 0
+        may_be_large = is_place(X) and not is_array_file(X) and not self.keep
+        for piece in detector.plan_.reader.pieces(X, detector.encoder_):
+            rows += view_table(piece).n_rows
+            size += piece.nbytes if may_be_large else 0
+            parts.append(piece)
+            if size > WHOLE:
+                parts = [
+                    part.select([n for n in part.column_names if n in (self.by, self.time)]) for part in parts
+                ]
+        whole = parts[0] if len(parts) == 1 else pa.concat_tables(parts, promote_options="permissive")
+        return whole, rows, size > WHOLE
 
 
 def _named(groups: Any, rows: int | None) -> tuple[tuple[str, ...], Indices]:
@@ -186,6 +204,9 @@ def seconds(cells: pa.Array, name: str) -> Floats:
             raise ValueError(f"column {name!r}: row {int(np.argmin(np.isfinite(found)))} has no time")
         return np.asarray(found, dtype=np.float64)
     text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    if text:
+        with suppress(pa.ArrowException):  # seconds in a file of text
+            return seconds(cells.cast(pa.float64()), name)
     for wanted in (pa.timestamp("us"), pa.timestamp("us", "UTC")) if text else (pa.timestamp("us"),):
         try:
             stamps = cells.cast(wanted, safe=False).cast(pa.int64())

@@ -9,6 +9,7 @@ import numpy as np
 
 from upland.calibration.false_discovery import check_rate
 from upland.catalogue import STATISTICS
+from upland.io.advice import Advice, Argument
 from upland.watch.batches import width_of
 
 
@@ -87,9 +88,15 @@ class WatchOptions:
         """
         for name, value in self.to_json().items():
             if name in begun and begun[name] != value:
+                same = Advice("give ", Argument(name, begun[name]))
+                if begun[name] is None:
+                    same = Advice("leave ", Argument(name), " out")
                 raise ValueError(
-                    f"the history was begun with {name}={begun[name]!r}, and its guarantees are of that: "
-                    f"give {name}={begun[name]!r}, or begin another history"
+                    Advice(
+                        *("the history was begun ", "without " if begun[name] is None else "with "),
+                        *(Argument(name, begun[name]), ", and its guarantees are of that: "),
+                        *(same, ", or begin another history"),
+                    )
                 )
 
 

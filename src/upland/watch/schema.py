@@ -22,6 +22,7 @@ CREATE TABLE batch (
     least_p REAL, counted INTEGER NOT NULL, left_out INTEGER NOT NULL, late INTEGER NOT NULL,
     log_martingale REAL NOT NULL, log_peak REAL NOT NULL, log_detector REAL NOT NULL,
     log_e_value REAL NOT NULL, action TEXT NOT NULL, why TEXT NOT NULL);
+CREATE INDEX batch_of_path ON batch (path);
 CREATE TABLE flagged_row (
     batch INTEGER NOT NULL REFERENCES batch, row INTEGER NOT NULL, score REAL NOT NULL,
     p_value REAL NOT NULL, reasons TEXT, PRIMARY KEY (batch, row)) WITHOUT ROWID;
@@ -51,6 +52,8 @@ CREATE TABLE alarm (
     since INTEGER NOT NULL, action TEXT NOT NULL, text TEXT NOT NULL);
 CREATE INDEX alarm_of_batch ON alarm (batch);
 CREATE INDEX alarm_of_model ON alarm (model, kind, subject);
+CREATE TABLE identity (value TEXT NOT NULL);
+INSERT INTO identity VALUES (lower(hex(randomblob(16))));
 CREATE INDEX alarm_standing ON alarm (model, alarm) WHERE kind IN ('changed', 'repeated change', 'site');
 CREATE TABLE delivery (
     alarm INTEGER NOT NULL REFERENCES alarm, channel TEXT NOT NULL, status TEXT NOT NULL,
@@ -60,6 +63,9 @@ CREATE INDEX delivery_waiting ON delivery (next_attempt) WHERE status = 'waiting
 CREATE TABLE refused (
     digest TEXT NOT NULL, model TEXT NOT NULL, name TEXT, path TEXT, reason TEXT NOT NULL,
     after_batch INTEGER NOT NULL, PRIMARY KEY (digest, model)) WITHOUT ROWID;
+CREATE TABLE file (
+    path TEXT PRIMARY KEY, size INTEGER NOT NULL, modified INTEGER NOT NULL, digest TEXT NOT NULL)
+    WITHOUT ROWID;
 CREATE TABLE attempt (digest TEXT PRIMARY KEY, name TEXT, path TEXT, count INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE state (
     model INTEGER NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL, arrays BLOB NOT NULL,

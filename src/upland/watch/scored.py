@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from upland.calibration.conformal import Floats
@@ -18,6 +19,7 @@ from upland.detectors.base import Detector
 from upland.explanation import Explanation, ImageExplanation, SequenceExplanation, explain
 from upland.groups.verdicts import GroupVerdicts
 from upland.io.locks import warnings_apart
+from upland.io.places import is_place
 from upland.scoring.columns import texts
 from upland.scoring.regions import regions
 from upland.watch.batches import Batch
@@ -162,8 +164,17 @@ def _explained(detector: Detector, found: Scored, some: Indices) -> tuple[Any, I
         return explain(detector, data), found.rows[some]  # a step's score rests on its past
     if detector.modality == "image":
         return explain(detector, data.select(some)), places
-    (piece,) = detector.plan_.reader.pieces(data, detector.encoder_)
-    return explain(detector, view_table(piece).take(some)), places
+    pieces = detector.plan_.reader.pieces(data, detector.encoder_)
+    if not is_place(data):
+        return explain(detector, view_table(next(pieces)).take(some)), places
+    order, start, parts = np.sort(some), 0, []
+    for piece in pieces:  # of a file, which is not held as a whole
+        inside = order[(order >= start) & (order < start + piece.num_rows)] - start
+        parts.append(piece.take(pa.array(inside)))
+        start += piece.num_rows
+    return explain(detector, pa.concat_tables(parts, promote_options="permissive")), np.searchsorted(
+        order, some
+    )
 
 
 def shares_of_worst(detector: Detector, found: Scored, count: int = 10) -> list[Share]:

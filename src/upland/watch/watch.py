@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,7 +11,6 @@ import pyarrow as pa
 
 from upland.data.table.frames import held
 from upland.detectors.base import Detector
-from upland.detectors.scoring import ALPHA
 from upland.io.places import is_place
 from upland.watch.batches import BatchReader
 from upland.watch.decision import Decision
@@ -51,6 +50,7 @@ class Watch:
         seed: of the random draws that break ties.
         channels: names of the ways that alarms are delivered by; each alarm waits for each in the table
             `delivery`.
+        wording: from an error to the sentence that says why a batch is refused.
 
     Raises:
         TypeError, ValueError: an option is out of its range, or is not that which the history was begun with.
@@ -85,11 +85,12 @@ class Watch:
         keep_rows: bool = False,
         seed: int = 0,
         channels: Sequence[str] = (),
+        wording: Callable[[Exception], str] = str,
     ) -> None:
         self.options = WatchOptions(by, time, every, delta, run_length, fdr, block, statistic, seed)
-        self.alpha = check_alpha(alpha, ALPHA)
-        self.channels = tuple(channels)
+        self.channels, self._wording = tuple(channels), wording
         self._watched = WatchedModel(detector)
+        self.alpha = check_alpha(alpha, self._watched.detector.alpha_)
         self._watched.detector.check_alpha(self.alpha)
         self._reader = BatchReader(by, time if every is not None else None, keep_rows)
         self._memory = Memory()
@@ -110,6 +111,11 @@ class Watch:
     def detector(self) -> Detector:
         """The detector of the last batch; a model file that was replaced is read with the next one."""
         return self._watched.detector
+
+    @property
+    def model(self) -> str:
+        """The digest of the detector's file, or of that which it would be saved as."""
+        return self._watched.digest
 
     def update(
         self,
@@ -151,9 +157,9 @@ class Watch:
         try:
             scored = self._scored(X, groups)
         except REFUSED as error:
-            return self.refuse(named.digest, str(error), named.name, named.path)
-        if file is not None and stamp_of(file) != stamp:
-            raise OSError(f"{file} has changed while it was read: wait until it is whole")
+            _check_same(file, stamp)  # of half a file nothing is said
+            return self.refuse(named.digest, self._wording(error), named.name, named.path)
+        _check_same(file, stamp)
         return self._take(named, scored)
 
     def _named(
@@ -296,3 +302,9 @@ class Watch:
 
     def __exit__(self, *raised: Any) -> None:
         self.close()
+
+
+def _check_same(file: Path | None, stamp: object) -> None:
+    """Refuse to go on with a file that is no longer as it was; raises OSError."""
+    if file is not None and stamp_of(file) != stamp:
+        raise OSError(f"{file} has changed while it was read: wait until it is whole")

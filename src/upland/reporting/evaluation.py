@@ -14,7 +14,7 @@ from upland.data.table.encoder import TableEncoder
 from upland.detectors.refining import anomalies_among
 from upland.io.formats import open_source
 from upland.io.locks import warnings_apart
-from upland.report.card import Evaluation
+from upland.reporting.card import Evaluation
 
 if TYPE_CHECKING:
     from upland.detectors.base import Detector
@@ -51,14 +51,14 @@ def read_evaluation(path: Path) -> Evaluation:
     return Evaluation(record["dataset"], metrics, str(record.get("note", "")))
 
 
-def evaluated(detector: Detector, path: Path, label: str, alpha: float) -> Evaluation:
+def evaluated(detector: Detector, path: Path, label: str, alpha: float | None = None) -> Evaluation:
     """The evaluation on a file of labelled rows.
 
     Args:
         detector: Fitted on a table.
         path: Rows that the fit has not seen.
         label: The column of labels: 1 for an anomaly, 0 for a normal row.
-        alpha: The false-alarm rate of the flags.
+        alpha: The false-alarm rate of the flags; None is the model's own.
 
     Raises:
         ValueError: The model is of no table or uses the column; labels are missing or all the same.
@@ -80,6 +80,7 @@ def evaluated(detector: Detector, path: Path, label: str, alpha: float) -> Evalu
     with warnings_apart():
         warnings.filterwarnings("ignore", message=".*columns that the fit did not see.*")
         scores, p_values = detector.assess(path)
+    alpha = detector.alpha_ if alpha is None else alpha
     flags = p_values <= alpha
     metrics = {
         "roc_auc": float(roc_auc_score(anomalous, scores)),

@@ -13,7 +13,7 @@ from huggingface_hub import ModelCard
 
 import upland
 from estimators import EXAMPLES
-from upland.report.card import Evaluation, Facts, markdown, model_card
+from upland.reporting.card import Evaluation, Facts, markdown, model_card
 
 NASTY = [
     "flow | rate",

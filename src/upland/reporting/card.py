@@ -180,6 +180,7 @@ def _calibration(info: Mapping[str, Any]) -> str:
         f"- guarantee: {markdown(found['guarantee'])}",
         f"- smallest p-value: {found['smallest_p']:.3g}; a false-alarm rate below it flags nothing",
     ]
+    lines.append(f"- false-alarm rate of flags where none is said: {info['alpha']:g}")
     if "guarantee_unseen" in found:
         lines.append(
             f"- guarantee for segments that the fit has not seen: {markdown(found['guarantee_unseen'])}"

@@ -1,6 +1,6 @@
 """What a page holds, before it becomes HTML: sections of prose, charts, tables and pictures.
 
-Whoever finds something out gives plain values; `upland.report.html` alone knows how they look.
+Whoever finds something out gives plain values; `upland.reporting.html` alone knows how they look.
 """
 
 from __future__ import annotations
@@ -12,9 +12,15 @@ from typing import Any, Literal
 
 @dataclass(frozen=True)
 class Prose:
-    """Paragraphs of plain text, which is escaped."""
+    """Paragraphs of plain text, which is escaped.
+
+    Args:
+        paragraphs: In order.
+        title: A heading above them; "" for none.
+    """
 
     paragraphs: Sequence[str]
+    title: str = ""
 
 
 @dataclass(frozen=True)
@@ -49,7 +55,7 @@ class Column:
     """
 
     name: str
-    kind: Literal["text", "number", "p_value", "picture"] = "text"
+    kind: Literal["text", "number", "p_value", "percent", "picture"] = "text"
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,7 @@ class Table:
 
     Args:
         columns: The headings.
-        rows: A cell for each column.
+        rows: A cell for each column; tuples in some of them stand line below line, beside the other cells.
         note: A sentence on what is not shown; "" for none.
     """
 
