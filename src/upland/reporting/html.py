@@ -19,12 +19,14 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from typing import Any
+from urllib.parse import quote
 
 from upland.io.extras import needed
 from upland.reporting.page import (
     Chart,
     Facts,
     Gallery,
+    Links,
     Page,
     Part,
     Picture,
@@ -40,6 +42,12 @@ from upland.scoring.words import cell_text
 
 LONGEST = 300
 """Characters of a cell that are shown."""
+
+LONG = 60
+"""Characters from which a cell is a sentence, which needs some width."""
+
+SHORT = 25
+"""Characters up to which a cell stays on one line."""
 
 AT_FIRST = 25
 """Records of a table that are shown before a reader asks for all; without scripts and on paper all are."""
@@ -103,7 +111,7 @@ def _vega() -> str:
     altair = needed("altair", "The report needs Altair", "report")
     bundle = needed("vl_convert", "The report needs vl-convert", "report").javascript_bundle
     version = ".".join(altair.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
-    script = bundle("window.vegaEmbed=vegaEmbed;", version)
+    script: str = bundle("window.vegaEmbed=vegaEmbed;", version)
     return "{" + script.replace("</script", "<\\/script").replace("<!--", "<\\!--") + "}"
 
 
@@ -150,11 +158,22 @@ def _part(part: Part, name: str, title: str) -> str:
         return heading + "".join(f"<p>{text(paragraph)}</p>" for paragraph in part.paragraphs)
     if isinstance(part, Facts):
         return _facts(part.pairs)
+    if isinstance(part, Links):
+        return _links(part.pages)
     if isinstance(part, Chart):
         return _chart(part, name)
     if isinstance(part, Table):
         return _table(part, name, title)
     return _gallery(part, name) if isinstance(part, Gallery) else _slider(part, name)
+
+
+def _links(pages: Mapping[str, str]) -> str:
+    """Names of files are quoted whole, so that none is the address of another place."""
+    links = "".join(
+        f'<li><a href="{quote(file, safe="")}">{text(file)}</a>: {text(words)}</li>'
+        for file, words in pages.items()
+    )
+    return f'<ul class="links">{links}</ul>'
 
 
 def _facts(pairs: Mapping[str, str]) -> str:
@@ -239,7 +258,9 @@ def _cell(kind: str, cell: Any, span: str) -> str:
     if kind == "picture":
         return f"<td{span}>{'' if cell is None else _standing(cell)}</td>"
     if kind == "text":
-        return f'<td{span} dir="auto">{text(shortened("" if cell is None else str(cell)))}</td>'
+        words = shortened("" if cell is None else str(cell))
+        width = ' class="long"' if len(words) > LONG else ' class="short"' if len(words) < SHORT else ""
+        return f'<td{span}{width} dir="auto">{text(words)}</td>'
     if cell is None:
         return f'<td{span} class="number"></td>'
     shown = (
