@@ -8,13 +8,15 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from upland.watch.decision import Decision
 from upland.watch.files import KnownFiles
 from upland.watch.history import HistoryError
 from upland.watch.incoming import Entry, Incoming, check_unchanged, digest_of, readable
-from upland.watch.watch import Watch
+
+if TYPE_CHECKING:
+    from upland.watch.watch import Watch
 
 MISREAD = (ArithmeticError, LookupError, MemoryError, RuntimeError)
 """What a file can bring about beside what the watch itself refuses."""
