@@ -4,7 +4,7 @@ A stream of files, the last third of which has changed, is watched without a fau
 is in both histories, state and alarms included, is compared bit for bit. A killed watcher is a process of its
 own that gets SIGKILL after a random time, and the next one goes on; two watchers take the files of one folder
 at once, and their history is compared with that of one watcher that takes them in the order that came about;
-a disk is full where the process may not make files longer (RLIMIT_FSIZE), and is given room again.
+a disk is full where the process may not make files longer (RLIMIT_FSIZE), and then may again.
 
     python -m benchmarks.watching_faults --output benchmarks/results/watching_faults.json
 """
@@ -193,7 +193,7 @@ def together(what: Stream, folder: Path, watchers: int, options: dict[str, Any])
 
 
 def full_disk(what: Stream, folder: Path, times: int, options: dict[str, Any]) -> dict[str, Any]:
-    """A disk that is full again and again; each time the watcher says so, and goes on once there is room.
+    """A disk that is full again and again; each time the watcher says so, and goes on once it is not.
 
     Args:
         what: the files.

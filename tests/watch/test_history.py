@@ -35,7 +35,7 @@ def test_a_history_is_made_and_opened_again(tmp_path):
 
 def test_what_is_no_history_is_refused(tmp_path):
     with closing(sqlite3.connect(tmp_path / "other.db")) as connection:
-        connection.execute("CREATE TABLE mine (x)")
+        connection.execute("CREATE TABLE theirs (x)")
     (tmp_path / "text.db").write_text("batch,rows\n" * 200)
     assert reason_of(tmp_path / "other.db") == "foreign"
     assert reason_of(tmp_path / "text.db") == "foreign"
@@ -44,7 +44,7 @@ def test_what_is_no_history_is_refused(tmp_path):
     assert reason_of(tmp_path / "absent.db", create=False) == "missing"
     assert not (tmp_path / "absent.db").exists()
     with closing(sqlite3.connect(tmp_path / "other.db")) as connection:
-        assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("mine",)]
+        assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("theirs",)]
 
 
 def test_a_newer_schema_is_refused_and_left_as_it_is(tmp_path):

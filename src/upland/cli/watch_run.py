@@ -65,7 +65,7 @@ class Run:
 
     @contextmanager
     def delivering(self, watch: Watch) -> Iterator[None]:
-        """Let a watch decide, and deliver its alarms; where something is raised little time is left for these.
+        """Let a watch decide and deliver its alarms; where something is raised less time is left for these.
 
         Args:
             watch: With the names and the words of this.

@@ -10,8 +10,6 @@ from __future__ import annotations
 import re
 from contextlib import suppress
 from dataclasses import dataclass
-from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,8 +27,9 @@ from upland.detectors.base import Detector
 from upland.detectors.segmented import SegmentedDetector
 from upland.groups.labels import grouped, labels_by
 from upland.io.arrays import is_array_file
-from upland.io.formats import blanks_at, open_source
+from upland.io.formats import blanks_at
 from upland.io.places import is_place
+from upland.io.source import NoRowsError
 from upland.scoring.containers import as_arrow, container
 
 WHOLE = 1 << 28
@@ -84,6 +83,12 @@ class BatchReader:
         """
         if _is_empty(X):
             return None
+        try:
+            return self._read(detector, X, groups)
+        except NoRowsError:
+            return None
+
+    def _read(self, detector: Detector, X: Any, groups: Any) -> Batch | None:
         if detector.modality == "table":
             return self._of_table(detector, X, groups)
         if self.keep:
@@ -107,12 +112,7 @@ class BatchReader:
         return Batch(data, names, of, moments)
 
     def _of_table(self, detector: Detector, X: Any, groups: Any) -> Batch | None:
-        try:
-            whole, rows, is_large = self._whole(detector, X)
-        except (ValueError, TypeError):
-            if _is_empty_file(X):
-                return None
-            raise
+        whole, rows, is_large = self._whole(detector, X)
         if not rows:
             return None
         asked = self.by is not None or isinstance(detector, SegmentedDetector)
@@ -155,22 +155,14 @@ def _is_empty(X: Any) -> bool:
     """Whether data in memory have no rows at all, of which nothing can be said."""
     if isinstance(X, np.ndarray | list | tuple):
         return len(X) == 0
-    if isinstance(X, TableView | Sequences) or is_place(X):
+    if isinstance(X, TableView):
+        return X.n_rows == 0
+    if isinstance(X, Sequences) or is_place(X):
         return False
     try:
         return container(X).n_rows == 0
     except TypeError:
         return False
-
-
-def _is_empty_file(X: Any) -> bool:
-    """The same of a file of rows."""
-    if not isinstance(X, str | PathLike) or is_array_file(X) or not Path(X).is_file():
-        return False
-    try:
-        return open_source(X).n_rows == 0
-    except (ValueError, TypeError, OSError):
-        return False  # what is wrong with it is said where it is read
 
 
 def _column(table: Any, name: str) -> pa.Array:

@@ -122,6 +122,12 @@ class Decision:
         why: sentences with the numbers that it rests on.
         reason: why it was refused.
         model_changed: whether this is the first batch under another model than the batch before.
+
+    Examples:
+        >>> Decision("refused", None, "7.csv", None, "ab12", reason="missing column(s): 'flow'").to_json()[
+        ...     "reason"
+        ... ]
+        "missing column(s): 'flow'"
     """
 
     status: Status

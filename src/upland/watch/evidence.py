@@ -1,6 +1,7 @@
 """What to do about a change, and the sentences that say why; all of them from numbers in the history.
 
-* "check site": one site alone has evidence of a change, and the others, tested likewise, have none.
+* "check site": one site alone has evidence of a change, and the others, tested likewise, have no more than
+  chance gives.
 * "check columns": few columns have moved since the estimated beginning, by a test that no column of unchanged
   data passes, and the others have not.
 * "retrain": neither; what has changed is not confined.
@@ -19,6 +20,8 @@ from upland.watch.scored import Share
 
 FEW = 4
 """Few columns are at most one in so many."""
+CHANCE = 0.1
+"""The probability that any of the other sites has so much evidence by chance; less of it is none."""
 SITE_ROWS = 30
 """Rows of the other sites from which the absence of evidence there means something."""
 
@@ -32,7 +35,7 @@ class SiteEvidence:
         log_value: of its martingale at its peak, with its weight.
         rows: of it.
         others: how many other sites there are.
-        others_log_value: the largest peak among them, with its weight.
+        others_log_value: the largest of their martingales now.
         others_rows: of them together.
     """
 
@@ -90,8 +93,9 @@ def is_one_site(found: SiteEvidence, log_threshold: float) -> bool:
         found: of the site with most evidence.
         log_threshold: what counts as evidence.
     """
-    alone = found.log_value >= log_threshold > found.others_log_value
-    return alone and found.others > 0 and found.others_rows >= SITE_ROWS
+    if found.log_value < log_threshold or not found.others or found.others_rows < SITE_ROWS:
+        return False
+    return found.others_log_value < math.log(found.others / CHANCE)
 
 
 def moved_columns(findings: Findings) -> list[Moved]:
@@ -125,17 +129,17 @@ def _of_columns(findings: Findings, few: Sequence[Moved]) -> list[str]:
         return [f"{len(reached)} of {len(findings.moved)} columns have moved, {names} furthest."]
     rest = findings.moved[len(few)]
     parts = {share.column: share.part for share in findings.shares}
-    told = []
+    sentences = []
     for column in few:
         text = f"{column.column} has moved by {column.shift:+.2g} standard deviations (z = {column.z:.1f})"
         if column.column in parts:
             part, usual = parts[column.column], 1 / max(len(parts), 1)
             text += (
-                f" and makes up {part:.0%} of the most anomalous scores, where an equal part is {usual:.0%}"
+                f" and makes up {part:.0%} of the most anomalous scores, where an even part is {usual:.0%}"
             )
-        told.append(text)
+        sentences.append(text)
     compared = f"of the other columns {rest.column} has moved most, by {rest.shift:+.2g} (z = {rest.z:.1f})"
-    return [f"{'; '.join(told)}; {compared}."]
+    return [f"{'; '.join(sentences)}; {compared}."]
 
 
 def power(log_value: float) -> str:

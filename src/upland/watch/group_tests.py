@@ -61,6 +61,9 @@ class GroupTests:
         detector: fitted.
         model: its number in the history.
         batch: the number of the batch.
+        late: rows of buckets that were tested before.
+        alarms: that the tests raise.
+        verdicts: in the order of the tests.
     """
 
     ledger: Ledger
@@ -146,16 +149,16 @@ class GroupTests:
         """Add the rows to their buckets, and test those that a later time has closed."""
         newest = self.ledger.newest_bucket()
         for start in np.unique(starts).tolist():
-            mine = p[starts == start]
-            mine = mine[np.isfinite(mine).all(axis=1)]
+            inside = p[starts == start]
+            inside = inside[np.isfinite(inside).all(axis=1)]
             rows, state, test = self.ledger.bucket(start) or (0, None, None)
             if test is not None or (state is None and newest is not None and start < newest):
-                self.late += len(mine)
+                self.late += len(inside)
                 continue
-            found = sums(mine.T)
+            found = sums(inside.T)
             if state is not None:
                 found = found + unpacked(state)["sums"]
-            self.ledger.set_bucket(start, rows + len(mine), packed({"sums": found}), None)
+            self.ledger.set_bucket(start, rows + len(inside), packed({"sums": found}), None)
         newest = self.ledger.newest_bucket()
         if newest is not None:
             self.close_buckets(newest)

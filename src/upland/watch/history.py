@@ -26,7 +26,10 @@ WAIT = 30.0
 _ADVICE = {
     "SQLITE_BUSY": ("locked", "another program holds it locked: end it, or wait, and try again"),
     "SQLITE_LOCKED": ("locked", "another program holds it locked: end it, or wait, and try again"),
-    "SQLITE_FULL": ("full", "the disk is full: make room, and start again; what was taken before is kept"),
+    "SQLITE_FULL": (
+        "full",
+        "the disk is full: free some of it, and start again; what was taken is kept",
+    ),
     "SQLITE_IOERR": ("full", "it cannot be written, the disk may be full or damaged; what was taken is kept"),
     "SQLITE_READONLY": ("read-only", "it may not be written: give write permission for it and its folder"),
     "SQLITE_CANTOPEN": ("missing", "it cannot be opened: is there such a folder, and may it be written?"),

@@ -71,8 +71,8 @@ class Ledger:
         row = self.sql.execute("SELECT batch, model FROM batch ORDER BY batch DESC LIMIT 1").fetchone()
         return (int(row[0]), int(row[1])) if row else (0, None)
 
-    def known(self, digest: str, model: int | None) -> Decision | None:
-        """What was decided of this content before; None where it is new."""
+    def known(self, digest: str, model: str) -> Decision | None:
+        """What was decided of this content before; None where it is new, or was refused by another model."""
         sql = "SELECT batch, name, time, rows, flagged, action, why FROM batch WHERE digest = ?"
         if row := self.sql.execute(sql, (digest,)).fetchone():
             batch, name, time, rows, flagged, action, why = row
@@ -80,7 +80,7 @@ class Ledger:
                 "known", batch, name, time, digest, rows, flagged, action=action, why=tuple(json.loads(why))
             )
         sql = "SELECT name, reason FROM refused WHERE digest = ? AND model = ?"
-        if row := self.sql.execute(sql, (digest, model or 0)).fetchone():
+        if row := self.sql.execute(sql, (digest, model)).fetchone():
             return Decision("refused", None, row[0], None, digest, reason=row[1])
         return None
 
@@ -176,13 +176,20 @@ class Ledger:
         """A site after a batch."""
         self.sql.execute("INSERT OR REPLACE INTO site VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
 
-    def strongest_sites(self, model: int) -> list[tuple[str, float, int]]:
-        """The two sites with most evidence: name, peak with its weight, rows."""
+    def strongest_site(self, model: int) -> tuple[str, float, int] | None:
+        """The site with most evidence: name, peak with its weight, rows."""
         sql = (
             "SELECT site, log_peak + log_weight, rows FROM site WHERE model = ? "
-            "ORDER BY log_peak + log_weight DESC LIMIT 2"
+            "ORDER BY log_peak + log_weight DESC LIMIT 1"
         )
-        return self.sql.execute(sql, (model,)).fetchall()
+        row: tuple[str, float, int] | None = self.sql.execute(sql, (model,)).fetchone()
+        return row
+
+    def most_of_others(self, model: int, name: str) -> float | None:
+        """The largest martingale of the other sites, now and without weights; None where there are none."""
+        sql = "SELECT site, log_martingale FROM site WHERE model = ? ORDER BY log_martingale DESC LIMIT 2"
+        found = [value for site, value in self.sql.execute(sql, (model,)) if site != name]
+        return max(found, default=None)
 
     def sum_of_sites(self, model: int) -> tuple[int, int]:
         """Rows of all sites, and how many there are."""
@@ -214,10 +221,10 @@ class Ledger:
 
     # -- files that are refused ----------------------------------------------------------------------------
 
-    def refuse(self, digest: str, model: int | None, name: str | None, path: str | None, reason: str) -> None:
+    def refuse(self, digest: str, model: str, name: str | None, path: str | None, reason: str) -> None:
         """A batch that cannot be used."""
         sql = "INSERT OR REPLACE INTO refused VALUES (?, ?, ?, ?, ?, ?)"
-        self.sql.execute(sql, (digest, model or 0, name, path, reason, self.last()[0]))
+        self.sql.execute(sql, (digest, model, name, path, reason, self.last()[0]))
         self.sql.execute("DELETE FROM attempt WHERE digest = ?", (digest,))
 
     def attempt(self, digest: str, name: str | None, path: str | None) -> int:

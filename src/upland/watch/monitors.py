@@ -22,6 +22,7 @@ class Memory:
     Args:
         batch: the last batch.
         kept: by model, kind and name.
+        waiting: those of the transaction that is open.
     """
 
     batch: int = 0

@@ -1,4 +1,4 @@
-"""What a watch is told once, checked; it holds for the whole of a history."""
+"""The options of a watch, checked; they hold for the whole of a history."""
 
 from __future__ import annotations
 

@@ -42,6 +42,7 @@ CREATE TABLE site (
     PRIMARY KEY (model, site)) WITHOUT ROWID;
 CREATE INDEX site_by_number ON site (model, number);
 CREATE INDEX site_by_peak ON site (model, log_peak + log_weight);
+CREATE INDEX site_by_now ON site (model, log_martingale);
 CREATE TABLE column_mean (
     batch INTEGER NOT NULL REFERENCES batch, "column" TEXT NOT NULL, mean REAL NOT NULL,
     PRIMARY KEY (batch, "column")) WITHOUT ROWID;
@@ -60,7 +61,7 @@ CREATE TABLE delivery (
     PRIMARY KEY (alarm, channel)) WITHOUT ROWID;
 CREATE INDEX delivery_waiting ON delivery (next_attempt) WHERE status = 'waiting';
 CREATE TABLE refused (
-    digest TEXT NOT NULL, model INTEGER NOT NULL, name TEXT, path TEXT, reason TEXT NOT NULL,
+    digest TEXT NOT NULL, model TEXT NOT NULL, name TEXT, path TEXT, reason TEXT NOT NULL,
     after_batch INTEGER NOT NULL, PRIMARY KEY (digest, model)) WITHOUT ROWID;
 CREATE TABLE file (
     path TEXT PRIMARY KEY, size INTEGER NOT NULL, modified INTEGER NOT NULL, digest TEXT NOT NULL)

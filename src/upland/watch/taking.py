@@ -87,7 +87,7 @@ class Taking:
         last, previous = ledger.last()
         self.memory.begin(last)
         model, batch = ledger.model(self.watched.digest), last + 1
-        if found := ledger.known(named.digest, model):
+        if found := ledger.known(named.digest, self.watched.digest):
             return found
         is_new = model is None
         if model is None:
@@ -185,11 +185,12 @@ class Taking:
 
     def _findings(self, scored: Scored, sums: ChangeSums, model: int) -> Findings:
         columns, sites = self.watched.columns, None
-        strongest = self.ledger.strongest_sites(model)
-        if len(strongest) == 2:
-            (site, value, rows), (_, other, _) = strongest
+        if strongest := self.ledger.strongest_site(model):
+            site, value, rows = strongest
+            other = self.ledger.most_of_others(model, site)
             total, count = self.ledger.sum_of_sites(model)
-            sites = SiteEvidence(site, value, rows, count - 1, other, total - rows)
+            if other is not None:
+                sites = SiteEvidence(site, value, rows, count - 1, other, total - rows)
         return Findings(
             log_threshold=-math.log(self.options.delta),
             moved=columns.moved(sums),

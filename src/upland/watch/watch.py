@@ -52,6 +52,21 @@ class Watch:
         channels: names of the ways that alarms are delivered by; each alarm waits for each in the table
             `delivery`.
         wording: from an error to the sentence that says why a batch is refused.
+
+    Raises:
+        TypeError, ValueError: an option is out of its range, or is not that which the history was begun with.
+        HistoryError: the history cannot be used; the message says why.
+
+    Examples:
+        >>> import numpy as np, pathlib, tempfile, upland
+        >>> rng = np.random.default_rng(0)
+        >>> detector = upland.EnergyDetector(random_state=0).fit(rng.normal(size=(500, 3)))
+        >>> history = pathlib.Path(tempfile.mkdtemp()) / "watch.db"
+        >>> with upland.Watch(detector, history) as watch:
+        ...     first = watch.update(rng.normal(size=(200, 3)))
+        ...     second = watch.update(rng.normal(size=(200, 3)) + 2)
+        >>> first.action, second.action, [alarm.kind for alarm in second.alarms]
+        ('nothing', 'retrain', ['changed', 'batch'])
     """
 
     def __init__(
@@ -228,8 +243,7 @@ class Watch:
 
     def _known(self, digest: str) -> Decision | None:
         with self.history.read() as connection:
-            ledger = Ledger(connection)
-            return ledger.known(digest, ledger.model(self._watched.digest))
+            return Ledger(connection).known(digest, self._watched.digest)
 
     def begin_attempt(
         self, digest: str, name: str | None = None, path: str | os.PathLike[str] | None = None
@@ -248,13 +262,12 @@ class Watch:
         where = None if path is None else os.fspath(path)
         with self.history.write() as connection:
             ledger = Ledger(connection)
-            model = ledger.model(self._watched.digest)
-            if (known := ledger.known(digest, model)) is not None:
+            if (known := ledger.known(digest, self._watched.digest)) is not None:
                 return known
             if ledger.attempt(digest, name, where) < ATTEMPTS:
                 return None
             reason = f"its reading has ended the process {ATTEMPTS} times"
-            ledger.refuse(digest, model, name, where, reason)
+            ledger.refuse(digest, self._watched.digest, name, where, reason)
         return Decision("refused", None, name, None, digest, reason=reason)
 
     def refuse(
@@ -274,10 +287,11 @@ class Watch:
         """
         with self.history.write() as connection:
             ledger = Ledger(connection)
-            model = ledger.model(self._watched.digest)
-            if (known := ledger.known(digest, model)) is not None:
+            if (known := ledger.known(digest, self._watched.digest)) is not None:
                 return known
-            ledger.refuse(digest, model, name, None if path is None else os.fspath(path), reason)
+            ledger.refuse(
+                digest, self._watched.digest, name, None if path is None else os.fspath(path), reason
+            )
         return Decision("refused", None, name, None, digest, reason=reason)
 
     def close(self) -> None:
