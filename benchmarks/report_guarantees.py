@@ -11,6 +11,11 @@ TEXT = {
 
 Shares of streams of normal rows on which an alarm at level delta ever comes, with their standard errors.
 """,
+    "bets": """### Bets
+
+Independent p-values: median of the rows from a change to an alarm at delta = 0.01, after so many normal rows,
+of the martingale and of the mixture of powers and jumpers that bets all its wealth from the start.
+""",
     "run_length": """### Run length of the e-detector
 
 Shares of streams without a change with an alarm at A within t batches; the bound is t / A. The mean length
@@ -41,6 +46,10 @@ Shares of streams of AR(1) scores without a change on which the martingale ever 
 Shares of the channels of spacecraft telemetry, training data without anomalies, on which the martingale
 ever reaches 1 / 0.05: a third fits a Gaussian of eight steps of the first variable, rows of the next third
 drawn at random calibrate, the last third is watched. Series may truly change.
+""",
+    "cost": """### Cost
+
+CPU milliseconds of the change monitor for 1,000 rows, over those of scoring them, and the bytes of its state.
 """,
 }
 
@@ -105,11 +114,21 @@ def of_delays(row: Row) -> str:
     return f"{row['median']:.0f} / {row['quantile_90']:.0f}{missed}"
 
 
+def cost(rows: Sequence[Row]) -> str:
+    body = [
+        [row["case"], f"{row['milliseconds']:.2f}", f"{row['of_scoring']:.3f}", f"{row['state_bytes']:,}"]
+        for row in rows
+    ]
+    return table(["", "milliseconds", "of scoring", "bytes"], body)
+
+
 PARTS: dict[str, Callable[[Sequence[Row]], str]] = {
     "alarms": alarms,
+    "bets": crossed(lambda row: f"{row['median']:.0f}" if row["missed"] < 0.5 else "missed"),
     "run_length": run_length,
     "discoveries": crossed(lambda row: f"{row['fdr']:.3f} ± {row['error']:.3f} / {row['power']:.2f}"),
     "delays": crossed(of_delays),
     "dependence": crossed(lambda row: f"{row['ever_0.05']:.3f} ({row['ever_0.01']:.3f})"),
     "series": crossed(lambda row: f"{row['ever_0.05']:.2f} of {row['streams']}, {row['counted']:.0f} rows"),
+    "cost": cost,
 }

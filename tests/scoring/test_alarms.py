@@ -5,7 +5,7 @@ import pytest
 
 from upland.calibration.false_discovery import benjamini_hochberg
 from upland.scoring import alarms
-from upland.scoring.alarms import AlarmCounter, ladder, poisson_interval, rates_of
+from upland.scoring.alarms import AlarmCounter, levels_for, poisson_interval, rates_of
 from upland.scoring.budget import budget_of, largest
 from upland.scoring.episodes import episodes_of
 from upland.scoring.merging import merging_of
@@ -129,7 +129,7 @@ def test_flagged_rows_are_those_of_the_control(control):
     p, times, series = stream(9)
     p = np.where(np.random.default_rng(1).random(p.size) < 0.1, 1 / (N + 1), p)
     rates = rates_of(counter_of(3, (p, times, series)).whole, 1.0)
-    for alpha in ladder(N):
+    for alpha in levels_for(N):
         level = rates.at(alpha, control)
         flags = p <= alpha if control == "false_alarm" else benjamini_hochberg(p, alpha)
         assert level.flagged == flags.sum()
@@ -138,8 +138,8 @@ def test_flagged_rows_are_those_of_the_control(control):
 
 
 @pytest.mark.parametrize("n", [1, 2, 10, 99, 10_000])
-def test_a_ladder_holds_levels_that_the_calibration_resolves(n):
-    found = np.array(ladder(n))
+def test_levels_are_those_that_the_calibration_resolves(n):
+    found = np.array(levels_for(n))
     assert found[0] == 1 / (n + 1)
     assert np.allclose(found * (n + 1), np.rint(found * (n + 1)))
     assert (np.diff(found) > 0).all()
@@ -213,7 +213,7 @@ def test_what_is_no_rule_of_merging_is_refused(given):
 def test_a_budget_is_kept_at_the_level_and_at_all_below():
     p, times, series = stream(11, rows=4_000, series=1)
     rates = rates_of(counter_of(3, (p, times, series)).whole, 3_600.0)
-    levels = ladder(N, 400)
+    levels = levels_for(N, 400)
     for text in ("1 per day", "2 per day", "20 per 1000"):
         budget = budget_of(text)
         found = largest(rates, levels, budget)
@@ -227,11 +227,11 @@ def test_rows_that_merge_into_one_alarm_do_not_make_a_large_level_keep_a_budget(
     p, times, series = stream(12, rows=4_000, series=1)
     rates = rates_of(counter_of(3, (p, times, series)).whole, 3_600.0)
     assert rates.at(0.99).alarms < rates.at(0.1).alarms
-    found = largest(rates, [*ladder(N, 400), 0.99], budget_of("10 per 1000"))
+    found = largest(rates, [*levels_for(N, 400), 0.99], budget_of("10 per 1000"))
     assert found.alpha < 0.1
 
 
 def test_a_budget_by_time_needs_a_time():
     rates = rates_of(counter_of(3, stream(1), seconds=None).whole, None)
     with pytest.raises(ValueError, match="is by time, and nothing says how long the history is"):
-        largest(rates, ladder(N), budget_of("3 per day"))
+        largest(rates, levels_for(N), budget_of("3 per day"))

@@ -32,8 +32,8 @@ Integers = NDArray[np.int64]
 POWERS = np.array([0.25, 0.5, 0.75])
 JUMP_RATES = np.array([0.001, 0.01])
 SLOPES = np.array([-1.0, 0.0, 1.0])
-CHUNK = 512
-"""Bets of a jumper that are solved at once: wealth changes by 1.5^512 at most."""
+CHUNK = 1024
+"""Bets of a jumper that are solved at once: wealth grows by 1.5^1024 at most, which is a number."""
 
 
 def kept(bets: Integers) -> Floats:
@@ -146,18 +146,18 @@ class Jumpers:
         (k, n), (_, rates, slopes) = p.shape, self.wealth.shape
         factors = 1 + SLOPES * (p[:, None, :, None] - 0.5)  # (K, 1, N, 3)
         jumps = (1 - JUMP_RATES)[:, None, None] * np.eye(slopes) + JUMP_RATES[:, None, None] / slopes
-        band = np.zeros((k, rates, n, slopes, 2 * slopes))  # of column (t, e'): row (t + 1, e) at 3 + e - e'
+        width = 2 * slopes
+        band = np.zeros((k, rates, n, slopes, width))  # of column (t, e'): row (t + 1, e) at 3 + e - e'
         for e in range(slopes):
             for other in range(slopes):
-                entry = factors[:, :, 1:, e] * -jumps[:, e, other, None]
-                band[:, :, :-1, other, slopes + e - other] = entry
-        shares = put_in(self.bets + 1 + np.arange(n)) / slopes
-        right = factors * np.ldexp(shares, -self.exponent[..., None])[..., None]
-        right[:, :, 0] += factors[:, :, 0] * (jumps * self.wealth[:, :, None]).sum(axis=-1)
-        solved = dtbsv(
-            2 * slopes - 1, band.reshape(right.size, -1).T, right.reshape(-1), lower=1, diag=1, overwrite_x=1
-        )
-        wealth = solved.reshape(right.shape)
+                entry = band[:, :, :-1, other, slopes + e - other]
+                np.multiply(factors[:, :, 1:, e], -jumps[:, e, other, None], out=entry)
+        shares = np.repeat(put_in(self.bets + 1 + np.arange(n)) / slopes, slopes)
+        right = factors.reshape(k, 1, -1) * np.ldexp(shares, -self.exponent[..., None])
+        right[..., :slopes] += factors[:, :, 0] * (jumps * self.wealth[:, :, None]).sum(axis=-1)
+        matrix = band.reshape(right.size, width).T
+        solved = dtbsv(width - 1, matrix, right.reshape(-1), lower=1, diag=1, overwrite_x=1)
+        wealth = solved.reshape(k, rates, n, slopes)
         total, shift = np.frexp(wealth[..., 0] + wealth[..., 1] + wealth[..., 2])
         logs = np.log(total) + (shift + self.exponent[..., None]) * np.log(2.0)
         last = shift[..., -1].astype(np.int64)
@@ -220,14 +220,14 @@ class Martingales:
         Raises:
             ValueError: they are not such a state.
         """
-        bets = int(np.int64(arrays["bets"]))
+        bets = np.array(arrays["bets"], dtype=np.int64)
         floats = [np.array(arrays[name], dtype=np.float64) for name in ("log_p", "entered", "wealth")]
         log_p, entered, wealth = floats
         exponent = np.array(arrays["exponent"], dtype=np.int64)
         count = log_p.size
         shape = (2 * count, JUMP_RATES.size)
-        shapes = ((count,), (count, POWERS.size), (*shape, SLOPES.size), shape)
-        found = (log_p.shape, entered.shape, wealth.shape, exponent.shape)
-        if found != shapes or bets < 0 or not np.isfinite(wealth).all():
+        shapes = ((), (count,), (count, POWERS.size), (*shape, SLOPES.size), shape)
+        found = (bets.shape, log_p.shape, entered.shape, wealth.shape, exponent.shape)
+        if found != shapes or bets < 0 or not np.isfinite(wealth).all() or (wealth < 0).any():
             raise ValueError("the arrays of the martingales do not belong together")
-        return cls(Powers(bets, log_p, entered), Jumpers(bets, wealth, exponent))
+        return cls(Powers(int(bets), log_p, entered), Jumpers(int(bets), wealth, exponent))

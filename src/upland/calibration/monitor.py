@@ -213,8 +213,11 @@ class Monitor:
         if not len(values):
             return Evidence(values, np.empty(0), 0.0, 0.0, self.e_detector.log_value, 0, 0)
         of = segments if len(self.blocks) > 1 else None
-        ties, uniform = draws.T[: self.columns], draws.T[self.columns : 2 * self.columns]
-        ranks = self.urns.ranks(np.ascontiguousarray(values.T), ties, of)
+        scores, ties, uniform = (
+            np.ascontiguousarray(part.T)
+            for part in (values, draws[:, : self.columns], draws[:, self.columns : 2 * self.columns])
+        )
+        ranks = self.urns.ranks(scores, ties, of)
         p = self.urns.p_values(ranks, uniform)
         alone = sums(self.urns.p_values(ranks, uniform, counted=False))
         self.urns.add(ranks)
@@ -245,37 +248,32 @@ class Monitor:
             ValueError: they are not such a state.
         """
         try:
-            seed, block, columns, rows = (int(value) for value in np.asarray(arrays["numbers"], np.int64))
+            numbers = np.array(arrays["numbers"], dtype=np.int64)
+            now = np.array(arrays["log_martingale"], dtype=np.float64)
+            blocks = np.array(arrays["blocks"], dtype=np.int64)
+            log_r = np.array(arrays["log_r"], dtype=np.float64)
             urns, martingales = (
                 {name.removeprefix(f"{part}/"): arrays[name] for name in arrays if name.startswith(part)}
                 for part in ("urns", "martingales")
             )
-            now, peak = (float(value) for value in np.asarray(arrays["log_martingale"], np.float64))
-            found = cls(
-                seed,
-                block,
-                columns,
-                rows,
-                Urns.from_arrays(urns),
-                np.array(arrays["blocks"], dtype=np.int64),
-                Martingales.from_arrays(martingales),
-                now,
-                peak,
-                EDetector(np.array(arrays["log_r"], dtype=np.float64)),
-            )
+            ranks, bets = Urns.from_arrays(urns), Martingales.from_arrays(martingales)
         except KeyError as error:
             raise ValueError(f"the state of the monitor is not whole: {error} is lacking") from None
-        streams = len(found.blocks)
+        columns = bets.powers.log_p.size
+        streams = ranks.sizes.size if columns == 1 else 1
         if (
-            block < 1
-            or rows < 0
-            or found.blocks.shape != (streams, 2)
-            or found.urns.sizes.size != (streams if streams > 1 else columns)
-            or found.martingales.powers.log_p.size != columns
-            or found.e_detector.log_r.shape != (columns, N_BETS)
+            (numbers.shape, now.shape, blocks.shape) != ((4,), (2,), (streams, 2))
+            or log_r.shape != (columns, N_BETS)
+            or ranks.sizes.size != max(columns, streams)
+            or not (numbers >= [0, 1, columns, 0]).all()
+            or numbers[2] != columns
+            or not (blocks >= 0).all()
+            or not (blocks[:, 1] < numbers[1]).all()
         ):
             raise ValueError("the arrays of the monitor do not belong together")
-        return found
+        seed, block, _, rows = numbers.tolist()
+        last, peak = now.tolist()
+        return cls(seed, block, columns, rows, ranks, blocks, bets, last, peak, EDetector(log_r))
 
 
 def _key(seed: int, purpose: int) -> NDArray[np.uint64]:

@@ -166,6 +166,8 @@ class Urns:
             and (sizes > 0).all()
             and (weights > 0).all()
             and (counts >= 0).all()
+            and (np.diff(values) > 0).all()
+            and (np.diff(codes, prepend=0) >= 0).all()
         ):
             raise ValueError("the arrays of the online ranks do not belong together")
         return cls(values, codes, sizes, weights, counts)
@@ -204,7 +206,7 @@ def _before_in_batch(dense: Integers, count: int, ends: Integers) -> tuple[Integ
     small: NDArray[Any] = dense.astype(np.int16 if count < 1 << 15 else np.int32)
     n = dense.shape[1]
     limits = None if ends.shape[1] != n else ends.astype(small.dtype)
-    greater, equal = np.empty_like(dense), np.empty_like(dense)
+    greater = np.empty_like(dense)
     seen = np.zeros(count, dtype=np.int64)
     earlier = np.tri(CHUNK, k=-1, dtype=bool).T.copy()  # [j, i]: j is before i
     for start in range(0, n, CHUNK):
@@ -214,23 +216,16 @@ def _before_in_batch(dense: Integers, count: int, ends: Integers) -> tuple[Integ
         above = (others > part[:, None]) & mask
         if limits is not None:
             above &= others < limits[:, None, now]
-        same = (others == part[:, None]) & mask
         below = np.concatenate([[0], np.cumsum(seen)])
-        greater[:, now] = below[ends if limits is None else ends[:, now]] - below[whole + 1] + _sums(above)
-        equal[:, now] = seen[whole] + _sums(same)
+        pairs = np.add.reduce(above.view(np.int8), axis=1, dtype=np.int8)
+        greater[:, now] = below[ends if limits is None else ends[:, now]] - below[whole + 1] + pairs
         seen += np.bincount(whole.ravel(), minlength=count)
-    return greater, equal
+    return greater, _numbers_within(small.ravel()).reshape(dense.shape)
 
 
-def _sums(pairs: NDArray[np.bool_]) -> NDArray[np.int8]:
-    found: NDArray[np.int8] = np.add.reduce(pairs.view(np.int8), axis=1, dtype=np.int8)
-    return found
-
-
-def _numbers_within(segments: Integers) -> Integers:
-    """How many of the same segment are before each: `(N,)`."""
-    order = np.argsort(segments, kind="stable")
-    ranked = segments[order]
-    found = np.empty_like(segments)
-    found[order] = np.arange(segments.size) - np.searchsorted(ranked, ranked)
+def _numbers_within(groups: NDArray[Any]) -> Integers:
+    """How many of the same group are before each: `(N,)`."""
+    order = np.argsort(groups, kind="stable")
+    ranked, found = groups[order], np.empty(groups.size, dtype=np.int64)
+    found[order] = np.arange(groups.size) - np.searchsorted(ranked, ranked)
     return found

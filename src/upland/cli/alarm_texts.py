@@ -50,38 +50,30 @@ def show(
 
 
 def _levels_table(found: Alarms, level: Level) -> Any:
-    per, unit = found.per, found.unit
-    lines = []
-    levels = found.levels(most=LINES)
-    for one in sorted({*levels, level}):
+    unit, lines = found.unit, []
+    for one in sorted({*found.levels(most=LINES), level}):
         by_fdr = found.at(one.alpha, "fdr")
         mark = "*" if one.alpha == level.alpha else " "
-        rates = [
-            f"{one.rate:.3g}",
-            f"{one.low:.3g} to {one.high:.3g}",
-            f"{one.flagged:,}",
-            f"{one.false:.3g}",
-        ]
-        of_fdr = [f"{by_fdr.rate:.3g}", f"{by_fdr.flagged:,}", f"{by_fdr.false:.3g}"]
-        lines.append([f"{one.alpha:.4g}{mark}", *rates, *of_fdr])
-    headings = [
-        "alpha",
-        f"alarms\na {per}",
-        f"{CONFIDENCE:.0%}\ninterval",
-        f"{unit}s\nflagged",
-        "false\nat most",
-    ]
-    if not found.rates.seconds:
-        headings[1] = f"alarms per\n{per}"
+        interval = f"{_number(one.low, 2)}-{_number(one.high, 2)}"
+        rates = [_number(one.rate), interval, f"{one.flagged:,}", _number(one.false)]
+        of_fdr = [_number(by_fdr.rate), f"{by_fdr.flagged:,}", _number(by_fdr.false)]
+        lines.append([f"{one.alpha:.3g}{mark}", *rates, *of_fdr])
+    rate = f"alarms\na {found.per}" if found.rates.seconds else f"alarms per\n{found.per}"
+    headings = ["alpha", rate, f"{CONFIDENCE:.0%}", f"{unit}s\nflagged", "false\nat most"]
     headings += ["by FDR:\nalarms", f"{unit}s\nflagged ", "false\nat most "]
     return grid(headings, lines, right=headings)
+
+
+def _number(value: float, digits: int = 3) -> str:
+    """A number to so many digits, but whole ones with all of theirs."""
+    return f"{value:,.0f}" if value >= 10 ** (digits - 1) else f"{value:.{digits}g}"
 
 
 def _note(found: Alarms) -> str:
     time = f" in {found.rates.seconds / 86_400:.4g} days" if found.rates.seconds else ""
     return (
         f"{counted(found.rows, found.unit)}{time}; {found.rule}; false at most: flagged {found.unit}s, on "
-        "average and by the guarantee, if all are normal; by FDR alpha is the share of flags that are false"
+        "average if all are normal; by FDR: alpha is the share of flags that are false"
     )
 
 
@@ -108,21 +100,22 @@ def sentences(found: Alarms, level: Level, budget: Budget | None) -> list[str]:
     unit, per = found.unit, found.per
     a = f"a {per}" if found.rates.seconds else f"per {per}"
     false = level.alpha * found.rows_per
+    ends = f"between {_number(level.low)} and {_number(level.high)}"
     lines = [
-        f"at alpha {level.alpha:.4g}: {counted(level.alarms, 'alarm')} ({level.rate:.3g} {a}, between "
-        f"{level.low:.3g} and {level.high:.3g}), {level.flagged:,} of {counted(found.rows, unit)} flagged"
+        f"at alpha {level.alpha:.4g}: {counted(level.alarms, 'alarm')} ({_number(level.rate)} {a}, {ends}), "
+        f"{level.flagged:,} of {counted(found.rows, unit)} flagged"
     ]
     lines.append(
-        f"guaranteed: at most {false:.3g} false alarms {a} on average (alpha times {found.rows_per:,.4g} "
-        f"{unit}s); p-values are {found.guarantee}"
+        f"false alarms: at most {_number(false)} {a} on average (alpha times {found.rows_per:,.4g} {unit}s); "
+        f"p-values are {found.guarantee}"
     )
     if budget is None:
         return lines
     allowed, takes = budget.on(found.rates) / found.rates.exposure, size_for(level.alpha)
     keeps = "within" if false <= allowed else "more than"
     lines += [
-        f"the budget {budget.said!r} allows {allowed:,.4g} {a}: the history keeps it, and the guaranteed "
-        f"false alarms are {keeps} that",
+        f"the budget {budget.said!r} allows {allowed:,.4g} {a}: the history keeps it, and the false "
+        f"alarms by alpha are {keeps} that",
         f"alpha {level.alpha:.4g} takes {counted(takes, f'calibration {unit}')}; the model has "
         f"{found.calibration:,}",
     ]

@@ -147,7 +147,7 @@ def _level(found: Alarms, budget: Budget | None, alpha: float | None) -> Level:
     """The level that is shown and written; raises ValueError where no level keeps the budget, or all do."""
     if budget is None:
         level = found.alpha if alpha is None else alpha
-        smallest = 1 / (found.calibration + 1)
+        smallest = found.smallest_p
         if alpha is not None and alpha < smallest:
             from upland.calibration.conformal import size_for
 
@@ -156,7 +156,7 @@ def _level(found: Alarms, budget: Budget | None, alpha: float | None) -> Level:
                 f"{found.calibration:,}, whose smallest p-value is {smallest:.3g}: calibrate on more"
             )
         return found.at(level)
-    from upland.scoring.budget import chosen
+    from upland.scoring.choice import chosen
 
     return chosen(found, budget)
 

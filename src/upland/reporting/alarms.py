@@ -3,12 +3,62 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from upland.catalogue import Unit
+from upland.detectors.scoring import ScoringDetector
+from upland.reporting.base import Floats, Found
 from upland.reporting.page import Column, Prose, Section, Slider, Table
-from upland.scoring.alarm_history import Alarms
-from upland.scoring.alarms import CONFIDENCE, Level
+from upland.scoring.alarm_history import Alarms, alarms_of
+from upland.scoring.alarms import CONFIDENCE, AlarmCounter, Level
+from upland.scoring.episodes import NEAR
+from upland.scoring.merging import merging_of
+from upland.scoring.times import SECONDS, Kind, plain_times
 
 _CONTROLS = {"false_alarm": "false-alarm rate", "fdr": "false discovery rate"}
+
+
+class AlarmsSeen:
+    """Counts the alarms of the rows of a page as they go by, in bounded memory.
+
+    Args:
+        detector: Fitted.
+        unit: What a p-value is of.
+        ordered: Whether the rows are in an order of time, so that those near each other are merged.
+    """
+
+    def __init__(self, detector: ScoringDetector, unit: Unit, ordered: bool) -> None:
+        self._detector, self._unit = detector, unit
+        self._kind: Kind = "order"
+        self._counter = AlarmCounter(merging_of(NEAR if ordered else 0, None))
+
+    def see(
+        self, p_values: Floats, stamps: NDArray[Any] | None = None, series: NDArray[np.int64] | None = None
+    ) -> None:
+        """Take in rows.
+
+        Args:
+            p_values: `(N,)`.
+            stamps: `(N,)` when each was; None where that is not known.
+            series: `(N,)` the number of each one's series or segment; None where all are one.
+        """
+        times = None
+        if stamps is not None:
+            times, self._kind = plain_times(stamps)
+            self._counter.seconds = SECONDS[self._kind]
+        self._counter.see(p_values, times, None if series is None else series.tolist())
+
+    def found(self) -> Alarms:
+        """What the rows so far come to."""
+        return alarms_of(self._detector, self._counter, self._unit, self._kind)
+
+    def beside(self, found: Found) -> Found:
+        """What was found of the data, with the section on alarms behind the others."""
+        return replace(found, sections=[*found.sections, alarms_section(self.found())])
 
 
 def alarms_section(found: Alarms) -> Section:

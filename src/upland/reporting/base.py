@@ -30,7 +30,6 @@ class Settings:
         time: The column that says when a row was; None shows nothing over time.
         top: How many of the most anomalous are shown.
         data_name: What the data are called.
-        model_name: What the model is called.
     """
 
     alpha: float = 0.05
@@ -38,7 +37,6 @@ class Settings:
     time: str | None = None
     top: int = 50
     data_name: str = "the data"
-    model_name: str = "the model"
 
 
 @dataclass(frozen=True)

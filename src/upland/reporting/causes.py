@@ -6,16 +6,18 @@ below the range of the middle 95 percent of normal values, within it (the value 
 others), missing, a level, or a level unseen among normal rows. Where no column has so much, the one reason is
 that many columns contribute.
 
-The weight of a reason is the sum, over the rows that have it, of its part of each row's sum. The reason of
-the greatest weight is the first cause, and all rows that have it are its group; the rest is grouped likewise,
+The weight of a reason is the sum, over the rows that have it, of its part of the row's sum times the natural
+logarithm of alpha / p, which is 1 on average where normal rows are flagged by chance. The reason of the
+greatest weight is the first cause, and all rows that have it are its group; the rest is grouped likewise,
 until no row is left. Of equal weights the one whose column stands first in the fit is taken. A group has in
-common what at least `MOSTLY` of its rows have among their reasons.
+common what at least `MOSTLY` of its rows have among their reasons and is outside what is normal.
 
 Nothing is drawn at random, and the order of the rows changes nothing.
 """
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -95,25 +97,28 @@ def reasons_of(contributions: Sequence[Contribution], normal: Mapping[str, Norma
     return found or {MANY: contributions[0].part}
 
 
-def causes_of(rows: Sequence[Flagged], normal: Mapping[str, Normal]) -> list[Cause]:
+def causes_of(rows: Sequence[Flagged], normal: Mapping[str, Normal], alpha: float) -> list[Cause]:
     """The groups, by the rule of the module's page, the weightiest first.
 
     Args:
         rows: Flagged, in any order.
         normal: What is normal in each column, in the order of the fit.
+        alpha: The level of the flags.
     """
     order = {name: place for place, name in enumerate(normal)}
     left = [(row, reasons_of(row.contributions, normal)) for row in sorted(rows, key=lambda row: row.number)]
     found = []
     while left:
         parts: dict[Reason, list[float]] = defaultdict(list)
-        for _, reasons in left:
+        for row, reasons in left:
             for reason, part in reasons.items():
-                parts[reason].append(part)
+                parts[reason].append(part * math.log(alpha / row.p_value))
         weights = {reason: float(np.sum(np.sort(some))) for reason, some in parts.items()}
         first = min(weights, key=lambda one: (-weights[one], order.get(one.column, -1), one.way))
         inside = [(row, reasons) for row, reasons in left if first in reasons]
-        others = [one for one in weights if one != first and _share(one, inside) >= MOSTLY]
+        others = [
+            one for one in weights if one != first and one.way != "within" and _share(one, inside) >= MOSTLY
+        ]
         others.sort(key=lambda one: (-_share(one, inside), order.get(one.column, -1), one.way))
         found.append(Cause(first, others, [row for row, _ in inside]))
         left = [(row, reasons) for row, reasons in left if first not in reasons]
@@ -252,7 +257,7 @@ def _note(causes: Sequence[Cause], explained: int, flagged: int) -> str:
         rest = sum(len(cause.rows) for cause in causes[SHOWN:])
         lines.append(f"{len(causes) - SHOWN:,} further causes with {rest:,} rows are not shown.")
     lines.append(
-        "Rows stand together that share a contributing column which is unusual in the same way; the columns "
-        "and ways that account for most of the scores come first."
+        "Rows stand together that share a contributing column which is unusual in the same way; causes of "
+        "many rows with small p-values come first."
     )
     return " ".join(lines)

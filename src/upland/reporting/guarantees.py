@@ -12,6 +12,9 @@ from upland.reporting.card import Facts, model_card
 from upland.reporting.page import Column, Part, Prose, Section, Table
 
 _UNITS = {"row": "rows", "step": "steps", "sequence": "sequences", "image": "images"}
+COLUMNS = 200
+"""Rows of a table of the card that are shown at most."""
+
 _IMAGINED = "model.safetensors"
 
 
@@ -81,7 +84,9 @@ def plain_parts(markdown: str, without: tuple[str, ...] = ()) -> list[Part]:
             cells = [
                 [_plain(cell) for cell in _cells(row)] for row in rows if not re.fullmatch(r"[|\-]+", row)
             ]
-            parts.append(Table([Column(name) for name in cells[0]], cells[1:]))
+            left = len(cells) - 1 - COLUMNS
+            note = f"The first {COLUMNS} of {len(cells) - 1:,} columns." if left > 0 else ""
+            parts.append(Table([Column(name) for name in cells[0]], cells[1 : COLUMNS + 1], note))
     return parts
 
 

@@ -41,6 +41,12 @@ from upland.scoring.words import cell_text
 LONGEST = 300
 """Characters of a cell that are shown."""
 
+LONG = 60
+"""Characters from which a cell is a sentence, which needs some width."""
+
+SHORT = 25
+"""Characters up to which a cell stays on one line."""
+
 AT_FIRST = 25
 """Records of a table that are shown before a reader asks for all; without scripts and on paper all are."""
 
@@ -103,7 +109,7 @@ def _vega() -> str:
     altair = needed("altair", "The report needs Altair", "report")
     bundle = needed("vl_convert", "The report needs vl-convert", "report").javascript_bundle
     version = ".".join(altair.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
-    script = bundle("window.vegaEmbed=vegaEmbed;", version)
+    script: str = bundle("window.vegaEmbed=vegaEmbed;", version)
     return "{" + script.replace("</script", "<\\/script").replace("<!--", "<\\!--") + "}"
 
 
@@ -239,7 +245,9 @@ def _cell(kind: str, cell: Any, span: str) -> str:
     if kind == "picture":
         return f"<td{span}>{'' if cell is None else _standing(cell)}</td>"
     if kind == "text":
-        return f'<td{span} dir="auto">{text(shortened("" if cell is None else str(cell)))}</td>'
+        words = shortened("" if cell is None else str(cell))
+        width = ' class="long"' if len(words) > LONG else ' class="short"' if len(words) < SHORT else ""
+        return f'<td{span}{width} dir="auto">{text(words)}</td>'
     if cell is None:
         return f'<td{span} class="number"></td>'
     shown = (

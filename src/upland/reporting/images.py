@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from upland.data.image.encoder import ImageEncoder
 from upland.io.heatmaps import png_of_heat, png_of_pixels, reduced_heat, reduced_pixels
+from upland.reporting.alarms import AlarmsSeen
 from upland.reporting.base import Floats, Found, Indices, Settings
 from upland.reporting.page import Column, Gallery, Picture, Prose, Section, Table
 from upland.reporting.phrases import clipped, flagged_text, percent
@@ -117,7 +118,9 @@ def found_in_images(detector: ScoringDetector, data: Any, settings: Settings) ->
     small = _small(found, worst)
     usual = _small(found, _typical(found, worst))
     sections = [*_galleries(found, small, usual), _table(found, small)]
-    return Found("image", len(images), flagged, _summary(found, flagged, small[0]), sections)
+    alarms = AlarmsSeen(detector, "image", ordered=False)
+    alarms.see(p_values)
+    return alarms.beside(Found("image", len(images), flagged, _summary(found, flagged, small[0]), sections))
 
 
 def _portions(rows: Indices, images: Images, values: int) -> Iterator[Indices]:

@@ -9,10 +9,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from upland.data.sequence.longframes import find_column, read_stamps
 from upland.data.table.frames import view_table
+from upland.data.table.values import Values, floats, is_text
 from upland.io.cells import CellOptions
 from upland.reporting.base import Batch, Floats
 from upland.reporting.charts import altair, finished, rows
@@ -56,6 +58,9 @@ class OverTime:
         view = view_table(table)
         position = find_column(table, view, self.column, "time")
         assert position is not None
+        numbers = _numbers(view.read(position))
+        if numbers is not None:
+            return numbers
         found = read_stamps(view, position, self._cells)
         return found.astype(f"{found.dtype.str[1]}8[us]") if found.dtype.kind in "Mm" else found
 
@@ -91,7 +96,7 @@ class OverTime:
         if self._bins.size:
             before, now = self._widths[self._level - 1], self._widths[self._level]
             times = np.round(now / before)
-            self._bins, self._table = _summed(np.floor_divide(self._bins, int(times)), self._table)
+            self._bins, self._table = _summed(self._bins // int(times), self._table)
 
     def section(self) -> Section:
         """The share that is flagged and the worst score of each bin."""
@@ -137,7 +142,9 @@ class OverTime:
         alt = altair()
         kind = "T" if self.dated else "Q"
         scale = alt.Scale(type="utc") if self.dated else alt.Scale(zero=False, nice=False)
-        x = alt.X(f"start:{kind}", title=None if self.dated else "time", scale=scale)
+        clock = {"hours": "%H:%M", "minutes": "%H:%M", "seconds": "%H:%M:%S"}
+        times = alt.Axis(format=clock, labelOverlap=True) if self.dated else alt.Axis()
+        x = alt.X(f"start:{kind}", title=None if self.dated else "time", scale=scale, axis=times)
         axis = alt.Axis(format=shown, tickCount=4)
         y = alt.Y(
             f"{name}:Q",
@@ -147,7 +154,7 @@ class OverTime:
         )
         base = alt.Chart(rows(records))
         if name == "share":
-            chart = base.mark_bar(style="anomalous", stroke=None).encode(x=x, x2="end", y=y)
+            chart = base.mark_bar(style="anomalous", stroke=None).encode(x=x.bin("binned"), x2="end", y=y)
             rule = alt.Chart(rows([{"level": self.alpha}])).mark_rule(style="threshold", strokeDash=[4, 3])
             chart = alt.layer(chart, rule.encode(y=alt.Y("level:Q")))
         else:
@@ -173,6 +180,16 @@ class OverTime:
         if not self.dated:
             return f"{start:g}"
         return str(np.datetime64(int(start), "s")).replace("T", " ")
+
+
+def _numbers(values: Values) -> Floats | None:
+    """Text of a file as numbers; None where it is none, or where one is missing."""
+    if isinstance(values, np.ndarray) or not is_text(values.type) or values.null_count:
+        return None
+    try:
+        return floats(values.cast(pa.float64()))
+    except pa.ArrowInvalid:
+        return None
 
 
 def _summed(bins: NDArray[np.int64], table: Floats) -> tuple[NDArray[np.int64], Floats]:

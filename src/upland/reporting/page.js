@@ -103,7 +103,7 @@ for (const box of document.querySelectorAll(".table")) {
   const table = box.querySelector("table");
   sortable(table);
   const records = [...table.tBodies];
-  if (records.length < 6) continue;
+  if (records.length < 10) continue;
   const words = make("input", { type: "search", autocomplete: "off" });
   const controls = make("div", { className: "controls" }, make("label", {}, "Filter", words));
   const column = [...table.tHead.rows[0].cells].findIndex((head) => head.dataset.kind === "p_value");

@@ -7,16 +7,16 @@ import html as escapes
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from upland.calibration.false_discovery import ALPHA, check_rate
+from upland.calibration.false_discovery import check_rate
 from upland.catalogue import MODALITIES, Modality, load
 from upland.detectors.foreign import check_detector
 from upland.detectors.scoring import ScoringDetector
 from upland.io.modelfile import read_bytes
-from upland.io.places import is_place
 from upland.io.replace import Claim, replacing
 from upland.persistence import load_bytes
 from upland.reporting.base import Found, Settings
@@ -41,17 +41,24 @@ class Report:
 
     Args:
         page: What it holds.
-        html: The whole page as one HTML file, which asks no other host for anything.
         count: How many rows, images, sequences or steps there are.
         flagged: How many of them are flagged.
         facts: The numbers of the page for a program.
     """
 
     page: Page
-    html: str
     count: int
     flagged: int
     facts: dict[str, Any]
+
+    @cached_property
+    def html(self) -> str:
+        """The whole page as one HTML file, which asks no other host for anything.
+
+        Raises:
+            ImportError: Altair or vl-convert is not installed; the message says what to install.
+        """
+        return page_html(self.page)
 
     def save(self, path: str | os.PathLike[str] | Claim, overwrite: bool = False) -> None:
         """Write the page into a file, whole or not at all.
@@ -88,8 +95,9 @@ def report(
     data: Any,
     by: str | Sequence[str] | None = None,
     time: str | None = None,
-    alpha: float = ALPHA,
+    alpha: float | None = None,
     top: int = 50,
+    name: str | None = None,
 ) -> Report:
     """A page about new data: scores, p-values, the most anomalous, causes, what is guaranteed.
 
@@ -100,8 +108,9 @@ def report(
         data: new data like those of the fit: an array, a frame, or the path of a file or folder.
         by: the column that names the group of each row, or several; None tests no groups.
         time: the column that says when each row was; None shows nothing over time.
-        alpha: the false-alarm rate of the flags.
+        alpha: the false-alarm rate of the flags; None is the detector's `alpha_`.
         top: how many of the most anomalous are shown.
+        name: what the page calls the data; None goes by the name of the file.
 
     Raises:
         TypeError: it is no detector.
@@ -119,29 +128,54 @@ def report(
         >>> found.count, found.html.startswith("<!doctype html>")
         (51, True)
     """
-    check_rate(alpha, "false_alarm")
-    if isinstance(top, bool) or not isinstance(top, int) or top < 1:
-        raise ValueError(f"top is how many are shown, 1 or more, not {top!r}")
-    digest, file = None, None
+    file, content = None, b""
     if isinstance(detector, str | os.PathLike):
         file = Path(detector)
         content = read_bytes(file)
-        digest = hashlib.sha256(content).hexdigest()
         detector = load_bytes(content, file)
     check_detector(detector, "report")
     detector.check_fitted()
+    alpha = detector.alpha_ if alpha is None else alpha
     columns = () if by is None else (by,) if isinstance(by, str) else tuple(by)
-    settings = Settings(alpha, columns, time, top, _name_of(data), "the model" if file is None else file.name)
+    return report_of(
+        detector, data, Settings(alpha, columns, time, top, name or _name_of(data)), file, content
+    )
+
+
+def report_of(
+    detector: ScoringDetector,
+    data: Any,
+    settings: Settings,
+    file: Path | None = None,
+    content: bytes = b"",
+) -> Report:
+    """The same of a detector that may come from a file.
+
+    Args:
+        detector: Fitted.
+        data: New data.
+        settings: What is asked for.
+        file: The model file; None for none.
+        content: Its bytes.
+
+    Raises:
+        TypeError, ValueError, OSError: As `report`.
+    """
+    check_rate(settings.alpha, "false_alarm")
+    top = settings.top
+    if isinstance(top, bool) or not isinstance(top, int) or top < 1:
+        raise ValueError(f"top is how many are shown, 1 or more, not {top!r}")
+    digest = None if file is None else hashlib.sha256(content).hexdigest()
     found: Found = load(FINDERS[detector.modality])(detector, data, settings)
     sections = [*found.sections, guarantee_section(detector, settings), card_section(detector, file, digest)]
-    page = Page(_title(settings), found.summary, sections, _footer(detector, settings, digest))
-    facts = {"count": found.count, "flagged": found.flagged, "alpha": alpha, **found.facts}
-    return Report(page, page_html(page), found.count, found.flagged, facts)
+    page = Page(_title(settings), found.summary, sections, _footer(detector, settings, file, digest))
+    facts = {"count": found.count, "flagged": found.flagged, "alpha": settings.alpha, **found.facts}
+    return Report(page, found.count, found.flagged, facts)
 
 
 def _name_of(data: Any) -> str:
     """What data are called: the name of their file."""
-    return Path(data).name if isinstance(data, str | os.PathLike) and is_place(data) else "the data"
+    return Path(data).name if isinstance(data, str | os.PathLike) else "the data"
 
 
 def _title(settings: Settings) -> str:
@@ -150,8 +184,11 @@ def _title(settings: Settings) -> str:
     )
 
 
-def _footer(detector: ScoringDetector, settings: Settings, digest: str | None) -> list[str]:
-    what = f"Data: {settings.data_name}. Model: {settings.model_name}, {type(detector).__name__}"
+def _footer(
+    detector: ScoringDetector, settings: Settings, file: Path | None, digest: str | None
+) -> list[str]:
+    called = type(detector).__name__ if file is None else f"{file.name}, {type(detector).__name__}"
+    what = f"Data: {settings.data_name}. Model: {called}"
     lines = [f"{what} for {MODALITIES[detector.modality]}."]
     lines += [] if digest is None else [f"SHA-256 of the model file: {digest}."]
     return [*lines, f"Made by upland {version('upland')}. The page asks no other host for anything."]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,7 @@ def batches(detector: ScoringDetector, data: Any) -> Iterator[Any]:
     if isinstance(data, np.ndarray) or not is_place(data):
         yield from _in_memory(view_table(held(data)), size)
     elif is_array_file(data):
-        yield from _in_memory(view_table(read_array(data)), size)
+        yield from _in_memory(view_table(read_array(Path(data))), size)
     else:
         source = open_source(data, encoder.cells)
         by = detector.by_ if isinstance(detector, SegmentedDetector) else None

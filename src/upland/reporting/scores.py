@@ -32,6 +32,10 @@ LEVEL = 0.01
 """The level at which the page says that rows as a whole differ."""
 
 
+DISCOVERY = 0.1
+"""The false discovery rate that the summary names."""
+
+
 class ScoreCounter:
     """Counts scores and p-values of rows as they go by.
 
@@ -81,8 +85,8 @@ class ScoreCounter:
                     self.left_out += int((segments == number).sum())
 
     def discoveries(self) -> int:
-        """Rows that are flagged at a false discovery rate of alpha (Benjamini-Hochberg)."""
-        cut = discovery_cut(self._values, self._often, self.settings.alpha)
+        """Rows that are flagged at a false discovery rate of `DISCOVERY` (Benjamini-Hochberg)."""
+        cut = discovery_cut(self._values, self._often, DISCOVERY)
         return int(self._often[self._values <= cut].sum())
 
     def tested(self) -> Uniformity | None:
@@ -129,7 +133,8 @@ class ScoreCounter:
         chart = chart.mark_bar(style="normal", stroke=None).encode(
             x=x.bin("binned"), x2="end:Q", y=y, color=_colour(alt)
         )
-        lines = alt.Chart(rows([it for it in records if it["of"] == "new rows"]))
+        new = [it for it in records if it["of"] == "new rows"]
+        lines = alt.Chart(rows([*new, {**new[-1], "start": new[-1]["end"]}]))
         lines = lines.mark_line(interpolate="step-after", strokeWidth=2).encode(x=x, y=y, color=_colour(alt))
         layers = [chart, lines]
         if self.threshold is not None:
@@ -161,9 +166,8 @@ class ScoreCounter:
         """Round scores on the scale, some of each order of magnitude."""
         low, high = (float(self.middle + self.spread * np.sinh(place)) for place in (first, last))
         size = 10.0 ** np.floor(np.log10(self.spread))
-        near = np.arange(-10, 11) * size
-        far = size * 10.0 ** np.arange(1, 80)
-        scores = np.unique(np.concatenate([near, far, -far]))
+        far = np.outer(size * 10.0 ** np.arange(1, 80), [1, 2, 5]).ravel()
+        scores = np.unique(np.concatenate([np.arange(-5, 6) * size, far, -far]))
         scores = scores[(scores >= low) & (scores <= high)]
         places = np.arcsinh((scores - self.middle) / self.spread)
         found: list[float] = []
@@ -232,14 +236,13 @@ def _colour(alt: Any) -> Any:
 
 def _counters(detector: ScoringDetector) -> list[list[GapCounter]]:
     """Of each fold of the calibration a counter for each of its urns."""
-    generator = np.random.default_rng(0)
     if isinstance(detector, SegmentedDetector):
         held_out = detector.segment_calibration_
         order = np.argsort(held_out.of, kind="stable")
         parts: Sequence[Floats] = np.split(held_out.scores[order], np.cumsum(held_out.sizes)[:-1])
-        return [[GapCounter(part, generator) for part in parts]]
+        return [[GapCounter(part, (0, number)) for number, part in enumerate(parts)]]
     calibration = detector.calibration_
     if calibration.folds is None:
-        return [[GapCounter(calibration.scores, generator)]]
+        return [[GapCounter(calibration.scores)]]
     folds = np.unique(calibration.folds).tolist()
-    return [[GapCounter(calibration.scores[calibration.folds == fold], generator)] for fold in folds]
+    return [[GapCounter(calibration.scores[calibration.folds == fold], (1, fold))] for fold in folds]

@@ -12,6 +12,7 @@ import numpy as np
 
 from upland.data.sequence.container import Sequences
 from upland.data.sequence.encoder import SequenceEncoder
+from upland.reporting.alarms import AlarmsSeen
 from upland.reporting.assessed import (
     CHANNELS,
     CLOSE,
@@ -62,7 +63,9 @@ def found_in_sequences(detector: ScoringDetector, data: Any, settings: Settings)
     threshold = detector.calibrations_[unit].threshold(settings.alpha)
     found = Assessed(detector, sequences, scores, p_values, settings.alpha, threshold, settings.top)
     summary, sections = step_sections(found) if unit == "step" else _whole_sections(found)
-    return Found(unit, scores.size, int(found.flags.sum()), summary, sections)
+    alarms = AlarmsSeen(detector, unit, unit == "step")
+    alarms.see(p_values, *((sequences.stamps, found.owners) if unit == "step" else ()))
+    return alarms.beside(Found(unit, scores.size, int(found.flags.sum()), summary, sections))
 
 
 def _whole_sections(found: Assessed) -> Said:

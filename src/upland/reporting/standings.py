@@ -26,6 +26,9 @@ from upland.scoring.words import cell_text, one_line, plain_value
 BARS = 16
 """Parts of the range of a column in its picture; levels that it shows at most."""
 
+UNITS = (0.001, 1, 60, 3600, 86_400)
+"""Seconds that times are rounded to."""
+
 OUTSIDE = 0.025
 """Share of the normal values below the normal range, and above it."""
 
@@ -116,7 +119,10 @@ class NormalNumbers(Normal):
         return low if low == high else f"{low} to {high}"
 
     def typed(self, number: float) -> Any:
-        """A number as a value of the column."""
+        """A number as a value of the column; times to a part of their range, which is all that is known."""
+        if self.kind in ("date", "duration"):
+            step = max((unit for unit in UNITS if unit <= (self.high - self.low) / 500), default=1e-6)
+            number = round(number / step) * step
         if self.kind == "date":
             return np.datetime64(int(np.clip(number * 1e6, -6e16, 2.5e17)), "us")
         return np.timedelta64(int(number * 1e6), "us") if self.kind == "duration" else number

@@ -14,6 +14,9 @@ from upland.reporting.page import Column, Part, Prose, Section, Table
 from upland.reporting.standings import Normal
 from upland.scoring.words import cell_text, label_text, one_line
 
+LEAST = 0.02
+"""Part of the sum from which a contributing column is shown beside the first."""
+
 BARS = 15
 """Columns of the chart at most."""
 
@@ -52,7 +55,7 @@ def strangest_section(
 
 
 def _record(row: Flagged, normal: Mapping[str, Normal], alpha: float, timed: bool) -> tuple[Any, ...]:
-    some = row.contributions[:REASONS]
+    some = [it for place, it in enumerate(row.contributions[:REASONS]) if not place or it.part >= LEAST]
     return (
         row.number + 1,
         *([label_text(row.time) if row.time is not None else ""] if timed else []),

@@ -12,12 +12,13 @@ from upland.data.table.encoder import TableEncoder
 from upland.detectors.scoring import ScoringDetector
 from upland.detectors.segmented import SegmentedDetector
 from upland.explanation import Explanation, explain
+from upland.reporting.alarms import AlarmsSeen
 from upland.reporting.base import Batch, Floats, Found, Indices, Settings
 from upland.reporting.causes import REASONS, Cause, Flagged, causes_of, causes_section, sentence
 from upland.reporting.groups import groups_section
 from upland.reporting.over_time import OverTime
 from upland.reporting.rows import batches, joined, taken
-from upland.reporting.scores import ScoreCounter
+from upland.reporting.scores import DISCOVERY, ScoreCounter
 from upland.reporting.standings import normal_columns
 from upland.reporting.strangest import columns_section, strangest_section
 
@@ -87,8 +88,9 @@ def found_in_table(detector: ScoringDetector, data: Any, settings: Settings) -> 
     assert isinstance(encoder, TableEncoder)
     names = encoder.column_names
     by = [detector.by_] if isinstance(detector, SegmentedDetector) else []
-    worst = Worst(max(settings.top, min(GROUPED, CELLS // len(names))), [*encoder.inputs, *by])
+    worst = Worst(max(settings.top, min(GROUPED, CELLS // len(names))), list(dict.fromkeys([*names, *by])))
     scores = ScoreCounter(detector, settings)
+    alarms = AlarmsSeen(detector, "row", settings.time is not None)
     over_time = None if settings.time is None else OverTime(settings.time, settings.alpha, encoder.cells)
     for table in batches(detector, data):
         (of_rows, p_values), values, segments, _ = detector.assess_members(table)
@@ -98,9 +100,10 @@ def found_in_table(detector: ScoringDetector, data: Any, settings: Settings) -> 
             over_time.see(batch, times)
         worst.see(batch, times)
         scores.see(of_rows, p_values, values, segments)
+        alarms.see(p_values, times, segments)
     if not scores.count:
         raise ValueError(f"{settings.data_name} has no rows: there is nothing to report")
-    return _found(detector, data, settings, worst, scores, over_time)
+    return alarms.beside(_found(detector, data, settings, worst, scores, over_time))
 
 
 def _found(
@@ -115,7 +118,7 @@ def _found(
     names = tuple(normal)
     kept, parts = _explained(detector, worst, names)
     flagged = [row for row in kept if row.p_value <= settings.alpha]
-    causes = causes_of(flagged, normal)
+    causes = causes_of(flagged, normal, settings.alpha)
     sections = [causes_section(causes, normal, scores.flagged)]
     sections += [] if over_time is None else [over_time.section()]
     verdicts = None
@@ -150,17 +153,16 @@ def _summary(settings: Settings, scores: ScoreCounter, causes: list[Cause], firs
     """Three plain sentences: how many, how sure, why."""
     count, flagged, alpha = scores.count, scores.flagged, settings.alpha
     rows = f"{count:,} row{'' if count == 1 else 's'} in {settings.data_name}"
+    expected = f"{alpha * count:,.3g}"
     sentences = [
         f"{flagged:,} of {rows} {'is' if flagged == 1 else 'are'} flagged as anomalous at a false-alarm rate "
-        f"of {alpha:g}; if all were normal, about {alpha * count:,.3g} would be."
+        f"of {alpha:g}; if all were normal, about {expected} would be."
     ]
     found = scores.discoveries()
+    kept = f"{found:,} {'row is' if found == 1 else 'rows are'}" if found else "no row is"
     sentences.append(
-        f"At a false discovery rate of {alpha:g} {found:,} {'is' if found == 1 else 'are'} flagged: of these "
-        f"at most {alpha:.2g} are expected to be false."
-        if found
-        else f"At a false discovery rate of {alpha:g} none is flagged: each flag may be a false alarm, or "
-        "the calibration has too few rows to say more."
+        f"Where at most {DISCOVERY:.0%} of the flags may be false alarms on average, {kept} flagged"
+        + ("." if found else f": {scores.size:,} calibration rows say no more.")
     )
     if causes:
         more = f" There are {len(causes):,} causes in all." if len(causes) > 1 else ""

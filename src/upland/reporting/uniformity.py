@@ -43,13 +43,13 @@ class GapCounter:
 
     Args:
         calibration: `(n,)` scores.
-        generator: Breaks ties, and spreads p-values over their gap.
+        seed: Of what breaks ties, and of what spreads p-values over their gap; batches change neither.
     """
 
-    def __init__(self, calibration: Floats, generator: np.random.Generator) -> None:
-        self._generator = generator
+    def __init__(self, calibration: Floats, seed: int | tuple[int, ...] = 0) -> None:
+        self._ties, self._spread = np.random.default_rng(seed).spawn(2)
         self._values, where = np.unique(calibration, return_inverse=True)
-        self._keys = np.sort(where + generator.random(calibration.size))
+        self._keys = np.sort(where + self._ties.random(calibration.size))
         self.n = int(calibration.size)
         self.m = 0
         self.counts: Indices = np.zeros(EDGES.size - 1, dtype=np.int64)
@@ -63,10 +63,10 @@ class GapCounter:
         where = np.searchsorted(self._values, scores, side="left")
         tied = where < self._values.size
         tied[tied] = self._values[where[tied]] == scores[tied]
-        drawn = self._generator.random(scores.size)
+        drawn = self._ties.random(scores.size)
         keys = np.where(tied, where + drawn, where.astype(np.float64))
         above = self.n - np.searchsorted(self._keys, keys)
-        p = (above + self._generator.random(scores.size)) / (self.n + 1)
+        p = (above + self._spread.random(scores.size)) / (self.n + 1)
         self.counts += np.histogram(p, bins=EDGES)[0]
         self.m += scores.size
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from upland.calibration.false_discovery import Control
 from upland.catalogue import Unit
-from upland.scoring.alarms import MOST, AlarmCounter, AlarmRates, Level, ladder, rates_of
+from upland.scoring.alarms import MOST, AlarmCounter, AlarmRates, Level, levels_for, rates_of
 from upland.scoring.budget import Budget, budget_of, largest
 from upland.scoring.episodes import NEAR
 from upland.scoring.histories import HistoryReader
@@ -23,6 +23,7 @@ from upland.scoring.times import Kind, moment
 
 if TYPE_CHECKING:
     from upland.detectors.base import Detector
+    from upland.detectors.scoring import ScoringDetector
     from upland.io.cells import CellOptions
 
 Floats = NDArray[np.float64]
@@ -38,6 +39,7 @@ class Alarms:
     Args:
         unit: what one p-value is of.
         calibration: rows that calibrate.
+        smallest_p: the least p-value that can be reached.
         alpha: the model's own level.
         rates: of the whole history.
         halves: of the earlier and of the later half.
@@ -49,10 +51,20 @@ class Alarms:
         kind: what times are; "order" where there are none.
         late: rows that did not come in the order of time, so that alarms may be counted twice.
         untimed: rows without a time, of which each is an alarm of its own.
+
+    Examples:
+        >>> import numpy as np, upland
+        >>> rng = np.random.default_rng(0)
+        >>> detector = upland.EnergyDetector(random_state=0).fit(rng.normal(size=(600, 2)))
+        >>> found = upland.alarms(detector, rng.normal(size=(2_000, 2)))
+        >>> level = found.within("10 per 1000")
+        >>> found.per, level.rate <= 10, level.false == level.alpha * 2_000
+        ('1,000 rows', True, True)
     """
 
     unit: Unit
     calibration: int
+    smallest_p: float
     alpha: float
     rates: AlarmRates
     halves: tuple[AlarmRates, AlarmRates]
@@ -96,7 +108,15 @@ class Alarms:
             control: whose rate is kept.
             most: how many levels, beside the model's own.
         """
-        return [self.rates.at(alpha, control) for alpha in ladder(self.calibration, most, self.alpha)]
+        return [
+            self.rates.at(alpha, control)
+            for alpha in levels_for(self.calibration, most, self.alpha, self.smallest_p)
+        ]
+
+    @property
+    def fine(self) -> list[float]:
+        """The levels among which a budget chooses."""
+        return levels_for(self.calibration, FINE, None, self.smallest_p)
 
     def episodes(self, level: Level) -> tuple[list[Episode], bool]:
         """The alarms of a level, those with the smallest p-values first; and whether these are all.
@@ -133,7 +153,7 @@ class Alarms:
             ValueError: it is no budget, or by time where nothing says how long the history is.
         """
         asked = budget_of(budget) if isinstance(budget, str) else budget
-        return largest(self.rates, ladder(self.calibration, FINE), asked)
+        return largest(self.rates, self.fine, asked)
 
     def held_out(self, budget: str | Budget) -> tuple[Level, Level] | None:
         """The level that the earlier half of the history would choose, and what it comes to on the later
@@ -147,7 +167,7 @@ class Alarms:
         by_time = asked.seconds is not None
         if not second.tally.rows or (by_time and not (first.seconds and second.seconds)):
             return None
-        chosen = largest(first, ladder(self.calibration, FINE), asked)
+        chosen = largest(first, self.fine, asked)
         return None if chosen is None else (chosen, second.at(chosen.alpha))
 
     def to_arrow(self) -> pa.Table:
@@ -235,7 +255,7 @@ def counted(
     return alarms_of(detector, counter, reader.unit, reader.kind)
 
 
-def alarms_of(detector: Detector, counter: AlarmCounter, unit: Unit, kind: Kind) -> Alarms:
+def alarms_of(detector: ScoringDetector, counter: AlarmCounter, unit: Unit, kind: Kind) -> Alarms:
     """What was counted, as the result.
 
     Args:
@@ -244,6 +264,8 @@ def alarms_of(detector: Detector, counter: AlarmCounter, unit: Unit, kind: Kind)
         unit: what each is of.
         kind: what the times are.
     """
+    from upland.detectors.segmented import SegmentedDetector
+
     first, second = (rates_of(half, counter.seconds) for half in counter.halves)
     rates = rates_of(counter.whole, counter.seconds)
     if counter.late:
@@ -259,10 +281,14 @@ def alarms_of(detector: Detector, counter: AlarmCounter, unit: Unit, kind: Kind)
             stacklevel=4,
         )
     guarantee = detector.info()["calibration"]["guarantee"]
-    size = detector.calibrations_[unit].size
+    calibration = detector.calibrations_[unit]
+    smallest = calibration.smallest_p
+    if isinstance(detector, SegmentedDetector):
+        smallest = detector.segment_calibration_.smallest_p
     return Alarms(
         unit,
-        size,
+        calibration.size,
+        smallest,
         detector.alpha_,
         rates,
         (first, second),

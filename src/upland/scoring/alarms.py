@@ -21,13 +21,14 @@ come in bursts that the merging leaves apart it is too narrow.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import chi2
+from scipy.special import gammainccinv, gammaincinv
 
 from upland.calibration.false_discovery import Control, discovery_cut
 from upland.scoring.merging import Merging, links_of
@@ -43,7 +44,7 @@ PARTS = 64
 CONFIDENCE = 0.95
 """Of the intervals of rates."""
 MOST, HIGHEST = 40, 0.5
-"""Levels of a ladder, and the largest of them."""
+"""Levels of a list, and the largest of them."""
 DAY = 86_400.0
 THOUSAND = 1_000
 
@@ -75,16 +76,19 @@ class Level(NamedTuple):
     high: float
 
 
-def ladder(n: int, most: int = MOST, also: float | None = None) -> list[float]:
+def levels_for(n: int, most: int = MOST, also: float | None = None, least: float = 0.0) -> list[float]:
     """The levels that n calibration rows can resolve, multiples of 1 / (n + 1), evenly on a log scale.
 
     Args:
         n: calibration rows.
         most: how many.
         also: a level that is among them in any case.
+        least: levels below it flag nothing, and are left out.
     """
     highest = max(int(HIGHEST * (n + 1)), 1)
-    steps = np.unique(np.rint(np.geomspace(1, highest, num=min(most, highest))).astype(np.int64))
+    lowest = min(max(math.ceil(least * (n + 1) - 1e-9), 1), highest)
+    count = min(most, highest - lowest + 1)
+    steps = np.unique(np.rint(np.geomspace(lowest, highest, num=count)).astype(np.int64))
     found = {float(step / (n + 1)) for step in steps}
     return sorted(found if also is None else found | {also})
 
@@ -162,7 +166,11 @@ class AlarmCounter:
         self._tails = _Tails()
 
     def see(
-        self, p_values: Floats, times: Floats | None = None, series: Sequence[Hashable] | None = None
+        self,
+        p_values: Floats,
+        times: Floats | None = None,
+        series: Sequence[Hashable] | None = None,
+        numbers: Indices | None = None,
     ) -> None:
         """Take in rows.
 
@@ -170,14 +178,15 @@ class AlarmCounter:
             p_values: `(N,)`; NaN where there is no row, as behind the end of a sequence.
             times: `(N,)` when each was; NaN where that is not known. None is the order of the rows.
             series: `(N,)` the series, machine or segment of each; None where all are one.
+            numbers: `(N,)` the number of each in the user's data; None is the order of the rows.
         """
         p = np.asarray(p_values, dtype=np.float64).ravel()
-        when = np.arange(self.rows, self.rows + p.size, dtype=np.float64) if times is None else times
+        order = np.arange(self.rows, self.rows + p.size)
+        when = np.asarray(order if times is None else times, dtype=np.float64)
         of = np.zeros(p.size, dtype=np.int64) if series is None else self._numbered(series)
         there = ~np.isnan(p)
-        numbers = np.arange(self.rows, self.rows + p.size)
         self.rows += p.size
-        self._held.append((p[there], np.asarray(when, dtype=np.float64)[there], of[there], numbers[there]))
+        self._held.append((p[there], when[there], of[there], (order if numbers is None else numbers)[there]))
         self._n_held += int(there.sum())
         if self._n_held >= HELD:
             self._count()
@@ -357,5 +366,5 @@ def poisson_interval(count: int, confidence: float = CONFIDENCE) -> tuple[float,
         [0.62, 8.77]
     """
     rest = (1 - confidence) / 2
-    low = float(chi2.ppf(rest, 2 * count)) / 2 if count else 0.0
-    return low, float(chi2.isf(rest, 2 * count + 2)) / 2
+    low = float(gammaincinv(count, rest)) if count else 0.0
+    return low, float(gammainccinv(count + 1, rest))

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from upland.io.cells import CellOptions
 
 Floats = NDArray[np.float64]
+Indices = NDArray[np.int64]
 
 
 class Batch(NamedTuple):
@@ -27,11 +28,13 @@ class Batch(NamedTuple):
         p_values: `(N,)`.
         times: `(N,)` in microseconds, or numbers; None where there are none.
         series: `(N,)` the name of each row's series; None where all are one.
+        numbers: `(N,)` of the rows in the user's data; None where they are in order.
     """
 
     p_values: Floats
     times: Floats | None
     series: Sequence[Hashable] | None
+    numbers: Indices | None = None
 
 
 class HistoryReader:
@@ -120,4 +123,5 @@ class HistoryReader:
             self.seconds = SECONDS[self.kind]
         names = range(sequences.n_sequences) if sequences.ids is None else sequences.ids
         alone = sequences.ids is None and sequences.n_sequences == 1
-        return Batch(p_values, times, None if alone else [names[owner] for owner in owners.tolist()])
+        named = None if alone else [names[owner] for owner in owners.tolist()]
+        return Batch(p_values, times, named, sequences.row_numbers)

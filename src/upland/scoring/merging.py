@@ -18,14 +18,15 @@ from upland.io.advice import Advice, Argument
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
-UNITS = {"s": 1.0, "min": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604_800.0}
-"""Seconds of the units of time, by their signs."""
+UNITS = {"s": 1.0, "min": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604_800.0, "month": 2_592_000.0}
+"""Seconds of the units of time, by their signs; a month is 30 days."""
 NAMES = {
     **dict.fromkeys(("s", "sec", "second", "seconds"), "s"),
     **dict.fromkeys(("min", "minute", "minutes"), "min"),
     **dict.fromkeys(("h", "hour", "hours"), "h"),
     **dict.fromkeys(("d", "day", "days"), "d"),
     **dict.fromkeys(("w", "week", "weeks"), "w"),
+    **dict.fromkeys(("month", "months"), "month"),
 }
 """The signs of units, by what they are called."""
 

@@ -11,7 +11,6 @@ import pyarrow as pa
 
 from upland.data.table.frames import held
 from upland.detectors.base import Detector
-from upland.detectors.scoring import ALPHA
 from upland.io.places import is_place
 from upland.watch.batches import BatchReader
 from upland.watch.decision import Decision
@@ -89,9 +88,9 @@ class Watch:
         wording: Callable[[Exception], str] = str,
     ) -> None:
         self.options = WatchOptions(by, time, every, delta, run_length, fdr, block, statistic, seed)
-        self.alpha = check_alpha(alpha, ALPHA)
         self.channels, self._wording = tuple(channels), wording
         self._watched = WatchedModel(detector)
+        self.alpha = check_alpha(alpha, self._watched.detector.alpha_)
         self._watched.detector.check_alpha(self.alpha)
         self._reader = BatchReader(by, time if every is not None else None, keep_rows)
         self._memory = Memory()
