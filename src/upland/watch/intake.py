@@ -91,7 +91,7 @@ class Intake:
             HistoryError: The history cannot be used.
             OSError: The place cannot be read.
         """
-        new = self._files.new(self._incoming.scan(), self._watch.model)
+        new = self._files.new(self._incoming.scan(), self._watch.model_digest())
         self.unfinished = []
         try:
             for entry, digest in new:
