@@ -66,7 +66,7 @@ class KnownFiles:
     """
 
     def __init__(self, history: History) -> None:
-        self._history = history
+        self._history, self._model = history, ""
         self._done: dict[str, tuple[int, int]] = {}
         self._noted: dict[str, Known] = {}
 
@@ -78,6 +78,8 @@ class KnownFiles:
             model: The digest of the model; what another one refused is new again.
         """
         found = []
+        if model != self._model:
+            self._done, self._model = {}, model
         with self._history.read() as connection:
             for entry in entries:
                 if self._done.get(entry.path) == entry.mark:

@@ -112,9 +112,9 @@ class Watch:
         """The detector of the last batch; a model file that was replaced is read with the next one."""
         return self._watched.detector
 
-    @property
-    def model(self) -> str:
-        """The digest of the detector's file, or of that which it would be saved as."""
+    def model_digest(self) -> str:
+        """The SHA-256 of the model that the next batch is taken by."""
+        self._watched.refresh()
         return self._watched.digest
 
     def update(
