@@ -53,11 +53,11 @@ class Run:
     watch: Watch
 
     def __init__(self, lines: Lines, channels: Sequence[Channel]) -> None:
-        from upland.watch.intake import Wording
+        from upland.watch.intake import ErrorWording
 
         self.lines, self._channels = lines, channels
         self.names = [channel.name for channel in channels]
-        self.words = Wording(lambda error, file: shown(sentence(error), file))
+        self.words = ErrorWording(lambda error, file: shown(sentence(error), file))
         self.batches = self.alarms = self.refused = self.waiting = 0
         self.failed = False
         self._notes: queue.SimpleQueue[str] = queue.SimpleQueue()

@@ -41,7 +41,7 @@ class Step(NamedTuple):
     decision: Decision | None = None
 
 
-class Wording:
+class ErrorWording:
     """From an error to the sentence that says why a file is refused.
 
     Args:
@@ -71,7 +71,7 @@ class Intake:
         unfinished: Names of files that were not complete in the last pass.
     """
 
-    def __init__(self, watch: Watch, incoming: Incoming, wording: Wording) -> None:
+    def __init__(self, watch: Watch, incoming: Incoming, wording: ErrorWording) -> None:
         self._watch, self._incoming, self._wording = watch, incoming, wording
         self._files = KnownFiles(watch.history)
         self._said: set[tuple[str, str]] = set()
