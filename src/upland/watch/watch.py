@@ -178,7 +178,7 @@ class Watch:
         batch = self._reader.read(detector, X, groups)
         if batch is None:
             return None
-        return score_batch(detector, batch, self._watched.columns, self.alpha, options.fdr, options.statistic)
+        return score_batch(detector, batch, self._watched.columns, self.alpha, options)
 
     def _take(self, named: Named, scored: Scored | None) -> Decision:
         with self.history.write() as connection:
