@@ -1,10 +1,10 @@
 """Anomalies grouped by cause: flagged rows with like reasons together.
 
 The rule. The reasons of a row are those of the columns that `upland score --why` names that have at least
-`LEAST` of the sum of its shares. A reason is a column and the way in which its value is unusual: above or
-below the range of the middle 95 percent of normal values, within it (the value is unusual only beside the
-others), missing, a level, or a level unseen among normal rows. Where no column has so much, the one reason is
-that many columns contribute.
+`LEAST` of the sum of its shares, or `EVEN` times as much as on average. A reason is a column and the way in
+which its value is unusual: above or below the range of the middle 95 percent of normal values, within it (the
+value is unusual only beside the others), missing, a level, or a level unseen among normal rows. Where no
+column has so much, the one reason is that many columns contribute.
 
 The weight of a reason is the sum, over the rows that have it, of its part of the row's sum times the natural
 logarithm of alpha / p, which is 1 on average where normal rows are flagged by chance. The reason of the
@@ -33,8 +33,8 @@ from upland.scoring.words import cell_text, label_text, one_line
 REASONS = 3
 """Reasons of a row at most, as many as `upland score --why` names."""
 
-LEAST = 0.1
-"""Part of a row's sum that a reason has at least."""
+LEAST, EVEN = 0.1, 20
+"""Part of a row's sum that a reason has at least; of many columns so many times an even part."""
 
 MOSTLY = 0.5
 """Share of the rows of a group that have a reason in common."""
@@ -92,7 +92,8 @@ def reasons_of(contributions: Sequence[Contribution], normal: Mapping[str, Norma
         contributions: The columns that contribute most, the first first.
         normal: What is normal in each column.
     """
-    kept = [it for it in contributions[:REASONS] if it.part >= LEAST]
+    least = min(LEAST, EVEN / len(normal))
+    kept = [it for it in contributions[:REASONS] if it.part >= least]
     found = {Reason(it.column, normal[it.column].way(it.value)): it.part for it in kept}
     return found or {MANY: contributions[0].part}
 
