@@ -11,7 +11,7 @@ from plant import HEADER, pump_rows, write_csv
 @pytest.fixture(autouse=True)
 def no_vega(monkeypatch):
     """Pages without the script of Vega, which takes a second to put together."""
-    monkeypatch.setattr("upland.report.html._vega", lambda: "0")
+    monkeypatch.setattr("upland.reporting.html._vega", lambda: "0")
 
 
 @pytest.fixture

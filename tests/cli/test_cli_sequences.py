@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import upland as library
-from upland.cli.episodes import episodes_of, most_anomalous
+from upland.scoring.episodes import episodes_of, most_anomalous
 
 FAST = ("--epochs", "2", "--calibration", "split")
 LONG = ("--time", "time", "--id", "pump", "--window", "16")

@@ -20,7 +20,7 @@ from upland.cli.inputs import check_new
 from upland.cli.opened import Assessed
 from upland.cli.results import REASONS, Floats, Indices, Reasons, Request, Write, worst_first
 from upland.scoring.columns import texts, with_verdicts
-from upland.scoring.regions import regions
+from upland.scoring.regions import full_heat, regions
 
 if TYPE_CHECKING:
     from upland.data.image.encoder import Images
@@ -141,16 +141,9 @@ class OpenedImages(Assessed):
         return self._most_anomalous
 
     def _level(self, worst: Indices) -> float:
-        """The heat that is full red in all maps: the largest of a typical one of the most anomalous images.
-
-        An image that would not be flagged counts as if its heat were that of one that just would, so that
-        maps of normal images stay pale.
-        """
-        peaks = self._strange(worst)[1]
-        scores, threshold = self.scores[worst], self.detector.calibration_.threshold(self.request.alpha)
-        cool = (scores > 0) & (scores < threshold)
-        level = float(np.median(peaks * np.where(cool, threshold / np.where(cool, scores, 1.0), 1.0)))
-        return level if np.isfinite(level) and level > 0 else 1.0
+        """The heat that is full red in all maps."""
+        threshold = self.detector.calibration_.threshold(self.request.alpha)
+        return full_heat(self._strange(worst)[1], self.scores[worst], threshold)
 
     def _draw(
         self, explained: ImageExplanation, rows: Indices, mapped: NDArray[np.bool_], level: float

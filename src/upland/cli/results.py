@@ -19,6 +19,7 @@ from upland.io.casting import columns_of
 from upland.io.dialect import PLAIN, Dialect
 from upland.io.threads import written_behind
 from upland.scoring.columns import ADDED, COUNTERFACTUAL
+from upland.scoring.episodes import worst_first as worst_first
 
 if TYPE_CHECKING:
     from upland.calibration.false_discovery import Control
@@ -147,12 +148,6 @@ def findings(
     """
     parts = zip(names, scores.tolist(), p_values.tolist(), reasons or [()] * len(names), strict=True)
     return [Finding(name, score, p, p <= cut, why) for name, score, p, why in parts]
-
-
-def worst_first(scores: Floats, count: int) -> Indices:
-    """The numbers of the highest scores; of equals, the earlier one."""
-    order: Indices = np.argsort(-scores, kind="stable")[:count]
-    return order
 
 
 def check_clash(path: Path, names: Sequence[str], request: Request) -> None:

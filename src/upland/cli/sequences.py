@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from upland.cli.episodes import episodes_of, most_anomalous
 from upland.cli.inputs import array_in, check_new
 from upland.cli.opened import Assessed
 from upland.cli.results import (
@@ -30,6 +29,7 @@ from upland.cli.results import (
     rows_for,
 )
 from upland.scoring.columns import ADDED, texts, with_verdicts
+from upland.scoring.episodes import episodes_of, most_anomalous
 
 if TYPE_CHECKING:
     from upland.data.sequence.container import Sequences

@@ -1,4 +1,6 @@
-"""Heat maps as PNG files: an image, and beside it the image in grey with the heat over it."""
+"""Heat maps: an image and beside it the image in grey with the heat over it, as a file; small
+ones of both for a page.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +20,7 @@ LEAST_WIDTH = 256
 
 _MOST = 4_096  # neither side grows beyond this
 _GAP = 8  # white pixels between the two
+_LEVELS = 31  # of the heat over a thumbnail
 # Heat from 0 to 1: red, green, blue, cover. Lightness falls while cover rises, so that more is always more.
 _HEAT = np.array([0.0, 0.05, 0.25, 0.5, 0.75, 1.0])
 _RAMP = np.array(
@@ -74,6 +77,73 @@ def write_heat_map(path: str | Path, image: NDArray[Any], heat: NDArray[Any], to
     pillow().fromarray(np.concatenate([left, gap, right], axis=1)).save(drawn, format="PNG")
     with replacing(path, overwrite=True) as file:
         file.write(drawn.getbuffer())
+
+
+def reduced_pixels(image: NDArray[Any], side: int) -> NDArray[np.uint8]:
+    """An image as 8 bits, `(h, w, 1)` or `(h, w, 3)`, at most so wide and high.
+
+    Args:
+        image: `(H, W, C)` as for `write_heat_map`.
+        side: pixels; a smaller image keeps its size.
+
+    Raises:
+        ImportError: Pillow is not installed.
+    """
+    shown = _bytes(image)
+    grey = shown.shape[2] == 1
+    picture = pillow().fromarray(shown[:, :, 0] if grey else recoloured(shown, 3))
+    small: NDArray[np.uint8] = np.asarray(_reduced(picture, side))
+    return small[:, :, None] if grey else small
+
+
+def reduced_heat(heat: NDArray[Any], side: int) -> NDArray[np.float32]:
+    """Heat `(H, W)` at most so wide and high, each the mean of what it stands for; raises as
+    `reduced_pixels`.
+    """
+    small: NDArray[np.float32] = np.asarray(_reduced(pillow().fromarray(heat.astype(np.float32)), side))
+    return small
+
+
+def png_of_pixels(pixels: NDArray[np.uint8]) -> bytes:
+    """The bytes of a PNG file, in 256 colours; raises as `reduced_pixels`.
+
+    Args:
+        pixels: `(H, W, 1)` or `(H, W, 3)`.
+    """
+    grey = pixels.shape[2] == 1
+    picture = pillow().fromarray(pixels[:, :, 0] if grey else pixels)
+    return _png(picture if grey else picture.quantize(256))
+
+
+def png_of_heat(heat: NDArray[Any], top: float) -> bytes:
+    """The bytes of a PNG file that is laid over an image: yellow to red, clear where there is no heat; raises
+    as `reduced_pixels`.
+
+    Args:
+        heat: `(H, W)`, finite; what is negative counts as none.
+        top: the heat that is shown in full red.
+    """
+    levels = np.clip(np.rint(np.asarray(heat, dtype=np.float64) / top * _LEVELS), 0, _LEVELS)
+    steps = np.linspace(0, 1, _LEVELS + 1)
+    ramp = np.stack([np.interp(steps, _HEAT, column) for column in _RAMP.T], axis=1)
+    drawn = pillow().fromarray(levels.astype(np.uint8), mode="P")
+    drawn.putpalette(np.rint(ramp[:, :3]).astype(np.uint8).tobytes())
+    return _png(drawn, transparency=np.rint(255 * ramp[:, 3]).astype(np.uint8).tobytes())
+
+
+def _reduced(picture: Any, side: int) -> Any:
+    """A picture of Pillow's that is at most so wide and high."""
+    largest = max(picture.size)
+    if largest <= side:
+        return picture
+    size = tuple(max(1, round(length * side / largest)) for length in picture.size)
+    return picture.resize(size, pillow().Resampling.BOX)
+
+
+def _png(picture: Any, **options: Any) -> bytes:
+    drawn = io.BytesIO()
+    picture.save(drawn, format="PNG", optimize=True, **options)
+    return drawn.getvalue()
 
 
 def _bytes(pixels: NDArray[Any]) -> NDArray[np.uint8]:

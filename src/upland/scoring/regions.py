@@ -1,4 +1,4 @@
-"""The parts of an image that contribute most to its score, as rectangles."""
+"""The parts of an image that contribute most to its score, as rectangles, and the scale of heat maps."""
 
 from __future__ import annotations
 
@@ -41,6 +41,22 @@ def regions(explained: ImageExplanation, count: int) -> list[list[Reason]]:
             left[window] = 0.0
         found.append(reasons)
     return found
+
+
+def full_heat(peaks: Floats, scores: Floats, threshold: float) -> float:
+    """The heat that is full red in all maps: the largest of a typical one of the most anomalous images.
+
+    An image that would not be flagged counts as if its heat were that of one that just would, so that maps of
+    normal images stay pale.
+
+    Args:
+        peaks: The largest heat in each of the most anomalous images.
+        scores: Their anomaly scores.
+        threshold: The least score that is not flagged.
+    """
+    cool = (scores > 0) & (scores < threshold)
+    level = float(np.median(peaks * np.where(cool, threshold / np.where(cool, scores, 1.0), 1.0)))
+    return level if np.isfinite(level) and level > 0 else 1.0
 
 
 def _most_heat(heat: Floats) -> tuple[slice, slice]:
