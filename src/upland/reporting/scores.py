@@ -213,7 +213,7 @@ class ScoreCounter:
         what = (
             "The rows as a whole differ from"
             if differ
-            else "There is no evidence that the rows as a whole differ from"
+            else "There is no clear evidence that the rows as a whole differ from"
         )
         how = (
             "a Monte Carlo test of the Anderson-Darling distance that takes into account that all rows are "
