@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from upland_demo import biopsies, clinics, digits, pumps
+from upland_demo import biopsies, clinics, digits, pumps, reports
 from upland_demo.findings import Found
 
 from upland.cli.console import OutputError, pairs
@@ -64,14 +64,21 @@ def run(folder: Path, screen: Console, seed: int = 0) -> Findings:
             digits.show_rows(pictures, dealt, screen, seed),
             pumps.run(folder, screen, seed),
         )
+        lacking = reports.missing()
+        page = None if lacking else reports.write(folder, pictures)
     except OSError as error:
         raise OutputError(f"cannot write into {folder}: {error.strerror or error}") from error
     screen.print(f"Written to {folder}/", style="bold", soft_wrap=True)
     tables = biopsies.Files(folder).contents() | clinics.Files(folder).contents()
-    screen.print(pairs(tables | pictures.contents() | pumps.Files(folder).contents()))
+    pages = {} if page is None else reports.contents()
+    screen.print(pairs(tables | pictures.contents() | pumps.Files(folder).contents() | pages))
     screen.print("\nTry next", style="bold")
     for command in next_commands(folder, pictures):
         screen.print(f"  {command}", soft_wrap=True)
+    if page is None:
+        screen.print(f"\nNo report: it needs {' and '.join(lacking)}, pip install 'upland[report,images]'")
+    else:
+        screen.print(f"\nSee it in a browser: {page}", style="bold", soft_wrap=True)
     return found
 
 

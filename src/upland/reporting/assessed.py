@@ -36,9 +36,6 @@ CLOSE = 3
 CHANNELS = 3
 """Channels that are named, and drawn, of each."""
 
-BARS = 15
-"""Channels in the chart of those that contribute."""
-
 
 Said = tuple[list[str], list[Section]]
 """Plain sentences, and the sections behind them."""

@@ -19,12 +19,14 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from typing import Any
+from urllib.parse import quote
 
 from upland.io.extras import needed
 from upland.reporting.page import (
     Chart,
     Facts,
     Gallery,
+    Links,
     Page,
     Part,
     Picture,
@@ -156,11 +158,22 @@ def _part(part: Part, name: str, title: str) -> str:
         return heading + "".join(f"<p>{text(paragraph)}</p>" for paragraph in part.paragraphs)
     if isinstance(part, Facts):
         return _facts(part.pairs)
+    if isinstance(part, Links):
+        return _links(part.pages)
     if isinstance(part, Chart):
         return _chart(part, name)
     if isinstance(part, Table):
         return _table(part, name, title)
     return _gallery(part, name) if isinstance(part, Gallery) else _slider(part, name)
+
+
+def _links(pages: Mapping[str, str]) -> str:
+    """Names of files are quoted whole, so that none is the address of another place."""
+    links = "".join(
+        f'<li><a href="{quote(file, safe="")}">{text(file)}</a>: {text(words)}</li>'
+        for file, words in pages.items()
+    )
+    return f'<ul class="links">{links}</ul>'
 
 
 def _facts(pairs: Mapping[str, str]) -> str:

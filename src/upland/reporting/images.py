@@ -19,6 +19,7 @@ from upland.reporting.alarms import AlarmsSeen
 from upland.reporting.base import Floats, Found, Indices, Settings
 from upland.reporting.page import Column, Gallery, Picture, Prose, Section, Table
 from upland.reporting.phrases import clipped, flagged_text, percent
+from upland.reporting.scores import ScoreCounter
 from upland.scoring.episodes import worst_first
 from upland.scoring.regions import full_heat, regions
 from upland.scoring.words import cell_text
@@ -108,16 +109,18 @@ def found_in_images(detector: ScoringDetector, data: Any, settings: Settings) ->
     encoder = detector.encoder_
     assert isinstance(encoder, ImageEncoder)
     images = encoder.images(data)
-    parts = [
-        detector.assess(images.select(rows)) for rows in _portions(np.arange(len(images)), images, AT_ONCE)
-    ]
+    counter, parts = ScoreCounter(detector, settings, "image"), []
+    for rows in _portions(np.arange(len(images)), images, AT_ONCE):
+        assessment, values, segments, _ = detector.assess_members(images.select(rows))
+        counter.see(*assessment, values, segments)
+        parts.append(assessment)
     scores, p_values = (np.concatenate(part) for part in zip(*parts, strict=True))
     found = Assessed(detector, images, scores, p_values, settings)
     flagged = int(found.flags.sum())
     worst = worst_first(scores, min(max(flagged, FEWEST), settings.top))
     small = _small(found, worst)
     usual = _small(found, _typical(found, worst))
-    sections = [*_galleries(found, small, usual), _table(found, small)]
+    sections = [*_galleries(found, small, usual), _table(found, small), counter.section()]
     alarms = AlarmsSeen(detector, "image", ordered=False)
     alarms.see(p_values)
     return alarms.beside(Found("image", len(images), flagged, _summary(found, flagged, small[0]), sections))
@@ -231,7 +234,7 @@ def _table(found: Assessed, small: list[Small]) -> Section:
 
 def _summary(found: Assessed, flagged: int, worst: Small) -> list[str]:
     total = len(found.images)
-    sentences = [flagged_text(flagged, total, "image")]
+    sentences = [flagged_text(flagged, total, "image", found.settings.alpha)]
     if not flagged:
         return sentences
     where = "".join(

@@ -127,7 +127,18 @@ class Slider:
     start: int = 0
 
 
-Part = Prose | Facts | Chart | Table | Gallery | Slider
+@dataclass(frozen=True)
+class Links:
+    """Other pages in the same folder.
+
+    Args:
+        pages: Names of files, and what is in them.
+    """
+
+    pages: Mapping[str, str]
+
+
+Part = Links | Prose | Facts | Chart | Table | Gallery | Slider
 
 
 @dataclass(frozen=True)

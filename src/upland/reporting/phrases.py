@@ -21,21 +21,30 @@ def percent(part: float) -> str:
 
 def counted(count: int, one: str) -> str:
     """A number of things: `1 step`, `1,024 steps`."""
-    return f"{count:,} {one}" if count == 1 else f"{count:,} {one}s"
+    return f"{count:,} {one}" if count == 1 else f"{count:,} {one}{'es' if one.endswith('ch') else 's'}"
 
 
-def flagged_text(flagged: int, total: int, one: str, behind: str = "") -> str:
+def most_of(count: int, one: str) -> str:
+    """The first of some things that are sorted: `the worst episode`, `the 8 worst episodes`."""
+    return f"the worst {one}" if count == 1 else f"the {count:,} worst {one}s"
+
+
+def flagged_text(flagged: int, total: int, one: str, alpha: float, behind: str = "") -> str:
     """How many of some things are flagged, as a sentence.
 
     Args:
         flagged: How many.
         total: Of how many.
         one: What one of them is called.
+        alpha: The false-alarm rate.
         behind: What else is said of those that are flagged.
     """
+    rate = f"at a false-alarm rate of {alpha:g}"
+    usual = f"if all were normal, about {alpha * total:,.3g} would be."
     if not flagged:
-        return (
-            f"The {one} is not flagged." if total == 1 else f"None of the {counted(total, one)} is flagged."
-        )
+        none = f"The {one} is not" if total == 1 else f"None of the {counted(total, one)} is"
+        return f"{none} flagged {rate}; {usual}"
     are = "is" if flagged == 1 else "are"
-    return f"{flagged:,} of {counted(total, one)} ({flagged / total:.1%}) {are} flagged{behind}."
+    return (
+        f"{flagged:,} of {counted(total, one)} ({flagged / total:.1%}) {are} flagged {rate}{behind}; {usual}"
+    )

@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from upland.calibration.conformal import Calibration
 from upland.calibration.false_discovery import added_counts, discovery_cut
+from upland.catalogue import Unit
 from upland.detectors.scoring import ScoringDetector
 from upland.detectors.segmented import SegmentedDetector
 from upland.reporting.base import Floats, Indices, Settings
@@ -42,11 +44,12 @@ class ScoreCounter:
     Args:
         detector: Fitted.
         settings: Of the page.
+        unit: What a score is of; the calibration is of such.
     """
 
-    def __init__(self, detector: ScoringDetector, settings: Settings) -> None:
-        self.settings = settings
-        calibration = detector.calibration_
+    def __init__(self, detector: ScoringDetector, settings: Settings, unit: Unit = "row") -> None:
+        self.settings, self.units = settings, f"{unit}s"
+        calibration = detector.calibration_ if unit == "row" else detector.calibrations_[unit]
         self.segmented = isinstance(detector, SegmentedDetector)
         self.size, self.smallest_p = calibration.size, calibration.smallest_p
         self.threshold = None if self.segmented else calibration.threshold(settings.alpha)
@@ -57,7 +60,7 @@ class ScoreCounter:
         self.count = self.flagged = self.left_out = 0
         self.worst = -np.inf
         self._values, self._often = np.empty(0), np.empty(0, dtype=np.int64)
-        self._folds = _counters(detector)
+        self._folds = _counters(detector, calibration)
 
     def see(self, scores: Floats, p_values: Floats, values: Floats, segments: Indices | None) -> None:
         """Take in rows.
@@ -94,10 +97,16 @@ class ScoreCounter:
         seen = [counters for counters in self._folds if any(counter.m for counter in counters)]
         return uniformity(seen) if len(seen) == len(self._folds) else None
 
-    def section(self) -> Section:
-        """The scores against the calibration, and the p-values."""
-        tested = self.tested()
+    def section(self, dependent: bool = False) -> Section:
+        """The scores against the calibration, and the p-values.
+
+        Args:
+            dependent: Whether what is scored depends on its neighbours, so that no test of all applies.
+        """
+        tested = None if dependent else self.tested()
         parts: list[Any] = [self._scores()]
+        if dependent:
+            return Section("Scores", parts)
         if tested is not None:
             parts += [self._p_values(tested), Prose([self._test(tested)])]
         return Section("Scores and p-values", parts)
@@ -114,7 +123,8 @@ class ScoreCounter:
         merged = -(-(last - first) // BARS)
         starts = np.arange(first, last, merged)
         records = []
-        for name, counts in (("calibration rows", self.normal), ("new rows", self.new)):
+        names = [f"calibration {self.units}", f"new {self.units}"]
+        for name, counts in zip(names, (self.normal, self.new), strict=True):
             shares = np.add.reduceat(counts[: starts[-1] + merged], starts) / max(counts.sum(), 1)
             places = (starts * STEP - FURTHEST).tolist()
             records += [
@@ -127,15 +137,17 @@ class ScoreCounter:
         x = alt.X(
             "start:Q", title="anomaly score", axis=axis, scale=alt.Scale(domain=spans, nice=False, zero=False)
         )
-        y = alt.Y("share:Q", title="share of rows, as its square root", scale=alt.Scale(type="sqrt"))
+        y = alt.Y("share:Q", title=f"share of {self.units}, as its square root", scale=alt.Scale(type="sqrt"))
         y.axis = alt.Axis(format=".3~%", tickCount=5)
-        chart = alt.Chart(rows([it for it in records if it["of"] == "calibration rows"]))
+        chart = alt.Chart(rows([it for it in records if it["of"] == names[0]]))
         chart = chart.mark_bar(style="normal", stroke=None).encode(
-            x=x.bin("binned"), x2="end:Q", y=y, color=_colour(alt)
+            x=x.bin("binned"), x2="end:Q", y=y, color=_colour(alt, names)
         )
-        new = [it for it in records if it["of"] == "new rows"]
+        new = [it for it in records if it["of"] == names[1]]
         lines = alt.Chart(rows([*new, {**new[-1], "start": new[-1]["end"]}]))
-        lines = lines.mark_line(interpolate="step-after", strokeWidth=2).encode(x=x, y=y, color=_colour(alt))
+        lines = lines.mark_line(interpolate="step-after", strokeWidth=2).encode(
+            x=x, y=y, color=_colour(alt, names)
+        )
         layers = [chart, lines]
         if self.threshold is not None:
             at = float(np.arcsinh((self.threshold - self.middle) / self.spread))
@@ -144,19 +156,19 @@ class ScoreCounter:
             layers.append(rule.mark_rule(style="threshold", strokeDash=[4, 3]).encode(x=place))
             text = rule.mark_text(align="left", dx=5, dy=6, baseline="top", fontSize=12)
             layers.append(text.encode(x=place, y=alt.value(0), text="text:N"))
-        title = "Scores of the new rows against those of the calibration"
+        title = f"Scores of the new {self.units} against those of the calibration"
         return finished(alt.layer(*layers), title, self._described())
 
     def _described(self) -> str:
         lines = [
-            f"{self.count:,} new rows (line) and {self.size:,} calibration rows (bars); the scale is linear "
-            "near the middle of the calibration scores and logarithmic further out."
+            f"{self.count:,} new {self.units} (line) and {self.size:,} calibration {self.units} (bars); the "
+            "scale is linear near the middle of the calibration scores and logarithmic further out."
         ]
         if self.threshold is not None:
             above = self.flagged / self.count
             lines.append(
                 f"The broken line is the threshold at alpha = {self.settings.alpha:g}, a score of "
-                f"{self.threshold:.4g}: {above:.3g} of the new rows are flagged."
+                f"{self.threshold:.4g}: {above:.3g} of the new {self.units} are flagged."
             )
         else:
             lines.append("Thresholds differ by segment and are not drawn.")
@@ -191,7 +203,7 @@ class ScoreCounter:
         ]
         x = alt.X("start:Q", title="p-value", bin="binned", scale=alt.Scale(domain=[0, 1]))
         bars = alt.Chart(rows(records)).mark_bar(style="normal", stroke=None)
-        y = alt.Y("share:Q", title="share of rows", axis=alt.Axis(format=".2~%", tickCount=5))
+        y = alt.Y("share:Q", title=f"share of {self.units}", axis=alt.Axis(format=".2~%", tickCount=5))
         layers = [bars.encode(x=x, x2="end:Q", y=y)]
         if tested.folds == 1:
             for edge in ("low", "high"):
@@ -199,25 +211,26 @@ class ScoreCounter:
                 layers.append(line.encode(x=alt.X("start:Q"), x2="end:Q", y=alt.Y(f"{edge}:Q")))
         first = tested.counts[0] / total
         words = (
-            f"{first:.3g} of the rows have a p-value of at most {width:g}, of normal rows about {width:g}."
+            f"{first:.3g} of the {self.units} have a p-value of at most {width:g}, of normal ones about "
+            f"{width:g}."
         )
         if tested.folds == 1:
             words += (
                 f" Between the broken lines lies each bar of normal data with {BAND:.0%} probability, given "
-                f"that {self.size:,} calibration rows are compared with."
+                f"that {self.size:,} calibration {self.units} are compared with."
             )
-        return finished(alt.layer(*layers), "P-values: flat if all rows are normal", words, 180)
+        return finished(alt.layer(*layers), f"P-values: flat if all {self.units} are normal", words, 180)
 
     def _test(self, tested: Uniformity) -> str:
         differ = tested.p_value <= LEVEL
         what = (
-            "The rows as a whole differ from"
+            f"The {self.units} as a whole differ from"
             if differ
-            else "There is no clear evidence that the rows as a whole differ from"
+            else f"There is no clear evidence that the {self.units} as a whole differ from"
         )
         how = (
-            "a Monte Carlo test of the Anderson-Darling distance that takes into account that all rows are "
-            "compared with the same calibration rows"
+            "a Monte Carlo test of the Anderson-Darling distance that takes into account that all "
+            f"{self.units} are compared with the same calibration {self.units}"
         )
         folds = f"; {tested.folds} tests, one a fold, together" if tested.folds > 1 else ""
         left = (
@@ -225,23 +238,21 @@ class ScoreCounter:
             if self.left_out
             else ""
         )
-        why = " A few strong anomalies among many rows can be too few to show here." if not differ else ""
-        return f"{what} the calibration rows (p = {tested.p_value:.3g}; {how}{folds}).{why}{left}"
+        why = " A few strong anomalies among many can be too few to show here." if not differ else ""
+        return f"{what} those of the calibration (p = {tested.p_value:.3g}; {how}{folds}).{why}{left}"
 
 
-def _colour(alt: Any) -> Any:
-    names = ["calibration rows", "new rows"]
+def _colour(alt: Any, names: Sequence[str]) -> Any:
     return alt.Color("of:N", title=None, scale=alt.Scale(domain=names))
 
 
-def _counters(detector: ScoringDetector) -> list[list[GapCounter]]:
+def _counters(detector: ScoringDetector, calibration: Calibration) -> list[list[GapCounter]]:
     """Of each fold of the calibration a counter for each of its urns."""
     if isinstance(detector, SegmentedDetector):
         held_out = detector.segment_calibration_
         order = np.argsort(held_out.of, kind="stable")
         parts: Sequence[Floats] = np.split(held_out.scores[order], np.cumsum(held_out.sizes)[:-1])
         return [[GapCounter(part, (0, number)) for number, part in enumerate(parts)]]
-    calibration = detector.calibration_
     if calibration.folds is None:
         return [[GapCounter(calibration.scores)]]
     folds = np.unique(calibration.folds).tolist()

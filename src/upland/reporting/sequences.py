@@ -26,8 +26,10 @@ from upland.reporting.assessed import (
 )
 from upland.reporting.base import Found, Settings
 from upland.reporting.page import Column, Part, Prose, Section, Table
-from upland.reporting.phrases import clipped, flagged_text, percent
-from upland.reporting.steps import contributing, step_sections
+from upland.reporting.phrases import clipped, flagged_text, most_of, percent
+from upland.reporting.scores import ScoreCounter
+from upland.reporting.steps import step_sections
+from upland.reporting.strangest import columns_section
 from upland.reporting.traces import Floats, Indices, Line, Positions, line_chart
 from upland.scoring.episodes import worst_first
 
@@ -55,14 +57,15 @@ def found_in_sequences(detector: ScoringDetector, data: Any, settings: Settings)
     assert isinstance(encoder, SequenceEncoder)
     sequences = next(iter(reader.pieces(data, encoder)))
     assert isinstance(sequences, Sequences)
-    scores, p_values = detector.assess(sequences)
-    unit = reader.unit(sequences)
+    (scores, p_values), values, segments, unit = detector.assess_members(sequences)
     if unit == "step":
         rows = sequences.row_numbers
         scores, p_values = scores.reshape(-1)[rows], p_values.reshape(-1)[rows]
-    threshold = detector.calibrations_[unit].threshold(settings.alpha)
-    found = Assessed(detector, sequences, scores, p_values, settings.alpha, threshold, settings.top)
+    counter = ScoreCounter(detector, settings, unit)
+    counter.see(scores, p_values, values, segments)
+    found = Assessed(detector, sequences, scores, p_values, settings.alpha, counter.threshold, settings.top)
     summary, sections = step_sections(found) if unit == "step" else _whole_sections(found)
+    sections = [*sections, counter.section(dependent=unit == "step")]
     alarms = AlarmsSeen(detector, unit, unit == "step")
     alarms.see(p_values, *((sequences.stamps, found.owners) if unit == "step" else ()))
     return alarms.beside(Found(unit, scores.size, int(found.flags.sum()), summary, sections))
@@ -75,8 +78,9 @@ def _whole_sections(found: Assessed) -> Said:
     first = [number for number in explained if found.flags[number]] or listed[:1]
     sections = [_listed(found, listed, explained, flagged), _closely(found, first[:CLOSE], explained)]
     if flagged:
+        worst = most_of(len(first), "sequence")
         parts = [parts_of(np.maximum(explained[number].shares, 0).sum(axis=0)) for number in first]
-        sections.append(contributing(found.channels, np.mean(parts, axis=0), len(parts), "sequences"))
+        sections.append(columns_section(found.channels, np.mean(parts, axis=0), worst))
         sections += _along(found, first, explained)
     return _summary(found, flagged, listed[0], explained), sections
 
@@ -87,7 +91,7 @@ def _whole(found: Assessed, number: int) -> Explained:
 
 def _summary(found: Assessed, flagged: int, worst: int, explained: dict[int, Explained]) -> list[str]:
     total = found.scores.size
-    sentences = [flagged_text(flagged, total, "sequence")]
+    sentences = [flagged_text(flagged, total, "sequence", found.cut)]
     if not flagged:
         return sentences
     for step, channel, part in _largest(explained[worst], 1):
@@ -169,9 +173,7 @@ def _along(found: Assessed, numbers: list[int], explained: dict[int, Explained])
         return []
     parts = np.mean([parts_of(explained[number].shares.sum(axis=1)) for number in numbers], axis=0)
     top = int(parts.argmax())
-    title = f"Part of each step in the score, mean over the {len(numbers)} worst sequences"
-    if len(numbers) == 1:
-        title = "Part of each step in the score of the worst sequence"
+    title = f"Part of each step in the score of {most_of(len(numbers), 'sequence')}"
     where = Positions("step", np.arange(parts.size, dtype=np.float64), "step")
     none = np.empty(0, dtype=np.int64)
     said = f"Step {top} has the largest part, {percent(parts[top])}."

@@ -8,7 +8,6 @@ from typing import NamedTuple
 import numpy as np
 
 from upland.reporting.assessed import (
-    BARS,
     CHANNELS,
     CLOSE,
     FEWEST,
@@ -18,8 +17,9 @@ from upland.reporting.assessed import (
     cause_texts,
 )
 from upland.reporting.page import Chart, Column, Part, Prose, Section, Table
-from upland.reporting.phrases import clipped, counted, flagged_text, percent
-from upland.reporting.traces import Floats, Indices, Line, bar_chart, line_chart, missing_share
+from upland.reporting.phrases import clipped, counted, flagged_text, most_of, percent
+from upland.reporting.strangest import columns_section
+from upland.reporting.traces import Floats, Indices, Line, line_chart, missing_share
 from upland.scoring.episodes import NEAR, Episodes, episodes_of, most_anomalous
 from upland.scoring.words import cell_text
 
@@ -96,9 +96,8 @@ def step_sections(found: Assessed) -> Said:
     steps = _read(found)
     sections = [_episodes(steps), _closely(steps)]
     if steps.all.peaks.size:
-        sections.append(
-            contributing(found.channels, steps.ranked(), len(steps.first(steps.found.top)), "episodes")
-        )
+        worst = most_of(len(steps.first(found.top)), "episode")
+        sections.append(columns_section(found.channels, steps.ranked(), worst))
     if found.sequences.n_sequences > 1:
         sections.append(_compared(steps))
     sections += [_series(steps, number) for number in _drawn(steps)]
@@ -137,11 +136,11 @@ def _summary(steps: Steps) -> list[str]:
     found = steps.found
     flagged, total = int(found.flags.sum()), found.flags.size
     if not flagged:
-        return [flagged_text(flagged, total, "step")]
+        return [flagged_text(flagged, total, "step", found.cut)]
     series, hit = found.sequences.n_sequences, np.unique(found.owners[steps.all.peaks]).size
     within = f" in {hit:,} of {series:,} series" if hit < series else f", in all {series:,} series"
     behind = f", in {counted(steps.all.peaks.size, 'episode')}{within if series > 1 else ''}"
-    sentences = [flagged_text(flagged, total, "step", behind)]
+    sentences = [flagged_text(flagged, total, "step", found.cut, behind)]
     worst = steps.worst[0]
     causes = steps.explained[worst.series].causes(worst.peak, 1)
     why = "".join(
@@ -205,28 +204,6 @@ def _closely(steps: Steps) -> Section:
             )
             parts.append(line_chart(title, words, where, lines, marked))
     return Section("The worst episodes in detail", parts)
-
-
-def contributing(channels: tuple[str, ...], parts: Floats, count: int, of: str) -> Section:
-    """The channels that contribute most.
-
-    Args:
-        channels: Names of the channels, C of them.
-        parts: `(C,)` the mean part of each.
-        count: Over how many the mean is.
-        of: What these are.
-    """
-    order = [int(k) for k in np.argsort(-parts, kind="stable")[:BARS] if parts[k] > 0]
-    bars = {channels[k]: float(parts[k]) for k in order}
-    over = f"the worst of the {of}" if count == 1 else f"the {count} worst {of}"
-    title = f"Part of each channel in the score, mean over {over}"
-    more = len(channels) - len(order)
-    words = ", ".join(f"{clipped(name)} {percent(part)}" for name, part in list(bars.items())[:CHANNELS])
-    left = f" {more:,} other channels contribute less." if more and len(order) == BARS else ""
-    return Section(
-        "Channels that contribute",
-        [bar_chart(title, f"{words}.{left}", bars, "part of the score", shares=True)],
-    )
 
 
 def _compared(steps: Steps) -> Section:

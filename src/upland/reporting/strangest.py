@@ -12,6 +12,7 @@ from upland.reporting.base import Floats
 from upland.reporting.causes import REASONS, Flagged
 from upland.reporting.charts import altair, finished, label, rows, unlike
 from upland.reporting.page import Column, Part, Prose, Section, Table
+from upland.reporting.phrases import percent
 from upland.reporting.standings import Normal
 from upland.scoring.words import cell_text, label_text, one_line
 
@@ -91,9 +92,9 @@ def columns_section(names: Sequence[str], parts: Floats, rows_of: str) -> Sectio
         for place, number in enumerate(order)
     ]
     y = alt.Y("name:N", title=None, sort=alt.SortField("place"), axis=alt.Axis(ticks=False, domain=False))
-    x = alt.X("part:Q", title="mean part of the score", axis=alt.Axis(format=".0%", tickCount=5))
+    x = alt.X("part:Q", title="mean part of the score", axis=alt.Axis(format=".2~%", tickCount=5))
     bars = alt.Chart(rows(records)).mark_bar(style="normal", stroke=None).encode(x=x, y=y)
-    words = ", ".join(f"{label(names[number])} {parts[number]:.0%}" for number in order[:5])
+    words = ", ".join(f"{label(names[number])} {percent(float(parts[number]))}" for number in order[:5])
     left = len(names) - len(order)
     more = f" {left:,} further columns contribute less." if left > 0 else ""
     chart = finished(

@@ -7,7 +7,7 @@ Visual Representation, section 2). Stretches that are marked stay marked however
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upland.data.sequence.container import Sequences
-from upland.io.extras import needed
+from upland.reporting.charts import altair
 from upland.reporting.page import Chart
 from upland.reporting.phrases import clipped
 from upland.scoring.words import cell_text
@@ -313,41 +313,6 @@ def _domain(where: Positions) -> list[float]:
     finite = where.at[np.isfinite(where.at)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
     return [low, high] if low < high else [low - 1, high + 1]
-
-
-def bar_chart(
-    title: str, description: str, bars: Mapping[str, float], axis: str, shares: bool = False
-) -> Chart:
-    """Numbers by name as bars, in their order.
-
-    Args:
-        title: What is drawn, in a sentence.
-        description: What is to be seen.
-        bars: Names and numbers; of names that are the same when clipped each gets its number.
-        axis: The title of the axis of numbers.
-        shares: Whether the numbers are parts of one.
-    """
-    alt = altair()
-    seen: dict[str, int] = {}
-    rows = []
-    for name, value in bars.items():
-        short = clipped(name)
-        seen[short] = seen.get(short, 0) + 1
-        rows.append({"n": short if seen[short] == 1 else f"{short} ({seen[short]})", "v": _short(value)})
-    form = {"axis": alt.Axis(format=".2~%", tickCount=5)} if shares else {}
-    drawn = alt.Chart(alt.NamedData(name="bars")).mark_bar(style="normal", tooltip=True)
-    spec = drawn.encode(
-        y=alt.Y("n:N", title=None, sort=None, axis=alt.Axis(labelLimit=140)),
-        x=alt.X("v:Q", title=axis, **form),
-    )
-    made = spec.properties(width="container", height=24 * max(len(rows), 1)).to_dict()
-    made["datasets"] = {"bars": rows}
-    return Chart(made, title, description)
-
-
-def altair() -> Any:
-    """The library of charts; raises ImportError with advice where it is missing."""
-    return needed("altair", "The report needs Altair", "report")
 
 
 def _short(value: float, digits: int = 6) -> float | None:
