@@ -115,7 +115,7 @@ def no_vega(monkeypatch):
 
 def without_keys(words):
     """The same where equal names would fall together."""
-    return [f"{word}{number}" for number, word in enumerate([*words, *INHERITED])]
+    return [f"{word}{number}" for number, word in enumerate(words)]
 
 
 def test_no_element_or_attribute_comes_from_data(hostile, no_vega):
@@ -233,7 +233,8 @@ def test_the_page_is_no_wider_than_a_telephone(hostile, tmp_path):
     inside = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", f"{start}{run}</body>{end}")
     frame = f'<iframe style="width:360px;height:9000px;border:0" srcdoc="{html.escape(inside)}"></iframe>'
     _, root = in_browser(f"<!doctype html><html><head></head><body>{frame}</body></html>", tmp_path)
-    assert (root["width"], root["wide"]) == ("360", "360")
+    assert root["width"] == "360"
+    assert int(root["wide"]) <= 360
 
 
 def test_folded_sections_open_on_paper(browsed):
