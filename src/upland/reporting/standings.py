@@ -109,7 +109,7 @@ class NormalNumbers(Normal):
     @property
     def _tiny(self) -> float:
         """What the encoding of normal values may add or take away."""
-        return 1e-6 * max(self.edges[-1] - self.edges[0], abs(self.low), abs(self.high))
+        return 1e-6 * max(float(self.edges[-1] - self.edges[0]), abs(self.low), abs(self.high))
 
     def standing(self, value: Any) -> Standing | None:
         """Bars over the range of the normal values, and a mark."""
