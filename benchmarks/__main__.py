@@ -39,6 +39,7 @@ WITHOUT_DATA = (
     "scorer",
     "equality",
     "stragglers",
+    "guarantees",
 )
 WITH_DATA = ("tables", "few_labels", "dagmm", "sequences", "telemetry", "images", "groups")
 
@@ -80,6 +81,7 @@ def plan(data: Path | None, quick: bool) -> dict[str, list[str]]:
         "speed": ["speed"],
         "speed_tables": ["speed_tables"],
         "calibration": ["calibration"],
+        "guarantees": ["guarantees", *source],
         "ablation": ["ablation", *source],
         "ablation_tables": ["ablation_tables", *source],
         "contaminated": ["contaminated", *source],

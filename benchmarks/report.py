@@ -19,6 +19,7 @@ import numpy as np
 
 from benchmarks import (
     report_groups,
+    report_guarantees,
     report_images,
     report_labels,
     report_production,
@@ -302,6 +303,7 @@ SECTIONS: dict[str, Callable[[Sequence[Row]], str]] = {
     "group fdr": report_groups.discoveries,
     "speed": speed,
     "calibration": calibration,
+    "guarantees": report_guarantees.guarantees,
     "ablation": ablation,
     "contaminated": contaminated,
     "equality": report_production.equality,

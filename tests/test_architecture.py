@@ -25,7 +25,7 @@ ORDER = [
     ["counterfactuals"],
     ["explanation", "persistence", "adapters"],
     ["scoring"],
-    ["distributed", "export", "mlflow", "report", "serve", "watch"],
+    ["distributed", "export", "mlflow", "reporting", "serve", "watch"],
     ["cli"],
 ]
 """Imports point to packages further up; packages on one line do not import each other."""

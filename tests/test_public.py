@@ -41,7 +41,9 @@ def test_type_checkers_see_the_same_names():
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones():
-    with pytest.raises(AttributeError, match=r"no attribute 'Detektor'; it offers Counterfactual, En"):
+    with pytest.raises(
+        AttributeError, match=r"no attribute 'Detektor'; it offers Alarms, Counterfactual, Decision, En"
+    ):
         _ = upland.Detektor
 
 

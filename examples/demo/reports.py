@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from upland_demo import biopsies, clinics, digits, pumps
 
 if TYPE_CHECKING:
-    from upland.report.report import Report
+    from upland.reporting.report import Report
 
 INDEX = "report.html"
 """The page that names the others."""
@@ -45,7 +45,7 @@ def write(folder: Path, pictures: digits.Files) -> Path:
         folder: Where the demonstration wrote its files.
         pictures: The files of its images.
     """
-    from upland.report.report import report
+    from upland.reporting.report import report
 
     table, patients, series = biopsies.Files(folder), clinics.Files(folder), pumps.Files(folder)
     made = {
@@ -62,8 +62,8 @@ def write(folder: Path, pictures: digits.Files) -> Path:
 def _index(path: Path, made: dict[str, Report]) -> Path:
     """The page that names the others, with what is in each."""
     from upland.io.replace import replacing
-    from upland.report.html import page_html
-    from upland.report.page import Links, Page, Prose, Section
+    from upland.reporting.html import page_html
+    from upland.reporting.page import Links, Page, Prose, Section
 
     sections = [
         Section(PAGES[name].capitalize(), [Links({name: "the report"}), Prose(page.page.summary)])

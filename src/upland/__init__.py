@@ -31,12 +31,17 @@ if TYPE_CHECKING:
     from upland.explanation import Explanation, ImageExplanation, SequenceExplanation, explain
     from upland.groups.verdicts import GroupVerdicts
     from upland.persistence import load, save
+    from upland.scoring.alarm_history import Alarms, alarms
     from upland.scoring.scorer import Scorer
+    from upland.watch.decision import Decision
+    from upland.watch.watch import Watch
 
 __version__ = "0.2.0"
 
 __all__ = [
+    "Alarms",
     "Counterfactual",
+    "Decision",
     "EnergyDetector",
     "Explanation",
     "FlowDetector",
@@ -53,7 +58,9 @@ __all__ = [
     "SequenceExplanation",
     "TableEncoder",
     "VAEDetector",
+    "Watch",
     "__version__",
+    "alarms",
     "as_pyod",
     "benjamini_hochberg",
     "conformal_p_values",
@@ -64,7 +71,9 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Alarms": "upland.scoring.alarm_history",
     "Counterfactual": "upland.counterfactuals.result",
+    "Decision": "upland.watch.decision",
     "EnergyDetector": "upland.detectors.table",
     "Explanation": "upland.explanation",
     "FlowDetector": "upland.detectors.table_latent",
@@ -81,6 +90,8 @@ _HOMES = {
     "SequenceExplanation": "upland.explanation",
     "TableEncoder": "upland.data.table.encoder",
     "VAEDetector": "upland.detectors.table_latent",
+    "alarms": "upland.scoring.alarm_history",
+    "Watch": "upland.watch.watch",
     "as_pyod": "upland.adapters.pyod",
     "benjamini_hochberg": "upland.calibration.false_discovery",
     "conformal_p_values": "upland.calibration.conformal",

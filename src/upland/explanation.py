@@ -28,7 +28,7 @@ from upland.data.sequence.encoder import SequenceEncoder
 from upland.data.table.encoder import TableEncoder
 from upland.detectors.foreign import check_detector
 from upland.detectors.host import usual_settings
-from upland.detectors.scoring import ALPHA, ScoringDetector
+from upland.detectors.scoring import ScoringDetector
 from upland.detectors.segmented import SegmentedDetector
 from upland.detectors.shares import member_shares
 
@@ -217,7 +217,7 @@ def explain(
     X: Any,
     how: Literal["counterfactual"],
     k: int = ...,
-    alpha: float = ...,
+    alpha: float | None = ...,
     fixed: Sequence[str | int] = ...,
 ) -> Counterfactual: ...
 
@@ -227,7 +227,7 @@ def explain(
     X: Any,
     how: str = "shares",
     k: int = WIDEST,
-    alpha: float = ALPHA,
+    alpha: float | None = None,
     fixed: Sequence[str | int] = (),
 ) -> Explanation | SequenceExplanation | ImageExplanation | Counterfactual:
     """The share of each column, time step or pixel in the anomaly scores, and what was expected in its place;
@@ -239,7 +239,7 @@ def explain(
             whole.
         how: "shares", or "counterfactual", of tables only (the search: `upland.counterfactuals.search`).
         k: columns that a counterfactual changes at most.
-        alpha: a row is normal where its p-value is above this.
+        alpha: a row is normal where its p-value is above this; None is the detector's `alpha_`.
         fixed: columns that a counterfactual does not change, such as a date or a site.
 
     Returns:
@@ -267,7 +267,7 @@ def explain(
     detector.check_fitted()
     if how not in ("shares", "counterfactual"):
         raise ValueError(f"how must be 'shares' or 'counterfactual', got {how!r}")
-    if how == "shares" and (k != WIDEST or alpha != ALPHA or (fixed is not None and len(fixed))):
+    if how == "shares" and (k != WIDEST or alpha is not None or (fixed is not None and len(fixed))):
         raise ValueError("k, alpha and fixed are of how='counterfactual': leave them out with how='shares'")
     if how == "counterfactual" and detector.modality != "table":
         raise ValueError(
@@ -281,7 +281,8 @@ def explain(
     try:
         with usual_settings():
             if how == "counterfactual":
-                return counterfactual(detector, _table(detector, X), k, alpha, fixed)
+                level = detector.alpha_ if alpha is None else alpha
+                return counterfactual(detector, _table(detector, X), k, level, fixed)
             return _explained(detector, X)
     except (TypeError, ValueError):
         check_modality(X, detector.modality, detector.family)

@@ -20,6 +20,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from upland import __version__
+from upland.calibration.false_discovery import ALPHA
 from upland.catalogue import DETECTORS
 from upland.catalogue import load as load_entry
 from upland.criteria.sequence import SequenceCriterion
@@ -78,6 +79,8 @@ def save(detector: Detector, path: str | os.PathLike[str], overwrite: bool = Tru
         tensors |= {f"segments/{name}": value for name, value in found.items()}
     else:
         manifest, tensors = _content(detector)
+    if detector.alpha_ != ALPHA:
+        manifest["alpha"] = detector.alpha_
     manifest["tensors"] = _shapes(tensors)
     write_tensors(path, tensors, manifest, overwrite)
 
@@ -204,7 +207,9 @@ def _loaded(
         with usual_settings():
             own, of_segments = _parted(tensors)
             detector = restored(load_entry(homes[name]), manifest, own, model)
-            return _segmented(detector, manifest.get("segments"), of_segments)
+            detector = _segmented(detector, manifest.get("segments"), of_segments)
+            detector.alpha_ = _alpha(manifest.get("alpha", ALPHA))
+            return detector
     except ModuleError as error:
         raise ValueError(f"{path} {error}") from error.__cause__
     except MemoryError:
@@ -229,6 +234,13 @@ def _segmented(detector: Detector, record: Any, tensors: Mapping[str, Any]) -> D
     if not isinstance(detector, TableDetector):
         raise ValueError("only tables have segments")
     return from_state(detector, record, tensors)
+
+
+def _alpha(value: Any) -> float:
+    """The rate that flags keep by default; files that do not say it keep the usual one."""
+    if not isinstance(value, float) or not 0 < value < 1:
+        raise ValueError(f"alpha cannot be {shown(value)}")
+    return value
 
 
 def _unreadable(versions: Any, error: Exception) -> str:

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import kstest
 
+from upland.calibration.e_detector import log_e_value, sums
+from upland.calibration.martingales import Martingales
 from upland.calibration.monitor import Monitor
 
 ROWS = 400
@@ -71,7 +73,7 @@ def updated(monitor, values, of, size):
 
 @pytest.mark.parametrize("stream", STREAMS)
 def test_p_values_are_independent_and_uniform(stream):
-    draws = 400
+    draws = 150
     found = []
     for draw in range(draws):
         calibration, values, of = stream(np.random.default_rng(draw))
@@ -95,9 +97,8 @@ def test_p_values_are_independent_and_uniform(stream):
 @pytest.mark.parametrize("block", [1, 7])
 def test_the_cut_into_batches_does_not_change_p_values_or_martingales(stream, block):
     calibration, values, of = stream(np.random.default_rng(0))
-    values = np.concatenate([values, values + 1])  # with a change
-    of = None if of is None else np.concatenate([of, of])
-    whole, *others = (updated(begun(calibration, 3, block), values, of, size) for size in (800, 1, 3, 129))
+    values[200:] += 1  # a change
+    whole, *others = (updated(begun(calibration, 3, block), values, of, size) for size in (400, 1, 129))
     assert whole[0].counted > 0
     for parts in others:
         assert np.array_equal(np.concatenate([part.p for part in parts]), whole[0].p, equal_nan=True)
@@ -121,3 +122,132 @@ def test_a_monitor_goes_on_bit_for_bit_from_its_arrays(stream, block):
             np.testing.assert_array_equal(one, other)
     for name, value in straight.to_arrays().items():
         np.testing.assert_array_equal(value, again.to_arrays()[name])
+
+
+def test_rows_of_which_one_in_a_block_counts():
+    """Of every seven consecutive rows of a segment one counts, at every position as often."""
+    positions = []
+    for seed in range(300):
+        of = np.random.default_rng(seed).integers(0, 3, 150)
+        monitor = Monitor.of_segments(np.zeros(30), np.repeat([0, 1, 2], 10), 3, seed, block=7)
+        counts = ~np.isnan(monitor.update(np.zeros((150, 1)), of).p[:, 0])
+        for segment in range(3):
+            own = counts[of == segment]
+            whole = own[: len(own) // 7 * 7].reshape(-1, 7)
+            assert (whole.sum(axis=1) == 1).all()
+            positions += whole.argmax(axis=1).tolist()
+    share = np.bincount(positions, minlength=7) / len(positions)
+    assert abs(share - 1 / 7).max() < 5 * np.sqrt(1 / 7 / len(positions))
+
+
+def test_rows_of_a_stream_that_do_not_count_leave_the_martingale():
+    monitor = Monitor.begin([np.arange(20.0)], 0, block=5)
+    found = monitor.update(np.full((50, 1), 99.0))
+    counts = ~np.isnan(found.p[:, 0])
+    assert found.counted == counts.sum() == 10
+    changes = np.diff(found.log_martingale, prepend=0.0) != 0
+    np.testing.assert_array_equal(changes, counts)
+
+
+@pytest.mark.parametrize("past", [0.0, 3.0, -3.0])
+def test_e_values_of_normal_batches_are_rarely_large_whatever_came_before(past):
+    log_e, online, draws = [], [], 250
+    for draw in range(draws):
+        rng = np.random.default_rng(draw)
+        monitor = Monitor.begin([rng.normal(size=40)], draw)
+        for _ in range(3):
+            monitor.update(rng.normal(size=(40, 1)) + past)
+        found = monitor.update(rng.normal(size=(30, 1)))
+        log_e.append(found.e_value)
+        online.append(log_e_value(sums(found.p.T)))
+    for level in (2, 5, 20):
+        assert np.mean(np.array(log_e) >= np.log(level)) <= 1 / level + 3 * np.sqrt(1 / level / draws)
+    # by ranks among all before they would be, where those before were not normal
+    assert (np.mean(np.array(online) >= np.log(5)) > 0.5) == (past != 0)
+
+
+def test_the_monitor_of_folds_has_the_largest_of_their_martingales_over_their_number():
+    calibration, values, _ = folds(np.random.default_rng(0))
+    monitor = Monitor.begin(calibration, 3)
+    found = monitor.update(values + 1)
+    paths = Martingales.begin(3).update(np.ascontiguousarray(found.p.T))
+    np.testing.assert_allclose(found.log_martingale, paths.max(axis=0) - np.log(3))
+    assert found.log_peak == max(0.0, found.log_martingale.max())
+
+
+def test_a_change_is_found_and_the_e_detector_starts_again():
+    rng = np.random.default_rng(0)
+    monitor = Monitor.begin([rng.normal(size=500)], 0)
+    before = [monitor.update(rng.normal(size=(50, 1))) for _ in range(20)]
+    after = [monitor.update(rng.normal(size=(50, 1)) + 1) for _ in range(5)]
+    assert max(found.log_peak for found in before) < np.log(20) < np.log(1e6) < after[-1].log_peak
+    assert max(found.log_detector for found in before) < np.log(200) < np.log(1e6) < after[-1].log_detector
+    assert max(found.e_value for found in before) < np.log(20) < min(found.e_value for found in after)
+    monitor.restart_detector()
+    assert monitor.update(rng.normal(size=(1, 1))).log_detector < np.log(20)
+    assert monitor.log_peak == after[-1].log_peak
+
+
+def test_a_batch_without_rows_says_nothing_and_changes_nothing():
+    monitor = begun(*segments(np.random.default_rng(0))[:1], 3)
+    monitor.update(np.zeros((5, 1)), np.zeros(5, dtype=np.int64))
+    before = monitor.to_arrays()
+    for values, of in ((np.empty((0, 1)), np.empty(0)), (np.zeros((3, 1)), np.full(3, 9))):
+        found = monitor.update(values, of)
+        assert (found.counted, found.left_out, found.e_value) == (0, len(values), 0.0)
+        assert np.isnan(found.p).all()
+    after = monitor.to_arrays() | {"numbers": before["numbers"]}  # rows are counted
+    for name, value in before.items():
+        np.testing.assert_array_equal(value, after[name])
+
+
+REFUSED = {
+    "scores must have shape": (np.zeros((4, 2)), None),
+    "scores must have shape .*4,": (np.zeros(4), None),
+    "NaN": (np.array([[0.0], [np.nan]]), None),
+    "whole numbers of shape": (np.zeros((4, 1)), np.zeros(3)),
+    "whole numbers": (np.zeros((4, 1)), np.full(4, -1)),
+}
+
+
+@pytest.mark.parametrize("message", REFUSED)
+def test_a_batch_that_is_refused_leaves_the_state(message):
+    monitor = Monitor.begin([np.arange(9.0)], 0)
+    monitor.update(np.zeros((3, 1)))
+    before = monitor.to_arrays()
+    with pytest.raises(ValueError, match=message):
+        monitor.update(*REFUSED[message])
+    for name, value in monitor.to_arrays().items():
+        np.testing.assert_array_equal(value, before[name])
+
+
+def test_segments_are_named_where_the_calibration_has_them():
+    monitor = Monitor.of_segments(np.zeros(4), np.array([0, 0, 1, 1]), 2, 0)
+    with pytest.raises(ValueError, match="name the segment of each row"):
+        monitor.update(np.zeros((4, 1)))
+
+
+@pytest.mark.parametrize(
+    ("seed", "block", "message"), [(-1, 1, "seed"), (1 << 63, 1, "seed"), (0, 0, "block")]
+)
+def test_arguments_that_make_no_sense_are_refused(seed, block, message):
+    with pytest.raises(ValueError, match=message):
+        Monitor.begin([np.zeros(3)], seed, block)
+
+
+ANY_NUMBERS = {
+    *("log_martingale", "log_r", "martingales/log_p", "martingales/entered", "martingales/exponent"),
+}
+"""Arrays that may hold any numbers."""
+
+
+@pytest.mark.parametrize("name", sorted(Monitor.begin([np.arange(30.0)] * 2, 0).to_arrays()))
+def test_a_state_that_is_not_whole_is_refused(name):
+    arrays = Monitor.begin([np.arange(30.0)] * 2, 0).to_arrays()
+    with pytest.raises(ValueError, match="lacking"):
+        Monitor.from_arrays({key: value for key, value in arrays.items() if key != name})
+    for wrong in (np.zeros(7), np.zeros((2, 2, 2, 2)), np.full(arrays[name].shape, -5)):
+        if name in ANY_NUMBERS and wrong.shape == arrays[name].shape:
+            continue
+        with pytest.raises(ValueError):
+            Monitor.from_arrays(arrays | {name: wrong})

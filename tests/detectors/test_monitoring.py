@@ -16,7 +16,7 @@ def detectors():
     machines = pd.DataFrame(rows(300), columns=list("abc")).assign(machine=["x", "y", "z"] * 100)
     small = {"random_state": 0, "progress": False, "epochs": 1}
     new = pd.DataFrame(rows(60, 1), columns=list("abc")).assign(machine=["x", "y", "new"] * 20)
-    series = rows(300).reshape(30, 10, 3)
+    series, others = rows(300).reshape(30, 10, 3), rows(60, 1).reshape(6, 10, 3)
     return {
         "split": (upland.EnergyDetector(calibration="split", **small).fit(rows(300)), rows(60, 1), 1),
         "cross": (upland.EnergyDetector(calibration="cross", **small).fit(rows(100)), rows(60, 1), 5),
@@ -25,11 +25,7 @@ def detectors():
             new,
             1,
         ),
-        "sequences": (
-            upland.SequenceEnergyDetector(**small).fit(series),
-            rows(60, 1).reshape(6, 10, 3),
-            None,
-        ),
+        "sequences": (upland.SequenceEnergyDetector(**small).fit(series), others, None),
     }
 
 
@@ -55,7 +51,7 @@ def test_values_of_members_are_what_p_values_are_made_of(fitted, name):
 
 @pytest.mark.parametrize("name", ["split", "cross", "segments", "sequences"])
 def test_a_monitor_takes_the_values_and_survives_the_file(fitted, name, tmp_path):
-    detector, new, columns = fitted[name]
+    detector, new, _ = fitted[name]
     upland.save(detector, tmp_path / "model.safetensors")
     _, values, segments, unit = detector.assess_members(new)
     evidence = [

@@ -51,7 +51,7 @@ def test_p_values_fall_with_the_score_in_a_split():
     assert (np.diff(p[np.argsort(scores)]) <= 0).all()
 
 
-@pytest.mark.parametrize("alpha", [0, 1, -0.1, 1.5, "a", None, float("nan")])
+@pytest.mark.parametrize("alpha", [0, 1, -0.1, 1.5, "a", True, float("nan")])
 def test_an_alpha_that_is_no_rate_is_refused(fitted, alpha):
     with pytest.raises(ValueError, match="alpha must be between 0 and 1"):
         fitted.flag(NEW, alpha)

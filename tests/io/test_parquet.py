@@ -1,5 +1,8 @@
 """Parquet files of other writers, of large row groups, and damaged ones."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -10,6 +13,7 @@ import pytest
 from rowfiles import TABLE
 from upland.io import bounds, parquet
 from upland.io.formats import open_source
+from upland.io.parquet_footer import dictionary_offsets
 
 
 def test_files_of_other_writers(tmp_path):
@@ -99,3 +103,54 @@ def test_very_many_columns_come_in_pieces_of_few_rows(tmp_path, monkeypatch):
     batches = list(open_source(tmp_path / "rows.parquet").batches())
     assert max(batch.num_rows for batch in batches) <= 14
     assert sum(batch.num_rows for batch in batches) == TABLE.num_rows
+
+
+READ_EACH = """
+import sys
+from pathlib import Path
+from upland.io.formats import open_source
+
+for path in map(Path, sys.argv[1:]):
+    try:
+        open_source(path).read()
+    except ValueError:
+        print("refused")
+    else:
+        print("read")
+"""
+
+
+def test_the_footer_is_read_as_pyarrow_reads_it(tmp_path):
+    nested = pa.array([{"a": ["x", None]}] * 300)
+    table = pa.table({"n": np.arange(300.0), "t": ["a", "b", None] * 100, "deep": nested})
+    path = tmp_path / "rows.parquet"
+    pq.write_table(table, path, row_group_size=64, use_dictionary=["t"])
+    metadata = pq.ParquetFile(path).metadata
+    groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
+    chunks = [[group.column(at) for at in range(group.num_columns)] for group in groups]
+    expected = [[chunk.dictionary_page_offset for chunk in group] for group in chunks]
+    assert dictionary_offsets(path) == expected
+    assert len(expected) == 5
+    assert [offset is not None for offset in expected[0]] == [False, True, False]
+
+
+def test_no_forged_footer_ends_the_process(tmp_path):
+    """PyArrow throws in C++ while it describes a column that lacks its description."""
+    whole = tmp_path / "whole.parquet"
+    pq.write_table(pa.table({"n": np.arange(50.0), "t": ["a", "bc"] * 25}), whole)
+    data = whole.read_bytes()
+    start = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+    paths = []
+    for at in range(start, len(data) - 8):
+        for change in (0x01, 0x10, 0x40):
+            forged = bytearray(data)
+            forged[at] ^= change
+            paths.append(tmp_path / f"{at}-{change}.parquet")
+            paths[-1].write_bytes(forged)
+    command = [sys.executable, "-c", READ_EACH, whole, *paths]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr[-2000:]
+    outcomes = done.stdout.split()
+    assert len(outcomes) == 1 + len(paths)
+    assert outcomes[0] == "read"
+    assert outcomes.count("refused") > 100

@@ -10,6 +10,7 @@ p = (1 + sum_k #{i in k: s_i >= s_k(x)}) / (n + 1). Then P(p <= alpha) is at mos
 vanishes with the folds' size), and about alpha as measured.
 """
 
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -155,6 +156,16 @@ def thinned(values: Floats, most: int) -> Floats:
     return values[kept]
 
 
+def size_for(alpha: float) -> int:
+    """The least number of calibration rows that can resolve alpha: 1 / (n + 1) <= alpha.
+
+    Args:
+        alpha: in (0, 1).
+    """
+    n = max(math.ceil(1 / alpha) - 1, 1)
+    return n - (n > 1 and 1 / n <= alpha)  # 1 / alpha may be rounded up
+
+
 def warn_of_weak(calibrations: Mapping[Unit, Calibration], units: Sequence[Unit], alpha: float) -> None:
     """Warn the caller's caller of calibrations that rank nothing, or by which nothing can be flagged.
 
@@ -175,6 +186,6 @@ def warn_of_weak(calibrations: Mapping[Unit, Calibration], units: Sequence[Unit]
             warnings.warn(
                 f"p-values are coarse: {held_out.size} calibration {unit}s allow none below "
                 f"{held_out.smallest_p:.3g}, so that nothing can be flagged at alpha = {alpha}; "
-                f"it takes at least {round(1 / alpha) - 1}",
+                f"it takes at least {size_for(alpha):,}",
                 stacklevel=3,
             )

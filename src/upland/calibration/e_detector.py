@@ -1,16 +1,20 @@
-"""E-values of batches of p-values, and an e-detector: repeated monitoring with a bound on the run length.
+r"""E-values of batches of p-values, and an e-detector: repeated monitoring with a bound on the run length.
 
-For a fixed mixture of betting functions b_j with weights w_j, the e-value of a batch is
+Independent uniform p-values are independent standard normal z = Phi^-1(1 - p), so that the likelihood ratio
+of another law against N(0, 1) is a betting function of mean 1, and a marginal likelihood over that of N(0, 1)
+is an e-value.
 
-    e = sum_j w_j prod_i b_j(p_i),
+The e-value of a batch takes N(mu, sigma^2) with a prior for both, mu ~ N(0, sigma^2 / 10) and sigma^2 inverse
+gamma of shape and scale 20: it grows for scores that are higher, lower, more or less spread.
 
-with mean at most 1 if the p-values of the batch are independent and uniform. The e-detector (Shin, Ramdas and
-Rinaldo 2024) is of the kind of Shiryaev and Roberts, batch by batch for each betting function:
+The e-detector (Shin, Ramdas and Rinaldo 2024) is of the kind of Shiryaev and Roberts, batch by batch for each
+betting function b_j of a fixed mixture with weights w_j,
 
-    R_j <- (R_j + 1) prod_i b_j(p_i),    R = sum_j w_j R_j.
+    R_j <- (R_j + 1) prod_i b_j(p_i),    R = sum_j w_j R_j:
 
-While nothing changes R minus the number of batches is a martingale. So an alarm at R >= A has an average run
-length of A batches at least, and a false alarm within t batches has probability t / A at most.
+likelihood ratios of `NORMALS`, and eps p^(eps - 1) for small p-values. While nothing changes R minus the
+number of batches is a martingale. So an alarm at R >= A has an average run length of A batches at least, and
+a false alarm within t batches has probability t / A at most.
 """
 
 from __future__ import annotations
@@ -19,45 +23,68 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-from scipy.special import logsumexp
+from scipy.special import gammaln, ndtri
 
 from upland.calibration.conformal import Floats
 
 POWERS = np.array([0.25, 0.5, 0.75])
-SLOPES = np.array([-2.0, -1.0, -0.5, -0.25, -0.125, 0.125, 0.25, 0.5, 1.0, 2.0])
-N_BETS = POWERS.size + 2 * SLOPES.size
-LOG_WEIGHTS = -np.log(
-    np.concatenate([np.full(POWERS.size, 3 * POWERS.size), np.full(2 * SLOPES.size, 3 * SLOPES.size)])
+NORMALS = np.array(
+    [(0.25, 1), (0.5, 1), (1, 1), (-0.25, 1), (-0.5, 1), (-1, 1), (0, 0.7), (0, 0.85), (0, 1.2), (0, 1.5)]
 )
-"""A third for eps p^(eps - 1), for 1 + eps (1/2 - p) and for 1 + eps (1/2 - |2 p - 1|) each."""
-PIECE = 1 << 14
-"""Rows at once."""
+"""Means and deviations of the laws of z that are bet on."""
+N_BETS = POWERS.size + len(NORMALS)
+LOG_WEIGHTS = -np.log(np.repeat([2.0 * POWERS.size, 2.0 * len(NORMALS)], [POWERS.size, len(NORMALS)]))
+"""A half for powers and a half for normal laws."""
+
+PRECISION, SHAPE = 10.0, 20.0
+"""Of the prior: values that its mean weighs as much as, and the shape and scale of its variance."""
 
 
-def log_products(p: Floats) -> Floats:
-    """The log of the product of each betting function over a batch: `(N, K) -> (K, B)`.
+def sums(p: Floats) -> Floats:
+    """All that bets on a batch depend on, `(4, K)`: how many p-values, the sums of log p, z and z^2.
 
     Args:
-        p: p-values, in (0, 1].
+        p: `(K, N)` p-values, in (0, 1].
     """
-    total = np.zeros((p.shape[1], N_BETS))
-    for start in range(0, len(p), PIECE):
-        piece = p[start : start + PIECE]
-        powers = len(piece) * np.log(POWERS) + (POWERS - 1) * np.log(piece).sum(axis=0)[:, None]
-        both = np.concatenate([piece, np.abs(2 * piece - 1)], axis=1)
-        with np.errstate(divide="ignore"):
-            slopes = np.log1p(SLOPES[:, None] * (0.5 - both.T[:, None])).sum(axis=2)
-        total += np.concatenate([powers, *np.split(slopes, 2)], axis=1)
-    return total
+    z = -ndtri(np.clip(p, None, 1 - 2.0**-53))
+    return np.stack([np.full(len(p), p.shape[1]), np.log(p).sum(1), z.sum(1), (z * z).sum(1)])
 
 
-def log_e_value(products: Floats) -> float:
+def log_products(of: Floats) -> Floats:
+    """The log of the product of each betting function over a batch: `(K, B)`.
+
+    Args:
+        of: `sums` of the batch.
+    """
+    count, log_p, z, squares = of[..., None]
+    mean, deviation = NORMALS.T
+    powers = count * np.log(POWERS) + (POWERS - 1) * log_p
+    distances = (squares - 2 * mean * z + count * mean**2) / (2 * deviation**2)
+    return np.concatenate([powers, squares / 2 - distances - count * np.log(deviation)], axis=1)
+
+
+def log_e_values(of: Floats) -> Floats:
+    """The log e-value of a batch by each of K sequences of p-values: `(K,)`.
+
+    Args:
+        of: `sums` of the batch.
+    """
+    count, _, z, squares = of
+    shape, precision = SHAPE + count / 2, PRECISION + count
+    scale = SHAPE + (squares - z * z / precision) / 2
+    priors = gammaln(shape) - gammaln(SHAPE) + (np.log(PRECISION) - np.log(precision)) / 2
+    found: Floats = priors + SHAPE * np.log(SHAPE) - shape * np.log(scale) + squares / 2
+    return found
+
+
+def log_e_value(of: Floats) -> float:
     """The log e-value of a batch: the mean over K sequences of p-values, however they depend.
 
     Args:
-        products: `(K, B)` of `log_products`.
+        of: `sums` of the batch.
     """
-    return float(logsumexp(products + LOG_WEIGHTS) - np.log(len(products)))
+    each = log_e_values(of)
+    return float(np.logaddexp.reduce(each) - np.log(each.size))
 
 
 @dataclass
@@ -88,6 +115,12 @@ class EDetector:
         self.log_r = np.logaddexp(self.log_r, 0.0) + products
 
     @property
+    def log_values(self) -> Floats:
+        """The log of R of each sequence: `(K,)`."""
+        found: Floats = np.logaddexp.reduce(self.log_r + LOG_WEIGHTS, axis=1)
+        return found
+
+    @property
     def log_value(self) -> float:
         """The log of max_k R_k / K."""
-        return float(logsumexp(self.log_r + LOG_WEIGHTS, axis=1).max() - np.log(len(self.log_r)))
+        return float(self.log_values.max() - np.log(len(self.log_r)))

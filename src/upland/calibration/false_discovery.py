@@ -14,6 +14,9 @@ from numpy.typing import ArrayLike, NDArray
 
 Control = Literal["false_alarm", "fdr"]
 
+ALPHA = 0.05
+"""The rate that is kept where nobody says another."""
+
 
 def benjamini_hochberg(p_values: ArrayLike, alpha: float = 0.05) -> NDArray[np.bool_]:
     """Which hypotheses are rejected at false discovery rate alpha (the step-up procedure).

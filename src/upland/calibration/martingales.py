@@ -24,17 +24,16 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg.blas import dtbsv
-from scipy.special import logsumexp
 
 from upland.calibration.conformal import Floats
 
 Integers = NDArray[np.int64]
 
 POWERS = np.array([0.25, 0.5, 0.75])
-JUMP_RATES = np.array([0.001, 0.01, 0.1])
+JUMP_RATES = np.array([0.001, 0.01])
 SLOPES = np.array([-1.0, 0.0, 1.0])
-CHUNK = 512
-"""Bets of a jumper that are solved at once: wealth changes by 1.5^512 at most."""
+CHUNK = 1024
+"""Bets of a jumper that are solved at once: wealth grows by 1.5^1024 at most, which is a number."""
 
 
 def kept(bets: Integers) -> Floats:
@@ -54,6 +53,18 @@ def put_in(bets: Integers) -> Floats:
         bets: t.
     """
     return kept(bets - 1) - kept(bets)
+
+
+def log_mean(logs: Floats, axis: int) -> Floats:
+    """The log of the mean over an axis, of numbers of which the logs are given.
+
+    Args:
+        logs: at least one of them finite.
+        axis: to take the mean over.
+    """
+    top = logs.max(axis=axis, keepdims=True)
+    found: Floats = np.log(np.exp(logs - top).mean(axis=axis)) + top.squeeze(axis)
+    return found
 
 
 @dataclass
@@ -80,19 +91,19 @@ class Powers:
         return cls(0, np.zeros(count), np.full((count, POWERS.size), np.log(0.5)))
 
     def update(self, p: Floats) -> Floats:
-        """Bet on more p-values: the log wealth after each, without what is not put in, `(N, K)`.
+        """Bet on more p-values: the log wealth after each, without what is not put in, `(K, N)`.
 
         Args:
-            p: `(N, K)`, one at least.
+            p: `(K, N)`, one at least.
         """
-        bets = self.bets + np.arange(len(p) + 1)
-        sums = np.cumsum(np.concatenate([self.log_p[None], np.log(p)]), axis=0)
-        growth = bets[:, None, None] * np.log(POWERS) + (POWERS - 1) * sums[:, :, None]
-        shares = np.log(put_in(bets[1:]))[:, None, None] - growth[:-1]
-        entered = np.logaddexp.accumulate(np.concatenate([self.entered[None], shares]), axis=0)
-        self.bets, self.log_p, self.entered = int(bets[-1]), sums[-1], entered[-1]
-        found: Floats = logsumexp(growth[1:] + entered[1:], axis=2) - np.log(POWERS.size)
-        return found
+        bets = self.bets + np.arange(p.shape[1] + 1)
+        sums = np.cumsum(np.concatenate([self.log_p[:, None], np.log(p)], axis=1), axis=1)
+        growth = np.log(POWERS)[:, None] * bets + (POWERS - 1)[:, None] * sums[:, None]
+        shares = np.log(put_in(bets[1:])) - growth[..., :-1]
+        entered = np.concatenate([self.entered[..., None], shares], axis=-1)
+        np.logaddexp.accumulate(entered, axis=-1, out=entered)
+        self.bets, self.log_p, self.entered = int(bets[-1]), sums[:, -1], entered[..., -1]
+        return log_mean(growth[..., 1:] + entered[..., 1:], axis=1)
 
 
 @dataclass
@@ -120,40 +131,39 @@ class Jumpers:
         return cls(0, np.full((*shape, SLOPES.size), 0.5 / SLOPES.size), np.zeros(shape, dtype=np.int64))
 
     def update(self, p: Floats) -> Floats:
-        """Bet on more p-values: the log wealth after each, without what is not put in, `(N, K)`.
+        """Bet on more p-values: the log wealth after each, without what is not put in, `(K, N)`.
 
         Args:
-            p: `(N, K)`, one at least.
+            p: `(K, N)`, one at least.
         """
-        parts = [self._chunk(p[start : start + CHUNK]) for start in range(0, len(p), CHUNK)]
-        return np.concatenate(parts)
+        parts = [self._chunk(p[:, start : start + CHUNK]) for start in range(0, p.shape[1], CHUNK)]
+        return np.concatenate(parts, axis=1)
 
     def _chunk(self, p: Floats) -> Floats:
         """A banded triangular system: the wealth x_t of the slopes is D_t (T x_{t-1} + share), solved in the
         order of time, so that the numbers do not depend on how p-values are cut into batches.
         """
-        n, (k, rates, slopes) = len(p), self.wealth.shape
-        factors = 1 + SLOPES * (p.T[:, None, :, None] - 0.5)  # (K, 1, N, 3)
+        (k, n), (_, rates, slopes) = p.shape, self.wealth.shape
+        factors = 1 + SLOPES * (p[:, None, :, None] - 0.5)  # (K, 1, N, 3)
         jumps = (1 - JUMP_RATES)[:, None, None] * np.eye(slopes) + JUMP_RATES[:, None, None] / slopes
-        band = np.zeros((k, rates, n, slopes, 2 * slopes))  # of column (t, e'): row (t + 1, e) at 3 + e - e'
+        width = 2 * slopes
+        band = np.zeros((k, rates, n, slopes, width))  # of column (t, e'): row (t + 1, e) at 3 + e - e'
         for e in range(slopes):
             for other in range(slopes):
-                band[:, :, :-1, other, slopes + e - other] = (
-                    -factors[:, :, 1:, e] * jumps[:, e, other][:, None]
-                )
-        shares = put_in(self.bets + 1 + np.arange(n)) / slopes
-        right = factors * np.ldexp(shares, -self.exponent[..., None])[..., None]
-        right[:, :, 0] += factors[:, :, 0] * (jumps[None] * self.wealth[:, :, None]).sum(axis=-1)
-        size = right.size
-        solved = dtbsv(2 * slopes - 1, band.reshape(size, -1).T, right.reshape(size), lower=1, diag=1)
-        wealth = solved.reshape(right.shape)
+                entry = band[:, :, :-1, other, slopes + e - other]
+                np.multiply(factors[:, :, 1:, e], -jumps[:, e, other, None], out=entry)
+        shares = np.repeat(put_in(self.bets + 1 + np.arange(n)) / slopes, slopes)
+        right = factors.reshape(k, 1, -1) * np.ldexp(shares, -self.exponent[..., None])
+        right[..., :slopes] += factors[:, :, 0] * (jumps * self.wealth[:, :, None]).sum(axis=-1)
+        matrix = band.reshape(right.size, width).T
+        solved = dtbsv(width - 1, matrix, right.reshape(-1), lower=1, diag=1, overwrite_x=1)
+        wealth = solved.reshape(k, rates, n, slopes)
         total, shift = np.frexp(wealth[..., 0] + wealth[..., 1] + wealth[..., 2])
         logs = np.log(total) + (shift + self.exponent[..., None]) * np.log(2.0)
         last = shift[..., -1].astype(np.int64)
         self.bets, self.exponent = self.bets + n, self.exponent + last
         self.wealth = np.ldexp(wealth[:, :, -1], -last[..., None])
-        found: Floats = logsumexp(logs, axis=1).T - np.log(rates)
-        return found
+        return log_mean(logs, axis=1)
 
 
 @dataclass
@@ -178,17 +188,16 @@ class Martingales:
         return cls(Powers.begin(count), Jumpers.begin(2 * count))
 
     def update(self, p: Floats) -> Floats:
-        """Bet on more p-values: the log of each martingale after each, `(N, K)`.
+        """Bet on more p-values: the log of each martingale after each, `(K, N)`.
 
         Args:
-            p: `(N, K)`.
+            p: `(K, N)`, one at least.
         """
-        if not len(p):
-            return np.empty(p.shape)
-        left = np.log(kept(self.powers.bets + 1 + np.arange(len(p))))
-        jumpers = self.jumpers.update(np.concatenate([p, np.abs(2 * p - 1)], axis=1))
-        parts = np.stack([self.powers.update(p), jumpers[:, : p.shape[1]], jumpers[:, p.shape[1] :]])
-        found: Floats = np.logaddexp(logsumexp(parts, axis=0) - np.log(len(parts)), left[:, None])
+        count, n = p.shape
+        left = np.log(kept(self.powers.bets + 1 + np.arange(n)))
+        jumpers = self.jumpers.update(np.concatenate([p, np.abs(2 * p - 1)]))
+        parts = np.stack([self.powers.update(p), jumpers[:count], jumpers[count:]])
+        found: Floats = np.logaddexp(log_mean(parts, axis=0), left)
         return found
 
     def to_arrays(self) -> dict[str, NDArray[np.generic]]:
@@ -211,14 +220,14 @@ class Martingales:
         Raises:
             ValueError: they are not such a state.
         """
-        bets = int(np.int64(arrays["bets"]))
+        bets = np.array(arrays["bets"], dtype=np.int64)
         floats = [np.array(arrays[name], dtype=np.float64) for name in ("log_p", "entered", "wealth")]
         log_p, entered, wealth = floats
         exponent = np.array(arrays["exponent"], dtype=np.int64)
         count = log_p.size
         shape = (2 * count, JUMP_RATES.size)
-        shapes = ((count,), (count, POWERS.size), (*shape, SLOPES.size), shape)
-        found = (log_p.shape, entered.shape, wealth.shape, exponent.shape)
-        if found != shapes or bets < 0 or not np.isfinite(wealth).all():
+        shapes = ((), (count,), (count, POWERS.size), (*shape, SLOPES.size), shape)
+        found = (bets.shape, log_p.shape, entered.shape, wealth.shape, exponent.shape)
+        if found != shapes or bets < 0 or not np.isfinite(wealth).all() or (wealth < 0).any():
             raise ValueError("the arrays of the martingales do not belong together")
-        return cls(Powers(bets, log_p, entered), Jumpers(bets, wealth, exponent))
+        return cls(Powers(int(bets), log_p, entered), Jumpers(int(bets), wealth, exponent))

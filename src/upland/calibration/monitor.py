@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upland.calibration.conformal import Floats
-from upland.calibration.e_detector import N_BETS, EDetector, log_e_value, log_products
+from upland.calibration.e_detector import N_BETS, EDetector, log_e_value, log_products, sums
 from upland.calibration.martingales import Martingales
 from upland.calibration.online_ranks import Integers, Urns
 
@@ -212,17 +212,19 @@ class Monitor:
         """Of the rows that count."""
         if not len(values):
             return Evidence(values, np.empty(0), 0.0, 0.0, self.e_detector.log_value, 0, 0)
-        folds = np.arange(self.columns)
-        urns = np.broadcast_to(segments[:, None] if len(self.blocks) > 1 else folds, values.shape)
-        ties, uniform = draws[:, : self.columns], draws[:, self.columns : 2 * self.columns]
-        ranks = self.urns.ranks(values, urns, ties)
+        of = segments if len(self.blocks) > 1 else None
+        scores, ties, uniform = (
+            np.ascontiguousarray(part.T)
+            for part in (values, draws[:, : self.columns], draws[:, self.columns : 2 * self.columns])
+        )
+        ranks = self.urns.ranks(scores, ties, of)
         p = self.urns.p_values(ranks, uniform)
-        alone = log_products(self.urns.p_values(ranks, uniform, counted=False))
+        alone = sums(self.urns.p_values(ranks, uniform, counted=False))
         self.urns.add(ranks)
-        self.e_detector.update(log_products(p))
-        martingale = self.martingales.update(p).max(axis=1) - np.log(self.columns)
+        self.e_detector.update(log_products(sums(p)))
+        martingale = self.martingales.update(p).max(axis=0) - np.log(self.columns)
         detector, e_value = self.e_detector.log_value, log_e_value(alone)
-        return Evidence(p, martingale, 0.0, e_value, detector, len(values), 0)
+        return Evidence(p.T, martingale, 0.0, e_value, detector, len(values), 0)
 
     def to_arrays(self) -> dict[str, NDArray[np.generic]]:
         """The state as arrays by name; `from_arrays` is the exact way back."""
@@ -246,37 +248,32 @@ class Monitor:
             ValueError: they are not such a state.
         """
         try:
-            seed, block, columns, rows = (int(value) for value in np.asarray(arrays["numbers"], np.int64))
+            numbers = np.array(arrays["numbers"], dtype=np.int64)
+            now = np.array(arrays["log_martingale"], dtype=np.float64)
+            blocks = np.array(arrays["blocks"], dtype=np.int64)
+            log_r = np.array(arrays["log_r"], dtype=np.float64)
             urns, martingales = (
                 {name.removeprefix(f"{part}/"): arrays[name] for name in arrays if name.startswith(part)}
                 for part in ("urns", "martingales")
             )
-            now, peak = (float(value) for value in np.asarray(arrays["log_martingale"], np.float64))
-            found = cls(
-                seed,
-                block,
-                columns,
-                rows,
-                Urns.from_arrays(urns),
-                np.array(arrays["blocks"], dtype=np.int64),
-                Martingales.from_arrays(martingales),
-                now,
-                peak,
-                EDetector(np.array(arrays["log_r"], dtype=np.float64)),
-            )
+            ranks, bets = Urns.from_arrays(urns), Martingales.from_arrays(martingales)
         except KeyError as error:
             raise ValueError(f"the state of the monitor is not whole: {error} is lacking") from None
-        streams = len(found.blocks)
+        columns = bets.powers.log_p.size
+        streams = ranks.sizes.size if columns == 1 else 1
         if (
-            block < 1
-            or rows < 0
-            or found.blocks.shape != (streams, 2)
-            or found.urns.sizes.size != (streams if streams > 1 else columns)
-            or found.martingales.powers.log_p.size != columns
-            or found.e_detector.log_r.shape != (columns, N_BETS)
+            (numbers.shape, now.shape, blocks.shape) != ((4,), (2,), (streams, 2))
+            or log_r.shape != (columns, N_BETS)
+            or ranks.sizes.size != max(columns, streams)
+            or not (numbers >= [0, 1, columns, 0]).all()
+            or numbers[2] != columns
+            or not (blocks >= 0).all()
+            or not (blocks[:, 1] < numbers[1]).all()
         ):
             raise ValueError("the arrays of the monitor do not belong together")
-        return found
+        seed, block, _, rows = numbers.tolist()
+        last, peak = now.tolist()
+        return cls(seed, block, columns, rows, ranks, blocks, bets, last, peak, EDetector(log_r))
 
 
 def _key(seed: int, purpose: int) -> NDArray[np.uint64]:

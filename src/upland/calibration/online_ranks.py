@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,12 +34,12 @@ GAPS = 1024
 TIE_BITS = 24
 """Of the number that orders equal scores."""
 
-CHUNK = 128
-"""Rows whose pairs are compared at once."""
+CHUNK = 127
+"""Rows whose pairs are compared at once: counts of them fit into a byte."""
 
 
 class Ranks(NamedTuple):
-    """Where new scores lie in the gaps of their urns: `(N, K)` each.
+    """Where new scores lie in the gaps of their urns: `(K, N)` each, or `(N,)` of what is the same for all K.
 
     Args:
         gaps: the number of each one's gap, over all urns.
@@ -101,36 +101,38 @@ class Urns:
         joined = np.concatenate(weights).astype(np.int64)
         return cls(values, codes, sizes, joined, np.zeros_like(joined))
 
-    def ranks(self, scores: Floats, urns: Integers, ties: Floats) -> Ranks:
-        """Where new scores lie, in the order of time.
+    def ranks(self, scores: Floats, ties: Floats, segments: Integers | None = None) -> Ranks:
+        """Where new scores lie.
 
         Args:
-            scores: `(N, K)`.
-            urns: `(N, K)` the number of each one's urn; those of a column are one urn, or K is 1.
-            ties: `(N, K)` uniform on (0, 1).
+            scores: `(K, N)`, N in the order of time.
+            ties: `(K, N)` uniform on (0, 1).
+            segments: `(N,)` the urn of each, with K = 1; else row k is of urn k.
         """
+        number = np.arange(len(scores))[:, None] if segments is None else segments[None]
         order = (ties * (1 << TIE_BITS)).astype(np.int64)
-        gaps = np.searchsorted(self.codes, _codes(self.values, scores, order, urns)) + urns
-        ends = np.cumsum(self.sizes)[urns]
-        return Ranks(gaps, urns, *_before_in_batch(gaps, urns, ends))
+        gaps = np.searchsorted(self.codes, _codes(self.values, scores, order, number)) + number
+        present: Integers = np.cumsum(np.bincount(gaps.ravel(), minlength=self.weights.size) > 0)
+        ends = present[np.cumsum(self.sizes) - 1][number]
+        greater, equal = _before_in_batch(present[gaps] - 1, int(present[-1]), ends)
+        before = np.arange(scores.shape[1]) if segments is None else _numbers_within(segments)
+        return Ranks(gaps, number, greater, equal, before)
 
     def p_values(self, ranks: Ranks, uniform: Floats, counted: bool = True) -> Floats:
-        """p-values of a batch: `(N, K)`, small where a score is high.
+        """p-values of a batch: `(K, N)`, small where a score is high.
 
         Args:
             ranks: of the batch.
-            uniform: `(N, K)` uniform on (0, 1).
+            uniform: `(K, N)` uniform on (0, 1).
             counted: whether scores of earlier batches are compared with, beside those of the calibration and
                 those before it in the batch.
         """
         mass = self.weights + self.counts if counted else self.weights
         below = np.concatenate([[0], np.cumsum(mass)])
         ends = np.cumsum(self.sizes)
-        top, bottom = below[ends], below[ends - self.sizes]
-        above = top[ranks.urns] - below[ranks.gaps + 1] + ranks.greater
-        own = mass[ranks.gaps] + ranks.equal
-        total = (top - bottom)[ranks.urns] + ranks.before
-        found: Floats = (above + uniform * own) / total
+        above = below[ends][ranks.urns] - below[ranks.gaps + 1] + ranks.greater
+        total = (below[ends] - below[ends - self.sizes])[ranks.urns] + ranks.before
+        found: Floats = (above + uniform * (mass[ranks.gaps] + ranks.equal)) / total
         return found
 
     def add(self, ranks: Ranks) -> None:
@@ -164,6 +166,8 @@ class Urns:
             and (sizes > 0).all()
             and (weights > 0).all()
             and (counts >= 0).all()
+            and (np.diff(values) > 0).all()
+            and (np.diff(codes, prepend=0) >= 0).all()
         ):
             raise ValueError("the arrays of the online ranks do not belong together")
         return cls(values, codes, sizes, weights, counts)
@@ -191,35 +195,37 @@ def _codes(values: Floats, scores: Floats, ties: Integers, urns: Integers) -> In
     return found
 
 
-def _before_in_batch(gaps: Integers, urns: Integers, ends: Integers) -> tuple[Integers, Integers, Integers]:
-    """Of each score of a batch those before it in gaps above, in the same gap, and in the urn: `(N, K)`."""
-    present, dense = np.unique(gaps, return_inverse=True)
-    dense = dense.reshape(gaps.shape)
-    limits = np.searchsorted(present, ends)
-    greater, equal = np.empty_like(gaps), np.empty_like(gaps)
-    seen = np.zeros(present.size, dtype=np.int64)
-    earlier = np.tri(CHUNK, k=-1, dtype=bool)
-    for start in range(0, len(gaps), CHUNK):
-        part, limit = dense[start : start + CHUNK].T, limits[start : start + CHUNK].T
-        mask, own = earlier[: part.shape[1], : part.shape[1]], part[:, :, None]
-        above = (part[:, None] > own) & (part[:, None] < limit[:, :, None]) & mask
-        same = (part[:, None] == own) & mask
+def _before_in_batch(dense: Integers, count: int, ends: Integers) -> tuple[Integers, Integers]:
+    """Of each score of a batch those before it in gaps above and in the same gap: `(K, N)`.
+
+    Args:
+        dense: `(K, N)` the number of its gap among those with scores of the batch.
+        count: of these gaps.
+        ends: `(K, 1)` or `(1, N)` the number behind the last such gap of its urn.
+    """
+    small: NDArray[Any] = dense.astype(np.int16 if count < 1 << 15 else np.int32)
+    n = dense.shape[1]
+    limits = None if ends.shape[1] != n else ends.astype(small.dtype)
+    greater = np.empty_like(dense)
+    seen = np.zeros(count, dtype=np.int64)
+    earlier = np.tri(CHUNK, k=-1, dtype=bool).T.copy()  # [j, i]: j is before i
+    for start in range(0, n, CHUNK):
+        now = slice(start, start + CHUNK)
+        part, whole = small[:, now], dense[:, now]
+        mask, others = earlier[: part.shape[1], : part.shape[1]], part[:, :, None]
+        above = (others > part[:, None]) & mask
+        if limits is not None:
+            above &= others < limits[:, None, now]
         below = np.concatenate([[0], np.cumsum(seen)])
-        now = slice(start, start + part.shape[1])
-        greater[now] = (below[limit] - below[part + 1] + np.count_nonzero(above, axis=2)).T
-        equal[now] = (seen[part] + np.count_nonzero(same, axis=2)).T
-        seen += np.bincount(part.ravel(), minlength=seen.size)
-    return greater, equal, _numbers_within(urns)
+        pairs = np.add.reduce(above.view(np.int8), axis=1, dtype=np.int8)
+        greater[:, now] = below[ends if limits is None else ends[:, now]] - below[whole + 1] + pairs
+        seen += np.bincount(whole.ravel(), minlength=count)
+    return greater, _numbers_within(small.ravel()).reshape(dense.shape)
 
 
-def _numbers_within(urns: Integers) -> Integers:
-    """How many of the same column and urn are before each: `(N, K)`."""
-    order = np.argsort(urns, axis=0, kind="stable")
-    ranked = np.take_along_axis(urns, order, axis=0)
-    rows = np.broadcast_to(np.arange(len(urns))[:, None], urns.shape)
-    fresh = np.ones(urns.shape, dtype=bool)
-    fresh[1:] = ranked[1:] != ranked[:-1]
-    starts = np.maximum.accumulate(np.where(fresh, rows, 0), axis=0)
-    found = np.empty_like(urns)
-    np.put_along_axis(found, order, rows - starts, axis=0)
+def _numbers_within(groups: NDArray[Any]) -> Integers:
+    """How many of the same group are before each: `(N,)`."""
+    order = np.argsort(groups, kind="stable")
+    ranked, found = groups[order], np.empty(groups.size, dtype=np.int64)
+    found[order] = np.arange(groups.size) - np.searchsorted(ranked, ranked)
     return found

@@ -109,6 +109,12 @@ class SegmentCalibration:
         """The sorted scores that each class is compared with."""
         return [np.sort(self.scores[self.classes[self.of] == number]) for number in range(len(LEVELS))]
 
+    @property
+    def smallest_p(self) -> float:
+        """The least p-value that can be reached in any segment."""
+        rows = np.array([part.size for part in self._of_classes])[self.classes]
+        return float(1 / (rows.max() + 1))
+
     def n_below(self, alpha: float) -> int:
         """Segments in which a p-value can be at most alpha.
 

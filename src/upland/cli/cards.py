@@ -10,13 +10,13 @@ import typer
 
 from upland.cli import options as option
 from upland.cli.app import command
-from upland.cli.checks import check, check_other
+from upland.cli.checks import check, check_alpha, check_other
 from upland.cli.console import alone, check_target, reporting, writing
 from upland.cli.process import STANDARD_OUTPUT
 
 if TYPE_CHECKING:
     from upland.detectors.base import Detector
-    from upland.report.card import Evaluation
+    from upland.reporting.card import Evaluation
 
 Page = Annotated[
     Path | None,
@@ -50,7 +50,7 @@ def card(
     evaluation: Results = None,
     labelled: LabelledRows = None,
     label: LabelOf = None,
-    alpha: option.Alpha = 0.05,
+    alpha: option.OfModel = None,
     overwrite: option.Overwrite = False,
     wait: option.Wait = 0.0,
     quiet: option.Quiet = False,
@@ -63,7 +63,7 @@ def card(
     with reporting(as_json, quiet, labelled) as reporter, alone(output, wait):
         check((labelled is None) == (label is None), "--labelled DATA and --label COLUMN belong together")
         check(labelled is None or evaluation is None, "give either --evaluation or --labelled")
-        check(0 < alpha < 1, f"--alpha must lie between 0 and 1, not {alpha:g}")
+        check_alpha(alpha)
         written = output is not None and output != STANDARD_OUTPUT
         if output is not None and written:
             check_target(output, overwrite)
@@ -71,7 +71,7 @@ def card(
                 check_other(output, path)
         from upland.io.modelfile import read_bytes
         from upland.persistence import load_bytes
-        from upland.report.card import Facts, model_card
+        from upland.reporting.card import Facts, model_card
 
         data = read_bytes(model)
         detector = load_bytes(data, model)
@@ -89,10 +89,10 @@ def card(
 
 
 def _evaluation(
-    detector: Detector, results: Path | None, labelled: Path | None, label: str | None, alpha: float
+    detector: Detector, results: Path | None, labelled: Path | None, label: str | None, alpha: float | None
 ) -> Evaluation | None:
     """What is known of the model on labelled data."""
-    from upland.report.evaluation import evaluated, read_evaluation
+    from upland.reporting.evaluation import evaluated, read_evaluation
 
     if results is not None:
         return read_evaluation(results)

@@ -43,6 +43,12 @@ def check(right: bool, text: str) -> None:
         raise typer.BadParameter(text)
 
 
+def check_alpha(alpha: float | None) -> None:
+    """Refuse what is no rate; raises typer.BadParameter."""
+    if alpha is not None:
+        check(0 < alpha < 1, f"--alpha must lie between 0 and 1, not {alpha:g}")
+
+
 def is_ray(engine: str, address: str | None, workers: int | None) -> bool:
     """Whether Ray does the work; raises typer.BadParameter for its options without it."""
     check(engine == "ray" or address is None, "--address is of a Ray cluster: say --engine ray too")
@@ -51,10 +57,10 @@ def is_ray(engine: str, address: str | None, workers: int | None) -> bool:
 
 
 def request_of(
-    reporter: Reporter, output: Path | None, alpha: float, overwrite: bool, **wanted: Any
+    reporter: Reporter, output: Path | None, alpha: float | None, overwrite: bool, **wanted: Any
 ) -> Request:
     """What the user wants, checked before any work; raises typer.BadParameter, OutputError."""
-    check(0 < alpha < 1, f"--alpha must lie between 0 and 1, not {alpha:g}")
+    check_alpha(alpha)
     reporter.beside = output == STANDARD_OUTPUT
     check(
         not (reporter.beside and reporter.as_json), "-o - and --json both want standard output: leave one out"
@@ -72,7 +78,8 @@ def request_of(
     from upland.cli.results import Request
 
     shown = reporter.as_json or (output is None and not reporter.quiet)
-    return Request(output, alpha, shown=shown, overwrite=overwrite, **wanted)
+    wanted |= {} if alpha is None else {"alpha": alpha}
+    return Request(output, shown=shown, overwrite=overwrite, **wanted)
 
 
 def check_model_file(output: Path, data: Path, overwrite: bool) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,7 @@ from upland.cli.console import (
     reporting,
     writing,
 )
+from upland.cli.watched import normal_rows
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -88,7 +90,8 @@ def fit(
 
     A table has a row for each case; with --by each machine, shop or site gets a model of its own. With --time
     or --id its rows are time steps of sequences, as they are in an array of three dimensions; images come as
-    a folder or an array. With --engine ray DATA are Parquet files of rows, as many as there are.
+    a folder or an array. With --engine ray DATA are Parquet files of rows, as many as there are. A history
+    of `upland watch` stands for the rows of its normal batches.
     """
     chosen = {
         **{"modality": modality, "time": time, "id": id, "window": window, "stride": stride, "per": per},
@@ -107,8 +110,8 @@ def fit(
         check_checkpoint(checkpoint, output, data)
         given |= {"random_state": seed, "progress": False if quiet or as_json else "auto"}
         cluster = (address, workers) if is_ray(engine, address, workers) else None
-        with claimed(output, overwrite) as target:
-            _save(reporter, _fitted(reporter, data, model, given, checkpoint, cluster), target)
+        with claimed(output, overwrite) as target, normal_rows(reporter, data) as rows:
+            _save(reporter, _fitted(reporter, rows, model, given, checkpoint, cluster), target)
 
 
 def _fitted(
@@ -146,7 +149,7 @@ def score(
     model: option.Model,
     data: option.Rows,
     output: option.Scored = None,
-    alpha: option.Alpha = 0.05,
+    alpha: option.OfModel = None,
     control: option.Control = "false_alarm",
     why: option.Why = False,
     counterfactual: option.Counterfactual = None,
@@ -190,6 +193,8 @@ def score(
         detector = load(model)
         check_maps_fit(detector, maps)
         check_changes_fit(detector, counterfactual)
+        if alpha is None:
+            request = replace(request, alpha=detector.alpha_)
         result = score_path(detector, data, request, maps, all_maps, quiet or as_json)
         if output is not None and result.carried:
             reporter.note(f"not used by the model, carried through: {', '.join(result.carried)}")
@@ -251,7 +256,10 @@ def calibrate(
     quiet: option.Quiet = False,
     as_json: option.Json = False,
 ) -> None:
-    """Renew the calibration on fresh normal data; the model itself is not fitted again."""
+    """Renew the calibration on fresh normal data; the model itself is not fitted again.
+
+    DATA may be a history of `upland watch`, which stands for the rows of its normal batches.
+    """
     text = "say where the renewed model goes: either -o FILE or --in-place"
     check((output is None) == in_place, text)
     with reporting(as_json, quiet, data) as reporter, alone(output or model, wait):
@@ -260,8 +268,8 @@ def calibrate(
         from upland.persistence import load
 
         detector = load(model)
-        with claimed(output or model, overwrite or in_place) as target:
-            detector.calibrate(normal_data(detector, data))
+        with claimed(output or model, overwrite or in_place) as target, normal_rows(reporter, data) as rows:
+            detector.calibrate(normal_data(detector, rows))
             _save(reporter, detector, target)
 
 

@@ -52,8 +52,9 @@ _KINDS = {
     OUTPUT: "output",
     INTERNAL: "internal",
 }
-_ENDS = {INTERRUPTED: "interrupted", 129: "ended by SIGHUP", 143: "ended by SIGTERM"}
-_KINDS |= dict.fromkeys(_ENDS, "interrupted")
+ENDS = {INTERRUPTED: "interrupted", 129: "ended by SIGHUP", 143: "ended by SIGTERM"}
+"""What a signal did, by its exit code."""
+_KINDS |= dict.fromkeys(ENDS, "interrupted")
 NO_MEMORY = "there is not enough memory for this; try fewer rows or columns, or a Parquet file"
 
 
@@ -246,18 +247,21 @@ def alone(path: Path | None, wait: float = 0.0) -> Iterator[None]:
 
 
 @contextmanager
-def reporting(as_json: bool = False, quiet: bool = False, data: Path | None = None) -> Iterator[Reporter]:
+def reporting(
+    as_json: bool = False, quiet: bool = False, data: Path | None = None, reporter: Reporter | None = None
+) -> Iterator[Reporter]:
     """Run a command: warnings become lines, errors one paragraph and an exit code.
 
     Args:
         as_json: Whether result and errors are JSON.
         quiet: Whether notes and the result's table are left out.
         data: What messages call the data.
+        reporter: Prints; left out, an ordinary one does.
 
     Raises:
         typer.Exit: The command failed; the code says how.
     """
-    reporter = Reporter(as_json, quiet, data)
+    reporter = reporter or Reporter(as_json, quiet, data)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for category in (UserWarning, RuntimeWarning):
@@ -270,14 +274,14 @@ def reporting(as_json: bool = False, quiet: bool = False, data: Path | None = No
         except KeyboardInterrupt:
             raise fail("interrupted; nothing was written", INTERRUPTED, as_json) from None
         except Ended as ended:
-            raise fail(f"{_ENDS[ended.code]}; nothing was written", ended.code, as_json) from None
+            raise fail(f"{ENDS[ended.code]}; nothing was written", ended.code, as_json) from None
         except OutputError as error:
             raise fail(str(error), OUTPUT, as_json) from error
         except OSError as error:
             code = OUTPUT if _is_write_error(error) else BAD_INPUT
-            raise fail(shown(_sentence(error), data), code, as_json) from error
+            raise fail(shown(sentence(error), data), code, as_json) from error
         except (ValueError, TypeError, FloatingPointError, ImportError, MemoryError) as error:
-            raise fail(shown(_sentence(error), data), BAD_INPUT, as_json) from error
+            raise fail(shown(sentence(error), data), BAD_INPUT, as_json) from error
         except Exception as error:
             if _is_lack_of_memory(error):
                 raise fail(NO_MEMORY, BAD_INPUT, as_json) from error
@@ -359,7 +363,8 @@ def usage_text(error: typer.TyperException) -> str:
     return text if text.endswith("?") else f"{text}."
 
 
-def _sentence(error: BaseException) -> str:
+def sentence(error: BaseException) -> str:
+    """What an error says, as a sentence; `shown` puts it into the words of the command line."""
     if isinstance(error, MemoryError):
         return NO_MEMORY
     if isinstance(error, OSError) and error.filename is not None:

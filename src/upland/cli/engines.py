@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from upland.catalogue import FORMATS
-from upland.cli.checks import check
+from upland.cli.checks import check, check_alpha
 from upland.cli.console import ANOMALY, INTERRUPTED, OutputError, Reporter, console, fail, shown
 from upland.cli.process import STANDARD_OUTPUT, Ended
 from upland.cli.rendering import RATES
@@ -48,7 +48,7 @@ def score_partitions(
     data: Path,
     output: Path,
     fail_on_anomaly: bool,
-    alpha: float,
+    alpha: float | None,
     control: Control,
     why: bool,
     **options: Any,
@@ -60,15 +60,15 @@ def score_partitions(
         OutputError: The output holds what may not be replaced.
         ValueError, OSError: A partition or the model cannot be used.
     """
-    check(0 < alpha < 1, f"--alpha must lie between 0 and 1, not {alpha:g}")
+    check_alpha(alpha)
     from upland.distributed.scoring import score
 
     options |= {"alpha": alpha, "control": control, "explain": REASONS if why else 0}
     with _work(reporter.as_json), progress_of(reporter, "partitions") as progress:
         found = score(model, data, output, **options, progress=progress)
     reporter.result(
-        lambda: _document(found, alpha, control, output),
-        lambda screen: _show(screen, found, alpha, control, output),
+        lambda: _document(found, control, output),
+        lambda screen: _show(screen, found, control, output),
     )
     if fail_on_anomaly and found.flagged:
         raise typer.Exit(ANOMALY)
@@ -126,13 +126,13 @@ def progress_of(reporter: Reporter, what: str) -> Iterator[Progress]:
         yield lambda done, of: bar.update(task, completed=done, total=of)
 
 
-def _document(found: Scored, alpha: float, control: str, output: Path) -> dict[str, Any]:
+def _document(found: Scored, control: str, output: Path) -> dict[str, Any]:
     """The result as plain data."""
     return {
         "unit": found.unit,
         f"{found.unit}s": found.count,
         "flagged": found.flagged,
-        "alpha": alpha,
+        "alpha": found.alpha,
         "control": control,
         "cut": found.cut,
         "partitions": found.partitions,
@@ -141,10 +141,10 @@ def _document(found: Scored, alpha: float, control: str, output: Path) -> dict[s
     }
 
 
-def _show(screen: Console, found: Scored, alpha: float, control: str, output: Path) -> None:
+def _show(screen: Console, found: Scored, control: str, output: Path) -> None:
     share = f" ({found.flagged / found.count:.1%})" if found.count else ""
     of = f"{found.flagged:,} of {counted(found.count, found.unit)}"
-    screen.print(f"{of} flagged{share} at {RATES[control]} {alpha:g}")
+    screen.print(f"{of} flagged{share} at {RATES[control]} {found.alpha:g}")
     before = found.partitions - found.fresh
     if not found.fresh:
         text = f"nothing to do: {counted(found.partitions, 'partition')} in {output} had been scored before"

@@ -9,7 +9,7 @@ import typer
 
 from upland.cli import options as option
 from upland.cli.app import command
-from upland.cli.checks import check
+from upland.cli.checks import check, check_alpha
 from upland.cli.console import alone, check_target, claimed, reporting, writing
 from upland.cli.process import STANDARD_OUTPUT
 
@@ -25,7 +25,7 @@ Graph = Annotated[
 def export(
     model: option.Model,
     output: Graph,
-    alpha: option.Alpha = 0.05,
+    alpha: option.OfModel = None,
     overwrite: option.Overwrite = False,
     wait: option.Wait = 0.0,
     quiet: option.Quiet = False,
@@ -36,11 +36,11 @@ def export(
     Any ONNX runtime scores with it, without Python. The metadata of the file say what its inputs are.
     """
     with reporting(as_json, quiet) as reporter, alone(output, wait):
-        check(0 < alpha < 1, f"--alpha must lie between 0 and 1, not {alpha:g}")
+        check_alpha(alpha)
         check(output != STANDARD_OUTPUT, "a graph is written into a file, not to standard output: name one")
         check(output.suffix.lower() == SUFFIX, f"name the file *{SUFFIX}, such as {output.stem}{SUFFIX}")
         check_target(output, overwrite)
-        from upland.export.onnx import inputs_in, to_onnx
+        from upland.export.onnx import alpha_in, inputs_in, to_onnx
         from upland.io.replace import replacing
 
         with claimed(output, overwrite) as target:
@@ -48,6 +48,6 @@ def export(
             with writing(output), replacing(target) as file:
                 file.write(graph)
         inputs = inputs_in(graph)
-        found = {"output": str(output), "bytes": len(graph), "alpha": alpha, "inputs": inputs}
+        found = {"output": str(output), "bytes": len(graph), "alpha": alpha_in(graph), "inputs": inputs}
         line = f"wrote {output}: {len(inputs)} input(s), {len(graph):,} bytes"
         reporter.result(lambda: found, lambda screen: screen.print(line, soft_wrap=True))

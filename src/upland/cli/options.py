@@ -162,6 +162,12 @@ Checkpoint = Annotated[
 ]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, mps or auto.")]
 Alpha = Annotated[float, typer.Option(help="The rate to keep, between 0 and 1.")]
+OfModel = Annotated[
+    float | None,
+    typer.Option(
+        "--alpha", help="The rate to keep, between 0 and 1; by default the model's own.", show_default=False
+    ),
+]
 Control = Annotated[
     Literal["false_alarm", "fdr"],
     typer.Option(help="Whose rate: normal rows that are flagged, or flagged rows that are normal."),

@@ -42,7 +42,7 @@ def report(
     output: Page,
     by: Groups = None,
     time: Time = None,
-    alpha: option.Alpha = 0.05,
+    alpha: option.OfModel = None,
     top: option.Top = 50,
     fail_on_anomaly: option.FailOn = False,
     overwrite: option.Overwrite = False,
@@ -55,7 +55,7 @@ def report(
     The page holds everything that it shows and asks no other host for anything. Rows are read in batches.
     """
     with reporting(as_json, quiet, data) as reporter, alone(output, wait):
-        check(0 < alpha < 1, f"--alpha must lie between 0 and 1, not {alpha:g}")
+        check(alpha is None or 0 < alpha < 1, f"--alpha must lie between 0 and 1, not {alpha}")
         check(output != STANDARD_OUTPUT, "a page is written into a file, not to standard output: name one")
         check(output.suffix.lower() in SUFFIXES, f"name the page *.html, such as {output.stem}.html")
         check_target(output, overwrite)
@@ -64,14 +64,15 @@ def report(
         from upland.cli.inputs import check_new
         from upland.io.modelfile import read_bytes
         from upland.persistence import load_bytes
-        from upland.report.base import Settings
-        from upland.report.report import report_of
+        from upland.reporting.base import Settings
+        from upland.reporting.report import report_of
 
         content = read_bytes(model)
         detector = load_bytes(content, model)
         check_new(data, detector.modality)
         called = "standard input" if data.stem.startswith(NAME) else data.name
-        settings = Settings(alpha, tuple(by or ()), time, top, called)
+        level = detector.alpha_ if alpha is None else alpha
+        settings = Settings(level, tuple(by or ()), time, top, called)
         with claimed(output, overwrite) as target:
             found = report_of(detector, data, settings, model, content)
             with writing(output):

@@ -10,9 +10,9 @@ from typing import Annotated
 import typer
 
 from upland.cli.app import command
-from upland.cli.checks import check
+from upland.cli.checks import check, check_alpha
 from upland.cli.console import reporting
-from upland.cli.options import Alpha
+from upland.cli.options import OfModel
 
 KEY = "UPLAND_SERVE_API_KEY"
 
@@ -55,7 +55,7 @@ def serve(
     host: Host = "127.0.0.1",
     port: Port = 8000,
     workers: Workers = 1,
-    alpha: Alpha = 0.05,
+    alpha: OfModel = None,
     max_body: Body = 16,
     max_rows: MostRows = 100_000,
     timeout: Timeout = 30.0,
@@ -73,7 +73,7 @@ def serve(
     The page at /docs shows the addresses. A model file that changes is loaded without a pause. Logs are JSON
     on standard error.
     """
-    check(0 < alpha < 1, f"--alpha must lie between 0 and 1, not {alpha:g}")
+    check_alpha(alpha)
     with reporting():
         from upland.io.extras import needed
 

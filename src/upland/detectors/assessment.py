@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,6 +11,9 @@ from numpy.typing import NDArray
 from upland.calibration.conformal import Calibration, Floats
 from upland.catalogue import Unit
 from upland.data.reader import Reader
+
+Observer = Callable[[Any], None]
+"""What is called with encoded data."""
 
 
 class Assessment(NamedTuple):

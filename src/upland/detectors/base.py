@@ -35,7 +35,7 @@ from upland.detectors.fitting import (
 )
 from upland.detectors.host import usual_settings
 from upland.detectors.plan import LIVE, FitPlan, TrainingPlan
-from upland.detectors.scoring import ALPHA, ScoringDetector, name_of
+from upland.detectors.scoring import ScoringDetector, name_of
 from upland.groups.outputs import LEAST_REFERENCE
 from upland.io.advice import Advice, Argument
 from upland.training.checkpoint import Checkpoint, identity_of
@@ -114,7 +114,7 @@ class Detector(ScoringDetector):
         fitted = copy.copy(self)  # where this fit fails, an earlier one stays whole
         with usual_settings():
             fitted._fit(X, checkpoint, sampled)
-        warn_of_weak(fitted.calibrations_, (fitted.unit_,), ALPHA)
+        warn_of_weak(fitted.calibrations_, (fitted.unit_,), fitted.alpha_)
         warn_of_gaussians([member.history for member in fitted.members_])
         self.__dict__ = fitted.__dict__
         return self
@@ -157,7 +157,7 @@ class Detector(ScoringDetector):
     def _offset(self, X: Any) -> float:
         """The threshold in scikit-learn's sign."""
         if self.contamination == "auto":
-            return -self.calibration_.threshold(ALPHA)
+            return -self.calibration_.threshold(self.alpha_)
         scores = self.score_samples(X)
         return float(np.percentile(scores[np.isfinite(scores)], 100 * self.contamination))
 
@@ -217,13 +217,13 @@ class Detector(ScoringDetector):
         fine = [
             unit
             for unit, before in self.calibrations_.items()
-            if unit != self.unit_ and before.smallest_p <= ALPHA
+            if unit != self.unit_ and before.smallest_p <= self.alpha_
         ]
         self.members_, self.calibrations_, self._tester = members, renewed, None
         self.criterion_ = name_of(self._names())
         if self.contamination == "auto":
             self.offset_ = self._offset(X)
-        warn_of_weak(self.calibrations_, (self.unit_, *fine), ALPHA)
+        warn_of_weak(self.calibrations_, (self.unit_, *fine), self.alpha_)
         return self
 
     def _with_held_out(self, member: Member, X: Any) -> Member:

@@ -76,7 +76,7 @@ class ImageEnergyDetector(ImageDetector):
             Both are one-sided: what is calmer than normal data passes.
         calibration: "split" holds out a fifth of the images and gives exact p-values; "cross" fits five
             folds; "auto" splits from 500 images.
-        contamination: sets scikit-learn's `offset_`: "auto" from the calibration at alpha = 0.05, a number
+        contamination: sets scikit-learn's `offset_`: "auto" from the calibration at `alpha_`, a number
             as a quantile of the training scores.
         epochs: passes over the training images; None goes by their number.
         batch_size: images of a training step at most; None goes by the model.
@@ -184,7 +184,7 @@ class ImageFlowDetector(ImageDetector):
             beyond those of a compressor; "auto" is divergence_complexity.
         calibration: "split" holds out a fifth of the images and gives exact p-values; "cross" fits five
             folds; "auto" splits from 500 images.
-        contamination: sets scikit-learn's `offset_`: "auto" from the calibration at alpha = 0.05, a number
+        contamination: sets scikit-learn's `offset_`: "auto" from the calibration at `alpha_`, a number
             as a quantile of the training scores.
         epochs: passes over the training images; None goes by their number.
         batch_size: images of a training step at most; None goes by the model.
@@ -280,7 +280,7 @@ class ImageVAEDetector(ImageDetector):
             "complexity" and "divergence_complexity" as for a flow; "auto" is reconstruction.
         calibration: "split" holds out a fifth of the images and gives exact p-values; "cross" fits five
             folds; "auto" splits from 500 images.
-        contamination: sets scikit-learn's `offset_`: "auto" from the calibration at alpha = 0.05, a number
+        contamination: sets scikit-learn's `offset_`: "auto" from the calibration at `alpha_`, a number
             as a quantile of the training scores.
         epochs: passes over the training images; None goes by their number.
         batch_size: images of a training step at most; None goes by the model.

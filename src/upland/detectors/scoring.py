@@ -10,21 +10,21 @@ from __future__ import annotations
 import warnings
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from upland.calibration.conformal import Calibration, Floats
-from upland.calibration.false_discovery import Control, benjamini_hochberg, check_rate
+from upland.calibration.conformal import Calibration, Floats, size_for
+from upland.calibration.false_discovery import ALPHA, Control, benjamini_hochberg, check_rate
 from upland.catalogue import Modality, Unit
 from upland.criteria.base import Criterion, finite
 from upland.data.encoder import Encoder
 from upland.data.modality import check_modality
 from upland.detectors.arguments import frozen
-from upland.detectors.assessment import Assessment, MemberAssessment, Scores, assessed
+from upland.detectors.assessment import Assessment, MemberAssessment, Observer, Scores, assessed
 from upland.detectors.contract import OutlierContract
 from upland.detectors.ensemble import Member, Offered, offered_criteria
 from upland.detectors.host import usual_settings
@@ -34,8 +34,6 @@ from upland.groups.tester import GroupTester
 from upland.groups.verdicts import GroupVerdicts
 from upland.models.base import EnergyModel
 
-ALPHA = 0.05  # the level that scikit-learn's offset_ and the warnings of coarse p-values refer to
-
 
 class ScoringDetector(OutlierContract):
     """What a detector does once it is fitted: abstract.
@@ -43,6 +41,7 @@ class ScoringDetector(OutlierContract):
     Attributes:
         family: of the model, a name of `upland.catalogue.FAMILIES`.
         modality: of the data.
+        alpha_: the rate that flags keep where none is given, see `set_alpha`.
     """
 
     family: ClassVar[str]
@@ -58,6 +57,7 @@ class ScoringDetector(OutlierContract):
     params_: dict[str, Any]
     criterion_: str
     unit_: Unit
+    alpha_: float
     offset_: float
     n_samples_fit_: int
     offered_: Offered
@@ -84,7 +84,7 @@ class ScoringDetector(OutlierContract):
         self.plan_, self.members_, self.calibrations_ = plan, members, dict(calibrations)
         self.params_ = {name: frozen(value) for name, value in self.get_params(deep=False).items()}
         self.unit_, self.n_samples_fit_ = plan.unit, n_rows
-        self._tester = None
+        self._tester, self.alpha_ = None, ALPHA
         offered = offered_criteria(self.family, self.modality, plan.architecture.model_type)
         self.offered_ = Offered(offered.homes, dict(plan.criteria))
         self.criterion_ = name_of(self._names())
@@ -209,42 +209,49 @@ class ScoringDetector(OutlierContract):
         """Anomaly scores and p-values at the price of one."""
         return self.assess_members(X).assessment
 
-    def assess_members(self, X: Any) -> MemberAssessment:
-        """The same with what a change monitor takes in: each fold's values and the rows' segments."""
+    def assess_members(self, X: Any, observe: Observer | None = None) -> MemberAssessment:
+        """The same with what a change monitor takes in: each fold's values and the rows' segments.
+
+        Args:
+            X: data like those of the fit.
+            observe: called with what the first member encodes of each piece of the data.
+        """
         self._check_criterion()
         with usual_settings():
-            scores = self._scores(X)
+            scores = self._scores(X, None, observe)
             return assessed(scores, self.calibrations_[scores.unit])
 
-    def _scores(self, X: Any, unit: Unit | None = None) -> Scores:
+    def _scores(self, X: Any, unit: Unit | None = None, observe: Observer | None = None) -> Scores:
         """Each member's scores; of a unit that is named, data read as those that calibrate."""
         self.check_fitted()
         try:
-            return self._read_scores(X, unit)
+            return self._read_scores(X, unit, observe)
         except (TypeError, ValueError):
             check_modality(X, self.modality, self.family)
             raise
 
-    def _read_scores(self, X: Any, unit: Unit | None) -> Scores:
+    def _read_scores(self, X: Any, unit: Unit | None, observe: Observer | None) -> Scores:
         reader, encoder = self.plan_.reader, self.encoder_
         read = reader.calibration_pieces(X, encoder, unit) if unit else reader.pieces(X, encoder)
         parts, of, last = [], unit or self.unit_, None
         for piece in read:
             of, last = unit or reader.unit(piece), piece
-            found = [
-                self.fitted_criterion(member, of).score(self.encode(member.encoder, piece))
-                for member in self.members_
-            ]
+            found = []
+            for number, member in enumerate(self.members_):
+                x = self.encode(member.encoder, piece)
+                if observe is not None and number == 0:
+                    observe(x)
+                found.append(self.fitted_criterion(member, of).score(x))
             parts.append(np.stack(found, axis=1))
         values = np.concatenate(parts)
         return Scores(finite(values) if np.isnan(values).any() else values, of, reader, last)
 
-    def flag(self, X: Any, alpha: float = ALPHA, control: Control = "false_alarm") -> NDArray[np.bool_]:
+    def flag(self, X: Any, alpha: float | None = None, control: Control = "false_alarm") -> NDArray[np.bool_]:
         """Which are anomalies: bool, arranged as the anomaly scores.
 
         Args:
             X: data like those of the fit.
-            alpha: the rate that is kept, in (0, 1).
+            alpha: the rate that is kept, in (0, 1); None is `alpha_`, 0.05 unless `set_alpha` says another.
             control: "false_alarm" keeps the share of normal rows flagged at alpha; "fdr" the share of flags
                 that are false, over these rows together (Benjamini-Hochberg).
 
@@ -252,6 +259,7 @@ class ScoringDetector(OutlierContract):
             ValueError: alpha or control is none of these.
         """
         self.check_fitted()
+        alpha = self.alpha_ if alpha is None else alpha
         check_rate(alpha, control)
         (_, p), _, _, unit = self.assess_members(X)
         self.check_alpha(alpha, control, unit)
@@ -262,11 +270,32 @@ class ScoringDetector(OutlierContract):
             return flags
         return p <= alpha
 
-    def check_alpha(self, alpha: float, control: Control = "false_alarm", unit: Unit | None = None) -> None:
-        """Refuse an alpha or control that makes no sense, and warn where the calibration of such units (the
-        fit's if left out) cannot resolve alpha.
+    def set_alpha(self, alpha: float) -> Self:
+        """The detector itself, with another rate that flags keep where none is given.
+
+        It stays through `calibrate`, `refine`, `save` and `load`, and ends with the next `fit`. With
+        `contamination="auto"` it moves `offset_`, by which `predict` goes. Verdicts on groups keep their own.
+
+        Args:
+            alpha: in (0, 1); one that the calibration cannot resolve is warned of.
+
+        Raises:
+            ValueError: alpha is none.
+        """
+        self.check_alpha(alpha)
+        self.alpha_ = float(alpha)
+        if self.contamination == "auto":
+            self.offset_ = -self.calibration_.threshold(self.alpha_)
+        return self
+
+    def check_alpha(
+        self, alpha: float | None = None, control: Control = "false_alarm", unit: Unit | None = None
+    ) -> None:
+        """Refuse an alpha or control that makes no sense, and warn where the calibration of such units cannot
+        resolve alpha; what is left out is `alpha_` and the unit of the fit.
         """
         self.check_fitted()
+        alpha = self.alpha_ if alpha is None else alpha
         check_rate(alpha, control)
         unit = unit or self.unit_
         calibration = self.calibrations_[unit]
@@ -274,13 +303,13 @@ class ScoringDetector(OutlierContract):
             warnings.warn(
                 f"{calibration.size} calibration {unit}s cannot resolve alpha = {alpha:g}: "
                 f"the smallest p-value is {calibration.smallest_p:.3g}, so nothing is flagged; "
-                f"calibrate on at least {int(np.ceil(1 / alpha)) - 1} {unit}s",
+                f"calibrate on at least {size_for(alpha):,} {unit}s",
                 stacklevel=3,
             )
 
     def scores_and_offset(self, X: Any) -> tuple[Floats, float]:
         """The anomaly scores, and `offset_`, or the threshold of other units than the fit's (steps for
-        sequences), which is that of the calibration at alpha = 0.05 whatever `contamination` is.
+        sequences), which is that of the calibration at `alpha_` whatever `contamination` is.
 
         Raises:
             ValueError: the criterion has changed since the calibration.
@@ -289,7 +318,7 @@ class ScoringDetector(OutlierContract):
         with usual_settings():
             values, unit, reader, piece = self._scores(X)
             scores = reader.arrange(values.mean(axis=1), piece, unit)
-        offset = self.offset_ if unit == self.unit_ else -self.calibrations_[unit].threshold(ALPHA)
+        offset = self.offset_ if unit == self.unit_ else -self.calibrations_[unit].threshold(self.alpha_)
         return scores, offset
 
     @property
@@ -353,7 +382,7 @@ class ScoringDetector(OutlierContract):
         self._check_criterion()
         named = {"detector": type(self).__name__, "modality": self.modality, "criterion": self.criterion_}
         of_fit = (self.plan_, self.members_, self.history_, self.calibration_, self.n_samples_fit_)
-        return named | description(self.fitted_params(), *of_fit)
+        return named | {"alpha": self.alpha_} | description(self.fitted_params(), *of_fit)
 
     def fitted_params(self) -> dict[str, Any]:
         """The constructor's arguments that hold: as the fit found them, but for those that may change later

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 
 from upland.calibration.conformal import Floats, thinned, warn_of_weak
-from upland.calibration.false_discovery import Control
+from upland.calibration.false_discovery import ALPHA, Control
 from upland.calibration.segments import GUARANTEE, OF_GROUPS, OF_UNSEEN, SegmentCalibration
 from upland.catalogue import Unit
 from upland.criteria.base import finite
@@ -25,12 +25,12 @@ from upland.data.table.frames import TableView, held, view_table
 from upland.data.table.matching import resolve
 from upland.data.table.segmentnames import canonical_name, numbers_of, segment_names
 from upland.detectors.arguments import seed_of
-from upland.detectors.assessment import Assessment, MemberAssessment, Scores
+from upland.detectors.assessment import Assessment, MemberAssessment, Observer, Scores
 from upland.detectors.fitting import CALIBRATION_MOST
 from upland.detectors.host import usual_settings
 from upland.detectors.plan import FitPlan
 from upland.detectors.points import PointDetector
-from upland.detectors.scoring import ALPHA, name_of
+from upland.detectors.scoring import name_of
 from upland.detectors.segmentrows import Indices, SegmentRows, joined, own_weights, parted, pieces_of
 from upland.detectors.table import TableDetector
 from upland.groups.verdicts import GroupVerdicts
@@ -145,7 +145,7 @@ class SegmentedDetector(PointDetector):
     def _threshold(self, rows: SegmentRows | None) -> float:
         """scikit-learn's `offset_`: by the rows of the fit where a share of them is to be flagged."""
         if self.contamination == "auto" or rows is None:
-            return -self.calibration_.threshold(ALPHA)
+            return -self.calibration_.threshold(self.alpha_)
         return float(np.percentile(-self._score(rows), 100 * self.contamination))
 
     def check_fitted(self) -> None:
@@ -186,7 +186,7 @@ class SegmentedDetector(PointDetector):
         self.__dict__.pop("feature_names_in_", None)
         if pooled.encoder_.named:
             self.feature_names_in_ = pooled.feature_names_in_
-        self._tester = None
+        self._tester, self.alpha_ = None, ALPHA
         self._is_fitted = True
 
     def restore_segments(
@@ -257,7 +257,7 @@ class SegmentedDetector(PointDetector):
             self._calibrate(rows)
             if self.contamination == "auto":
                 self.offset_ = self._threshold(None)
-        warn_of_weak(self.calibrations_, (self.unit_,), ALPHA)
+        warn_of_weak(self.calibrations_, (self.unit_,), self.alpha_)
         return self
 
     # -- scores --------------------------------------------------------------------------------------------
@@ -313,25 +313,27 @@ class SegmentedDetector(PointDetector):
         found: Floats = scores.numpy()
         return found
 
-    def _read_scores(self, X: Any, unit: Unit | None) -> Scores:
-        scores, _ = self._scores_and_segments(X)
+    def _read_scores(self, X: Any, unit: Unit | None, observe: Observer | None) -> Scores:
+        scores, _ = self._scores_and_segments(X, observe)
         return Scores(scores[:, None], "row", self.plan_.reader, None)
 
-    def _scores_and_segments(self, X: Any) -> tuple[Floats, Indices]:
+    def _scores_and_segments(self, X: Any, observe: Observer | None) -> tuple[Floats, Indices]:
         scores, of = [], []
         blanks = self._blanks(X)
         for piece in self.plan_.reader.pieces(X, self.encoder_):
             rows = self._piece(piece, self._segments_of(piece, self.unseen, blanks))
+            if observe is not None:
+                observe(rows.codes)
             scores.append(self._score(rows))
             of.append(rows.of)
         return np.concatenate(scores), np.concatenate(of)
 
-    def assess_members(self, X: Any) -> MemberAssessment:
+    def assess_members(self, X: Any, observe: Observer | None = None) -> MemberAssessment:
         """Anomaly scores and p-values, with what a change monitor takes in: scores and segments."""
         self._check_criterion()
         try:
             with usual_settings():
-                scores, of = self._scores_and_segments(X)
+                scores, of = self._scores_and_segments(X, observe)
                 p = self.segment_calibration_.p_values(scores, of)
                 return MemberAssessment(Assessment(scores, p), scores[:, None], of, "row")
         except (TypeError, ValueError):
@@ -375,6 +377,7 @@ class SegmentedDetector(PointDetector):
         named = {"detector": type(self).__name__, "pooled_detector": pooled["detector"]}
         return {
             **(named | {name: value for name, value in pooled.items() if name != "detector"}),
+            "alpha": self.alpha_,
             "rows": self.n_samples_fit_,
             "settings": pooled["settings"] | {"by": self.by_, "unseen": self.unseen},
             "segments": {
@@ -383,7 +386,7 @@ class SegmentedDetector(PointDetector):
                 "training_rows": [int(sizes.min()), int(np.median(sizes)), int(sizes.max())],
                 **own_weights(self.weights_, sizes),
                 "unseen": self.unseen,
-                "can_be_flagged": self.segment_calibration_.n_below(ALPHA),
+                "can_be_flagged": self.segment_calibration_.n_below(self.alpha_),
             },
             "calibration": {
                 "method": calibration.method,

@@ -49,7 +49,7 @@ class SequenceEnergyDetector(Detector):
             normal data, as a sensor that is stuck, passes.
         calibration: "split" holds out a fifth of the sequences or windows and gives exact p-values; "cross"
             fits five folds; "auto" splits from 500 sequences or windows.
-        contamination: sets scikit-learn's `offset_`: "auto" from the calibration at alpha = 0.05, a number
+        contamination: sets scikit-learn's `offset_`: "auto" from the calibration at `alpha_`, a number
             as a quantile of the training scores.
         epochs: passes over the training windows; None goes by their number.
         batch_size: sequences or windows of a training step at most; None goes by the model.

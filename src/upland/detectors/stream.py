@@ -35,6 +35,7 @@ class Stream:
         memories: what each criterion remembers of it; None before the first step.
         steps: how many there were.
         identity: of the fit and the criterion that it is a state of.
+        values: of the last step, what is compared with the calibration of each fold; no part of the state.
     """
 
     models: tuple[RecurrentEnergy, ...]
@@ -43,6 +44,7 @@ class Stream:
     memories: tuple[Any, ...]
     steps: int
     identity: tuple[Any, ...]
+    values: tuple[float, ...] = ()
 
     def to_arrays(self) -> dict[str, Floats]:
         """The state as float64 arrays by name, to be kept in a file; `with_arrays` is the exact way back."""
@@ -81,7 +83,7 @@ class Stream:
                 memories.append(criterion.recalled(model, memory) if steps else None)
         except (KeyError, IndexError) as error:
             raise ValueError(f"the state of the series is not whole: {error} is lacking") from None
-        return replace(self, states=tuple(states), memories=tuple(memories), steps=steps)
+        return replace(self, states=tuple(states), memories=tuple(memories), steps=steps, values=())
 
 
 class NextScore(NamedTuple):
@@ -147,8 +149,11 @@ def advance(stream: Stream, members: Sequence[Member], calibration: Calibration,
         states.append(after)
         memories.append(memory)
     mean = float(np.mean(scores))
-    p = calibration.p_values(np.array([scores if calibration.method == "cross" else [mean]]))
-    after_all = replace(stream, states=tuple(states), memories=tuple(memories), steps=stream.steps + 1)
+    compared = tuple(scores) if calibration.method == "cross" else (mean,)
+    p = calibration.p_values(np.array([compared]))
+    after_all = replace(
+        stream, states=tuple(states), memories=tuple(memories), steps=stream.steps + 1, values=compared
+    )
     return NextScore(mean, float(p[0]), after_all)
 
 

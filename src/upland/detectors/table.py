@@ -21,7 +21,6 @@ from upland.detectors.host import usual_settings
 from upland.detectors.plan import CLOSED_FORM, FitPlan, TrainingPlan
 from upland.detectors.points import PointDetector
 from upland.detectors.refining import refined
-from upland.detectors.scoring import ALPHA
 from upland.io.advice import Advice, Argument
 from upland.io.cells import Dates
 from upland.models.experts import COUNTS, PARTS
@@ -105,7 +104,7 @@ class EnergyDetector(TableDetector):
             these that the model has.
         calibration: "split" holds out a fifth of the rows and gives exact p-values; "cross" fits five folds;
             "auto" splits from 500 rows.
-        contamination: sets scikit-learn's `offset_`: "auto" from the calibration at alpha = 0.05, a number
+        contamination: sets scikit-learn's `offset_`: "auto" from the calibration at `alpha_`, a number
             as a quantile of the training scores.
         epochs: passes over the training rows; None goes by their number.
         batch_size: rows of a training step at most; None goes by the model.
@@ -216,8 +215,8 @@ class EnergyDetector(TableDetector):
         self.criterion_ = self.criterion_of(self.unit_)
         share = self.contamination
         of_share = None if share == "auto" else float(np.percentile(-calibration.scores, 100 * share))
-        self.offset_ = -calibration.threshold(ALPHA) if of_share is None else of_share
-        warn_of_weak(self.calibrations_, (self.unit_,), ALPHA)
+        self.offset_ = -calibration.threshold(self.alpha_) if of_share is None else of_share
+        warn_of_weak(self.calibrations_, (self.unit_,), self.alpha_)
         return self
 
     def _model_name(self) -> Literal["experts", "multiscale", "dense"]:

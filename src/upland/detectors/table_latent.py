@@ -32,7 +32,7 @@ class FlowDetector(TableDetector):
             "divergence", the KL of one latent's parts from normal ones; "auto" is likelihood.
         calibration: "split" holds out a fifth of the rows and gives exact p-values; "cross" fits five folds;
             "auto" splits from 500 rows.
-        contamination: sets scikit-learn's `offset_`: "auto" from the calibration at alpha = 0.05, a number
+        contamination: sets scikit-learn's `offset_`: "auto" from the calibration at `alpha_`, a number
             as a quantile of the training scores.
         epochs: passes over the training rows; None goes by their number.
         batch_size: rows of a training step at most; None goes by the model.
@@ -145,7 +145,7 @@ class VAEDetector(TableDetector):
             "auto" is reconstruction.
         calibration: "split" holds out a fifth of the rows and gives exact p-values; "cross" fits five folds;
             "auto" splits from 500 rows.
-        contamination: sets scikit-learn's `offset_`: "auto" from the calibration at alpha = 0.05, a number
+        contamination: sets scikit-learn's `offset_`: "auto" from the calibration at `alpha_`, a number
             as a quantile of the training scores.
         epochs: passes over the training rows; None goes by their number.
         batch_size: rows of a training step at most; None goes by the model.

@@ -52,6 +52,7 @@ class Scored:
         fresh: How many of them were scored by this call.
         count: Rows of all, steps, images, or sequences where a score is of a whole one.
         flagged: How many are flagged.
+        alpha: The rate that flags keep.
         cut: The largest p-value that is flagged.
     """
 
@@ -60,6 +61,7 @@ class Scored:
     fresh: int
     count: int
     flagged: int
+    alpha: float
     cut: float
 
 
@@ -68,7 +70,7 @@ def score(
     data: str | os.PathLike[str],
     output: str | os.PathLike[str],
     *,
-    alpha: float = 0.05,
+    alpha: float | None = None,
     control: Control = "false_alarm",
     explain: int = 0,
     replace_columns: bool = False,
@@ -85,7 +87,7 @@ def score(
         model: the path of a model file.
         data: a file, a folder or a pattern such as `data/**/*.parquet`, which every machine finds there.
         output: the folder to write into, which every machine finds there.
-        alpha: the rate that flags keep, in (0, 1).
+        alpha: the rate that flags keep, in (0, 1); None is the model's own.
         control: "false_alarm" keeps the share of normal rows flagged at alpha; "fdr" the share of flags that
             are false, over the rows of all partitions together.
         explain: how many reasons a column `reason` gives for each row; 0 adds no such column.
@@ -103,7 +105,7 @@ def score(
         FileNotFoundError: there is no model file, or no data.
         ValueError: a partition could not be scored; the others are. All are named.
     """
-    check_rate(alpha, control)
+    check_rate(0.5 if alpha is None else alpha, control)
     output = Path(os.path.abspath(output))
     partitions = partitions_at(data)
     check_apart(partitions, data, output)
@@ -160,7 +162,7 @@ def _sum(
     unit = scorer.detector.unit_
     cut = scorer.alpha if manifest.cut is None else manifest.cut
     count, flagged = (sum(record[name] for record in records) for name in ("units", "flagged"))
-    return Scored(unit, len(partitions), fresh, count, flagged, cut)
+    return Scored(unit, len(partitions), fresh, count, flagged, scorer.alpha, cut)
 
 
 class _Run:

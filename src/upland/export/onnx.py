@@ -19,20 +19,19 @@ from upland.calibration.false_discovery import check_rate
 from upland.detectors.base import Detector
 from upland.detectors.foreign import check_detector
 from upland.detectors.host import usual_settings
-from upland.detectors.scoring import ALPHA
 from upland.io.extras import needed
 from upland.io.modelfile import read_bytes
 from upland.io.replace import replacing
 from upland.persistence import load_bytes
 
-INPUTS = "upland.inputs"
-"""The entry of the metadata that says what a graph takes."""
+INPUTS, ALPHA = "upland.inputs", "upland.alpha"
+"""The entries of the metadata that say what a graph takes, and at which level its flags are."""
 
 
 def to_onnx(
     detector: Detector | str | os.PathLike[str],
     path: str | os.PathLike[str] | None = None,
-    alpha: float = ALPHA,
+    alpha: float | None = None,
     overwrite: bool = True,
 ) -> bytes:
     """The bytes of an ONNX model of a fitted detector, which are written to a file where one is named; like a
@@ -41,7 +40,7 @@ def to_onnx(
     Args:
         detector: what `fit` returned, or the path of a model file.
         path: the file to write, by custom `*.onnx`; None writes none.
-        alpha: the level that `is_anomaly` is at, in (0, 1).
+        alpha: the level that `is_anomaly` is at, in (0, 1); None is the detector's `alpha_`.
         overwrite: whether an existing file may be replaced.
 
     Raises:
@@ -55,14 +54,16 @@ def to_onnx(
     needed("onnx", "The ONNX export needs onnx", "onnx")
     from upland.export.detectors import model_of
 
-    check_rate(alpha, "false_alarm")
+    if alpha is not None:
+        check_rate(alpha, "false_alarm")
     digest = None
     if isinstance(detector, str | os.PathLike):
         data = read_bytes(Path(detector))
         digest, detector = hashlib.sha256(data).hexdigest(), load_bytes(data, Path(detector))
     check_detector(detector, "to_onnx")
     with usual_settings():
-        found = model_of(detector, alpha, digest).SerializeToString(deterministic=True)
+        level = detector.alpha_ if alpha is None else alpha
+        found = model_of(detector, level, digest).SerializeToString(deterministic=True)
     if path is not None:
         with replacing(path, overwrite, private=True) as file:
             file.write(found)
@@ -80,6 +81,21 @@ def inputs_in(graph: bytes) -> list[dict[str, Any]]:
         ImportError: the package onnx is not installed.
         ValueError: it is no ONNX model, or none of upland.
     """
+    inputs: list[dict[str, Any]] = json.loads(_metadata(graph)[INPUTS])
+    return inputs
+
+
+def alpha_in(graph: bytes) -> float:
+    """The level that `is_anomaly` of an ONNX model of `to_onnx` is at; raises as `inputs_in`.
+
+    Args:
+        graph: all bytes of the file.
+    """
+    return float(_metadata(graph)[ALPHA])
+
+
+def _metadata(graph: bytes) -> dict[str, str]:
+    """What an ONNX model says of itself; raises as `inputs_in`."""
     onnx = needed("onnx", "The ONNX export needs onnx", "onnx")
     try:
         model = onnx.load_from_string(graph)
@@ -88,5 +104,4 @@ def inputs_in(graph: bytes) -> list[dict[str, Any]]:
     found = {entry.key: entry.value for entry in model.metadata_props}
     if INPUTS not in found:
         raise ValueError("these bytes are no ONNX model that upland wrote")
-    inputs: list[dict[str, Any]] = json.loads(found[INPUTS])
-    return inputs
+    return found

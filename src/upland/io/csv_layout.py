@@ -18,6 +18,7 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from upland.io.cells import CellOptions, as_number
+from upland.io.source import NoRowsError
 
 SAMPLE = 1 << 20
 """Bytes from the start of a file that its layout is learned from, if its header is no longer."""
@@ -102,7 +103,7 @@ def layout_of(path: Path, file: pa.NativeFile, tsv: bool, cells: CellOptions) ->
     delimiter = said[1] if said else "\t" if tsv else _delimiter(path, rows, first + 1)
     names, used = _names(path, rows, delimiter, first + 1)
     if not any(line.strip() for line in rows[used:]) and len(text) < SAMPLE:
-        raise ValueError(f"{path} has a header but no rows")
+        raise NoRowsError(f"{path} has a header but no rows")
     sample = _cells(rows[used:], delimiter)
     return Layout(
         names,

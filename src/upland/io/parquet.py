@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -14,6 +14,7 @@ from upland.io.bounds import check_expansion, checked, piece_of
 from upland.io.cells import USUAL, CellOptions
 from upland.io.dialect import PLAIN, Dialect
 from upland.io.formats import Format, Sink
+from upland.io.parquet_footer import dictionary_offsets
 from upland.io.plain import plain_table
 from upland.io.schema import Schema
 from upland.io.source import PIECE, Source, check_rows, reading
@@ -40,6 +41,7 @@ class ParquetSource(Source):
             self._stored = path.stat().st_size
             self._file = _open_parquet(path, self._stored)
             schema, metadata = self._file.schema_arrow, self._file.metadata
+            self._dictionaries = _offsets_of_texts(path, self._file)
         self._index = _index_columns(schema)
         self._texts = [position for position, field in enumerate(schema) if _is_text(field.type)]
         self._flat = not any(pa.types.is_nested(field.type) for field in schema)
@@ -102,7 +104,8 @@ class ParquetSource(Source):
         even if each is as long as its dictionary.
         """
         size = piece_of(size, len(self.names))
-        longest = max((_dictionary(self.path, self._file.metadata, group) for group in groups), default=0)
+        offsets = [offset for group in groups for offset in self._dictionaries[group].values()]
+        longest = _dictionary(self.path, offsets)
         if size * longest > TEXTS and self._flat:
             longest = max(map(self._longest, groups), default=0)
         parts = max(1, -(-size * longest // TEXTS))
@@ -136,22 +139,38 @@ def _open_parquet(path: Path, stored: int) -> pq.ParquetFile:
     return pq.ParquetFile(path, memory_map=True, metadata=metadata) if largest > HUGE_GROUP else file
 
 
+def _offsets_of_texts(path: Path, file: pq.ParquetFile) -> list[dict[int, int]]:
+    """Where the dictionaries of columns of texts begin, by column, in each row group.
+
+    Raises:
+        ValueError: The footer does not describe each column of each row group.
+    """
+    texts = [at for at, column in enumerate(file.schema) if column.physical_type == "BYTE_ARRAY"]
+    if not texts:
+        return [{} for _ in range(file.metadata.num_row_groups)]
+    offsets = dictionary_offsets(path)
+    if list(map(len, offsets)) != [file.metadata.num_columns] * file.metadata.num_row_groups:
+        raise ValueError(f"{path} is damaged: its footer does not describe each column of each row group")
+    return [{at: found for at in texts if (found := group[at]) is not None} for group in offsets]
+
+
 def _is_text(dtype: pa.DataType) -> bool:
     return bool(pa.types.is_string(dtype) or pa.types.is_binary(dtype) or pa.types.is_large_string(dtype))
 
 
-def _dictionary(path: Path, metadata: pq.FileMetaData, group: int) -> int:
-    """Bytes of the largest dictionary of texts in a row group, decompressed; 0 if there is none.
+def _dictionary(path: Path, offsets: Iterable[int]) -> int:
+    """Bytes of the largest of some dictionaries, decompressed; 0 if there is none.
 
     A dictionary's page begins with a Thrift struct whose first two fields are its type and this size.
+
+    Args:
+        path: Of the file.
+        offsets: Where they begin.
     """
-    row_group, largest = metadata.row_group(group), 0
+    largest = 0
     with path.open("rb") as file:
-        for position in range(row_group.num_columns):
-            chunk = row_group.column(position)
-            if chunk.physical_type != "BYTE_ARRAY" or not chunk.has_dictionary_page:
-                continue
-            file.seek(max(chunk.dictionary_page_offset, 0))
+        for offset in offsets:
+            file.seek(offset)
             largest = max(largest, _second_number(file.read(16)))
     return largest
 

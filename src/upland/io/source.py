@@ -29,6 +29,10 @@ POOL = 262_144
 """Rows that are shuffled together in a training pass."""
 
 
+class NoRowsError(ValueError):
+    """A file of rows holds none."""
+
+
 class Source(ABC):
     """A file of rows.
 
@@ -189,7 +193,7 @@ def check_rows(source: Source) -> None:
     if not source.names:
         raise ValueError(f"{source.path} has no columns")
     if source.n_rows == 0:
-        raise ValueError(f"{source.path} has columns but no rows")
+        raise NoRowsError(f"{source.path} has columns but no rows")
 
 
 # -- rows by number -----------------------------------------------------------------------------------------

@@ -14,8 +14,8 @@ from upland.scoring.scorer import Scorer
 if TYPE_CHECKING:
     import pandas as pd
 
-ALPHA, EXPLAIN = 0.05, 0
-"""The parameters of `predict` where none are given."""
+EXPLAIN = 0
+"""How many reasons `predict` gives where nothing is said."""
 
 
 class PyfuncModel:
@@ -27,7 +27,7 @@ class PyfuncModel:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._scorer = Scorer(path, ALPHA, EXPLAIN)
+        self._scorer = Scorer(path, explain=EXPLAIN)
 
     def predict(
         self, data: pd.DataFrame | np.ndarray[Any, Any], params: dict[str, Any] | None = None
@@ -37,12 +37,13 @@ class PyfuncModel:
 
         Args:
             data: A frame as the signature has it, or an array of images or sequences.
-            params: `alpha`, the false-alarm rate of the flags; `explain`, how many reasons are given.
+            params: `alpha`, the false-alarm rate of the flags, by default the model's own; `explain`, how
+                many reasons are given.
         """
         given = params or {}
-        alpha, explain = float(given.get("alpha", ALPHA)), int(given.get("explain", EXPLAIN))
         scorer = self._scorer
-        if (alpha, explain) != (ALPHA, EXPLAIN):
+        alpha, explain = float(given.get("alpha", scorer.alpha)), int(given.get("explain", EXPLAIN))
+        if (alpha, explain) != (scorer.alpha, EXPLAIN):
             scorer = Scorer(self._path, alpha, explain)
         modality = scorer.detector.modality
         pandas = needed("pandas", "MLflow models need pandas", "mlflow")

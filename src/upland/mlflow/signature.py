@@ -13,7 +13,7 @@ from upland.data.table.encoder import TableEncoder
 from upland.detectors.segmented import SegmentedDetector
 from upland.io.extras import needed
 from upland.io.schema import Column, Schema
-from upland.mlflow.scored import ALPHA, EXPLAIN
+from upland.mlflow.scored import EXPLAIN
 from upland.scoring.columns import ADDED
 
 if TYPE_CHECKING:
@@ -49,7 +49,10 @@ def signature_of(detector: Detector) -> Any:
     added = [types.ColSpec(kind, name) for name, kind in kinds]
     if detector.modality == "sequence" and detector.plan_.unit == "sequence":
         kept = kept[:1]
-    params = [types.ParamSpec("alpha", "double", ALPHA), types.ParamSpec("explain", "long", EXPLAIN)]
+    params = [
+        types.ParamSpec("alpha", "double", detector.alpha_),
+        types.ParamSpec("explain", "long", EXPLAIN),
+    ]
     outputs = types.Schema([*kept, *added])
     return _module("mlflow.models").ModelSignature(inputs, outputs, types.ParamSchema(params))
 

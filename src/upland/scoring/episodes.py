@@ -1,4 +1,9 @@
-"""From flagged time steps to episodes: neighbouring steps of one sequence are one event."""
+"""From flagged rows to episodes: what is flagged again within a short while is one event, and one alarm.
+
+The rule: flagged rows of one series, in the order of time, are of one episode while each is at most `NEAR`
+rows after the one before. (`upland.scoring.alarms` counts the episodes of all levels at once by the same
+rule, and knows it by a duration too.)
+"""
 
 from __future__ import annotations
 
@@ -7,12 +12,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-NEAR = 3
-"""Flagged steps of a sequence that are at most so far apart are of one episode."""
-
-Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
+
+NEAR = 3
+"""Flagged rows of a series that are at most so far apart are of one episode."""
 
 
 class Episodes(NamedTuple):
@@ -71,7 +76,7 @@ def most_anomalous(found: Episodes, owners: Indices, scores: Floats, count: int)
         scores: `(S,)` anomaly scores.
         count: how many are wanted.
     """
-    worst = found.select(worst_first(scores[found.peaks], count))
+    worst = found.select(np.argsort(-scores[found.peaks], kind="stable")[:count])
     lacking = count - worst.peaks.size
     if lacking <= 0:
         return worst

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from upland.calibration.false_discovery import check_rate
+from upland.calibration.false_discovery import ALPHA, check_rate
 from upland.catalogue import STATISTICS
 from upland.io.modelfile import read_bytes
 from upland.scoring.columns import ADDED, GROUPS, no_verdicts, of_groups, texts
@@ -36,7 +36,8 @@ class Scorer:
 
     Args:
         model: the path of a model file.
-        alpha: the false-alarm rate that flags keep, or with `groups` the false discovery rate.
+        alpha: the false-alarm rate that flags keep, or with `groups` the false discovery rate; None is the
+            model's own, of groups 0.05.
         explain: how many reasons a column `reason` gives for each row; 0 adds no such column. Groups have
             reasons of their own.
         groups: the column that names the group of each row, or several; what is returned is then a row for
@@ -62,13 +63,14 @@ class Scorer:
     def __init__(
         self,
         model: str | os.PathLike[str],
-        alpha: float = 0.05,
+        alpha: float | None = None,
         explain: int = 0,
         groups: str | Sequence[str] | None = None,
         statistic: str = "auto",
         replace_columns: bool = False,
     ) -> None:
-        check_rate(alpha, "false_alarm")
+        if alpha is not None:
+            check_rate(alpha, "false_alarm")
         if isinstance(explain, bool) or not isinstance(explain, int | np.integer) or explain < 0:
             raise ValueError(f"explain is how many reasons are given, 0 or more, not {explain!r}")
         if not isinstance(statistic, str) or statistic not in STATISTICS:
@@ -79,8 +81,10 @@ class Scorer:
         self._path = os.fspath(model)
         self._data = read_bytes(Path(self._path))
         self._digest = hashlib.sha256(self._data).hexdigest()
-        self.alpha, self.explain, self.statistic = float(alpha), int(explain), statistic
+        self.explain, self.statistic = int(explain), statistic
         self.replace_columns = replace_columns
+        usual = self.detector.alpha_ if self.groups is None else ALPHA
+        self.alpha = float(usual if alpha is None else alpha)
         self.detector.check_alpha(self.alpha)
 
     @property

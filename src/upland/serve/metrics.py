@@ -96,16 +96,15 @@ class ModelMetrics:
 
     Args:
         served: the model.
-        alpha: the false-alarm rate of the server.
     """
 
-    def __init__(self, served: Served, alpha: float) -> None:
+    def __init__(self, served: Served) -> None:
         calibration = served.detector.calibrations_[served.unit]
         finite = calibration.scores[np.isfinite(calibration.scores)]
-        self.alpha = alpha
+        self.alpha = served.alpha
         self.scores = Counts(np.quantile(finite, SHARES) if len(finite) else np.zeros(1))
         self.p_values = Counts(TENTHS)
-        self.rate = FlagRate(alpha, calibration.size)
+        self.rate = FlagRate(served.alpha, calibration.size)
         self.flagged = 0
         self.version = served.version
 
@@ -124,15 +123,14 @@ class Metrics:
     """The metrics of one server process.
 
     Args:
-        alpha: the false-alarm rate of the server.
         waiting: how many requests wait.
         series: how many states of series are kept.
     """
 
-    def __init__(self, alpha: float, waiting: Callable[[], float], series: Callable[[], float]) -> None:
+    def __init__(self, waiting: Callable[[], float], series: Callable[[], float]) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
-        self._alpha, self._lock = alpha, threading.Lock()
+        self._lock = threading.Lock()
         self._models: dict[str, ModelMetrics] = {}
         self._requests = Counter(
             "upland_requests", "Requests answered.", ["route", "status"], registry=self.registry
@@ -174,7 +172,7 @@ class Metrics:
         with self._lock:
             found = self._models.get(served.name)
             if found is None or found.version != served.version:
-                found = self._models[served.name] = ModelMetrics(served, self._alpha)
+                found = self._models[served.name] = ModelMetrics(served)
             found.add(np.ravel(scores), np.ravel(p_values))
 
     def reloaded(self, name: str, fine: bool) -> None:

@@ -33,12 +33,12 @@ class HeldScorer(Scorer):
 
     Args:
         model: the path of a model file.
-        alpha: the false-alarm rate that flags keep.
+        alpha: the false-alarm rate that flags keep; None is the model's own.
     """
 
     _held: Detector | None = None
 
-    def __init__(self, model: Path, alpha: float) -> None:
+    def __init__(self, model: Path, alpha: float | None) -> None:
         super().__init__(model, alpha)
         self._held = super().detector
 
@@ -86,6 +86,11 @@ class Served:
         return self.scorer.digest[:12]
 
     @property
+    def alpha(self) -> float:
+        """The false-alarm rate that flags keep where a request does not say another."""
+        return self.scorer.alpha
+
+    @property
     def unit(self) -> Unit:
         """What one score is of."""
         return self.detector.unit_
@@ -96,14 +101,14 @@ class Models:
 
     Args:
         paths: of the model files.
-        alpha: the false-alarm rate that flags keep by default.
+        alpha: the false-alarm rate that flags keep by default; None is each model's own.
 
     Raises:
         ValueError: two files have the same name.
         TensorFileError, OSError: a file cannot be loaded.
     """
 
-    def __init__(self, paths: Sequence[Path], alpha: float) -> None:
+    def __init__(self, paths: Sequence[Path], alpha: float | None) -> None:
         self._alpha = alpha
         self._paths = {name_of(path): path for path in paths}
         if len(self._paths) < len(paths):

@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request, Response
 from starlette.routing import Route
 
 from upland import __version__
+from upland.calibration.false_discovery import ALPHA
 from upland.scoring.columns import ADDED
 from upland.serve import protocol
 from upland.serve.answers import JSON, accepted, json_bytes
@@ -64,7 +65,7 @@ def _add_scores(app: FastAPI, service: Service) -> None:
         """Anomaly scores, p-values and flags of rows, images or sequences."""
         served = _served(request, service)
         kind = accepted(request.headers.get("accept", ""))
-        asked = service.asked(request.query_params)
+        asked = service.asked(request.query_params, served.alpha)
         body = await service.body(request, served)
         columns = await service.score(served, body, asked)
         return service.answer(kind, served, columns, {"alpha": asked.alpha})
@@ -91,7 +92,8 @@ def _add_protocol(app: FastAPI, service: Service) -> None:
         given = parsed(await service.bytes_of(request))
         body = protocol.inference_body(given, served)
         check_rows(body.size, service.settings.rows)
-        columns = await service.score(served, body, service.asked(given.get("parameters") or {}))
+        asked = service.asked(given.get("parameters") or {}, served.alpha)
+        columns = await service.score(served, body, asked)
         answer: dict[str, Any] = {"model_name": served.name, "model_version": served.version}
         if given.get("id") is not None:
             answer["id"] = given["id"]
@@ -142,11 +144,12 @@ def _add_health(app: FastAPI, service: Service) -> None:
                 "modality": one.detector.modality,
                 "detector": type(one.detector).__name__,
                 "unit": one.unit,
+                "alpha": one.alpha,
                 "smallest_p": one.detector.calibrations_[one.unit].smallest_p,
             }
             for one in service.models
         ]
-        return _json({"alpha": service.settings.alpha, "models": found})
+        return _json({"models": found})
 
     @app.get("/metrics", tags=[tag])
     async def metrics() -> Response:
@@ -159,7 +162,8 @@ def _add_groups_and_reasons(app: FastAPI, service: Service) -> None:
         """A verdict on each group of rows; alpha is the false discovery rate among them."""
         served = _served(request, service)
         kind = accepted(request.headers.get("accept", ""))
-        asked, query = service.asked(request.query_params), request.query_params
+        query, usual = request.query_params, service.settings.alpha
+        asked = service.asked(query, ALPHA if usual is None else usual)
         by, statistic = query.getlist("by"), query.get("statistic", "auto")
         body = await service.body(request, served)
         columns = await service.in_thread(lambda: verdicts(served, body, by, asked.alpha, statistic))
@@ -168,9 +172,9 @@ def _add_groups_and_reasons(app: FastAPI, service: Service) -> None:
     async def explain(request: Request) -> Response:
         """Scores, and the contributing columns, steps or regions with what was expected of them."""
         served = _served(request, service)
-        asked = service.asked({"explain": REASONS, **request.query_params})
+        asked = service.asked({"explain": REASONS, **request.query_params}, served.alpha)
         body = await service.body(request, served)
-        columns = await service.score(served, body, service.asked({"alpha": asked.alpha}))
+        columns = await service.score(served, body, service.asked({}, asked.alpha))
         found = await service.in_thread(lambda: reasons(served, joined([body]), asked.explain))
         records = [list(map(reason_record, row)) for row in found]
         return service.answer(JSON, served, {**columns, "reasons": records}, {"alpha": asked.alpha})
@@ -187,7 +191,8 @@ def _add_series(app: FastAPI, service: Service) -> None:
         kind = accepted(request.headers.get("accept", ""))
         if service.settings.workers > 1 and service.settings.state is None:
             raise Refusal(503, "this server has several workers and no file for the states of series")
-        asked, (series, after) = service.asked(request.query_params), series_of(request.query_params)
+        asked = service.asked(request.query_params, served.alpha)
+        series, after = series_of(request.query_params)
         body = await service.body(request, served)
         columns = await service.in_thread(lambda: next_steps(served, service.states, series, body, after))
         service.metrics.scored(served, columns[ADDED[0]].to_numpy(), columns[ADDED[1]].to_numpy())

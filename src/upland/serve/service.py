@@ -63,7 +63,7 @@ class Service:
         self._bulk = ThreadPoolExecutor(1, "upland-bulk")
         self._quick = ThreadPoolExecutor(1, "upland-batch")
         self._jobs = self._buffered = 0
-        self.metrics = Metrics(settings.alpha, lambda: self.waiting, lambda: len(self.states))
+        self.metrics = Metrics(lambda: self.waiting, lambda: len(self.states))
         self.batcher = Batcher(
             self._quick,
             settings.batch_rows,
@@ -84,16 +84,20 @@ class Service:
 
     # -- what comes ----------------------------------------------------------------------------------------
 
-    def asked(self, given: Mapping[str, Any]) -> Asked:
+    def asked(self, given: Mapping[str, Any], usual: float) -> Asked:
         """Alpha and explain, from a query or from parameters.
+
+        Args:
+            given: by name.
+            usual: the alpha of a request that says none.
 
         Raises:
             Refusal: they are none.
         """
         alpha, explain = given.get("alpha"), given.get("explain")
         if alpha is None and explain is None:
-            return Asked(self.settings.alpha)
-        rate = self.settings.alpha if alpha is None else real(alpha)
+            return Asked(usual)
+        rate = usual if alpha is None else real(alpha)
         try:
             check_rate(math.nan if rate is None else rate, "false_alarm")
             assert rate is not None

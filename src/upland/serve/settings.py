@@ -13,7 +13,8 @@ class Settings:
     """The limits and the behaviour of a server.
 
     Args:
-        alpha: the false-alarm rate that flags keep where a request does not say another.
+        alpha: the false-alarm rate that flags keep where a request does not say another; None is each model's
+            own.
         body_bytes: bytes of a body at most; more is 413.
         rows: rows of a request at most; more is 413.
         seconds: time from the first byte of a body to its answer; more is 504, or 408 where the body itself
@@ -31,7 +32,7 @@ class Settings:
         access_log: whether each request is logged, not only those that fail.
     """
 
-    alpha: float = 0.05
+    alpha: float | None = None
     body_bytes: int = 16 * MEBIBYTE
     rows: int = 100_000
     seconds: float = 30.0

@@ -1,0 +1,169 @@
+"""What alarms look like: tables and sentences for a person, one document for a program."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from upland.calibration.conformal import size_for
+from upland.cli.console import grid
+from upland.cli.words import counted, json_value, span_text
+from upland.scoring.alarm_history import Alarms
+from upland.scoring.alarms import CONFIDENCE, Level
+from upland.scoring.budget import Budget
+from upland.scoring.words import label_text
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+LINES = 14
+"""Levels of the table; a file has all."""
+
+
+def show(
+    screen: Console,
+    found: Alarms,
+    level: Level,
+    budget: Budget | None,
+    top: int,
+    places: Mapping[str, str | None],
+) -> None:
+    """Print the levels, the alarms of one and what was chosen."""
+    screen.print(_levels_table(found, level))
+    screen.print(_note(found), style="dim")
+    episodes, whole = found.episodes(level)
+    if episodes:
+        screen.print(_episodes_table(found, episodes[:top]))
+        shown = min(top, len(episodes))
+        text = (
+            f"the {shown:,} of {level.alarms:,} alarms at alpha {level.alpha:.4g} with the smallest p-values"
+        )
+        screen.print(
+            text if whole else f"{text}, of the {found.strongest.p_values.size:,} strongest rows", style="dim"
+        )
+    for line in sentences(found, level, budget):
+        screen.print(line, soft_wrap=True)
+    if places["output"] is not None:
+        screen.print(f"wrote {places['output']}", soft_wrap=True)
+    if places["model"] is not None:
+        screen.print(f"wrote {places['model']}: its alpha is {level.alpha:.4g}", soft_wrap=True)
+
+
+def _levels_table(found: Alarms, level: Level) -> Any:
+    unit, lines = found.unit, []
+    for one in sorted({*found.levels(most=LINES), level}):
+        by_fdr = found.at(one.alpha, "fdr")
+        mark = "*" if one.alpha == level.alpha else " "
+        interval = f"{_number(one.low, 2)}-{_number(one.high, 2)}"
+        rates = [_number(one.rate), interval, f"{one.flagged:,}", _number(one.false)]
+        of_fdr = [_number(by_fdr.rate), f"{by_fdr.flagged:,}", _number(by_fdr.false)]
+        lines.append([f"{one.alpha:.3g}{mark}", *rates, *of_fdr])
+    rate = f"alarms\na {found.per}" if found.rates.seconds else f"alarms per\n{found.per}"
+    headings = ["alpha", rate, f"{CONFIDENCE:.0%}", f"{unit}s\nflagged", "false\nat most"]
+    headings += ["by FDR:\nalarms", f"{unit}s\nflagged ", "false\nat most "]
+    return grid(headings, lines, right=headings)
+
+
+def _number(value: float, digits: int = 3) -> str:
+    """A number to so many digits, but whole ones with all of theirs."""
+    return f"{value:,.0f}" if value >= 10 ** (digits - 1) else f"{value:.{digits}g}"
+
+
+def _note(found: Alarms) -> str:
+    time = f" in {found.rates.seconds / 86_400:.4g} days" if found.rates.seconds else ""
+    return (
+        f"{counted(found.rows, found.unit)}{time}; {found.rule}; false at most: flagged {found.unit}s, on "
+        "average if all are normal; by FDR: alpha is the share of flags that are false"
+    )
+
+
+def _episodes_table(found: Alarms, episodes: Any) -> Any:
+    named = any(one.series is not None for one in episodes)
+    when = found.kind != "order"
+    headings = [
+        *(["series"] if named else []),
+        *(["when"] if when else []),
+        "first",
+        found.unit + "s",
+        "p-value",
+    ]
+    lines = []
+    for one in episodes:
+        cells = [label_text(one.series)] if named else []
+        cells += [span_text(one.start, one.end)] if when else []
+        lines.append([*cells, f"{one.first + 1:,}", f"{one.rows:,}", f"{one.p_value:.3g}"])
+    return grid(headings, lines, right=headings[-3:])
+
+
+def sentences(found: Alarms, level: Level, budget: Budget | None) -> list[str]:
+    """What a level comes to, in words; with a budget how it was chosen."""
+    unit, per = found.unit, found.per
+    a = f"a {per}" if found.rates.seconds else f"per {per}"
+    false = level.alpha * found.rows_per
+    ends = f"between {_number(level.low)} and {_number(level.high)}"
+    lines = [
+        f"at alpha {level.alpha:.4g}: {counted(level.alarms, 'alarm')} ({_number(level.rate)} {a}, {ends}), "
+        f"{level.flagged:,} of {counted(found.rows, unit)} flagged"
+    ]
+    lines.append(
+        f"false alarms: at most {_number(false)} {a} on average (alpha times {found.rows_per:,.4g} {unit}s); "
+        f"p-values are {found.guarantee}"
+    )
+    if budget is None:
+        return lines
+    allowed, takes = budget.on(found.rates) / found.rates.exposure, size_for(level.alpha)
+    keeps = "within" if false <= allowed else "more than"
+    lines += [
+        f"the budget {budget.said!r} allows {allowed:,.4g} {a}: the history keeps it, and the false "
+        f"alarms by alpha are {keeps} that",
+        f"alpha {level.alpha:.4g} takes {counted(takes, f'calibration {unit}')}; the model has "
+        f"{found.calibration:,}",
+    ]
+    lines.append("chosen on this history, it is an estimate: " + _held_out(found, budget, a))
+    return lines
+
+
+def _held_out(found: Alarms, budget: Budget, a: str) -> str:
+    pair = found.held_out(budget)
+    if pair is None:
+        return "no level of the earlier half could be tried on the later half"
+    chosen, later = pair
+    return (
+        f"the earlier half alone would choose alpha {chosen.alpha:.4g} ({chosen.rate:.3g} {a}), which gives "
+        f"{later.rate:.3g} {a} on the later half (between {later.low:.3g} and {later.high:.3g})"
+    )
+
+
+def document(found: Alarms, level: Level, budget: Budget | None, top: int) -> dict[str, Any]:
+    """The same as plain data."""
+    episodes, whole = found.episodes(level)
+    made: dict[str, Any] = {
+        "unit": found.unit,
+        f"{found.unit}s": found.rows,
+        "days": found.rates.seconds / 86_400 if found.rates.seconds else None,
+        "per": found.per,
+        "rule": found.rule,
+        "guarantee": found.guarantee,
+        "calibration": found.calibration,
+        "untimed": found.untimed,
+        "late": found.late,
+        "alpha": level.alpha,
+        "takes": size_for(level.alpha),
+        "chosen": level._asdict(),
+        "guaranteed_false": level.alpha * found.rows_per,
+        "levels": [one._asdict() for one in [*found.levels(), *found.levels("fdr")]],
+        "alarms": [
+            {name: json_value(value) for name, value in one._asdict().items()}
+            | {"first": one.first + 1, "peak": one.peak + 1}
+            for one in episodes[:top]
+        ],
+        "complete": whole,
+    }
+    if budget is not None:
+        pair = found.held_out(budget)
+        made["budget"] = {
+            "said": budget.said,
+            "allowed": budget.on(found.rates) / found.rates.exposure,
+            "held_out": None if pair is None else [one._asdict() for one in pair],
+        }
+    return made

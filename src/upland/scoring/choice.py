@@ -1,0 +1,44 @@
+"""The level that a budget of alarms chooses, and what is said where none does."""
+
+from upland.calibration.conformal import size_for
+from upland.scoring.alarm_history import Alarms
+from upland.scoring.alarms import HIGHEST, Level
+from upland.scoring.budget import Budget
+
+
+def chosen(found: Alarms, budget: Budget) -> Level:
+    """The level that keeps a budget.
+
+    Args:
+        found: of a history.
+        budget: of alarms.
+
+    Raises:
+        ValueError: no level that the calibration resolves keeps it, or all do; the message says which
+            calibration a smaller one takes.
+    """
+    level, least = found.within(budget), found.at(found.fine[0])
+    allowed, exposure = budget.on(found.rates), found.rates.exposure
+    if level is None:
+        raise ValueError(
+            f"the budget {budget.said!r} allows {allowed:.3g} alarms on this history, and there are "
+            f"{least.alarms:,} at the smallest level that {found.calibration:,} calibration {found.unit}s "
+            f"can resolve, alpha = {least.alpha:.3g}: {_smaller(found, allowed)}"
+        )
+    if level.alpha == found.fine[-1]:
+        raise ValueError(
+            f"the budget {budget.said!r} allows {allowed / exposure:,.4g} alarms per {found.per}, and no "
+            f"level up to {HIGHEST:g} gives more, once alarms are merged: it does not bound alpha"
+        )
+    return level
+
+
+def _smaller(found: Alarms, allowed: float) -> str:
+    """What to do where the least level gives too many alarms."""
+    alpha = allowed / found.rows
+    if not 0 < alpha < found.smallest_p:
+        return "the history holds anomalies, or the data have changed since the calibration"
+    return (
+        f"the guarantee keeps it from alpha = {alpha:.3g} on, which takes {size_for(alpha):,} calibration "
+        f"{found.unit}s; or the history holds anomalies, or the data have changed since the calibration"
+    )
