@@ -127,24 +127,23 @@ def watch(
     chosen |= {"run_length": run_length, "fdr": fdr, "block": block, "seed": seed, "keep_rows": keep_rows}
     lines = Lines(as_json, quiet, incoming)
     with reporting(as_json, quiet, incoming, lines):
-        from upland.cli.watch_run import Run, history_written, say_summary, until_ended, wanted_by, wording
-        from upland.watch.history import History
-        from upland.watch.watch import Watch
+        from upland.cli.watch_run import Run, history_written, say_summary, until_ended, wanted_by
 
-        words, channels = wording(), _channels(on_alarm, webhook)
-        names = [channel.name for channel in channels]
-        with (
-            history_written(),
-            History(history, wait) as opened,
-            Watch(model, opened, channels=names, wording=words, **chosen) as watching,
-            Run(lines, watching, channels, words) as run,
-            until_ended(run, follow),
-        ):
-            if piped:
-                run.take_piped(incoming)
-            else:
-                wanted = wanted_by(watching.detector)
-                run.take_files(incoming, wanted, stable, poll if follow else None, retry_refused)
+        run = Run(lines, _channels(on_alarm, webhook))
+        with until_ended(lines, follow), history_written():
+            from upland.watch.history import History
+            from upland.watch.watch import Watch
+
+            with (
+                History(history, wait) as opened,
+                Watch(model, opened, channels=run.names, wording=run.words, **chosen) as watching,
+                run.delivering(watching),
+            ):
+                if piped:
+                    run.take_piped(incoming)
+                else:
+                    wanted = wanted_by(watching.detector)
+                    run.take_files(incoming, wanted, stable, poll if follow else None, retry_refused)
         say_summary(lines, run, history)
         if fail_on_anomaly and run.alarms:
             raise typer.Exit(ANOMALY)

@@ -8,13 +8,15 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from upland.watch.decision import Decision
 from upland.watch.files import KnownFiles
 from upland.watch.history import HistoryError
 from upland.watch.incoming import Entry, Incoming, check_unchanged, digest_of, readable
-from upland.watch.watch import Watch
+
+if TYPE_CHECKING:
+    from upland.watch.watch import Watch
 
 MISREAD = (ArithmeticError, LookupError, MemoryError, RuntimeError)
 """What a file can bring about beside what the watch itself refuses."""
@@ -39,7 +41,7 @@ class Step(NamedTuple):
     decision: Decision | None = None
 
 
-class Wording:
+class ErrorWording:
     """From an error to the sentence that says why a file is refused.
 
     Args:
@@ -69,7 +71,7 @@ class Intake:
         unfinished: Names of files that were not complete in the last pass.
     """
 
-    def __init__(self, watch: Watch, incoming: Incoming, wording: Wording) -> None:
+    def __init__(self, watch: Watch, incoming: Incoming, wording: ErrorWording) -> None:
         self._watch, self._incoming, self._wording = watch, incoming, wording
         self._files = KnownFiles(watch.history)
         self._said: set[tuple[str, str]] = set()
@@ -89,7 +91,7 @@ class Intake:
             HistoryError: The history cannot be used.
             OSError: The place cannot be read.
         """
-        new = self._files.new(self._incoming.scan(), self._watch.model)
+        new = self._files.new(self._incoming.scan(), self._watch.model_digest())
         self.unfinished = []
         try:
             for entry, digest in new:

@@ -112,11 +112,10 @@ class Watch:
         """The detector of the last batch; a model file that was replaced is read with the next one."""
         return self._watched.detector
 
-    @property
-    def model(self) -> int | None:
-        """The number of the model in the history; None before its first batch."""
-        with self.history.read() as connection:
-            return Ledger(connection).model(self._watched.digest)
+    def model_digest(self) -> str:
+        """The SHA-256 of the model that the next batch is taken by."""
+        self._watched.refresh()
+        return self._watched.digest
 
     def update(
         self,
