@@ -18,7 +18,7 @@ Nothing is drawn at random, and the order of the rows changes nothing.
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +27,7 @@ import numpy as np
 
 from upland.explanation import Reason as Contribution
 from upland.reporting.page import Column, Part, Prose, Section, Table
-from upland.reporting.standings import Normal, NormalNumbers, Reason, number_of
+from upland.reporting.standings import LEVEL, Normal, NormalLevels, NormalNumbers, Reason, number_of
 from upland.scoring.words import cell_text, label_text, one_line
 
 REASONS = 3
@@ -38,6 +38,9 @@ LEAST, EVEN = 0.1, 20
 
 MOSTLY = 0.5
 """Share of the rows of a group that have a reason in common."""
+
+USUAL = 0.05
+"""Share of normal rows from which a level is usual by itself."""
 
 SHOWN = 20
 """Causes that are shown at most."""
@@ -158,23 +161,26 @@ def _listed(words: Sequence[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
-def named(column: str) -> str:
-    """The name of a column in a sentence."""
-    name = one_line(column)
-    return f"“{name if len(name) <= 80 else name[:79] + '…'}”"
+def named(name: str, most: int = 80) -> str:
+    """The name of a column or a level in a sentence.
+
+    Args:
+        name: From the data.
+        most: Characters of it that are shown.
+    """
+    line = one_line(name)
+    return f"“{line if len(line) <= most else line[: most - 1] + '…'}”"
 
 
 def _short(reason: Reason) -> str:
-    words = {
-        "above": "high {}",
-        "below": "low {}",
-        "within": "{} in its normal range",
-        "missing": "{} missing",
-        "unseen": "{} unseen among normal rows",
-    }
+    column, way = named(reason.column), reason.way
     if reason == MANY:
         return "many columns"
-    return words.get(reason.way, "{} " + reason.way[:60]).format(named(reason.column))
+    if way in ("above", "below"):
+        return f"{'high' if way == 'above' else 'low'} {column}"
+    if way.startswith(LEVEL):
+        return f"{column} {LEVEL}{named(way.removeprefix(LEVEL))}"
+    return f"{column} unseen among normal rows" if way == "unseen" else f"{column} {way}"
 
 
 def _long(cause: Cause, normal: Mapping[str, Normal]) -> str:
@@ -195,13 +201,16 @@ def _long(cause: Cause, normal: Mapping[str, Normal]) -> str:
             )
         return f"{name} {way} what is normal (median {median}{usual})"
     if way == "unseen":
-        some = dict.fromkeys(cell_text(it.value)[:60] for it in values(cause))
-        shown = _listed([f"“{word}”" for word in list(some)[:3]])
-        more = f" and {len(some) - 3:,} more" if len(some) > 3 else ""
-        return f"{name} is {shown}{more}, unseen among normal rows"
-    if way == "within":
-        return f"{name} does not fit"
-    return f"{name} {way[:60]}" + (f" (normal {words})" if words else "")
+        seen = Counter(cell_text(it.value) for it in values(cause))
+        some = [named(word, 60) for word, _ in sorted(seen.items(), key=lambda it: (-it[1], it[0]))]
+        more = [f"{len(some) - 3:,} more"] if len(some) > 3 else []
+        return f"{name} is {_listed([*some[:3], *more])}, unseen among normal rows"
+    level = way.removeprefix(LEVEL)
+    share = of_column.share(level) if isinstance(of_column, NormalLevels) else 1.0
+    if share >= USUAL:
+        what = f"{named(level)} ({share:.0%} of normal rows)" if way.startswith(LEVEL) else "its value"
+        return f"{name} does not fit the other columns, though {what} is usual by itself"
+    return f"{name} {LEVEL}{named(level)} (normal {words})"
 
 
 def values(cause: Cause) -> list[Contribution]:
