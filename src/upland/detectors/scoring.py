@@ -209,11 +209,8 @@ class ScoringDetector(OutlierContract):
         return self.assess_members(X).assessment
 
     def assess_members(self, X: Any, observe: Observer | None = None) -> MemberAssessment:
-        """The same with what a change monitor takes in: each fold's values and the rows' segments.
-
-        Args:
-            X: data like those of the fit.
-            observe: called with what the first member encodes of each piece of the data.
+        """The same with what a change monitor takes in: each fold's values and the rows' segments; `observe`
+        is called with what the first member encodes of each piece of the data.
         """
         self._check_criterion()
         with usual_settings():
@@ -236,11 +233,11 @@ class ScoringDetector(OutlierContract):
         for piece in read:
             of, last = unit or reader.unit(piece), piece
             found = []
-            for number, member in enumerate(self.members_):
+            for member in self.members_:
                 x = self.encode(member.encoder, piece)
-                if observe is not None and number == 0:
-                    observe(x)
                 found.append(self.fitted_criterion(member, of).score(x))
+                if observe is not None and len(found) == 1:
+                    observe(x)
             parts.append(np.stack(found, axis=1))
         values = np.concatenate(parts)
         return Scores(finite(values) if np.isnan(values).any() else values, of, reader, last)
