@@ -97,11 +97,10 @@ def _sentences(found: Alarms) -> list[str]:
     unit = found.unit
     return [
         f"A flag is a p-value of at most the level; {found.rule}.",
-        f"The level bounds the share of normal {unit}s that are flagged; the p-values are "
-        f"{found.guarantee}. "
-        "How many alarms are true is not guaranteed: it is what these data came to, and the interval says how "
-        f"far another stretch of the same length may differ ({CONFIDENCE:.0%}, of a Poisson rate, if alarms come "
-        "independently of each other).",
+        f"The level bounds the share of normal {unit}s that are flagged; the p-values are {found.guarantee}. "
+        "How many alarms are true is not guaranteed: it is what these data came to. "
+        "The interval says how far another stretch of the same length may differ "
+        f"({CONFIDENCE:.0%}, of a Poisson rate, if alarms come independently of each other).",
     ]
 
 
