@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import (
+    report_alarms,
     report_groups,
     report_guarantees,
     report_images,
@@ -303,6 +304,7 @@ SECTIONS: dict[str, Callable[[Sequence[Row]], str]] = {
     "group fdr": report_groups.discoveries,
     "speed": speed,
     "calibration": calibration,
+    "alarms": report_alarms.alarms,
     "guarantees": report_guarantees.guarantees,
     "ablation": ablation,
     "contaminated": contaminated,
@@ -312,6 +314,8 @@ SECTIONS: dict[str, Callable[[Sequence[Row]], str]] = {
     "onnx_modalities": report_production.onnx,
     "ray plan": report_production.ray_plan,
     "stragglers": report_production.stragglers,
+    "watching": report_production.watching,
+    "watching faults": report_production.watching_faults,
 }
 
 if __name__ == "__main__":

@@ -81,9 +81,9 @@ def watched(what: Stream, history: Path, files: Sequence[Path], options: dict[st
 
 
 def contents(history: Path) -> list[str]:
-    """All of a history as text."""
+    """All of a history but its own name, as text."""
     with closing(sqlite3.connect(history)) as connection:
-        return list(connection.iterdump())
+        return [line for line in connection.iterdump() if 'INSERT INTO "identity"' not in line]
 
 
 def order(history: Path) -> list[str]:

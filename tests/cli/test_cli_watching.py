@@ -262,10 +262,21 @@ def test_a_refused_file_is_tried_again_when_its_content_changes_or_it_is_asked_f
     assert names(watch_lines()) == ["bad.csv"]
 
 
+def test_a_file_that_one_model_refused_is_tried_again_under_another(
+    watch_lines, plant, works, incoming, tmp_path
+):
+    write_csv(incoming / "other.csv", [[1, 2, 3]] * 9, ["a", "b", "c"])
+    os.utime(incoming / "other.csv", (OLD, OLD))
+    assert names(watch_lines(), "refused") == ["other.csv"]
+    assert names(watch_lines(model=works / "energy.safetensors")) == ["other.csv"]
+
+
 def test_a_refused_file_is_a_warning_for_people(watch, incoming):
     broken(incoming / "bad.csv", "other columns")
     done = watch()
     assert "warning: bad.csv is refused:" in done.err
+    assert "bad.csv has 'a', 'b'" in done.err
+    assert str(incoming) not in done.err
     assert "1 refused; history" in done.words
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+from benchmarks.watching_faults import child
 
 import upland
 from upland.watch import history as module
@@ -31,6 +32,13 @@ def test_a_history_is_made_and_opened_again(tmp_path):
             assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
             assert connection.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)
             assert connection.execute("PRAGMA application_id").fetchone() == (APPLICATION,)
+
+
+def test_several_may_make_a_history_at_once(tmp_path):
+    for number in range(25):
+        path = tmp_path / f"{number}.db"
+        processes = [child(lambda path=path: History(path).close()) for _ in range(3)]
+        assert [os.waitpid(process, 0)[1] for process in processes] == [0, 0, 0]
 
 
 def test_what_is_no_history_is_refused(tmp_path):
@@ -79,7 +87,8 @@ def test_a_damaged_state_is_a_sentence(tmp_path):
     path = tmp_path / "h.db"
     with upland.Watch(plain_detector(), path) as watch:
         watch.update(numbers(50, 0))
-        for blob in (b"", b"x" * 50, rows_of(path, "SELECT arrays FROM state")[0][0][:-9], packed({})):
+    for blob in (b"", b"x" * 50, rows_of(path, "SELECT arrays FROM state")[0][0][:-9], packed({})):
+        with upland.Watch(plain_detector(), path) as watch:
             with watch.history.write() as connection:
                 connection.execute("UPDATE state SET arrays = ?", (blob,))
             with pytest.raises(HistoryError, match="state") as caught:
@@ -116,17 +125,13 @@ def test_readers_do_not_wait_for_a_writer(tmp_path):
 
 def in_a_process(call):
     """Do something in a process of its own, which is no administrator; returns its exit status."""
-    process = os.fork()
-    if process == 0:
-        status = 1
-        try:
-            if os.getuid() == 0:
-                os.setuid(65534)
-            call()
-            status = 0
-        finally:
-            os._exit(status)
-    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+
+    def run():
+        if os.getuid() == 0:
+            os.setuid(65534)
+        call()
+
+    return os.waitstatus_to_exitcode(os.waitpid(child(run), 0)[1])
 
 
 def test_a_history_that_may_not_be_written_says_so():

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from upland.watch.decision import Decision
     from upland.watch.deliveries import Deliveries
     from upland.watch.incoming import Incoming
-    from upland.watch.intake import Step, Wording
+    from upland.watch.intake import Step
     from upland.watch.watch import Watch
 
 Wanted = Callable[[str], bool]
@@ -39,37 +39,49 @@ class Run:
 
     Args:
         lines: Prints.
-        watch: Decides.
         channels: Ways to deliver alarms.
-        words: Those of the watch.
 
     Attributes:
+        names: Of the channels.
+        words: Says why a file is refused.
         batches: How many were taken.
         alarms: How many were raised.
         refused: How many files were refused.
         failed: Whether what was named itself, a file or standard input, was refused.
     """
 
-    def __init__(self, lines: Lines, watch: Watch, channels: Sequence[Channel], words: Wording) -> None:
-        self.lines, self.watch, self._channels, self._words = lines, watch, channels, words
+    watch: Watch
+
+    def __init__(self, lines: Lines, channels: Sequence[Channel]) -> None:
+        from upland.watch.intake import ErrorWording
+
+        self.lines, self._channels = lines, channels
+        self.names = [channel.name for channel in channels]
+        self.words = ErrorWording(lambda error, file: shown(sentence(error), file))
         self.batches = self.alarms = self.refused = self.waiting = 0
         self.failed = False
-        self.patience = FLUSH
         self._notes: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._deliveries: Deliveries | None = None
 
-    def __enter__(self) -> Run:
+    @contextmanager
+    def delivering(self, watch: Watch) -> Iterator[None]:
+        """Let a watch decide and deliver its alarms; where something is raised less time is left for these.
+
+        Args:
+            watch: With the names and the words of this.
+        """
         from upland.watch.deliveries import Deliveries
 
-        self._deliveries = Deliveries(self.watch.history, self._channels, self._notes.put)
-        for name, count in self._deliveries.elsewhere().items():
-            self.lines.warn(f"{count} alarm(s) of earlier runs wait for {name}, which this run does not have")
-        return self
-
-    def __exit__(self, *raised: object) -> None:
-        if self._deliveries is not None:
-            self.waiting = self._deliveries.close(self.patience)
-        self.say_notes()
+        self.watch, seconds = watch, AT_END
+        self._deliveries = Deliveries(watch.history, self._channels, self._notes.put)
+        try:
+            for name, count in self._deliveries.elsewhere().items():
+                self.lines.warn(f"{count} alarm(s) of earlier runs wait for {name}, which this run lacks")
+            yield
+            seconds = FLUSH
+        finally:
+            self.waiting = self._deliveries.close(seconds)
+            self.say_notes()
 
     def say_notes(self) -> None:
         """Print what the threads that deliver alarms have to say."""
@@ -78,7 +90,7 @@ class Run:
 
     def take_piped(self, file: Path) -> None:
         """Take standard input, which was kept in a file, as one batch."""
-        self._words.file = file
+        self.words.begin(file, STANDARD_INPUT)
         found = self.watch.update(file, name=STANDARD_INPUT, path="-")
         if found.status == "taken":
             self._taken(found)
@@ -104,7 +116,7 @@ class Run:
         from upland.watch.intake import Intake
 
         files = Incoming(place, wanted, stable)
-        intake = Intake(self.watch, files, self._words)
+        intake = Intake(self.watch, files, self.words)
         if retry_refused:
             intake.forget_refused()
         self._pass(intake.once(poll is None))
@@ -152,13 +164,6 @@ class Run:
             self.lines.note(f"of another format, left out: {', '.join(others[:5])}{more}")
 
 
-def wording() -> Wording:
-    """Says why a file is refused, in the words of the command line."""
-    from upland.watch.intake import Wording
-
-    return Wording(lambda error, file: shown(sentence(error), file))
-
-
 def wanted_by(detector: Detector) -> Wanted:
     """Whether a name is of a format that a model reads."""
     from upland.io.arrays import is_array_file
@@ -184,7 +189,7 @@ def history_written() -> Iterator[None]:
 
 
 @contextmanager
-def until_ended(run: Run, follow: bool) -> Iterator[None]:
+def until_ended(lines: Lines, follow: bool) -> Iterator[None]:
     """Take a signal as the end; it is the ordinary one of --follow.
 
     Raises:
@@ -193,13 +198,9 @@ def until_ended(run: Run, follow: bool) -> Iterator[None]:
     try:
         yield
     except Ended as ended:
-        run.patience = AT_END
         if not follow:
             text = f"{ENDS[ended.code]}; what was taken before is in the history"
-            raise fail(text, ended.code, run.lines.as_json) from None
-    except BaseException:
-        run.patience = AT_END
-        raise
+            raise fail(text, ended.code, lines.as_json) from None
 
 
 def say_summary(lines: Lines, run: Run, history: Path) -> None:

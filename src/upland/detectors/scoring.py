@@ -7,7 +7,6 @@ compare new data with held-out normal data (see `upland.calibration.conformal` f
 
 from __future__ import annotations
 
-import warnings
 from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Self
@@ -17,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from upland.calibration.conformal import Calibration, Floats, size_for
+from upland.calibration.conformal import Calibration, Floats, warn_of_resolution
 from upland.calibration.false_discovery import ALPHA, Control, benjamini_hochberg, check_rate
 from upland.catalogue import Modality, Unit
 from upland.criteria.base import Criterion, finite
@@ -210,11 +209,8 @@ class ScoringDetector(OutlierContract):
         return self.assess_members(X).assessment
 
     def assess_members(self, X: Any, observe: Observer | None = None) -> MemberAssessment:
-        """The same with what a change monitor takes in: each fold's values and the rows' segments.
-
-        Args:
-            X: data like those of the fit.
-            observe: called with what the first member encodes of each piece of the data.
+        """The same with what a change monitor takes in: each fold's values and the rows' segments; `observe`
+        is called with what the first member encodes of each piece of the data.
         """
         self._check_criterion()
         with usual_settings():
@@ -237,11 +233,11 @@ class ScoringDetector(OutlierContract):
         for piece in read:
             of, last = unit or reader.unit(piece), piece
             found = []
-            for number, member in enumerate(self.members_):
+            for member in self.members_:
                 x = self.encode(member.encoder, piece)
-                if observe is not None and number == 0:
-                    observe(x)
                 found.append(self.fitted_criterion(member, of).score(x))
+                if observe is not None and len(found) == 1:
+                    observe(x)
             parts.append(np.stack(found, axis=1))
         values = np.concatenate(parts)
         return Scores(finite(values) if np.isnan(values).any() else values, of, reader, last)
@@ -298,14 +294,7 @@ class ScoringDetector(OutlierContract):
         alpha = self.alpha_ if alpha is None else alpha
         check_rate(alpha, control)
         unit = unit or self.unit_
-        calibration = self.calibrations_[unit]
-        if calibration.smallest_p > alpha:
-            warnings.warn(
-                f"{calibration.size} calibration {unit}s cannot resolve alpha = {alpha:g}: "
-                f"the smallest p-value is {calibration.smallest_p:.3g}, so nothing is flagged; "
-                f"calibrate on at least {size_for(alpha):,} {unit}s",
-                stacklevel=3,
-            )
+        warn_of_resolution(self.calibrations_[unit], unit, alpha)
 
     def scores_and_offset(self, X: Any) -> tuple[Floats, float]:
         """The anomaly scores, and `offset_`, or the threshold of other units than the fit's (steps for

@@ -66,23 +66,25 @@ class KnownFiles:
     """
 
     def __init__(self, history: History) -> None:
-        self._history = history
+        self._history, self._model = history, ""
         self._done: dict[str, tuple[int, int]] = {}
         self._noted: dict[str, Known] = {}
 
-    def new(self, entries: Iterable[Entry], model: int | None) -> list[tuple[Entry, str | None]]:
+    def new(self, entries: Iterable[Entry], model: str) -> list[tuple[Entry, str | None]]:
         """The files that need attention, with the digest of those that are as they were when it was computed.
 
         Args:
             entries: In order.
-            model: The number of the model in the history; what another one refused is new again.
+            model: The digest of the model; what another one refused is new again.
         """
         found = []
+        if model != self._model:
+            self._done, self._model = {}, model
         with self._history.read() as connection:
             for entry in entries:
                 if self._done.get(entry.path) == entry.mark:
                     continue
-                row = connection.execute(_KNOWN, {"path": entry.path, "model": model or 0}).fetchone()
+                row = connection.execute(_KNOWN, {"path": entry.path, "model": model}).fetchone()
                 same = row is not None and (row[0], row[1]) == entry.mark
                 if same and row[3]:
                     self._done[entry.path] = entry.mark

@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -83,7 +84,7 @@ class History:
         try:
             version = self._checked_version(connection, MIGRATIONS)
             if version < len(MIGRATIONS):
-                connection.execute("PRAGMA journal_mode=WAL")
+                self._use_wal(connection)
                 migrate(connection, MIGRATIONS)
             connection.execute("PRAGMA synchronous=FULL")
         except BaseException:
@@ -91,11 +92,25 @@ class History:
             raise
         return connection
 
+    def _use_wal(self, connection: sqlite3.Connection) -> None:
+        """Switch to WAL; SQLite itself does not wait where several do so at once."""
+        end = time.monotonic() + self._wait
+        while True:
+            try:
+                connection.execute("PRAGMA journal_mode=WAL")
+                return
+            except sqlite3.OperationalError:
+                if time.monotonic() >= end:
+                    raise
+                time.sleep(0.01)
+
     def _checked_version(self, connection: sqlite3.Connection, migrations: Sequence[str]) -> int:
         """The version of the schema; refuses a file that is not upland's or is newer."""
+        connection.execute("BEGIN")  # another process may be making it
         (application,) = connection.execute("PRAGMA application_id").fetchone()
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        connection.execute("COMMIT")
         if application != APPLICATION and (tables or application or version):
             detail = "it is a database of another program: give the path of a history or of a new file"
             raise HistoryError(self.path, "foreign", detail)

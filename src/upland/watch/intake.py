@@ -4,17 +4,20 @@ refused with its reason, so that the rest goes on.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from upland.watch.decision import Decision
 from upland.watch.files import KnownFiles
 from upland.watch.history import HistoryError
 from upland.watch.incoming import Entry, Incoming, check_unchanged, digest_of, readable
-from upland.watch.watch import Watch
+
+if TYPE_CHECKING:
+    from upland.watch.watch import Watch
 
 MISREAD = (ArithmeticError, LookupError, MemoryError, RuntimeError)
 """What a file can bring about beside what the watch itself refuses."""
@@ -39,7 +42,7 @@ class Step(NamedTuple):
     decision: Decision | None = None
 
 
-class Wording:
+class ErrorWording:
     """From an error to the sentence that says why a file is refused.
 
     Args:
@@ -47,14 +50,23 @@ class Wording:
     """
 
     def __init__(self, text: Callable[[Exception, Path | None], str]) -> None:
-        self._text, self.file = text, None
+        self._text = text
+        self._file: Path | None = None
+        self._name = ""
 
-    file: Path | None
-    """The file that is read."""
+    def begin(self, file: Path, name: str) -> None:
+        """Speak of another file from now on.
+
+        Args:
+            file: That is read.
+            name: What messages call it.
+        """
+        self._file, self._name = file, name
 
     def __call__(self, error: Exception) -> str:
         """The sentence."""
-        return self._text(error, self.file)
+        text = self._text(error, self._file)
+        return text if self._file is None else text.replace(os.fspath(self._file), self._name)
 
 
 class Intake:
@@ -69,7 +81,7 @@ class Intake:
         unfinished: Names of files that were not complete in the last pass.
     """
 
-    def __init__(self, watch: Watch, incoming: Incoming, wording: Wording) -> None:
+    def __init__(self, watch: Watch, incoming: Incoming, wording: ErrorWording) -> None:
         self._watch, self._incoming, self._wording = watch, incoming, wording
         self._files = KnownFiles(watch.history)
         self._said: set[tuple[str, str]] = set()
@@ -89,7 +101,7 @@ class Intake:
             HistoryError: The history cannot be used.
             OSError: The place cannot be read.
         """
-        new = self._files.new(self._incoming.scan(), self._watch.model)
+        new = self._files.new(self._incoming.scan(), self._watch.model_digest())
         self.unfinished = []
         try:
             for entry, digest in new:
@@ -135,7 +147,7 @@ class Intake:
         named: dict[str, str | None] = {"name": entry.name, "digest": digest, "path": entry.path}
         try:
             with readable(entry.file) as file:
-                self._wording.file = file
+                self._wording.begin(file, entry.name)
                 return _step(entry, self._watch.update(file, time=_moment(entry), **named))
         except MISREAD as error:  # it is of this file, so that the rest goes on
             check_unchanged(entry)
