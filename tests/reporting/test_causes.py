@@ -75,6 +75,16 @@ def test_a_cause_in_a_sentence():
     assert sentence(new[0], NORMAL) == "1 row: “valve” is “stuck”, unseen among normal rows; row 5."
 
 
+def test_columns_that_do_not_fit_each_other_are_named_together():
+    rows = [row(n, flow=(0.5, 5.0), load=(0.4, 0.5)) for n in range(6)]
+    assert sentence(causes_of(rows, NORMAL, 0.05)[0], NORMAL) == (
+        "6 rows: “flow” does not fit the other columns, mostly “load”, though its value is within what is "
+        "normal (median 5, normal 2 to 9); first row 1."
+    )
+    rows = [row(n, flow=(0.5, 1.0), load=(0.4, 0.5)) for n in range(6)]
+    assert "load" not in sentence(causes_of(rows, NORMAL, 0.05)[0], NORMAL)
+
+
 def test_a_usual_level_that_does_not_fit_is_called_so():
     cause = causes_of([row(4, valve=(0.9, "shut"))], NORMAL, 0.05)[0]
     words = "“valve” does not fit the other columns, though “shut” (10% of normal rows) is usual by itself"

@@ -129,6 +129,24 @@ def test_what_is_kept_is_bounded(monkeypatch):
     assert "the 50 with the highest scores are grouped" in tables(found.page)["Anomalies by cause"].note
 
 
+def test_reading_has_ended_where_scoring_fails(monkeypatch):
+    """A reader that is left open ends the process with an abort, where Arrow still reads ahead."""
+    closed = []
+
+    def reading(*_):
+        try:
+            yield planted()
+            yield planted()[["load"]]
+            yield planted()
+        finally:
+            closed.append(True)
+
+    monkeypatch.setattr("upland.reporting.tables.batches", reading)
+    with pytest.raises(ValueError, match="missing column"):
+        report(fitted(), planted())
+    assert closed == [True]
+
+
 def test_the_page_of_a_hundred_thousand_rows_is_small():
     new = pd.concat([planted()] * 125, ignore_index=True)
     found = report(fitted(), new, by="pump", time="time", alpha=0.1)

@@ -10,7 +10,8 @@ The weight of a reason is the sum, over the rows that have it, of its part of th
 logarithm of alpha / p, which is 1 on average where normal rows are flagged by chance. The reason of the
 greatest weight is the first cause, and all rows that have it are its group; the rest is grouped likewise,
 until no row is left. Of equal weights the one whose column stands first in the fit is taken. A group has in
-common what at least `MOSTLY` of its rows have among their reasons and is outside what is normal.
+common what at least `MOSTLY` of its rows have among their reasons; what is within the normal range is named
+only where the cause itself is.
 
 Nothing is drawn at random, and the order of the rows changes nothing.
 """
@@ -121,7 +122,9 @@ def causes_of(rows: Sequence[Flagged], normal: Mapping[str, Normal], alpha: floa
         first = min(weights, key=lambda one: (-weights[one], order.get(one.column, -1), one.way))
         inside = [(row, reasons) for row, reasons in left if first in reasons]
         others = [
-            one for one in weights if one != first and one.way != "within" and _share(one, inside) >= MOSTLY
+            one
+            for one in weights
+            if one != first and "within" not in {one.way} - {first.way} and _share(one, inside) >= MOSTLY
         ]
         others.sort(key=lambda one: (-_share(one, inside), order.get(one.column, -1), one.way))
         found.append(Cause(first, others, [row for row, _ in inside]))
@@ -144,7 +147,7 @@ def sentence(cause: Cause, normal: Mapping[str, Normal]) -> str:
         normal: What is normal in each column.
     """
     many = len(cause.rows)
-    others = [_short(reason) for reason in cause.others]
+    others = [_short(reason) for reason in cause.others if reason.way != "within"]
     beside = f", mostly with {_listed(others)}" if others and many > 1 else ""
     beside = f", with {_listed(others)}" if others and many == 1 else beside
     first = cause.rows[0]
@@ -195,8 +198,10 @@ def _long(cause: Cause, normal: Mapping[str, Normal]) -> str:
     if isinstance(of_column, NormalNumbers):
         median = cell_text(of_column.typed(float(np.median([number_of(it.value) for it in values(cause)]))))
         if way == "within":
+            most = [named(reason.column) for reason in cause.others if reason.way == "within"]
+            beside = f", mostly {_listed(most)}" if most else ""
             return (
-                f"{name} does not fit the other columns, though its value is within what is normal "
+                f"{name} does not fit the other columns{beside}, though its value is within what is normal "
                 f"(median {median}{usual})"
             )
         return f"{name} {way} what is normal (median {median}{usual})"

@@ -12,6 +12,7 @@ from upland.data.table.encoder import TableEncoder
 from upland.detectors.scoring import ScoringDetector
 from upland.detectors.segmented import SegmentedDetector
 from upland.explanation import Explanation, explain
+from upland.io.threads import read_ahead
 from upland.reporting.alarms import AlarmsSeen
 from upland.reporting.base import Batch, Floats, Found, Indices, Settings
 from upland.reporting.causes import REASONS, Cause, Flagged, causes_of, causes_section, sentence
@@ -92,15 +93,16 @@ def found_in_table(detector: ScoringDetector, data: Any, settings: Settings) -> 
     scores = ScoreCounter(detector, settings)
     alarms = AlarmsSeen(detector, "row", settings.time is not None)
     over_time = None if settings.time is None else OverTime(settings.time, settings.alpha, encoder.cells)
-    for table in batches(detector, data):
-        (of_rows, p_values), values, segments, _ = detector.assess_members(table)
-        batch = Batch(scores.count, table, of_rows, p_values)
-        times = None if over_time is None else over_time.stamps(table)
-        if over_time is not None and times is not None:
-            over_time.see(batch, times)
-        worst.see(batch, times)
-        scores.see(of_rows, p_values, values, segments)
-        alarms.see(p_values, times, segments)
+    with read_ahead(batches(detector, data)) as tables:
+        for table in tables:
+            (of_rows, p_values), values, segments, _ = detector.assess_members(table)
+            batch = Batch(scores.count, table, of_rows, p_values)
+            times = None if over_time is None else over_time.stamps(table)
+            if over_time is not None and times is not None:
+                over_time.see(batch, times)
+            worst.see(batch, times)
+            scores.see(of_rows, p_values, values, segments)
+            alarms.see(p_values, times, segments)
     if not scores.count:
         raise ValueError(f"{settings.data_name} has no rows: there is nothing to report")
     return alarms.beside(_found(detector, data, settings, worst, scores, over_time))
