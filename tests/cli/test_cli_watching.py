@@ -275,6 +275,8 @@ def test_a_refused_file_is_a_warning_for_people(watch, incoming):
     broken(incoming / "bad.csv", "other columns")
     done = watch()
     assert "warning: bad.csv is refused:" in done.err
+    assert "bad.csv has 'a', 'b'" in done.err
+    assert str(incoming) not in done.err
     assert "1 refused; history" in done.words
 
 

@@ -90,7 +90,7 @@ class Run:
 
     def take_piped(self, file: Path) -> None:
         """Take standard input, which was kept in a file, as one batch."""
-        self.words.file = file
+        self.words.begin(file, STANDARD_INPUT)
         found = self.watch.update(file, name=STANDARD_INPUT, path="-")
         if found.status == "taken":
             self._taken(found)

@@ -4,6 +4,7 @@ refused with its reason, so that the rest goes on.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -49,14 +50,23 @@ class ErrorWording:
     """
 
     def __init__(self, text: Callable[[Exception, Path | None], str]) -> None:
-        self._text, self.file = text, None
+        self._text = text
+        self._file: Path | None = None
+        self._name = ""
 
-    file: Path | None
-    """The file that is read."""
+    def begin(self, file: Path, name: str) -> None:
+        """Speak of another file from now on.
+
+        Args:
+            file: That is read.
+            name: What messages call it.
+        """
+        self._file, self._name = file, name
 
     def __call__(self, error: Exception) -> str:
         """The sentence."""
-        return self._text(error, self.file)
+        text = self._text(error, self._file)
+        return text if self._file is None else text.replace(os.fspath(self._file), self._name)
 
 
 class Intake:
@@ -137,7 +147,7 @@ class Intake:
         named: dict[str, str | None] = {"name": entry.name, "digest": digest, "path": entry.path}
         try:
             with readable(entry.file) as file:
-                self._wording.file = file
+                self._wording.begin(file, entry.name)
                 return _step(entry, self._watch.update(file, time=_moment(entry), **named))
         except MISREAD as error:  # it is of this file, so that the rest goes on
             check_unchanged(entry)
