@@ -312,6 +312,8 @@ SECTIONS: dict[str, Callable[[Sequence[Row]], str]] = {
     "onnx_modalities": report_production.onnx,
     "ray plan": report_production.ray_plan,
     "stragglers": report_production.stragglers,
+    "watching": report_production.watching,
+    "watching faults": report_production.watching_faults,
 }
 
 if __name__ == "__main__":

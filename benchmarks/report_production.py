@@ -93,3 +93,33 @@ ray_plan = listed(
 """,
     ("case", "partitions_per_cpu", "spread", "slow_share", "deaths", "ratio", "worst"),
 )
+watching = listed(
+    """## What watching costs beside scoring
+
+`benchmarks/watching.py`: CPU milliseconds a file of 1,000 rows and 10 columns, in turns: `detector.assess`,
+what `upland score` does (read, scored, written), and `Watch.update`. Below, the steps of SQLite for one batch
+in a short history and in a long one.
+""",
+    (
+        *(
+            "calibration",
+            "format",
+            "files",
+            "assess_milliseconds",
+            "score_milliseconds",
+            "watch_milliseconds",
+        ),
+        *("watch_over_score", "watch_over_assess", "sql_steps"),
+    ),
+)
+watching_faults = listed(
+    """## A watch after faults
+
+`benchmarks/watching_faults.py`: watchers that are killed (SIGKILL) at random moments, two at once, a disk that
+is full; histories that are broken, or that differ in any bit from that of an undisturbed watcher.
+""",
+    (
+        *("fault", "watched", "files", "kills", "histories", "killed_within", "broken_after_kill"),
+        *("different_at_end", "failed", "lost", "taken_twice", "full", "broken", "other_errors", "different"),
+    ),
+)

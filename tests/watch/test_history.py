@@ -35,7 +35,7 @@ def test_a_history_is_made_and_opened_again(tmp_path):
 
 
 def test_several_may_make_a_history_at_once(tmp_path):
-    for number in range(25):
+    for number in range(10):
         path = tmp_path / f"{number}.db"
         processes = [child(lambda path=path: History(path).close()) for _ in range(3)]
         assert [os.waitpid(process, 0)[1] for process in processes] == [0, 0, 0]

@@ -26,6 +26,7 @@ from upland.data.table.frames import TableView, arrow_table, view_table
 from upland.detectors.base import Detector
 from upland.detectors.segmented import SegmentedDetector
 from upland.groups.labels import grouped, labels_by
+from upland.io.advice import Advice, Argument
 from upland.io.arrays import is_array_file
 from upland.io.formats import blanks_at
 from upland.io.places import is_place
@@ -91,8 +92,6 @@ class BatchReader:
     def _read(self, detector: Detector, X: Any, groups: Any) -> Batch | None:
         if detector.modality == "table":
             return self._of_table(detector, X, groups)
-        if self.keep:
-            raise ValueError("only rows of tables are kept: leave keep_rows out")
         encoder = detector.encoder_
         moments = None
         data: Sequences | Images
@@ -105,7 +104,7 @@ class BatchReader:
             assert isinstance(encoder, ImageEncoder)
             data = encoder.images(X)
             if self.time is not None:
-                raise ValueError("images have no times: leave every out")
+                raise ValueError(Advice("images have no times: leave ", Argument("every"), " out"))
         if self.by is not None and groups is None:
             raise ValueError("the data have no columns: give groups=..., one label for each")
         names, of = (None, None) if groups is None else _named(groups, None)
@@ -180,7 +179,8 @@ def _as_table(table: Any) -> pa.Table:
         return table
     view = view_table(table)
     if view.naming == "none":
-        raise ValueError("rows without names of columns cannot be kept: leave keep_rows out")
+        text = "rows without names of columns cannot be kept: leave "
+        raise ValueError(Advice(text, Argument("keep_rows"), " out"))
     return arrow_table(view, view.names)
 
 
@@ -221,7 +221,7 @@ def seconds(cells: pa.Array, name: str) -> Floats:
 
 def _of_steps(data: Sequences) -> Floats:
     if data.stamps is None:
-        raise ValueError("the steps have no times: fit with time=..., or leave every out")
+        raise ValueError(Advice("the steps have no times: leave ", Argument("every"), " out"))
     stamps = data.stamps
     if stamps.dtype.kind in "mM":
         unit = "datetime64[us]" if stamps.dtype.kind == "M" else "timedelta64[us]"

@@ -99,7 +99,7 @@ def _add_other(found: Any, X: Any) -> None:
     elif is_container(X):
         _add(found, contents(X))
     elif X.__class__.__repr__ is object.__repr__:  # its text would be where it lies in memory
-        raise TypeError(f"a {type(X).__name__} has no content that tells it from others: give digest=...")
+        raise TypeError(f"a {type(X).__name__} has no content that tells it from others")
     else:
         _add_text(found, f"{type(X).__name__} {X!r}")
 

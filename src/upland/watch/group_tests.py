@@ -18,7 +18,8 @@ import numpy as np
 from upland.calibration.conformal import Floats
 from upland.calibration.e_detector import log_e_value, sums
 from upland.calibration.monitor import Evidence, Monitor
-from upland.calibration.online_false_discovery import ELond, log_e_values
+from upland.calibration.online_false_discovery import ELond
+from upland.calibration.online_false_discovery import log_e_values as of_p_values
 from upland.calibration.segments import Indices
 from upland.detectors.base import Detector
 from upland.detectors.monitoring import monitor_of
@@ -110,16 +111,16 @@ class GroupTests:
     # -- groups and sites ----------------------------------------------------------------------------------
 
     def _groups(self, scored: Scored, names: tuple[str, ...], of_group: Indices) -> None:
-        verdicts, options = scored.verdicts, self.options
+        verdicts, log_e_values, options = scored.verdicts, scored.log_e_values, self.options
         assert verdicts is not None
+        assert log_e_values is not None
         begin = monitor_of(self.detector, options.seed, options.block, scored.unit).to_arrays()
         for number, name in enumerate(names):
             rows = np.flatnonzero(of_group == number)
             values = scored.values[rows]
             segments = None if scored.segments is None else scored.segments[rows]
-            alone = Monitor.from_arrays(begin).update(values, segments).e_value
             p = float(verdicts.p_value[number])
-            log_e = float(np.logaddexp(alone, log_e_values(p)) - math.log(2))
+            log_e = float(np.logaddexp(log_e_values[number], of_p_values(p)) - math.log(2))
             why = (str(verdicts.reason[number]), verdicts.columns[number])
             self._verdict(GroupVerdict(name, "group", rows.size, p, log_e, 0.0, False, *why))
             self._site(name, Monitor.from_arrays(begin), values, segments, scored.unit)

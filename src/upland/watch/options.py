@@ -62,11 +62,11 @@ class WatchOptions:
         if self.every is not None:
             width_of(self.every)
             if self.time is None:
-                raise ValueError("every needs the column of the times: give time=...")
+                text = " needs the column of the times: give "
+                raise ValueError(Advice(Argument("every"), text, Argument("time")))
             if self.by is not None:
-                raise ValueError(
-                    "by and every exclude each other: verdicts are on groups or on buckets of time"
-                )
+                text = " exclude each other: leave one of them out"
+                raise ValueError(Advice(Argument("by"), " and ", Argument("every"), text))
 
     @property
     def width(self) -> float | None:

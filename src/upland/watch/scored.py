@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 
 from upland.calibration.conformal import Floats
 from upland.calibration.false_discovery import benjamini_hochberg
+from upland.calibration.monitor import Monitor
 from upland.calibration.segments import Indices
 from upland.catalogue import Unit
 from upland.data.table.frames import view_table
 from upland.detectors.base import Detector
+from upland.detectors.monitoring import monitor_of
 from upland.explanation import Explanation, ImageExplanation, SequenceExplanation, explain
 from upland.groups.verdicts import GroupVerdicts
 from upland.io.locks import warnings_apart
@@ -25,6 +27,7 @@ from upland.scoring.regions import regions
 from upland.watch.batches import Batch
 from upland.watch.columns import Columns, Totals
 from upland.watch.decision import FlaggedRow
+from upland.watch.options import WatchOptions
 
 EXPLAINED = 5
 """Rows of a batch that have reasons at most."""
@@ -58,6 +61,7 @@ class Scored:
         totals: of the columns.
         batch: the batch itself; None of a single step.
         verdicts: on its groups; None without groups.
+        log_e_values: `(G,)` of the groups' rows, compared with the calibration alone.
         reasons: of some rows, by position.
     """
 
@@ -70,6 +74,7 @@ class Scored:
     totals: Totals
     batch: Batch | None = None
     verdicts: GroupVerdicts | None = None
+    log_e_values: Floats | None = None
     reasons: dict[int, tuple[str, ...]] = field(default_factory=dict)
 
     def worst(self, count: int) -> Indices:
@@ -90,7 +95,7 @@ class Scored:
 
 
 def score_batch(
-    detector: Detector, batch: Batch, columns: Columns, alpha: float, fdr: float, statistic: str
+    detector: Detector, batch: Batch, columns: Columns, alpha: float, options: WatchOptions
 ) -> Scored:
     """What a detector says of a batch.
 
@@ -99,8 +104,7 @@ def score_batch(
         batch: with rows.
         columns: of the detector.
         alpha: the level of single rows.
-        fdr: the rate that verdicts on groups are tested at.
-        statistic: what is measured of a group.
+        options: of the watch.
 
     Raises:
         ValueError, TypeError, FloatingPointError: the data are not like those of the fit.
@@ -120,8 +124,10 @@ def score_batch(
         segments=segments,
         totals=totals[-1],
         batch=batch,
-        verdicts=_verdicts(detector, batch, fdr, statistic),
+        verdicts=_verdicts(detector, batch, options),
     )
+    if batch.of is not None:
+        found = replace(found, log_e_values=_log_e_values(detector, found, batch.of, options))
     flags = found.p <= alpha
     if flags.any() and (stand_out := benjamini_hochberg(found.p, alpha)).any():
         some = found.worst(min(EXPLAINED, int(stand_out.sum())))
@@ -129,13 +135,26 @@ def score_batch(
     return found
 
 
-def _verdicts(detector: Detector, batch: Batch, fdr: float, statistic: str) -> GroupVerdicts | None:
+def _verdicts(detector: Detector, batch: Batch, options: WatchOptions) -> GroupVerdicts | None:
     if batch.names is None or batch.of is None:
         return None
     labels = np.array(batch.names, dtype=object)[batch.of]
     with warnings_apart():  # flags are by e-values, whatever the resolution of the p-values
         warnings.simplefilter("ignore")
-        return detector.score_groups(batch.data, labels, fdr, "false_alarm", statistic)
+        return detector.score_groups(
+            batch.data, labels, options.fdr, "false_alarm", statistic=options.statistic
+        )
+
+
+def _log_e_values(detector: Detector, found: Scored, of: Indices, options: WatchOptions) -> Floats:
+    """The log e-value of the rows of each group, as those of a batch of their own at the start."""
+    begin = monitor_of(detector, options.seed, options.block, found.unit).to_arrays()
+    values = []
+    for number in range(int(of.max()) + 1):
+        rows = np.flatnonzero(of == number)
+        segments = None if found.segments is None else found.segments[rows]
+        values.append(Monitor.from_arrays(begin).update(found.values[rows], segments).e_value)
+    return np.array(values)
 
 
 def _reasons(detector: Detector, found: Scored, some: Indices) -> dict[int, tuple[str, ...]]:

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from upland.data.table.frames import held
 from upland.detectors.base import Detector
+from upland.io.advice import Advice, Argument
 from upland.io.places import is_place
 from upland.watch.batches import BatchReader
 from upland.watch.decision import Decision
@@ -92,6 +93,8 @@ class Watch:
         self._watched = WatchedModel(detector)
         self.alpha = check_alpha(alpha, self._watched.detector.alpha_)
         self._watched.detector.check_alpha(self.alpha)
+        if keep_rows and self._watched.detector.modality != "table":
+            raise ValueError(Advice("only rows of tables are kept: leave ", Argument("keep_rows"), " out"))
         self._reader = BatchReader(by, time if every is not None else None, keep_rows)
         self._memory = Memory()
         self._owned = not isinstance(history, History)
@@ -175,7 +178,7 @@ class Watch:
         batch = self._reader.read(detector, X, groups)
         if batch is None:
             return None
-        return score_batch(detector, batch, self._watched.columns, self.alpha, options.fdr, options.statistic)
+        return score_batch(detector, batch, self._watched.columns, self.alpha, options)
 
     def _take(self, named: Named, scored: Scored | None) -> Decision:
         with self.history.write() as connection:
