@@ -30,6 +30,7 @@ TABLES = (
 )  # quick: bundled tables
 WITHOUT_DATA = (
     "calibration",
+    "alarms",
     "speed",
     "speed_tables",
     "speed_groups",

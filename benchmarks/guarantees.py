@@ -51,7 +51,8 @@ def main(argv: list[str] | None = None) -> int:
     parser = command(__doc__)
     parser.add_argument("--streams", type=int, default=2_000, help="of `alarms`")
     parser.add_argument("--rows", type=int, default=5_000, help="of a stream of `alarms` and `dependence`")
-    parser.add_argument("--few", type=int, default=500, help="streams of the other parts")
+    parser.add_argument("--few", type=int, default=500, help="streams of `run_length` and `discoveries`")
+    parser.add_argument("--others", type=int, default=300, help="streams of the other parts")
     data_argument(parser)
     parts = {
         "alarms": alarms,
@@ -63,7 +64,7 @@ def main(argv: list[str] | None = None) -> int:
         "series": series,
         "cost": cost,
     }
-    quick = {"streams": 60, "rows": 1_000, "few": 20}
+    quick = {"streams": 60, "rows": 1_000, "few": 20, "others": 20}
     return run_parts(parser, argv, "guarantees", parts, quick, KEYS)
 
 

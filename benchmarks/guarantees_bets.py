@@ -33,7 +33,7 @@ def bets(records: Records, options: argparse.Namespace) -> None:
             if records.find(part="bets", case=case, method="all at the start") is not None:
                 continue
             rng = np.random.default_rng(8)
-            z = rng.normal(size=(max(options.few // 5, 10), before + AFTER))
+            z = rng.normal(size=(max(options.others // 3, 10), before + AFTER))
             z[:, before:] = CHANGES[change](z[:, before:], rng)
             p = ndtr(-z)
             paths = {"by and by": Martingales.begin(len(p)).update(p), "all at the start": at_the_start(p)}

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.guarantees_peers import PEERS, tuned
+from benchmarks.guarantees_peers import PEERS, kswin_distances, tuned
 from benchmarks.guarantees_streams import (
     BATCH,
     TOGETHER,
@@ -51,7 +51,9 @@ def own_statistics(values: np.ndarray, rng: np.random.Generator) -> dict[str, np
         found["martingale"].append(Martingales.begin(len(p)).update(p))
         found["e-detector"].append(of_rows(detector_paths(p, BATCH)))
     distances = batch_distances(values[:, :BURN_IN], values[:, BURN_IN:], BATCH)
-    return {name: np.concatenate(part) for name, part in found.items()} | {"KS test": of_rows(distances)}
+    windows = kswin_distances(values[:, BURN_IN - 100 :])[:, 100:]
+    peers = {"KS test": of_rows(distances), "KSWIN": windows}
+    return {name: np.concatenate(part) for name, part in found.items()} | peers
 
 
 def of_rows(batches: np.ndarray) -> np.ndarray:
@@ -62,23 +64,25 @@ def of_rows(batches: np.ndarray) -> np.ndarray:
 
 
 def delays(records: Records, options: argparse.Namespace) -> None:
-    if records.find(part="delays", case="mean to + 1 in 2000 rows", method="KSWIN") is not None:
+    if records.find(part="delays", case="mean to + 1 in 2000 rows", method="ADWIN") is not None:
         return
     rng = np.random.default_rng(5)
-    few = {"KSWIN": max(options.few // 5, 5)}  # it takes a second a stream
-    null = scores(rng, options.few, None)
+    null = scores(rng, 4 * options.others, None)
     own = {name: part.max(axis=1) for name, part in own_statistics(null, rng).items()}
-    thresholds = {name: float(np.quantile(peak, 1 - BUDGET)) for name, peak in own.items()}
-    settings = {name: tuned(name, null[: few.get(name)], BURN_IN, BUDGET) for name in PEERS}
+    # the smallest that no more than the budget reaches; distances have few values
+    thresholds = {
+        name: float(np.nextafter(np.quantile(peak, 1 - BUDGET, method="higher"), np.inf))
+        for name, peak in own.items()
+    }
+    settings = {name: tuned(name, null, BURN_IN, BUDGET) for name in PEERS}
     promised = {"martingale": -np.log(BUDGET), "e-detector": np.log((BEFORE + AFTER) / BATCH / BUDGET)}
     for case in [None, *CHANGES]:
-        values = scores(rng, options.few, case)
+        values = scores(rng, options.others * (4 if case is None else 1), case)
         found = own_statistics(values, rng)
         first = {name: first_at(found[name] >= level) for name, level in thresholds.items()}
         first |= {f"{name}, as promised": first_at(found[name] >= at) for name, at in promised.items()}
         for name, peer in PEERS.items():
-            some = values[: few[name] // (1 if case is None else 5)] if name in few else values
-            first[name] = np.array([peer(row, settings[name], BURN_IN) for row in some])
+            first[name] = np.array([peer(row, settings[name], BURN_IN) for row in values])
         for name, at in first.items():
             if case is None:
                 share, error = rate(at < BEFORE + AFTER)

@@ -21,7 +21,7 @@ def dependence(records: Records, options: argparse.Namespace) -> None:
             if records.find(part="dependence", case=case, method=method) is not None:
                 continue
             rng, peaks = np.random.default_rng(6), []
-            for k in parts_of(2 * options.few):
+            for k in parts_of(options.others):
                 kept = autoregressive(rng, k, options.rows // 2, rho, block)
                 p = online_p(list(rng.normal(size=(k, 500))), kept, rng)
                 peaks.append(Martingales.begin(k).update(p).max(axis=1))

@@ -15,7 +15,7 @@ from typing import Any
 
 PACKAGES = (
     *("upland", "torch", "numpy", "scikit-learn", "pyod", "hmmlearn", "pyarrow"),
-    *("antsnormflows", "zuko"),
+    *("antsnormflows", "zuko", "river"),
 )
 
 

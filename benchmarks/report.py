@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import (
+    report_alarms,
     report_groups,
     report_guarantees,
     report_images,
@@ -303,6 +304,7 @@ SECTIONS: dict[str, Callable[[Sequence[Row]], str]] = {
     "group fdr": report_groups.discoveries,
     "speed": speed,
     "calibration": calibration,
+    "alarms": report_alarms.alarms,
     "guarantees": report_guarantees.guarantees,
     "ablation": ablation,
     "contaminated": contaminated,

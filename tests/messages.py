@@ -316,7 +316,7 @@ TABLES = [
         lambda _: changed(fitted(), criterion="energy").calibrate(numbers(seed=9)).p_values(numbers()),
     ),
     case(
-        "detectors/scoring.py:check_alpha",
+        "calibration/conformal.py:warn_of_resolution",
         lambda _: fitted().flag(numbers(), alpha=0.001),
         "calibrate on at least 999 rows",
         lambda _: fitted().calibrate(numbers(999, seed=9)).flag(numbers(), alpha=0.001),

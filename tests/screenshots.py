@@ -19,16 +19,19 @@ from contextlib import contextmanager
 from pathlib import Path
 
 WIDTHS = {"wide": 1280, "narrow": 390}
-SCHEMES = ("light", "dark")
+VIEWS = [(size, scheme) for size in WIDTHS for scheme in ("light", "dark")]
 TALLEST = 16_000
 """Pixels of a screenshot; what is below is cut off."""
 
 SECONDS = 60
 """For any answer."""
 
+TURNS = 200
+"""So often, twenty times a second, it is seen whether all charts are drawn."""
+
 _PIPES = """
-import os, sys
-reading, writing = os.dup(int(sys.argv[1])), os.dup(int(sys.argv[2]))
+import fcntl, os, sys
+reading, writing = (fcntl.fcntl(int(it), fcntl.F_DUPFD, 10) for it in sys.argv[1:3])
 os.dup2(reading, 3)
 os.dup2(writing, 4)
 os.execvp(sys.argv[3], sys.argv[3:])
@@ -37,7 +40,7 @@ _DRAWN = """
 for (const part of document.querySelectorAll('details')) part.open = true;
 const all = () => [...document.querySelectorAll('[data-spec]')].every(place => place.querySelector('svg'));
 (async () => {
-  for (let turn = 0; turn < 200 && !all(); turn += 1) await new Promise(done => setTimeout(done, 50));
+  for (let turn = 0; turn < %d && !all(); turn += 1) await new Promise(done => setTimeout(done, 50));
   await new Promise(done => setTimeout(done, 200));
   return all();
 })()
@@ -100,7 +103,7 @@ class Browser:
         self.ask("Page.navigate", url=Path(path).resolve().as_uri())
         while not any(event.get("method") == "Page.loadEventFired" for event in self.events):
             self.events.append(self._next())
-        if not self.evaluate(_DRAWN):
+        if not self.evaluate(_DRAWN % TURNS):
             self.events.append(_said("not every chart is drawn"))
 
     def resize(self, width, height):
@@ -188,12 +191,11 @@ def screenshots(page, folder):
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with browsing() as browser:
-        for size, width in WIDTHS.items():
-            for scheme in SCHEMES:
-                path = folder / f"{Path(page).stem}-{size}-{scheme}.png"
-                browser.open(page, width, scheme)
-                path.write_bytes(browser.shot())
-                found[path.name] = browser.complaints()
+        for size, scheme in VIEWS:
+            path = folder / f"{Path(page).stem}-{size}-{scheme}.png"
+            browser.open(page, WIDTHS[size], scheme)
+            path.write_bytes(browser.shot())
+            found[path.name] = browser.complaints()
     return found
 
 

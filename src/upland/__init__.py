@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from upland.explanation import Explanation, ImageExplanation, SequenceExplanation, explain
     from upland.groups.verdicts import GroupVerdicts
     from upland.persistence import load, save
+    from upland.reporting.report import Report, report
     from upland.scoring.alarm_history import Alarms, alarms
     from upland.scoring.scorer import Scorer
     from upland.watch.decision import Decision
@@ -51,6 +52,7 @@ __all__ = [
     "ImageExplanation",
     "ImageFlowDetector",
     "ImageVAEDetector",
+    "Report",
     "Scorer",
     "SegmentedDetector",
     "SequenceEncoder",
@@ -67,6 +69,7 @@ __all__ = [
     "detector_for",
     "explain",
     "load",
+    "report",
     "save",
 ]
 
@@ -83,6 +86,7 @@ _HOMES = {
     "ImageExplanation": "upland.explanation",
     "ImageFlowDetector": "upland.detectors.image",
     "ImageVAEDetector": "upland.detectors.image",
+    "Report": "upland.reporting.report",
     "Scorer": "upland.scoring.scorer",
     "SegmentedDetector": "upland.detectors.segmented",
     "SequenceEncoder": "upland.data.sequence.encoder",
@@ -98,6 +102,7 @@ _HOMES = {
     "detector_for": "upland.detectors.auto",
     "explain": "upland.explanation",
     "load": "upland.persistence",
+    "report": "upland.reporting.report",
     "save": "upland.persistence",
 }
 

@@ -7,9 +7,10 @@ import pytest
 from benchmarks.guarantees_delays import first_at, of_rows, summary
 from benchmarks.guarantees_dependence import autoregressive
 from benchmarks.guarantees_discoveries import lond, lord
-from benchmarks.guarantees_peers import GRID, PEERS, tuned
+from benchmarks.guarantees_peers import GRID, PEERS, kswin_distances, tuned
 from benchmarks.guarantees_streams import batch_distances, fixed_p, online_p
 from benchmarks.report import report
+from river import drift
 from scipy.stats import ks_2samp
 
 from benchmarks import guarantees
@@ -83,6 +84,26 @@ def test_peers_are_tuned_to_the_budget_and_find_a_shift(name):
     assert 300 <= PEERS[name](shifted, setting, 300) < 400
 
 
+def test_distances_of_kswin_are_those_of_river():
+    values = np.random.default_rng(0).normal(size=(2, 300))
+    values[:, 200:] += 1
+    found = kswin_distances(values)
+    for k in range(2):
+        detector = drift.KSWIN(alpha=0.0, seed=0)
+        for t, value in enumerate(values[k].tolist()):
+            detector.update(value)
+            if t >= 99:
+                assert detector.p_value == pytest.approx(ks_2samp_p(found[k, t]))
+            else:
+                assert found[k, t] == -np.inf
+
+
+def ks_2samp_p(distance):
+    """The p-value of a distance between two samples of 30."""
+    shift = round(distance * 30)
+    return ks_2samp(np.arange(30.0), np.arange(30.0) + shift - 0.5).pvalue
+
+
 def test_delays_are_counted_from_the_change():
     hits = np.zeros((3, 5_000), dtype=bool)
     hits[0, 1_010:] = hits[1, 10] = True
@@ -101,7 +122,20 @@ def test_a_short_run_gives_every_table(tmp_path, monkeypatch):
     telemetry = {"A_train": np.random.default_rng(0).normal(size=(700, 2))}
     (tmp_path / "sequences").mkdir()
     np.savez(tmp_path / "sequences" / "smap.npz", **telemetry)
-    short = ["--streams", "4", "--rows", "60", "--few", "4", "--data", str(tmp_path), "--output", str(output)]
+    short = [
+        "--streams",
+        "4",
+        "--rows",
+        "60",
+        "--few",
+        "4",
+        "--others",
+        "4",
+        "--data",
+        str(tmp_path),
+        "--output",
+        str(output),
+    ]
     parts = ["alarms", "run_length", "discoveries", "dependence", "series"]
     assert guarantees.main([*short, "--parts", *parts]) == 0
     rows = json.loads(output.read_text())["rows"]

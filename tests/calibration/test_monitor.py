@@ -223,7 +223,7 @@ def test_a_batch_that_is_refused_leaves_the_state(message):
 
 def test_segments_are_named_where_the_calibration_has_them():
     monitor = Monitor.of_segments(np.zeros(4), np.array([0, 0, 1, 1]), 2, 0)
-    with pytest.raises(ValueError, match="name the segment of each row"):
+    with pytest.raises(ValueError, match="those of the rows are lacking"):
         monitor.update(np.zeros((4, 1)))
 
 

@@ -92,3 +92,9 @@ def test_equal_scores_are_ordered_at_random():
 def test_what_does_not_calibrate_is_refused(wrong):
     with pytest.raises(ValueError, match="calibration scores"):
         urns_of(wrong)
+
+
+def test_more_urns_than_can_be_numbered_are_refused(monkeypatch):
+    monkeypatch.setattr("upland.calibration.online_ranks.TIE_BITS", 54)
+    with pytest.raises(ValueError, match="too many"):
+        urns_of([np.arange(10.0)] * 20)

@@ -1,5 +1,6 @@
 """The demonstration: its promises hold, its files are those it names, its text fits any terminal."""
 
+import importlib.util
 import re
 import shlex
 import sys
@@ -8,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow.csv as csv
 import pytest
-from upland_demo import biopsies, clinics, digits
+from upland_demo import biopsies, clinics, digits, reports
 from upland_demo import run as demo
 
 import upland as library
+from htmlpages import Parsed
 
 PICTURES = ["digits", "heat", "zeros"]
 FILES = [
@@ -20,6 +22,7 @@ FILES = [
     *("digits.csv", "zeros.safetensors"),
     *("digit-rows.csv", "digit-rows.npy", "zero-rows.npy", "zero-rows.safetensors"),
     *("pumps-normal.csv", "pumps-scored.csv", "pumps.csv", "pumps.safetensors"),
+    *("report.html", "biopsies.html", "clinics.html", "digits.html", "pumps.html"),
 ]
 
 
@@ -124,6 +127,36 @@ def test_what_it_writes(shown):
     assert "diagnosis" not in library.load(folder / "model.safetensors").encoder_.column_names
     assert biopsies.compare(folder / "scored.csv") == findings.table
     assert len(list((folder / "heat").iterdir())) == findings.images.maps
+
+
+def test_it_ends_by_naming_the_page_that_names_its_reports(shown):
+    text, folder, findings = shown
+    assert text.rstrip().splitlines()[-1] == f"See it in a browser: {folder / 'report.html'}"
+    index = Parsed((folder / "report.html").read_text(encoding="utf-8"))
+    assert [value for tag, name, value in index.attributes if name == "href" and value[0] != "#"] == [
+        *reports.PAGES
+    ]
+    found = {name: Parsed((folder / name).read_text(encoding="utf-8")).text for name in reports.PAGES}
+    flagged = findings.table.alarms + findings.table.hits
+    assert f"{flagged} of 312 rows in new.csv are flagged" in found["biopsies.html"]
+    assert (
+        f"2 of 8 groups by clinic are flagged at a false discovery rate of 0.05: {clinics.MIXED_UP}, "
+        in (found["clinics.html"])
+    )
+    count = findings.images.others.alarms + findings.images.others.hits + findings.images.struck.hits
+    assert f"{count} of 185 images" in found["digits.html"]
+    assert "The worst: pump-3, 2026-03-09 10:1" in found["pumps.html"]
+    assert "pressure contributes most" in found["pumps.html"]
+    for name in reports.PAGES:
+        assert (folder / name).stat().st_size < 3_000_000
+
+
+@pytest.mark.parametrize("module", ["altair", "vl_convert", "PIL"])
+def test_without_what_pages_need_it_says_what_to_install(module, monkeypatch):
+    found = importlib.util.find_spec
+    monkeypatch.setattr(reports, "find_spec", lambda name: None if name == module else found(name))
+    (package,) = reports.missing()
+    assert package.lower().startswith(module.replace("_", "-").lower().replace("pil", "pillow"))
 
 
 def test_the_next_commands_run(shown, monkeypatch, upland, tmp_path):

@@ -1,10 +1,19 @@
 """Heat maps: the picture beside its heat, of every depth and size."""
 
+import io
+
 import numpy as np
 import PIL.Image
 import pytest
 
-from upland.io.heatmaps import LEAST_WIDTH, write_heat_map
+from upland.io.heatmaps import (
+    LEAST_WIDTH,
+    png_of_heat,
+    png_of_pixels,
+    reduced_heat,
+    reduced_pixels,
+    write_heat_map,
+)
 from upland.io.replace import WriteError
 
 RNG = np.random.default_rng(0)
@@ -89,3 +98,39 @@ def test_a_heat_map_appears_whole_or_not_at_all(tmp_path, monkeypatch):
     with pytest.raises(WriteError, match=r"No space left on device: .*map.png"):
         write_heat_map(path, GREY, GREY / 2, 255.0)
     assert [(entry.name, entry.read_bytes()) for entry in tmp_path.iterdir()] == [("map.png", before)]
+
+
+def decoded(png):
+    with PIL.Image.open(io.BytesIO(png)) as image:
+        assert image.format == "PNG"
+        return np.asarray(image.convert("RGBA")).astype(int)
+
+
+@pytest.mark.parametrize("shape", [(6, 5, 1), (6, 5, 3), (6, 5, 4)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, bool])
+def test_a_picture_that_is_small_enough_keeps_its_pixels(shape, dtype):
+    image = RNG.integers(0, 2 if dtype is bool else 256, shape).astype(dtype)
+    small = reduced_pixels(image, 8)
+    assert (small.dtype, small.shape) == (np.uint8, (6, 5, 1 if shape[2] == 1 else 3))
+    if dtype is np.uint8:
+        np.testing.assert_array_equal(small, image[:, :, :3])
+    np.testing.assert_array_equal(decoded(png_of_pixels(small))[:, :, : small.shape[2]], small)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "size"), [(100, 50, (20, 10)), (3, 300, (1, 20)), (21, 20, (20, 19))]
+)
+def test_a_larger_one_is_brought_to_the_side(height, width, size):
+    assert reduced_pixels(np.full((height, width, 3), 7, dtype=np.uint8), 20).shape == (*size, 3)
+    small = reduced_heat(np.full((height, width), 2.0), 20)
+    assert small.shape == size
+    np.testing.assert_allclose(small, 2.0)
+
+
+def test_heat_over_a_picture_is_clear_where_there_is_none_and_more_is_covered_more():
+    heat = np.linspace(-0.2, 1.5, 200)[None]
+    red, green, blue, cover = np.moveaxis(decoded(png_of_heat(heat, 1.0)), 2, 0)[:, 0]
+    assert (cover[heat[0] <= 0] == 0).all()
+    assert (np.diff(cover) >= 0).all()
+    assert (np.diff(0.299 * red + 0.587 * green + 0.114 * blue)[heat[0, 1:] > 0.1] <= 1e-9).all()
+    assert len(set(map(tuple, np.stack([red, green, blue, cover], axis=1)[heat[0] >= 1]))) == 1

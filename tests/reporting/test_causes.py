@@ -70,9 +70,29 @@ def test_a_cause_in_a_sentence():
         "first row 17, 2026-03-02 12:30:00."
     )
     one = causes_of([row(4, valve=(0.9, "half"))], NORMAL, 0.05)
-    assert sentence(one[0], NORMAL) == "1 row: “valve” is half (normal open 90%, shut 10%); row 5."
+    assert sentence(one[0], NORMAL) == "1 row: “valve” is “half” (normal open 90%, shut 10%); row 5."
     new = causes_of([row(4, valve=(0.9, "stuck"))], NORMAL, 0.05)
     assert sentence(new[0], NORMAL) == "1 row: “valve” is “stuck”, unseen among normal rows; row 5."
+
+
+def test_a_usual_level_that_does_not_fit_is_called_so():
+    cause = causes_of([row(4, valve=(0.9, "shut"))], NORMAL, 0.05)[0]
+    words = "“valve” does not fit the other columns, though “shut” (10% of normal rows) is usual by itself"
+    assert sentence(cause, NORMAL) == f"1 row: {words}; row 5."
+
+
+@pytest.mark.parametrize("level", ["{}", "{0.__class__}", "{x!r:>9}", "%s %(a)d", "\\1 $&"])
+def test_signs_of_formatting_in_names_and_levels_mean_nothing(level):
+    normal = {level: NormalLevels(level, {level: 0.01}, frozenset()), "flow": NORMAL["flow"]}
+    one = Flagged(
+        0, 1.0, 0.001, [Contribution("flow", 0.6, 0.6, 1.0, None), Contribution(level, 0.3, 0.3, level, 1)]
+    )
+    found = causes_of([one], normal, 0.05)
+    assert sentence(found[0], normal).startswith(
+        f"1 row: “flow” below what is normal (median 1, normal 2 to 9), with “{level}” is “{level}”"
+    )
+    alone = causes_of([Flagged(0, 1.0, 0.001, [Contribution(level, 0.6, 0.6, level, 1)])], normal, 0.05)
+    assert f"“{level}” is “{level}”" in sentence(alone[0], normal)
 
 
 def test_rows_that_are_flagged_by_chance_weigh_little():

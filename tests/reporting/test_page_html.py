@@ -4,12 +4,13 @@ import html
 import io
 import json
 import re
+from importlib.resources import files
 
 import altair as alt
 import pytest
 
 from htmlpages import check_page, in_browser
-from upland.reporting.html import AT_FIRST, page_html
+from upland.reporting.html import AT_FIRST, INHERITED, page_html
 from upland.reporting.page import (
     Chart,
     Column,
@@ -56,7 +57,8 @@ def png():
 
 def chart(words):
     values = [
-        {"name": word[:40], "value": number, "time": 1e12 + number} for number, word in enumerate(words)
+        {"name": word[:40], "value": number, "time": 1e12 + number}
+        for number, word in enumerate([*words, *INHERITED])
     ]
     bars = alt.Chart(alt.Data(values=values)).mark_bar(style="normal")
     bars = bars.encode(
@@ -139,7 +141,7 @@ def test_charts_say_in_json_what_they_said(no_vega):
         return (
             list(map(shown, value))
             if isinstance(value, list)
-            else (escaped(value) if isinstance(value, str) else value)
+            else (escaped(value) + " " * (value in INHERITED) if isinstance(value, str) else value)
         )
 
     assert found == [json.loads(json.dumps(shown(given)))]
@@ -231,7 +233,8 @@ def test_the_page_is_no_wider_than_a_telephone(hostile, tmp_path):
     inside = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", f"{start}{run}</body>{end}")
     frame = f'<iframe style="width:360px;height:9000px;border:0" srcdoc="{html.escape(inside)}"></iframe>'
     _, root = in_browser(f"<!doctype html><html><head></head><body>{frame}</body></html>", tmp_path)
-    assert (root["width"], root["wide"]) == ("360", "360")
+    assert root["width"] == "360"
+    assert int(root["wide"]) <= 360
 
 
 def test_folded_sections_open_on_paper(browsed):
@@ -242,3 +245,41 @@ def test_tables_read_without_scripts(hostile):
     found = check_page(hostile)
     assert found.elements.count("tbody") >= 40
     assert not [value for _, name, value in found.attributes if name == "hidden"]
+
+
+def colours():
+    """The variables of the style sheet in the light and in the dark theme."""
+    css = files("upland.reporting").joinpath("page.css").read_text("utf-8")
+    light, dark = re.findall(r":root \{([^}]*--back[^}]*)\}", css)
+    themes = [dict(re.findall(r"--([a-z]+): (#[0-9a-f]{6})", part)) for part in (light, dark)]
+    assert themes[0].keys() == themes[1].keys()
+    return themes
+
+
+def luminance(colour):
+    """WCAG 2.2, relative luminance."""
+    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+@pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
+@pytest.mark.parametrize(
+    ("front", "back", "least"),
+    [
+        *[(text, back, 4.5) for text in ("text", "soft", "link") for back in ("back", "panel")],
+        *[(mark, "back", 3.0) for mark in ("normal", "anomalous", "threshold", "focus")],
+    ],
+)
+def test_text_and_marks_have_the_contrast_of_aa(theme, front, back, least):
+    found = colours()[theme]
+    light, dark = sorted((luminance(found[front]), luminance(found[back])), reverse=True)
+    assert (light + 0.05) / (dark + 0.05) >= least
+
+
+def test_charts_take_every_colour_from_the_theme(browsed):
+    drawings = re.findall(r'<svg[^>]*class="marks".*?</svg>', browsed[0], re.DOTALL)
+    assert len(drawings) == 2
+    used = {colour for one in drawings for colour in re.findall(r'(?:fill|stroke)(?:="|: )([^";]*)', one)}
+    assert {"var(--text)", "var(--soft)", "var(--grid)"} <= used
+    assert [it for it in used if not it.startswith("var(--") and it not in ("none", "transparent")] == []

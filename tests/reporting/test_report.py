@@ -12,10 +12,10 @@ import pytest
 import upland
 from htmlpages import check_page, in_browser
 from normals import mixed, small
+from upland import report
 from upland.cli.results import Request
 from upland.cli.scoring import score_path
 from upland.reporting.page import Chart, Standing, Table
-from upland.reporting.report import report
 from upland.reporting.tables import Worst
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"

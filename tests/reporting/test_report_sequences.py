@@ -6,12 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 import pytest
-from upland.report import assessed, html
 
 import upland
 from htmlpages import check_page
 from normals import waves
 from plant import pump_series
+from upland.reporting import assessed, html
 from upland.reporting.assessed import FEWEST
 from upland.reporting.base import Settings
 from upland.reporting.page import Chart, Table

@@ -204,6 +204,7 @@ def test_rows_that_are_all_alike_are_all_flagged_or_none():
         ({}, {"time": "whenn"}, "time='whenn' names a column that is not in the table"),
         ({}, {"id": "pumpp"}, "id='pumpp' names a column that is not in the table"),
         ({"when": "soon"}, {}, "the time column 'when' holds no times, for example 'soon'"),
+        ({"when": ["soon"] * 5 + ["7"] * (HOURS - 5)}, {}, "the time column 'when' holds no times"),
         ({"when": True}, {}, "the time column 'when' holds no times"),
         ({}, {"merge": "soon"}, "merge is a number of rows, or a duration"),
         ({}, {"time": None, "merge": "10min"}, "the history has no dates to measure it by"),

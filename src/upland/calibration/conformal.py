@@ -166,6 +166,23 @@ def size_for(alpha: float) -> int:
     return n - (n > 1 and 1 / n <= alpha)  # 1 / alpha may be rounded up
 
 
+def warn_of_resolution(calibration: Calibration, unit: Unit, alpha: float) -> None:
+    """Warn the caller's caller's caller of a calibration that cannot resolve alpha.
+
+    Args:
+        calibration: of such units.
+        unit: what each of its scores is of.
+        alpha: the level.
+    """
+    if calibration.smallest_p > alpha:
+        warnings.warn(
+            f"{calibration.size} calibration {unit}s cannot resolve alpha = {alpha:g}: "
+            f"the smallest p-value is {calibration.smallest_p:.3g}, so nothing is flagged; "
+            f"calibrate on at least {size_for(alpha):,} {unit}s",
+            stacklevel=4,
+        )
+
+
 def warn_of_weak(calibrations: Mapping[Unit, Calibration], units: Sequence[Unit], alpha: float) -> None:
     """Warn the caller's caller of calibrations that rank nothing, or by which nothing can be flagged.
 

@@ -153,16 +153,16 @@ class Jumpers:
                 entry = band[:, :, :-1, other, slopes + e - other]
                 np.multiply(factors[:, :, 1:, e], -jumps[:, e, other, None], out=entry)
         shares = np.repeat(put_in(self.bets + 1 + np.arange(n)) / slopes, slopes)
-        right = factors.reshape(k, 1, -1) * np.ldexp(shares, -self.exponent[..., None])
+        scale = np.clip(-self.exponent, -2_000, 2_000).astype(np.intc)
+        right = factors.reshape(k, 1, -1) * np.ldexp(shares, scale[..., None])
         right[..., :slopes] += factors[:, :, 0] * (jumps * self.wealth[:, :, None]).sum(axis=-1)
         matrix = band.reshape(right.size, width).T
         solved = dtbsv(width - 1, matrix, right.reshape(-1), lower=1, diag=1, overwrite_x=1)
         wealth = solved.reshape(k, rates, n, slopes)
         total, shift = np.frexp(wealth[..., 0] + wealth[..., 1] + wealth[..., 2])
         logs = np.log(total) + (shift + self.exponent[..., None]) * np.log(2.0)
-        last = shift[..., -1].astype(np.int64)
-        self.bets, self.exponent = self.bets + n, self.exponent + last
-        self.wealth = np.ldexp(wealth[:, :, -1], -last[..., None])
+        self.bets, self.exponent = self.bets + n, self.exponent + shift[..., -1]
+        self.wealth = np.ldexp(wealth[:, :, -1], -shift[..., -1:])
         return log_mean(logs, axis=1)
 
 

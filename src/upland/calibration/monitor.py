@@ -170,7 +170,7 @@ class Monitor:
     def _segments(self, segments: Integers | None, count: int) -> Integers:
         if segments is None:
             if len(self.blocks) > 1:
-                raise ValueError("the calibration is of segments: name the segment of each row")
+                raise ValueError("the calibration is of segments, and those of the rows are lacking")
             return np.zeros(count, dtype=np.int64)
         found = np.asarray(segments, dtype=np.int64)
         if found.shape != (count,) or (found < 0).any():

@@ -8,7 +8,7 @@ Polya urn. So for U uniform on (0, 1)
 
 is the randomised probability integral transform of the gap given the past: independent of all p-values before
 and uniform. It is the smoothed conformal p-value of the score among the calibration scores and all scores
-before (Vovk, Gammerman and Shafer 2005, theorem 11.1), with ranks inside a gap drawn at random. Gaps are
+before (Vovk, Gammerman and Shafer 2005), with ranks inside a gap drawn at random. Gaps are
 merged by rank beforehand, w_k of them, which leaves the argument as it is: at most `GAPS` remain, finest in
 both tails. Ties are broken at random: each calibration score has a number of its own for good, each new one
 draws one.
@@ -83,7 +83,7 @@ class Urns:
             generator: orders equal scores.
 
         Raises:
-            ValueError: a score is not a number, or there is no urn.
+            ValueError: a score is not a number, there is no urn, or they are too many to be numbered.
         """
         if not calibrations or any(part.ndim != 1 or np.isnan(part).any() for part in calibrations):
             raise ValueError("online p-values need calibration scores: one array of numbers or more")
@@ -96,6 +96,8 @@ class Urns:
             weights.append(np.diff(edges))
         values = np.unique(np.concatenate(bounds))
         sizes = np.array([part.size for part in weights], dtype=np.int64)
+        if sizes.size * (2 * values.size + 2) >= 1 << (62 - TIE_BITS):
+            raise ValueError(f"{sizes.size} urns with {values.size} different scores are too many")
         urns = np.repeat(np.arange(sizes.size), sizes - 1)
         codes = _codes(values, np.concatenate(bounds), np.concatenate(ties), urns)
         joined = np.concatenate(weights).astype(np.int64)

@@ -83,6 +83,10 @@ Again = Annotated[bool, typer.Option("--retry-refused", help="Try files again th
 Patience = Annotated[
     float, typer.Option("--wait", min=0, metavar="SECONDS", help="Wait at most so long for the history.")
 ]
+PageOf = Annotated[
+    Path | None,
+    typer.Option("--report", readable=False, help="HTML page of the history, replaced after each run."),
+]
 JsonLines = Annotated[bool, typer.Option("--json", help="Print a line of JSON for each batch.")]
 
 
@@ -108,6 +112,7 @@ def watch(
     fail_on_anomaly: AlarmExit = False,
     keep_rows: KeepRows = False,
     retry_refused: Again = False,
+    report: PageOf = None,
     wait: Patience = 30.0,
     quiet: option.Quiet = False,
     as_json: JsonLines = False,
@@ -127,8 +132,11 @@ def watch(
     chosen |= {"run_length": run_length, "fdr": fdr, "block": block, "seed": seed, "keep_rows": keep_rows}
     lines = Lines(as_json, quiet, incoming)
     with reporting(as_json, quiet, incoming, lines):
+        from upland.cli.history_page import check_page, write_history_page
         from upland.cli.watch_run import Run, history_written, say_summary, until_ended, wanted_by
 
+        if report is not None:
+            check_page(report, [model, incoming, history])
         run = Run(lines, _channels(on_alarm, webhook))
         with until_ended(lines, follow), history_written():
             from upland.watch.history import History
@@ -145,6 +153,9 @@ def watch(
                     wanted = wanted_by(watching.detector)
                     run.take_files(incoming, wanted, stable, poll if follow else None, retry_refused)
         say_summary(lines, run, history)
+        if report is not None:
+            write_history_page(history, report)
+            lines.note(f"wrote {report}")
         if fail_on_anomaly and run.alarms:
             raise typer.Exit(ANOMALY)
         if run.failed:

@@ -7,7 +7,6 @@ compare new data with held-out normal data (see `upland.calibration.conformal` f
 
 from __future__ import annotations
 
-import warnings
 from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Self
@@ -17,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from upland.calibration.conformal import Calibration, Floats, size_for
+from upland.calibration.conformal import Calibration, Floats, warn_of_resolution
 from upland.calibration.false_discovery import ALPHA, Control, benjamini_hochberg, check_rate
 from upland.catalogue import Modality, Unit
 from upland.criteria.base import Criterion, finite
@@ -295,14 +294,7 @@ class ScoringDetector(OutlierContract):
         alpha = self.alpha_ if alpha is None else alpha
         check_rate(alpha, control)
         unit = unit or self.unit_
-        calibration = self.calibrations_[unit]
-        if calibration.smallest_p > alpha:
-            warnings.warn(
-                f"{calibration.size} calibration {unit}s cannot resolve alpha = {alpha:g}: "
-                f"the smallest p-value is {calibration.smallest_p:.3g}, so nothing is flagged; "
-                f"calibrate on at least {size_for(alpha):,} {unit}s",
-                stacklevel=3,
-            )
+        warn_of_resolution(self.calibrations_[unit], unit, alpha)
 
     def scores_and_offset(self, X: Any) -> tuple[Floats, float]:
         """The anomaly scores, and `offset_`, or the threshold of other units than the fit's (steps for

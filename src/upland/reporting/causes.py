@@ -1,10 +1,10 @@
 """Anomalies grouped by cause: flagged rows with like reasons together.
 
 The rule. The reasons of a row are those of the columns that `upland score --why` names that have at least
-`LEAST` of the sum of its shares. A reason is a column and the way in which its value is unusual: above or
-below the range of the middle 95 percent of normal values, within it (the value is unusual only beside the
-others), missing, a level, or a level unseen among normal rows. Where no column has so much, the one reason is
-that many columns contribute.
+`LEAST` of the sum of its shares, or `EVEN` times as much as on average. A reason is a column and the way in
+which its value is unusual: above or below the range of the middle 95 percent of normal values, within it (the
+value is unusual only beside the others), missing, a level, or a level unseen among normal rows. Where no
+column has so much, the one reason is that many columns contribute.
 
 The weight of a reason is the sum, over the rows that have it, of its part of the row's sum times the natural
 logarithm of alpha / p, which is 1 on average where normal rows are flagged by chance. The reason of the
@@ -18,7 +18,7 @@ Nothing is drawn at random, and the order of the rows changes nothing.
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,17 +27,20 @@ import numpy as np
 
 from upland.explanation import Reason as Contribution
 from upland.reporting.page import Column, Part, Prose, Section, Table
-from upland.reporting.standings import Normal, NormalNumbers, Reason, number_of
+from upland.reporting.standings import LEVEL, Normal, NormalLevels, NormalNumbers, Reason, number_of
 from upland.scoring.words import cell_text, label_text, one_line
 
 REASONS = 3
 """Reasons of a row at most, as many as `upland score --why` names."""
 
-LEAST = 0.1
-"""Part of a row's sum that a reason has at least."""
+LEAST, EVEN = 0.1, 20
+"""Part of a row's sum that a reason has at least; of many columns so many times an even part."""
 
 MOSTLY = 0.5
 """Share of the rows of a group that have a reason in common."""
+
+USUAL = 0.05
+"""Share of normal rows from which a level is usual by itself."""
 
 SHOWN = 20
 """Causes that are shown at most."""
@@ -92,7 +95,8 @@ def reasons_of(contributions: Sequence[Contribution], normal: Mapping[str, Norma
         contributions: The columns that contribute most, the first first.
         normal: What is normal in each column.
     """
-    kept = [it for it in contributions[:REASONS] if it.part >= LEAST]
+    least = min(LEAST, EVEN / len(normal))
+    kept = [it for it in contributions[:REASONS] if it.part >= least]
     found = {Reason(it.column, normal[it.column].way(it.value)): it.part for it in kept}
     return found or {MANY: contributions[0].part}
 
@@ -157,23 +161,26 @@ def _listed(words: Sequence[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
-def named(column: str) -> str:
-    """The name of a column in a sentence."""
-    name = one_line(column)
-    return f"“{name if len(name) <= 80 else name[:79] + '…'}”"
+def named(name: str, most: int = 80) -> str:
+    """The name of a column or a level in a sentence.
+
+    Args:
+        name: From the data.
+        most: Characters of it that are shown.
+    """
+    line = one_line(name)
+    return f"“{line if len(line) <= most else line[: most - 1] + '…'}”"
 
 
 def _short(reason: Reason) -> str:
-    words = {
-        "above": "high {}",
-        "below": "low {}",
-        "within": "{} in its normal range",
-        "missing": "{} missing",
-        "unseen": "{} unseen among normal rows",
-    }
+    column, way = named(reason.column), reason.way
     if reason == MANY:
         return "many columns"
-    return words.get(reason.way, "{} " + reason.way[:60]).format(named(reason.column))
+    if way in ("above", "below"):
+        return f"{'high' if way == 'above' else 'low'} {column}"
+    if way.startswith(LEVEL):
+        return f"{column} {LEVEL}{named(way.removeprefix(LEVEL))}"
+    return f"{column} unseen among normal rows" if way == "unseen" else f"{column} {way}"
 
 
 def _long(cause: Cause, normal: Mapping[str, Normal]) -> str:
@@ -194,13 +201,16 @@ def _long(cause: Cause, normal: Mapping[str, Normal]) -> str:
             )
         return f"{name} {way} what is normal (median {median}{usual})"
     if way == "unseen":
-        some = dict.fromkeys(cell_text(it.value)[:60] for it in values(cause))
-        shown = _listed([f"“{word}”" for word in list(some)[:3]])
-        more = f" and {len(some) - 3:,} more" if len(some) > 3 else ""
-        return f"{name} is {shown}{more}, unseen among normal rows"
-    if way == "within":
-        return f"{name} does not fit"
-    return f"{name} {way[:60]}" + (f" (normal {words})" if words else "")
+        seen = Counter(cell_text(it.value) for it in values(cause))
+        some = [named(word, 60) for word, _ in sorted(seen.items(), key=lambda it: (-it[1], it[0]))]
+        more = [f"{len(some) - 3:,} more"] if len(some) > 3 else []
+        return f"{name} is {_listed([*some[:3], *more])}, unseen among normal rows"
+    level = way.removeprefix(LEVEL)
+    share = of_column.share(level) if isinstance(of_column, NormalLevels) else 1.0
+    if share >= USUAL:
+        what = f"{named(level)} ({share:.0%} of normal rows)" if way.startswith(LEVEL) else "its value"
+        return f"{name} does not fit the other columns, though {what} is usual by itself"
+    return f"{name} {LEVEL}{named(level)} (normal {words})"
 
 
 def values(cause: Cause) -> list[Contribution]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from upland.calibration.false_discovery import ALPHA
 from upland.detectors.scoring import ScoringDetector
 from upland.groups.verdicts import GroupVerdicts
 from upland.reporting.base import Settings
@@ -21,7 +22,7 @@ _REASONS = {
 
 
 def groups_section(detector: ScoringDetector, data: Any, settings: Settings) -> tuple[Section, GroupVerdicts]:
-    """A test of each group at a false discovery rate of alpha.
+    """A test of each group at a false discovery rate of 0.05, whatever the level of single rows is.
 
     Args:
         detector: Fitted.
@@ -31,7 +32,7 @@ def groups_section(detector: ScoringDetector, data: Any, settings: Settings) -> 
     Raises:
         ValueError: There is no such column, or no normal rows are kept to compare with.
     """
-    verdicts = detector.score_groups(data, settings.by, settings.alpha)
+    verdicts = detector.score_groups(data, settings.by)
     order = sorted(range(len(verdicts.group)), key=lambda n: (verdicts.p_value[n], -verdicts.statistic[n], n))
     columns = [
         Column("group"),
@@ -65,6 +66,6 @@ def groups_section(detector: ScoringDetector, data: Any, settings: Settings) -> 
     some = f": {', '.join(flagged[:5])}{' and others' if len(flagged) > 5 else ''}" if flagged else ""
     text = (
         f"{len(flagged):,} of {len(order):,} groups by {label_text(by)} are flagged at a false discovery "
-        f"rate of {settings.alpha:g}{some}."
+        f"rate of {ALPHA:g}{some}."
     )
     return Section("Groups", [Prose([text]), Table(columns, records, note)]), verdicts

@@ -81,7 +81,7 @@ class Watched:
 
     @property
     def changes(self) -> list[Record]:
-        """The alarms that say that the data have changed since the last model began, newest first."""
+        """The alarms that say that something has changed since the last model began, newest first."""
         model = int(self.curves["model"][-1]) if self.curves["model"].size else None
         return [
             alarm
@@ -134,7 +134,8 @@ def _summary(found: Watched) -> list[str]:
 
 def _changed(found: Watched) -> str:
     if found.changes:
-        return str(found.changes[0]["text"])
+        whole = [alarm for alarm in found.changes if alarm["kind"] != "site"]
+        return str((whole or found.changes)[0]["text"])
     peak = float(found.curves["log_peak"][-1])
     delta = float(found.settings["delta"])
     return (
@@ -174,8 +175,9 @@ def _change(found: Watched) -> Section:
     detector = batch_chart(
         "E-detector: evidence of a change, again after each alarm",
         f"It begins again at nothing after an alarm, at {power(math.log(length))}, the dashed line. If "
-        f"nothing changes, at least {length:g} batches lie between two alarms on average. A crossing soon "
-        f"after another is of the same episode and raises no other alarm.{_said('alarm', again)}",
+        f"nothing changes, it is crossed within t batches with probability t / {length:,.10g} at most. A "
+        "crossing soon after another is of the same episode and raises no other alarm."
+        f"{_said('alarm', again)}",
         curves["batch"],
         [LineOfBatches(curves["log_detector"] / math.log(10))],
         limit=math.log10(length),
@@ -338,18 +340,13 @@ def _listed(columns: Any) -> list[str]:
 def _flagged(found: Watched) -> list[Section]:
     if not found.flagged:
         return []
+    why = any(one["reasons"] for one in found.flagged)
     columns = [Column("batch", "number"), Column("row", "number"), Column("score", "number")]
-    columns += [Column("p", "p_value"), Column("contributes most")]
-    rows = [
-        [
-            one["batch"],
-            int(one["row"]) + 1,
-            one["score"],
-            one["p_value"],
-            tuple(_listed(one["reasons"])) or "",
-        ]
-        for one in found.flagged
-    ]
+    columns += [Column("p", "p_value"), *([Column("contributes most")] if why else [])]
+    rows = []
+    for one in found.flagged:
+        row = [one["batch"], int(one["row"]) + 1, one["score"], one["p_value"]]
+        rows.append([*row, tuple(_listed(one["reasons"])) or ""] if why else row)
     return [Section("Flagged rows of the latest batches", [Table(columns, rows)])]
 
 

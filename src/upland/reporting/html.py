@@ -55,6 +55,15 @@ AT_FIRST = 25
 STYLES = ("normal", "anomalous", "threshold", "soft", "text", "link")
 """What marks of charts are called by their `style`, which gives them their colours."""
 
+INHERITED = frozenset(
+    {
+        *("__proto__", "__defineGetter__", "__defineSetter__", "__lookupGetter__", "__lookupSetter__"),
+        *("constructor", "hasOwnProperty", "isPrototypeOf", "propertyIsEnumerable", "toLocaleString"),
+        *("toString", "valueOf"),
+    }
+)
+"""What every object of JavaScript has: Vega, which takes cells for keys of objects, draws nothing of them."""
+
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _BARS = 40
 """Units of height of the small picture of a column."""
@@ -210,13 +219,16 @@ def _check_fields(spec: Any) -> None:
 
 
 def _finite(value: Any) -> Any:
-    """A value for JSON: what is no number as null, control characters of texts written out."""
+    """A value for a chart: what is no number as null, control characters of texts written out, and a space
+    behind the names of `INHERITED`.
+    """
     if isinstance(value, Mapping):
         return {escaped(str(key)): _finite(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
         return [_finite(part) for part in value]
     if isinstance(value, str):
-        return escaped(value)
+        word = escaped(value)
+        return f"{word} " if word in INHERITED else word
     if isinstance(value, float) and not abs(value) < float("inf"):
         return None
     return value

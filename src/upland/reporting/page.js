@@ -4,6 +4,8 @@ const root = document.documentElement;
 root.classList.add("scripted");
 const note = (event) => { root.dataset.errors = (root.dataset.errors || "") + (event.message || event.reason) + "\n"; };
 addEventListener("error", note);
+const say = console.error;
+console.error = (...words) => { note({ message: words.join(" ") }); say(...words); };  // as Vega reports a failure
 addEventListener("unhandledrejection", note);
 addEventListener("securitypolicyviolation", (event) => note({ message: event.violatedDirective + " " + event.blockedURI }));
 

@@ -44,6 +44,13 @@ class Report:
         count: How many rows, images, sequences or steps there are.
         flagged: How many of them are flagged.
         facts: The numbers of the page for a program.
+
+    Examples:
+        >>> import numpy as np, upland
+        >>> rows = np.random.default_rng(0).normal(size=(200, 3))
+        >>> detector = upland.EnergyDetector(random_state=0).fit(rows)
+        >>> upland.report(detector, rows + [0.0, 90.0, 0.0]).facts["causes"][0]["rows"]
+        200
     """
 
     page: Page
@@ -123,8 +130,7 @@ def report(
         >>> import numpy as np, upland
         >>> rng = np.random.default_rng(0)
         >>> detector = upland.EnergyDetector(random_state=0).fit(rng.normal(size=(200, 3)))
-        >>> from upland.reporting.report import report
-        >>> found = report(detector, np.concatenate([rng.normal(size=(50, 3)), [[0.0, 40.0, 0.0]]]))
+        >>> found = upland.report(detector, np.concatenate([rng.normal(size=(50, 3)), [[0.0, 40.0, 0.0]]]))
         >>> found.count, found.html.startswith("<!doctype html>")
         (51, True)
     """

@@ -226,7 +226,7 @@ class ScoreCounter:
         what = (
             f"The {self.units} as a whole differ from"
             if differ
-            else f"There is no evidence that the {self.units} as a whole differ from"
+            else f"There is no clear evidence that the {self.units} as a whole differ from"
         )
         how = (
             "a Monte Carlo test of the Anderson-Darling distance that takes into account that all "

@@ -29,6 +29,9 @@ BARS = 16
 UNITS = (0.001, 1, 60, 3600, 86_400)
 """Seconds that times are rounded to."""
 
+LEVEL = "is "
+"""What a reason that is a level begins with."""
+
 OUTSIDE = 0.025
 """Share of the normal values below the normal range, and above it."""
 
@@ -99,7 +102,14 @@ class NormalNumbers(Normal):
         number = number_of(value)
         if not np.isfinite(number):
             return "missing"
-        return "above" if number > self.high else "below" if number < self.low else "within"
+        if number > self.high + self._tiny:
+            return "above"
+        return "below" if number < self.low - self._tiny else "within"
+
+    @property
+    def _tiny(self) -> float:
+        """What the encoding of normal values may add or take away."""
+        return 1e-6 * max(float(self.edges[-1] - self.edges[0]), abs(self.low), abs(self.high))
 
     def standing(self, value: Any) -> Standing | None:
         """Bars over the range of the normal values, and a mark."""
@@ -113,8 +123,7 @@ class NormalNumbers(Normal):
 
     def words(self) -> str:
         """From where to where the middle 95 percent of normal values lie."""
-        tiny = 1e-6 * (self.edges[-1] - self.edges[0])  # what the encoding leaves of zero
-        ends = [number if abs(number) > tiny else 0.0 for number in (self.low, self.high)]
+        ends = [number if abs(number) > self._tiny else 0.0 for number in (self.low, self.high)]
         low, high = (cell_text(self.typed(number)) for number in ends)
         return low if low == high else f"{low} to {high}"
 
@@ -146,7 +155,7 @@ class NormalLevels(Normal):
         level = level_of(value)
         if level is None:
             return "missing"
-        return f"is {level}" if level in self.shares or level in self.known else "unseen"
+        return f"{LEVEL}{level}" if level in self.shares or level in self.known else "unseen"
 
     def standing(self, value: Any) -> Standing | None:
         """A bar for each level, and a mark; outside where the level has no bar."""
@@ -162,6 +171,10 @@ class NormalLevels(Normal):
         """The most frequent levels with their shares."""
         some = list(self.shares.items())[:3]
         return ", ".join(f"{one_line(name)[:60]} {share:.0%}" for name, share in some)
+
+    def share(self, level: str) -> float:
+        """Of a level among normal rows; 0 where it is too rare to be counted."""
+        return self.shares.get(level, 0.0)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from upland.reporting import causes
 from upland.reporting.base import Floats
 from upland.reporting.causes import REASONS, Flagged
 from upland.reporting.charts import altair, finished, label, rows, unlike
@@ -15,8 +16,8 @@ from upland.reporting.phrases import percent
 from upland.reporting.standings import Normal
 from upland.scoring.words import cell_text, label_text, one_line
 
-LEAST = 0.02
-"""Part of the sum from which a contributing column is shown beside the first."""
+LEAST = 0.2
+"""Of the part that a reason has at least: from this part on a column is shown beside the first."""
 
 BARS = 15
 """Columns of the chart at most."""
@@ -56,7 +57,8 @@ def strangest_section(
 
 
 def _record(row: Flagged, normal: Mapping[str, Normal], alpha: float, timed: bool) -> tuple[Any, ...]:
-    some = [it for place, it in enumerate(row.contributions[:REASONS]) if not place or it.part >= LEAST]
+    least = LEAST * min(causes.LEAST, causes.EVEN / len(normal))
+    some = [it for place, it in enumerate(row.contributions[:REASONS]) if not place or it.part >= least]
     return (
         row.number + 1,
         *([label_text(row.time) if row.time is not None else ""] if timed else []),

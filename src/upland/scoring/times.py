@@ -16,7 +16,8 @@ from upland.io.advice import Advice, Wording
 from upland.io.casting import NULLS, BadCell, cast_cells
 from upland.io.cells import CellOptions
 from upland.io.schema import Column
-from upland.io.texts import find_form
+from upland.io.stamps import stamp_of
+from upland.io.texts import clean, find_form
 
 Floats = NDArray[np.float64]
 
@@ -86,7 +87,17 @@ class Times:
 
     def _learned(self, values: Any) -> Column:
         counts, first = counted(values)
-        found = find_form(self.name, counts, first, self.cells)
+        strays = [text for text in counts if stamp_of(clean(text)) is None]
+        if 0 < len(strays) < len(counts) / 2:
+            row = min(strays, key=lambda text: first[text])
+            number = self._rows + first[row] + 1
+            raise ValueError(f"column {self.name!r}, row {number} holds {row!r}, which is no time")
+        try:
+            found = find_form(self.name, counts, first, self.cells)
+        except ValueError:
+            if strays:
+                raise self._no_time(strays[0]) from None
+            raise  # dates that can be read in two ways
         kind = None if found is None else KINDS[found.form.reads]
         if found is None or kind is None or kind == "boolean":
             raise self._no_time(next(iter(counts)))

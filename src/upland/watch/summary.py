@@ -33,7 +33,7 @@ class Summary:
         models: each model with its first batch.
         curves: arrays `(B,)` by name, of at most `POINTS` batches: batch, rows, flagged, counted, model,
             log_martingale, log_peak, log_detector, log_e_value; and name and time as objects.
-        alarms: the latest, newest first.
+        alarms: the latest, newest first; `deliveries` of each are how it was sent, by each channel.
         verdicts: flagged groups, batches and buckets, newest first.
         sites: those of the last model with most evidence, the strongest first.
         means: the mean codes `(B,)` of some columns, by name; NaN where a batch has none.
@@ -74,7 +74,7 @@ def summary(history: History) -> Summary:
             counts=_counts(sql),
             models=_records(sql, "SELECT * FROM model ORDER BY model DESC LIMIT ?", (ROWS,)),
             curves=curves,
-            alarms=_records(sql, "SELECT * FROM alarm ORDER BY alarm DESC LIMIT ?", (ROWS,)),
+            alarms=_alarms(sql),
             verdicts=_records(
                 sql, "SELECT * FROM group_verdict WHERE flag = 1 ORDER BY test DESC LIMIT ?", (ROWS,)
             ),
@@ -103,6 +103,12 @@ def _records(sql: sqlite3.Connection, query: str, values: tuple[Any, ...]) -> li
     cursor = sql.execute(query, values)
     names = [column[0] for column in cursor.description]
     return [dict(zip(names, row, strict=True)) for row in cursor]
+
+
+def _alarms(sql: sqlite3.Connection) -> list[Record]:
+    alarms = _records(sql, "SELECT * FROM alarm ORDER BY alarm DESC LIMIT ?", (ROWS,))
+    query = "SELECT channel, status, attempts, error FROM delivery WHERE alarm = ? ORDER BY channel"
+    return [alarm | {"deliveries": _records(sql, query, (alarm["alarm"],))} for alarm in alarms]
 
 
 _CURVES = ("batch", "rows", "flagged", "counted", "model")
