@@ -134,10 +134,22 @@ class History:
             yield connection
 
     @contextmanager
-    def write(self) -> Iterator[sqlite3.Connection]:
-        """A transaction that writes: all of it is kept, or where something is raised nothing."""
-        with self._transaction("BEGIN IMMEDIATE") as connection:
-            yield connection
+    def write(self, durable: bool = True) -> Iterator[sqlite3.Connection]:
+        """A transaction that writes: all of it is kept, or where something is raised nothing.
+
+        Args:
+            durable: whether it outlives a loss of power, for which the disk is waited for; else it outlives
+                the end of the process alone.
+        """
+        with self._lock:
+            if not durable:
+                self.connection.execute("PRAGMA synchronous=NORMAL")
+            try:
+                with self._transaction("BEGIN IMMEDIATE") as connection:
+                    yield connection
+            finally:
+                if not durable:
+                    self.connection.execute("PRAGMA synchronous=FULL")
 
     @contextmanager
     def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
