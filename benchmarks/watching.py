@@ -30,6 +30,7 @@ from upland.cli.scoring import score_path
 
 DETECTORS = {"split": 5000, "cross": 300}
 """Normal rows of the fit, by the calibration that they lead to."""
+FILES = {"split": 1000, "cross": 300}
 FORMATS: dict[str, Callable[[pa.Table, Path], Any]] = {
     "parquet": lambda table, path: pq.write_table(table, path),
     "csv": lambda table, path: pc.write_csv(table, path),
@@ -146,7 +147,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             key = {"calibration": calibration, "format": suffix}
             if records.find(**key) is None:
                 with tempfile.TemporaryDirectory() as folder:
-                    found = measured(Path(folder), calibration, suffix, 30 if options.quick else 1000)
+                    files = 30 if options.quick else FILES[calibration]
+                    found = measured(Path(folder), calibration, suffix, files)
                 records.add({"benchmark": "watching", **key, **found})
     for way in WAYS:
         for earlier in (100, 10_000 if options.quick else 1_000_000):

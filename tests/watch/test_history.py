@@ -35,7 +35,7 @@ def test_a_history_is_made_and_opened_again(tmp_path):
 
 
 def test_several_may_make_a_history_at_once(tmp_path):
-    for number in range(25):
+    for number in range(10):
         path = tmp_path / f"{number}.db"
         processes = [child(lambda path=path: History(path).close()) for _ in range(3)]
         assert [os.waitpid(process, 0)[1] for process in processes] == [0, 0, 0]
@@ -187,3 +187,18 @@ def test_a_forked_process_has_its_own_connection(tmp_path):
         assert os.waitpid(process, 0)[1] == 0
         with history.write() as connection:
             assert connection.execute("SELECT name FROM setting").fetchall() == [("by",)]
+
+
+def test_only_what_must_outlive_a_loss_of_power_waits_for_the_disk(tmp_path):
+    def level(connection):
+        return connection.execute("PRAGMA synchronous").fetchone()[0]
+
+    normal, full = 1, 2
+    with History(tmp_path / "watch.db") as history:
+        with history.write() as connection:
+            assert level(connection) == full
+        with history.write(durable=False) as connection:
+            assert level(connection) == normal
+        with pytest.raises(RuntimeError), history.write(durable=False):
+            raise RuntimeError
+        assert level(history.connection) == full

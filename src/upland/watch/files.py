@@ -108,7 +108,7 @@ class KnownFiles:
         """Write what was noted into the history."""
         if self._noted:
             rows = [(path, *known) for path, known in self._noted.items()]
-            with self._history.write() as connection:
+            with self._history.write(durable=False) as connection:
                 connection.executemany("REPLACE INTO file VALUES (?, ?, ?, ?)", rows)
             self._noted = {}
 
@@ -120,7 +120,7 @@ class KnownFiles:
 
     def forget_attempt(self, digest: str) -> None:
         """Take back that a file was about to be read: reading it has not ended the process."""
-        with self._history.write() as connection:
+        with self._history.write(durable=False) as connection:
             connection.execute("DELETE FROM attempt WHERE digest = ?", (digest,))
 
     def with_content(self, digest: str) -> Earlier | None:

@@ -73,7 +73,7 @@ class History:
             raise HistoryError(self.path, "missing", "there is no such file")
         if self.path.is_dir():
             raise HistoryError(self.path, "foreign", "it is a folder: give the path of a file")
-        self._pid = os.getpid()
+        self._pid, self._inherited = os.getpid(), list[sqlite3.Connection]()
         with self._faults():
             self._open = self._opened()
 
@@ -123,6 +123,7 @@ class History:
     def connection(self) -> sqlite3.Connection:
         """The connection of this process; a process that was forked has its own."""
         if os.getpid() != self._pid:
+            self._inherited.append(self._open)  # to close it is for the process that opened it
             self._open, self._pid, self._lock = self._opened(), os.getpid(), threading.RLock()
         return self._open
 
@@ -133,23 +134,36 @@ class History:
             yield connection
 
     @contextmanager
-    def write(self) -> Iterator[sqlite3.Connection]:
-        """A transaction that writes: all of it is kept, or where something is raised nothing."""
-        with self._transaction("BEGIN IMMEDIATE") as connection:
-            yield connection
+    def write(self, durable: bool = True) -> Iterator[sqlite3.Connection]:
+        """A transaction that writes: all of it is kept, or where something is raised nothing.
+
+        Args:
+            durable: whether it outlives a loss of power, for which the disk is waited for; else it outlives
+                the end of the process alone.
+        """
+        with self._lock:
+            if not durable:
+                self.connection.execute("PRAGMA synchronous=NORMAL")
+            try:
+                with self._transaction("BEGIN IMMEDIATE") as connection:
+                    yield connection
+            finally:
+                if not durable:
+                    self.connection.execute("PRAGMA synchronous=FULL")
 
     @contextmanager
     def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
-        with self._lock, self._faults():
-            connection = self.connection
-            connection.execute(begin)
-            try:
-                yield connection
-                connection.execute("COMMIT")
-            except BaseException:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
+        with self._faults():
+            connection = self.connection  # before the lock, which a process that was forked has anew
+            with self._lock:
+                connection.execute(begin)
+                try:
+                    yield connection
+                    connection.execute("COMMIT")
+                except BaseException:
+                    if connection.in_transaction:
+                        connection.execute("ROLLBACK")
+                    raise
 
     @contextmanager
     def _faults(self) -> Iterator[None]:

@@ -261,7 +261,7 @@ class Watch:
             reading has ended the process before.
         """
         where = None if path is None else os.fspath(path)
-        with self.history.write() as connection:
+        with self.history.write(durable=False) as connection:
             ledger = Ledger(connection)
             if (known := ledger.known(digest, self._watched.digest)) is not None:
                 return known
