@@ -115,8 +115,8 @@ in a short history and in a long one.
 watching_faults = listed(
     """## A watch after faults
 
-`benchmarks/watching_faults.py`: watchers that are killed (SIGKILL) at random moments, two at once, a disk that
-is full; histories that are broken, or that differ in any bit from that of an undisturbed watcher.
+`benchmarks/watching_faults.py`: watchers that are killed (SIGKILL) at random moments, two at once, a disk
+that is full; histories that are broken, or that differ in any bit from that of an undisturbed watcher.
 """,
     (
         *("fault", "watched", "files", "kills", "histories", "killed_within", "broken_after_kill"),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import upland
-from watched import CASES, batches, dump, fitted, rows_of
+from watched import CASES, batches, dump, fitted, numbers, plain_detector, rows_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*:UserWarning")
 
@@ -30,6 +30,31 @@ def test_a_restart_between_all_batches_changes_no_bit(case, tmp_path):
     assert [one.to_json() for one in whole] == [one.to_json() for one in again]
     assert dump(tmp_path / "one.db") == dump(tmp_path / "many.db")
     assert {one.status for one in whole} == {"taken"}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"by": "site"},
+        {"time": "time", "every": "1h"},
+        {"block": 3},
+        {"keep_rows": True, "channels": ("mail",)},
+    ],
+    ids=lambda options: next(iter(options)),
+)
+def test_a_restart_changes_no_bit_whatever_the_options(options, tmp_path):
+    detector, parts = plain_detector(), []
+    for seed, shift in enumerate((0, 0, 1, 1, 0)):
+        beside = {"site": ["a", "b", "c"] * 30, "time": np.linspace(3000, 6000, 90) * (seed + 1)}
+        parts.append(numbers(90, seed, shift) | beside)
+    with upland.Watch(detector, tmp_path / "one.db", **options) as watch:
+        whole = [watch.update(part).to_json() for part in parts]
+    again = []
+    for part in parts:
+        with upland.Watch(detector, tmp_path / "many.db", **options) as watch:
+            again.append(watch.update(part).to_json())
+    assert whole == again
+    assert dump(tmp_path / "one.db") == dump(tmp_path / "many.db")
 
 
 def test_a_batch_is_taken_once(case, tmp_path):

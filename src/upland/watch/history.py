@@ -73,7 +73,7 @@ class History:
             raise HistoryError(self.path, "missing", "there is no such file")
         if self.path.is_dir():
             raise HistoryError(self.path, "foreign", "it is a folder: give the path of a file")
-        self._pid = os.getpid()
+        self._pid, self._inherited = os.getpid(), list[sqlite3.Connection]()
         with self._faults():
             self._open = self._opened()
 
@@ -123,6 +123,7 @@ class History:
     def connection(self) -> sqlite3.Connection:
         """The connection of this process; a process that was forked has its own."""
         if os.getpid() != self._pid:
+            self._inherited.append(self._open)  # to close it is for the process that opened it
             self._open, self._pid, self._lock = self._opened(), os.getpid(), threading.RLock()
         return self._open
 
@@ -152,16 +153,17 @@ class History:
 
     @contextmanager
     def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
-        with self._lock, self._faults():
-            connection = self.connection
-            connection.execute(begin)
-            try:
-                yield connection
-                connection.execute("COMMIT")
-            except BaseException:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
+        with self._faults():
+            connection = self.connection  # before the lock, which a process that was forked has anew
+            with self._lock:
+                connection.execute(begin)
+                try:
+                    yield connection
+                    connection.execute("COMMIT")
+                except BaseException:
+                    if connection.in_transaction:
+                        connection.execute("ROLLBACK")
+                    raise
 
     @contextmanager
     def _faults(self) -> Iterator[None]:
