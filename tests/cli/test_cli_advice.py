@@ -551,6 +551,8 @@ ELSEWHERE = {
     "scoring/merging.py:merging_of": "tests/cli/test_cli_alarms.py",
     "scoring/times.py:_no_time": "tests/scoring/test_alarm_history.py",
     "cli/alarms.py:_level": "tests/cli/test_cli_alarms.py",
+    "reporting/html.py:_check_fields": "for who writes charts: tests/reporting/test_page_html.py",
+    "reporting/sequences.py:found_in_sequences": "tests/reporting/test_report_sequences.py",
     "reporting/evaluation.py:evaluated": "tests/reporting/test_card.py",
     "watch/channels.py:__init__": "tests/watch/test_deliveries.py",
     "watch/options.py:check_same": "tests/cli/test_cli_watching.py",

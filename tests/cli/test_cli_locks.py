@@ -19,6 +19,8 @@ COMMANDS = {
     "calibrate in place": ["calibrate", "pump.safetensors", "normal.csv", "--in-place"],
     "refine": ["refine", "pump.safetensors", "new.csv", "--label", "flow", "-o", "m.safetensors"],
     "card": ["card", "pump.safetensors", "-o", "card.md"],
+    "report": ["report", "pump.safetensors", "new.csv", "-o", "page.html"],
+    "alarms": ["alarms", "pump.safetensors", "new.csv", "-o", "levels.csv"],
     "demo": ["demo", "--out", "shown"],
 }
 """A run of each command that writes; `--out` names a folder."""
@@ -50,13 +52,13 @@ def test_every_command_that_writes_waits_for_its_output():
     written = {
         name
         for name, command in program().commands.items()
-        if {"output", "out"} & {parameter.name for parameter in command.params}
+        if {"output", "out", "history"} & {parameter.name for parameter in command.params}
     }
     waiting = {
         name for name, command in program().commands.items() if "wait" in {p.name for p in command.params}
     }
     assert waiting == written
-    assert waiting == {arguments[0] for arguments in COMMANDS.values()} | {"export"}
+    assert waiting == {arguments[0] for arguments in COMMANDS.values()} | {"export", "watch"}
 
 
 NAMED = [case for case in COMMANDS if case not in ("calibrate in place", "demo")]

@@ -114,8 +114,8 @@ def test_alarms_say_how_they_were_delivered(watched):
     found = table(history_page(watched, "watch.db"), "Alarms")
     assert [column.name for column in found.columns][-1] == "delivered"
     assert found.rows[0][-1] == ("command: waiting",)
-    told = [{"channel": "hook", "status": "failed", "attempts": 3, "error": HOSTILE}]
-    other = replace(watched, alarms=[dict(watched.alarms[0]) | {"deliveries": told}])
+    delivered = [{"channel": "hook", "status": "failed", "attempts": 3, "error": HOSTILE}]
+    other = replace(watched, alarms=[dict(watched.alarms[0]) | {"deliveries": delivered}])
     page = history_page(other, "watch.db")
     assert table(page, "Alarms").rows[0][-1] == (f"hook: failed after 3 attempts: {HOSTILE}",)
     checked(page)

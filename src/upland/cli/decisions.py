@@ -23,6 +23,7 @@ class Lines(Reporter):
     Args:
         as_json: Whether each line is a JSON document.
         quiet: Whether only alarms and warnings are printed.
+        data: What messages call the data.
     """
 
     def warn(self, text: str) -> None:
