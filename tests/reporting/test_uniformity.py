@@ -68,11 +68,11 @@ def test_segments_have_an_urn_each_and_the_level_is_kept():
 def test_folds_that_see_the_same_rows_keep_the_level_together():
     generator = np.random.default_rng(2)
     p = []
-    for trial in range(200):
+    for trial in range(100):
         new = generator.normal(size=300)
         folds = [[counter(generator.normal(size=40), new, trial)] for _ in range(5)]
         p.append(uniformity(folds, trial, DRAWS).p_value)
-    assert np.mean(np.array(p) <= 0.05) <= binom.ppf(0.9999, 200, 0.05) / 200
+    assert np.mean(np.array(p) <= 0.05) <= binom.ppf(0.9999, 100, 0.05) / 100
 
 
 def test_a_shift_and_many_anomalies_are_found():

@@ -211,7 +211,7 @@ def _check_fields(spec: Any) -> None:
             if key in ("data", "datasets"):
                 continue
             if key == "field" and isinstance(value, str) and not _WORD.fullmatch(value):
-                raise ValueError(f"the field {value!r} of a chart is no plain word: name it so in its data")
+                raise ValueError(f"the field {value!r} of a chart is no plain word of letters and digits")
             _check_fields(value)
     elif isinstance(spec, list | tuple):
         for value in spec:
