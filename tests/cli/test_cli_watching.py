@@ -597,7 +597,7 @@ def test_a_database_of_another_program_is_no_data(upland, plant, tmp_path):
 def test_what_is_wrong_before_anything_is_taken(arguments, words, watch, tmp_path):
     done = watch(*arguments)
     assert done.code == 2
-    assert words in done.words
+    assert words in done.words, done.words
     assert "s3cret" not in done.err
 
 

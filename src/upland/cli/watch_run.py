@@ -100,14 +100,11 @@ class Run:
         self.refused += self.failed
         self.lines.other(found.status, STANDARD_INPUT, shown(reason, file), found)
 
-    def take_files(
-        self, place: Path, wanted: Wanted, stable: float, poll: float | None, retry_refused: bool
-    ) -> None:
+    def take_files(self, place: Path, stable: float, poll: float | None, retry_refused: bool) -> None:
         """Take the files at a place, once or for ever.
 
         Args:
             place: A folder, a pattern or a file.
-            wanted: Whether a name is of a format that the model reads.
             stable: Seconds for which a file must not have changed.
             poll: Seconds between two passes; None ends after the first one.
             retry_refused: Whether files that were refused are tried again.
@@ -115,7 +112,7 @@ class Run:
         from upland.watch.incoming import Incoming
         from upland.watch.intake import Intake
 
-        files = Incoming(place, wanted, stable)
+        files = Incoming(place, wanted_by(self.watch.detector), stable)
         intake = Intake(self.watch, files, self.words)
         if retry_refused:
             intake.forget_refused()

@@ -122,10 +122,9 @@ def watch(
     False alarms are bounded for all time, however often this runs. Without --follow it takes what is there
     and ends, as a scheduler wants it.
     """
-    _check_rates({"--delta": delta, "--fdr": fdr} | ({} if alpha is None else {"--alpha": alpha}))
+    _check_rates({"--delta": delta, "--fdr": fdr, "--alpha": alpha})
     _check_finite({"--poll": poll, "--stable": stable, "--wait": wait, "--run-length": run_length})
-    check(every is None or time is not None, "--every tests parts of time: name their column, --time COLUMN")
-    check(every is None or by is None, "--by and --every are two ways to test groups of rows: leave one out")
+    _check_every(every, time, by)
     piped = incoming.stem == NAME
     check(not (piped and follow), "--follow waits for files, and - is one batch: leave one of them out")
     chosen: dict[str, Any] = {"by": by, "time": time, "every": every, "alpha": alpha, "delta": delta}
@@ -133,7 +132,7 @@ def watch(
     lines = Lines(as_json, quiet, incoming)
     with reporting(as_json, quiet, incoming, lines):
         from upland.cli.history_page import check_page, write_history_page
-        from upland.cli.watch_run import Run, history_written, say_summary, until_ended, wanted_by
+        from upland.cli.watch_run import Run, history_written, say_summary, until_ended
 
         if report is not None:
             check_page(report, [model, incoming, history])
@@ -150,22 +149,25 @@ def watch(
                 if piped:
                     run.take_piped(incoming)
                 else:
-                    wanted = wanted_by(watching.detector)
-                    run.take_files(incoming, wanted, stable, poll if follow else None, retry_refused)
+                    run.take_files(incoming, stable, poll if follow else None, retry_refused)
         say_summary(lines, run, history)
         if report is not None:
             write_history_page(history, report)
             lines.note(f"wrote {report}")
-        if fail_on_anomaly and run.alarms:
-            raise typer.Exit(ANOMALY)
-        if run.failed:
-            raise typer.Exit(BAD_INPUT)
+        if run.failed or (fail_on_anomaly and run.alarms):
+            raise typer.Exit(BAD_INPUT if run.failed else ANOMALY)
 
 
-def _check_rates(rates: dict[str, float]) -> None:
+def _check_every(every: str | None, time: str | None, by: str | None) -> None:
+    """Refuse parts of time that cannot be tested; raises typer.BadParameter."""
+    check(every is None or time is not None, "--every tests parts of time: name their column, --time COLUMN")
+    check(every is None or by is None, "--by and --every are two ways to test groups of rows: leave one out")
+
+
+def _check_rates(rates: dict[str, float | None]) -> None:
     """Refuse options that are no rates; raises typer.BadParameter."""
     for name, rate in rates.items():
-        check(0 < rate < 1, f"{name} must lie between 0 and 1, not {rate:g}")
+        check(rate is None or 0 < rate < 1, f"{name} must lie between 0 and 1, not {rate}")
 
 
 def _check_finite(numbers: dict[str, float]) -> None:
