@@ -201,4 +201,5 @@ def test_only_what_must_outlive_a_loss_of_power_waits_for_the_disk(tmp_path):
             assert level(connection) == normal
         with pytest.raises(RuntimeError), history.write(durable=False):
             raise RuntimeError
-        assert level(history.connection) == full
+        with history.write() as connection:
+            assert level(connection) == full

@@ -86,7 +86,6 @@ class History:
             if version < len(MIGRATIONS):
                 self._use_wal(connection)
                 migrate(connection, MIGRATIONS)
-            connection.execute("PRAGMA synchronous=FULL")
         except BaseException:
             connection.close()
             raise
@@ -141,21 +140,15 @@ class History:
             durable: whether it outlives a loss of power, for which the disk is waited for; else it outlives
                 the end of the process alone.
         """
-        with self._lock:
-            if not durable:
-                self.connection.execute("PRAGMA synchronous=NORMAL")
-            try:
-                with self._transaction("BEGIN IMMEDIATE") as connection:
-                    yield connection
-            finally:
-                if not durable:
-                    self.connection.execute("PRAGMA synchronous=FULL")
+        with self._transaction("BEGIN IMMEDIATE", durable) as connection:
+            yield connection
 
     @contextmanager
-    def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
+    def _transaction(self, begin: str, durable: bool = True) -> Iterator[sqlite3.Connection]:
         with self._faults():
             connection = self.connection  # before the lock, which a process that was forked has anew
             with self._lock:
+                connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
                 connection.execute(begin)
                 try:
                     yield connection
