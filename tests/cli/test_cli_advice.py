@@ -552,6 +552,7 @@ ELSEWHERE = {
     "scoring/times.py:_no_time": "tests/scoring/test_alarm_history.py",
     "cli/alarms.py:_level": "tests/cli/test_cli_alarms.py",
     "reporting/evaluation.py:evaluated": "tests/reporting/test_card.py",
+    "reporting/base.py:check_no_rows": "tests/reporting/test_report_sequences.py",
     "watch/channels.py:__init__": "tests/watch/test_deliveries.py",
     "watch/options.py:check_same": "tests/cli/test_cli_watching.py",
     "scoring/scorer.py:_verdicts_on_groups": "tests/scoring/test_scorer.py",
