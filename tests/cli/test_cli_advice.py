@@ -554,6 +554,7 @@ ELSEWHERE = {
     "reporting/html.py:_check_fields": "for who writes charts: tests/reporting/test_page_html.py",
     "reporting/sequences.py:found_in_sequences": "tests/reporting/test_report_sequences.py",
     "reporting/evaluation.py:evaluated": "tests/reporting/test_card.py",
+    "reporting/base.py:check_no_rows": "tests/reporting/test_report_sequences.py",
     "watch/channels.py:__init__": "tests/watch/test_deliveries.py",
     "watch/options.py:check_same": "tests/cli/test_cli_watching.py",
     "watch/batches.py:_as_table": "tests/watch/test_watch_advice.py",

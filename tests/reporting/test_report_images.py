@@ -153,6 +153,12 @@ def test_names_of_files_are_text(detector, tmp_path):
     assert HOSTILE in check_page(found.html).text
 
 
+@pytest.mark.parametrize("asked", ["by", "time"])
+def test_groups_and_times_are_of_tables(detector, asked):
+    with pytest.raises(ValueError, match="rows of a table, and the model is of images"):
+        report(detector, slopes(3), **{asked: "site"})
+
+
 def test_only_those_that_are_shown_are_explained(detector, monkeypatch):
     explained = []
     each = images._each

@@ -104,6 +104,11 @@ def test_the_fault_of_a_pump_is_found_from_the_page_alone(pumps):
     checked(found)
 
 
+def test_groups_of_series_are_refused(pumps):
+    with pytest.raises(ValueError, match="groups are of rows of a table, .*: leave out by"):
+        report(pumps, pump_series(1), by="id")
+
+
 def test_what_contributes_is_what_explain_says(pumps):
     data = pump_series(1, broken=("b", FAULT))
     page = report(pumps, data).page
@@ -288,6 +293,11 @@ def test_sequences_of_any_lengths_make_a_whole_page(wholes, lengths):
     assert counted.items() <= {str(number): length for number, length in enumerate(lengths)}.items()
 
 
-def test_groups_are_of_tables(one):
+def test_groups_and_other_times_are_of_tables(one, pumps):
     with pytest.raises(ValueError, match="groups are of rows of a table"):
         report(one, pa.table(series(20)), by="flow")
+    with pytest.raises(ValueError, match="a column of times is of rows of a table"):
+        report(one, pa.table(series(20)), time="flow")
+    with pytest.raises(ValueError, match="its steps are ordered by time"):
+        report(pumps, pump_series(1), time="flow")
+    assert report(pumps, pump_series(1), time="time").count == 240

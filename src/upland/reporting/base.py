@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upland.calibration.false_discovery import ALPHA
+from upland.catalogue import MODALITIES, Modality
 from upland.reporting.page import Section
 
 Floats = NDArray[np.float64]
@@ -61,6 +62,25 @@ class Found:
     summary: Sequence[str]
     sections: Sequence[Section]
     facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def check_no_rows(settings: Settings, modality: Modality, time: str | int | None = None) -> None:
+    """Refuse what is asked of rows of a table alone, for other data.
+
+    Args:
+        settings: What is asked for.
+        modality: Of the model.
+        time: The column that the model orders steps by.
+
+    Raises:
+        ValueError: Groups are asked for, or a column of times that is not the model's own.
+    """
+    of = f"the model is of {MODALITIES[modality]}"
+    if settings.by:
+        raise ValueError(f"groups are of rows of a table, and {of}: ask for none")
+    if settings.time is not None and settings.time != str(time):
+        own = f"; its steps are ordered by {time}" if time is not None else ""
+        raise ValueError(f"a column of times is of rows of a table, and {of}{own}: ask for none")
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from upland.data.image.encoder import ImageEncoder
 from upland.io.heatmaps import png_of_heat, png_of_pixels, reduced_heat, reduced_pixels
 from upland.reporting.alarms import AlarmsSeen
-from upland.reporting.base import Floats, Found, Indices, Settings
+from upland.reporting.base import Floats, Found, Indices, Settings, check_no_rows
 from upland.reporting.page import Column, Gallery, Picture, Prose, Section, Table
 from upland.reporting.phrases import clipped, flagged_text, percent
 from upland.reporting.scores import ScoreCounter
@@ -108,6 +108,7 @@ def found_in_images(detector: ScoringDetector, data: Any, settings: Settings) ->
     pillow()
     encoder = detector.encoder_
     assert isinstance(encoder, ImageEncoder)
+    check_no_rows(settings, "image")
     images = encoder.images(data)
     counter, parts = ScoreCounter(detector, settings, "image"), []
     for rows in _portions(np.arange(len(images)), images, AT_ONCE):

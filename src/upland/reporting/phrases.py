@@ -24,6 +24,11 @@ def counted(count: int, one: str) -> str:
     return f"{count:,} {one}" if count == 1 else f"{count:,} {one}{'es' if one.endswith('ch') else 's'}"
 
 
+def about(number: float) -> str:
+    """A number in words, to three digits or whole."""
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
+
+
 def most_of(count: int, one: str) -> str:
     """The first of some things that are sorted: `the worst episode`, `the 8 worst episodes`."""
     return f"the worst {one}" if count == 1 else f"the {count:,} worst {one}s"
@@ -40,7 +45,7 @@ def flagged_text(flagged: int, total: int, one: str, alpha: float, behind: str =
         behind: What else is said of those that are flagged.
     """
     rate = f"at a false-alarm rate of {alpha:g}"
-    usual = f"if all were normal, about {alpha * total:,.3g} would be."
+    usual = f"if all were normal, about {about(alpha * total)} would be."
     if not flagged:
         none = f"The {one} is not" if total == 1 else f"None of the {counted(total, one)} is"
         return f"{none} flagged {rate}; {usual}"

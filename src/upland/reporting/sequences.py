@@ -24,7 +24,7 @@ from upland.reporting.assessed import (
     cause_texts,
     parts_of,
 )
-from upland.reporting.base import Found, Settings
+from upland.reporting.base import Found, Settings, check_no_rows
 from upland.reporting.page import Column, Part, Prose, Section, Table
 from upland.reporting.phrases import clipped, flagged_text, most_of, percent
 from upland.reporting.scores import ScoreCounter
@@ -51,10 +51,9 @@ def found_in_sequences(detector: ScoringDetector, data: Any, settings: Settings)
     Raises:
         ValueError, OSError: The sequences cannot be read; groups are asked for.
     """
-    if settings.by:
-        raise ValueError("groups are of rows of a table, but the model is of sequences: leave out by")
     encoder, reader = detector.encoder_, detector.plan_.reader
     assert isinstance(encoder, SequenceEncoder)
+    check_no_rows(settings, "sequence", encoder.time)
     sequences = next(iter(reader.pieces(data, encoder)))
     assert isinstance(sequences, Sequences)
     (scores, p_values), values, segments, unit = detector.assess_members(sequences)

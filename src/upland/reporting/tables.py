@@ -18,6 +18,7 @@ from upland.reporting.base import Batch, Floats, Found, Indices, Settings
 from upland.reporting.causes import REASONS, Cause, Flagged, causes_of, causes_section, sentence
 from upland.reporting.groups import groups_section
 from upland.reporting.over_time import OverTime
+from upland.reporting.phrases import about
 from upland.reporting.rows import batches, joined, taken
 from upland.reporting.scores import DISCOVERY, ScoreCounter
 from upland.reporting.standings import normal_columns
@@ -155,7 +156,7 @@ def _summary(settings: Settings, scores: ScoreCounter, causes: list[Cause], firs
     """Three plain sentences: how many, how sure, why."""
     count, flagged, alpha = scores.count, scores.flagged, settings.alpha
     rows = f"{count:,} row{'' if count == 1 else 's'} in {settings.data_name}"
-    expected = f"{alpha * count:,.3g}"
+    expected = about(alpha * count)
     sentences = [
         f"{flagged:,} of {rows} {'is' if flagged == 1 else 'are'} flagged as anomalous at a false-alarm rate "
         f"of {alpha:g}; if all were normal, about {expected} would be."
