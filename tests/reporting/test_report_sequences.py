@@ -105,7 +105,7 @@ def test_the_fault_of_a_pump_is_found_from_the_page_alone(pumps):
 
 
 def test_groups_of_series_are_refused(pumps):
-    with pytest.raises(ValueError, match="groups are of rows of a table, .*: leave out by"):
+    with pytest.raises(ValueError, match=r"groups are of rows of a table, .*: ask for none"):
         report(pumps, pump_series(1), by="id")
 
 
