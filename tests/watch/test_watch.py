@@ -244,22 +244,39 @@ def test_a_bucket_is_tested_once_with_all_its_rows_when_a_later_time_comes(path)
         np.arange(7300, 7400, 1.0),  # the third: closes the second
         np.arange(100, 200, 1.0),  # late
     ]
-    monitor, all_p, starts = monitor_of(plain_detector(), 0), [], []
+    values, starts = [], []
     for seed, column in enumerate(times):
         rows = numbers(len(column), seed)
         with watch_of(path, time="t", every="1h") as watch:
             found = watch.update(rows | {"t": (column * 1e6).astype("datetime64[us]")})
-        all_p.append(monitor.update(plain_detector().assess_members(rows).values).p)
+        values.append(plain_detector().assess_members(rows).values)
         starts.append(column // 3600)
     assert found.groups == ()
-    p, start = np.concatenate(all_p[:4]), np.concatenate(starts[:4])
     tested = rows_of(path, 'SELECT "group", rows, log_e_value, batch FROM group_verdict ORDER BY test')
     assert [row[0] for row in tested] == ["1970-01-01T00:00:00.000", "1970-01-01T01:00:00.000"]
     assert [row[3] for row in tested] == [2, 4]
     for hour, (_, rows, log_e, _) in enumerate(tested):
-        assert rows == (start == hour).sum()
-        assert log_e == pytest.approx(log_e_value(sums(p[start == hour].T)), rel=1e-9)
+        monitor, pieces = monitor_of(plain_detector(), 0), zip(values[:4], starts[:4], strict=True)
+        p = np.concatenate([monitor.update(part[start == hour]).p for part, start in pieces])
+        assert rows == len(p)
+        assert log_e == pytest.approx(log_e_value(sums(p.T)), rel=1e-9)
     assert rows_of(path, "SELECT late FROM batch") == [(0,), (0,), (0,), (0,), (100,)]
+
+
+@pytest.mark.parametrize("shift", [0, 6])
+def test_a_bucket_is_compared_with_the_calibration_whatever_was_before_it(path, shift):
+    """By ranks among all rows before it, a normal bucket after anomalous ones would itself be anomalous."""
+    with watch_of(path, time="t", every="1h") as watch:
+        for hour in range(5):
+            rows = numbers(300, hour)
+            rows = {name: column + shift * (hour < 4) for name, column in rows.items()}
+            moments = (np.arange(300) + 3600 * hour).astype("datetime64[s]")
+            watch.update(rows | {"t": moments})
+        watch.close()
+    with watch_of(path, time="t", every="1h") as watch:
+        watch.update(numbers(1, 9) | {"t": np.array([36_000], dtype="datetime64[s]")})
+    flags = rows_of(path, "SELECT flag FROM group_verdict ORDER BY test")
+    assert [flag for (flag,) in flags] == [shift > 0] * 4 + [0]
 
 
 @pytest.mark.parametrize(

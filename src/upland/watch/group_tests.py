@@ -25,10 +25,10 @@ from upland.detectors.base import Detector
 from upland.detectors.monitoring import monitor_of
 from upland.watch.decision import GroupVerdict, Kind
 from upland.watch.ledger import Ledger
-from upland.watch.monitors import load_monitor, save_monitor
+from upland.watch.monitors import CONSTANT, load_monitor, save_monitor
 from upland.watch.options import WatchOptions
 from upland.watch.scored import Scored
-from upland.watch.states import packed, unpacked
+from upland.watch.states import of, packed, under, unpacked
 
 SITES = 10_000
 """Sites that have a martingale of their own, the first that come."""
@@ -88,7 +88,7 @@ class GroupTests:
         if batch is not None and batch.names is not None and batch.of is not None:
             self._groups(scored, batch.names, batch.of)
         elif batch is not None and batch.moments is not None and self.options.width is not None:
-            self._fill(np.floor(batch.moments / self.options.width) * self.options.width, found.p)
+            self._fill(np.floor(batch.moments / self.options.width) * self.options.width, scored)
         elif batch is not None and found.counted:  # a step of a series is tested as part of it
             called = name or f"batch {self.batch}"
             self._verdict(GroupVerdict(called, "batch", found.counted, None, found.e_value, 0.0, False))
@@ -146,20 +146,32 @@ class GroupTests:
 
     # -- buckets of time -----------------------------------------------------------------------------------
 
-    def _fill(self, starts: Floats, p: Floats) -> None:
-        """Add the rows to their buckets, and test those that a later time has closed."""
-        newest = self.ledger.newest_bucket()
+    def _fill(self, starts: Floats, scored: Scored) -> None:
+        """Add the rows to their buckets, and test those that a later time has closed. Each bucket has a monitor
+        that begins at the calibration, so that buckets before it change nothing.
+        """
+        newest, options = self.ledger.newest_bucket(), self.options
+        begin = monitor_of(self.detector, options.seed, options.block, scored.unit).to_arrays()
         for start in np.unique(starts).tolist():
-            inside = p[starts == start]
-            inside = inside[np.isfinite(inside).all(axis=1)]
+            inside = np.flatnonzero(starts == start)
             rows, state, test = self.ledger.bucket(start) or (0, None, None)
             if test is not None or (state is None and newest is not None and start < newest):
                 self.late += len(inside)
                 continue
-            found = sums(inside.T)
-            if state is not None:
-                found = found + unpacked(state)["sums"]
-            self.ledger.set_bucket(start, rows + len(inside), packed({"sums": found}), None)
+            kept = {} if state is None else unpacked(state)
+            same = "model" in kept and int(kept["model"][0]) == self.model
+            monitor = Monitor.from_arrays(begin | (of("monitor", kept) if same else {}))
+            segments = None if scored.segments is None else scored.segments[inside]
+            found = monitor.update(scored.values[inside], segments)
+            total = sums(found.p[np.isfinite(found.p).all(axis=1)].T)
+            changing = {name: value for name, value in monitor.to_arrays().items() if name not in CONSTANT}
+            more = {
+                "sums": total + kept["sums"] if kept else total,
+                "model": np.array([self.model], dtype=np.int64),
+            }
+            self.ledger.set_bucket(
+                start, rows + found.counted, packed(under("monitor", changing) | more), None
+            )
         newest = self.ledger.newest_bucket()
         if newest is not None:
             self.close_buckets(newest)
