@@ -147,8 +147,9 @@ class GroupTests:
     # -- buckets of time -----------------------------------------------------------------------------------
 
     def _fill(self, starts: Floats, scored: Scored) -> None:
-        """Add the rows to their buckets, and test those that a later time has closed. Each bucket has a monitor
-        that begins at the calibration, so that buckets before it change nothing.
+        """Add the rows to their buckets, and test those that a later time has closed.
+
+        Each bucket has a monitor that begins at the calibration, so that buckets before it change nothing.
         """
         newest, options = self.ledger.newest_bucket(), self.options
         begin = monitor_of(self.detector, options.seed, options.block, scored.unit).to_arrays()

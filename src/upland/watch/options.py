@@ -104,8 +104,7 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def check_alpha(alpha: float | None, usual: float) -> float:
+def check_alpha(alpha: float) -> float:
     """The level of single rows; raises ValueError for what is none."""
-    found = usual if alpha is None else alpha
-    check_rate(found, "false_alarm")
-    return float(found)
+    check_rate(alpha, "false_alarm")
+    return float(alpha)

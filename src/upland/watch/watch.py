@@ -91,7 +91,7 @@ class Watch:
         self.options = WatchOptions(by, time, every, delta, run_length, fdr, block, statistic, seed)
         self.channels, self._wording = tuple(channels), wording
         self._watched = WatchedModel(detector)
-        self.alpha = check_alpha(alpha, self._watched.detector.alpha_)
+        self._alpha = None if alpha is None else check_alpha(alpha)
         self._watched.detector.check_alpha(self.alpha)
         if keep_rows and self._watched.detector.modality != "table":
             raise ValueError(Advice("only rows of tables are kept: leave ", Argument("keep_rows"), " out"))
@@ -109,6 +109,11 @@ class Watch:
         except BaseException:
             self.close()
             raise
+
+    @property
+    def alpha(self) -> float:
+        """The false-alarm rate of single rows: the one given, or that of the model as it is now."""
+        return self._watched.detector.alpha_ if self._alpha is None else self._alpha
 
     @property
     def detector(self) -> Detector:
