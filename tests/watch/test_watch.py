@@ -179,7 +179,7 @@ def test_rows_are_kept_as_they_were(path):
 def test_a_model_that_is_exchanged_under_way_begins_another_martingale(path, tmp_path):
     model = tmp_path / "model.safetensors"
     upland.save(plain_detector(), model)
-    other = upland.EnergyDetector(random_state=1, progress=False).fit(numbers(2000, 77))
+    other = upland.EnergyDetector(random_state=1, progress=False).fit(numbers(2000, 77)).set_alpha(0.2)
     with upland.Watch(model, path) as watch:
         found = [watch.update(numbers(200, seed)) for seed in (5, 6)]
         upland.save(other, model, overwrite=True)
@@ -187,6 +187,8 @@ def test_a_model_that_is_exchanged_under_way_begins_another_martingale(path, tmp
     assert [one.model_changed for one in found] == [False, False, True, False]
     assert rows_of(path, "SELECT first_batch FROM model ORDER BY model") == [(1,), (3,)]
     assert rows_of(path, "SELECT tests FROM online_fdr WHERE family = 'batches'") == [(4,)]
+    assert found[0].flagged == (plain_detector().p_values(numbers(200, 5)) <= 0.05).sum()
+    assert found[2].flagged == (other.p_values(numbers(200, 7)) <= 0.2).sum()
     alone = monitor_of(other, 0).update(other.assess_members(numbers(200, 7)).values)
     assert found[2].evidence.log_martingale == alone.log_martingale[-1]
 
