@@ -104,6 +104,11 @@ def test_the_fault_of_a_pump_is_found_from_the_page_alone(pumps):
     checked(found)
 
 
+def test_groups_of_series_are_refused(pumps):
+    with pytest.raises(ValueError, match=r"groups are of rows of a table, .*: ask for none"):
+        report(pumps, pump_series(1), by="id")
+
+
 def test_what_contributes_is_what_explain_says(pumps):
     data = pump_series(1, broken=("b", FAULT))
     page = report(pumps, data).page
