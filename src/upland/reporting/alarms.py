@@ -81,7 +81,8 @@ def alarms_section(found: Alarms) -> Section:
         f"The table is of false discovery control: a level is then the share of flags that are false, over "
         f"all {found.unit}s of the page together."
     )
-    note = f"The level of a {found.unit} by the model itself: {found.alpha:g}. {found.unit.capitalize()}s: {found.rows:,}."
+    counted = f"{found.unit.capitalize()}s: {found.rows:,}."
+    note = f"The level of a {found.unit} by the model itself: {found.alpha:g}. {counted}"
     return Section(
         "Alarms at each level",
         [

@@ -258,15 +258,18 @@ def _record(table: Table, row: Sequence[Any], kind: str) -> str:
     for line in range(lines):
         cells = []
         for column, cell in zip(table.columns, row, strict=True):
+            label = f' data-label="{text(column.name)}"'
             if isinstance(cell, tuple):
-                cells.append(_cell(column.kind, cell[line] if line < len(cell) else None, ""))
+                cells.append(_cell(column.kind, cell[line] if line < len(cell) else None, label))
             elif line == 0:
-                cells.append(_cell(column.kind, cell, f' rowspan="{lines}"' if lines > 1 else ""))
+                span = f' rowspan="{lines}"' if lines > 1 else ""
+                cells.append(_cell(column.kind, cell, label + span))
         found.append(f"<tr>{''.join(cells)}</tr>")
     return f"<tbody{f' class={chr(34)}{kind}{chr(34)}' if kind else ''}>{''.join(found)}</tbody>"
 
 
 def _cell(kind: str, cell: Any, span: str) -> str:
+    """A cell with attributes of its own; its label is shown where a narrow page has no headings."""
     if kind == "picture":
         return f"<td{span}>{'' if cell is None else _standing(cell)}</td>"
     if kind == "text":
