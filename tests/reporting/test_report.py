@@ -76,7 +76,7 @@ def test_planted_faults_are_found_from_the_page_alone():
     assert "mostly with low “flow”" in words
     assert "first row 101, 2026-03-02 01:40:00" in words
     assert "6 rows: “valve” is “stuck”, unseen among normal rows; first row 301" in words
-    assert "1 of 3 groups by pump are flagged at a false discovery rate of 0.05: c." in words
+    assert "1 of 3 groups by pump are flagged at a false discovery rate of 0.01: c." in words
     assert "is flagged in the bin from 2026-03-02 01:" in words
     assert len(found.json) == 5, "scores, p-values, columns, and two over time"
 
