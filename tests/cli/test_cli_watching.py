@@ -690,6 +690,27 @@ def test_following_takes_what_comes_and_ends_in_good_order(number, watch, incomi
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals are of POSIX")
+def test_while_it_is_followed_the_page_of_a_history_is_there(watch, incoming, tmp_path):
+    page, found = tmp_path / "page.html", []
+
+    def work():
+        try:
+            wait_for(tmp_path, "SELECT count(*) FROM batch", 3)
+            end = time.monotonic() + 20
+            while not page.exists() and time.monotonic() < end:
+                time.sleep(0.01)
+            found.append(page.read_text())
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with meanwhile(work):
+        done = watch(*FOLLOW, "--report", page)
+    assert (done.code, done.err) == (0, "")
+    assert "0.csv" in found[0]
+    assert "2.csv" in page.read_text()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are of POSIX")
 def test_a_file_that_grows_is_taken_when_it_is_whole(watch, incoming, tmp_path):
     def work():
         try:

@@ -27,6 +27,9 @@ Wanted = Callable[[str], bool]
 FLUSH = 30.0
 """Seconds at the end of a run in which alarms are still delivered."""
 
+PAGE = 60.0
+"""Seconds between two pages of a history at least, while it is followed."""
+
 AT_END = 0.3
 """The same after a signal."""
 
@@ -100,7 +103,14 @@ class Run:
         self.refused += self.failed
         self.lines.other(found.status, STANDARD_INPUT, shown(reason, file), found)
 
-    def take_files(self, place: Path, stable: float, poll: float | None, retry_refused: bool) -> None:
+    def take_files(
+        self,
+        place: Path,
+        stable: float,
+        poll: float | None,
+        retry_refused: bool,
+        write_page: Callable[[], None] | None = None,
+    ) -> None:
         """Take the files at a place, once or for ever.
 
         Args:
@@ -108,6 +118,7 @@ class Run:
             stable: Seconds for which a file must not have changed.
             poll: Seconds between two passes; None ends after the first one.
             retry_refused: Whether files that were refused are tried again.
+            write_page: Writes the page of the history, which is done again while there are new batches.
         """
         from upland.watch.incoming import Incoming
         from upland.watch.intake import Intake
@@ -126,8 +137,16 @@ class Run:
                 self.lines.other("later", name, "it is still being written; the next run takes it", None)
             self.failed = bool(self.refused) and place.is_file()
             return
+        shown_batches, shown_at = -1, -PAGE
         while True:
             self.say_notes()
+            if (
+                write_page is not None
+                and self.batches > shown_batches
+                and clock.monotonic() >= shown_at + PAGE
+            ):
+                write_page()
+                shown_batches, shown_at = self.batches, clock.monotonic()
             clock.sleep(poll)
             try:
                 self._pass(intake.once(at_once=False))

@@ -7,6 +7,7 @@ each line. Everything else goes to standard error.
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -136,6 +137,7 @@ def watch(
 
         if report is not None:
             check_page(report, [model, incoming, history])
+        page = None if report is None else partial(write_history_page, history, report)
         run = Run(lines, _channels(on_alarm, webhook))
         with until_ended(lines, follow), history_written():
             from upland.watch.history import History
@@ -149,10 +151,10 @@ def watch(
                 if piped:
                     run.take_piped(incoming)
                 else:
-                    run.take_files(incoming, stable, poll if follow else None, retry_refused)
+                    run.take_files(incoming, stable, poll if follow else None, retry_refused, page)
         say_summary(lines, run, history)
-        if report is not None:
-            write_history_page(history, report)
+        if page is not None:
+            page()
             lines.note(f"wrote {report}")
         if run.failed or (fail_on_anomaly and run.alarms):
             raise typer.Exit(BAD_INPUT if run.failed else ANOMALY)

@@ -24,7 +24,8 @@ from upland.scoring.times import Kind, moment
 if TYPE_CHECKING:
     from upland.detectors.base import Detector
     from upland.detectors.scoring import ScoringDetector
-    from upland.io.cells import CellOptions
+    from upland.io.threads import read_ahead
+from upland.io.cells import CellOptions
 
 Floats = NDArray[np.float64]
 
@@ -241,15 +242,15 @@ def counted(
     """
     reader = HistoryReader(detector, time, id, cells)
     counter: AlarmCounter | None = None
-    for batch in reader.batches(history):
-        if counter is None:
-            ordered = batch.times is not None or reader.unit == "step"
-            usual = NEAR if ordered else 0
-            counter = AlarmCounter(
-                merging_of(usual if merge is None else merge, reader.seconds), reader.seconds
-            )
-        counter.seconds = reader.seconds  # a first batch may have no time at all
-        counter.see(*batch)
+    with read_ahead(reader.batches(history)) as batches:
+        for batch in batches:
+            if counter is None:
+                ordered = batch.times is not None or reader.unit == "step"
+                usual = NEAR if ordered else 0
+                merging = merging_of(usual if merge is None else merge, reader.seconds)
+                counter = AlarmCounter(merging, reader.seconds)
+            counter.seconds = reader.seconds  # a first batch may have no time at all
+            counter.see(*batch)
     if counter is None or not counter.whole.rows:
         raise ValueError("the history has no rows")
     return alarms_of(detector, counter, reader.unit, reader.kind)

@@ -181,7 +181,7 @@ def sentence(
     if kind == "repeated change":
         return (
             f"The data have changed, by estimate since batch {since}: the e-detector has reached {reached}; "
-            f"if nothing changes it does so once in {options.run_length:g} batches on average at most."
+            f"if nothing changes, it does within t batches with a probability of t / {options.run_length:g}."
         )
     if kind == "site":
         return (
