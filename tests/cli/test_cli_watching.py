@@ -706,8 +706,8 @@ def test_while_it_is_followed_the_page_of_a_history_is_there(watch, incoming, tm
     with meanwhile(work):
         done = watch(*FOLLOW, "--report", page)
     assert (done.code, done.err) == (0, "")
-    assert "3 batches" in found[0]
-    assert "3 batches" in page.read_text()
+    assert "3 batches with 90 rows" in found[0]
+    assert "3 batches with 90 rows" in page.read_text()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals are of POSIX")

@@ -34,8 +34,8 @@ def check_page(page: Path, inputs: Sequence[Path]) -> None:
         needed(module, f"The report needs {package}", "report")
 
 
-def write_history_page(history: Path, page: Path) -> None:
-    """Write the page of a history; one that is there is replaced.
+def write_history_page(history: Path, page: Path) -> Path:
+    """Write the page of a history; one that is there is replaced. Returns its path.
 
     Args:
         history: The SQLite file.
@@ -58,3 +58,4 @@ def write_history_page(history: Path, page: Path) -> None:
     text = page_html(history_page(found, history.name, footer))
     with writing(page), replacing(page, overwrite=True) as file:
         file.write(text.encode())
+    return page

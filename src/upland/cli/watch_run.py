@@ -109,7 +109,7 @@ class Run:
         stable: float,
         poll: float | None,
         retry_refused: bool,
-        write_page: Callable[[], None] | None = None,
+        write_page: Callable[[], object] | None = None,
     ) -> None:
         """Take the files at a place, once or for ever.
 

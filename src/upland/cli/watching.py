@@ -123,8 +123,8 @@ def watch(
     False alarms are bounded for all time, however often this runs. Without --follow it takes what is there
     and ends, as a scheduler wants it.
     """
-    _check_rates({"--delta": delta, "--fdr": fdr, "--alpha": alpha})
-    _check_finite({"--poll": poll, "--stable": stable, "--wait": wait, "--run-length": run_length})
+    numbers = {"--poll": poll, "--stable": stable, "--wait": wait, "--run-length": run_length}
+    _check_numbers({"--delta": delta, "--fdr": fdr, "--alpha": alpha}, numbers)
     _check_every(every, time, by)
     piped = incoming.stem == NAME
     check(not (piped and follow), "--follow waits for files, and - is one batch: leave one of them out")
@@ -154,8 +154,7 @@ def watch(
                     run.take_files(incoming, stable, poll if follow else None, retry_refused, page)
         say_summary(lines, run, history)
         if page is not None:
-            page()
-            lines.note(f"wrote {report}")
+            lines.note(f"wrote {page()}")
         if run.failed or (fail_on_anomaly and run.alarms):
             raise typer.Exit(BAD_INPUT if run.failed else ANOMALY)
 
@@ -166,14 +165,10 @@ def _check_every(every: str | None, time: str | None, by: str | None) -> None:
     check(every is None or by is None, "--by and --every are two ways to test groups of rows: leave one out")
 
 
-def _check_rates(rates: dict[str, float | None]) -> None:
-    """Refuse options that are no rates; raises typer.BadParameter."""
+def _check_numbers(rates: dict[str, float | None], numbers: dict[str, float]) -> None:
+    """Refuse options that are no rates, or without end; raises typer.BadParameter."""
     for name, rate in rates.items():
         check(rate is None or 0 < rate < 1, f"{name} must lie between 0 and 1, not {rate}")
-
-
-def _check_finite(numbers: dict[str, float]) -> None:
-    """Refuse options without end; raises typer.BadParameter."""
     for name, number in numbers.items():
         check(math.isfinite(number), f"{name} must be a finite number, not {number:g}")
 

@@ -1,6 +1,7 @@
 """Which columns have moved: the means of their codes since the estimated beginning of a change.
 
-The change is estimated to have begun after the batch at which the log martingale was least. Sums of the
+The change is estimated to have begun after the last batch at which there was no evidence: the log martingale
+was the least so far, or the e-detector at most 1. Sums of the
 codes, cut off at `CUT`, are kept since then and before then, so that no earlier batch is read again. The
 reference is the normal rows that the model keeps, or where it keeps none the batches before. For each column
 
@@ -26,6 +27,7 @@ from upland.data.sequence.encoder import SequenceEncoder
 from upland.data.table.encoder import TableEncoder
 from upland.detectors.base import Detector
 from upland.groups.reasons import regions
+from upland.watch.decision import Evidence
 
 CUT = 8.0
 """Codes are cut off here on both sides, so that one broken value is not a moved mean."""
@@ -176,10 +178,13 @@ class Columns:
 class ChangeSums:
     """Sums since the estimated beginning of a change, and before.
 
+    It begins after the last batch at which the log martingale was the least so far, or the e-detector, which
+    forgets an earlier change that has passed, was at most 1.
+
     Args:
-        since: of the batches after that at which the log martingale was least.
+        since: of the batches after that.
         before: of the earlier ones.
-        least: that log martingale.
+        least: the least log martingale.
         begins: the number of the first batch after it.
     """
 
@@ -199,18 +204,19 @@ class ChangeSums:
         none = Totals(0.0, np.zeros(width), np.zeros(width))
         return cls(none, none, 0.0, batch)
 
-    def after(self, totals: Totals, log_martingale: float, batch: int) -> ChangeSums:
+    def after(self, totals: Totals, evidence: Evidence, batch: int) -> ChangeSums:
         """After one more batch.
 
         Args:
             totals: of the batch.
-            log_martingale: after it.
+            evidence: after it.
             batch: its number.
         """
         since = self.since.plus(totals)
-        if log_martingale <= self.least:
+        if evidence.log_martingale <= self.least or evidence.log_detector <= 0:
             none = Totals(0.0, np.zeros_like(since.sums), np.zeros_like(since.squares))
-            return ChangeSums(none, self.before.plus(since), log_martingale, batch + 1)
+            least = min(evidence.log_martingale, self.least)
+            return ChangeSums(none, self.before.plus(since), least, batch + 1)
         return ChangeSums(since, self.before, self.least, self.begins)
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:

@@ -126,7 +126,7 @@ class Taking:
         monitor, sums, crossing = self._state(scored.unit, model, batch)
         found = monitor.update(scored.values, scored.segments)
         evidence = _evidence(found, monitor.log_martingale)
-        sums = sums.after(scored.totals, evidence.log_martingale, batch)
+        sums = sums.after(scored.totals, evidence, batch)
         subject = None if scored.unit == self.watched.detector.unit_ else scored.unit
         raised = []
         threshold = -math.log(self.options.delta)
