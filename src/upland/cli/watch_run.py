@@ -146,7 +146,7 @@ class Run:
                 and clock.monotonic() >= shown_at + PAGE
             ):
                 write_page()
-                shown_batches, shown_at = self.batches, clock.monotonic()
+                shown_batches, shown_at = self.batches, clock.monotonic() if self.batches else -PAGE
             clock.sleep(poll)
             try:
                 self._pass(intake.once(at_once=False))
