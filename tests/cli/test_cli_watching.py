@@ -697,7 +697,7 @@ def test_while_it_is_followed_the_page_of_a_history_is_there(watch, incoming, tm
         try:
             wait_for(tmp_path, "SELECT count(*) FROM batch", 3)
             end = time.monotonic() + 20
-            while "90 rows" not in page.read_text() and time.monotonic() < end:
+            while not (page.exists() and "90 rows" in page.read_text()) and time.monotonic() < end:
                 time.sleep(0.01)
             found.append(page.read_text())
         finally:
