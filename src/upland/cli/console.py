@@ -261,7 +261,10 @@ def reporting(
     Raises:
         typer.Exit: The command failed; the code says how.
     """
+    import pyarrow
+
     reporter = reporter or Reporter(as_json, quiet, data)
+    pyarrow.enable_signal_handlers(False)  # it would take signals from this program while it reads a CSV file
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for category in (UserWarning, RuntimeWarning):

@@ -7,8 +7,10 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -17,6 +19,9 @@ STANDARD_OUTPUT = Path("-")
 
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 """Signals that end a command in good order."""
+
+UNWINDING = 5.0
+"""Seconds after a signal in which others are ignored, so that nothing interrupts the way out."""
 
 
 class Ended(BaseException):
@@ -36,28 +41,75 @@ class Ended(BaseException):
         return 128 + self.number
 
 
+class Ending:
+    """A handler of signals that raises `Ended` at the first of them, and again at one that comes later than
+    unwinding takes: what was raised may have been swallowed, as in a callback or by a library.
+
+    Attributes:
+        came: The signal that came; None before.
+    """
+
+    def __init__(self) -> None:
+        self.came: int | None = None
+        self._again = 0.0
+
+    def __call__(self, number: int, frame: object) -> None:
+        """Take a signal.
+
+        Args:
+            number: Of the signal.
+            frame: Where it came.
+        """
+        now = time.monotonic()
+        if self.came is None or now >= self._again:
+            self.came, self._again = number, now + UNWINDING
+            raise Ended(number)
+
+    def swallowed(self, report: Any, otherwise: Callable[[Any], object]) -> None:
+        """What Python calls with an exception that it cannot raise: raise it soon after, where it can be.
+
+        Args:
+            report: Of the exception.
+            otherwise: What is called for all others.
+        """
+        if not isinstance(report.exc_value, Ended):
+            otherwise(report)
+            return
+        self._again = 0.0
+        later = threading.Timer(0.02, os.kill, (os.getpid(), report.exc_value.number))
+        later.daemon = True
+        later.start()
+
+
 @contextmanager
 def signals_raised() -> Iterator[None]:
     """Raise `Ended` at the first signal that would end the process, so that unfinished files are deleted;
     signals that are ignored, as `nohup` has it, stay so.
     """
     before: dict[int, Any] = {}
-
-    def end(number: int, frame: object) -> None:
-        for other in before:
-            signal.signal(other, signal.SIG_IGN)
-        raise Ended(number)
-
-    if threading.current_thread() is threading.main_thread():
+    ending, otherwise = Ending(), sys.unraisablehook
+    in_main = threading.current_thread() is threading.main_thread()
+    if in_main:
         for name in SIGNALS:
             number = getattr(signal, name, None)
             if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
-                before[number] = signal.signal(number, end)
+                before[number] = signal.signal(number, ending)
+        sys.unraisablehook = partial(ending.swallowed, otherwise=otherwise)
     try:
         yield
     finally:
+        if in_main:
+            sys.unraisablehook = otherwise
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def check_ended() -> None:
+    """Raise `Ended` if a signal has come and what it raised was swallowed; for commands that run for ever."""
+    for name in SIGNALS:
+        handler = signal.getsignal(getattr(signal, name, signal.SIGINT))
+        if isinstance(handler, Ending) and handler.came is not None:
+            raise Ended(handler.came)
 
 
 @contextmanager

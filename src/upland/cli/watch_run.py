@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from upland.cli.console import ENDS, OutputError, fail, sentence, shown
 from upland.cli.decisions import Lines
-from upland.cli.process import Ended
+from upland.cli.process import Ended, check_ended
 
 if TYPE_CHECKING:
     from upland.detectors.base import Detector
@@ -148,6 +148,7 @@ class Run:
                 write_page()
                 shown_batches, shown_at = self.batches, clock.monotonic() if self.batches else -PAGE
             clock.sleep(poll)
+            check_ended()
             try:
                 self._pass(intake.once(at_once=False))
             except (FileNotFoundError, NotADirectoryError):
