@@ -4,6 +4,10 @@ import json
 
 import numpy as np
 import pytest
+from scipy.stats import ks_2samp
+
+pytest.importorskip("river", reason="river is not installed: pip install 'upland[bench]'")
+
 from benchmarks.guarantees_delays import first_at, of_rows, summary
 from benchmarks.guarantees_dependence import autoregressive
 from benchmarks.guarantees_discoveries import lond, lord
@@ -11,7 +15,6 @@ from benchmarks.guarantees_peers import GRID, PEERS, kswin_distances, tuned
 from benchmarks.guarantees_streams import batch_distances, fixed_p, online_p
 from benchmarks.report import report
 from river import drift
-from scipy.stats import ks_2samp
 
 from benchmarks import guarantees
 from upland.calibration.online_false_discovery import ELond

@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 import sys
 import warnings
 from types import SimpleNamespace
@@ -30,6 +31,14 @@ PYTHON = re.compile(
     rf"|(?<![\w-])({'|'.join(ARGUMENTS)}) (must be|is one of|names)\b"
 )
 """What only Python says, and no message of the command line may: arguments, classes, scikit-learn's words."""
+
+
+@pytest.fixture(autouse=True)
+def interruptible():
+    """Signals end a command, also where the tests run in the background of a shell, which ignores SIGINT."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

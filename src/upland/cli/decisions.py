@@ -93,9 +93,11 @@ def as_number(log_value: float) -> str:
 
     Examples:
         >>> as_number(0.0), as_number(2000.0)
-        ('1', '1e+869')
+        ('1', '3.88e+868')
     """
     if math.isinf(log_value):
         return "0" if log_value < 0 else "inf"
     tens = log_value / math.log(10)
-    return f"{math.exp(log_value):.3g}" if abs(tens) < 300 else f"1e{math.floor(tens):+d}"
+    return (
+        f"{math.exp(log_value):.3g}" if abs(tens) < 300 else f"{10 ** (tens % 1):.3g}e{math.floor(tens):+d}"
+    )
