@@ -261,16 +261,16 @@ def reporting(
     Raises:
         typer.Exit: The command failed; the code says how.
     """
-    import pyarrow
-
     reporter = reporter or Reporter(as_json, quiet, data)
-    pyarrow.enable_signal_handlers(False)  # it would take signals from this program while it reads a CSV file
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for category in (UserWarning, RuntimeWarning):
             warnings.simplefilter("always", category)
         warnings.showwarning = lambda message, *_, **__: reporter.warn(text_of(message))
         try:
+            import pyarrow
+
+            pyarrow.enable_signal_handlers(False)  # they lose signals that come while a CSV file is read
             yield reporter
         except (typer.Exit, typer.TyperException):
             raise
