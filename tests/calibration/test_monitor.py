@@ -251,3 +251,16 @@ def test_a_state_that_is_not_whole_is_refused(name):
             continue
         with pytest.raises(ValueError):
             Monitor.from_arrays(arrays | {name: wrong})
+
+
+BOUNDS = {"urns/codes"}
+"""What only the calibration can tell."""
+
+
+@pytest.mark.parametrize("name", sorted(Monitor.begin([np.arange(30.0)] * 2, 0).to_arrays().keys() - BOUNDS))
+def test_a_state_with_numbers_that_no_stream_reaches_is_refused(name):
+    arrays = Monitor.begin([np.arange(30.0)] * 2, 0).to_arrays()
+    whole = np.issubdtype(arrays[name].dtype, np.integer)
+    wrong = np.full_like(arrays[name], 1 << 62 if whole else np.nan)
+    with pytest.raises(ValueError):
+        Monitor.from_arrays(arrays | {name: wrong})

@@ -1,5 +1,6 @@
 """`upland.alarms`: the same alarms whatever holds the history; what is said of one that is not whole."""
 
+import decimal
 import warnings
 from functools import cache, partialmethod
 
@@ -183,6 +184,41 @@ def test_numbers_order_rows_and_measure_no_time():
     assert found.episodes(found.at(0.01))[0][0].start == HOURS - 1 - 104
     with pytest.raises(ValueError, match="merge is a duration, '10min', and the history has no dates"):
         found_in(rows, merge="10min")
+
+
+@pytest.mark.filterwarnings("ignore:.* of the history have no time")
+@pytest.mark.parametrize("kind", ["float", "float with a gap", "integer", "text", "decimal", "nothing"])
+def test_numbers_of_any_type_order_rows(kind):
+    numbers = np.arange(HOURS, dtype=float)
+    made = {
+        "float": numbers + 0.5,
+        "float with a gap": np.where(numbers == 3, np.nan, numbers),
+        "integer": numbers.astype(int),
+        "text": numbers.astype(int).astype(str),
+        "decimal": [decimal.Decimal(int(number)) for number in numbers],
+        "nothing": np.full(HOURS, np.nan),
+    }
+    found = found_in(history().assign(when=made[kind]), merge=3)
+    gaps = {"float with a gap": 1, "nothing": HOURS}
+    assert (found.per, found.untimed, found.late) == ("1,000 rows", gaps.get(kind, 0), 0)
+    if kind not in gaps:
+        assert found.at(0.05) == found_in(history().assign(when=numbers.astype(int)), merge=3).at(0.05)
+
+
+def test_a_text_among_numbers_is_named():
+    when = [str(number) for number in range(HOURS)]
+    when[3] = "soon"
+    with pytest.raises(ValueError, match=r"'when', row 4 holds 'soon'|holds no times"):
+        found_in(history().assign(when=when))
+
+
+def test_times_of_day_are_refused():
+    """By these alone the hours of all days would be those of one."""
+    rows = history()
+    with pytest.raises(ValueError, match="times of day, which name no day: join them with their dates"):
+        found_in(rows.assign(when=rows["when"].dt.time))
+    with pytest.raises(ValueError, match="times of day, which name no day"):
+        found_in(rows.assign(when=rows["when"].dt.strftime("%H:%M:%S")))
 
 
 def test_rows_that_are_all_alike_are_all_flagged_or_none():

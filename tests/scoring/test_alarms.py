@@ -1,8 +1,11 @@
 """Alarms of every level: counted at once as they would be one level after another, in any order and batch."""
 
+import math
+
 import numpy as np
 import pytest
 
+from upland.calibration.conformal import conformal_p_values
 from upland.calibration.false_discovery import benjamini_hochberg
 from upland.scoring import alarms
 from upland.scoring.alarms import AlarmCounter, levels_for, poisson_interval, rates_of
@@ -133,7 +136,7 @@ def test_flagged_rows_are_those_of_the_control(control):
         level = rates.at(alpha, control)
         flags = p <= alpha if control == "false_alarm" else benjamini_hochberg(p, alpha)
         assert level.flagged == flags.sum()
-        assert level.false == alpha * (p.size if control == "false_alarm" else flags.sum())
+        assert level.false == (alpha * p.size if control == "false_alarm" else None)
         assert level.low <= level.rate <= level.high
 
 
@@ -235,3 +238,37 @@ def test_a_budget_by_time_needs_a_time():
     rates = rates_of(counter_of(3, stream(1), seconds=None).whole, None)
     with pytest.raises(ValueError, match="is by time, and nothing says how long the history is"):
         largest(rates, levels_for(N), budget_of("3 per day"))
+
+
+def test_no_number_of_false_discoveries_is_promised():
+    """Where all rows are normal every discovery is false: alpha times the flagged would be exceeded."""
+    rng, flagged = np.random.default_rng(0), 0
+    for _ in range(300):
+        p = conformal_p_values(rng.normal(size=N), rng.normal(size=60))
+        rows = (p, np.arange(60.0), np.zeros(60, dtype=int))
+        level = rates_of(counter_of(0, rows).whole, 1.0).at(0.3, "fdr")
+        flagged += level.flagged
+        assert level.false is None
+    assert flagged > 0
+
+
+@pytest.mark.parametrize("unit", ["", " rows", " steps", " images", " sequences", " row"])
+def test_a_budget_may_be_by_the_units_of_any_history(unit):
+    assert budget_of(f"2 per 1,000{unit}").rows == 1000
+
+
+@pytest.mark.parametrize("alpha", [2.0, -1, 0, 1, math.nan, "0.1", None])
+def test_what_is_no_rate_has_no_level(alpha):
+    rates = rates_of(counter_of(3, stream(1)).whole, 1.0)
+    with pytest.raises(ValueError, match="alpha must be between 0 and 1"):
+        rates.at(alpha)
+    with pytest.raises(ValueError, match="control must be"):
+        rates.at(0.1, "x")
+
+
+def test_the_rows_that_are_kept_are_bounded_by_the_series():
+    counter = AlarmCounter(merging_of(0, None), None)
+    for batch in range(20):
+        series = np.arange(500) + 500 * batch
+        counter.see(np.full(500, 0.5), None, series.tolist())
+        assert counter._tails.rows[2].size <= 500 * (batch + 1)

@@ -155,7 +155,17 @@ def test_a_counterfactual_goes_by_it():
     assert sum(map(len, at.changes)) == sum(map(len, given.changes)) > 0
 
 
-@pytest.mark.parametrize("alpha", [1 / n for n in (2, 3, 10, 49, 100, 1000, 9999)] + [0.05, 0.003, 0.3, 0.9])
+def test_a_level_however_small_is_a_level():
+    assert size_for(1e-310) > 10**309
+    rows = np.random.default_rng(0).normal(size=(200, 2))
+    detector = upland.EnergyDetector(**COMMON).fit(rows)
+    with pytest.warns(UserWarning, match="cannot resolve alpha = 1e-310"):
+        assert not detector.flag(rows, alpha=1e-310).any()
+
+
+@pytest.mark.parametrize(
+    "alpha", [*(1 / n for n in (2, 3, 10, 49, 100, 1000, 9999)), 0.05, 0.003, 0.3, 0.9, 1e-9]
+)
 def test_the_calibration_that_a_level_takes_is_the_least_that_resolves_it(alpha):
     n = size_for(alpha)
     assert 1 / (n + 1) <= alpha

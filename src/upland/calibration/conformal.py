@@ -14,6 +14,7 @@ import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Literal
 
 import numpy as np
@@ -162,8 +163,9 @@ def size_for(alpha: float) -> int:
     Args:
         alpha: in (0, 1).
     """
-    n = max(math.ceil(1 / alpha) - 1, 1)
-    return n - (n > 1 and 1 / n <= alpha)  # 1 / alpha may be rounded up
+    exact = 1 / Fraction(float(alpha))
+    n = max(math.ceil(exact) - 1, 1)
+    return n - (n > 1 and 1 / n <= alpha)  # as 1 / n is rounded
 
 
 def warn_of_resolution(calibration: Calibration, unit: Unit, alpha: float) -> None:

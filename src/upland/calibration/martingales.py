@@ -228,6 +228,13 @@ class Martingales:
         shape = (2 * count, JUMP_RATES.size)
         shapes = ((), (count,), (count, POWERS.size), (*shape, SLOPES.size), shape)
         found = (bets.shape, log_p.shape, entered.shape, wealth.shape, exponent.shape)
-        if found != shapes or bets < 0 or not np.isfinite(wealth).all() or (wealth < 0).any():
+        if (
+            found != shapes
+            or not 0 <= bets < 1 << 48
+            or not all(np.isfinite(part).all() for part in floats)
+            or (wealth < 0).any()
+            or (log_p > 0).any()
+            or (np.abs(exponent) > 1 << 48).any()
+        ):
             raise ValueError("the arrays of the martingales do not belong together")
         return cls(Powers(int(bets), log_p, entered), Jumpers(int(bets), wealth, exponent))

@@ -267,6 +267,9 @@ class Monitor:
             or ranks.sizes.size != max(columns, streams)
             or not (numbers >= [0, 1, columns, 0]).all()
             or numbers[2] != columns
+            or numbers[3] >= 1 << 60
+            or not np.isfinite(now).all()
+            or np.isnan(log_r).any()
             or not (blocks >= 0).all()
             or not (blocks[:, 1] < numbers[1]).all()
         ):

@@ -34,6 +34,9 @@ GAPS = 1024
 TIE_BITS = 24
 """Of the number that orders equal scores."""
 
+MOST = 1 << 48
+"""Scores in a gap, which no stream reaches."""
+
 CHUNK = 127
 """Rows whose pairs are compared at once: counts of them fit into a byte."""
 
@@ -167,7 +170,10 @@ class Urns:
             and weights.size == counts.size == sizes.sum() == codes.size + sizes.size
             and (sizes > 0).all()
             and (weights > 0).all()
+            and (weights < MOST).all()
             and (counts >= 0).all()
+            and (counts < MOST).all()
+            and not np.isnan(values).any()
             and (np.diff(values) > 0).all()
             and (np.diff(codes, prepend=0) >= 0).all()
         ):

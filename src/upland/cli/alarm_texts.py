@@ -55,12 +55,12 @@ def _levels_table(found: Alarms, level: Level) -> Any:
         by_fdr = found.at(one.alpha, "fdr")
         mark = "*" if one.alpha == level.alpha else " "
         interval = f"{_number(one.low, 2)}-{_number(one.high, 2)}"
-        rates = [_number(one.rate), interval, f"{one.flagged:,}", _number(one.false)]
-        of_fdr = [_number(by_fdr.rate), f"{by_fdr.flagged:,}", _number(by_fdr.false)]
+        rates = [_number(one.rate), interval, f"{one.flagged:,}", _number(one.alpha * found.rows)]
+        of_fdr = [_number(by_fdr.rate), f"{by_fdr.flagged:,}"]
         lines.append([f"{one.alpha:.3g}{mark}", *rates, *of_fdr])
     rate = f"alarms\na {found.per}" if found.rates.seconds else f"alarms per\n{found.per}"
     headings = ["alpha", rate, f"{CONFIDENCE:.0%}", f"{unit}s\nflagged", "false\nat most"]
-    headings += ["by FDR:\nalarms", f"{unit}s\nflagged ", "false\nat most "]
+    headings += ["by FDR:\nalarms", f"{unit}s\nflagged "]
     return grid(headings, lines, right=headings)
 
 
@@ -73,7 +73,7 @@ def _note(found: Alarms) -> str:
     time = f" in {found.rates.seconds / 86_400:.4g} days" if found.rates.seconds else ""
     return (
         f"{counted(found.rows, found.unit)}{time}; {found.rule}; false at most: flagged {found.unit}s, on "
-        "average if all are normal; by FDR: alpha is the share of flags that are false"
+        "average if all are normal; by FDR: alpha is the expected share of flags that are false"
     )
 
 

@@ -75,11 +75,10 @@ def alarms_section(found: Alarms) -> Section:
         Column(f"alarms per {found.per}", "number"),
         Column("alarms", "number"),
         Column(f"{found.unit}s flagged", "number"),
-        Column("false at most, on average", "number"),
     ]
     by_discoveries = (
-        f"The table is of false discovery control: a level is then the share of flags that are false, over "
-        f"all {found.unit}s of the page together."
+        "The table is of false discovery control: a level is then the expected share of flags that are "
+        f"false, over all {found.unit}s of the page together."
     )
     counted = f"{found.unit.capitalize()}s: {found.rows:,}."
     note = f"The level of a {found.unit} by the model itself: {found.alpha:g}. {counted}"
@@ -110,16 +109,9 @@ def _shown(found: Alarms, level: Level) -> Mapping[str, str]:
         f"Alarms per {found.per}": f"{level.rate:.3g} (between {level.low:.3g} and {level.high:.3g})",
         "Alarms in all": f"{level.alarms:,}",
         f"{found.unit.capitalize()}s flagged": f"{level.flagged:,} of {found.rows:,}",
-        "False on average, if all are normal": f"at most {level.false:.3g}",
-        "Share of flags that would be false": _share(level),
+        "False on average, if all are normal": f"at most {level.alpha * found.rows:.3g}",
     }
 
 
-def _share(level: Level) -> str:
-    if not level.flagged:
-        return "nothing is flagged"
-    return f"at most {min(level.false / level.flagged, 1):.0%}"
-
-
 def _cells(level: Level) -> list[object]:
-    return [level.alpha, level.rate, level.alarms, level.flagged, level.false]
+    return [level.alpha, level.rate, level.alarms, level.flagged]

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from upland.calibration.false_discovery import Control
 from upland.catalogue import Unit
+from upland.io.cells import CellOptions
 from upland.io.threads import read_ahead
 from upland.scoring.alarms import MOST, AlarmCounter, AlarmRates, Level, levels_for, rates_of
 from upland.scoring.budget import Budget, budget_of, largest
@@ -25,7 +26,6 @@ from upland.scoring.times import Kind, moment
 if TYPE_CHECKING:
     from upland.detectors.base import Detector
     from upland.detectors.scoring import ScoringDetector
-from upland.io.cells import CellOptions
 
 Floats = NDArray[np.float64]
 

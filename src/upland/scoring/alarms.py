@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammainccinv, gammaincinv
 
-from upland.calibration.false_discovery import Control, discovery_cut
+from upland.calibration.false_discovery import Control, check_rate, discovery_cut
 from upland.scoring.merging import Merging, links_of
 from upland.scoring.strongest import Rows, no_rows, strongest
 
@@ -58,8 +58,8 @@ class Level(NamedTuple):
         cut: the largest p-value that is flagged.
         flagged: rows.
         alarms: episodes of flagged rows, by the rule of merging.
-        false: flagged rows that are false by the guarantee, on average at most: alpha times all rows if
-            all are normal, or alpha times those flagged.
+        false: flagged rows that are false by the guarantee, on average at most if all are normal: alpha
+            times all rows; None for "fdr", which bounds an expected share of flags and no number of them.
         rate: alarms a day, or per 1,000 rows where nothing says how long the history is.
         low: the lower end of the interval of the rate.
         high: the upper end.
@@ -70,7 +70,7 @@ class Level(NamedTuple):
     cut: float
     flagged: int
     alarms: int
-    false: float
+    false: float | None
     rate: float
     low: float
     high: float
@@ -291,10 +291,7 @@ class _Tails:
         """The rows that later ones may be linked with, after those of some times and series."""
         np.add.at(self._counts, of, 1)
         np.maximum.at(self._last, of, when)
-        seen = np.isin(self.rows[2], of)
-        kept = tuple(part[~seen] for part in self.rows)
-        p, places, series = (np.concatenate(pair) for pair in zip(kept, tail, strict=True))
-        self.rows = (p, places, series)
+        self.rows = tail
 
 
 def _of_rows(count: int) -> Indices:
@@ -334,10 +331,11 @@ class AlarmRates:
             alpha: the rate that is kept.
             control: whose.
         """
+        check_rate(alpha, control)
         tally = self.tally
         cut = alpha if control == "false_alarm" else discovery_cut(tally.values, tally.counts[:, 0], alpha)
         flagged, alarms = tally.at(cut)
-        false = alpha * (tally.rows if control == "false_alarm" else flagged)
+        false = alpha * tally.rows if control == "false_alarm" else None
         rate, low, high = (count / self.exposure for count in (alarms, *poisson_interval(alarms)))
         return Level(alpha, control, cut, flagged, alarms, false, rate, low, high)
 

@@ -15,6 +15,9 @@ _BUDGET = re.compile(
     r"(?P<most>\d+(?:\.\d+)?)\s*(?:per|/|an?)\s*(?P<times>\d[\d,]*(?:\.\d+)?)?\s*(?P<unit>[a-z]+)?"
 )
 
+BY_ROWS = (None, *(f"{unit}{end}" for unit in ("row", "step", "image", "sequence") for end in ("", "s")))
+"""What budgets by rows may call them."""
+
 
 @dataclass(frozen=True)
 class Budget:
@@ -67,7 +70,7 @@ def budget_of(text: str) -> Budget:
     found = _BUDGET.fullmatch(text.strip().casefold())
     unit = None if found is None else found["unit"]
     times = None if found is None or found["times"] is None else float(found["times"].replace(",", ""))
-    by_rows = unit in (None, "row", "rows") and times is not None
+    by_rows = unit in BY_ROWS and times is not None
     if (
         found is None
         or times == 0

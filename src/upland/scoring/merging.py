@@ -30,7 +30,7 @@ NAMES = {
 }
 """The signs of units, by what they are called."""
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]+)")
+_DURATION = re.compile(r"(\d{1,15}(?:\.\d+)?)\s*([a-z]+)")
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def merging_of(given: int | str, seconds: float | None) -> Merging:
         'flagged rows of one series at most 10min after the one before are one alarm'
     """
     text = str(given).strip().casefold()
-    if not isinstance(given, bool) and text.isdecimal():
+    if not isinstance(given, bool) and text.isdecimal() and len(text) <= 15:
         most = int(text)
         rows = f"{most} row" if most == 1 else f"{most} rows"
         said = f"flagged rows of one series at most {rows} after the one before are one alarm"

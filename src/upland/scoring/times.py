@@ -29,7 +29,7 @@ SECONDS: dict[Kind, float | None] = {"dates": 1e-6, "durations": 1e-6, "numbers"
 
 
 class Times:
-    """Reads the times of rows: dates (in UTC where they say a zone), times of day, durations or numbers.
+    """Reads the times of rows: dates (in UTC where they say a zone), durations or numbers.
 
     How text is written is decided by the first batch and holds for the others.
 
@@ -46,6 +46,7 @@ class Times:
         self.kind: Kind = "order"
         self._rows = 0
         self._column: Column | None = None
+        self._plain = False  # whether text holds plain numbers
 
     def read(self, rows: TableView, position: int) -> Floats:
         """The times of a batch: `(N,)`, NaN where a cell is empty.
@@ -75,8 +76,12 @@ class Times:
         values = pc.if_else(blank, None, values)
         if values.null_count == len(values):
             return pa.nulls(len(values), pa.float64())
-        if self._column is None:
-            self._column = self._learned(values)
+        if self._column is None and not self._plain:
+            self._plain = self._are_numbers(values)
+            self._column = None if self._plain else self._learned(values)
+        if self._plain:
+            return self._as_numbers(values)
+        assert self._column is not None
         try:
             cast = cast_cells(values, self._column, self.cells)
         except BadCell as bad:
@@ -84,6 +89,26 @@ class Times:
                 f"column {self.name!r}, row {self._rows + bad.row + 1} holds {bad.value!r}, {bad.fault}"
             ) from None
         return cast.combine_chunks() if isinstance(cast, pa.ChunkedArray) else cast
+
+    @staticmethod
+    def _are_numbers(values: Any) -> bool:
+        """Whether all texts are plain numbers, and none is a date."""
+        texts = values.drop_null()
+        try:
+            pc.cast(pc.utf8_trim_whitespace(texts), pa.float64())
+        except pa.ArrowInvalid:
+            return False
+        return all(stamp_of(clean(text)) is None for text in pc.unique(texts).to_pylist())
+
+    def _as_numbers(self, values: Any) -> Any:
+        try:
+            return pc.cast(pc.utf8_trim_whitespace(values), pa.float64())
+        except pa.ArrowInvalid:
+            row = next(
+                at for at, cell in enumerate(values) if not self._are_numbers(pa.array([cell], values.type))
+            )
+            text = f"holds {values[row].as_py()!r}, which is no number as the cells before are"
+            raise ValueError(f"column {self.name!r}, row {self._rows + row + 1} {text}") from None
 
     def _learned(self, values: Any) -> Column:
         counts, first = counted(values)
@@ -126,7 +151,14 @@ class Times:
             or is_a.is_decimal(values.type)
         ):
             raise self._no_time(values[0].as_py())
-        absent = values.is_null(nan_is_nan=True) if is_a.is_floating(values.type) else values.is_null()
+        if is_a.is_time(values.type):
+            raise ValueError(
+                Advice(
+                    f"the time column {self.name!r} holds times of day, which name no day: ",
+                    Wording("join them with their dates", "write dates too, such as 2026-03-02 10:12:00"),
+                )
+            )
+        absent = values.is_null(nan_is_null=True) if is_a.is_floating(values.type) else values.is_null()
         if not pc.all(absent).as_py():
             kind = _kind_of(values.type)
             if self.kind not in ("order", kind):

@@ -80,5 +80,3 @@ MIGRATIONS: tuple[str, ...] = (_FIRST,)
 
 `PRAGMA user_version` is how many of these a history has had. A step that was released is never changed.
 """
-
-VERSION = len(MIGRATIONS)
