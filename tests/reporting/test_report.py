@@ -412,3 +412,11 @@ def test_a_mixed_table_with_all_kinds_of_columns():
     assert (
         "“seen” above what is normal (median 2026-03-02 00:00:00, normal 2026-01-01" in found.page.summary[2]
     )
+
+
+def test_times_of_day_are_refused_since_they_name_no_day():
+    dates = planted()["time"]
+    for times in (dates.dt.time, dates.dt.strftime("%H:%M:%S")):
+        with pytest.raises(ValueError, match="times of day, which name no day: join them with their dates"):
+            report(fitted(), planted().assign(time=times), time="time")
+    assert report(fitted(), planted().assign(time=dates.astype(str)), time="time").count == len(dates)

@@ -58,10 +58,15 @@ class OverTime:
         view = view_table(table)
         position = find_column(table, view, self.column, "time")
         assert position is not None
-        numbers = _numbers(view.read(position))
+        values = view.read(position)
+        numbers = _numbers(values)
         if numbers is not None:
             return numbers
         found = read_stamps(view, position, self._cells)
+        named = isinstance(values, pa.Array | pa.ChunkedArray)
+        if named and (pa.types.is_time(values.type) or (is_text(values.type) and found.dtype.kind == "m")):
+            text = "holds times of day, which name no day: join them with their dates"
+            raise ValueError(f"the time column {self.column!r} {text}")
         return found.astype(f"{found.dtype.str[1]}8[us]") if found.dtype.kind in "Mm" else found
 
     def see(self, batch: Batch, stamps: NDArray[Any]) -> None:
