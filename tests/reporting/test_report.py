@@ -420,3 +420,21 @@ def test_times_of_day_are_refused_since_they_name_no_day():
         with pytest.raises(ValueError, match="times of day, which name no day: join them with their dates"):
             report(fitted(), planted().assign(time=times), time="time")
     assert report(fitted(), planted().assign(time=dates.astype(str)), time="time").count == len(dates)
+
+
+def test_cells_and_names_of_any_length_make_no_larger_page():
+    rows = planted().iloc[:60].copy()
+    rows["valve"] = rows["valve"].astype(object)
+    rows.iloc[:5, list(rows.columns).index("valve")] = "x" * 1_000_000
+    rows["pump"] = "z" * 1_000_000
+    assert len(report(fitted(), rows, by="pump").html) < 1_500_000
+
+
+def test_what_is_no_guarantee_is_not_called_one():
+    """With cross calibration the rate of false alarms is about alpha, and at most twice that is proved."""
+    for calibration, bound in (("split", "at most"), ("cross", "about")):
+        model = upland.EnergyDetector(ignore=["pump", "time"], calibration=calibration, **QUIET)
+        page = report(model.fit(pumps(600, 1)), planted().iloc[:50]).page
+        slider = next(one for one in page.sections if one.title == "Alarms at each level").parts[1]
+        assert slider.shown[0]["False on average, if all are normal"].startswith(bound)
+        assert ("each fold has a threshold" in str(page)) == (calibration == "cross")

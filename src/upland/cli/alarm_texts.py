@@ -59,7 +59,7 @@ def _levels_table(found: Alarms, level: Level) -> Any:
         of_fdr = [_number(by_fdr.rate), f"{by_fdr.flagged:,}"]
         lines.append([f"{one.alpha:.3g}{mark}", *rates, *of_fdr])
     rate = f"alarms\na {found.per}" if found.rates.seconds else f"alarms per\n{found.per}"
-    headings = ["alpha", rate, f"{CONFIDENCE:.0%}", f"{unit}s\nflagged", "false\nat most"]
+    headings = ["alpha", rate, f"{CONFIDENCE:.0%}", f"{unit}s\nflagged", f"false\n{found.bound}"]
     headings += ["by FDR:\nalarms", f"{unit}s\nflagged "]
     return grid(headings, lines, right=headings)
 
@@ -72,8 +72,8 @@ def _number(value: float, digits: int = 3) -> str:
 def _note(found: Alarms) -> str:
     time = f" in {found.rates.seconds / 86_400:.4g} days" if found.rates.seconds else ""
     return (
-        f"{counted(found.rows, found.unit)}{time}; {found.rule}; false at most: flagged {found.unit}s, on "
-        "average if all are normal; by FDR: alpha is the expected share of flags that are false"
+        f"{counted(found.rows, found.unit)}{time}; {found.rule}; false {found.bound}: flagged {found.unit}s, "
+        "on average if all are normal; by FDR: alpha is the expected share of flags that are false"
     )
 
 
@@ -106,8 +106,8 @@ def sentences(found: Alarms, level: Level, budget: Budget | None) -> list[str]:
         f"{level.flagged:,} of {counted(found.rows, unit)} flagged"
     ]
     lines.append(
-        f"false alarms: at most {_number(false)} {a} on average (alpha times {found.rows_per:,.4g} {unit}s); "
-        f"p-values are {found.guarantee}"
+        f"false alarms: {found.bound} {_number(false)} {a} on average "
+        f"(alpha times {found.rows_per:,.4g} {unit}s); p-values are {found.guarantee}"
     )
     if budget is None:
         return lines

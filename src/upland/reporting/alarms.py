@@ -97,7 +97,7 @@ def _sentences(found: Alarms) -> list[str]:
     unit = found.unit
     return [
         f"A flag is a p-value of at most the level; {found.rule}.",
-        f"The level bounds the share of normal {unit}s that are flagged; the p-values are {found.guarantee}. "
+        f"The level bounds the share of normal {unit}s that are flagged; their p-values: {found.guarantee}. "
         "How many alarms are true is not guaranteed: it is what these data came to. "
         "The interval says how far another stretch of the same length may differ "
         f"({CONFIDENCE:.0%}, of a Poisson rate, if alarms come independently of each other).",
@@ -109,7 +109,7 @@ def _shown(found: Alarms, level: Level) -> Mapping[str, str]:
         f"Alarms per {found.per}": f"{level.rate:.3g} (between {level.low:.3g} and {level.high:.3g})",
         "Alarms in all": f"{level.alarms:,}",
         f"{found.unit.capitalize()}s flagged": f"{level.flagged:,} of {found.rows:,}",
-        "False on average, if all are normal": f"at most {level.alpha * found.rows:.3g}",
+        "False on average, if all are normal": f"{found.bound} {level.alpha * found.rows:.3g}",
     }
 
 

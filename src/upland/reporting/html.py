@@ -305,7 +305,7 @@ def _standing(standing: Standing) -> str:
         if count > 0
     )
     mark = "" if standing.at is None else _mark(standing.at)
-    words = text(standing.description)
+    words = text(shortened(standing.description))
     return (
         f'<svg class="standing" viewBox="0 0 120 {_BARS + 2}" role="img" aria-label="{words}">'
         f'<title>{words}</title><path class="axis" d="M10 {_BARS + 0.5}H110"/>'

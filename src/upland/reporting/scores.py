@@ -52,6 +52,7 @@ class ScoreCounter:
         calibration = detector.calibration_ if unit == "row" else detector.calibrations_[unit]
         self.segmented = isinstance(detector, SegmentedDetector)
         self.size, self.smallest_p = calibration.size, calibration.smallest_p
+        self.folded = calibration.method == "cross"
         self.threshold = None if self.segmented else calibration.threshold(settings.alpha)
         low, self.middle, high = np.quantile(calibration.scores, [0.1, 0.5, 0.9]).tolist()
         self.spread = max(high - low, abs(self.middle) * 1e-9, 1e-300)
@@ -170,6 +171,11 @@ class ScoreCounter:
                 f"The broken line is the threshold at alpha = {self.settings.alpha:g}, a score of "
                 f"{self.threshold:.4g}: {above:.3g} of the new {self.units} are flagged."
             )
+            if self.folded:
+                lines.append(
+                    "With cross calibration each fold has a threshold of its own, so that flags near the "
+                    "line are on both sides of it."
+                )
         else:
             lines.append("Thresholds differ by segment and are not drawn.")
         return " ".join(lines)

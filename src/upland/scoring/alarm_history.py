@@ -84,6 +84,11 @@ class Alarms:
         return self.rates.tally.rows
 
     @property
+    def bound(self) -> str:
+        """How a number of false alarms is meant: `at most`, where p-values are exact, or `about`."""
+        return "at most" if self.guarantee.startswith("exact") else "about"
+
+    @property
     def per(self) -> str:
         """What rates are per: `day`, or `1,000 rows` where nothing says how long the history is."""
         return self.rates.per.replace("row", self.unit)

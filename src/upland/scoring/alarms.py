@@ -58,8 +58,9 @@ class Level(NamedTuple):
         cut: the largest p-value that is flagged.
         flagged: rows.
         alarms: episodes of flagged rows, by the rule of merging.
-        false: flagged rows that are false by the guarantee, on average at most if all are normal: alpha
-            times all rows; None for "fdr", which bounds an expected share of flags and no number of them.
+        false: flagged rows that are false, on average if all are normal: alpha times all rows, at most so
+            many where p-values are exact, about so many elsewhere; None for "fdr", which bounds an expected
+            share of flags and no number of them.
         rate: alarms a day, or per 1,000 rows where nothing says how long the history is.
         low: the lower end of the interval of the rate.
         high: the upper end.
