@@ -2,6 +2,8 @@
 
 import json
 import re
+import time
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from upland import report
 from upland.cli.results import Request
 from upland.cli.scoring import score_path
 from upland.reporting.page import Chart, Standing, Table
+from upland.reporting.standings import number_of
 from upland.reporting.tables import Worst
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
@@ -438,3 +441,16 @@ def test_what_is_no_guarantee_is_not_called_one():
         slider = next(one for one in page.sections if one.title == "Alarms at each level").parts[1]
         assert slider.shown[0]["False on average, if all are normal"].startswith(bound)
         assert ("each fold has a threshold" in str(page)) == (calibration == "cross")
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Tokyo", "America/Los_Angeles"])
+def test_the_zone_of_the_machine_changes_no_number(zone, monkeypatch):
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        text = "2026-01-02T07:00"
+        for moment in (datetime(2026, 1, 2, 7), np.datetime64(text), pd.Timestamp(text)):
+            assert number_of(moment) == 1_767_337_200.0
+    finally:
+        monkeypatch.undo()
+        time.tzset()

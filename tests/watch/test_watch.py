@@ -3,6 +3,8 @@
 import json
 import math
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pyarrow as pa
@@ -37,7 +39,7 @@ def test_other_columns_are_refused_with_the_reason_and_the_rest_goes_on(path):
         assert (first.status, first.batch, first.name) == ("refused", None, "odd")
         assert "x0" in first.reason
         assert watch.update(numbers(10, 0)).batch == 1
-        assert watch.update({"y": [1.0, 2.0]}).reason == first.reason
+        assert watch.update({"y": [1.0, 2.0]}, name="odd").reason == first.reason
     assert rows_of(path, "SELECT name, reason, after_batch FROM refused") == [("odd", first.reason, 0)]
     assert json.loads(json.dumps(first.to_json()))["status"] == "refused"
 
@@ -50,6 +52,21 @@ def test_a_refused_file_is_tried_again_by_another_model(path, tmp_path):
         assert watch.update({"y": [1.0, 2.0]}).status == "refused"
     with upland.Watch(other, path) as watch:
         assert watch.update({"y": [1.0, 2.0]}).status == "taken"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="processes are asked for by a signal of POSIX")
+def test_other_watchers_that_read_a_file_at_the_same_time_are_no_ended_ones(path):
+    ended = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True
+    )
+    others = {os.getppid(): None, int(ended.stdout): "refused"}
+    for number, (process, status) in enumerate(others.items()):
+        with watch_of(path) as watch:
+            with watch.history.write() as connection:
+                sql = "INSERT INTO attempt VALUES (?, ?, 'a.csv', '/in/a.csv', 3)"
+                connection.execute(sql, (f"d{number}", process))
+            found = watch.begin_attempt(f"d{number}", "a.csv")
+        assert (None if found is None else found.status) == status
 
 
 def test_a_file_whose_reading_ends_the_process_twice_is_refused(path):
@@ -150,7 +167,7 @@ def test_times_are_recorded_and_decide_nothing(path, tmp_path):
     for name, times in (("forth", range(5)), ("back", [9, 3, 3, 1, 0])):
         with watch_of(tmp_path / name) as watch:
             for seed, time in enumerate(times):
-                watch.update(numbers(20, seed), time=time)
+                watch.update(numbers(20, seed), time=time, digest=f"batch {seed}")
     with watch_of(tmp_path / "forth") as one, watch_of(tmp_path / "back") as two:
         for watch in (one, two):
             with watch.history.write() as connection:
@@ -279,6 +296,43 @@ def test_a_bucket_is_compared_with_the_calibration_whatever_was_before_it(path, 
         watch.update(numbers(1, 9) | {"t": np.array([36_000], dtype="datetime64[s]")})
     flags = rows_of(path, "SELECT flag FROM group_verdict ORDER BY test")
     assert [flag for (flag,) in flags] == [shift > 0] * 4 + [0]
+
+
+def test_rows_that_come_too_late_are_said(path):
+    moments = np.arange(50).astype("datetime64[s]")
+    with watch_of(path, time="t", every="1h") as watch:
+        watch.update(numbers(50, 0) | {"t": moments})
+        watch.update(numbers(50, 1) | {"t": moments + np.timedelta64(9, "h")})
+        found = watch.update(numbers(50, 2) | {"t": moments})
+    assert found.late == 50
+    assert "50 row(s) are of parts of time that were tested before: no test has them." in found.why
+
+
+def test_a_batch_without_rows_changes_no_evidence(path):
+    with watch_of(path, delta=1e-30) as watch:
+        before = watch.update(numbers(200, 0, shift=1.0)).evidence
+        assert watch.update(numbers(0, 1)).status == "taken"
+    kept = rows_of(path, "SELECT log_martingale, log_peak, log_detector, log_e_value FROM batch")
+    assert kept[1] == (before.log_martingale, before.log_peak, before.log_detector, 0.0)
+    assert before.log_peak > 10
+
+
+def test_equal_rows_under_another_name_or_time_are_another_batch(path):
+    """Few rows of few values are often equal; were they left out, the rest would not be like normal rows."""
+    rows = numbers(1, 0)
+    with watch_of(path) as watch:
+        given = [{}, {}, {"name": "a"}, {"name": "b"}, {"time": 1}, {"time": 2}, {"time": 2}]
+        found = [watch.update(rows, **more).status for more in given]
+    assert found == ["taken", "known", "taken", "taken", "taken", "taken", "known"]
+
+
+def test_crossings_that_follow_each_other_are_alarms_again(path):
+    """Each within ten batches of the one before, they must not hide a second change for ever."""
+    with watch_of(path, run_length=20.0) as watch:
+        found = [watch.update(numbers(60, seed, shift=0.8)) for seed in range(40)]
+    batches = [one.batch for one in found for alarm in one.alarms if alarm.kind == "repeated change"]
+    assert len(batches) >= 2
+    assert np.diff(batches).min() > 10
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ def test_a_site_that_changes_is_named(tmp_path, seed):
     assert {alarm.subject for alarm in alarms if alarm.kind in ("site", "group")} == {"west"}
     assert decisions[-1].action == "check site"
     of_site = next(alarm for alarm in alarms if alarm.kind == "site")
-    assert "Only west has changed" in of_site.text
+    assert "The change shows at west alone" in of_site.text
     assert "of 2 other sites" in of_site.text
 
 
@@ -95,6 +95,7 @@ def findings(moved=(), sites=None):
         (findings(STILL, SiteEvidence("n", 9.0, 100, 2, 0.1, 500)), "check site"),
         (findings(STILL, SiteEvidence("n", 9.0, 100, 2, 3.1, 500)), "retrain"),  # another one may have too
         (findings(STILL, SiteEvidence("n", 9.0, 100, 40, 3.1, 500)), "check site"),  # as any of 40 may
+        (findings(STILL, SiteEvidence("n", 5.0, 100, 40, 3.1, 500)), "retrain"),  # hardly more than another
         (findings(STILL, SiteEvidence("n", 4.5, 100, 2, 0.1, 500)), "retrain"),  # too little evidence
         (findings(STILL, SiteEvidence("n", 9.0, 100, 2, 0.1, 20)), "retrain"),  # the others are hardly seen
     ],

@@ -80,6 +80,8 @@ def batch_line(found: Decision) -> str:
         parts.append(f"evidence {as_number(found.evidence.log_martingale)}")
     if off := [verdict.group for verdict in found.groups if verdict.flag]:
         parts.append(f"off: {escaped(', '.join(off[:3]), lines=False)}{', ...' if off[3:] else ''}")
+    if found.late:
+        parts.append(f"{found.late} too late for any test")
     return "  ".join([*parts, found.action])
 
 

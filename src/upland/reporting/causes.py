@@ -259,7 +259,9 @@ def _record(cause: Cause, normal: Mapping[str, Normal]) -> tuple[Any, ...]:
     picture = None
     if cause.reason != MANY:
         found = values(cause)
-        middle = sorted(found, key=lambda it: (number_of(it.value), str(it.value)))[len(found) // 2]
+        middle = sorted(found, key=lambda it: (np.nan_to_num(number_of(it.value)), str(it.value)))[
+            len(found) // 2
+        ]
         picture = normal[cause.reason.column].standing(middle.value)
     return sentence(cause, normal), len(cause.rows), smallest, picture
 

@@ -201,16 +201,31 @@ def _alarms(found: Watched) -> Section:
     if not found.alarms:
         return Section("Alarms", [Prose(["No alarm was raised."])])
     sent = any("deliveries" in alarm for alarm in found.alarms)
-    columns = [Column("batch", "number"), Column("of"), Column("what it says"), Column("advised")]
+    columns = [Column("batch", "number"), Column("file or name"), Column("of"), Column("what it says")]
+    columns += [Column("advised")]
     columns += [Column("since batch", "number"), *([Column("delivered")] if sent else [])]
     rows = []
     for alarm in found.alarms:
         says = tuple(re.split(r"(?<=[.;]) ", str(alarm["text"])))
-        row = [alarm["batch"], _of(alarm), says, alarm["action"], alarm["since"]]
+        row = [
+            alarm["batch"],
+            _name_of(found, int(alarm["batch"])),
+            _of(alarm),
+            says,
+            alarm["action"],
+            alarm["since"],
+        ]
         rows.append([*row, _sent(alarm)] if sent else row)
     total = found.counts["alarms"]
     note = f"The {len(rows):,} latest of {total:,} alarms." if total > len(rows) else ""
     return Section("Alarms", [Table(columns, rows, note)])
+
+
+def _name_of(found: Watched, batch: int) -> str:
+    """What a batch is called, where it is one of those that are shown."""
+    at = np.flatnonzero(found.curves["batch"] == batch)
+    name = found.curves["name"][at[0]] if at.size else None
+    return "" if name is None else str(name)
 
 
 def _of(record: Record) -> str:
@@ -268,9 +283,10 @@ def _batches(found: Watched) -> Section:
     )
     taken, total = curves["batch"].size, found.counts["batches"]
     thinned = f" {taken:,} of {total:,} batches are drawn." if taken < total else ""
-    words = (
-        f"Of all batches and groups that are ever flagged, {fdr:.0%} are normal on average at most.{thinned}"
+    flagged = (
+        f"Of all batches and groups that are ever flagged, {100 * fdr:g}% are normal on average at most."
     )
+    words = flagged + thinned
     return Section("Batches", [Prose([words]), *parts])
 
 

@@ -37,6 +37,7 @@ from upland.reporting.page import (
     Table,
 )
 from upland.reporting.page import Column as Column
+from upland.reporting.phrases import percent
 from upland.scoring.escapes import escaped
 from upland.scoring.words import cell_text
 
@@ -279,7 +280,7 @@ def _cell(kind: str, cell: Any, span: str) -> str:
     if cell is None:
         return f'<td{span} class="number"></td>'
     shown = (
-        f"{cell:.0%}" if kind == "percent" else cell_text(cell) if isinstance(cell, float) else f"{cell:,}"
+        percent(cell) if kind == "percent" else cell_text(cell) if isinstance(cell, float) else f"{cell:,}"
     )
     return f'<td{span} class="number" data-value="{float(cell)!r}">{text(shown)}</td>'
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -253,7 +253,7 @@ def number_of(value: Any) -> float:
         return float("nan") if np.isnat(value) else float(micro.astype(np.int64)) / 1e6
     value = plain_value(value)
     if isinstance(value, datetime):
-        return value.timestamp()
+        return (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
     if isinstance(value, timedelta):
         return value.total_seconds()
     return float("nan") if value is None or isinstance(value, str) else float(value)

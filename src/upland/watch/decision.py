@@ -121,6 +121,7 @@ class Decision:
         action: what is advised.
         why: sentences with the numbers that it rests on.
         reason: why it was refused.
+        late: rows of parts of time that were tested before, which are in no test.
         model_changed: whether this is the first batch under another model than the batch before.
 
     Examples:
@@ -144,6 +145,7 @@ class Decision:
     action: Action = "nothing"
     why: tuple[str, ...] = ()
     reason: str = ""
+    late: int = 0
     model_changed: bool = False
 
     def to_json(self) -> dict[str, Any]:

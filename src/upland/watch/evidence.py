@@ -35,7 +35,7 @@ class SiteEvidence:
         log_value: of its martingale at its peak, with its weight.
         rows: of it.
         others: how many other sites there are.
-        others_log_value: the largest of their martingales now.
+        others_log_value: the largest peak of their martingales.
         others_rows: of them together.
     """
 
@@ -95,7 +95,7 @@ def is_one_site(found: SiteEvidence, log_threshold: float) -> bool:
     """
     if found.log_value < log_threshold or not found.others or found.others_rows < SITE_ROWS:
         return False
-    return found.others_log_value < math.log(found.others / CHANCE)
+    return found.others_log_value < min(math.log(found.others / CHANCE), found.log_value / 2)
 
 
 def moved_columns(findings: Findings) -> list[Moved]:
@@ -111,9 +111,9 @@ def moved_columns(findings: Findings) -> list[Moved]:
 
 def _of_site(found: SiteEvidence) -> str:
     return (
-        f"Only {found.site} has changed: its martingale has reached {power(found.log_value)} over "
+        f"The change shows at {found.site} alone: its martingale has reached {power(found.log_value)} over "
         f"{found.rows:,} rows; of {_counted(found.others, 'other site')}, with {found.others_rows:,} rows, "
-        f"none has more than {power(found.others_log_value)}."
+        f"none has ever had more than {power(found.others_log_value)}."
     )
 
 
@@ -191,5 +191,5 @@ def sentence(
     what, all_of = ("Group", "groups") if kind == "group" else ("Batch", "batches")
     return (
         f"{what} {subject} is anomalous: its e-value is {power(value)}, and from {power(threshold)} it is "
-        f"flagged; of all {all_of} ever flagged, {options.fdr:.0%} are normal on average at most."
+        f"flagged; of all {all_of} ever flagged, {100 * options.fdr:g}% are normal on average at most."
     )

@@ -62,6 +62,7 @@ class GroupTests:
         detector: fitted.
         model: its number in the history.
         batch: the number of the batch.
+        since: the batch that a change is estimated to have begun with.
         late: rows of buckets that were tested before.
         alarms: that the tests raise.
         verdicts: in the order of the tests.
@@ -72,6 +73,7 @@ class GroupTests:
     detector: Detector
     model: int
     batch: int
+    since: int = 1
     late: int = 0
     alarms: list[Raised] = field(default_factory=list)
     verdicts: list[GroupVerdict] = field(default_factory=list)
@@ -142,7 +144,7 @@ class GroupTests:
         self.ledger.set_site((self.model, name, number, rows + len(values), first, self.batch, *logs))
         threshold = -math.log(self.options.delta)
         if peak + weight >= threshold and not self.ledger.has_alarm(self.model, "site", name):
-            self.alarms.append(Raised("site", name, peak + weight, threshold, first))
+            self.alarms.append(Raised("site", name, peak + weight, threshold, max(first, self.since)))
 
     # -- buckets of time -----------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -88,7 +89,7 @@ class Ledger:
         self, decision: Decision, path: str | None, model: int, least_p: float | None, late: int
     ) -> None:
         """A batch with its flagged rows."""
-        evidence = decision.evidence or Evidence(0.0, 0.0, 0.0, 0.0, 0, 0)
+        evidence = decision.evidence or self._last_evidence(model)
         values = (
             decision.batch, decision.digest, decision.name, path, decision.time, model, decision.rows,
             decision.flagged, least_p, evidence.counted, evidence.left_out, late, *_finite(evidence),
@@ -96,6 +97,15 @@ class Ledger:
         )  # fmt: skip
         self.sql.execute(f"INSERT INTO batch VALUES ({', '.join('?' * len(values))})", values)
         self.sql.execute("DELETE FROM attempt WHERE digest = ?", (decision.digest,))
+
+    def _last_evidence(self, model: int) -> Evidence:
+        """What stands while a batch says nothing: it has no rows."""
+        sql = (
+            "SELECT log_martingale, log_peak, log_detector FROM batch WHERE model = ? "
+            "ORDER BY batch DESC LIMIT 1"
+        )
+        now, peak, detector = self.sql.execute(sql, (model,)).fetchone() or (0.0, 0.0, 0.0)
+        return Evidence(now, peak, detector, 0.0, 0, 0)
 
     def add_flagged(self, batch: int, rows: Iterable[FlaggedRow]) -> None:
         """The flagged rows of a batch."""
@@ -186,8 +196,8 @@ class Ledger:
         return row
 
     def most_of_others(self, model: int, name: str) -> float | None:
-        """The largest martingale of the other sites, now and without weights; None where there are none."""
-        sql = "SELECT site, log_martingale FROM site WHERE model = ? ORDER BY log_martingale DESC LIMIT 2"
+        """The largest peak of the other sites' martingales, without weights; None where there are none."""
+        sql = "SELECT site, log_peak FROM site WHERE model = ? ORDER BY log_peak DESC LIMIT 2"
         found = [value for site, value in self.sql.execute(sql, (model,)) if site != name]
         return max(found, default=None)
 
@@ -228,10 +238,15 @@ class Ledger:
         self.sql.execute("DELETE FROM attempt WHERE digest = ?", (digest,))
 
     def attempt(self, digest: str, name: str | None, path: str | None) -> int:
-        """Count an attempt to read a file: how many there were before."""
-        before = _one(self.sql.execute("SELECT count FROM attempt WHERE digest = ?", (digest,))) or 0
-        sql = "INSERT OR REPLACE INTO attempt VALUES (?, ?, ?, ?)"
-        self.sql.execute(sql, (digest, name, path, before + 1))
+        """Count an attempt to read a file: how many there were before, but for those of other watchers that
+        are still reading it.
+        """
+        rows = self.sql.execute("SELECT process, count FROM attempt WHERE digest = ?", (digest,)).fetchall()
+        here = os.getpid()
+        before = sum(count for process, count in rows if process == here or not _is_running(process))
+        own = dict(rows).get(here, 0) + 1
+        sql = "INSERT OR REPLACE INTO attempt VALUES (?, ?, ?, ?, ?)"
+        self.sql.execute(sql, (digest, here, name, path, own))
         return int(before)
 
 
@@ -243,6 +258,21 @@ def _one(cursor: sqlite3.Cursor) -> Any:
 def _finite(evidence: Evidence) -> tuple[float, ...]:
     logs = (evidence.log_martingale, evidence.log_peak, evidence.log_detector, evidence.log_e_value)
     return tuple(map(_least, logs))
+
+
+def _is_running(process: int) -> bool:
+    """Whether there is a process of a number; where this cannot be asked without ending it, it is said not
+    to be.
+    """
+    if os.name != "posix":
+        return False
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _least(log_value: float) -> float:

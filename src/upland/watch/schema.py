@@ -66,7 +66,9 @@ CREATE TABLE refused (
 CREATE TABLE file (
     path TEXT PRIMARY KEY, size INTEGER NOT NULL, modified INTEGER NOT NULL, digest TEXT NOT NULL)
     WITHOUT ROWID;
-CREATE TABLE attempt (digest TEXT PRIMARY KEY, name TEXT, path TEXT, count INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE attempt (
+    digest TEXT NOT NULL, process INTEGER NOT NULL, name TEXT, path TEXT, count INTEGER NOT NULL,
+    PRIMARY KEY (digest, process)) WITHOUT ROWID;
 CREATE TABLE state (
     model INTEGER NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL, arrays BLOB NOT NULL,
     PRIMARY KEY (model, kind, name)) WITHOUT ROWID;

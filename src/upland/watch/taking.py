@@ -33,7 +33,7 @@ FLAGGED = 1000
 SHOWN = 20
 """Flagged rows that a decision holds."""
 EPISODE = 10
-"""Batches from one crossing of the e-detector to the next within which both are one alarm."""
+"""Batches after an alarm within which a crossing of the e-detector is of the same episode."""
 CHANGES = ("changed", "repeated change", "site")
 """Alarms that say that the data are no longer those of the calibration, and stand until the model changes."""
 
@@ -135,10 +135,12 @@ class Taking:
         threshold = math.log(self.options.run_length)
         if evidence.log_detector >= threshold:
             monitor.restart_detector()
-            if not raised and batch - crossing > EPISODE:
-                value = evidence.log_detector
+            if raised:
+                crossing = batch
+            elif batch - crossing > EPISODE:
+                value, crossing = evidence.log_detector, batch
                 raised.append(Raised("repeated change", subject, value, threshold, sums.begins))
-            crossing = batch
+        tests.since = sums.begins
         tests.test(scored, found, self.named.name)
         more = under("sums", sums.to_arrays()) | {"crossing": np.array([crossing])}
         save_monitor(self.ledger, model, f"monitor {scored.unit}", "", monitor, more)
@@ -146,7 +148,7 @@ class Taking:
         return evidence, sums, raised
 
     def _state(self, unit: Unit, model: int, batch: int) -> tuple[Monitor, ChangeSums, int]:
-        """The monitor, the sums of columns, and the batch of the e-detector's last crossing."""
+        """The monitor, the sums of columns, and the batch of the last alarm of a change."""
         kept = self.memory.kept.pop((model, unit, ""), None)
         if kept is not None:
             return kept[0], *kept[1]
@@ -166,9 +168,15 @@ class Taking:
         action: Action = "nothing"
         findings: tuple[str, ...] = ()
         standing: tuple[str, ...] = ()
-        if now is not None and any(alarm.kind in CHANGES for alarm in raised):
+        before = self.ledger.standing(model)
+        kinds = {alarm.kind for alarm in raised if alarm.kind in CHANGES}
+        if now is not None and kinds:
             action, findings = advised(self._findings(*now, model))
-        elif before := self.ledger.standing(model):
+            if kinds == {"site"} and before and before[1] != "check site":
+                action = next(
+                    known for known in ACTIONS if known == before[1]
+                )  # the whole has changed already
+        elif before:
             action = next(known for known in ACTIONS if known == before[1])
             standing = (f"The alarm with batch {before[0]} stands: {action}.",)
         elif raised:
@@ -203,6 +211,9 @@ class Taking:
         self, decision: Decision, scored: Scored | None, tests: GroupTests, alarms: Sequence[Alarm]
     ) -> Decision:
         """Write it down; returns it with the numbers of the alarms."""
+        if tests.late:
+            text = f"{tests.late:,} row(s) are of parts of time that were tested before: no test has them."
+            decision = replace(decision, late=tests.late, why=(*decision.why, text))
         ledger, model, batch = self.ledger, tests.model, tests.batch
         least = None if scored is None or not scored.p.size else float(scored.p.min())
         ledger.add_batch(decision, self.named.path, model, least, tests.late)

@@ -176,7 +176,14 @@ class Watch:
         where = path if path is not None else X if isinstance(X, str | os.PathLike) else None
         text = None if where is None else os.fspath(where)
         called = name if name is not None else None if text is None else Path(text).name
-        return Named(digest or digest_of(X), called, text, None if time is None else str(time))
+        when = None if time is None else str(time)
+        if digest is None:
+            digest = (
+                digest_of(X)
+                if where is not None or (name is None and time is None)
+                else digest_of([X, name, when])
+            )
+        return Named(digest, called, text, when)
 
     def _scored(self, X: Any, groups: Any) -> Scored | None:
         detector, options = self.detector, self.options
