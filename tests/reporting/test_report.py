@@ -454,3 +454,26 @@ def test_the_zone_of_the_machine_changes_no_number(zone, monkeypatch):
     finally:
         monkeypatch.undo()
         time.tzset()
+
+
+def test_the_segment_of_a_fault_is_found_from_the_page_alone():
+    """A value that is normal elsewhere: without the segment nobody could tell what is wrong."""
+    rng = np.random.default_rng(0)
+    machine = np.repeat(["m1", "m2", "m3"], 300)
+    level = {"m1": 0.0, "m2": 10.0, "m3": 20.0}
+    rows = pd.DataFrame({"machine": machine, "a": rng.normal(size=900) + pd.Series(machine).map(level)})
+    rows["b"] = rng.normal(size=900)
+    model = upland.SegmentedDetector(upland.EnergyDetector(**QUIET), by="machine").fit(rows)
+    new = rows.sample(120, random_state=1).reset_index(drop=True)
+    wrong = new.index[new["machine"] == "m1"][:5]
+    new.loc[wrong, "a"] = 10.0
+    page = report(model, new, alpha=0.01).page
+    assert "of “m1”" in page.sections[0].parts[0].rows[0][0]
+    table = next(one for one in page.sections if one.title == "The most anomalous rows").parts[0]
+    at = [column.name for column in table.columns].index("segment")
+    assert {(row[0], row[at]) for row in table.rows[:5]} == {(int(row) + 1, "m1") for row in wrong}
+
+
+def test_the_summary_names_the_groups_that_are_flagged():
+    said = facts(by="pump").page.summary
+    assert said[1] == "1 of 3 groups by pump are flagged at a false discovery rate of 0.05: c."

@@ -16,6 +16,7 @@ from benchmarks.watching import WAYS, steps
 import upland
 from upland.calibration.e_detector import log_e_value, sums
 from upland.detectors.monitoring import monitor_of
+from upland.watch import summary as summaries
 from upland.watch.history import History
 from upland.watch.summary import POINTS, summary
 from watched import dump, numbers, plain_detector, rows_of
@@ -385,7 +386,7 @@ def test_a_summary_is_of_bounded_size(path, tmp_path):
             )
         long = summary(history)
     assert long.counts["batches"] == 9000
-    assert len(long.curves["batch"]) <= POINTS
+    assert len(long.curves["batch"]) <= POINTS + len(long.alarms) + 5
     assert long.curves["batch"][[0, -1]].tolist() == [1, 9000]
 
 
@@ -397,3 +398,40 @@ def test_a_history_is_read_by_any_program(path):
     assert [row[0] for row in found] == ["0.csv", "1.csv", "2.csv"]
     assert [type(cell) for cell in found[0]] == [str, int, int, float, str]
     assert os.path.getsize(path) > 0
+
+
+def test_a_thinned_history_has_its_alarms_and_its_largest_numbers(path, monkeypatch):
+    monkeypatch.setattr(summaries, "POINTS", 4)
+    with watch_of(path) as watch:
+        for seed in range(20):
+            watch.update(numbers(60, seed, shift=9.0 * (seed == 6)))
+        found = summaries.summary(watch.history)
+    batches = found.curves["batch"].tolist()
+    assert {1, 7, 20} <= set(batches)
+    assert len(batches) < 20
+    assert batches[int(np.argmax(found.curves["log_e_value"]))] == 7
+    assert {alarm["batch"] for alarm in found.alarms} <= set(batches)
+
+
+def test_a_change_that_ends_within_its_batch_began_with_it(path):
+    rows = numbers(1000, 3)
+    rows["x1"][400:440] += 12
+    with watch_of(path) as watch:
+        found = watch.update(rows)
+    alarms = [alarm for alarm in found.alarms if alarm.kind == "changed"]
+    assert [alarm.since for alarm in alarms] == [1]
+    assert "x1" in alarms[0].text
+
+
+def test_a_bucket_is_of_one_model(path, tmp_path):
+    """Sums of two models in one bucket would be no e-value."""
+    model, other = tmp_path / "a.safetensors", upland.EnergyDetector(random_state=1, progress=False)
+    upland.save(plain_detector(), model)
+    other.fit(numbers(2000, 77))
+    hours = [0, 1, 1, 3]
+    with upland.Watch(model, path, time="t", every="1h") as watch:
+        for seed, (hour, of) in enumerate(zip(hours, [plain_detector(), other] * 2, strict=True)):
+            upland.save(of, model, overwrite=True)
+            moments = (np.arange(40) + 3600 * hour).astype("datetime64[s]")
+            watch.update(numbers(40, seed) | {"t": moments})
+    assert max(rows_of(path, "SELECT rows FROM group_verdict"))[0] == 40

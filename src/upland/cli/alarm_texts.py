@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import decimal
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -35,9 +36,8 @@ def show(
     if episodes:
         screen.print(_episodes_table(found, episodes[:top]))
         shown = min(top, len(episodes))
-        text = (
-            f"the {shown:,} of {level.alarms:,} alarms at alpha {level.alpha:.4g} with the smallest p-values"
-        )
+        alpha = shown_level(level.alpha)
+        text = f"the {shown:,} of {level.alarms:,} alarms at alpha {alpha} with the smallest p-values"
         screen.print(
             text if whole else f"{text}, of the {found.strongest.p_values.size:,} strongest rows", style="dim"
         )
@@ -46,7 +46,7 @@ def show(
     if places["output"] is not None:
         screen.print(f"wrote {places['output']}", soft_wrap=True)
     if places["model"] is not None:
-        screen.print(f"wrote {places['model']}: its alpha is {level.alpha:.4g}", soft_wrap=True)
+        screen.print(f"wrote {places['model']}: its alpha is {shown_level(level.alpha)}", soft_wrap=True)
 
 
 def _levels_table(found: Alarms, level: Level) -> Any:
@@ -57,11 +57,26 @@ def _levels_table(found: Alarms, level: Level) -> Any:
         interval = f"{_number(one.low, 2)}-{_number(one.high, 2)}"
         rates = [_number(one.rate), interval, f"{one.flagged:,}", _number(one.alpha * found.rows)]
         of_fdr = [_number(by_fdr.rate), f"{by_fdr.flagged:,}"]
-        lines.append([f"{one.alpha:.3g}{mark}", *rates, *of_fdr])
+        lines.append([f"{shown_level(one.alpha, 3)}{mark}", *rates, *of_fdr])
     rate = f"alarms\na {found.per}" if found.rates.seconds else f"alarms per\n{found.per}"
     headings = ["alpha", rate, f"{CONFIDENCE:.0%}", f"{unit}s\nflagged", f"false\n{found.bound}"]
     headings += ["by FDR:\nalarms", f"{unit}s\nflagged "]
     return grid(headings, lines, right=headings)
+
+
+def shown_level(alpha: float, digits: int = 4) -> str:
+    """A level to so many digits, rounded up: each is a p-value itself, and flags it only from there on.
+
+    Args:
+        alpha: The level.
+        digits: How many.
+
+    Examples:
+        >>> shown_level(0.00826446), shown_level(0.05), shown_level(0.107438, 3)
+        ('0.008265', '0.05', '0.108')
+    """
+    with decimal.localcontext(prec=digits, rounding=decimal.ROUND_CEILING):
+        return f"{float(+decimal.Decimal(repr(alpha))):.{digits}g}"
 
 
 def _number(value: float, digits: int = 3) -> str:
@@ -102,8 +117,8 @@ def sentences(found: Alarms, level: Level, budget: Budget | None) -> list[str]:
     false = level.alpha * found.rows_per
     ends = f"between {_number(level.low)} and {_number(level.high)}"
     lines = [
-        f"at alpha {level.alpha:.4g}: {counted(level.alarms, 'alarm')} ({_number(level.rate)} {a}, {ends}), "
-        f"{level.flagged:,} of {counted(found.rows, unit)} flagged"
+        f"at alpha {shown_level(level.alpha)}: {counted(level.alarms, 'alarm')} "
+        f"({_number(level.rate)} {a}, {ends}), {level.flagged:,} of {counted(found.rows, unit)} flagged"
     ]
     lines.append(
         f"false alarms: {found.bound} {_number(false)} {a} on average "
@@ -116,7 +131,7 @@ def sentences(found: Alarms, level: Level, budget: Budget | None) -> list[str]:
     lines += [
         f"the budget {budget.said!r} allows {allowed:,.4g} {a}: the history keeps it, and the false "
         f"alarms by alpha are {keeps} that",
-        f"alpha {level.alpha:.4g} takes {counted(takes, f'calibration {unit}')}; the model has "
+        f"alpha {shown_level(level.alpha)} takes {counted(takes, f'calibration {unit}')}; the model has "
         f"{found.calibration:,}",
     ]
     lines.append("chosen on this history, it is an estimate: " + _held_out(found, budget, a))
@@ -129,8 +144,8 @@ def _held_out(found: Alarms, budget: Budget, a: str) -> str:
         return "no level of the earlier half could be tried on the later half"
     chosen, later = pair
     return (
-        f"the earlier half alone would choose alpha {chosen.alpha:.4g} ({chosen.rate:.3g} {a}), which gives "
-        f"{later.rate:.3g} {a} on the later half (between {later.low:.3g} and {later.high:.3g})"
+        f"the earlier half alone would choose alpha {shown_level(chosen.alpha)} ({chosen.rate:.3g} {a}), "
+        f"which gives {later.rate:.3g} {a} on the later half (between {later.low:.3g} and {later.high:.3g})"
     )
 
 

@@ -60,6 +60,7 @@ class Flagged:
         p_value: Likewise.
         contributions: The columns that contribute most, the first first.
         time: When it was, where that is known.
+        segment: That it is of, of a detector of segments.
     """
 
     number: int
@@ -67,6 +68,7 @@ class Flagged:
     p_value: float
     contributions: Sequence[Contribution]
     time: Any = None
+    segment: str | None = None
 
 
 @dataclass(frozen=True)
@@ -153,7 +155,10 @@ def sentence(cause: Cause, normal: Mapping[str, Normal]) -> str:
     first = cause.rows[0]
     when = "" if first.time is None else f", {label_text(first.time)}"
     where = f"{'first ' if many > 1 else ''}row {first.number + 1:,}{when}"
-    return f"{_counted(many)}: {_long(cause, normal)}{beside}; {where}."
+    segments = {row.segment for row in cause.rows}
+    some = sorted(segment for segment in segments if segment is not None)
+    of = f", of {_listed([named(segment) for segment in some])}" if 0 < len(some) <= 3 else ""
+    return f"{_counted(many)}{of}: {_long(cause, normal)}{beside}; {where}."
 
 
 def _counted(count: int) -> str:

@@ -8,6 +8,7 @@ from upland.detectors.scoring import ScoringDetector
 from upland.groups.verdicts import GroupVerdicts
 from upland.reporting.base import Settings
 from upland.reporting.page import Column, Prose, Section, Table
+from upland.reporting.phrases import clipped
 from upland.scoring.words import label_text
 
 SHOWN = 500
@@ -32,7 +33,7 @@ def groups_section(detector: ScoringDetector, data: Any, settings: Settings) -> 
         ValueError: There is no such column, or no normal rows are kept to compare with.
     """
     verdicts = detector.score_groups(data, settings.by, settings.group_alpha)
-    order = sorted(range(len(verdicts.group)), key=lambda n: (verdicts.p_value[n], -verdicts.statistic[n], n))
+    order = _order(verdicts)
     columns = [
         Column("group"),
         Column("rows", "number"),
@@ -60,11 +61,26 @@ def groups_section(detector: ScoringDetector, data: Any, settings: Settings) -> 
     )
     if len(order) > SHOWN:
         note += f" The {SHOWN:,} groups with the smallest p-values of {len(order):,} are shown."
-    flagged = [label_text(verdicts.group[n]) for n in order if verdicts.flag[n]]
+    return Section("Groups", [Prose([said_of(verdicts, settings)]), Table(columns, records, note)]), verdicts
+
+
+def said_of(verdicts: GroupVerdicts, settings: Settings) -> str:
+    """The verdicts in a sentence.
+
+    Args:
+        verdicts: Of all groups.
+        settings: Of the page.
+    """
+    order = _order(verdicts)
+    flagged = [clipped(label_text(verdicts.group[n])) for n in order if verdicts.flag[n]]
     by = " / ".join(settings.by)
     some = f": {', '.join(flagged[:5])}{' and others' if len(flagged) > 5 else ''}" if flagged else ""
-    text = (
+    return (
         f"{len(flagged):,} of {len(order):,} groups by {label_text(by)} are flagged at a false discovery "
         f"rate of {settings.group_alpha:g}{some}."
     )
-    return Section("Groups", [Prose([text]), Table(columns, records, note)]), verdicts
+
+
+def _order(verdicts: GroupVerdicts) -> list[int]:
+    """The numbers of the groups, the smallest p-value first."""
+    return sorted(range(len(verdicts.group)), key=lambda n: (verdicts.p_value[n], -verdicts.statistic[n], n))

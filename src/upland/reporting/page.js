@@ -79,7 +79,9 @@ const compare = (a, b) => {
   if (a === b) return 0;
   if (a === "") return 1;
   if (b === "") return -1;
-  return typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b), undefined, { numeric: true });
+  if (typeof a === "number" && typeof b === "number") return a - b;
+  const [x, y] = [a, b].map((text) => Number(String(text).replaceAll(",", "")));
+  return Number.isFinite(x) && Number.isFinite(y) ? x - y : String(a).localeCompare(String(b), undefined, { numeric: true });
 };
 const sortable = (table) => {
   const heads = [...table.tHead.rows[0].cells];
@@ -114,7 +116,11 @@ for (const box of document.querySelectorAll(".table")) {
   const counted = make("output", {});
   const more = make("button", { type: "button" });
   controls.append(counted, more);
-  const texts = new Map(records.map((record) => [record, record.textContent.toLowerCase()]));
+  const written = (cell) => (cell.querySelector("svg") ? "" : cell.textContent);
+  const texts = new Map(records.map((record) => {
+    const said = [...record.querySelectorAll("td")].map(written).join(" ").toLowerCase();
+    return [record, `${said} ${said.replace(/(\d),(?=\d{3})/g, "$1")}`];
+  }));
   let all = records.length <= AT_FIRST;
   const update = () => {
     const wanted = words.value.toLowerCase().split(/\s+/).filter(Boolean);

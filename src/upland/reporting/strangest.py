@@ -35,9 +35,11 @@ def strangest_section(
         count: All rows.
     """
     timed = any(row.time is not None for row in found)
+    segmented = any(row.segment is not None for row in found)
     columns = [
         Column("row", "number"),
         *([Column("time")] if timed else []),
+        *([Column("segment")] if segmented else []),
         Column("score", "number"),
         Column("p", "p_value"),
         Column("flagged"),
@@ -47,21 +49,25 @@ def strangest_section(
         Column("expected"),
         Column("where it stands", "picture"),
     ]
-    records = [_record(row, normal, alpha, timed) for row in found]
+    records = [_record(row, normal, alpha, timed, segmented) for row in found]
     note = (
         f"The {len(found):,} of {count:,} rows with the highest scores. Share is a column's part of what the "
         "score is made of; expected is what the model would have put there. The picture shows normal rows as "
         "bars and the value as a red line, with an arrow where it is outside their range."
     )
+    note += " Normal rows are those of all segments." if segmented else ""
     return Section("The most anomalous rows", [Table(columns, records, note)])
 
 
-def _record(row: Flagged, normal: Mapping[str, Normal], alpha: float, timed: bool) -> tuple[Any, ...]:
+def _record(
+    row: Flagged, normal: Mapping[str, Normal], alpha: float, timed: bool, segmented: bool
+) -> tuple[Any, ...]:
     least = LEAST * min(causes.LEAST, causes.EVEN / len(normal))
     some = [it for place, it in enumerate(row.contributions[:REASONS]) if not place or it.part >= least]
     return (
         row.number + 1,
         *([label_text(row.time) if row.time is not None else ""] if timed else []),
+        *([row.segment or ""] if segmented else []),
         row.score,
         row.p_value,
         "yes" if row.p_value <= alpha else "no",

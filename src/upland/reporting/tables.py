@@ -9,20 +9,23 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from upland.data.table.encoder import TableEncoder
+from upland.data.table.frames import view_table
 from upland.detectors.scoring import ScoringDetector
 from upland.detectors.segmented import SegmentedDetector
 from upland.explanation import Explanation, explain
+from upland.groups.labels import listed
 from upland.io.threads import read_ahead
 from upland.reporting.alarms import AlarmsSeen
 from upland.reporting.base import Batch, Floats, Found, Indices, Settings
 from upland.reporting.causes import REASONS, Cause, Flagged, causes_of, causes_section, sentence
-from upland.reporting.groups import groups_section
+from upland.reporting.groups import groups_section, said_of
 from upland.reporting.over_time import OverTime
 from upland.reporting.phrases import about
 from upland.reporting.rows import batches, joined, taken
 from upland.reporting.scores import DISCOVERY, ScoreCounter
 from upland.reporting.standings import normal_columns
 from upland.reporting.strangest import columns_section, strangest_section
+from upland.scoring.words import label_text
 
 GROUPED = 2_000
 """Flagged rows that are grouped by cause at most."""
@@ -141,11 +144,12 @@ def _found(
         "causes": [{"cause": sentence(cause, normal), "rows": len(cause.rows)} for cause in causes[:20]],
         "discoveries": scores.discoveries(),
     }
+    groups = [] if verdicts is None else [said_of(verdicts, settings)]
     if verdicts is not None:
         facts["groups"] = len(verdicts.group)
         facts["flagged_groups"] = int(verdicts.flag.sum())
     summary = _summary(settings, scores, causes, _sentence(causes, normal))
-    return Found("row", scores.count, scores.flagged, summary, sections, facts)
+    return Found("row", scores.count, scores.flagged, [*summary[:1], *groups, *summary[1:]], sections, facts)
 
 
 def _sentence(causes: list[Cause], normal: Any) -> str:
@@ -181,6 +185,10 @@ def _explained(
     """The kept rows with their contributing columns, and the part of each column in each, `(N, C)`."""
     found: list[Flagged] = []
     parts = []
+    segments: list[Any] | None = None
+    if isinstance(detector, SegmentedDetector):
+        view = view_table(worst.table)
+        segments = listed(view.read(view.names.index(detector.by_)))
     size = max(SHARES_AT_ONCE // len(names), 1)
     for start in range(0, worst.scores.size, size):
         here = np.arange(start, min(start + size, worst.scores.size))
@@ -192,5 +200,6 @@ def _explained(
         for number, reasons in zip(here.tolist(), explanation.top(REASONS), strict=True):
             time = None if worst.times is None else worst.times[number]
             score, p = float(worst.scores[number]), float(worst.p_values[number])
-            found.append(Flagged(int(worst.numbers[number]), score, p, reasons, time))
+            segment = None if segments is None else label_text(segments[number])
+            found.append(Flagged(int(worst.numbers[number]), score, p, reasons, time, segment))
     return found, np.concatenate(parts)

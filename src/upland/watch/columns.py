@@ -219,6 +219,14 @@ class ChangeSums:
             return ChangeSums(none, self.before.plus(since), least, batch + 1)
         return ChangeSums(since, self.before, self.least, self.begins)
 
+    def including(self, totals: Totals) -> ChangeSums:
+        """With one more batch since the beginning, whatever its evidence at its end.
+
+        Args:
+            totals: of the batch.
+        """
+        return ChangeSums(self.since.plus(totals), self.before, self.least, self.begins)
+
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Plain state; `from_arrays` is the exact way back."""
         return {

@@ -169,7 +169,7 @@ class GroupTests:
             total = sums(found.p[np.isfinite(found.p).all(axis=1)].T)
             changing = {name: value for name, value in monitor.to_arrays().items() if name not in CONSTANT}
             more = {
-                "sums": total + kept["sums"] if kept else total,
+                "sums": total + kept["sums"] if same else total,
                 "model": np.array([self.model], dtype=np.int64),
             }
             self.ledger.set_bucket(

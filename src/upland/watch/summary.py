@@ -31,7 +31,8 @@ class Summary:
         settings: what it was begun with.
         counts: how many batches, rows, flagged rows, alarms and refused batches there are in all.
         models: each model with its first batch.
-        curves: arrays `(B,)` by name, of at most `POINTS` batches: batch, rows, flagged, counted, model,
+        curves: arrays `(B,)` by name, of at most `POINTS` batches, those of alarms and those of the largest
+            numbers: batch, rows, flagged, counted, model,
             log_martingale, log_peak, log_detector, log_e_value; and name and time as objects.
         alarms: the latest, newest first; `deliveries` of each are how it was sent, by each channel.
         verdicts: flagged groups, batches and buckets, newest first.
@@ -66,7 +67,8 @@ def summary(history: History) -> Summary:
     with history.read() as sql:
         ledger = Ledger(sql)
         last, model = ledger.last()
-        numbers = np.unique(np.linspace(1, last, num=min(last, POINTS)).astype(np.int64))
+        even = np.linspace(1, last, num=min(last, POINTS)).astype(np.int64)
+        numbers = np.union1d(even, _most_telling(sql))
         curves = _curves(sql, numbers.tolist() if last else [])
         newest = sql.execute("SELECT action, why FROM batch WHERE batch = ?", (last,)).fetchone()
         return Summary(
@@ -97,6 +99,14 @@ def _counts(sql: sqlite3.Connection) -> dict[str, int]:
     for table, name in (("alarm", "alarms"), ("refused", "refused")):
         found[name] = int(sql.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
     return found
+
+
+def _most_telling(sql: sqlite3.Connection) -> list[int]:
+    """The batches of the latest alarms, and those of the largest numbers, which a thinned curve must have."""
+    found = sql.execute("SELECT batch FROM alarm ORDER BY alarm DESC LIMIT ?", (ROWS,)).fetchall()
+    for largest in ("1.0 * flagged / max(rows, 1)", *_LOGS):
+        found += sql.execute(f"SELECT batch FROM batch ORDER BY {largest} DESC LIMIT 1").fetchall()
+    return sorted({batch for (batch,) in found})
 
 
 def _records(sql: sqlite3.Connection, query: str, values: tuple[Any, ...]) -> list[Record]:

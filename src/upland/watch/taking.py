@@ -93,7 +93,7 @@ class Taking:
         if model is None:
             model = ledger.add_model(self.watched.digest, self.watched.facts(self.alpha), batch)
         tests = GroupTests(ledger, self.options, self.watched.detector, model, batch)
-        if is_new:
+        if is_new or previous not in (None, model):
             tests.close_buckets(math.inf)  # those of the model before, by its calibration
         decision = Decision(
             "taken", batch, named.name, named.time, named.digest, model_changed=previous not in (None, model)
@@ -126,12 +126,14 @@ class Taking:
         monitor, sums, crossing = self._state(scored.unit, model, batch)
         found = monitor.update(scored.values, scored.segments)
         evidence = _evidence(found, monitor.log_martingale)
+        with_batch = sums.including(scored.totals)
         sums = sums.after(scored.totals, evidence, batch)
+        shown = with_batch if sums.begins > batch else sums  # what was high within the batch may have passed
         subject = None if scored.unit == self.watched.detector.unit_ else scored.unit
         raised = []
         threshold = -math.log(self.options.delta)
         if evidence.log_peak >= threshold and not self.ledger.has_alarm(model, "changed", subject):
-            raised.append(Raised("changed", subject, evidence.log_peak, threshold, sums.begins))
+            raised.append(Raised("changed", subject, evidence.log_peak, threshold, shown.begins))
         threshold = math.log(self.options.run_length)
         if evidence.log_detector >= threshold:
             monitor.restart_detector()
@@ -139,13 +141,13 @@ class Taking:
                 crossing = batch
             elif batch - crossing > EPISODE:
                 value, crossing = evidence.log_detector, batch
-                raised.append(Raised("repeated change", subject, value, threshold, sums.begins))
-        tests.since = sums.begins
+                raised.append(Raised("repeated change", subject, value, threshold, shown.begins))
+        tests.since = shown.begins
         tests.test(scored, found, self.named.name)
         more = under("sums", sums.to_arrays()) | {"crossing": np.array([crossing])}
         save_monitor(self.ledger, model, f"monitor {scored.unit}", "", monitor, more)
         self.memory.waiting[model, scored.unit, ""] = monitor, (sums, crossing)
-        return evidence, sums, raised
+        return evidence, shown, raised
 
     def _state(self, unit: Unit, model: int, batch: int) -> tuple[Monitor, ChangeSums, int]:
         """The monitor, the sums of columns, and the batch of the last alarm of a change."""
