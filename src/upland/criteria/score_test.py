@@ -39,6 +39,7 @@ from upland.criteria.sequence import (
     windows_of,
 )
 from upland.models.recurrent import RecurrentEnergy
+from upland.models.sequential import SequenceModel
 
 WHOLE = 0
 """In place of the steps of a window: whole sequences."""
@@ -79,7 +80,7 @@ class ScoreTest(SequenceCriterion):
         return self
 
     def restore(
-        self, model: RecurrentEnergy, sigma: float, smoothing: int, state: Mapping[str, Tensor]
+        self, model: SequenceModel, sigma: float, smoothing: int, state: Mapping[str, Tensor]
     ) -> Self:
         """Take up what `state` gave.
 
@@ -107,13 +108,14 @@ class ScoreTest(SequenceCriterion):
             for name, value in reference._asdict().items()
         }
 
-    def check_state(self, model: RecurrentEnergy, state: Mapping[str, Tensor]) -> None:
+    def check_state(self, model: SequenceModel, state: Mapping[str, Tensor]) -> None:
         """Refuse what is no reference of each window; raises ValueError.
 
         Args:
             model: as trained.
             state: of a file.
         """
+        assert isinstance(model, RecurrentEnergy)
         known = (WHOLE,) if self.unit == "sequence" else WINDOWS
         windows = [window for window in known if f"{window}/unit" in state]
         size = sum(w.shape[0] for w in model.weights) + 2 * model.width
@@ -158,7 +160,7 @@ class ScoreTest(SequenceCriterion):
         return Shares(shares, expected)
 
     def score_next(
-        self, model: RecurrentEnergy, state: Any, points: Tensor, context: Tensor
+        self, model: SequenceModel, state: Any, points: Tensor, context: Tensor
     ) -> tuple[Tensor, Any]:
         """The statistics of the next steps, and the running sums to go on with.
 
@@ -177,7 +179,7 @@ class ScoreTest(SequenceCriterion):
         """
         return {"seen": np.array([float(state.seen)]), "tail": state.tail.cpu().numpy()}
 
-    def recalled(self, model: RecurrentEnergy, arrays: Mapping[str, Floats]) -> Any:
+    def recalled(self, model: SequenceModel, arrays: Mapping[str, Floats]) -> Any:
         """See `SequenceCriterion.recalled`."""
         running = Running(model, self.references, 1)
         if set(arrays) != {"seen", "tail"} or arrays["tail"].shape[:-1] != (1, max(self.references) - 1):

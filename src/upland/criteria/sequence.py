@@ -22,7 +22,7 @@ from upland.criteria.reading import Codes, Indices, step_values
 from upland.criteria.residuals import residual
 from upland.criteria.score_vectors import WINDOWS
 from upland.models.base import EnergyModel
-from upland.models.recurrent import RecurrentEnergy
+from upland.models.sequential import SequenceModel
 
 Of = Literal["sequence", "step"]
 State = dict[str, Tensor]
@@ -64,7 +64,7 @@ class SequenceReference:
         positions: how many steps come before each of them in its own sequence.
     """
 
-    model: RecurrentEnergy
+    model: SequenceModel
     sigma: float
     smoothing: int
     windows: EncodedSequences
@@ -85,7 +85,7 @@ class SequenceCriterion(Criterion[SequenceReference, EncodedSequences]):
 
     learns_by_unit: ClassVar[bool] = False
 
-    model: RecurrentEnergy
+    model: SequenceModel
     sigma: float
 
     def __init__(self, unit: Of) -> None:
@@ -100,7 +100,7 @@ class SequenceCriterion(Criterion[SequenceReference, EncodedSequences]):
         return self.restore(reference.model, reference.sigma, reference.smoothing, {})
 
     def restore(
-        self, model: RecurrentEnergy, sigma: float, smoothing: int, state: Mapping[str, Tensor]
+        self, model: SequenceModel, sigma: float, smoothing: int, state: Mapping[str, Tensor]
     ) -> Self:
         """Take up what `state` gave.
 
@@ -117,7 +117,7 @@ class SequenceCriterion(Criterion[SequenceReference, EncodedSequences]):
         """What was learned beyond the model: tensors by name."""
         return {}
 
-    def check_state(self, model: RecurrentEnergy, state: Mapping[str, Tensor]) -> None:
+    def check_state(self, model: SequenceModel, state: Mapping[str, Tensor]) -> None:
         """Refuse a state that `state` does not give; raises ValueError.
 
         Args:
@@ -133,7 +133,7 @@ class SequenceCriterion(Criterion[SequenceReference, EncodedSequences]):
 
     @abstractmethod
     def score_next(
-        self, model: RecurrentEnergy, state: Any, points: Tensor, context: Tensor
+        self, model: SequenceModel, state: Any, points: Tensor, context: Tensor
     ) -> tuple[Tensor, Any]:
         """The numbers of the next steps of one sequence, and what to pass on with the steps after them.
 
@@ -152,7 +152,7 @@ class SequenceCriterion(Criterion[SequenceReference, EncodedSequences]):
         """
         return {}
 
-    def recalled(self, model: RecurrentEnergy, arrays: Mapping[str, Floats]) -> Any:
+    def recalled(self, model: SequenceModel, arrays: Mapping[str, Floats]) -> Any:
         """What `remembered` gave, as `score_next` takes it; raises ValueError for arrays of other shapes.
 
         Args:
@@ -173,7 +173,7 @@ class SequenceCriterion(Criterion[SequenceReference, EncodedSequences]):
 
 
 def frame_parts(
-    model: RecurrentEnergy, x: EncodedSequences, sigma: float, folded: bool
+    model: SequenceModel, x: EncodedSequences, sigma: float, folded: bool
 ) -> tuple[Floats, Floats]:
     """Squared residuals of the frame that ends with each step, and what was expected of the step.
 

@@ -17,7 +17,8 @@ from upland.criteria.reading import step_values
 from upland.criteria.residuals import squared_error
 from upland.criteria.sequence import EncodedSequences, SequenceCriterion, folded_back, frame_parts
 from upland.models.base import EnergyModel
-from upland.models.recurrent import Conditional, RecurrentEnergy
+from upland.models.recurrent import Conditional
+from upland.models.sequential import SequenceModel
 
 
 class StepReconstruction(SequenceCriterion):
@@ -39,7 +40,7 @@ class StepReconstruction(SequenceCriterion):
         return Shares(folded_back(squares, x, self.model.frame) if folded else squares, expected)
 
     def score_next(
-        self, model: RecurrentEnergy, state: Any, points: Tensor, context: Tensor
+        self, model: SequenceModel, state: Any, points: Tensor, context: Tensor
     ) -> tuple[Tensor, Any]:
         """The numbers of the next steps; nothing is remembered.
 

@@ -21,7 +21,7 @@ from upland.criteria.sequence import SequenceCriterion
 from upland.data.sequence.encoder import SequenceEncoder
 from upland.data.table.frames import view_table
 from upland.detectors.ensemble import Member
-from upland.models.recurrent import RecurrentEnergy, RecurrentState
+from upland.models.sequential import SequenceModel
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,9 @@ class Stream:
         values: of the last step, what is compared with the calibration of each fold; no part of the state.
     """
 
-    models: tuple[RecurrentEnergy, ...]
+    models: tuple[SequenceModel, ...]
     criteria: tuple[SequenceCriterion, ...]
-    states: tuple[RecurrentState, ...]
+    states: tuple[Any, ...]
     memories: tuple[Any, ...]
     steps: int
     identity: tuple[Any, ...]
@@ -75,7 +75,7 @@ class Stream:
                 if any(found[name].shape != value.shape for name, value in start._asdict().items()):
                     raise ValueError("the state is of another fit")
                 device = next(model.parameters()).device
-                states.append(RecurrentState(*(torch.from_numpy(part).to(device) for part in found.values())))
+                states.append(start._make(torch.from_numpy(part).to(device) for part in found.values()))
                 begins = f"{member}/memory/"
                 memory = {
                     name.removeprefix(begins): arrays[name] for name in arrays if name.startswith(begins)
@@ -115,7 +115,7 @@ def begin(members: Sequence[Member], criteria: Sequence[SequenceCriterion], crit
     """
     models = []
     for member in members:
-        assert isinstance(member.model, RecurrentEnergy)
+        assert isinstance(member.model, SequenceModel)
         models.append(precise(member.model))
     states = tuple(model.start(1) for model in models)
     identity = identity_of(members, criterion)
