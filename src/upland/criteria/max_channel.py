@@ -14,9 +14,8 @@ passes.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -27,6 +26,7 @@ from upland.criteria.base import Floats, Shares
 from upland.criteria.reading import Codes, Indices, precise, step_values, stretches
 from upland.criteria.sequence import (
     EncodedSequences,
+    Memory,
     Of,
     SequenceCriterion,
     SequenceReference,
@@ -106,31 +106,19 @@ class MaxChannel(SequenceCriterion):
         shares = levels * (levels.max(axis=1, keepdims=True) / levels.sum(axis=1, keepdims=True))
         return Shares(shares / lengths_of_steps(x) if folded else shares, expected)
 
+    def start(self, model: SequenceModel, n: int) -> Memory:
+        """The level of each channel, `(n, D)`: what is usual."""
+        return {"level": np.tile(self.usual.numpy(), (n, 1))}
+
     def score_next(
-        self, model: SequenceModel, state: Any, points: Tensor, context: Tensor
-    ) -> tuple[Tensor, Any]:
-        """The largest levels at the next steps, and the levels to go on with.
-
-        Args:
-            model: in float64.
-            state: the levels; None before the first step.
-            points: `(1, L, P D)`.
-            context: `(1, L, S)`.
+        self, model: SequenceModel, memory: Memory, points: Tensor, context: Tensor
+    ) -> tuple[Tensor, Memory]:
+        """The largest levels at the next steps, and the levels to go on with; see
+        `SequenceCriterion.score_next`.
         """
-        channels = Channels(model, self.usual, self.smoothing, 1) if state is None else copy.copy(state)
-        return channels.advance(points, context).amax(-1)[0], channels
-
-    def remembered(self, state: Any) -> dict[str, Floats]:
-        """The levels: `(1, D)`; see `SequenceCriterion.remembered`."""
-        return {"level": state.level}
-
-    def recalled(self, model: SequenceModel, arrays: Mapping[str, Floats]) -> Any:
-        """See `SequenceCriterion.recalled`."""
-        channels = Channels(model, self.usual, self.smoothing, 1)
-        if set(arrays) != {"level"} or arrays["level"].shape != channels.level.shape:
-            raise ValueError("a MaxChannel remembers a level of each channel")
-        channels.level = arrays["level"]
-        return channels
+        channels = Channels(model, self.usual, self.smoothing, len(points))
+        channels.level = memory["level"]
+        return channels.advance(points, context).amax(-1), {"level": channels.level}
 
 
 class Channels:

@@ -117,7 +117,8 @@ class Running:
 
     def __init__(self, model: SequenceModel, windows: Mapping[int, VectorReference | None], n: int) -> None:
         self.model, self.windows = model, dict(windows)
-        self.n, self.seen = n, 0
+        self.n = n
+        self.seen = torch.zeros(n, dtype=torch.float64)
         self.tail: Tensor | None = None
 
     def advance(self, points: Tensor, context: Tensor) -> list[Tensor]:
@@ -130,11 +131,12 @@ class Running:
         if self.tail is None:
             self.tail = parts.new_zeros(self.n, most - 1, parts.shape[2])
         joined = torch.cat([self.tail, parts], dim=1)
-        steps = torch.arange(self.seen + 1, self.seen + length + 1, device=parts.device)
+        self.seen = self.seen.to(parts.device)
+        steps = self.seen[:, None] + torch.arange(1, length + 1, device=parts.device)
         found = []
         for window, reference in self.windows.items():
             sums = joined[:, most - window :].unfold(1, window, 1).sum(-1)
-            there = steps.clamp(max=window)[:, None]
+            there = steps.clamp(max=window)[..., None]
             if reference is None:
                 means = sums / there
             else:

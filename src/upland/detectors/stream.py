@@ -17,7 +17,7 @@ import torch
 
 from upland.calibration.conformal import Calibration, Floats
 from upland.criteria.reading import precise
-from upland.criteria.sequence import SequenceCriterion
+from upland.criteria.sequence import Memory, SequenceCriterion
 from upland.data.sequence.encoder import SequenceEncoder
 from upland.data.table.frames import view_table
 from upland.detectors.ensemble import Member
@@ -32,7 +32,7 @@ class Stream:
         models: the members' models in float64.
         criteria: of each member, fitted.
         states: what each model has read so far.
-        memories: what each criterion remembers of it; None before the first step.
+        memories: what each criterion remembers of it.
         steps: how many there were.
         identity: of the fit and the criterion that it is a state of.
         values: of the last step, what is compared with the calibration of each fold; no part of the state.
@@ -41,7 +41,7 @@ class Stream:
     models: tuple[SequenceModel, ...]
     criteria: tuple[SequenceCriterion, ...]
     states: tuple[Any, ...]
-    memories: tuple[Any, ...]
+    memories: tuple[Memory, ...]
     steps: int
     identity: tuple[Any, ...]
     values: tuple[float, ...] = ()
@@ -49,12 +49,11 @@ class Stream:
     def to_arrays(self) -> dict[str, Floats]:
         """The state as float64 arrays by name, to be kept in a file; `with_arrays` is the exact way back."""
         arrays: dict[str, Floats] = {"steps": np.array([float(self.steps)])}
-        together = zip(self.criteria, self.states, self.memories, strict=True)
-        for member, (criterion, state, memory) in enumerate(together):
+        for member, (state, memory) in enumerate(zip(self.states, self.memories, strict=True)):
             for name, value in state._asdict().items():
                 arrays[f"{member}/state/{name}"] = value.cpu().numpy()
-            for name, value in criterion.remembered(memory).items() if self.steps else ():
-                arrays[f"{member}/memory/{name}"] = value
+            for name, kept in memory.items():
+                arrays[f"{member}/memory/{name}"] = kept
         return arrays
 
     def with_arrays(self, arrays: Mapping[str, Floats]) -> Stream:
@@ -69,18 +68,18 @@ class Stream:
         try:
             steps = int(arrays["steps"][0])
             states, memories = [], []
-            for member, (model, criterion) in enumerate(zip(self.models, self.criteria, strict=True)):
-                start = self.states[member]
-                found = {name: arrays[f"{member}/state/{name}"] for name in start._fields}
-                if any(found[name].shape != value.shape for name, value in start._asdict().items()):
+            for member, (state, memory) in enumerate(zip(self.states, self.memories, strict=True)):
+                own = {name: arrays[f"{member}/state/{name}"] for name in state._fields}
+                kept = {name: arrays[f"{member}/memory/{name}"] for name in memory}
+                pairs = [(own[name], value) for name, value in state._asdict().items()]
+                if any(
+                    now.shape != before.shape
+                    for now, before in [*pairs, *((kept[name], memory[name]) for name in memory)]
+                ):
                     raise ValueError("the state is of another fit")
-                device = next(model.parameters()).device
-                states.append(start._make(torch.from_numpy(part).to(device) for part in found.values()))
-                begins = f"{member}/memory/"
-                memory = {
-                    name.removeprefix(begins): arrays[name] for name in arrays if name.startswith(begins)
-                }
-                memories.append(criterion.recalled(model, memory) if steps else None)
+                device = next(self.models[member].parameters()).device
+                states.append(type(state)(*(torch.from_numpy(part).to(device) for part in own.values())))
+                memories.append(kept)
         except (KeyError, IndexError) as error:
             raise ValueError(f"the state of the series is not whole: {error} is lacking") from None
         return replace(self, states=tuple(states), memories=tuple(memories), steps=steps, values=())
@@ -118,8 +117,8 @@ def begin(members: Sequence[Member], criteria: Sequence[SequenceCriterion], crit
         assert isinstance(member.model, SequenceModel)
         models.append(precise(member.model))
     states = tuple(model.start(1) for model in models)
-    identity = identity_of(members, criterion)
-    return Stream(tuple(models), tuple(criteria), states, (None,) * len(models), 0, identity)
+    memories = tuple(made.start(model, 1) for made, model in zip(criteria, models, strict=True))
+    return Stream(tuple(models), tuple(criteria), states, memories, 0, identity_of(members, criterion))
 
 
 def advance(stream: Stream, members: Sequence[Member], calibration: Calibration, row: Any) -> NextScore:

@@ -6,7 +6,7 @@ and Recht, NeurIPS 2007; extreme learning machines: Huang, Zhu, Siew, Neurocompu
     m(w) = w' A + phi(w)' B + c,
 
 with A, B and c by ridge regression. By Takens' theorem the window of enough lags holds the state of a
-deterministic system (delay embedding), so that a nonlinear m forecasts even a chaotic one up to its noise. The
+deterministic system (delay embedding), so that a nonlinear m forecasts a chaotic one up to its noise. The
 penalties of A and B are chosen for each channel by the last quarter of the sequences; an infinite one of B
 leaves the linear forecast.
 

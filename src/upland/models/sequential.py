@@ -20,8 +20,9 @@ from upland.models.base import EnergyModel
 
 
 class SequenceModel(EnergyModel):
-    """A model of sequences `(N, T, D)`, with NaN behind the end of a shorter one: abstract, `start`, `advance`
-    and `given` are to be written.
+    """A model of sequences `(N, T, D)`, with NaN behind the end of a shorter one: abstract.
+
+    `start`, `advance` and `given` are to be written.
 
     A state is a named tuple of tensors, the sequences first, and is never changed in place.
 
