@@ -52,6 +52,15 @@ FAR = 2.0
 """Standard deviations from which the density falls more slowly than that of a Gaussian."""
 
 
+def features_of(inputs: int) -> int:
+    """Random features of a forecast from so many numbers: 512, and of more than 128 numbers 256.
+
+    Args:
+        inputs: of the window, K D.
+    """
+    return 512 if inputs <= 128 else 256
+
+
 class FlowState(NamedTuple):
     """The state after the steps read so far of n sequences; never changed in place.
 
@@ -88,6 +97,7 @@ class RecurrentFlow(SequenceModel):
 
     frame = 1
     points_per_batch = 4_096
+    may_stay_unchanged = ("conditioner.of_channels",)  # of one channel there are none before it
 
     def __init__(
         self,
