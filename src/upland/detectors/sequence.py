@@ -15,6 +15,7 @@ from upland.criteria.sequence import EncodedSequences
 from upland.data.reader import Reader
 from upland.data.sequence.container import Sequences
 from upland.data.sequence.encoder import SequenceEncoder
+from upland.data.sequence.next_steps import next_steps
 from upland.data.sequence.reader import Per, SequenceReader
 from upland.data.sequence.windows import SequenceRows
 from upland.detectors.architecture import Architecture
@@ -22,8 +23,19 @@ from upland.detectors.architectures import OwnRecurrent, Recurrent
 from upland.detectors.arguments import cell_options, frozen, given_noise, sizes_of, whole_or_none
 from upland.detectors.base import Detector
 from upland.detectors.host import usual_settings
+from upland.detectors.one_row import one_row
 from upland.detectors.plan import FitPlan, TrainingPlan
-from upland.detectors.stream import NextScore, Stream, advance, begin, check_state, identity_of, one_row
+from upland.detectors.stream import (
+    NextScore,
+    NextScores,
+    Stream,
+    advance,
+    advance_each,
+    begin,
+    check_single,
+    check_state,
+    identity_of,
+)
 from upland.groups.tester import check_of_scores, verdicts_from_scores
 from upland.groups.verdicts import GroupVerdicts
 from upland.io.advice import Advice, Wording
@@ -118,15 +130,51 @@ class SequenceDetector(Detector):
         Returns:
             The step's anomaly score and p-value, and the state to give to the next call.
         """
+        with usual_settings():
+            state = self._state(state, x_t, (None,))
+            check_single(state)
+            return advance(state, self.members_, self.calibrations_["step"], one_row(x_t))
+
+    def score_steps(self, state: Stream | None, X: Any, ids: Any = None) -> NextScores:
+        """Score the next steps of one series or of many, in memory that does not grow with the steps before.
+
+        The numbers are those of `score_next` step by step. Steps of many series go through the model
+        together, so that one call with a step of each costs far less than a call for each.
+
+        Args:
+            state: what the last call returned; None before the first step. A series that is not in it begins.
+            X: steps as rows, as `anomaly_score` takes a long frame or a series: those of one series in their
+                order, those of a frame with a time column in the order of time. Columns of the id and of the
+                time need not be there.
+            ids: of the series of each row; one id for all of them; None takes the id column of the fit, and
+                where there is none all rows are of one series.
+
+        Raises:
+            TypeError: the state is none, or X is no table of values.
+            ValueError: as `anomaly_score`; there are not as many ids as rows; the state is of another fit or
+                criterion.
+
+        Returns:
+            The anomaly score and the p-value of each row, `(N,)`, and the state to give to the next call.
+        """
+        with usual_settings():
+            state = self._state(state, X, ())
+            encoder = self.encoder_
+            assert isinstance(encoder, SequenceEncoder)
+            sequences = next_steps(X, ids, encoder)
+            found = advance_each(state, self.members_, self.calibrations_["step"], sequences)
+            scores, p_values = map(sequences.arrange, found[:2])
+            return NextScores(scores, p_values, found.state)
+
+    def _state(self, state: Stream | None, step: Any, ids: tuple[None, ...]) -> Stream:
+        """A state of this fit and criterion; without one the beginning, of series with these ids."""
         self._check_criterion()
         name = self.criterion_of("step")
-        with usual_settings():
-            if state is None:
-                criteria: list[Any] = [self.fitted_criterion(member, "step") for member in self.members_]
-                state = begin(self.members_, criteria, name)
-            else:
-                check_state(state, x_t, identity_of(self.members_, name))
-            return advance(state, self.members_, self.calibrations_["step"], one_row(x_t))
+        if state is not None:
+            check_state(state, step, identity_of(self.members_, name))
+            return state
+        criteria: list[Any] = [self.fitted_criterion(member, "step") for member in self.members_]
+        return begin(self.members_, criteria, name, ids)
 
     def _group_verdicts(
         self, X: Any, groups: Any, alpha: float, control: Control, statistic: str, reasons: bool

@@ -8,8 +8,9 @@ import numpy as np
 
 from upland.data.sequence.encoder import SequenceEncoder
 from upland.detectors.base import Detector
+from upland.detectors.one_row import one_row
 from upland.detectors.sequence import SequenceDetector
-from upland.detectors.stream import Stream, begin, one_row
+from upland.detectors.stream import Stream, begin
 from upland.watch.columns import Totals
 from upland.watch.scored import Scored
 from upland.watch.states import Arrays
