@@ -29,6 +29,7 @@ class SequenceModel(EnergyModel):
     Attributes:
         width: values of a time step, D.
         frame: steps of a point, P.
+        context_width: values that only condition the others, behind them in each step.
         points_per_batch: points of a training batch that the loss is computed on.
     """
 
@@ -36,6 +37,7 @@ class SequenceModel(EnergyModel):
 
     width: int
     frame: int
+    context_width: int = 0
 
     @abstractmethod
     def start(self, n: int) -> Any:
