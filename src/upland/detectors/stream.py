@@ -7,6 +7,7 @@ of many series go through the model together.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -31,6 +32,8 @@ STRETCH = 1_024
 
 TOGETHER = 2_048
 """Steps of all series that are read at once: what is computed of them stays in the processor's cache."""
+
+NO_NUMBER = "the model gives no number (NaN) for this step"
 
 
 class Past(NamedTuple):
@@ -302,11 +305,16 @@ def advance(stream: Stream, members: Sequence[Member], calibration: Calibration,
         assert isinstance(member.encoder, SequenceEncoder)
         with torch.no_grad():
             values, past = reader.advance(past, reader.tensor(member.encoder.table.transform(row))[None])
-        found.append(values[0])
+        found.append(float(values[0, 0]))
         pasts.append(past)
-    means, compared = _compared(found, calibration)
-    after = replace(stream, pasts=tuple(pasts), counts=stream.counts + 1, values=tuple(compared[0].tolist()))
-    return NextScore(float(means[0]), float(calibration.p_values(compared)[0]), after)
+    mean = float(np.mean(found)) if len(found) > 1 else found[0]
+    if math.isnan(mean):
+        raise FloatingPointError(NO_NUMBER)
+    compared = tuple(found) if calibration.method == "cross" else (mean,)
+    p = calibration.p_values(np.array([compared]))
+    counts = stream.counts + 1
+    after = Stream(stream.readers, tuple(pasts), counts, stream.identity, stream.ids, compared)
+    return NextScore(mean, float(p[0]), after)
 
 
 def advance_each(
@@ -357,7 +365,7 @@ def _compared(found: Sequence[Floats], calibration: Calibration) -> tuple[Floats
     """
     each = np.stack(found, axis=1)
     if np.isnan(each).any():
-        raise FloatingPointError("the model gives no number (NaN) for this step")
+        raise FloatingPointError(NO_NUMBER)
     means: Floats = each.mean(axis=1)
     return means, each if calibration.method == "cross" else means[:, None]
 
