@@ -39,6 +39,7 @@ from upland.criteria.sequence import (
     windows_of,
 )
 from upland.models.recurrent import RecurrentEnergy
+from upland.models.sequential import SequenceModel
 
 WHOLE = 0
 """In place of the steps of a window: whole sequences."""
@@ -79,7 +80,7 @@ class ScoreTest(SequenceCriterion):
         return self
 
     def restore(
-        self, model: RecurrentEnergy, sigma: float, smoothing: int, state: Mapping[str, Tensor]
+        self, model: SequenceModel, sigma: float, smoothing: int, state: Mapping[str, Tensor]
     ) -> Self:
         """Take up what `state` gave.
 
@@ -107,13 +108,14 @@ class ScoreTest(SequenceCriterion):
             for name, value in reference._asdict().items()
         }
 
-    def check_state(self, model: RecurrentEnergy, state: Mapping[str, Tensor]) -> None:
+    def check_state(self, model: SequenceModel, state: Mapping[str, Tensor]) -> None:
         """Refuse what is no reference of each window; raises ValueError.
 
         Args:
             model: as trained.
             state: of a file.
         """
+        assert isinstance(model, RecurrentEnergy)
         known = (WHOLE,) if self.unit == "sequence" else WINDOWS
         windows = [window for window in known if f"{window}/unit" in state]
         size = sum(w.shape[0] for w in model.weights) + 2 * model.width
@@ -157,13 +159,13 @@ class ScoreTest(SequenceCriterion):
             shares = shares_of_steps(self.model, x.codes, x.lengths, self.references)
         return Shares(shares, expected)
 
-    def start(self, model: RecurrentEnergy, n: int) -> Memory:
+    def start(self, model: SequenceModel, n: int) -> Memory:
         """The last vectors `(n, W - 1, K)` for the longest window W, and how many steps there were `(n,)`."""
         width = len(next(iter(self.references.values())).center)
         return {"seen": np.zeros(n), "tail": np.zeros((n, max(self.references) - 1, width))}
 
     def score_next(
-        self, model: RecurrentEnergy, memory: Memory, points: Tensor, context: Tensor
+        self, model: SequenceModel, memory: Memory, points: Tensor, context: Tensor
     ) -> tuple[Tensor, Memory]:
         """The statistics of the next steps, and the vectors to go on with; see
         `SequenceCriterion.score_next`.

@@ -23,7 +23,7 @@ from upland.criteria.reading import Codes, Indices, step_values
 from upland.criteria.residuals import residual
 from upland.criteria.score_vectors import WINDOWS
 from upland.models.base import EnergyModel
-from upland.models.recurrent import RecurrentEnergy
+from upland.models.sequential import SequenceModel
 
 Of = Literal["sequence", "step"]
 State = dict[str, Tensor]
@@ -67,7 +67,7 @@ class SequenceReference:
         positions: how many steps come before each of them in its own sequence.
     """
 
-    model: RecurrentEnergy
+    model: SequenceModel
     sigma: float
     smoothing: int
     windows: EncodedSequences
@@ -88,7 +88,7 @@ class SequenceCriterion(Criterion[SequenceReference, EncodedSequences]):
 
     learns_by_unit: ClassVar[bool] = False
 
-    model: RecurrentEnergy
+    model: SequenceModel
     sigma: float
 
     def __init__(self, unit: Of) -> None:
@@ -103,7 +103,7 @@ class SequenceCriterion(Criterion[SequenceReference, EncodedSequences]):
         return self.restore(reference.model, reference.sigma, reference.smoothing, {})
 
     def restore(
-        self, model: RecurrentEnergy, sigma: float, smoothing: int, state: Mapping[str, Tensor]
+        self, model: SequenceModel, sigma: float, smoothing: int, state: Mapping[str, Tensor]
     ) -> Self:
         """Take up what `state` gave.
 
@@ -120,7 +120,7 @@ class SequenceCriterion(Criterion[SequenceReference, EncodedSequences]):
         """What was learned beyond the model: tensors by name."""
         return {}
 
-    def check_state(self, model: RecurrentEnergy, state: Mapping[str, Tensor]) -> None:
+    def check_state(self, model: SequenceModel, state: Mapping[str, Tensor]) -> None:
         """Refuse a state that `state` does not give; raises ValueError.
 
         Args:
@@ -134,7 +134,7 @@ class SequenceCriterion(Criterion[SequenceReference, EncodedSequences]):
     def step_scores(self, x: EncodedSequences) -> Floats:
         """A number for each step, given those before it: `(S,)`, float64."""
 
-    def start(self, model: RecurrentEnergy, n: int) -> Memory:
+    def start(self, model: SequenceModel, n: int) -> Memory:
         """What is remembered of n series before their first step; nothing, unless a criterion says otherwise.
 
         Args:
@@ -145,7 +145,7 @@ class SequenceCriterion(Criterion[SequenceReference, EncodedSequences]):
 
     @abstractmethod
     def score_next(
-        self, model: RecurrentEnergy, memory: Memory, points: Tensor, context: Tensor
+        self, model: SequenceModel, memory: Memory, points: Tensor, context: Tensor
     ) -> tuple[Tensor, Memory]:
         """The numbers `(n, L)` of the next L steps of n series, and what to pass on with those after them.
 
@@ -168,7 +168,7 @@ class SequenceCriterion(Criterion[SequenceReference, EncodedSequences]):
 
 
 def frame_parts(
-    model: RecurrentEnergy, x: EncodedSequences, sigma: float, folded: bool
+    model: SequenceModel, x: EncodedSequences, sigma: float, folded: bool
 ) -> tuple[Floats, Floats]:
     """Squared residuals of the frame that ends with each step, and what was expected of the step.
 

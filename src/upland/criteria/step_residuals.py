@@ -17,7 +17,8 @@ from upland.criteria.reading import step_values
 from upland.criteria.residuals import squared_error
 from upland.criteria.sequence import EncodedSequences, Memory, SequenceCriterion, folded_back, frame_parts
 from upland.models.base import EnergyModel
-from upland.models.recurrent import Conditional, RecurrentEnergy
+from upland.models.recurrent import Conditional
+from upland.models.sequential import SequenceModel
 
 
 class StepReconstruction(SequenceCriterion):
@@ -39,7 +40,7 @@ class StepReconstruction(SequenceCriterion):
         return Shares(folded_back(squares, x, self.model.frame) if folded else squares, expected)
 
     def score_next(
-        self, model: RecurrentEnergy, memory: Memory, points: Tensor, context: Tensor
+        self, model: SequenceModel, memory: Memory, points: Tensor, context: Tensor
     ) -> tuple[Tensor, Memory]:
         """The numbers of the next steps; nothing is remembered; see `SequenceCriterion.score_next`."""
         values = self.of_points(model.given(context.flatten(0, 1)), points.flatten(0, 1), self.sigma)

@@ -1,8 +1,9 @@
-"""The detector of sequences: whole ones, or the time steps of long series."""
+"""What the detectors of sequences share, and the energy; the flow is in `sequence_flow`."""
 
 from __future__ import annotations
 
 import warnings
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any, ClassVar, Literal
@@ -42,120 +43,20 @@ from upland.io.advice import Advice, Wording
 from upland.io.cells import Dates
 
 
-class SequenceEnergyDetector(Detector):
-    """Anomaly detection in sequences by a recurrent energy trained by score matching (DSEBM, ICML 2016).
+class SequenceDetector(Detector):
+    """A detector of whole sequences, or of the time steps of long series: abstract."""
 
-    Normal data are an array `(N, T, D)`, a list of arrays `(T_i, D)`, a long frame with a time column, one
-    long series `(T, D)`, or the path of a file. A frame of one step (`frame=1`) is the paper's model.
-
-    Args:
-        hidden: units of each dense softplus layer; "auto" is (64, 64).
-        noise: sigma of the score matching, in standard deviations of a channel; "auto" is one and a half
-            times the typical distance per dimension between neighbours among the training frames, within 0.1
-            to 1.
-        frame: time steps that one energy is of; "auto" is a quarter of a whole sequence, and 16 steps of a
-            long series.
-        criterion: "score_test", how large the gradient in the model's biases is, two-sided; "max_channel",
-            the largest smoothed squared residual of any channel; "reconstruction", |x - f(x)|^2; "energy",
-            -log p of a step given those before it, in nats; "auto" or None is the score test for whole
-            sequences and max_channel for steps. All but the score test are one-sided: what is calmer than
-            normal data, as a sensor that is stuck, passes.
-        calibration: "split" holds out a fifth of the sequences or windows and gives exact p-values; "cross"
-            fits five folds; "auto" splits from 500 sequences or windows.
-        contamination: sets scikit-learn's `offset_`: "auto" from the calibration at `alpha_`, a number
-            as a quantile of the training scores.
-        epochs: passes over the training windows; None goes by their number.
-        batch_size: sequences or windows of a training step at most; None goes by the model.
-        learning_rate: of Adam at its highest; None goes by the model.
-        patience: checks (20 in a training) of the held-out loss without improvement before it ends.
-        id: the column of a long frame that identifies its sequences.
-        time: the column of a long frame that orders the steps of a sequence.
-        window: steps of the windows that long series are cut into to train on; None cuts nothing.
-        stride: steps from one window to the next; None is the window itself.
-        per: what one score is of, "sequence" or "step"; "auto" is a sequence for arrays `(N, T, D)` and
-            lists, a time step for long frames and one long series.
-        smoothing: steps, about, that the score of a step in a long series is smoothed over; with 1 it falls
-            back at once after a fault; "auto" is a window of the training.
-        categorical: columns that are categories whatever they hold.
-        ignore: columns to leave out.
-        decimal: the decimal sign of numbers that are text, "." or ",", where the cells do not decide.
-        thousands: what parts their thousands, where the cells do not decide.
-        missing: texts and numbers that stand for a missing cell, such as ["?", -999].
-        dayfirst: whether 3/4/2026 is the third of April, where the cells do not decide.
-        dates: what a date is used as: "number", "parts" (hour, weekday and month, cyclic) or "drop".
-        model: a `RecurrentEnergy` of your own, with another cell or state for one, or a function that makes
-            one for a width D; None is upland's own, with an LSTM.
-        device: "auto", "cpu", "cuda" or any torch device.
-        progress: whether to show a bar; "auto" shows one on a terminal.
-        random_state: seed or NumPy RandomState; with a seed two fits are equal bit for bit.
-
-    Attributes:
-        plan_: every argument as the fit resolved it (`upland.detectors.plan.FitPlan`).
-        members_: encoder, model, noise and history of each member.
-        calibrations_: the held-out scores and the p-values that follow, by unit; `calibration_` is the one of
-            `unit_`.
-        criterion_: the criterion that `calibration_` and `offset_` are of.
-        n_samples_fit_: number of sequences or windows that the fit was given, those held out among them.
-        offset_: scikit-learn's threshold: `decision_function = score_samples - offset_`.
-        params_: the constructor's arguments as the fit found them.
-        unit_: what one score is of: "sequence" or "step".
-
-    Examples:
-        >>> import numpy as np, upland
-        >>> rng = np.random.default_rng(0)
-        >>> waves = np.sin(np.arange(20) / 3 + rng.uniform(0, 6, (40, 1)))[..., None]
-        >>> detector = upland.SequenceEnergyDetector(random_state=0, epochs=2).fit(waves)
-        >>> detector.anomaly_score(waves[:3]).shape
-        (3,)
-    """
-
-    family: ClassVar[str] = "energy"
     modality: ClassVar[Literal["sequence"]] = "sequence"
 
-    def __init__(
-        self,
-        hidden: Sequence[int] | Literal["auto"] = "auto",
-        noise: float | Literal["auto"] = "auto",
-        frame: int | Literal["auto"] = "auto",
-        criterion: str | None = "auto",
-        calibration: Literal["auto", "split", "cross"] = "auto",
-        contamination: float | Literal["auto"] = "auto",
-        epochs: int | None = None,
-        batch_size: int | None = None,
-        learning_rate: float | None = None,
-        patience: int = 5,
-        id: str | int | None = None,
-        time: str | int | None = None,
-        window: int | Literal["auto"] | None = "auto",
-        stride: int | None = None,
-        per: Per = "auto",
-        smoothing: int | Literal["auto"] = "auto",
-        categorical: Sequence[str | int] = (),
-        ignore: Sequence[str | int] = (),
-        decimal: str | None = None,
-        thousands: str | None = None,
-        missing: Sequence[str | float] = (),
-        dayfirst: bool | None = None,
-        dates: Dates = "number",
-        model: nn.Module | Callable[[Any], nn.Module] | None = None,
-        device: str = "auto",
-        progress: bool | Literal["auto"] = "auto",
-        random_state: Any = None,
-    ) -> None:
-        self.hidden, self.noise, self.frame = hidden, noise, frame
-        self.criterion, self.calibration = criterion, calibration
-        self.contamination = contamination
-        self.epochs, self.batch_size = epochs, batch_size
-        self.learning_rate, self.patience = learning_rate, patience
-        self.id, self.time = id, time
-        self.window, self.stride, self.per = window, stride, per
-        self.smoothing = smoothing
-        self.categorical, self.ignore = categorical, ignore
-        self.decimal, self.thousands, self.missing = decimal, thousands, missing
-        self.dayfirst, self.dates = dayfirst, dates
-        self.model = model
-        self.device, self.progress = device, progress
-        self.random_state = random_state
+    noise: float | Literal["auto"]
+    id: str | int | None
+    time: str | int | None
+    window: int | Literal["auto"] | None
+    stride: int | None
+    per: Per
+    smoothing: int | Literal["auto"]
+    categorical: Sequence[str | int]
+    ignore: Sequence[str | int]
 
     # -- fit ---------------------------------------------------------------------------------------
 
@@ -175,24 +76,32 @@ class SequenceEnergyDetector(Detector):
     def _plan(
         self, rows: SequenceRows, reader: Reader, method: Literal["split", "cross"], seed: int
     ) -> FitPlan:
-        frame = whole_or_none(self.frame) or rows.frame()
-        steps, rate = (500, 4e-3) if rows.window_ else (250, 1e-3)
-        training = TrainingPlan("denoising", steps, 16, rate, noise=given_noise(self.noise, "auto"))
         return FitPlan(
             reader=reader,
             unit=reader.unit_of_rows(rows),
             calibration=method,
-            architecture=self._architecture(frame),
-            training=self._with_lengths(training),
-            keep_rows=0,
-            smoothing=whole_or_none(self.smoothing) or rows.window_ or frame,
+            architecture=self._architecture(rows),
+            training=self._with_lengths(self._training(rows)),
+            keep_rows=self._keep_rows(),
+            smoothing=whole_or_none(self.smoothing) or self._usual_smoothing(rows),
             seed=seed,
         )
 
-    def _architecture(self, frame: int) -> Architecture:
-        if self.model is not None:
-            return OwnRecurrent(self.model)
-        return Recurrent(sizes_of(self.hidden, (64, 64)), frame)
+    @abstractmethod
+    def _architecture(self, rows: SequenceRows) -> Architecture:
+        """The model that the constructor's arguments ask for."""
+
+    @abstractmethod
+    def _training(self, rows: SequenceRows) -> TrainingPlan:
+        """How long and how fast it is trained, by default."""
+
+    @abstractmethod
+    def _usual_smoothing(self, rows: SequenceRows) -> int:
+        """Steps that the score of a step is smoothed over, by default."""
+
+    def _keep_rows(self) -> int:
+        """Reference rows that are kept with the model: none, unless a detector says otherwise."""
+        return 0
 
     # -- scores ------------------------------------------------------------------------------------
 
@@ -302,3 +211,133 @@ class SequenceEnergyDetector(Detector):
                 stacklevel=3,
             )
         return verdicts_from_scores(normal, scores, groups, alpha, control, statistic)
+
+
+class SequenceEnergyDetector(SequenceDetector):
+    """Anomaly detection in sequences by a recurrent energy trained by score matching (DSEBM, ICML 2016).
+
+    Normal data are an array `(N, T, D)`, a list of arrays `(T_i, D)`, a long frame with a time column, one
+    long series `(T, D)`, or the path of a file. A frame of one step (`frame=1`) is the paper's model.
+
+    Args:
+        hidden: units of each dense softplus layer; "auto" is (64, 64).
+        noise: sigma of the score matching, in standard deviations of a channel; "auto" is one and a half
+            times the typical distance per dimension between neighbours among the training frames, within 0.1
+            to 1.
+        frame: time steps that one energy is of; "auto" is a quarter of a whole sequence, and 16 steps of a
+            long series.
+        criterion: "score_test", how large the gradient in the model's biases is, two-sided; "max_channel",
+            the largest smoothed squared residual of any channel; "reconstruction", |x - f(x)|^2; "energy",
+            -log p of a step given those before it, in nats; "auto" or None is the score test for whole
+            sequences and max_channel for steps. All but the score test are one-sided: what is calmer than
+            normal data, as a sensor that is stuck, passes.
+        calibration: "split" holds out a fifth of the sequences or windows and gives exact p-values; "cross"
+            fits five folds; "auto" splits from 500 sequences or windows.
+        contamination: sets scikit-learn's `offset_`: "auto" from the calibration at `alpha_`, a number
+            as a quantile of the training scores.
+        epochs: passes over the training windows; None goes by their number.
+        batch_size: sequences or windows of a training step at most; None goes by the model.
+        learning_rate: of Adam at its highest; None goes by the model.
+        patience: checks (20 in a training) of the held-out loss without improvement before it ends.
+        id: the column of a long frame that identifies its sequences.
+        time: the column of a long frame that orders the steps of a sequence.
+        window: steps of the windows that long series are cut into to train on; None cuts nothing.
+        stride: steps from one window to the next; None is the window itself.
+        per: what one score is of, "sequence" or "step"; "auto" is a sequence for arrays `(N, T, D)` and
+            lists, a time step for long frames and one long series.
+        smoothing: steps, about, that the score of a step in a long series is smoothed over; with 1 it falls
+            back at once after a fault; "auto" is a window of the training.
+        categorical: columns that are categories whatever they hold.
+        ignore: columns to leave out.
+        decimal: the decimal sign of numbers that are text, "." or ",", where the cells do not decide.
+        thousands: what parts their thousands, where the cells do not decide.
+        missing: texts and numbers that stand for a missing cell, such as ["?", -999].
+        dayfirst: whether 3/4/2026 is the third of April, where the cells do not decide.
+        dates: what a date is used as: "number", "parts" (hour, weekday and month, cyclic) or "drop".
+        model: a `RecurrentEnergy` of your own, with another cell or state for one, or a function that makes
+            one for a width D; None is upland's own, with an LSTM.
+        device: "auto", "cpu", "cuda" or any torch device.
+        progress: whether to show a bar; "auto" shows one on a terminal.
+        random_state: seed or NumPy RandomState; with a seed two fits are equal bit for bit.
+
+    Attributes:
+        plan_: every argument as the fit resolved it (`upland.detectors.plan.FitPlan`).
+        members_: encoder, model, noise and history of each member.
+        calibrations_: the held-out scores and the p-values that follow, by unit; `calibration_` is the one of
+            `unit_`.
+        criterion_: the criterion that `calibration_` and `offset_` are of.
+        n_samples_fit_: number of sequences or windows that the fit was given, those held out among them.
+        offset_: scikit-learn's threshold: `decision_function = score_samples - offset_`.
+        params_: the constructor's arguments as the fit found them.
+        unit_: what one score is of: "sequence" or "step".
+
+    Examples:
+        >>> import numpy as np, upland
+        >>> rng = np.random.default_rng(0)
+        >>> waves = np.sin(np.arange(20) / 3 + rng.uniform(0, 6, (40, 1)))[..., None]
+        >>> detector = upland.SequenceEnergyDetector(random_state=0, epochs=2).fit(waves)
+        >>> detector.anomaly_score(waves[:3]).shape
+        (3,)
+    """
+
+    family: ClassVar[str] = "energy"
+
+    def __init__(
+        self,
+        hidden: Sequence[int] | Literal["auto"] = "auto",
+        noise: float | Literal["auto"] = "auto",
+        frame: int | Literal["auto"] = "auto",
+        criterion: str | None = "auto",
+        calibration: Literal["auto", "split", "cross"] = "auto",
+        contamination: float | Literal["auto"] = "auto",
+        epochs: int | None = None,
+        batch_size: int | None = None,
+        learning_rate: float | None = None,
+        patience: int = 5,
+        id: str | int | None = None,
+        time: str | int | None = None,
+        window: int | Literal["auto"] | None = "auto",
+        stride: int | None = None,
+        per: Per = "auto",
+        smoothing: int | Literal["auto"] = "auto",
+        categorical: Sequence[str | int] = (),
+        ignore: Sequence[str | int] = (),
+        decimal: str | None = None,
+        thousands: str | None = None,
+        missing: Sequence[str | float] = (),
+        dayfirst: bool | None = None,
+        dates: Dates = "number",
+        model: nn.Module | Callable[[Any], nn.Module] | None = None,
+        device: str = "auto",
+        progress: bool | Literal["auto"] = "auto",
+        random_state: Any = None,
+    ) -> None:
+        self.hidden, self.noise, self.frame = hidden, noise, frame
+        self.criterion, self.calibration = criterion, calibration
+        self.contamination = contamination
+        self.epochs, self.batch_size = epochs, batch_size
+        self.learning_rate, self.patience = learning_rate, patience
+        self.id, self.time = id, time
+        self.window, self.stride, self.per = window, stride, per
+        self.smoothing = smoothing
+        self.categorical, self.ignore = categorical, ignore
+        self.decimal, self.thousands, self.missing = decimal, thousands, missing
+        self.dayfirst, self.dates = dayfirst, dates
+        self.model = model
+        self.device, self.progress = device, progress
+        self.random_state = random_state
+
+    def _architecture(self, rows: SequenceRows) -> Architecture:
+        if self.model is not None:
+            return OwnRecurrent(self.model)
+        return Recurrent(sizes_of(self.hidden, (64, 64)), self._frame(rows))
+
+    def _training(self, rows: SequenceRows) -> TrainingPlan:
+        steps, rate = (500, 4e-3) if rows.window_ else (250, 1e-3)
+        return TrainingPlan("denoising", steps, 16, rate, noise=given_noise(self.noise, "auto"))
+
+    def _usual_smoothing(self, rows: SequenceRows) -> int:
+        return rows.window_ or self._frame(rows)
+
+    def _frame(self, rows: SequenceRows) -> int:
+        return whole_or_none(self.frame) or rows.frame()

@@ -25,7 +25,7 @@ from upland.data.sequence.container import Sequences
 from upland.data.sequence.encoder import SequenceEncoder
 from upland.detectors.ensemble import Member
 from upland.models.blocks import fitting_threads
-from upland.models.recurrent import RecurrentEnergy, RecurrentState
+from upland.models.sequential import SequenceModel
 
 STRETCH = 1_024
 """Steps of a series that are read at once."""
@@ -44,7 +44,7 @@ class Past(NamedTuple):
         memory: of its criterion: arrays `(n, ...)` by name.
     """
 
-    state: RecurrentState
+    state: Any
     memory: Memory
 
     def of(self, rows: Indices) -> Past:
@@ -98,12 +98,12 @@ class Reader:
         criterion: fitted.
     """
 
-    model: RecurrentEnergy
+    model: SequenceModel
     criterion: SequenceCriterion
 
     def tensor(self, codes: NDArray[np.float32]) -> Tensor:
         """Codes as the model takes them, in float64."""
-        return torch.from_numpy(codes).double().to(self.model.prior.device)
+        return torch.from_numpy(codes).double().to(next(self.model.parameters()).device)
 
     def start(self, n: int) -> Past:
         """The past of n series before their first step."""
@@ -281,7 +281,7 @@ def begin(
     """
     readers = []
     for member, fitted in zip(members, criteria, strict=True):
-        assert isinstance(member.model, RecurrentEnergy)
+        assert isinstance(member.model, SequenceModel)
         readers.append(Reader(precise(member.model), fitted))
     pasts = tuple(reader.start(len(ids)) for reader in readers)
     counts = np.zeros(len(ids), dtype=np.int64)

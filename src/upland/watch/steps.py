@@ -9,21 +9,21 @@ import numpy as np
 from upland.data.sequence.encoder import SequenceEncoder
 from upland.detectors.base import Detector
 from upland.detectors.one_row import one_row
-from upland.detectors.sequence import SequenceEnergyDetector
+from upland.detectors.sequence import SequenceDetector
 from upland.detectors.stream import Stream, begin
 from upland.watch.columns import Totals
 from upland.watch.scored import Scored
 from upland.watch.states import Arrays
 
 
-def sequence_detector(detector: Detector) -> SequenceEnergyDetector:
+def sequence_detector(detector: Detector) -> SequenceDetector:
     """The same detector; raises TypeError where it is not of sequences."""
-    if not isinstance(detector, SequenceEnergyDetector):
+    if not isinstance(detector, SequenceDetector):
         raise TypeError("update_next takes steps of sequences, and the detector reads none: use update")
     return detector
 
 
-def stream_of(detector: SequenceEnergyDetector, arrays: Arrays | None) -> Stream:
+def stream_of(detector: SequenceDetector, arrays: Arrays | None) -> Stream:
     """The state of a series.
 
     Args:
@@ -39,7 +39,7 @@ def stream_of(detector: SequenceEnergyDetector, arrays: Arrays | None) -> Stream
     return start if arrays is None else start.with_arrays(arrays)
 
 
-def score_step(detector: SequenceEnergyDetector, stream: Stream, step: Any) -> tuple[Scored, Stream]:
+def score_step(detector: SequenceDetector, stream: Stream, step: Any) -> tuple[Scored, Stream]:
     """What a detector says of one more step, and the state after it.
 
     Args:
