@@ -56,6 +56,7 @@ OTHER = {
     "patience": 4,
     "categorical": (),
     "ignore": ("pressure",),
+    "context": ("load",),
     "keep_rows": 9,
     "random_state": 7,
     "layers": 1,

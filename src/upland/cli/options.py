@@ -114,6 +114,13 @@ Ignore = Annotated[
     list[str] | None,
     typer.Option(metavar=COLUMN, help="Left out, such as a label; repeatable."),
 ]
+Context = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar=COLUMN,
+        help="Of sequences: known beforehand and never blamed, such as a set point; repeatable.",
+    ),
+]
 Segments = Annotated[
     str | None,
     typer.Option(

@@ -103,7 +103,14 @@ class Recurrent(Architecture):
 
     def build(self, encoder: Encoder, generator: torch.Generator | None = None) -> EnergyModel:
         """A `RecurrentEnergy` with an LSTM."""
-        return RecurrentEnergy(encoder.width, self.hidden, frame=self.frame, cell="lstm", generator=generator)
+        return RecurrentEnergy(
+            encoder.width,
+            self.hidden,
+            frame=self.frame,
+            cell="lstm",
+            generator=generator,
+            context_width=encoder.context_width,
+        )
 
 
 @dataclass(frozen=True)
@@ -343,6 +350,15 @@ class OwnRecurrent(OwnModule):
         """
         if not isinstance(made, RecurrentEnergy):
             raise ValueError(f"a model of sequences must be a RecurrentEnergy, got {type(made).__name__}")
+
+    def build(self, encoder: Encoder, generator: torch.Generator | None = None) -> EnergyModel:
+        """As `OwnModule.build`; raises ValueError where it has no place for the context inputs, too."""
+        made = super().build(encoder, generator)
+        wanted, found = encoder.context_width, getattr(made, "context_width", 0)
+        if found != wanted:
+            text = f"each step has {wanted} context input(s), and the model takes {found}: make a"
+            raise ValueError(f"{text} RecurrentEnergy with context_width={wanted}")
+        return made
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,8 @@ class SequenceEnergyDetector(Detector):
             back at once after a fault; "auto" is a window of the training.
         categorical: columns that are categories whatever they hold.
         ignore: columns to leave out.
+        context: columns that the model is conditioned on, such as set points, valve positions or operating
+            states; they are known at each step, and never a part of its score or named as its cause.
         decimal: the decimal sign of numbers that are text, "." or ",", where the cells do not decide.
         thousands: what parts their thousands, where the cells do not decide.
         missing: texts and numbers that stand for a missing cell, such as ["?", -999].
@@ -119,6 +121,7 @@ class SequenceEnergyDetector(Detector):
         smoothing: int | Literal["auto"] = "auto",
         categorical: Sequence[str | int] = (),
         ignore: Sequence[str | int] = (),
+        context: Sequence[str | int] = (),
         decimal: str | None = None,
         thousands: str | None = None,
         missing: Sequence[str | float] = (),
@@ -137,7 +140,7 @@ class SequenceEnergyDetector(Detector):
         self.id, self.time = id, time
         self.window, self.stride, self.per = window, stride, per
         self.smoothing = smoothing
-        self.categorical, self.ignore = categorical, ignore
+        self.categorical, self.ignore, self.context = categorical, ignore, context
         self.decimal, self.thousands, self.missing = decimal, thousands, missing
         self.dayfirst, self.dates = dayfirst, dates
         self.model = model
@@ -155,6 +158,7 @@ class SequenceEnergyDetector(Detector):
             per=self.per,
             categorical=frozen(self.categorical),
             ignore=frozen(self.ignore),
+            context=frozen(self.context),
             owner=type(self).__name__,
             cells=cell_options(self),
         )

@@ -184,9 +184,10 @@ def _recurrent(model: Recurrent, encoder: Encoder, weights: Weights) -> Shapes:
     sizes = [model.frame * encoder.width, *model.hidden]
     yield "prior", (sizes[0],)
     yield from _layers(sizes, outputs_first=True)
-    yield "of_context", (sum(sizes), STATE)
+    context = encoder.context_width
+    yield "of_context", (sum(sizes), STATE + model.frame * context)
     gates = 4 * STATE  # of an LSTM
-    yield "net.weight_ih_l0", (gates, encoder.width)
+    yield "net.weight_ih_l0", (gates, encoder.width + context)
     yield "net.weight_hh_l0", (gates, STATE)
     yield "net.bias_ih_l0", (gates,)
     yield "net.bias_hh_l0", (gates,)

@@ -139,7 +139,7 @@ def advance(stream: Stream, members: Sequence[Member], calibration: Calibration,
     for member, model, criterion, state, memory in together:
         assert isinstance(member.encoder, SequenceEncoder)
         device = next(model.parameters()).device
-        x = torch.from_numpy(member.encoder.table.transform(row)).double()[None].to(device)
+        x = torch.from_numpy(member.encoder.next_step(row)).double()[None].to(device)
         with torch.no_grad():
             points, context, after = model.advance(state, x)
             value, memory = criterion.score_next(model, memory, points, context)

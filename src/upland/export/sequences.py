@@ -93,11 +93,13 @@ def encoded(graph: Graph, detector: Detector) -> Encoded:
         graph: that inputs and codes are added to.
         detector: fitted.
     """
-    encoders = [
-        member.encoder.table for member in detector.members_ if isinstance(member.encoder, SequenceEncoder)
-    ]
+    encoders = [member.encoder for member in detector.members_ if isinstance(member.encoder, SequenceEncoder)]
     lengths = graph.input(graph.names.reserve(LENGTHS), np.int64, ["sequences"])
-    found = encoded_rows(graph, encoders)
+    found = encoded_rows(graph, [encoder.table for encoder in encoders])
+    codes = [
+        rows.take(encoder.order, 1) if encoder.context else rows
+        for encoder, rows in zip(encoders, found.points, strict=True)
+    ]
     layout, per_step = Layout(lengths), detector.unit_ == "step"
     refused = [_refused(steps, layout, per_step) for steps in found.refused]
     about = {
@@ -105,7 +107,7 @@ def encoded(graph: Graph, detector: Detector) -> Encoded:
         "type": "int64",
         "kind": "steps of each sequence; the other inputs are all steps",
     }
-    points = [Steps(codes, lengths) for codes in found.points]
+    points = [Steps(rows, lengths) for rows in codes]
     return replace(found, points=points, refused=refused, inputs=[*found.inputs, about])
 
 
@@ -180,7 +182,7 @@ def _of_points(
     """
     exact = precise(model).cpu()
     inputs = model.frame * model.width
-    width = inputs + model.state
+    width = inputs + model.conditions
 
     def of_both(both: Tensor) -> Tensor:
         return function(exact, both[:, :inputs], both[:, inputs:])

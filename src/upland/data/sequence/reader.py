@@ -33,6 +33,7 @@ class SequenceReader:
         per: what one score is of; "auto" goes by the layout of the data.
         categorical: columns that are categories whatever they hold.
         ignore: columns to leave out.
+        context: columns that a model is conditioned on.
         owner: the estimator, for messages.
         cells: how cells of text are written, and what dates are used as.
     """
@@ -44,6 +45,7 @@ class SequenceReader:
     per: Per = "auto"
     categorical: Sequence[str | int] = ()
     ignore: Sequence[str | int] = ()
+    context: Sequence[str | int] = ()
     owner: str = "SequenceReader"
     cells: CellOptions = USUAL
     modality: ClassVar[Literal["sequence"]] = "sequence"
@@ -56,6 +58,7 @@ class SequenceReader:
             time=self.time,
             categorical=self.categorical,
             ignore=self.ignore,
+            context=self.context,
             cells=self.cells,
             owner=self.owner,
         )
