@@ -29,7 +29,7 @@ COMMON = {
 OF_CELLS = {field.name for field in fields(CellOptions)}
 """Arguments that every estimator of columns has, about what the cells of text mean."""
 
-OF_TIME = {"context"}
+OF_TIME = {"context", "calendar"}
 """Arguments of sequences about what is known at each step beside its channels."""
 
 

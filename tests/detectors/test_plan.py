@@ -57,6 +57,7 @@ OTHER = {
     "categorical": (),
     "ignore": ("pressure",),
     "context": ("load",),
+    "calendar": "auto",
     "keep_rows": 9,
     "random_state": 7,
     "layers": 1,

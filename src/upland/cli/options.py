@@ -121,6 +121,10 @@ Context = Annotated[
         help="Of sequences: known beforehand and never blamed, such as a set point; repeatable.",
     ),
 ]
+CalendarOf = Annotated[
+    bool | None,
+    typer.Option("--calendar", help="Of sequences: the hour and the weekday are known beforehand, too."),
+]
 Segments = Annotated[
     str | None,
     typer.Option(

@@ -53,7 +53,7 @@ MEMBER_STREAMS = {
 """Streams of randomness of each member, by number."""
 
 
-LATER = frozenset({"context"})
+LATER = frozenset({"context", "calendar"})
 """Fields of readers that older files lack; they are left out where they are as by default."""
 
 

@@ -12,6 +12,7 @@ from torch import nn
 from upland.calibration.false_discovery import Control
 from upland.criteria.sequence import EncodedSequences
 from upland.data.reader import Reader
+from upland.data.sequence.clock import Calendar
 from upland.data.sequence.container import Sequences
 from upland.data.sequence.encoder import SequenceEncoder
 from upland.data.sequence.reader import Per, SequenceReader
@@ -67,6 +68,8 @@ class SequenceEnergyDetector(Detector):
         ignore: columns to leave out.
         context: columns that the model is conditioned on, such as set points, valve positions or operating
             states; they are known at each step, and never a part of its score or named as its cause.
+        calendar: whether the model is conditioned on the hour of the day and the day of the week, from the
+            time column; "auto" where the fit covers three days, and three weeks.
         decimal: the decimal sign of numbers that are text, "." or ",", where the cells do not decide.
         thousands: what parts their thousands, where the cells do not decide.
         missing: texts and numbers that stand for a missing cell, such as ["?", -999].
@@ -122,6 +125,7 @@ class SequenceEnergyDetector(Detector):
         categorical: Sequence[str | int] = (),
         ignore: Sequence[str | int] = (),
         context: Sequence[str | int] = (),
+        calendar: Calendar = False,
         decimal: str | None = None,
         thousands: str | None = None,
         missing: Sequence[str | float] = (),
@@ -140,7 +144,8 @@ class SequenceEnergyDetector(Detector):
         self.id, self.time = id, time
         self.window, self.stride, self.per = window, stride, per
         self.smoothing = smoothing
-        self.categorical, self.ignore, self.context = categorical, ignore, context
+        self.categorical, self.ignore = categorical, ignore
+        self.context, self.calendar = context, calendar
         self.decimal, self.thousands, self.missing = decimal, thousands, missing
         self.dayfirst, self.dates = dayfirst, dates
         self.model = model
@@ -159,6 +164,7 @@ class SequenceEnergyDetector(Detector):
             categorical=frozen(self.categorical),
             ignore=frozen(self.ignore),
             context=frozen(self.context),
+            calendar=self.calendar,
             owner=type(self).__name__,
             cells=cell_options(self),
         )

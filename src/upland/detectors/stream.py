@@ -18,6 +18,7 @@ import torch
 from upland.calibration.conformal import Calibration, Floats
 from upland.criteria.reading import precise
 from upland.criteria.sequence import SequenceCriterion
+from upland.data.sequence.clock import Past
 from upland.data.sequence.encoder import SequenceEncoder
 from upland.data.table.frames import view_table
 from upland.detectors.ensemble import Member
@@ -35,6 +36,7 @@ class Stream:
         memories: what each criterion remembers of it; None before the first step.
         steps: how many there were.
         identity: of the fit and the criterion that it is a state of.
+        pasts: what each encoder needs of the step before.
         values: of the last step, what is compared with the calibration of each fold; no part of the state.
     """
 
@@ -44,6 +46,7 @@ class Stream:
     memories: tuple[Any, ...]
     steps: int
     identity: tuple[Any, ...]
+    pasts: tuple[Past, ...] = ()
     values: tuple[float, ...] = ()
 
     def to_arrays(self) -> dict[str, Floats]:
@@ -53,6 +56,8 @@ class Stream:
         for member, (criterion, state, memory) in enumerate(together):
             for name, value in state._asdict().items():
                 arrays[f"{member}/state/{name}"] = value.cpu().numpy()
+            for name, value in self.pasts[member].items():
+                arrays[f"{member}/past/{name}"] = value
             for name, value in criterion.remembered(memory).items() if self.steps else ():
                 arrays[f"{member}/memory/{name}"] = value
         return arrays
@@ -69,6 +74,7 @@ class Stream:
         try:
             steps = int(arrays["steps"][0])
             states, memories = [], []
+            pasts: list[Past] = []
             for member, (model, criterion) in enumerate(zip(self.models, self.criteria, strict=True)):
                 start = self.states[member]
                 found = {name: arrays[f"{member}/state/{name}"] for name in start._fields}
@@ -76,14 +82,13 @@ class Stream:
                     raise ValueError("the state is of another fit")
                 device = next(model.parameters()).device
                 states.append(RecurrentState(*(torch.from_numpy(part).to(device) for part in found.values())))
-                begins = f"{member}/memory/"
-                memory = {
-                    name.removeprefix(begins): arrays[name] for name in arrays if name.startswith(begins)
-                }
+                memory = _under(f"{member}/memory/", arrays)
                 memories.append(criterion.recalled(model, memory) if steps else None)
+                pasts.append(_under(f"{member}/past/", arrays))
         except (KeyError, IndexError) as error:
             raise ValueError(f"the state of the series is not whole: {error} is lacking") from None
-        return replace(self, states=tuple(states), memories=tuple(memories), steps=steps, values=())
+        carried: dict[str, Any] = {"states": tuple(states), "memories": tuple(memories)}
+        return replace(self, **carried, pasts=tuple(pasts), steps=steps, values=())
 
 
 class NextScore(NamedTuple):
@@ -119,7 +124,8 @@ def begin(members: Sequence[Member], criteria: Sequence[SequenceCriterion], crit
         models.append(precise(member.model))
     states = tuple(model.start(1) for model in models)
     identity = identity_of(members, criterion)
-    return Stream(tuple(models), tuple(criteria), states, (None,) * len(models), 0, identity)
+    nothing: tuple[Any, ...] = (None,) * len(models)
+    return Stream(tuple(models), tuple(criteria), states, nothing, 0, identity, ({},) * len(models))
 
 
 def advance(stream: Stream, members: Sequence[Member], calibration: Calibration, row: Any) -> NextScore:
@@ -134,27 +140,33 @@ def advance(stream: Stream, members: Sequence[Member], calibration: Calibration,
     Raises:
         FloatingPointError: the model gives NaN.
     """
-    scores, states, memories = [], [], []
-    together = zip(members, stream.models, stream.criteria, stream.states, stream.memories, strict=True)
-    for member, model, criterion, state, memory in together:
+    scores, states, memories, pasts = [], [], [], []
+    carried = (stream.states, stream.memories, stream.pasts)
+    together = zip(members, stream.models, stream.criteria, *carried, strict=True)
+    for member, model, criterion, state, memory, past in together:
         assert isinstance(member.encoder, SequenceEncoder)
         device = next(model.parameters()).device
-        x = torch.from_numpy(member.encoder.next_step(row)).double()[None].to(device)
+        codes, past = member.encoder.next_step(row, past)
+        x = torch.from_numpy(codes).double()[None].to(device)
         with torch.no_grad():
-            points, context, after = model.advance(state, x)
+            points, context, state = model.advance(state, x)
             value, memory = criterion.score_next(model, memory, points, context)
         if bool(torch.isnan(value).any()):
             raise FloatingPointError("the model gives no number (NaN) for this step")
         scores.append(float(value))
-        states.append(after)
+        states.append(state)
         memories.append(memory)
+        pasts.append(past)
     mean = float(np.mean(scores))
     compared = tuple(scores) if calibration.method == "cross" else (mean,)
     p = calibration.p_values(np.array([compared]))
-    after_all = replace(
-        stream, states=tuple(states), memories=tuple(memories), steps=stream.steps + 1, values=compared
-    )
+    after: dict[str, Any] = {"states": tuple(states), "memories": tuple(memories), "pasts": tuple(pasts)}
+    after_all = replace(stream, **after, steps=stream.steps + 1, values=compared)
     return NextScore(mean, float(p[0]), after_all)
+
+
+def _under(begins: str, arrays: Mapping[str, Floats]) -> dict[str, Floats]:
+    return {name.removeprefix(begins): arrays[name] for name in arrays if name.startswith(begins)}
 
 
 def check_state(state: Any, step: Any, identity: tuple[Any, ...]) -> None:

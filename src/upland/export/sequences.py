@@ -95,6 +95,8 @@ def encoded(graph: Graph, detector: Detector) -> Encoded:
     """
     encoders = [member.encoder for member in detector.members_ if isinstance(member.encoder, SequenceEncoder)]
     lengths = graph.input(graph.names.reserve(LENGTHS), np.int64, ["sequences"])
+    if any(encoder.clock.width for encoder in encoders):
+        raise ValueError("a model that is conditioned on time has no ONNX graph: one of regular steps has")
     found = encoded_rows(graph, [encoder.table for encoder in encoders])
     codes = [
         rows.take(encoder.order, 1) if encoder.context else rows

@@ -52,7 +52,7 @@ def score_step(detector: SequenceEnergyDetector, stream: Stream, step: Any) -> t
     score, p, after = detector.score_next(stream, step)
     encoder = detector.encoder_
     assert isinstance(encoder, SequenceEncoder)
-    totals = Totals.of(encoder.next_step(one_row(step))[:, : encoder.width])
+    totals = Totals.of(encoder.next_step(one_row(step), {})[0][:, : encoder.width])
     found = Scored(
         unit="step",
         rows=np.array([stream.steps]),

@@ -18,8 +18,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upland.data.rows import slice_rows
+from upland.data.sequence.clock import (
+    Calendar,
+    Clock,
+    Past,
+    checked_calendar,
+    distance_between,
+    learned_clock,
+    no_dates,
+    reading_of,
+    typical,
+)
 from upland.data.sequence.container import Sequences, as_sequences
-from upland.data.sequence.longframes import check_step, typical_step
+from upland.data.sequence.longframes import column_name, find_column, read_stamps
+from upland.data.sequence.sampling import check_sampling, warn_of_gaps
 from upland.data.table.encoder import TableEncoder
 from upland.data.table.frames import view_table
 from upland.data.table.matching import as_names, listed, resolve
@@ -46,12 +58,15 @@ class SequenceEncoder:
         categorical: Columns to treat as categories whatever they hold.
         ignore: Columns to leave out.
         context: Columns that a model is conditioned on and that are no channels.
+        calendar: Whether it is conditioned on the hour of the day and the weekday, too; "auto" where the fit
+            covers three periods.
         cells: How cells of text are written, and what dates are used as.
         owner: Who encodes, for messages.
 
     Attributes:
         table: The encoder of the steps, of channels and context alike.
         step: The median time from one step to the next, in seconds of dates; None if there are no times.
+        clock: The inputs that are made of time stamps.
 
     Examples:
         >>> import numpy as np
@@ -71,6 +86,7 @@ class SequenceEncoder:
         categorical: Sequence[str | int] = (),
         ignore: Sequence[str | int] = (),
         context: Sequence[str | int] = (),
+        calendar: Calendar = False,
         cells: CellOptions = USUAL,
         owner: str = "SequenceEncoder",
     ) -> None:
@@ -78,7 +94,10 @@ class SequenceEncoder:
         self.time = column_name(time, "time")
         self.owner = owner
         self.context = as_names(context, "context")
+        self.calendar = checked_calendar(calendar)
         self.step: float | None = None
+        self.clock = Clock()
+        self._known_clock: Clock | None = None
         self.table = TableEncoder(categorical=categorical, ignore=ignore, cells=cells, owner=owner)
 
     # -- fit -------------------------------------------------------------------------------------------------
@@ -94,26 +113,43 @@ class SequenceEncoder:
         return self.fit_batches([X])
 
     def read_as(self, other: SequenceEncoder) -> Self:
-        """Read text as another encoder does, which was fitted on these steps and more; returns itself."""
+        """Read text and time as another encoder does, which was fitted on these steps and more; returns
+        itself.
+        """
         self.table.read_as(other.table)
+        self._known_clock = other.clock
         return self
 
     def fit_batches(self, batches: Iterable[object]) -> Self:
         """The same from a stream of sequences; raises as `fit`."""
-        steps: list[float | None] = []
+        timed: list[Sequences] = []
 
         def tables() -> Iterator[Any]:
             for batch in batches:
                 sequences = self._read(batch)
-                steps.append(typical_step(sequences.lengths, sequences.stamps))
+                timed.extend([sequences] if sequences.stamps is not None else [])
                 self._check_context(sequences.table)
                 yield sequences.table
 
         self.table.fit_batches(tables())
         if not self.width:
             raise ValueError("every column is context: nothing is left to find anomalies in")
-        self.step = next(filter(None, steps), None)
+        self._learn_time(timed)
         return self
+
+    def _learn_time(self, timed: Sequence[Sequences]) -> None:
+        """The median distance of steps, and which inputs are made of time stamps."""
+        if not timed:
+            if self.calendar is True:
+                raise no_dates()
+            return
+        distances = np.concatenate([some.distances for some in timed if some.distances is not None])
+        self.step = typical(distances)
+        stamps = np.concatenate([some.stamps for some in timed if some.stamps is not None])
+        self.clock = self._known_clock or learned_clock(distances, stamps, self.calendar)
+        if not self.clock.distance:
+            for some in timed:
+                warn_of_gaps(some)
 
     def _check_context(self, table: Any) -> None:
         """The names of context columns as text, which must be there and in use."""
@@ -138,7 +174,7 @@ class SequenceEncoder:
     @property
     def context_width(self) -> int:
         """Encoded numbers of its context, C."""
-        return self.table.width - self.width
+        return self.table.width - self.width + self.clock.width
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -205,15 +241,40 @@ class SequenceEncoder:
         """Encode all steps without padding, sequence after sequence: `(S, D + C)` float32; raises as
         `transform`.
         """
-        return self._encoded(self._read(X).table)
+        sequences = self._read(X)
+        return self._encoded(sequences.table, sequences.distances, sequences.stamps)
 
-    def next_step(self, row: object) -> Codes:
-        """Encode one step, `(1, D + C)`, given as a table of one row; raises as `transform`."""
-        return self._encoded(row)
+    def next_step(self, row: Any, past: Past) -> tuple[Codes, Past]:
+        """Encode one step, given as a table of one row.
 
-    def _encoded(self, table: object) -> Codes:
+        Args:
+            row: the table; where the model is conditioned on time with the time column, or else without.
+            past: what was returned with the step before; nothing at the start.
+
+        Raises:
+            ValueError: The time stamp is lacking, or is not after that of the step before; as `transform`.
+
+        Returns:
+            The codes `(1, D + C)`, and what to give with the next step.
+        """
+        if not self.clock.width:
+            return self._encoded(row, None, None), {}
+        rows = view_table(row)
+        at = find_column(row, rows, self.time, "time")
+        assert at is not None
+        stamp = read_stamps(rows, at, self.table.cells)
+        now = reading_of(stamp)
+        distance = distance_between(past.get("time"), now, stamp)
+        return self._encoded(row, distance, stamp), {"time": now}
+
+    def _encoded(self, table: object, distances: NDArray[np.float64] | None, stamps: Any) -> Codes:
+        if self.clock.width and stamps is None:
+            raise ValueError("the model is conditioned on time, and these data have no time column")
         codes = self.table.transform(table)
-        return codes[:, self.order] if self.context else codes
+        codes = codes[:, self.order] if self.context else codes
+        if not self.clock.width:
+            return codes
+        return np.concatenate([codes, self.clock.codes(self.step, distances, stamps)], axis=1)
 
     def slices(self, X: object) -> Callable[[int, int], Codes]:
         """A function that gives the codes `(stop - start, D + C)` of the steps from start to stop; raises as
@@ -222,17 +283,23 @@ class SequenceEncoder:
         All are made at once, or stretch by stretch where they would fill the memory. A warning comes once.
         """
         sequences = self._read(X)
-        check_step(self.step, typical_step(sequences.lengths, sequences.stamps))
-        table = sequences.table
+        if not self.clock.distance:
+            check_sampling(self.step, sequences)
+            warn_of_gaps(sequences)
+        table, distances, stamps = sequences.table, sequences.distances, sequences.stamps
         if sequences.n_steps * self.table.width <= CODES_AT_ONCE:
-            codes = self._encoded(table)
+            codes = self._encoded(table, distances, stamps)
             return lambda start, stop: codes[start:stop]
         warned: set[str] = set()
 
         def stretch(start: int, stop: int) -> Codes:
             with warnings_apart(record=True) as caught:
                 warnings.simplefilter("always")
-                found = self._encoded(slice_rows(table, start, stop))
+                found = self._encoded(
+                    slice_rows(table, start, stop),
+                    None if distances is None else distances[start:stop],
+                    None if stamps is None else stamps[start:stop],
+                )
             for warning in caught:
                 if str(warning.message) not in warned:
                     warned.add(str(warning.message))
@@ -272,6 +339,7 @@ class SequenceEncoder:
             "owner": self.owner,
             **({} if self.step is None else {"step": self.step}),
             **({"context": list(self.context)} if self.context else {}),
+            **({"clock": self.clock.to_json()} if self.clock.width else {}),
             "table": table,
         }, tensors
 
@@ -281,7 +349,7 @@ class SequenceEncoder:
         write.
         """
         fields = {"format", "id", "time", "owner", "table"}
-        if wrong := (set(manifest) - {"step", "context"}) ^ fields:  # those that are not in every file
+        if wrong := (set(manifest) - {"step", "context", "clock"}) ^ fields:  # they are not in every file
             raise ValueError(
                 f"not the state of a SequenceEncoder: fields {sorted(wrong)} are unknown or lacking"
             )
@@ -298,19 +366,15 @@ class SequenceEncoder:
         ):
             raise ValueError(f"not the state of a SequenceEncoder: its step is {step!r}")
         encoder.step = step
+        encoder.clock = Clock.from_json(manifest["clock"]) if "clock" in manifest else Clock()
+        if encoder.clock.width and (encoder.time is None or not step):
+            raise ValueError("not the state of a SequenceEncoder: it has a clock, and no time")
         encoder.table = TableEncoder.from_state(manifest["table"], tensors)
         if unknown := set(encoder.context) - set(encoder.table.inputs):
             raise ValueError(f"not the state of a SequenceEncoder: no column is called {sorted(unknown)}")
         if encoder.context and not encoder.width:
             raise ValueError("not the state of a SequenceEncoder: it has no channels")
         return encoder
-
-
-def column_name(name: Any, what: str) -> str | int | None:
-    """A column's name as text or a whole number, None for none; raises TypeError for anything else."""
-    if isinstance(name, bool | np.bool_) or not isinstance(name, str | int | np.integer | None):
-        raise TypeError(f"{what} must be the name of one column, got {name!r}")
-    return int(name) if isinstance(name, np.integer) else name
 
 
 def padded(codes: Codes, lengths: NDArray[np.int64]) -> Codes:
