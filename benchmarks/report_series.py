@@ -16,7 +16,7 @@ Mean over the classes of a set, then over sets; ± is the standard deviation ove
 CPU seconds: fit and score, all classes of all sets, one seed. *flat*: z-scored steps as one row; *features*:
 six numbers per channel; *upland dense*: the dense energy on the flat rows.
 """
-TELEMETRY = """## SMAP, MSL and NAB
+TELEMETRY = """## SMAP, MSL, NAB and chaotic series
 
 One detector for each series, mean over series, no point adjustment; ± is the standard deviation over seeds
 of that mean. VUS-PR: buffers of width 0 to 100, 250 thresholds. Series whose scored part has no anomaly are
@@ -80,11 +80,8 @@ def buys(rows: Sequence[Row]) -> str:
 
 
 def telemetry(rows: Sequence[Row]) -> str:
-    parts = [TELEMETRY, over_collections(rows)]
-    for name in COLLECTIONS:
-        group = [row for row in rows if row["collection"] == name]
-        if group:
-            parts.append(collection(name, group))
+    parts = [TELEMETRY, over_collections([row for row in rows if row["collection"] in COLLECTIONS])]
+    parts += [collection(name, group) for (name,), group in grouped(rows, "collection").items()]
     return "\n".join(part for part in parts if part)
 
 
@@ -99,7 +96,7 @@ def over_collections(rows: Sequence[Row]) -> str:
             cells = [spread([collections_mean(group, key) for group in whole]) for key in MEASURES]
             body.append([method, *cells, str(len(whole))])
     head = ("method", "VUS-PR", "AUPRC", "AUROC", "seeds")
-    return f"### Mean over the collections\n\n{table(head, by_number(body, 1))}" if body else ""
+    return f"### Mean over SMAP, MSL and NAB\n\n{table(head, by_number(body, 1))}" if body else ""
 
 
 def collections_mean(rows: Sequence[Row], measure: str) -> float:
@@ -122,7 +119,8 @@ def collection(name: str, rows: Sequence[Row]) -> str:
         (whole if most == total else part).append(line)
     head = ("method", "VUS-PR", "AUPRC", "AUROC", "series", "CPU s", "seeds")
     lines = [*by_number(whole, 1), *([f"*{line[0]}*", *line[1:]] for line in by_number(part, 1))]
-    return f"### {name.upper()}: {total} series, {steps:,} scored steps\n\n{table(head, lines)}"
+    title = name.upper() if name in COLLECTIONS else name.capitalize()
+    return f"### {title}: {total} series, {steps:,} scored steps\n\n{table(head, lines)}"
 
 
 MEASURES = ("vus_pr", "auprc", "auroc")

@@ -103,6 +103,10 @@ DETECTORS: dict[tuple[str, Modality], Detector] = {
     ("energy", "sequence"): Detector(
         "upland.detectors.sequence:SequenceEnergyDetector", {"step": "max_channel", "sequence": "score_test"}
     ),
+    ("flow", "sequence"): Detector(
+        "upland.detectors.sequence_flow:SequenceFlowDetector",
+        {"step": "divergence", "sequence": "divergence"},
+    ),
     ("energy", "image"): Detector("upland.detectors.image:ImageEnergyDetector", {"image": "reconstruction"}),
     ("flow", "image"): Detector(
         "upland.detectors.image:ImageFlowDetector", {"image": "divergence_complexity"}
@@ -115,6 +119,7 @@ _Models = tuple[tuple[str, Modality], ...]
 
 _ENERGIES: _Models = (("energy", "table"), ("energy", "sequence"), ("energy", "image"))
 _LATENT_TABLES: _Models = (("flow", "table"), ("vae", "table"))
+_LATENT_SEQUENCES: _Models = (("flow", "sequence"),)
 _LATENT_IMAGES: _Models = (("flow", "image"), ("vae", "image"))
 _VAES: _Models = (("vae", "table"), ("vae", "image"))
 
@@ -153,8 +158,9 @@ CRITERIA: dict[str, Criterion] = {
     ),
     "likelihood": Criterion(
         "upland.criteria.likelihood:Likelihood",
-        (*_LATENT_TABLES, *_LATENT_IMAGES),
-        "-log p(x) or its bound, in nats",
+        (*_LATENT_TABLES, *_LATENT_SEQUENCES, *_LATENT_IMAGES),
+        "-log p(x) or its bound, in nats; of a time step given the steps before it",
+        "upland.criteria.step_latents:StepLikelihood",
     ),
     "typicality": Criterion(
         "upland.criteria.typicality:Typicality",
@@ -163,8 +169,10 @@ CRITERIA: dict[str, Criterion] = {
     ),
     "divergence": Criterion(
         "upland.criteria.divergence:Divergence",
-        (*_LATENT_TABLES, *_LATENT_IMAGES),
-        "KL divergence of the parts of one latent from those of normal data, standardised",
+        (*_LATENT_TABLES, *_LATENT_SEQUENCES, *_LATENT_IMAGES),
+        "KL divergence of the parts of one latent from those of normal data, standardised; of steps that of "
+        "the latents over the past",
+        "upland.criteria.step_latents:StepDivergence",
     ),
     "complexity": Criterion(
         "upland.criteria.complexity:Complexity",

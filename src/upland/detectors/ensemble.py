@@ -29,7 +29,7 @@ from upland.detectors.architecture import Architecture
 from upland.detectors.refinement import Refinement
 from upland.groups.outputs import Reference
 from upland.models.base import EnergyModel
-from upland.models.recurrent import RecurrentEnergy
+from upland.models.sequential import SequenceModel
 from upland.training.loop import History
 
 Indices = NDArray[np.int64]
@@ -286,7 +286,7 @@ class EncodedWindows(EncodedRows):
             smoothing: steps that the score of a step is smoothed over.
             seen: the numbers of the windows that may be seen.
         """
-        assert isinstance(model, RecurrentEnergy)
+        assert isinstance(model, SequenceModel)
         steps = self.source.steps_of(seen)
         positions = self.source.positions(steps)
         return SequenceReference(model, sigma, smoothing, self.windows(seen), self.whole, steps, positions)

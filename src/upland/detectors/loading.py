@@ -35,7 +35,7 @@ from upland.detectors.shapes import check_shapes
 from upland.io.records import check_types, checked, fits, shown
 from upland.models.base import EnergyModel, LikelihoodModel, NoiseConditional
 from upland.models.experts import ProductOfExperts
-from upland.models.recurrent import RecurrentEnergy
+from upland.models.sequential import SequenceModel
 from upland.models.stored import check_values
 from upland.training.loop import LATER, History
 
@@ -247,7 +247,7 @@ class _MemberLoader:
         needed = {(name, unit) for unit, name in self.plan.criteria}
         if len(set(pairs)) < len(pairs) or not needed <= set(pairs) <= _pairs(homes):
             raise ValueError("the criteria of a member are unknown or lacking")
-        assert isinstance(model, RecurrentEnergy)
+        assert isinstance(model, SequenceModel)
         criteria: dict[Any, Criterion[Any, Any]] = {}
         states = {first: _parts(inner) for first, inner in _parts(tensors).items()}
         for name, unit in pairs:
@@ -288,7 +288,7 @@ def _own_model(architecture: Architecture, encoder: Encoder, weights: dict[str, 
 
 def _ordinary(model: nn.Module, encoder: Encoder, kept: Mapping[str, Tensor]) -> Tensor:
     """A few rows that a model must have a finite energy for."""
-    if isinstance(model, RecurrentEnergy):
+    if isinstance(model, SequenceModel):
         return torch.zeros(1, model.frame, model.width + model.context_width, dtype=torch.float32)
     return torch.cat(
         [torch.zeros(1, *encoder.shape, dtype=torch.float32), *(rows[:1] for rows in kept.values())]
@@ -301,7 +301,7 @@ def _check_numbers(model: EnergyModel, sigma: float, rows: Tensor) -> None:
         numbers = [model.energy(rows).double() / sigma**2]
         if isinstance(model, NoiseConditional):
             numbers.append(model.joined_score(rows))
-        if not isinstance(model, LikelihoodModel | RecurrentEnergy):
+        if not isinstance(model, LikelihoodModel | SequenceModel):
             numbers.append((rows - model.reconstruct(rows)).square())
     if not all(bool(part.isfinite().all()) for part in numbers):
         raise ValueError("the weights give no finite number for an ordinary row")

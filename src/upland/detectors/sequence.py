@@ -1,8 +1,9 @@
-"""The detector of sequences: whole ones, or the time steps of long series."""
+"""What the detectors of sequences share, and the energy; the flow is in `sequence_flow`."""
 
 from __future__ import annotations
 
 import warnings
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal
 
@@ -15,6 +16,7 @@ from upland.data.reader import Reader
 from upland.data.sequence.clock import Calendar
 from upland.data.sequence.container import Sequences
 from upland.data.sequence.encoder import SequenceEncoder
+from upland.data.sequence.next_steps import next_steps
 from upland.data.sequence.reader import Per, SequenceReader
 from upland.data.sequence.windows import SequenceRows
 from upland.detectors.architecture import Architecture
@@ -22,15 +24,198 @@ from upland.detectors.architectures import OwnRecurrent, Recurrent
 from upland.detectors.arguments import cell_options, frozen, given_noise, sizes_of, whole_or_none
 from upland.detectors.base import Detector
 from upland.detectors.host import usual_settings
+from upland.detectors.one_row import one_row
 from upland.detectors.plan import FitPlan, TrainingPlan
-from upland.detectors.stream import NextScore, Stream, advance, begin, check_state, identity_of, one_row
+from upland.detectors.stream import (
+    NextScore,
+    NextScores,
+    Stream,
+    advance,
+    advance_each,
+    begin,
+    check_single,
+    check_state,
+    identity_of,
+)
 from upland.groups.tester import check_of_scores, verdicts_from_scores
 from upland.groups.verdicts import GroupVerdicts
 from upland.io.advice import Advice, Wording
 from upland.io.cells import Dates
 
 
-class SequenceEnergyDetector(Detector):
+class SequenceDetector(Detector):
+    """A detector of whole sequences, or of the time steps of long series: abstract."""
+
+    modality: ClassVar[Literal["sequence"]] = "sequence"
+
+    noise: float | Literal["auto"]
+    id: str | int | None
+    time: str | int | None
+    window: int | Literal["auto"] | None
+    stride: int | None
+    per: Per
+    smoothing: int | Literal["auto"]
+    categorical: Sequence[str | int]
+    ignore: Sequence[str | int]
+
+    # -- fit ---------------------------------------------------------------------------------------
+
+    def _reader(self) -> SequenceReader:
+        return SequenceReader(
+            id=self.id,
+            time=self.time,
+            window=self.window,
+            stride=self.stride,
+            per=self.per,
+            categorical=frozen(self.categorical),
+            ignore=frozen(self.ignore),
+            context=frozen(self.context),
+            calendar=self.calendar,
+            owner=type(self).__name__,
+            cells=cell_options(self),
+        )
+
+    def _plan(
+        self, rows: SequenceRows, reader: Reader, method: Literal["split", "cross"], seed: int
+    ) -> FitPlan:
+        return FitPlan(
+            reader=reader,
+            unit=reader.unit_of_rows(rows),
+            calibration=method,
+            architecture=self._architecture(rows),
+            training=self._with_lengths(self._training(rows)),
+            keep_rows=self._keep_rows(),
+            smoothing=whole_or_none(self.smoothing) or self._usual_smoothing(rows),
+            seed=seed,
+        )
+
+    @abstractmethod
+    def _architecture(self, rows: SequenceRows) -> Architecture:
+        """The model that the constructor's arguments ask for."""
+
+    @abstractmethod
+    def _training(self, rows: SequenceRows) -> TrainingPlan:
+        """How long and how fast it is trained, by default."""
+
+    @abstractmethod
+    def _usual_smoothing(self, rows: SequenceRows) -> int:
+        """Steps that the score of a step is smoothed over, by default."""
+
+    def _keep_rows(self) -> int:
+        """Reference rows that are kept with the model: none, unless a detector says otherwise."""
+        return 0
+
+    # -- scores ------------------------------------------------------------------------------------
+
+    def encode(self, encoder: SequenceEncoder, piece: Sequences) -> EncodedSequences:
+        """Encoded sequences; of very long ones the steps are encoded when they are read.
+
+        Args:
+            encoder: of the member.
+            piece: sequences.
+        """
+        codes = encoder.slices(piece)
+        return EncodedSequences(lambda start, stop: torch.from_numpy(codes(start, stop)), piece.lengths)
+
+    def score_next(self, state: Stream | None, x_t: Any) -> NextScore:
+        """Score one more step of a series, in constant time: equal to the pass over the series so far.
+
+        Args:
+            state: what the last call returned; None before the first step.
+            x_t: the values of one step: `(D,)`, a mapping from column to value, a row of a frame, or a frame
+                of one row.
+
+        Raises:
+            TypeError: the state is none, or x_t is no step.
+            ValueError: columns are missing or of another kind; there is more than one step; the state is of
+                another fit or criterion.
+
+        Returns:
+            The step's anomaly score and p-value, and the state to give to the next call.
+        """
+        with usual_settings():
+            state = self._state(state, x_t, (None,))
+            check_single(state)
+            return advance(state, self.members_, self.calibrations_["step"], one_row(x_t))
+
+    def score_steps(self, state: Stream | None, X: Any, ids: Any = None) -> NextScores:
+        """Score the next steps of one series or of many, in memory that does not grow with the steps before.
+
+        The numbers are those of `score_next` step by step. Steps of many series go through the model
+        together, so that one call with a step of each costs far less than a call for each.
+
+        Args:
+            state: what the last call returned; None before the first step. A series that is not in it begins.
+            X: steps as rows, as `anomaly_score` takes a long frame or a series: those of one series in their
+                order, those of a frame with a time column in the order of time. Columns of the id and of the
+                time need not be there.
+            ids: of the series of each row; one id for all of them; None takes the id column of the fit, and
+                where there is none all rows are of one series.
+
+        Raises:
+            TypeError: the state is none, or X is no table of values.
+            ValueError: as `anomaly_score`; there are not as many ids as rows; the state is of another fit or
+                criterion.
+
+        Returns:
+            The anomaly score and the p-value of each row, `(N,)`, and the state to give to the next call.
+        """
+        with usual_settings():
+            state = self._state(state, X, ())
+            encoder = self.encoder_
+            assert isinstance(encoder, SequenceEncoder)
+            sequences = next_steps(X, ids, encoder)
+            found = advance_each(state, self.members_, self.calibrations_["step"], sequences)
+            scores, p_values = map(sequences.arrange, found[:2])
+            return NextScores(scores, p_values, found.state)
+
+    def _state(self, state: Stream | None, step: Any, ids: tuple[None, ...]) -> Stream:
+        """A state of this fit and criterion; without one the beginning, of series with these ids."""
+        self._check_criterion()
+        name = self.criterion_of("step")
+        if state is not None:
+            check_state(state, step, identity_of(self.members_, name))
+            return state
+        criteria: list[Any] = [self.fitted_criterion(member, "step") for member in self.members_]
+        return begin(self.members_, criteria, name, ids)
+
+    def _group_verdicts(
+        self, X: Any, groups: Any, alpha: float, control: Control, statistic: str, reasons: bool
+    ) -> GroupVerdicts:
+        """By the distribution of the anomaly scores."""
+        check_of_scores(statistic)
+        if isinstance(groups, str):
+            raise ValueError("name the group of each sequence in an array: groups=[...], one a sequence")
+        self._check_criterion()
+        cut = isinstance(self.plan_.reader, SequenceReader) and self.plan_.reader.window is not None
+        if cut and self.unit_ == "sequence":
+            raise ValueError(
+                Advice(
+                    "the fit cut sequences into windows, so that there are no scores of whole normal "
+                    "sequences to compare groups with: fit ",
+                    Wording("with window=None", "without --window"),
+                )
+            )
+        values, unit, reader, piece = self._scores(X)
+        if unit != self.unit_:
+            raise ValueError(
+                f"the detector was fitted for scores of {self.unit_}s, and these data have scores of {unit}s"
+            )
+        calibration = self.calibration_
+        if calibration.folds is None:
+            normal, scores = calibration.scores, values.mean(axis=1)
+        else:  # the first member alone, and what it has not seen
+            normal, scores = calibration.scores[calibration.folds == 0], values[:, 0]
+        scores = reader.arrange(scores, piece, unit)
+        if self.unit_ == "step":
+            warnings.warn(
+                "time steps depend on each other, so the p-values of their groups are approximate",
+                stacklevel=3,
+            )
+        return verdicts_from_scores(normal, scores, groups, alpha, control, statistic)
+
+
+class SequenceEnergyDetector(SequenceDetector):
     """Anomaly detection in sequences by a recurrent energy trained by score matching (DSEBM, ICML 2016).
 
     Normal data are an array `(N, T, D)`, a list of arrays `(T_i, D)`, a long frame with a time column, one
@@ -102,7 +287,6 @@ class SequenceEnergyDetector(Detector):
     """
 
     family: ClassVar[str] = "energy"
-    modality: ClassVar[Literal["sequence"]] = "sequence"
 
     def __init__(
         self,
@@ -152,114 +336,17 @@ class SequenceEnergyDetector(Detector):
         self.device, self.progress = device, progress
         self.random_state = random_state
 
-    # -- fit ---------------------------------------------------------------------------------------
-
-    def _reader(self) -> SequenceReader:
-        return SequenceReader(
-            id=self.id,
-            time=self.time,
-            window=self.window,
-            stride=self.stride,
-            per=self.per,
-            categorical=frozen(self.categorical),
-            ignore=frozen(self.ignore),
-            context=frozen(self.context),
-            calendar=self.calendar,
-            owner=type(self).__name__,
-            cells=cell_options(self),
-        )
-
-    def _plan(
-        self, rows: SequenceRows, reader: Reader, method: Literal["split", "cross"], seed: int
-    ) -> FitPlan:
-        frame = whole_or_none(self.frame) or rows.frame()
-        steps, rate = (500, 4e-3) if rows.window_ else (250, 1e-3)
-        training = TrainingPlan("denoising", steps, 16, rate, noise=given_noise(self.noise, "auto"))
-        return FitPlan(
-            reader=reader,
-            unit=reader.unit_of_rows(rows),
-            calibration=method,
-            architecture=self._architecture(frame),
-            training=self._with_lengths(training),
-            keep_rows=0,
-            smoothing=whole_or_none(self.smoothing) or rows.window_ or frame,
-            seed=seed,
-        )
-
-    def _architecture(self, frame: int) -> Architecture:
+    def _architecture(self, rows: SequenceRows) -> Architecture:
         if self.model is not None:
             return OwnRecurrent(self.model)
-        return Recurrent(sizes_of(self.hidden, (64, 64)), frame)
+        return Recurrent(sizes_of(self.hidden, (64, 64)), self._frame(rows))
 
-    # -- scores ------------------------------------------------------------------------------------
+    def _training(self, rows: SequenceRows) -> TrainingPlan:
+        steps, rate = (500, 4e-3) if rows.window_ else (250, 1e-3)
+        return TrainingPlan("denoising", steps, 16, rate, noise=given_noise(self.noise, "auto"))
 
-    def encode(self, encoder: SequenceEncoder, piece: Sequences) -> EncodedSequences:
-        """Encoded sequences; of very long ones the steps are encoded when they are read.
+    def _usual_smoothing(self, rows: SequenceRows) -> int:
+        return rows.window_ or self._frame(rows)
 
-        Args:
-            encoder: of the member.
-            piece: sequences.
-        """
-        codes = encoder.slices(piece)
-        return EncodedSequences(lambda start, stop: torch.from_numpy(codes(start, stop)), piece.lengths)
-
-    def score_next(self, state: Stream | None, x_t: Any) -> NextScore:
-        """Score one more step of a series, in constant time: equal to the pass over the series so far.
-
-        Args:
-            state: what the last call returned; None before the first step.
-            x_t: the values of one step: `(D,)`, a mapping from column to value, a row of a frame, or a frame
-                of one row.
-
-        Raises:
-            TypeError: the state is none, or x_t is no step.
-            ValueError: columns are missing or of another kind; there is more than one step; the state is of
-                another fit or criterion.
-
-        Returns:
-            The step's anomaly score and p-value, and the state to give to the next call.
-        """
-        self._check_criterion()
-        name = self.criterion_of("step")
-        with usual_settings():
-            if state is None:
-                criteria: list[Any] = [self.fitted_criterion(member, "step") for member in self.members_]
-                state = begin(self.members_, criteria, name)
-            else:
-                check_state(state, x_t, identity_of(self.members_, name))
-            return advance(state, self.members_, self.calibrations_["step"], one_row(x_t))
-
-    def _group_verdicts(
-        self, X: Any, groups: Any, alpha: float, control: Control, statistic: str, reasons: bool
-    ) -> GroupVerdicts:
-        """By the distribution of the anomaly scores."""
-        check_of_scores(statistic)
-        if isinstance(groups, str):
-            raise ValueError("name the group of each sequence in an array: groups=[...], one a sequence")
-        self._check_criterion()
-        cut = isinstance(self.plan_.reader, SequenceReader) and self.plan_.reader.window is not None
-        if cut and self.unit_ == "sequence":
-            raise ValueError(
-                Advice(
-                    "the fit cut sequences into windows, so that there are no scores of whole normal "
-                    "sequences to compare groups with: fit ",
-                    Wording("with window=None", "without --window"),
-                )
-            )
-        values, unit, reader, piece = self._scores(X)
-        if unit != self.unit_:
-            raise ValueError(
-                f"the detector was fitted for scores of {self.unit_}s, and these data have scores of {unit}s"
-            )
-        calibration = self.calibration_
-        if calibration.folds is None:
-            normal, scores = calibration.scores, values.mean(axis=1)
-        else:  # the first member alone, and what it has not seen
-            normal, scores = calibration.scores[calibration.folds == 0], values[:, 0]
-        scores = reader.arrange(scores, piece, unit)
-        if self.unit_ == "step":
-            warnings.warn(
-                "time steps depend on each other, so the p-values of their groups are approximate",
-                stacklevel=3,
-            )
-        return verdicts_from_scores(normal, scores, groups, alpha, control, statistic)
+    def _frame(self, rows: SequenceRows) -> int:
+        return whole_or_none(self.frame) or rows.frame()

@@ -32,6 +32,7 @@ from upland.export.recurrent import first, frames_and_contexts, scan, zeros
 from upland.export.table import encoded_rows
 from upland.export.tracing import traced
 from upland.models.recurrent import RecurrentEnergy
+from upland.models.sequential import SequenceModel
 
 LENGTHS = "lengths"
 """Name of the input that says how many steps each sequence has."""
@@ -173,7 +174,7 @@ def score(criterion: SequenceCriterion, steps: Steps) -> Value:
 
 
 def _of_points(
-    model: RecurrentEnergy, function: Callable[[RecurrentEnergy, Tensor, Tensor], Tensor], x: Value
+    model: SequenceModel, function: Callable[[SequenceModel, Tensor, Tensor], Tensor], x: Value
 ) -> Value:
     """A function of the frame that ends with each step and of its context: `(T, N, D)` -> `(T, N, ...)`.
 
@@ -182,6 +183,7 @@ def _of_points(
         function: `(model, points, context) -> one result a point`, `(M,)` or `(M, K)`.
         x: encoded steps, float64.
     """
+    assert isinstance(model, RecurrentEnergy)
     exact = precise(model).cpu()
     inputs = model.frame * model.width
     width = inputs + model.conditions
@@ -211,14 +213,14 @@ def _arranged(criterion: SequenceCriterion, steps: Value, layout: Layout) -> Val
 
 
 def _reconstruction(criterion: StepReconstruction, x: Value, layout: Layout) -> Value:
-    def function(model: RecurrentEnergy, points: Tensor, context: Tensor) -> Tensor:
+    def function(model: SequenceModel, points: Tensor, context: Tensor) -> Tensor:
         return criterion.of_points(model.given(context), points, criterion.sigma)
 
     return _arranged(criterion, _of_points(criterion.model, function, x), layout)
 
 
 def _max_channel(criterion: MaxChannel, x: Value, layout: Layout) -> Value:
-    def function(model: RecurrentEnergy, points: Tensor, context: Tensor) -> Tensor:
+    def function(model: SequenceModel, points: Tensor, context: Tensor) -> Tensor:
         return channel_squares(model.given(context), points, model.frame)
 
     squares = _of_points(criterion.model, function, x)

@@ -35,6 +35,7 @@ from torch.nn import functional
 
 from upland.models.base import EnergyModel
 from upland.models.quasirandom import sobol_points
+from upland.models.sequential import SequenceModel
 
 Cell = Literal["gru", "lstm", "rnn"]
 CELLS: dict[str, type[nn.GRU | nn.LSTM | nn.RNN]] = {"gru": nn.GRU, "lstm": nn.LSTM, "rnn": nn.RNN}
@@ -61,7 +62,7 @@ class RecurrentState(NamedTuple):
     cell: Tensor
 
 
-class RecurrentEnergy(EnergyModel):
+class RecurrentEnergy(SequenceModel):
     """The recurrent energy for sequences `(N, T, D + C)`, with NaN behind the end of a shorter one.
 
     Args:
@@ -82,6 +83,8 @@ class RecurrentEnergy(EnergyModel):
         >>> model.energy(torch.zeros(5, 20, 3)).shape
         torch.Size([5])
     """
+
+    points_per_batch = POINTS_PER_BATCH
 
     def __init__(
         self,
@@ -158,34 +161,12 @@ class RecurrentEnergy(EnergyModel):
         """The conditional energy of points, given the context of each, `(M, S + P C)`."""
         return Conditional(self, context)
 
-    def factors(self, x: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, "Conditional"]:
-        """A point for each existing step, and their energy given the steps before:
-        `(N, T, D + C) -> (M, P D)`.
-
-        In training, and with a generator, at most `POINTS_PER_BATCH` of them, drawn at random.
-
-        The points hold no gradient of x; the contexts do not depend on noise that is put on the points.
-        """
-        there = ~torch.isnan(x).any(2)
-        points, context, _ = self.advance(self.start(x.shape[0]), torch.where(there[..., None], x, 0.0))
-        if self.training and generator is not None and int(there.sum()) > POINTS_PER_BATCH:
-            positions = there.nonzero()
-            order = torch.randperm(positions.shape[0], generator=generator, device=positions.device)
-            row, step = positions[order[:POINTS_PER_BATCH]].unbind(1)
-            return points[row, step], self.given(context[row, step])
-        return points[there], self.given(context[there])
-
     def energy(self, x: Tensor) -> Tensor:
         """The sum over a sequence's factors: `(N, T, D + C) -> (N,)`, in float64.
 
         The sum of log Z(h), which depends on the sequence, is not included: see `Conditional.log_partition`.
         """
-        there = ~torch.isnan(x).any(2)
-        points, conditional = self.factors(x)
-        owner = there.nonzero()[:, 0]
-        each = conditional.energy(points)
-        total: Tensor = each.new_zeros(x.shape[0]).index_add(0, owner, each)
-        return total
+        return super().energy(x)
 
 
 class Conditional(EnergyModel):

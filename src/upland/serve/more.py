@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from upland.catalogue import MODALITIES, STATISTICS
-from upland.detectors.sequence import SequenceEnergyDetector
+from upland.detectors.sequence import SequenceDetector
 from upland.detectors.stream import Stream
 from upland.explanation import ImageExplanation, Reason, explain
 from upland.scoring.columns import of_groups
@@ -88,7 +88,7 @@ def next_steps(served: Served, states: States, series: str, body: Body, after: i
     if start is None:
         what = MODALITIES[detector.modality]
         raise Refusal(422, f"the model is of {what}: only a model of sequences scores a next step")
-    assert isinstance(detector, SequenceEnergyDetector)
+    assert isinstance(detector, SequenceDetector)
     data = joined([body])
 
     def step(state: Stream) -> tuple[dict[str, Any], Stream]:

@@ -22,9 +22,6 @@ from upland.io.records import check_types
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.float32]
-Past = Mapping[str, Floats]
-"""What an encoder needs of the step before, to be kept with the state of a series."""
-
 Calendar = bool | Literal["auto"]
 
 NEAR, FEW = 1.1, 0.05
@@ -206,18 +203,18 @@ def reading_of(stamp: NDArray[Any]) -> Floats:
     return np.array([float(day.astype(np.int64)[0]), float(rest[0])])
 
 
-def distance_between(before: Floats | None, after: Floats, stamp: NDArray[Any]) -> Floats:
+def distance_between(before: Floats, after: Floats, stamp: NDArray[Any]) -> Floats:
     """From one reading of `reading_of` to another, as `distances_of` gives it: `(1,)`; NaN at the start.
 
     Args:
-        before: the earlier; None at the start.
+        before: the earlier; NaN at the start.
         after: the later.
         stamp: what it is of, for its type and for messages.
 
     Raises:
         ValueError: it is not the later.
     """
-    if before is None:
+    if np.isnan(before).any():
         return np.array([np.nan])
     whole, rest = after - before
     dated = stamp.dtype.kind in "mM"

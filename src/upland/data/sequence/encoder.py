@@ -21,16 +21,14 @@ from upland.data.rows import slice_rows
 from upland.data.sequence.clock import (
     Calendar,
     Clock,
-    Past,
+    Floats,
     checked_calendar,
-    distance_between,
     learned_clock,
     no_dates,
-    reading_of,
     typical,
 )
 from upland.data.sequence.container import Sequences, as_sequences
-from upland.data.sequence.longframes import column_name, find_column, read_stamps
+from upland.data.sequence.longframes import column_name
 from upland.data.sequence.sampling import check_sampling, warn_of_gaps
 from upland.data.table.encoder import TableEncoder
 from upland.data.table.frames import view_table
@@ -242,32 +240,17 @@ class SequenceEncoder:
         `transform`.
         """
         sequences = self._read(X)
-        return self._encoded(sequences.table, sequences.distances, sequences.stamps)
+        return self.encoded(sequences.table, sequences.distances, sequences.stamps)
 
-    def next_step(self, row: Any, past: Past) -> tuple[Codes, Past]:
-        """Encode one step, given as a table of one row.
+    def encoded(self, table: object, distances: Floats | None, stamps: Any) -> Codes:
+        """Encode steps of which nothing but the values, distances and time stamps is known; raises as
+        `transform`.
 
         Args:
-            row: the table; where the model is conditioned on time with the time column, or else without.
-            past: what was returned with the step before; nothing at the start.
-
-        Raises:
-            ValueError: The time stamp is lacking, or is not after that of the step before; as `transform`.
-
-        Returns:
-            The codes `(1, D + C)`, and what to give with the next step.
+            table: The values, S rows.
+            distances: `(S,)` from the step before.
+            stamps: `(S,)`; None where there are none.
         """
-        if not self.clock.width:
-            return self._encoded(row, None, None), {}
-        rows = view_table(row)
-        at = find_column(row, rows, self.time, "time")
-        assert at is not None
-        stamp = read_stamps(rows, at, self.table.cells)
-        now = reading_of(stamp)
-        distance = distance_between(past.get("time"), now, stamp)
-        return self._encoded(row, distance, stamp), {"time": now}
-
-    def _encoded(self, table: object, distances: NDArray[np.float64] | None, stamps: Any) -> Codes:
         if self.clock.width and stamps is None:
             raise ValueError("the model is conditioned on time, and these data have no time column")
         codes = self.table.transform(table)
@@ -288,14 +271,14 @@ class SequenceEncoder:
             warn_of_gaps(sequences)
         table, distances, stamps = sequences.table, sequences.distances, sequences.stamps
         if sequences.n_steps * self.table.width <= CODES_AT_ONCE:
-            codes = self._encoded(table, distances, stamps)
+            codes = self.encoded(table, distances, stamps)
             return lambda start, stop: codes[start:stop]
         warned: set[str] = set()
 
         def stretch(start: int, stop: int) -> Codes:
             with warnings_apart(record=True) as caught:
                 warnings.simplefilter("always")
-                found = self._encoded(
+                found = self.encoded(
                     slice_rows(table, start, stop),
                     None if distances is None else distances[start:stop],
                     None if stamps is None else stamps[start:stop],
