@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -23,7 +24,7 @@ from upland.detectors.architecture import Architecture
 from upland.detectors.architectures import OwnRecurrent, Recurrent
 from upland.detectors.arguments import cell_options, frozen, given_noise, sizes_of, whole_or_none
 from upland.detectors.base import Detector
-from upland.detectors.host import usual_settings
+from upland.detectors.host import are_usual, usual_settings
 from upland.detectors.one_row import one_row
 from upland.detectors.plan import FitPlan, TrainingPlan
 from upland.detectors.stream import (
@@ -133,7 +134,7 @@ class SequenceDetector(Detector):
         Returns:
             The step's anomaly score and p-value, and the state to give to the next call.
         """
-        with usual_settings():
+        with nullcontext() if are_usual() else usual_settings():
             state = self._state(state, x_t, (None,))
             check_single(state)
             return advance(state, self.members_, self.calibrations_["step"], one_row(x_t))

@@ -27,7 +27,7 @@ They are known at time t and have no energy of their own.
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -139,6 +139,8 @@ class RecurrentEnergy(SequenceModel):
             them.
         """
         length = x.shape[1]
+        if length == 1 and not self.training:
+            return self._advance_one(state, x)
         last = state.contexts[:, -1].contiguous()[None]
         if isinstance(self.net, nn.LSTM):
             out, (_, inner) = self.net(x, (last, state.cell[None].contiguous()))
@@ -149,11 +151,30 @@ class RecurrentEnergy(SequenceModel):
         steps = torch.cat([state.steps, x], dim=1)
         contexts = torch.cat([state.contexts, out], dim=1)
         frames = steps.unfold(1, self.frame, 1).transpose(2, 3)
-        points = frames[..., : self.width].reshape(x.shape[0], length, -1)
-        given = contexts[:, :length]
-        if self.context_width:
-            given = torch.cat([given, frames[..., self.width :].flatten(2)], dim=2)
-        return points, given, RecurrentState(steps[:, length:], contexts[:, length:], cell)
+        after = RecurrentState(steps[:, length:], contexts[:, length:], cell)
+        return *self._parts(frames, contexts[:, :length]), after
+
+    def _advance_one(self, state: RecurrentState, x: Tensor) -> tuple[Tensor, Tensor, RecurrentState]:
+        """Read one more step, without what it costs to begin a sequence."""
+        weights: Any = self.net._flat_weights
+        last, cell = state.contexts[:, -1], state.cell
+        if isinstance(self.net, nn.LSTM):
+            out, cell = torch.lstm_cell(x[:, 0], [last, cell], *weights)
+        elif isinstance(self.net, nn.GRU):
+            out = torch.gru_cell(x[:, 0], last, *weights)
+        else:
+            out = torch.rnn_tanh_cell(x[:, 0], last, *weights)
+        steps = torch.cat([state.steps, x], dim=1)
+        contexts = torch.cat([state.contexts[:, 1:], out[:, None]], dim=1)
+        after = RecurrentState(steps[:, 1:], contexts, cell)
+        return *self._parts(steps[:, None], state.contexts[:, :1]), after
+
+    def _parts(self, frames: Tensor, states: Tensor) -> tuple[Tensor, Tensor]:
+        """The points and contexts of frames `(n, L, P, D + C)` and the states before them."""
+        if not self.context_width:
+            return frames.flatten(2), states
+        context = frames[..., self.width :].flatten(2)
+        return frames[..., : self.width].flatten(2), torch.cat([states, context], dim=2)
 
     # -- energies
 
@@ -177,14 +198,19 @@ class Conditional(EnergyModel):
         context: `(M, S + P C)`.
     """
 
+    weights: list[Tensor]
+    prior: Tensor
+    biases: list[Tensor]
+
     def __init__(self, model: RecurrentEnergy, context: Tensor) -> None:
         super().__init__()
-        self.train(model.training)
-        self.weights: list[Tensor] = list(model.weights)
-        sizes = [model.prior.shape[0], *(w.shape[0] for w in self.weights)]
+        self.training = model.training
+        weights: list[Tensor] = list(model.weights)
+        sizes = [model.prior.shape[0], *(w.shape[0] for w in weights)]
         bias = torch.cat([model.prior, *model.biases])
-        shifted: list[Tensor] = list(torch.addmm(bias, context, model.of_context.T).split(sizes, dim=1))
-        self.prior, self.biases = shifted[0], shifted[1:]
+        prior, *biases = torch.addmm(bias, context, model.of_context.T).split(sizes, dim=1)
+        # it has no parameters of its own: what a module's own way to take attributes costs is spared
+        self.__dict__.update(weights=weights, prior=prior, biases=biases)
 
     def energy(self, x: Tensor) -> Tensor:
         """E(x | h): `(M, P D) -> (M,)`, summed in float64."""

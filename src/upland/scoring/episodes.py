@@ -56,12 +56,26 @@ def episodes_of(flags: Bools, owners: Indices, scores: Floats) -> Episodes:
         The episodes in the order of the steps.
     """
     steps = np.flatnonzero(flags)
+    return episodes_at(steps, owners[steps], scores[steps])
+
+
+def episodes_at(steps: Indices, owners: Indices, scores: Floats) -> Episodes:
+    """Group flagged steps, of which alone something is known.
+
+    Args:
+        steps: `(F,)` the numbers of the flagged steps among all steps, ascending.
+        owners: `(F,)` the sequence of each.
+        scores: `(F,)` their anomaly scores.
+
+    Returns:
+        The episodes in the order of the steps.
+    """
     if not steps.size:
         return Episodes(steps, steps, steps)
-    parted = (np.diff(steps) > NEAR) | (np.diff(owners[steps]) != 0)
+    parted = (np.diff(steps) > NEAR) | (np.diff(owners) != 0)
     starts = np.flatnonzero(np.r_[True, parted])
     number = np.cumsum(np.r_[0, parted])
-    order = np.lexsort((-scores[steps], number))  # within each episode the worst stands first
+    order = np.lexsort((-scores, number))  # within each episode the worst stands first
     ends = np.r_[starts[1:], steps.size] - 1
     return Episodes(steps[starts], steps[ends], steps[order[starts]])
 

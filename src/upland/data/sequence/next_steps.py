@@ -28,7 +28,8 @@ def next_steps(X: object, ids: Any, encoder: SequenceEncoder) -> Sequences:
     """The next steps of series, series after series; `ids` of it names each, None a series without an id.
 
     Args:
-        X: steps as rows: an array `(N, D)`, or a frame, which may lack the columns of the id and the time.
+        X: steps as rows: an array `(N, D)`, or a frame, which may lack the columns of the id and the time;
+            what this has given stays as it is.
         ids: of the series of each row, or of all rows; None takes the column of ids, if there is one.
         encoder: of the fit.
 
@@ -37,6 +38,8 @@ def next_steps(X: object, ids: Any, encoder: SequenceEncoder) -> Sequences:
         ValueError: there are not as many ids as rows, or one is missing; time stamps are equal or missing; X
             is of whole sequences.
     """
+    if isinstance(X, Sequences) and X.ids is not None:
+        return X
     found = as_sequences(X, owner=encoder.owner, cells=encoder.table.cells)
     if found.per == "sequence":
         raise ValueError(
@@ -45,15 +48,16 @@ def next_steps(X: object, ids: Any, encoder: SequenceEncoder) -> Sequences:
         )
     rows = view_table(found.table)
     places = {name: place for place, name in enumerate(rows.names)}
-    codes: Indices | None = None
+    codes, called = None, "the series"
     names: tuple[Hashable, ...] = (None,)
     if ids is not None:
         codes, names = _numbered(_listed(ids, rows.n_rows))
     elif str(encoder.id) in places and encoder.id is not None:
         codes, names = read_ids(rows, places[str(encoder.id)])
+        called = str(encoder.id)
     timed = encoder.time is not None and str(encoder.time) in places
     stamps = read_stamps(rows, places[str(encoder.time)], encoder.table.cells) if timed else None
-    steps = in_time(codes, stamps, rows.n_rows, lambda row: f"the series {names[row]!r}")
+    steps = in_time(codes, stamps, rows.n_rows, lambda row: f"{called} {names[row]!r}")
     table = found.table if steps.order is None else take_rows(found.table, steps.order)
     return replace(
         found,

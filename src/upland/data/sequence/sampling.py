@@ -14,6 +14,9 @@ from upland.data.table.dateparts import DAY
 
 _UNITS = {"day": DAY, "h": 3600.0, "min": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 
+FEWEST = 8
+"""Distances that say at least how a sequence is sampled, where all together are like the fit."""
+
 GAP = 5.0
 """A gap of more than this many median steps is worth a warning."""
 
@@ -31,21 +34,21 @@ def check_sampling(fitted: float | None, sequences: Sequences) -> None:
     distances = sequences.distances
     if not fitted or distances is None:
         return
-    owners = np.repeat(np.arange(sequences.n_sequences), sequences.lengths)
+    n = sequences.n_sequences
+    owners = np.repeat(np.arange(n), sequences.lengths)
     there = np.isfinite(distances)
     like = there & (distances < SAMPLING * fitted) & (distances * SAMPLING > fitted)
-    counts = np.bincount(owners[there], minlength=sequences.n_sequences)
-    doubtful = np.flatnonzero(2 * np.bincount(owners[like], minlength=counts.size) <= counts)
-    off = {
-        n: typical(sequences.take(np.array([n])).distances) for n in doubtful[counts[doubtful] > 0].tolist()
-    }
-    ratios = {
-        n: max(found / fitted, fitted / max(found, 1e-300)) for n, found in off.items() if found is not None
-    }
-    ratios = {n: ratio for n, ratio in ratios.items() if ratio > SAMPLING}
+    counts = np.bincount(owners[there], minlength=n)
+    doubtful = 2 * np.bincount(owners[like], minlength=n) <= counts  # of the others the median is like it
+    doubtful &= counts >= (1 if 2 * like.sum() <= there.sum() else FEWEST)
+    off, ratios = {}, {}
+    for row in np.flatnonzero(doubtful).tolist():
+        off[row] = typical(sequences.take(np.array([row])).distances) or np.finfo(float).tiny
+        ratios[row] = max(off[row] / fitted, fitted / off[row])
+    ratios = {row: ratio for row, ratio in ratios.items() if ratio > SAMPLING}
     if not ratios:
         return
-    worst = max(ratios, key=lambda n: ratios[n])
+    worst = max(ratios, key=lambda row: ratios[row])
     dated = sequences.stamps is not None and sequences.stamps.dtype.kind in "mM"
     others = f" (and {len(ratios) - 1} more sequence(s))" if len(ratios) > 1 else ""
     found, usual = _words(off[worst], dated), _words(fitted, dated)
