@@ -175,7 +175,12 @@ LONGS = [
         TypeError,
         "time column 't' cannot be used.*type list.*into dates",
     ),
-    (table(), {"time": "t"}, ValueError, "the series: 2 rows have the time stamp 1; .*identifies sequences"),
+    (
+        table(),
+        {"time": "t"},
+        ValueError,
+        r"the series: 2 rows have the time stamp 1 \(rows \d and \d\); .*identifies sequences",
+    ),
     (
         table(t=[START, START, START]),
         {"id": "id", "time": "t"},

@@ -388,7 +388,7 @@ def _stepwise(
         raise ValueError(f"no column of values is left: the table has only {listed(rows.names)}")
     time = taken["time"]
     stamps = None if time is None else read_stamps(rows, time, cells)
-    order, lengths, stamps = in_time(codes, stamps, rows.n_rows, partial(name_of, id, ids, layout))
+    order, lengths, stamps = in_time(codes, stamps, rows.n_rows, partial(name_of, id, ids, layout), rows)
     if len(values) < len(rows.names):
         frame = (
             frame.select(values)

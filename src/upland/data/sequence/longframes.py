@@ -143,6 +143,7 @@ def in_time(
     stamps: NDArray[Any] | None,
     n_rows: int,
     called: Callable[[int], str],
+    rows: TableView | None = None,
 ) -> Steps:
     """Rows as steps: sequence after sequence, in time order within each, else in the order of the rows.
 
@@ -151,6 +152,7 @@ def in_time(
         stamps: `(S,)` each row's time stamp; None where the rows are in order already.
         n_rows: S.
         called: What to call a sequence of a number in messages.
+        rows: What the rows hold, for messages.
 
     Raises:
         ValueError: For a time stamp that occurs twice in a sequence.
@@ -162,7 +164,7 @@ def in_time(
         return Steps(order, lengths, None)
     if order is not None:
         codes, stamps = codes[order], stamps[order]
-    _check_distinct(codes, stamps, called)
+    _check_distinct(codes, stamps, order, called, rows)
     return Steps(order, lengths, stamps)
 
 
@@ -239,7 +241,13 @@ def _order(codes: NDArray[np.int64], stamps: NDArray[Any] | None) -> NDArray[np.
     return order.astype(np.int64, copy=False)
 
 
-def _check_distinct(codes: NDArray[np.int64], stamps: NDArray[Any], called: Callable[[int], str]) -> None:
+def _check_distinct(
+    codes: NDArray[np.int64],
+    stamps: NDArray[Any],
+    order: NDArray[np.int64] | None,
+    called: Callable[[int], str],
+    rows: TableView | None,
+) -> None:
     twice = np.flatnonzero((codes[1:] == codes[:-1]) & (stamps[1:] == stamps[:-1]))
     if not twice.size:
         return
@@ -248,11 +256,34 @@ def _check_distinct(codes: NDArray[np.int64], stamps: NDArray[Any], called: Call
     alike = (codes[twice[1:]] == codes[twice[:-1]]) & (stamps[twice[1:]] == stamps[twice[:-1]])
     others = int(twice.size - alike.sum()) - 1
     more = f", and {others} more time stamp(s) occur more than once" if others else ""
+    pair = np.array([first, first + 1]) if order is None else order[first : first + 2]
+    what = ", which hold the same in every column" if rows is not None and _hold_the_same(rows, pair) else ""
+    numbers = " and ".join(str(row + 1) for row in sorted(pair.tolist()))
+    repeated = ""
+    if _is_within_an_hour(codes[twice], stamps[twice]):
+        repeated = (
+            ". They lie within one hour: local time repeats an hour where daylight saving ends, and then the "
+            "time stamps must be in UTC or have a time zone"
+        )
     raise ValueError(
         Advice(
-            f"{called(int(codes[first]))}: {count} rows have the time stamp {stamps[first]}{more}; a "
-            "sequence has one row for each time stamp: name the column that identifies sequences (",
+            f"{called(int(codes[first]))}: {count} rows have the time stamp {stamps[first]}{more} (rows "
+            f"{numbers}{what}); a sequence has one row for each time stamp: name the column that identifies "
+            "sequences (",
             Argument("id"),
-            "), or drop or average such rows",
+            f"), or drop or average such rows{repeated}",
         )
     )
+
+
+def _hold_the_same(rows: TableView, pair: NDArray[np.int64]) -> bool:
+    """Whether two rows are equal in every column."""
+    taken = rows.take(pair)
+    return all(str(one) == str(two) for one, two in map(taken.read, range(len(taken.names))))
+
+
+def _is_within_an_hour(codes: NDArray[np.int64], stamps: NDArray[Any]) -> bool:
+    """Whether dates that occur twice are those of one hour, as where daylight saving ends."""
+    if stamps.dtype.kind != "M" or np.bincount(codes).max() < 2:
+        return False
+    return bool(stamps.max() - stamps.min() < np.timedelta64(1, "h"))
