@@ -289,7 +289,7 @@ def _own_model(architecture: Architecture, encoder: Encoder, weights: dict[str, 
 def _ordinary(model: nn.Module, encoder: Encoder, kept: Mapping[str, Tensor]) -> Tensor:
     """A few rows that a model must have a finite energy for."""
     if isinstance(model, SequenceModel):
-        return torch.zeros(1, model.frame, encoder.width, dtype=torch.float32)
+        return torch.zeros(1, model.frame, model.width + model.context_width, dtype=torch.float32)
     return torch.cat(
         [torch.zeros(1, *encoder.shape, dtype=torch.float32), *(rows[:1] for rows in kept.values())]
     )

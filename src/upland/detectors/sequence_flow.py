@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from torch import nn
 
+from upland.data.sequence.clock import Calendar
 from upland.data.sequence.reader import Per
 from upland.data.sequence.windows import SequenceRows
 from upland.detectors.architecture import Architecture
@@ -54,6 +55,10 @@ class SequenceFlowDetector(SequenceDetector):
             back at once after a fault; "auto" is a window of the training.
         categorical: columns that are categories whatever they hold.
         ignore: columns to leave out.
+        context: columns that the model is conditioned on, such as set points, valve positions or operating
+            states; they are known at each step, and never a part of its score or named as its cause.
+        calendar: whether the model is conditioned on the hour of the day and the day of the week, from the
+            time column; "auto" where the fit covers three days, and three weeks.
         decimal: the decimal sign of numbers that are text, "." or ",", where the cells do not decide.
         thousands: what parts their thousands, where the cells do not decide.
         missing: texts and numbers that stand for a missing cell, such as ["?", -999].
@@ -107,6 +112,8 @@ class SequenceFlowDetector(SequenceDetector):
         smoothing: int | Literal["auto"] = "auto",
         categorical: Sequence[str | int] = (),
         ignore: Sequence[str | int] = (),
+        context: Sequence[str | int] = (),
+        calendar: Calendar = False,
         decimal: str | None = None,
         thousands: str | None = None,
         missing: Sequence[str | float] = (),
@@ -126,6 +133,7 @@ class SequenceFlowDetector(SequenceDetector):
         self.window, self.stride, self.per = window, stride, per
         self.smoothing = smoothing
         self.categorical, self.ignore = categorical, ignore
+        self.context, self.calendar = context, calendar
         self.decimal, self.thousands, self.missing = decimal, thousands, missing
         self.dayfirst, self.dates = dayfirst, dates
         self.model = model
