@@ -182,7 +182,7 @@ def test_a_short_calibration_is_warned_of():
     first, second = (str(one.message) for one in caught)
     assert first == (
         "10 calibration blocks of 30 steps allow no p-value of an episode below 0.0909, so that none reaches "
-        "alpha = 0.05: calibrate on at least 570 steps in a row"
+        "alpha = 0.05: calibrate on at least 570 steps"
     )
     assert "too short to tell" in second
     with warnings.catch_warnings():

@@ -32,7 +32,7 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -141,7 +141,7 @@ class Stretches(NamedTuple):
     memory: Memory
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class BlockCalibration:
     """Peaks of blocks of held-out steps, and the p-values of episodes that follow from them.
 
@@ -221,6 +221,16 @@ class BlockCalibration:
             found[inside] = above * steps.size // max(held_out.size, 1)
         return found
 
+    def described(self, lengths: Indices, alpha: float) -> dict[str, Any]:
+        """The calibration and what was searched by it, as plain data.
+
+        Args:
+            lengths: `(N,)` steps of each series that was scored.
+            alpha: the rate that is asked for.
+        """
+        own = {"length": self.length, "calibration": self.count, "smallest_p": self.smallest_p}
+        return own | {"searched": self.blocks_in(lengths), "doubts": self.doubts(alpha)}
+
     def warn(self, alpha: float, stacklevel: int = 2) -> None:
         """Warn of a calibration that cannot keep what it promises.
 
@@ -243,7 +253,7 @@ class BlockCalibration:
             found.append(
                 f"{self.count} calibration blocks of {self.length} steps allow no p-value of an episode "
                 f"below {self.smallest_p:.3g}, so that none reaches alpha = {alpha:g}: calibrate on at "
-                f"least {steps:,} steps in a row"
+                f"least {steps:,} steps"
             )
         if not self.resolved:
             found.append(
