@@ -223,3 +223,56 @@ def test_a_file_keeps_the_blocks(detector, faulty, tmp_path):
     upland.save(detector, tmp_path / "m.safetensors")
     loaded = upland.load(tmp_path / "m.safetensors")
     assert upland.episodes(loaded, faulty).found == upland.episodes(detector, faulty).found
+
+
+# -- alarms --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def day():
+    return normal(np.random.default_rng(4), 1_440)
+
+
+def test_a_budget_by_blocks_flags_what_is_sure_of_an_episode(detector, day):
+    """2 per 1,000 steps are 2 B / 1,000 a block."""
+    found = upland.alarms(detector, day, merge=detector.blocks_.length)
+    level = found.within("2 per 1000", by="blocks")
+    alpha = 2 * detector.blocks_.length / 1_000
+    block_p = detector.blocks_.p_values(detector.assess_members(day).values)
+    assert np.array_equal(detector.flag(day, alpha=level.alpha), block_p <= alpha)
+    assert found.false_alarms(level.alpha) <= 2
+    assert level.alarms <= len(upland.episodes(detector, day, alpha=alpha).sure())
+
+
+def test_a_budget_by_blocks_does_not_depend_on_the_history(detector, day, faulty):
+    levels = [upland.alarms(detector, rows).within("2 per 1000", by="blocks").alpha for rows in (day, faulty)]
+    assert levels[0] == levels[1]
+
+
+def test_a_budget_that_blocks_cannot_resolve_names_the_calibration_it_takes(detector, day):
+    from upland.scoring.budget import budget_of
+    from upland.scoring.choice import chosen
+
+    found = upland.alarms(detector, day)
+    assert found.within("1 per 10000", by="blocks") is None
+    length, count = detector.blocks_.length, detector.blocks_.count
+    with pytest.raises(
+        ValueError, match=f"{count:,} calibration blocks resolve .*calibrate on at least"
+    ) as error:
+        chosen(found, budget_of("1 per 10000"), "blocks")
+    steps = int(str(error.value).split()[-2].replace(",", ""))
+    assert steps in (10_000 - length, 10_000)  # 1 / (k + 1) <= alpha, as alpha is rounded
+    with pytest.raises(ValueError, match="it does not bound alpha"):
+        chosen(found, budget_of("900 per 1000"), "blocks")
+
+
+def test_blocks_are_of_steps_alone(detector):
+    table = upland.EnergyDetector(random_state=0, epochs=1, progress=False).fit(
+        normal(np.random.default_rng(5), 60)
+    )
+    found = upland.alarms(table, normal(np.random.default_rng(6), 50))
+    assert found.false_alarms(0.05) is None
+    with pytest.raises(ValueError, match="the model has none for rows"):
+        found.within("1 per 10", by="blocks")
+    with pytest.raises(ValueError, match="by must be 'history' or 'blocks'"):
+        found.within("1 per 10", by="days")
