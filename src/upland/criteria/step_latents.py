@@ -18,10 +18,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from upland.criteria.base import Floats, Shares
+from upland.criteria.base import Floats, Shares, finite
 from upland.criteria.reading import step_values
 from upland.criteria.running_means import RunningMeans
 from upland.criteria.sequence import EncodedSequences, lengths_of_steps
+from upland.groups.stretches import Steps
 from upland.models.base import EnergyModel
 from upland.models.recurrent_flow import ConditionalFlow, RecurrentFlow
 
@@ -33,6 +34,24 @@ def channel_nats(given: EnergyModel, points: Tensor, sigma: float) -> Tensor:
     """-log p of each channel given those before it and the past, in nats: `(M, D) -> (M, D)`, float64."""
     assert isinstance(given, ConditionalFlow)
     return given.parts(points)[1]
+
+
+def latent_steps(model: RecurrentFlow, x: EncodedSequences) -> Steps:
+    """The latents of steps and -log p of each, each sequence a run.
+
+    Args:
+        model: as trained.
+        x: sequences.
+    """
+
+    def both(given: EnergyModel, points: Tensor, sigma: float) -> Tensor:
+        assert isinstance(given, ConditionalFlow)
+        z, nats = given.parts(points)
+        return torch.cat([z.double(), nats.sum(1, keepdim=True)], 1)
+
+    found = step_values(both, model, x.codes, x.lengths, 1.0)
+    finite(found.numpy().sum(1))
+    return Steps(found[:, :-1], found[:, -1], torch.from_numpy(x.owners))
 
 
 class StepLikelihood(RunningMeans):
