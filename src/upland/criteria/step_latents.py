@@ -7,7 +7,9 @@ r"""Criteria of sequences whose steps have a likelihood and latents z_t, N(0, I)
       1/2 (v / v0 + (m - m0)^2 / v0 - 1 - log(v / v0)),
 
   with the exponential means m of z and v of z^2 less m^2 (KLODS, arXiv 2002.03328, over time in place of the
-  parts of one latent). It is two-sided: a channel that is stuck or calmer than normal has a small v.
+  parts of one latent), and the mean of that over two spans: 16 steps, in which a break of the dynamics is
+  soonest seen, and the smoothing. It is two-sided: a channel that is stuck or calmer than normal has a small
+  v.
 """
 
 from __future__ import annotations
@@ -81,10 +83,11 @@ class StepLikelihood(RunningMeans):
 
 
 class StepDivergence(RunningMeans):
-    """The KL of the latents of each channel over the past from those of normal steps, two-sided."""
+    """The KL of the latents of each channel over two spans of the past from normal ones, two-sided."""
 
     requires: ClassVar[type] = RecurrentFlow
     least_span: ClassVar[int] = 8
+    short_span: ClassVar[int] = 16
     numbers_per_channel: ClassVar[int] = 2
 
     def numbers(self, given: EnergyModel, points: Tensor, sigma: float) -> Tensor:

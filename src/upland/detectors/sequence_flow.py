@@ -156,7 +156,7 @@ class SequenceFlowDetector(SequenceDetector):
         return SequenceFlow(sizes_of(self.hidden, (64, 64)), whole_or_none(self.lags), most)
 
     def _training(self, rows: SequenceRows) -> TrainingPlan:
-        return TrainingPlan("likelihood", 500, 16, 3e-3, noise=given_noise(self.noise, NOISE))
+        return TrainingPlan("likelihood", 300, 16, 3e-3, noise=given_noise(self.noise, NOISE))
 
     def _usual_smoothing(self, rows: SequenceRows) -> int:
         return rows.window_ or rows.frame()

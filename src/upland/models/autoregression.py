@@ -77,7 +77,8 @@ class Autoregression(nn.Module):
             windows: `(M, K D)`, in the order of time; M of two at least.
             x: `(M, D)` the steps that follow.
         """
-        spread = (windows.double() @ self.random.double()).std(0, correction=0).clamp_min(LEAST_RESIDUAL)
+        away = (windows.double() - windows.double().mean(0)) @ self.random.double()
+        spread = away.square().mean(0).sqrt().clamp_min(LEAST_RESIDUAL)
         self.random.mul_((GAIN / spread).to(self.random.dtype))
         last = max(1, len(x) // 4)
         first = _evenly(len(x) - last, STEPS_MOST)
