@@ -242,10 +242,12 @@ class _MemberLoader:
         """The reference rows."""
         if rows.keys() - KEPT:
             raise ValueError("a member has reference rows that nothing needs")
+        of_steps = isinstance(encoder, SequenceEncoder)  # their latents, -log p, and the number of the run
+        shape = (encoder.width + 2,) if of_steps else encoder.shape
         for name, some in rows.items():
             count = len(some) if some.ndim else 0
-            if some.shape[1:] != encoder.shape or some.dtype != torch.float32:
-                raise ValueError(f"the rows {name} must be float32 of shape {encoder.shape}")
+            if some.shape[1:] != shape or some.dtype != torch.float32:
+                raise ValueError(f"the rows {name} must be float32 of shape {shape}")
             if not 0 < count <= self.plan.keep_rows or not bool(some.isfinite().all()):
                 raise ValueError(f"the rows {name} must be finite, and {self.plan.keep_rows} at most")
         return rows
