@@ -101,7 +101,7 @@ DETECTORS: dict[tuple[str, Modality], Detector] = {
     ("flow", "table"): Detector("upland.detectors.table_latent:FlowDetector", {"row": "likelihood"}),
     ("vae", "table"): Detector("upland.detectors.table_latent:VAEDetector", {"row": "reconstruction"}),
     ("energy", "sequence"): Detector(
-        "upland.detectors.sequence:SequenceEnergyDetector", {"step": "max_channel", "sequence": "score_test"}
+        "upland.detectors.sequence:SequenceEnergyDetector", {"step": "experts", "sequence": "score_test"}
     ),
     ("flow", "sequence"): Detector(
         "upland.detectors.sequence_flow:SequenceFlowDetector",
