@@ -298,6 +298,7 @@ SECTIONS: dict[str, Callable[[Sequence[Row]], str]] = {
     "dagmm": dagmm,
     "sequences": report_series.sequences,
     "telemetry": report_series.telemetry,
+    "tsb_ad": report_series.tsb_ad,
     "images": report_images.images,
     "groups": report_groups.groups,
     "groups tables": report_groups.tables,
