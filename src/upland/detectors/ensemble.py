@@ -16,8 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from upland.calibration.block_calibration import Stretches, memory_of
 from upland.catalogue import DETECTORS, Modality, Unit, criteria_of, load
-from upland.criteria.base import Criterion, Floats
+from upland.criteria.base import Criterion, Floats, finite
 from upland.criteria.sequence import EncodedSequences, SequenceCriterion, SequenceReference
 from upland.data.encoder import Encoder
 from upland.data.image.encoder import ImageEncoder
@@ -274,8 +275,17 @@ class EncodedWindows(EncodedRows):
         """
         if unit == "sequence":
             return criterion.score(self.windows(rows))
-        scores: Floats = criterion.score(self.whole)[self.source.steps_of(rows)]
-        return scores
+        return self.held_out_steps(criterion, rows).scores
+
+    def held_out_steps(self, criterion: Criterion[Any, Any], rows: Indices) -> Stretches:
+        """The scores of the steps of held-out windows, and how they follow each other.
+
+        Args:
+            criterion: of steps, fitted on others.
+            rows: numbers of the held-out windows, sorted.
+        """
+        scores, steps = finite(criterion.score(self.whole)), self.source.steps_of(rows)
+        return Stretches(scores[steps], self.source.stretches(steps), memory_of(scores, self.whole.lengths))
 
     def reference(self, model: EnergyModel, sigma: float, smoothing: int, seen: Indices) -> SequenceReference:
         """What criteria of sequences are fitted on.

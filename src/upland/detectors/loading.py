@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from upland.calibration.block_calibration import BlockCalibration
 from upland.calibration.conformal import Calibration
 from upland.catalogue import criteria_of
 from upland.catalogue import load as load_entry
@@ -94,6 +95,7 @@ def restored(estimator: type[Detector], manifest: Mapping[str, Any], tensors: Te
     calibrations: dict[Any, Calibration] = {
         unit: _calibration(scores.pop(unit, {}), unit, plan, len(members)) for unit in manifest["calibrated"]
     }
+    blocks = _blocks(parts.pop("blocks", {}), manifest.get("blocks"), plan, len(members))
     if parts or scores:
         raise ValueError(f"nothing needs the tensors {shown(sorted([*parts, *scores])[0])}")
     offset, rows = manifest["offset"], manifest["rows"]
@@ -102,6 +104,7 @@ def restored(estimator: type[Detector], manifest: Mapping[str, Any], tensors: Te
     if not fits(rows, int) or rows < 2:
         raise ValueError(f"the number of rows cannot be {shown(rows)}")
     detector.restore(plan, members, calibrations, offset, rows)
+    detector.blocks_ = blocks
     _check_criteria(detector)
     return detector
 
@@ -173,6 +176,17 @@ def _calibration(tensors: Tensors, unit: str, plan: FitPlan, members: int) -> Ca
     if not whole or folds.min() < 0 or folds.max() >= members:
         raise ValueError(f"the folds of the calibration scores of {unit}s must be those of the members")
     return Calibration(scores, folds)
+
+
+def _blocks(tensors: Tensors, record: Any, plan: FitPlan, members: int) -> BlockCalibration | None:
+    """The calibration of episodes; files of before there was one have none."""
+    if record is None and not tensors:
+        return None
+    if "step" not in plan.reader.units or set(record) != {"length", "resolved"}:
+        raise ValueError("the blocks of steps are not those of a calibration")
+    if not fits(record["length"], int) or record["length"] < 1 or not isinstance(record["resolved"], bool):
+        raise ValueError(f"blocks cannot be of {shown(record['length'])} steps")
+    return BlockCalibration(_calibration(tensors, "block", plan, members), **record)
 
 
 @dataclass(frozen=True)

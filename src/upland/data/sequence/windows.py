@@ -127,6 +127,18 @@ class SequenceRows:
         starts, lengths = self._pieces.starts[rows], self._pieces.lengths[rows]
         return np.unique(np.repeat(starts, lengths) + _within(lengths))
 
+    def stretches(self, steps: Indices) -> Indices:
+        """How many of some steps follow each other, stretch after stretch, none over two sequences.
+
+        Args:
+            steps: among those of all sequences, sorted.
+        """
+        starts = self.sequences.starts
+        of = np.searchsorted(starts, steps, side="right")
+        cuts = np.flatnonzero((np.diff(steps) != 1) | (np.diff(of) != 0)) + 1
+        lengths: Indices = np.diff(np.r_[0, cuts, steps.size])
+        return lengths
+
     def steps_in(self, rows: NDArray[np.int64]) -> tuple[Indices, Indices]:
         """The steps of windows, window after window, and how many each has: `(S,)`, `(n,)`."""
         starts, lengths = self._pieces.starts[rows], self._pieces.lengths[rows]
