@@ -286,5 +286,5 @@ def test_what_cannot_be_used_is_refused(plain, framed):
     with pytest.raises(ValueError, match="of 2 series, and there are 1 ids"):
         many.state.with_arrays(many.state.to_arrays())
     twice = steps_of()[0].assign(time=pd.Timestamp("2026-03-02"))
-    with pytest.raises(ValueError, match=r"the series '.': .* rows have the time stamp"):
+    with pytest.raises(ValueError, match=r"pump '.': .* rows have the time stamp"):
         framed.score_steps(None, twice)

@@ -158,7 +158,7 @@ class SequenceDetector(Detector):
         Returns:
             The anomaly score and the p-value of each row, `(N,)`, and the state to give to the next call.
         """
-        with usual_settings():
+        with nullcontext() if are_usual() else usual_settings():
             state = self._state(state, X, ())
             encoder = self.encoder_
             assert isinstance(encoder, SequenceEncoder)

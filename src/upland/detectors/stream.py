@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -23,7 +24,7 @@ from upland.data.sequence.container import Sequences
 from upland.data.sequence.encoder import SequenceEncoder
 from upland.detectors.ensemble import Member
 from upland.detectors.past import TOGETHER, Past, Reader
-from upland.models.blocks import fitting_threads
+from upland.models.blocks import FEW, fitting_threads
 from upland.models.sequential import SequenceModel
 
 NO_NUMBER = "the model gives no number (NaN) for this step"
@@ -226,7 +227,8 @@ def advance_each(
         assert isinstance(member.encoder, SequenceEncoder)
         codes = reader.tensor(member.encoder.slices(sequences)(0, sequences.n_steps))
         own = past if everything else past.of(rows)
-        with torch.no_grad(), fitting_threads(reader.model, TOGETHER):
+        few = sequences.n_steps <= FEW
+        with torch.no_grad(), nullcontext() if few else fitting_threads(reader.model, TOGETHER):
             values, own = reader.advance_each(own, codes, sequences.lengths)
         found.append(values)
         pasts.append(own if everything else past.put(rows, own))
