@@ -126,8 +126,9 @@ _VAES: _Models = (("vae", "table"), ("vae", "image"))
 CRITERIA: dict[str, Criterion] = {
     "experts": Criterion(
         "upland.criteria.experts:Experts",
-        (("energy", "table"),),
-        "cubic mean of the standardised energies of the parts of a product of experts",
+        (("energy", "table"), ("energy", "sequence")),
+        "mean, closer to the maximum, of what several experts say, each in units of normal data",
+        "upland.criteria.step_experts:StepExperts",
     ),
     "multiscale": Criterion(
         "upland.criteria.multiscale:Multiscale",

@@ -14,6 +14,7 @@ from torch import Tensor
 from upland.calibration.conformal import Floats
 from upland.criteria.reading import Indices
 from upland.criteria.sequence import Memory, SequenceCriterion
+from upland.data.sequence.next_steps import TIME
 from upland.models.sequential import SequenceModel
 
 STRETCH = 1_024
@@ -28,11 +29,15 @@ class Past(NamedTuple):
 
     Args:
         state: of its model: tensors `(n, ...)`.
-        memory: of its criterion: arrays `(n, ...)` by name.
+        memory: of its criterion: arrays `(n, ...)` by name; also the times of the last steps.
     """
 
     state: Any
     memory: Memory
+
+    def at(self, times: Memory) -> Past:
+        """The same at other times."""
+        return Past(self.state, {**self.memory, **times})
 
     def of(self, rows: Indices) -> Past:
         """The past of some of the series."""
@@ -83,10 +88,12 @@ class Reader:
     Args:
         model: in float64.
         criterion: fitted.
+        timed: whether the model is conditioned on time.
     """
 
     model: SequenceModel
     criterion: SequenceCriterion
+    timed: bool
 
     def tensor(self, codes: NDArray[np.float32]) -> Tensor:
         """Codes as the model takes them, in float64."""
@@ -94,7 +101,9 @@ class Reader:
 
     def start(self, n: int) -> Past:
         """The past of n series before their first step."""
-        return Past(self.model.start(n), self.criterion.start(self.model, n))
+        memory = self.criterion.start(self.model, n)
+        times = {TIME: np.full((n, 2), np.nan)} if self.timed else {}
+        return Past(self.model.start(n), {**memory, **times})
 
     def advance(self, past: Past, x: Tensor) -> tuple[Floats, Past]:
         """Read on.
@@ -108,7 +117,8 @@ class Reader:
         """
         points, context, state = self.model.advance(past.state, x)
         values, memory = self.criterion.score_next(self.model, past.memory, points, context)
-        return values.cpu().numpy(), Past(state, memory)
+        kept = {TIME: past.memory[TIME]} if self.timed else {}
+        return values.cpu().numpy(), Past(state, {**memory, **kept})
 
     def advance_each(self, past: Past, codes: Tensor, lengths: Indices) -> tuple[Floats, Past]:
         """Read on in series that have different numbers of steps.

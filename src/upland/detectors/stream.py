@@ -22,6 +22,7 @@ from upland.criteria.reading import Indices, precise
 from upland.criteria.sequence import SequenceCriterion
 from upland.data.sequence.container import Sequences
 from upland.data.sequence.encoder import SequenceEncoder
+from upland.data.sequence.next_steps import TIME, continued, next_step
 from upland.detectors.ensemble import Member
 from upland.detectors.past import TOGETHER, Past, Reader
 from upland.models.blocks import FEW, fitting_threads
@@ -163,7 +164,8 @@ def begin(
     readers = []
     for member, fitted in zip(members, criteria, strict=True):
         assert isinstance(member.model, SequenceModel)
-        readers.append(Reader(precise(member.model), fitted))
+        assert isinstance(member.encoder, SequenceEncoder)
+        readers.append(Reader(precise(member.model), fitted, bool(member.encoder.clock.width)))
     pasts = tuple(reader.start(len(ids)) for reader in readers)
     counts = np.zeros(len(ids), dtype=np.int64)
     return Stream(tuple(readers), pasts, counts, identity_of(members, criterion), tuple(ids))
@@ -184,10 +186,11 @@ def advance(stream: Stream, members: Sequence[Member], calibration: Calibration,
     found, pasts = [], []
     for member, reader, past in zip(members, stream.readers, stream.pasts, strict=True):
         assert isinstance(member.encoder, SequenceEncoder)
+        codes, times = next_step(row, member.encoder, past.memory.get(TIME))
         with torch.no_grad():
-            values, past = reader.advance(past, reader.tensor(member.encoder.table.transform(row))[None])
+            values, past = reader.advance(past, reader.tensor(codes)[None])
         found.append(float(values[0, 0]))
-        pasts.append(past)
+        pasts.append(past.at(times) if times else past)
     mean = float(np.mean(found)) if len(found) > 1 else found[0]
     if math.isnan(mean):
         raise FloatingPointError(NO_NUMBER)
@@ -225,11 +228,13 @@ def advance_each(
     found, pasts = [], []
     for member, reader, past in zip(members, stream.readers, stream.pasts, strict=True):
         assert isinstance(member.encoder, SequenceEncoder)
-        codes = reader.tensor(member.encoder.slices(sequences)(0, sequences.n_steps))
         own = past if everything else past.of(rows)
+        timed, times = continued(sequences, member.encoder, own.memory.get(TIME))
+        codes = reader.tensor(member.encoder.slices(timed)(0, sequences.n_steps))
         few = sequences.n_steps <= FEW
         with torch.no_grad(), nullcontext() if few else fitting_threads(reader.model, TOGETHER):
             values, own = reader.advance_each(own, codes, sequences.lengths)
+        own = own.at(times)
         found.append(values)
         pasts.append(own if everything else past.put(rows, own))
     means, compared = _compared(found, calibration)
