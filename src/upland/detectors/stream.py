@@ -136,6 +136,22 @@ class NextScores(NamedTuple):
     state: Stream
 
 
+class Advanced(NamedTuple):
+    """What steps of series come to, series after series.
+
+    Args:
+        anomaly_scores: `(S,)`.
+        p_values: `(S,)`.
+        compared: `(S, K)` what is compared with the calibration of each fold.
+        state: with the steps.
+    """
+
+    anomaly_scores: Floats
+    p_values: Floats
+    compared: Floats
+    state: Stream
+
+
 def identity_of(members: Sequence[Member], criterion: str) -> tuple[Any, ...]:
     """What tells the states of one fit and criterion from those of others, in every process.
 
@@ -206,7 +222,7 @@ def advance_each(
     members: Sequence[Member],
     calibration: Calibration,
     sequences: Sequences,
-) -> NextScores:
+) -> Advanced:
     """Score the steps that follow in some series; those that are not in the state begin.
 
     Args:
@@ -217,9 +233,6 @@ def advance_each(
 
     Raises:
         FloatingPointError: the model gives NaN.
-
-    Returns:
-        The scores and p-values of the steps, sequence after sequence, and the state with them.
     """
     ids = sequences.ids or (None,)
     stream = stream.with_series([name for name in ids if name not in stream.rows])
@@ -241,7 +254,7 @@ def advance_each(
     counts = stream.counts.copy()
     counts[rows] += sequences.lengths
     after = replace(stream, pasts=tuple(pasts), counts=counts, values=())
-    return NextScores(means, calibration.p_values(compared), after)
+    return Advanced(means, calibration.p_values(compared), compared, after)
 
 
 def _compared(found: Sequence[Floats], calibration: Calibration) -> tuple[Floats, Floats]:
