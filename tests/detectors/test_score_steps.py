@@ -204,17 +204,22 @@ def test_no_model_is_copied_from_step_to_step(plain, monkeypatch):
 # -- what holds the steps ------------------------------------------------------------------------------------
 
 
+def minutes(frame):
+    """A time stamp a minute for each pump."""
+    return pd.Timestamp("2026-03-02") + pd.to_timedelta(frame.groupby("pump").cumcount(), unit="min")
+
+
 @pytest.fixture(scope="module")
 def framed():
     frame = pd.DataFrame(series(200), columns=["flow", "load"]).assign(pump=["x", "y"] * 100)
-    frame["time"] = pd.date_range("2026-03-01", periods=200, freq="min")
+    frame["time"] = minutes(frame)
     return fit(frame, id="pump", time="time", window=20)
 
 
 def steps_of(count=30):
     ids, rows, parts = interleaved([count // 2, 3, count // 3])
     frame = pd.DataFrame(rows, columns=["flow", "load"]).assign(pump=ids)
-    frame["time"] = pd.date_range("2026-03-02", periods=len(frame), freq="min")
+    frame["time"] = minutes(frame)
     return frame, parts
 
 
