@@ -28,6 +28,7 @@ from upland.detectors.host import are_usual, usual_settings
 from upland.detectors.one_row import one_row
 from upland.detectors.plan import FitPlan, TrainingPlan
 from upland.detectors.stream import (
+    Advanced,
     NextScore,
     NextScores,
     Stream,
@@ -161,14 +162,25 @@ class SequenceDetector(Detector):
         Returns:
             The anomaly score and the p-value of each row, `(N,)`, and the state to give to the next call.
         """
-        with usual_settings():
+        with nullcontext() if are_usual() else usual_settings():
             state = self._state(state, X, ())
             encoder = self.encoder_
             assert isinstance(encoder, SequenceEncoder)
             sequences = next_steps(X, ids, encoder)
-            found = advance_each(state, self.members_, self.calibrations_["step"], sequences)
+            found = self.advance(state, sequences)
             scores, p_values = map(sequences.arrange, found[:2])
             return NextScores(scores, p_values, found.state)
+
+    def advance(self, state: Stream | None, sequences: Sequences) -> Advanced:
+        """What `score_steps` gives of steps as `next_steps` reads them, series after series; raises as it.
+
+        Args:
+            state: what the last call returned; None before the first step.
+            sequences: the next steps of each series, with the ids of these.
+        """
+        with nullcontext() if are_usual() else usual_settings():
+            state = self._state(state, sequences, ())
+            return advance_each(state, self.members_, self.calibrations_["step"], sequences)
 
     def _state(self, state: Stream | None, step: Any, ids: tuple[None, ...]) -> Stream:
         """A state of this fit and criterion; without one the beginning, of series with these ids."""
