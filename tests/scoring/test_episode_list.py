@@ -262,6 +262,7 @@ def test_a_budget_that_blocks_cannot_resolve_names_the_calibration_it_takes(dete
         chosen(found, budget_of("1 per 10000"), "blocks")
     steps = int(str(error.value).split()[-2].replace(",", ""))
     assert steps in (10_000 - length, 10_000)  # 1 / (k + 1) <= alpha, as alpha is rounded
+    assert 1 / (steps // length + 1) <= 1.0001 * length / 10_000
     with pytest.raises(ValueError, match="it does not bound alpha"):
         chosen(found, budget_of("900 per 1000"), "blocks")
 
