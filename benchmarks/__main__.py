@@ -42,7 +42,10 @@ WITHOUT_DATA = (
     "stragglers",
     "guarantees",
 )
-WITH_DATA = ("tables", "few_labels", "dagmm", "sequences", "telemetry", "tsb_ad", "images", "groups")
+WITH_DATA = (
+    *("tables", "few_labels", "dagmm", "sequences", "telemetry", "faults", "tsb_ad"),
+    *("images", "groups"),
+)
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -103,6 +106,7 @@ def plan(data: Path | None, quick: bool) -> dict[str, list[str]]:
         "telemetry_peers": ["telemetry", *source, "--methods", *(m for m in SERIES_PEERS if m not in PYOD)],
         "telemetry_pyod": ["telemetry", *source, "--methods", *PYOD, "--seeds", "0"],
         "tsb_ad": ["tsb_ad", *source],
+        "faults": ["faults", *source],
         "images_upland": ["images", *source, "--methods", "upland"],
         "images_peers": ["images", *source, "--methods", "kNN", "PCA", "IForest", "OCSVM"],
         "speed_groups": ["speed_groups"],

@@ -20,6 +20,7 @@ import numpy as np
 from benchmarks import (
     report_alarms,
     report_blocks,
+    report_faults,
     report_groups,
     report_guarantees,
     report_images,
@@ -299,6 +300,7 @@ SECTIONS: dict[str, Callable[[Sequence[Row]], str]] = {
     "dagmm": dagmm,
     "sequences": report_series.sequences,
     "telemetry": report_series.telemetry,
+    "faults": report_faults.faults,
     "tsb_ad": report_series.tsb_ad,
     "images": report_images.images,
     "groups": report_groups.groups,

@@ -96,8 +96,8 @@ def run(folder: Path, screen: Console, seed: int) -> Watched:
         seed: Seed of the series and of the fit.
     """
     files, generator = Files(folder), np.random.default_rng(seed)
-    csv.write_csv(_day(NORMAL_DAY, generator, sick=False), files.normal)
-    csv.write_csv(_day(NEW_DAY, generator, sick=True), files.new)
+    csv.write_csv(day(NORMAL_DAY, generator, sick=False), files.normal)
+    csv.write_csv(day(NEW_DAY, generator, sick=True), files.new)
     columns = {"time": "time", "id": "pump"}
     criterion = "reconstruction"  # of the last minutes alone, so that flags begin and end with the fault
     detector, seconds = fitted(files.normal, files.model, **columns, criterion=criterion, random_state=seed)
@@ -120,13 +120,20 @@ def _clock(minute: int) -> str:
     return f"{6 + minute // 60}:{minute % 60:02d}"
 
 
-def _day(begin: datetime, generator: np.random.Generator, sick: bool) -> pa.Table:
-    """A day of all pumps, minute after minute."""
-    ill = np.zeros((PUMPS, MINUTES), dtype=bool)
+def day(begin: datetime, generator: np.random.Generator, sick: bool, length: int = MINUTES) -> pa.Table:
+    """A day of all pumps, minute after minute.
+
+    Args:
+        begin: Its first minute.
+        generator: Of the values.
+        sick: Whether one pump fails for a while.
+        length: Minutes.
+    """
+    ill = np.zeros((PUMPS, length), dtype=bool)
     columns: dict[str, list[Values]] = {"load": [], "pressure": [], "bearing": []}
     for number in range(PUMPS):
-        swing = np.sin(2 * np.pi * np.arange(-BEFORE, MINUTES) / PERIOD + number)
-        load = 60 + 12 * swing + 2 * generator.normal(0, 1, BEFORE + MINUTES)
+        swing = np.sin(2 * np.pi * np.arange(-BEFORE, length) / PERIOD + number)
+        load = 60 + 12 * swing + 2 * generator.normal(0, 1, BEFORE + length)
         followed = load.copy()
         if sick and f"pump-{number + 1}" == SICK:
             ill[number, FROM : UNTIL + 1] = True
@@ -136,10 +143,10 @@ def _day(begin: datetime, generator: np.random.Generator, sick: bool) -> pa.Tabl
             ("pressure", 0.08 * _lagged(followed, 0.5), 0.05),
             ("bearing", 20 + 0.5 * _lagged(load, 0.95), 0.5),
         ):
-            columns[name].append(values[BEFORE:] + generator.normal(0, 1, MINUTES) * noise)
-    minutes = np.arange(MINUTES).astype("m8[m]")
+            columns[name].append(values[BEFORE:] + generator.normal(0, 1, length) * noise)
+    minutes = np.arange(length).astype("m8[m]")
     table: dict[str, Any] = {
-        "pump": np.tile([f"pump-{number + 1}" for number in range(PUMPS)], MINUTES),
+        "pump": np.tile([f"pump-{number + 1}" for number in range(PUMPS)], length),
         "time": np.datetime64(begin, "s") + np.repeat(minutes, PUMPS),
     }
     measured = {name: np.round(np.stack(parts).T.ravel(), 3) for name, parts in columns.items()}
