@@ -36,8 +36,9 @@ def resampling(steps: int, length: int) -> Floats:
         first, last = edges[:-1, None], edges[1:, None]
         at = np.arange(steps)[None, :]
         overlap = np.minimum(last, at + 1) - np.maximum(first, at)
-        found: Floats = np.maximum(overlap, 0.0) * (length / steps)
-        return found / found.sum(1, keepdims=True)
+        parts = np.maximum(overlap, 0.0)
+        means: Floats = parts / parts.sum(1, keepdims=True)
+        return means
     positions = np.linspace(0.0, steps - 1.0, length)
     away = np.abs(positions[:, None] - np.arange(steps)[None, :])
     return np.maximum(1.0 - away, 0.0)

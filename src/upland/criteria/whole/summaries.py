@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upland.criteria.base import Floats
+from upland.criteria.whole.gaussian import LEAST_SCALE
 from upland.criteria.whole.part import Arrays, VectorPart, whole_number
 from upland.criteria.whole.resampling import LONGEST, median_length
 
@@ -38,7 +39,7 @@ class Summaries(VectorPart):
         self.units = np.ones(3)
         groups = self._groups(sequences)
         units = np.array([np.sqrt(group.var(0).mean()) for group in groups])
-        self.units = np.where(units > 0, units, 1.0)
+        self.units = np.where(units > LEAST_SCALE, units, 1.0)
 
     def _use_bands(self, length: int) -> None:
         self.length = length
