@@ -80,9 +80,9 @@ def shrunk_gaussian(vectors: Floats) -> ShrunkGaussian:
     sizes, inner = sizes[kept], inner[:, kept]
     axes = (inner / np.sqrt(n * sizes)).T @ z
     shrunk = _oas(sizes, width, n)
-    floor = shrunk * max(float(sizes.sum()) / width, 1e-6)
-    gains = 1 / ((1 - shrunk) * sizes + floor) - 1 / floor
-    return ShrunkGaussian(center, scale, axes, gains, np.array([1 / floor]))
+    least = shrunk * max(float(sizes.sum()) / width, 1e-6)
+    gains = 1 / ((1 - shrunk) * sizes + least) - 1 / least
+    return ShrunkGaussian(center, scale, axes, gains, np.array([1 / least]))
 
 
 def _oas(sizes: Floats, width: int, n: int) -> float:
