@@ -314,6 +314,7 @@ SECTIONS: dict[str, Callable[[Sequence[Row]], str]] = {
     "onnx_modalities": report_production.onnx,
     "ray plan": report_production.ray_plan,
     "stragglers": report_production.stragglers,
+    "streams": report_production.streams,
     "watching": report_production.watching,
     "watching faults": report_production.watching_faults,
 }

@@ -18,11 +18,12 @@ from benchmarks import chaotic, peers, series
 from benchmarks.options import command, data_argument, parsed
 from benchmarks.records import Records
 from benchmarks.series_peers import DETERMINISTIC, SERIES_PEERS, SERIES_UPLAND
-from benchmarks.vus import vus_pr
+from benchmarks.vus import affiliation_f, range_auc_pr, vus_pr
 
 METHODS = {**SERIES_PEERS, **SERIES_UPLAND}
 CHAOTIC = "chaotic"  # made, not read
 COLLECTIONS = (*series.COLLECTIONS, CHAOTIC)
+MEASURES = (vus_pr, range_auc_pr, affiliation_f)
 KEYS = ("collection", "series", "seed", "method")
 
 
@@ -70,7 +71,8 @@ def measured(split: series.SeriesSplit, method: str, seed: int) -> dict[str, Any
     result = peers.run(METHODS[method], split.train, split.test, seed)
     sizes = dict(zip(("n_train", "n_channels"), split.train.shape, strict=True))
     share = {"n_test": len(split.test), "anomalous_share": float(split.labels.mean())}
-    values = series.measures(split.labels, result.scores) | {"vus_pr": vus_pr(split.labels, result.scores)}
+    values = series.measures(split.labels, result.scores)
+    values |= {measure.__name__: measure(split.labels, result.scores) for measure in MEASURES}
     seconds = {"fit_seconds": result.fit_seconds, "score_seconds": result.score_seconds}
     return {**sizes, **share, **values, **seconds}
 

@@ -142,7 +142,7 @@ CRITERIA: dict[str, Criterion] = {
         "upland.criteria.experts:Experts",
         (("energy", "table"), ("energy", "sequence")),
         "mean, closer to the maximum, of what several experts say, each in units of normal data",
-        "upland.criteria.max_channel:MaxChannel",
+        "upland.criteria.step_experts:StepExperts",
         "upland.criteria.whole.experts:WholeExperts",
     ),
     "multiscale": Criterion(

@@ -12,6 +12,7 @@ from safetensors.numpy import load, save
 import upland
 from normals import small
 from upland.catalogue import criteria_of
+from upland.detectors import past
 from upland.detectors import stream as streams
 from upland.models.recurrent import RecurrentEnergy
 
@@ -85,7 +86,7 @@ def test_the_steps_of_many_series_are_the_pass_over_each(fitted, size):
 @pytest.mark.parametrize("together", [1, 2, 7])
 def test_however_many_steps_are_read_together(plain, together, monkeypatch):
     ids, rows, parts = interleaved([40, 3, 11])
-    monkeypatch.setattr(streams, "TOGETHER", together)
+    monkeypatch.setattr(past, "TOGETHER", together)
     found = plain.score_steps(None, rows, ids=ids)
     assert_equal_to_each_alone(plain, ids, found.anomaly_scores, found.p_values, parts)
 

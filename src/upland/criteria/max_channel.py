@@ -143,6 +143,9 @@ class Channels:
             given = self.model.given(context.flatten(0, 1))
             squares = channel_squares(given, points.flatten(0, 1), self.model.frame).reshape(n, length, -1)
         kept = 1 - self.share
+        if length == 1:
+            self.level = kept * self.level + self.share * squares[:, 0].cpu().numpy()
+            return torch.from_numpy(self.level[:, None])
         smooth, _ = lfilter(
             [self.share], [1, -kept], squares.cpu().numpy(), axis=1, zi=kept * self.level[:, None]
         )

@@ -27,6 +27,7 @@ from upland.models.glow import Glow, default_levels
 from upland.models.multiscale import MultiscaleEnergy, Prior
 from upland.models.recurrent import RecurrentEnergy
 from upland.models.recurrent_flow import RecurrentFlow, features_of
+from upland.models.sequential import SequenceModel
 from upland.models.vae import VAE, convolutional_vae, dense_vae
 from upland.training.schedule import support_points
 
@@ -107,7 +108,14 @@ class Recurrent(Architecture):
 
     def build(self, encoder: Encoder, generator: torch.Generator | None = None) -> EnergyModel:
         """A `RecurrentEnergy` with an LSTM."""
-        return RecurrentEnergy(encoder.width, self.hidden, frame=self.frame, cell="lstm", generator=generator)
+        return RecurrentEnergy(
+            encoder.width,
+            self.hidden,
+            frame=self.frame,
+            cell="lstm",
+            generator=generator,
+            context_width=encoder.context_width,
+        )
 
 
 @dataclass(frozen=True)
@@ -139,7 +147,8 @@ class SequenceFlow(Architecture):
         sizes = self.resolved(encoder)
         assert sizes.lags is not None
         assert sizes.features is not None
-        return RecurrentFlow(encoder.width, sizes.lags, self.hidden, sizes.features, generator=generator)
+        flow = (encoder.width, sizes.lags, self.hidden, sizes.features)
+        return RecurrentFlow(*flow, generator=generator, context_width=encoder.context_width)
 
 
 @dataclass(frozen=True)
@@ -336,6 +345,9 @@ class OwnModule(Architecture):
         if not any(weight.requires_grad for weight in made.parameters()):
             raise ValueError(f"model has no weights that can be trained: {type(made).__name__}")
         self.check(made)
+        if isinstance(made, SequenceModel) and made.context_width != encoder.context_width:
+            wanted, text = encoder.context_width, f"the model takes {made.context_width}: make one with"
+            raise ValueError(f"each step has {wanted} context input(s), and {text} context_width={wanted}")
         if any(weight.dtype != torch.float32 for weight in made.parameters()):
             made.float()  # encoded rows are float32, whatever dtype the program makes modules with
         return made if isinstance(made, EnergyModel) else ModuleEnergy(made)

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from upland.data.table.frames import view_table
+from upland.data.table.frames import TableView, view_table
 
 
 def one_row(x: Any) -> Any:
@@ -23,15 +23,25 @@ def one_row(x: Any) -> Any:
         TypeError: it is nothing of these.
         ValueError: there is not exactly one step.
     """
+    if type(x) is dict and x and all(type(value) is float and value == value for value in x.values()):
+        return _of_numbers(x)
     table = _as_table(x)
-    rows = view_table(table).n_rows
+    rows = len(table) if type(table) is np.ndarray else view_table(table).n_rows
     if rows != 1:
         raise ValueError(f"score_next takes one step at a time, got {rows}")
     return table
 
 
+def _of_numbers(x: dict[Any, float]) -> TableView:
+    """A row of numbers, none of which has to be looked at."""
+    matrix = np.array([[*x.values()]])
+    return TableView(tuple(map(str, x)), "names", 1, lambda position: matrix[:, position], matrix)
+
+
 def _as_table(x: Any) -> Any:
     """A table of the values of a step, whatever holds them."""
+    if type(x) is np.ndarray and x.ndim <= 2:
+        return np.atleast_2d(x)
     if isinstance(x, torch.Tensor):
         x = x.detach().cpu().numpy()
     if isinstance(x, Mapping):

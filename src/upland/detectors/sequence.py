@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -13,6 +14,7 @@ from torch import nn
 from upland.calibration.false_discovery import Control
 from upland.criteria.sequence import EncodedSequences
 from upland.data.reader import Reader
+from upland.data.sequence.clock import Calendar
 from upland.data.sequence.container import Sequences
 from upland.data.sequence.encoder import SequenceEncoder
 from upland.data.sequence.next_steps import next_steps
@@ -22,7 +24,7 @@ from upland.detectors.architecture import Architecture
 from upland.detectors.architectures import OwnRecurrent, Recurrent
 from upland.detectors.arguments import cell_options, frozen, given_noise, sizes_of, whole_or_none
 from upland.detectors.base import Detector
-from upland.detectors.host import usual_settings
+from upland.detectors.host import are_usual, usual_settings
 from upland.detectors.one_row import one_row
 from upland.detectors.plan import FitPlan, TrainingPlan
 from upland.detectors.stream import (
@@ -68,6 +70,8 @@ class SequenceDetector(Detector):
             per=self.per,
             categorical=frozen(self.categorical),
             ignore=frozen(self.ignore),
+            context=frozen(self.context),
+            calendar=self.calendar,
             owner=type(self).__name__,
             cells=cell_options(self),
         )
@@ -130,7 +134,7 @@ class SequenceDetector(Detector):
         Returns:
             The step's anomaly score and p-value, and the state to give to the next call.
         """
-        with usual_settings():
+        with nullcontext() if are_usual() else usual_settings():
             state = self._state(state, x_t, (None,))
             check_single(state)
             return advance(state, self.members_, self.calibrations_["step"], one_row(x_t))
@@ -248,6 +252,10 @@ class SequenceEnergyDetector(SequenceDetector):
             back at once after a fault; "auto" is a window of the training.
         categorical: columns that are categories whatever they hold.
         ignore: columns to leave out.
+        context: columns that the model is conditioned on, such as set points, valve positions or operating
+            states; they are known at each step, and never a part of its score or named as its cause.
+        calendar: whether the model is conditioned on the hour of the day and the day of the week, from the
+            time column; "auto" where the fit covers three days, and three weeks.
         decimal: the decimal sign of numbers that are text, "." or ",", where the cells do not decide.
         thousands: what parts their thousands, where the cells do not decide.
         missing: texts and numbers that stand for a missing cell, such as ["?", -999].
@@ -301,6 +309,8 @@ class SequenceEnergyDetector(SequenceDetector):
         smoothing: int | Literal["auto"] = "auto",
         categorical: Sequence[str | int] = (),
         ignore: Sequence[str | int] = (),
+        context: Sequence[str | int] = (),
+        calendar: Calendar = False,
         decimal: str | None = None,
         thousands: str | None = None,
         missing: Sequence[str | float] = (),
@@ -320,6 +330,7 @@ class SequenceEnergyDetector(SequenceDetector):
         self.window, self.stride, self.per = window, stride, per
         self.smoothing = smoothing
         self.categorical, self.ignore = categorical, ignore
+        self.context, self.calendar = context, calendar
         self.decimal, self.thousands, self.missing = decimal, thousands, missing
         self.dayfirst, self.dates = dayfirst, dates
         self.model = model

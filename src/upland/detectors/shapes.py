@@ -187,8 +187,9 @@ def _recurrent(model: Recurrent, encoder: Encoder, weights: Weights) -> Shapes:
     sizes = [model.frame * encoder.width, *model.hidden]
     yield "prior", (sizes[0],)
     yield from _layers(sizes, outputs_first=True)
-    yield "of_context", (sum(sizes), STATE)
-    yield from _lstm(encoder.width, STATE)
+    context = encoder.context_width
+    yield "of_context", (sum(sizes), STATE + model.frame * context)
+    yield from _lstm(encoder.width + context, STATE)
 
 
 def _lstm(width: int, state: int) -> Shapes:
@@ -208,8 +209,9 @@ def _sequence_flow(model: SequenceFlow, encoder: Encoder, weights: Weights) -> S
     yield "regression.constant", (width,)
     yield "regression.whitening.mean", (width,)
     yield "regression.whitening.triangle", (width, width)
-    yield from _lstm(width, FLOW_STATE)
-    yield from _under("past", _layers([inputs + 1 + FLOW_STATE, *model.hidden]))
+    context = encoder.context_width
+    yield from _lstm(width + context, FLOW_STATE)
+    yield from _under("past", _layers([inputs + 1 + FLOW_STATE + context, *model.hidden]))
     yield "conditioner.of_past", (hidden, hidden)
     yield "conditioner.of_channels", (width, hidden)
     yield "conditioner.bias", (hidden,)

@@ -7,6 +7,7 @@ of many series go through the model together.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,136 +15,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from upland.calibration.conformal import Calibration, Floats
 from upland.criteria.reading import Indices, precise
-from upland.criteria.sequence import Memory, SequenceCriterion
+from upland.criteria.sequence import SequenceCriterion
 from upland.data.sequence.container import Sequences
 from upland.data.sequence.encoder import SequenceEncoder
+from upland.data.sequence.next_steps import TIME, continued, next_step
 from upland.detectors.ensemble import Member
+from upland.detectors.past import TOGETHER, Past, Reader
 from upland.models.blocks import fitting_threads
 from upland.models.sequential import SequenceModel
 
-STRETCH = 1_024
-"""Steps of a series that are read at once."""
-
-TOGETHER = 2_048
-"""Steps of all series that are read at once: what is computed of them stays in the processor's cache."""
-
-
-class Past(NamedTuple):
-    """What one member knows of the past of n series; never changed in place.
-
-    Args:
-        state: of its model: tensors `(n, ...)`.
-        memory: of its criterion: arrays `(n, ...)` by name.
-    """
-
-    state: Any
-    memory: Memory
-
-    def of(self, rows: Indices) -> Past:
-        """The past of some of the series."""
-        state = type(self.state)(*(part[rows] for part in self.state))
-        return Past(state, {name: value[rows] for name, value in self.memory.items()})
-
-    def put(self, rows: Indices, past: Past) -> Past:
-        """With another past of some of the series."""
-        state = type(self.state)(
-            *(
-                part.index_copy(0, torch.from_numpy(rows).to(part.device), new)
-                for part, new in zip(self.state, past.state, strict=True)
-            )
-        )
-        memory = {name: value.copy() for name, value in self.memory.items()}
-        for name, value in memory.items():
-            value[rows] = past.memory[name]
-        return Past(state, memory)
-
-    def beside(self, past: Past) -> Past:
-        """The past of these series, then of others."""
-        pairs = zip(self.state, past.state, strict=True)
-        state = type(self.state)(*(torch.cat(pair) for pair in pairs))
-        memory = {name: np.concatenate([value, past.memory[name]]) for name, value in self.memory.items()}
-        return Past(state, memory)
-
-    def to_arrays(self) -> dict[str, Floats]:
-        """As float64 arrays by name."""
-        arrays = {f"state/{name}": value.cpu().numpy() for name, value in self.state._asdict().items()}
-        return arrays | {f"memory/{name}": value for name, value in self.memory.items()}
-
-    def with_arrays(self, arrays: Mapping[str, Floats]) -> Past:
-        """What `to_arrays` gave of as many series; raises ValueError for arrays of another shape."""
-        for name, value in self.to_arrays().items():
-            if arrays[name].shape != value.shape:
-                raise ValueError("the state is of another fit")
-        parts = (
-            torch.from_numpy(arrays[f"state/{name}"]).to(part.device)
-            for name, part in self.state._asdict().items()
-        )
-        return Past(type(self.state)(*parts), {name: arrays[f"memory/{name}"] for name in self.memory})
-
-
-@dataclass(frozen=True)
-class Reader:
-    """A member's model in float64 and its criterion, which read series from where they are.
-
-    Args:
-        model: in float64.
-        criterion: fitted.
-    """
-
-    model: SequenceModel
-    criterion: SequenceCriterion
-
-    def tensor(self, codes: NDArray[np.float32]) -> Tensor:
-        """Codes as the model takes them, in float64."""
-        return torch.from_numpy(codes).double().to(next(self.model.parameters()).device)
-
-    def start(self, n: int) -> Past:
-        """The past of n series before their first step."""
-        return Past(self.model.start(n), self.criterion.start(self.model, n))
-
-    def advance(self, past: Past, x: Tensor) -> tuple[Floats, Past]:
-        """Read on.
-
-        Args:
-            past: of n series.
-            x: `(n, L, D)` the encoded steps that follow.
-
-        Returns:
-            The scores of the steps, `(n, L)`, and the past with them.
-        """
-        points, context, state = self.model.advance(past.state, x)
-        values, memory = self.criterion.score_next(self.model, past.memory, points, context)
-        return values.cpu().numpy(), Past(state, memory)
-
-    def advance_each(self, past: Past, codes: Tensor, lengths: Indices) -> tuple[Floats, Past]:
-        """Read on in series that have different numbers of steps.
-
-        Args:
-            past: of n series.
-            codes: `(S, D)` the encoded steps that follow, series after series.
-            lengths: `(n,)` steps of each, one at least.
-
-        Returns:
-            The scores of the steps, `(S,)`, and the past with them.
-        """
-        starts, values = np.cumsum(lengths) - lengths, np.empty(len(codes))
-        done = 0
-        for length in np.unique(lengths).tolist():
-            going = np.flatnonzero(lengths >= length)
-            for rows in np.array_split(going, -(-going.size // TOGETHER)):
-                whole = rows.size == lengths.size
-                part, size = past if whole else past.of(rows), min(max(TOGETHER // rows.size, 1), STRETCH)
-                for begin in range(done, length, size):
-                    places = starts[rows, None] + np.arange(begin, min(begin + size, length))
-                    values[places], part = self.advance(part, codes[torch.from_numpy(places)])
-                past = part if whole else past.put(rows, part)
-            done = length
-        return values, past
+NO_NUMBER = "the model gives no number (NaN) for this step"
 
 
 @dataclass(frozen=True)
@@ -279,7 +163,8 @@ def begin(
     readers = []
     for member, fitted in zip(members, criteria, strict=True):
         assert isinstance(member.model, SequenceModel)
-        readers.append(Reader(precise(member.model), fitted))
+        assert isinstance(member.encoder, SequenceEncoder)
+        readers.append(Reader(precise(member.model), fitted, bool(member.encoder.clock.width)))
     pasts = tuple(reader.start(len(ids)) for reader in readers)
     counts = np.zeros(len(ids), dtype=np.int64)
     return Stream(tuple(readers), pasts, counts, identity_of(members, criterion), tuple(ids))
@@ -300,13 +185,19 @@ def advance(stream: Stream, members: Sequence[Member], calibration: Calibration,
     found, pasts = [], []
     for member, reader, past in zip(members, stream.readers, stream.pasts, strict=True):
         assert isinstance(member.encoder, SequenceEncoder)
+        codes, times = next_step(row, member.encoder, past.memory.get(TIME))
         with torch.no_grad():
-            values, past = reader.advance(past, reader.tensor(member.encoder.table.transform(row))[None])
-        found.append(values[0])
-        pasts.append(past)
-    means, compared = _compared(found, calibration)
-    after = replace(stream, pasts=tuple(pasts), counts=stream.counts + 1, values=tuple(compared[0].tolist()))
-    return NextScore(float(means[0]), float(calibration.p_values(compared)[0]), after)
+            values, past = reader.advance(past, reader.tensor(codes)[None])
+        found.append(float(values[0, 0]))
+        pasts.append(past.at(times) if times else past)
+    mean = float(np.mean(found)) if len(found) > 1 else found[0]
+    if math.isnan(mean):
+        raise FloatingPointError(NO_NUMBER)
+    compared = tuple(found) if calibration.method == "cross" else (mean,)
+    p = calibration.p_values(np.array([compared]))
+    counts = stream.counts + 1
+    after = Stream(stream.readers, tuple(pasts), counts, stream.identity, stream.ids, compared)
+    return NextScore(mean, float(p[0]), after)
 
 
 def advance_each(
@@ -336,10 +227,12 @@ def advance_each(
     found, pasts = [], []
     for member, reader, past in zip(members, stream.readers, stream.pasts, strict=True):
         assert isinstance(member.encoder, SequenceEncoder)
-        codes = reader.tensor(member.encoder.slices(sequences)(0, sequences.n_steps))
         own = past if everything else past.of(rows)
+        timed, times = continued(sequences, member.encoder, own.memory.get(TIME))
+        codes = reader.tensor(member.encoder.slices(timed)(0, sequences.n_steps))
         with torch.no_grad(), fitting_threads(reader.model, TOGETHER):
             values, own = reader.advance_each(own, codes, sequences.lengths)
+        own = own.at(times)
         found.append(values)
         pasts.append(own if everything else past.put(rows, own))
     means, compared = _compared(found, calibration)
@@ -357,7 +250,7 @@ def _compared(found: Sequence[Floats], calibration: Calibration) -> tuple[Floats
     """
     each = np.stack(found, axis=1)
     if np.isnan(each).any():
-        raise FloatingPointError("the model gives no number (NaN) for this step")
+        raise FloatingPointError(NO_NUMBER)
     means: Floats = each.mean(axis=1)
     return means, each if calibration.method == "cross" else means[:, None]
 

@@ -94,11 +94,15 @@ def encoded(graph: Graph, detector: Detector) -> Encoded:
         graph: that inputs and codes are added to.
         detector: fitted.
     """
-    encoders = [
-        member.encoder.table for member in detector.members_ if isinstance(member.encoder, SequenceEncoder)
-    ]
+    encoders = [member.encoder for member in detector.members_ if isinstance(member.encoder, SequenceEncoder)]
     lengths = graph.input(graph.names.reserve(LENGTHS), np.int64, ["sequences"])
-    found = encoded_rows(graph, encoders)
+    if any(encoder.clock.width for encoder in encoders):
+        raise ValueError("a model that is conditioned on time has no ONNX graph: one of regular steps has")
+    found = encoded_rows(graph, [encoder.table for encoder in encoders])
+    codes = [
+        rows.take(encoder.order, 1) if encoder.context else rows
+        for encoder, rows in zip(encoders, found.points, strict=True)
+    ]
     layout, per_step = Layout(lengths), detector.unit_ == "step"
     refused = [_refused(steps, layout, per_step) for steps in found.refused]
     about = {
@@ -106,7 +110,7 @@ def encoded(graph: Graph, detector: Detector) -> Encoded:
         "type": "int64",
         "kind": "steps of each sequence; the other inputs are all steps",
     }
-    points = [Steps(codes, lengths) for codes in found.points]
+    points = [Steps(rows, lengths) for rows in codes]
     return replace(found, points=points, refused=refused, inputs=[*found.inputs, about])
 
 
@@ -182,7 +186,7 @@ def _of_points(
     assert isinstance(model, RecurrentEnergy)
     exact = precise(model).cpu()
     inputs = model.frame * model.width
-    width = inputs + model.state
+    width = inputs + model.conditions
 
     def of_both(both: Tensor) -> Tensor:
         return function(exact, both[:, :inputs], both[:, inputs:])

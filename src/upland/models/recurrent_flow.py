@@ -45,6 +45,9 @@ BOUND = 5.0
 TERMS = 2 + 3 * BINS - 1
 """Numbers that the map of a channel is given by."""
 
+LEAST_POINTS, MOST_VALUES = 512, 16_384
+"""Steps of a training batch that the loss is computed on: at least so many, or of so many values."""
+
 STEEPEST = 6.0
 """Bound of the logarithm of a channel's scale."""
 
@@ -78,7 +81,7 @@ class FlowState(NamedTuple):
 
 
 class RecurrentFlow(SequenceModel):
-    """The conditional flow of the steps of sequences `(N, T, D)`, with NaN behind the end of a shorter one.
+    """The conditional flow of the steps of sequences `(N, T, D + C)`, NaN behind the end of a shorter one.
 
     Args:
         width: values of a time step, D.
@@ -87,6 +90,7 @@ class RecurrentFlow(SequenceModel):
         features: random features of the forecast.
         state: units of the LSTM, S.
         generator: source of the initial weights; None draws from torch's own.
+        context_width: values of a time step that its density is conditioned on, C; they stand behind the D.
 
     Examples:
         >>> import torch
@@ -96,7 +100,6 @@ class RecurrentFlow(SequenceModel):
     """
 
     frame = 1
-    points_per_batch = 4_096
     may_stay_unchanged = ("conditioner.of_channels",)  # of one channel there are none before it
 
     def __init__(
@@ -107,15 +110,18 @@ class RecurrentFlow(SequenceModel):
         features: int = 256,
         state: int = STATE,
         generator: torch.Generator | None = None,
+        context_width: int = 0,
     ) -> None:
         super().__init__()
         self.width, self.lags, self.state = width, lags, state
+        self.context_width = context_width
+        self.points_per_batch = max(LEAST_POINTS, MOST_VALUES // width)
         self.regression = Autoregression(width, lags, features, generator)
         with torch.random.fork_rng(devices=[]):  # its own initial weights are overwritten below
-            self.net = nn.LSTM(width, state, batch_first=True, dtype=torch.float32)
+            self.net = nn.LSTM(width + context_width, state, batch_first=True, dtype=torch.float32)
         for w in self.net.parameters():
             nn.init.uniform_(w, -1 / math.sqrt(state), 1 / math.sqrt(state), generator=generator)
-        self.past = TanhNet(lags * width + 1 + state, hidden[:-1], hidden[-1], generator)
+        self.past = TanhNet(lags * width + 1 + state + context_width, hidden[:-1], hidden[-1], generator)
         self.conditioner = Conditioner(width, hidden[-1], generator)
 
     # -- reading
@@ -130,21 +136,22 @@ class RecurrentFlow(SequenceModel):
 
         Args:
             state: after the steps read so far.
-            x: `(n, L, D)` the steps that follow.
+            x: `(n, L, D + C)` the steps that follow.
 
         Returns:
-            The steps themselves; their contexts `(n, L, D + H)`: the forecast, and the net's outputs of the
-            past; the state after them.
+            The steps themselves, `(n, L, D)`; their contexts `(n, L, D + H)`: the forecast, and the net's
+            outputs of the past; the state after them.
         """
         n, length, _ = x.shape
         out, (_, cell) = self.net(x, (state.hidden[None].contiguous(), state.cell[None].contiguous()))
         before = torch.cat([state.hidden[:, None], out[:, :-1]], 1)
+        x, known = x[..., : self.width], x[..., self.width :]
         windows, steps = self._windows(state, x)
         read = state.read + torch.arange(length + 1, dtype=x.dtype, device=x.device) / self.lags
         read = read.clamp_max(1.0)
         with torch.no_grad():
             forecast = self.regression(windows.flatten(0, 1))
-        of_past = self.past(torch.cat([windows, read[:, :-1, None], before], 2).flatten(0, 1))
+        of_past = self.past(torch.cat([windows, read[:, :-1, None], before, known], 2).flatten(0, 1))
         context = torch.cat([forecast, of_past], 1).unflatten(0, (n, length))
         return x, context, FlowState(read[:, -1:], steps, out[:, -1], cell[0])
 
@@ -167,21 +174,30 @@ class RecurrentFlow(SequenceModel):
         return -self.energy(x)
 
     @torch.no_grad()
-    def sample(self, n: int, steps: int, generator: torch.Generator | None = None) -> Tensor:
+    def sample(
+        self,
+        n: int,
+        steps: int,
+        generator: torch.Generator | None = None,
+        context: Tensor | None = None,
+    ) -> Tensor:
         """Draws from the model: `(n, steps, D)`.
 
         Args:
             n: sequences.
             steps: of each.
             generator: of the draws; None is torch's own.
+            context: `(n, steps, C)` what the steps are conditioned on; None is zeros.
         """
         state, like, found = self.start(n), self.regression.constant, []
+        known = like.new_zeros(n, steps, self.context_width) if context is None else context
         nothing = like.new_zeros(n, 1, self.width)
-        for _ in range(steps):
-            _, context, _ = self.advance(state, nothing)
+        for step in range(steps):
+            here = known[:, step : step + 1]
+            _, given, _ = self.advance(state, torch.cat([nothing, here], 2))
             z = torch.randn(n, self.width, generator=generator, device=like.device, dtype=like.dtype)
-            x = self.given(context[:, 0]).decode(z)[:, None]
-            state = self.advance(state, x)[2]
+            x = self.given(given[:, 0]).decode(z)[:, None]
+            state = self.advance(state, torch.cat([x, here], 2))[2]
             found.append(x)
         return torch.cat(found, 1)
 
@@ -194,7 +210,7 @@ class RecurrentFlow(SequenceModel):
             generator: not used: nothing is random here.
         """
         there = ~torch.isnan(x).any(2)
-        known = torch.where(there[..., None], x, 0.0)
+        known = torch.where(there[..., None], x, 0.0)[..., : self.width]
         windows, _ = self._windows(self.start(len(x)), known)
         whole = there.clone()
         whole[:, : min(self.lags, x.shape[1] // 2)] = False  # their windows are filled

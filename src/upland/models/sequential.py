@@ -11,7 +11,7 @@ many came before.
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,21 +20,23 @@ from upland.models.base import EnergyModel
 
 
 class SequenceModel(EnergyModel):
-    """A model of sequences `(N, T, D)`, with NaN behind the end of a shorter one: abstract.
+    """A model of sequences `(N, T, D + C)`, with NaN behind the end of a shorter one: abstract.
 
     `start`, `advance` and `given` are to be written.
 
     A state is a named tuple of tensors, the sequences first, and is never changed in place.
 
     Attributes:
-        width: values of a time step, D.
+        width: values of a time step that have a density, D.
+        context_width: values behind them that it is conditioned on, C, known at the step.
         frame: steps of a point, P.
         points_per_batch: points of a training batch that the loss is computed on.
     """
 
-    points_per_batch: ClassVar[int] = 512
+    points_per_batch: int = 512
 
     width: int
+    context_width: int
     frame: int
 
     @abstractmethod
@@ -47,7 +49,7 @@ class SequenceModel(EnergyModel):
 
         Args:
             state: after the steps read so far.
-            x: `(n, L, D)` the steps that follow.
+            x: `(n, L, D + C)` the steps that follow.
 
         Returns:
             The points `(n, L, P D)`, one for each step; their contexts `(n, L, S)`; the state after them.
@@ -58,7 +60,8 @@ class SequenceModel(EnergyModel):
         """The conditional energy of points, given the context of each, `(M, S)`."""
 
     def factors(self, x: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, EnergyModel]:
-        """A point for each existing step, and their energy given the steps before: `(N, T, D) -> (M, P D)`.
+        """A point for each existing step, and their energy given the steps before:
+        `(N, T, D + C) -> (M, P D)`.
 
         In training, and with a generator, at most `points_per_batch` of them, drawn at random.
 
@@ -74,7 +77,7 @@ class SequenceModel(EnergyModel):
         return points[there], self.given(context[there])
 
     def energy(self, x: Tensor) -> Tensor:
-        """The sum over a sequence's factors: `(N, T, D) -> (N,)`, in float64."""
+        """The sum over a sequence's factors: `(N, T, D + C) -> (N,)`, in float64."""
         there = ~torch.isnan(x).any(2)
         points, conditional = self.factors(x)
         owner = there.nonzero()[:, 0]

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from upland.data.sequence.encoder import SequenceEncoder
+from upland.data.sequence.next_steps import next_step
 from upland.detectors.base import Detector
 from upland.detectors.one_row import one_row
 from upland.detectors.sequence import SequenceDetector
@@ -53,7 +54,7 @@ def score_step(detector: SequenceDetector, stream: Stream, step: Any) -> tuple[S
     score, p, after = detector.score_next(stream, step)
     encoder = detector.encoder_
     assert isinstance(encoder, SequenceEncoder)
-    totals = Totals.of(encoder.table.transform(one_row(step)))
+    totals = Totals.of(next_step(one_row(step), encoder)[0][:, : encoder.width])
     found = Scored(
         unit="step",
         rows=np.array([stream.steps]),
