@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from upland.calibration.block_calibration import Stretches, memory_of
-from upland.catalogue import DETECTORS, Modality, Unit, criteria_of, load
+from upland.catalogue import DETECTORS, Modality, Unit, criteria_of, home_for_unit, load
 from upland.criteria.base import Criterion, Floats, finite
 from upland.criteria.sequence import EncodedSequences, SequenceCriterion, SequenceReference
 from upland.criteria.step_latents import latent_steps
@@ -345,10 +345,10 @@ def fitted_sequence_criteria(
     found: dict[tuple[str, Unit], Criterion[Any, Any]] = {}
     for name, home in homes.items():
         made: type[SequenceCriterion] = load(home)
-        of_steps = made("step").fit(reference)
-        of_wholes = made("sequence")
+        whole: type[SequenceCriterion] = load(home_for_unit(name, homes, "sequence"))
+        of_steps, of_wholes = made("step").fit(reference), whole("sequence")
         found[name, "step"] = of_steps
-        if made.learns_by_unit:
+        if whole.learns_by_unit:
             found[name, "sequence"] = of_wholes.fit(reference)
         else:
             found[name, "sequence"] = of_wholes.restore(
