@@ -8,8 +8,8 @@ PyOD's LSTM, and upland.
 All peers see z-scores per channel by the training steps (a constant channel is only centred); upland scales
 for itself. A window of `WINDOW` steps scores its middle step; before the first and behind the last middle the
 nearest window's score stands (as in TSB-AD), so that peers may look ahead by half a window. Matrix profile
-and POLY are methods for one channel and see the first one, the sensor of SMAP and MSL, as in TSB-AD; PCA and kNN
-are run both ways.
+and POLY are methods for one channel and see the first one, the sensor of SMAP and MSL, as in TSB-AD; PCA and
+kNN are run both ways: the other channels there are commands, of two values each.
 """
 
 from __future__ import annotations
