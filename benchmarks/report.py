@@ -19,6 +19,7 @@ import numpy as np
 
 from benchmarks import (
     report_alarms,
+    report_blocks,
     report_groups,
     report_guarantees,
     report_images,
@@ -306,6 +307,7 @@ SECTIONS: dict[str, Callable[[Sequence[Row]], str]] = {
     "speed": speed,
     "calibration": calibration,
     "alarms": report_alarms.alarms,
+    "blocks": report_blocks.blocks,
     "guarantees": report_guarantees.guarantees,
     "ablation": ablation,
     "contaminated": contaminated,
@@ -315,6 +317,7 @@ SECTIONS: dict[str, Callable[[Sequence[Row]], str]] = {
     "onnx_modalities": report_production.onnx,
     "ray plan": report_production.ray_plan,
     "stragglers": report_production.stragglers,
+    "streams": report_production.streams,
     "watching": report_production.watching,
     "watching faults": report_production.watching_faults,
 }

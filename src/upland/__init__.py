@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from upland.detectors.image import ImageEnergyDetector, ImageFlowDetector, ImageVAEDetector
     from upland.detectors.segmented import SegmentedDetector
     from upland.detectors.sequence import SequenceEnergyDetector
+    from upland.detectors.sequence_flow import SequenceFlowDetector
     from upland.detectors.table import EnergyDetector
     from upland.detectors.table_latent import FlowDetector, VAEDetector
     from upland.explanation import Explanation, ImageExplanation, SequenceExplanation, explain
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from upland.persistence import load, save
     from upland.reporting.report import Report, report
     from upland.scoring.alarm_history import Alarms, alarms
+    from upland.scoring.episode_list import EpisodeList, episodes
     from upland.scoring.scorer import Scorer
     from upland.watch.decision import Decision
     from upland.watch.watch import Watch
@@ -44,6 +46,7 @@ __all__ = [
     "Counterfactual",
     "Decision",
     "EnergyDetector",
+    "EpisodeList",
     "Explanation",
     "FlowDetector",
     "GroupVerdicts",
@@ -58,6 +61,7 @@ __all__ = [
     "SequenceEncoder",
     "SequenceEnergyDetector",
     "SequenceExplanation",
+    "SequenceFlowDetector",
     "TableEncoder",
     "VAEDetector",
     "Watch",
@@ -67,6 +71,7 @@ __all__ = [
     "benjamini_hochberg",
     "conformal_p_values",
     "detector_for",
+    "episodes",
     "explain",
     "load",
     "report",
@@ -78,6 +83,7 @@ _HOMES = {
     "Counterfactual": "upland.counterfactuals.result",
     "Decision": "upland.watch.decision",
     "EnergyDetector": "upland.detectors.table",
+    "EpisodeList": "upland.scoring.episode_list",
     "Explanation": "upland.explanation",
     "FlowDetector": "upland.detectors.table_latent",
     "GroupVerdicts": "upland.groups.verdicts",
@@ -92,6 +98,7 @@ _HOMES = {
     "SequenceEncoder": "upland.data.sequence.encoder",
     "SequenceEnergyDetector": "upland.detectors.sequence",
     "SequenceExplanation": "upland.explanation",
+    "SequenceFlowDetector": "upland.detectors.sequence_flow",
     "TableEncoder": "upland.data.table.encoder",
     "VAEDetector": "upland.detectors.table_latent",
     "alarms": "upland.scoring.alarm_history",
@@ -100,6 +107,7 @@ _HOMES = {
     "benjamini_hochberg": "upland.calibration.false_discovery",
     "conformal_p_values": "upland.calibration.conformal",
     "detector_for": "upland.detectors.auto",
+    "episodes": "upland.scoring.episode_list",
     "explain": "upland.explanation",
     "load": "upland.persistence",
     "report": "upland.reporting.report",

@@ -99,6 +99,11 @@ def _content(detector: Detector) -> tuple[dict[str, Any], dict[str, Any]]:
         tensors[f"calibration/{unit}/scores"] = calibration.scores
         if calibration.folds is not None:
             tensors[f"calibration/{unit}/folds"] = calibration.folds
+    blocks = detector.blocks_
+    if blocks is not None:
+        tensors["blocks/scores"] = blocks.peaks.scores
+        if blocks.peaks.folds is not None:
+            tensors["blocks/folds"] = blocks.peaks.folds
     manifest = {
         "content": "detector",
         "detector": type(detector).__name__,
@@ -110,6 +115,8 @@ def _content(detector: Detector) -> tuple[dict[str, Any], dict[str, Any]]:
         "rows": detector.n_samples_fit_,
         "versions": info["versions"],
     }
+    if blocks is not None:
+        manifest["blocks"] = {"length": blocks.length, "resolved": blocks.resolved}
     return manifest, tensors
 
 

@@ -1,6 +1,7 @@
 """Long series and arrays on the command line: each step or each sequence, in the user's own order."""
 
 import json
+import warnings
 
 import numpy as np
 import pyarrow as pa
@@ -302,3 +303,51 @@ def test_quiet_steps_fill_up_and_keep_their_distance():
     assert most_anomalous(episodes_of(scores > 8, owners, scores), owners, scores, 1).peaks.tolist() == [0]
     other = most_anomalous(episodes_of(scores > 8, owners, scores), np.arange(10), scores, 3)
     assert other.peaks.tolist() == [0, 1, 2]
+
+
+# -- p-values of episodes ------------------------------------------------------------------------------------
+
+
+def test_episodes_have_the_p_values_of_the_library(series, upland_json, upland):
+    model, data = series / "steps.safetensors", series / "new.csv"
+    document = upland_json("score", model, data, "--top", "4", "--alpha", "0.1")
+    detector = library.load(model)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = library.episodes(detector, csv.read_csv(data), alpha=0.1)
+    shown = [one for one in document["most_anomalous"] if one["is_anomaly"]]
+    assert len(shown) == min(len(found), 4)
+    for one, expected in zip(shown, found.worst(4), strict=True):
+        assert (one["sequence"], one["steps"], one["p_value"]) == (
+            expected.series,
+            expected.steps,
+            expected.step_p_value,
+        )
+        assert one["episode_p_value"] == expected.p_value
+        assert one["confidence"] == expected.confidence
+        assert one["expected_false"] == expected.expected_false
+        assert [part["column"] for part in one["channels"]] == [part.column for part in expected.channels]
+        assert [part["part"] for part in one["channels"]] == pytest.approx(
+            [part.part for part in expected.channels]
+        )
+    blocks = document["blocks"]
+    assert (blocks["length"], blocks["searched"]) == (detector.blocks_.length, found.searched)
+    done = upland("score", model, data, "--top", "2")
+    assert f"{detector.blocks_.count} held-out block" in done.words
+    assert "episode's" in done.out
+
+
+def test_a_level_by_blocks_bounds_false_alarms(series, upland_json, upland):
+    model, data = series / "steps.safetensors", series / "new.csv"
+    document = upland_json("alarms", model, data, "--budget", "200 per 1000", "--by-blocks")
+    detector = library.load(model)
+    found = library.alarms(detector, csv.read_csv(data), merge=detector.blocks_.length)
+    assert document["alpha"] == found.within("200 per 1000", by="blocks").alpha
+    assert document["rule"] == found.rule
+    assert document["false_alarms_by_blocks"] == found.false_alarms(document["alpha"])
+    done = upland("alarms", model, data, "--budget", "200 per 1000", "--by-blocks")
+    assert "false alarms by" in done.words
+    assert "where those at most a block apart count once" in done.words
+    done = upland("alarms", model, data, "--by-blocks")
+    assert done.code == 2
+    assert "--by-blocks says how a --budget chooses" in done.err.replace("\n", " ")

@@ -119,7 +119,7 @@ def test_what_contributes_is_what_explain_says(pumps):
     most = reasons[0]
     assert said[0] == f"{most.column} ({most.part:.0%}): {most.value:.4g}, expected {most.expected:.4g}"
     row = tables(page, "Episodes").rows[0]
-    assert row[-2:] == pytest.approx([scores[peak], p_values[peak]])
+    assert row[-3:] == pytest.approx([scores[peak], p_values[peak], pumps.blocks_.smallest_p])
 
 
 def test_every_episode_is_on_the_page(pumps):

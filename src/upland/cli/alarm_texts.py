@@ -124,6 +124,12 @@ def sentences(found: Alarms, level: Level, budget: Budget | None) -> list[str]:
         f"false alarms: {found.bound} {_number(false)} {a} on average "
         f"(alpha times {found.rows_per:,.4g} {unit}s); p-values are {found.guarantee}"
     )
+    by_blocks = found.false_alarms(level.alpha)
+    if by_blocks is not None and found.blocks is not None:
+        size = f"{found.blocks.count:,} held-out blocks of {found.blocks.length:,} {unit}s"
+        text = f"false alarms by {size}: about {_number(by_blocks)} {a} on average, where those at most a "
+        lines.append(f"{text}block apart count once")
+        lines += found.blocks.doubts(found.blocks.rate(level.alpha, found.steps) if found.steps else 1.0)
     if budget is None:
         return lines
     allowed, takes = budget.on(found.rates) / found.rates.exposure, size_for(level.alpha)
@@ -166,6 +172,7 @@ def document(found: Alarms, level: Level, budget: Budget | None, top: int) -> di
         "takes": size_for(level.alpha),
         "chosen": level._asdict(),
         "guaranteed_false": level.alpha * found.rows_per,
+        "false_alarms_by_blocks": found.false_alarms(level.alpha),
         "levels": [one._asdict() for one in [*found.levels(), *found.levels("fdr")]],
         "alarms": [
             {name: json_value(value) for name, value in one._asdict().items()}

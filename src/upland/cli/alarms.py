@@ -16,7 +16,7 @@ from upland.cli.process import STANDARD_OUTPUT
 if TYPE_CHECKING:
     from upland.detectors.base import Detector
     from upland.io.cells import CellOptions
-    from upland.scoring.alarm_history import Alarms
+    from upland.scoring.alarm_history import Alarms, By
     from upland.scoring.alarms import Level
     from upland.scoring.budget import Budget
 
@@ -42,6 +42,14 @@ Budget_ = Annotated[
         help="Choose the largest level that keeps it, such as '3 per day', '1 per week', '2 per 1000'.",
     ),
 ]
+ByBlocks = Annotated[
+    bool,
+    typer.Option(
+        "--by-blocks",
+        help="Choose by the peaks of held-out blocks of steps, which bound the false alarms, in place of the "
+        "alarms of the history; of models of time steps.",
+    ),
+]
 At = Annotated[
     float | None,
     typer.Option("--alpha", help="Show the alarms of this level, and write it with --in-place or --write."),
@@ -63,6 +71,7 @@ def alarms(
     id: Series = None,
     merge: Merge = None,
     budget: Budget_ = None,
+    by_blocks: ByBlocks = False,
     alpha: At = None,
     output: Levels = None,
     in_place: option.InPlace = False,
@@ -79,8 +88,10 @@ def alarms(
     With --budget the largest level is chosen whose alarms keep it, and with --in-place or --write FILE it
     becomes the level of the model: what every later score flags by. The guarantee is of false alarms; the
     number of alarms is an estimate, and what the choice does on the later half of the history is
-    printed beside it.
+    printed beside it. --by-blocks chooses by the calibration instead, and bounds the false alarms of time
+    steps that depend on each other.
     """
+    check(budget is not None or not by_blocks, "--by-blocks says how a --budget chooses: give both")
     check(budget is None or alpha is None, "--budget chooses the level that --alpha says: give one of them")
     check(not in_place or write is None, "say where the model goes: either --write FILE or --in-place")
     chooses = budget is not None or alpha is not None
@@ -100,8 +111,10 @@ def alarms(
         asked = None if budget is None else budget_of(budget)
         detector = load(model)
         cells = _cells(detector, dayfirst)
+        if by_blocks and merge is None and detector.blocks_ is not None:
+            merge = str(detector.blocks_.length)
         found = counted(detector, data, time, id, merge, cells)
-        level = _level(found, asked, alpha)
+        level = _level(found, asked, alpha, "blocks" if by_blocks else "history")
         if output is not None:
             _write_levels(found, output, overwrite)
         if target is not None:
@@ -111,7 +124,7 @@ def alarms(
 
                 with writing(target):
                     save(detector, claim)
-        _report(reporter, found, level, asked, top, output, target)
+        _report(reporter, found, level, None if by_blocks else asked, top, output, target)
 
 
 def _check_levels(output: Path | None, overwrite: bool, model: Path, data: Path, target: Path | None) -> None:
@@ -143,7 +156,7 @@ def _cells(detector: Detector, dayfirst: bool | None) -> CellOptions | None:
     return replace(encoder.cells, dayfirst=dayfirst)
 
 
-def _level(found: Alarms, budget: Budget | None, alpha: float | None) -> Level:
+def _level(found: Alarms, budget: Budget | None, alpha: float | None, by: By) -> Level:
     """The level that is shown and written; raises ValueError where no level keeps the budget, or all do."""
     if budget is None:
         level = found.alpha if alpha is None else alpha
@@ -158,7 +171,7 @@ def _level(found: Alarms, budget: Budget | None, alpha: float | None) -> Level:
         return found.at(level)
     from upland.scoring.choice import chosen
 
-    return chosen(found, budget)
+    return chosen(found, budget, by)
 
 
 def _write_levels(found: Alarms, output: Path, overwrite: bool) -> None:

@@ -35,8 +35,10 @@ def findings_table(result: Result) -> RenderableType:
     score = "statistic" if result.unit == "group" else "anomaly\nscore"
     named = any(found.name is not None for found in result.findings)
     names = [one_line(result.called)] if named else []
+    of_episodes = bool(result.details.get("blocks"))
     if result.unit == "step":
         names.append("when")
+    p_values = ["step's\np-value", "episode's"] if of_episodes else ["p-value"]
     sizes = [ROWS[result.modality]] if result.unit == "group" else []
     lines = []
     for found in result.shown():
@@ -46,9 +48,10 @@ def findings_table(result: Result) -> RenderableType:
         cells[0] += "*" if found.is_anomaly else " "
         if sizes:
             cells.append(f"{found.details['size']:,}")
-        lines.append([*cells, f"{found.score:.4g}", f"{found.p_value:.3g}", _why(found, result)])
-    right = [*(names if result.unit == "row" else []), *sizes, score, "p-value"]
-    return grid([*names, *sizes, score, "p-value", "reason"], lines, right=right)
+        own = [f"{found.details['episode_p_value']:.3g}"] if of_episodes else []
+        lines.append([*cells, f"{found.score:.4g}", f"{found.p_value:.3g}", *own, _why(found, result)])
+    right = [*(names if result.unit == "row" else []), *sizes, score, *p_values]
+    return grid([*names, *sizes, score, *p_values, "reason"], lines, right=right)
 
 
 def note(result: Result) -> str:
@@ -56,7 +59,8 @@ def note(result: Result) -> str:
     if result.unit == "row":
         return "* flagged; rows are counted from 1, without the header"
     if result.unit == "step":
-        return "* flagged; neighbouring flagged steps are one line, with its worst step's score and reasons"
+        text = "* flagged; neighbouring flagged steps are one line, with its worst step's score and reasons"
+        return text + _of_blocks(result.details.get("blocks"))
     if result.unit != "group":
         return f"* flagged; {result.unit}s without a name are counted from 0"
     parts = ["* flagged"]
@@ -65,6 +69,17 @@ def note(result: Result) -> str:
     if (here := len(result.shown())) < result.count:
         parts.append(f"the {here:,} most anomalous of {result.count:,}, worst first; -o FILE writes all")
     return "; ".join(parts)
+
+
+def _of_blocks(blocks: Mapping[str, Any] | None) -> str:
+    """What p-values of episodes are by, and what is to be said of them."""
+    if blocks is None:
+        return ""
+    text = (
+        f"; an episode's p-value is by the peaks of {counted(blocks['calibration'], 'held-out block')} of "
+        f"{counted(blocks['length'], 'step')}, and here are {blocks['searched']:,} blocks"
+    )
+    return "; ".join([text, *blocks["doubts"]])
 
 
 def line(result: Result) -> str:
@@ -90,8 +105,10 @@ def _why(found: Finding, result: Result) -> str:
     """The reasons of a finding; of a group, where p <= alpha, what stands out in it."""
     if result.unit != "group":
         reasons = found.reasons[: None if result.unit == "row" else SHOWN]
-        change = found.details.get(COUNTERFACTUAL)
-        return "\n".join([*map(reason_text, reasons), *([f"{COUNTERFACTUAL}: {change}"] if change else [])])
+        change, kind = found.details.get(COUNTERFACTUAL), found.details.get("kind")
+        said = [f"{one_line(found.details['channels'][0]['column'])}: {kind}"] if kind else []
+        more = [f"{COUNTERFACTUAL}: {change}"] if change else []
+        return "\n".join([*said, *map(reason_text, reasons), *more])
     columns = one_line(", ".join(found.details["columns"]))
     anomalous = found.p_value <= result.request.alpha
     return f"{found.details['reason']}: {columns}" if columns and anomalous else ""
@@ -119,7 +136,8 @@ def document(result: Result) -> dict[str, Any]:
 def _finding(found: Finding, result: Result) -> dict[str, Any]:
     grouped = result.unit == "group"
     name = "sequence" if result.unit == "step" else result.unit
-    details = {key: json_value(value) for key, value in found.details.items()}
+    details = {key: json_value(value) for key, value in found.details.items() if key != "channels"}
+    details |= {key: value for key, value in found.details.items() if key == "channels"}
     return {
         name: json_value(found.name),
         **details,
@@ -215,11 +233,15 @@ def _arguments(values: Mapping[str, Any]) -> str:
 
 def _columns(columns: Sequence[Mapping[str, str]]) -> str:
     """Names by kind: `2 numeric: flow, pressure; 1 categorical: valve`."""
-    kinds = dict.fromkeys(column["kind"] for column in columns)
+    kinds = dict.fromkeys(_kind(column) for column in columns)
     names = {
-        kind: [one_line(column["name"]) for column in columns if column["kind"] == kind] for kind in kinds
+        kind: [one_line(column["name"]) for column in columns if _kind(column) == kind] for kind in kinds
     }
     return "; ".join(f"{len(found)} {kind}: {', '.join(found)}" for kind, found in names.items())
+
+
+def _kind(column: Mapping[str, str]) -> str:
+    return " ".join(column[part] for part in ("kind", "role") if part in column)
 
 
 def _in_words(value: object) -> str:

@@ -15,7 +15,8 @@ import numpy as np
 import pyarrow as pa
 
 from upland.cli.inputs import array_in, check_new
-from upland.cli.opened import Assessed
+from upland.cli.long_series import open_long
+from upland.cli.opened import Assessed, Opened
 from upland.cli.results import (
     REASONS,
     Finding,
@@ -29,13 +30,14 @@ from upland.cli.results import (
     rows_for,
 )
 from upland.scoring.columns import ADDED, texts, with_verdicts
-from upland.scoring.episodes import episodes_of, most_anomalous
+from upland.scoring.episode_list import block_p_values_of, channels_of, found_in, kind_at
+from upland.scoring.episodes import Episodes, most_anomalous
+from upland.scoring.explained_steps import assessed_steps, explained_steps, explanation_of, portions
 
 if TYPE_CHECKING:
     from upland.data.sequence.container import Sequences
     from upland.data.sequence.encoder import SequenceEncoder
     from upland.detectors.base import Detector
-    from upland.explanation import Explanation
     from upland.io.source import Source
 
 AT_ONCE = 65_536
@@ -73,9 +75,7 @@ def open_series(detector: Detector, path: Path) -> Series:
     assert isinstance(encoder, SequenceEncoder)
     if check_new(path, "sequence") == "array":
         return Series(encoder, as_sequences(array_in(path), id=encoder.id, time=encoder.time), None, [])
-    from upland.io.formats import open_source
-
-    source = open_source(path, encoder.table.cells)
+    source = source_of(detector, path)
     table = _typed(source, encoder)
     own = {str(name) for name in (encoder.id, encoder.time) if name is not None}
     extra = [name for name in encoder.table.extra_columns(table) if name not in own and name not in ADDED]
@@ -85,6 +85,15 @@ def open_series(detector: Detector, path: Path) -> Series:
         source,
         extra,
     )
+
+
+def source_of(detector: Detector, path: Path) -> Source:
+    """The rows of a file; raises as `open_series`."""
+    from upland.data.sequence.encoder import SequenceEncoder
+    from upland.io.formats import open_source
+
+    assert isinstance(detector.encoder_, SequenceEncoder)
+    return open_source(path, detector.encoder_.table.cells)
 
 
 def _typed(source: Source, encoder: SequenceEncoder) -> pa.Table:
@@ -98,8 +107,15 @@ def _typed(source: Source, encoder: SequenceEncoder) -> pa.Table:
     return table
 
 
-def open_sequences(detector: Detector, request: Request, path: Path) -> OpenedSequences:
+def open_sequences(detector: Detector, request: Request, path: Path) -> Opened:
     """The steps of sequences, or whole ones, whichever the detector scores; raises as `open_series`."""
+    long = (
+        None
+        if check_new(path, "sequence") == "array"
+        else open_long(detector, request, source_of(detector, path))
+    )
+    if long is not None:
+        return long
     series = open_series(detector, path)
     opened = OpenedSteps if detector.plan_.reader.unit(series.sequences) == "step" else OpenedWholes
     return opened(detector, request, path, series)
@@ -154,7 +170,7 @@ class OpenedWholes(OpenedSequences):
         from upland.explanation import explain
 
         unknown = np.array(sorted(set(rows.tolist()) - self.explained.keys()), dtype=np.int64)
-        for part in _portions(unknown, self.sequences.lengths[unknown]):
+        for part in portions(unknown, self.sequences.lengths[unknown], AT_ONCE):
             piece = self.sequences.take(part)
             self.explained |= zip(part.tolist(), explain(self.detector, piece).top(REASONS), strict=True)
             self.seen(piece.n_steps)
@@ -176,25 +192,15 @@ class OpenedSteps(OpenedSequences):
 
     def assess(self) -> tuple[Floats, Floats]:
         """Anomaly scores and p-values, sequence after sequence in the order of time."""
-        scores, p_values = (part.reshape(-1)[self.sequences.row_numbers] for part in super().assess())
-        return scores, p_values
+        self.steps = assessed_steps(self.detector, self.sequences)
+        self.seen(self.sequences.n_steps)
+        return self.steps.scores, self.steps.p_values
 
     def reasons(self, rows: Indices) -> Reasons:
         """The channels with the largest shares of some steps; each sequence is read up to the last."""
-        found: dict[int, Any] = {}
-        sequences, owners = self.sequences, self.owners[rows]
-        hit = np.unique(owners)
-        starts = sequences.starts[hit]
-        ends = np.array([int(rows[owners == n].max()) + 1 for n in hit.tolist()])
-        for part in _portions(np.arange(hit.size), ends - starts):
-            piece = sequences.cut(hit[part], starts[part], ends[part] - starts[part])
-            inside = rows[np.isin(owners, hit[part])]
-            at = np.searchsorted(np.sort(piece.row_numbers), sequences.row_numbers[inside])
-            whole = self._explained(piece)
-            parts = (whole.shares[at], whole.values[at], whole.expected[at])
-            some = replace(whole, shares=parts[0], values=parts[1], expected=parts[2])
-            found |= zip(inside.tolist(), some.top(REASONS), strict=True)
-        return [found[n] for n in rows.tolist()]
+        if not rows.size:
+            return []
+        return explained_steps(self.detector, self.sequences, rows, AT_ONCE).top(REASONS)
 
     def process(self, cut: float, write: Write | None) -> tuple[int, int]:
         """Write the rows of the file as they stand, or the numbers of an array's steps."""
@@ -213,26 +219,61 @@ class OpenedSteps(OpenedSequences):
 
     def most_anomalous(self, cut: float) -> list[Finding]:
         """The episodes with the highest scores, and single steps where there are too few."""
-        self.episodes = episodes_of(self.p_values <= cut, self.owners, self.scores)
+        blocks, alpha = self.detector.blocks_, self.request.alpha
+        self.episodes = found_in(self.steps, self.owners, cut, blocks, alpha)
         worst = most_anomalous(self.episodes, self.owners, self.scores, self.request.top)
         peaks, sequences = worst.peaks, self.sequences
         alone = sequences.ids is None and sequences.n_sequences == 1
         owners = self.owners[peaks].tolist()
         names = [None if alone else sequences.label(owner, 0)[0] for owner in owners]
-        reasons = self.reasons(peaks) if self.request.shown else []
+        reasons, channels = self._why(worst)
         found = findings(names, self.scores[peaks], self.p_values[peaks], cut, reasons)
-        return [
-            replace(finding, details=self._span(owner, *episode))
-            for finding, owner, *episode in zip(
-                found, owners, *(part.tolist() for part in worst), strict=True
-            )
-        ]
+        parts = zip(owners, *(part.tolist() for part in worst), strict=True)
+        spans = [self._span(owner, *span) for owner, *span in parts]
+        more = zip(found, spans, self._p_values(worst), channels, strict=True)
+        return [replace(one, details=span | p_values | why) for one, span, p_values, why in more]
 
     def details(self) -> dict[str, Any]:
-        """How many episodes there are, and in how many sequences; columns that are not used."""
+        """How many episodes there are, and in how many sequences; by which blocks their p-values are; columns
+        that are not used.
+        """
         hit = np.unique(self.owners[self.episodes.peaks]).size
         counts = {"sequences": self.sequences.n_sequences, "episodes": self.episodes.peaks.size, "hit": hit}
-        return counts | super().details()
+        blocks = self.detector.blocks_
+        found = None if blocks is None else blocks.described(self.sequences.lengths, self.request.alpha)
+        return counts | {"blocks": found} | super().details()
+
+    def _why(self, worst: Episodes) -> tuple[Reasons, list[dict[str, Any]]]:
+        """The reasons of the peaks, and the channels of whole episodes; none where nobody sees them."""
+        if not self.request.shown or not worst.peaks.size:
+            return [], [{} for _ in worst.peaks]
+        spans = [np.arange(first, last + 1) for first, last in zip(worst.firsts, worst.lasts, strict=True)]
+        rows = np.unique(np.concatenate(spans))
+        whole = explained_steps(self.detector, self.sequences, rows, AT_ONCE)
+        at = np.searchsorted(rows, worst.peaks)
+        peaks = replace(whole, shares=whole.shares[at], values=whole.values[at], expected=whole.expected[at])
+        parts = [channels_of(whole.columns, whole.shares[np.searchsorted(rows, span)]) for span in spans]
+        kinds = [
+            kind_at(self.detector, self.sequences, (first, last, peak), part[0].column)
+            for part, first, last, peak in zip(parts, *(one.tolist() for one in worst), strict=True)
+        ]
+        more = [
+            {"channels": [one._asdict() for one in part], "kind": kind}
+            for part, kind in zip(parts, kinds, strict=True)
+        ]
+        return peaks.top(REASONS), more
+
+    def _p_values(self, worst: Episodes) -> list[dict[str, Any]]:
+        """The p-values of episodes, and what follows from them; none where the model has no blocks."""
+        blocks = self.detector.blocks_
+        if blocks is None:
+            return [{"episode_p_value": None} for _ in worst.peaks]
+        searched = blocks.blocks_in(self.sequences.lengths)
+        return [
+            {"episode_p_value": p, "confidence": 1 - p, "expected_false": p * searched}
+            for p in block_p_values_of(worst, self.steps)
+            if p is not None
+        ]
 
     def _span(self, owner: int, first: int, last: int, peak: int) -> dict[str, Any]:
         began = int(self.sequences.starts[owner])
@@ -242,19 +283,11 @@ class OpenedSteps(OpenedSequences):
     def _texts(self) -> dict[int, str]:
         """The reasons of each step, by its place among the user's rows."""
         found: dict[int, str] = {}
-        for rows in _portions(np.arange(self.sequences.n_sequences), self.sequences.lengths):
+        for rows in portions(np.arange(self.sequences.n_sequences), self.sequences.lengths, AT_ONCE):
             piece = self.sequences.take(rows)
-            why = texts(self._explained(piece).top(REASONS))
+            why = texts(explanation_of(self.detector, piece).top(REASONS))
             found |= zip(np.sort(piece.row_numbers).tolist(), why, strict=True)
             self.seen(piece.n_steps)
-        return found
-
-    def _explained(self, piece: Sequences) -> Explanation:
-        """One row a step, in the order of the user's rows."""
-        from upland.explanation import Explanation, explain
-
-        found = explain(self.detector, replace(piece, layout="ragged") if piece.layout == "array" else piece)
-        assert isinstance(found, Explanation)
         return found
 
     def _tables(self) -> Iterator[pa.Table]:
@@ -266,15 +299,3 @@ class OpenedSteps(OpenedSequences):
         numbered: dict[str, Any] = {"sequence": self.owners} if self.sequences.layout == "array" else {}
         steps = np.arange(self.sequences.n_steps) - self.sequences.starts[self.owners]
         yield pa.table(numbered | {"step": steps})
-
-
-def _portions(rows: Indices, lengths: Indices) -> Iterator[Indices]:
-    """Sequences in portions of `AT_ONCE` steps, at least one sequence each."""
-    start, held = 0, 0
-    for place, length in enumerate(lengths.tolist()):
-        if held and held + length > AT_ONCE:
-            yield rows[start:place]
-            start, held = place, 0
-        held += length
-    if rows.size:
-        yield rows[start:]

@@ -17,6 +17,12 @@ from typing import Any, Literal, Self
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from upland.calibration.block_calibration import (
+    BlockCalibration,
+    Stretches,
+    block_calibration,
+    memory_of,
+)
 from upland.calibration.conformal import Calibration, Floats, calibration_of_folds, warn_of_weak
 from upland.catalogue import Unit, load
 from upland.data.modality import check_modality
@@ -24,6 +30,7 @@ from upland.data.reader import Reader
 from upland.data.rows import NormalRows, SampledRows
 from upland.data.table.frames import held
 from upland.detectors.arguments import check_arguments, check_live, device_of, plain_argument, seed_of
+from upland.detectors.assessment import Scores
 from upland.detectors.baselines import warn_of_gaussians
 from upland.detectors.ensemble import Member, Offered, offered_criteria
 from upland.detectors.fitting import (
@@ -146,7 +153,9 @@ class Detector(ScoringDetector):
             for unit in reader.units
         }
         n_all = rows.n_all if isinstance(rows, SampledRows) else rows.n_rows
+        stretches = [fitted.stretches for fitted in found if fitted.stretches is not None]
         self._take(plan, [fitted.member for fitted in found], calibrations, n_all)
+        self.blocks_ = block_calibration(stretches, cross) if stretches else None
         self.offset_ = self._offset(X)
 
     def _settings(self) -> dict[str, Any]:
@@ -209,10 +218,12 @@ class Detector(ScoringDetector):
         if self.contamination != "auto":
             self._check_criterion()
         with usual_settings():
+            scores = {unit: self._scores(X, unit) for unit in self.calibrations_}
             renewed: dict[Unit, Calibration] = {
-                unit: _calibration(unit, [self._scores(X, unit).values.mean(axis=1)], cross=False)
-                for unit in self.calibrations_
+                unit: _calibration(unit, [found.values.mean(axis=1)], cross=False)
+                for unit, found in scores.items()
             }
+            blocks = _blocks(scores["step"]) if "step" in scores else None
             members = [self._with_held_out(member, X) for member in self.members_]
         fine = [
             unit
@@ -220,6 +231,7 @@ class Detector(ScoringDetector):
             if unit != self.unit_ and before.smallest_p <= self.alpha_
         ]
         self.members_, self.calibrations_, self._tester = members, renewed, None
+        self.blocks_ = blocks
         self.criterion_ = name_of(self._names())
         if self.contamination == "auto":
             self.offset_ = self._offset(X)
@@ -239,3 +251,9 @@ class Detector(ScoringDetector):
 def _calibration(unit: Unit, scores: Sequence[Floats], cross: bool) -> Calibration:
     """The calibration from the held-out scores of each fold; of steps some thousands, evenly spread."""
     return calibration_of_folds(scores, cross, CALIBRATION_MOST if unit == "step" else None)
+
+
+def _blocks(found: Scores) -> BlockCalibration:
+    """The calibration of episodes from the scores of the steps of fresh series."""
+    scores, lengths = found.values.mean(axis=1), found.piece.lengths
+    return block_calibration([Stretches(scores, lengths, memory_of(scores, lengths))], cross=False)

@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from upland.calibration.block_calibration import Stretches
 from upland.catalogue import Unit
 from upland.criteria.base import Floats, finite
 from upland.data.encoder import Encoder
@@ -59,10 +60,11 @@ KEPT_NUMBERS, KEPT_LEAST = 1 << 22, 256  # encoded numbers that are kept with a 
 
 
 class Fitted(NamedTuple):
-    """A member and the scores of what it has not seen, by unit."""
+    """A member and the scores of what it has not seen, by unit; of steps also how they follow each other."""
 
     member: Member
     held_out_scores: dict[Unit, Floats]
+    stretches: Stretches | None = None
 
 
 def calibration_method(n: int, asked: Literal["auto", "split", "cross"]) -> Literal["split", "cross"]:
@@ -223,9 +225,11 @@ class MemberFitter:
             held_out=self._kept(rows, encoder, held_out, plan.stream("held out", number)),
         )
         if isinstance(rows, EncodedWindows):
+            standard, kept = (rows.kept_steps(model, some, plan.keep_rows) for some in (fresh, held_out))
+            member = replace(member, standard=standard, held_out=kept)
             reference = rows.reference(model, sigma, plan.smoothing or 1, seen)
             member.criteria.update(fitted_sequence_criteria(self.homes, reference))
-        return Fitted(member, self._held_out_scores(member, rows, held_out))
+        return self._fitted(member, rows, held_out)
 
     def _fit_at_once(self, seen: Indices, held_out: Indices, number: int) -> Fitted:
         """The same for a model without training, which takes all rows that it may see, or some thousands."""
@@ -248,7 +252,7 @@ class MemberFitter:
             training_rows=kept,
             held_out=self._kept(rows, encoder, held_out, plan.stream("held out", number)),
         )
-        return Fitted(member, self._held_out_scores(member, rows, held_out))
+        return self._fitted(member, rows, held_out)
 
     def _encoded(self, seen: Indices, held_out: Indices, number: int) -> tuple[Encoder, EncodedRows]:
         """An encoder that has learned from the rows that are seen, and all rows as it encodes them.
@@ -322,13 +326,18 @@ class MemberFitter:
         unit = plan.noise_factor
         return unit * neighbour_distance(points, plan.least_noise / unit, NOISE_MOST / unit)
 
-    def _held_out_scores(self, member: Member, rows: EncodedRows, held_out: Indices) -> dict[Unit, Floats]:
-        """The scores of the held-out rows, for each unit that a score can be of."""
+    def _fitted(self, member: Member, rows: EncodedRows, held_out: Indices) -> Fitted:
+        """The member with the scores of the held-out rows, for each unit that a score can be of."""
         found: dict[Unit, Floats] = {}
+        stretches = None
         for unit, name in self.criteria.items():
             criterion = member.criterion(name, unit, self.homes[name])
-            found[unit] = finite(rows.held_out_scores(criterion, held_out, unit))
-        return found
+            if unit == "step" and isinstance(rows, EncodedWindows):
+                stretches = rows.held_out_steps(criterion, held_out)
+                found[unit] = stretches.scores
+            else:
+                found[unit] = finite(rows.held_out_scores(criterion, held_out, unit))
+        return Fitted(member, found, stretches)
 
 
 def some_of(rows: Indices, most: int, width: int, generator: np.random.Generator) -> Indices:

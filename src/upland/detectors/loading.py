@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from upland.calibration.block_calibration import BlockCalibration
 from upland.calibration.conformal import Calibration
-from upland.catalogue import criteria_of
+from upland.catalogue import criteria_of, home_for_unit
 from upland.catalogue import load as load_entry
 from upland.criteria.base import Criterion
 from upland.criteria.sequence import SequenceCriterion
@@ -35,7 +36,7 @@ from upland.detectors.shapes import check_shapes
 from upland.io.records import check_types, checked, fits, shown
 from upland.models.base import EnergyModel, LikelihoodModel, NoiseConditional
 from upland.models.experts import ProductOfExperts
-from upland.models.recurrent import RecurrentEnergy
+from upland.models.sequential import SequenceModel
 from upland.models.stored import check_values
 from upland.training.loop import LATER, History
 
@@ -94,6 +95,7 @@ def restored(estimator: type[Detector], manifest: Mapping[str, Any], tensors: Te
     calibrations: dict[Any, Calibration] = {
         unit: _calibration(scores.pop(unit, {}), unit, plan, len(members)) for unit in manifest["calibrated"]
     }
+    blocks = _blocks(parts.pop("blocks", {}), manifest.get("blocks"), plan, len(members))
     if parts or scores:
         raise ValueError(f"nothing needs the tensors {shown(sorted([*parts, *scores])[0])}")
     offset, rows = manifest["offset"], manifest["rows"]
@@ -102,6 +104,7 @@ def restored(estimator: type[Detector], manifest: Mapping[str, Any], tensors: Te
     if not fits(rows, int) or rows < 2:
         raise ValueError(f"the number of rows cannot be {shown(rows)}")
     detector.restore(plan, members, calibrations, offset, rows)
+    detector.blocks_ = blocks
     _check_criteria(detector)
     return detector
 
@@ -175,6 +178,17 @@ def _calibration(tensors: Tensors, unit: str, plan: FitPlan, members: int) -> Ca
     return Calibration(scores, folds)
 
 
+def _blocks(tensors: Tensors, record: Any, plan: FitPlan, members: int) -> BlockCalibration | None:
+    """The calibration of episodes; files of before there was one have none."""
+    if record is None and not tensors:
+        return None
+    if "step" not in plan.reader.units or set(record) != {"length", "resolved"}:
+        raise ValueError("the blocks of steps are not those of a calibration")
+    if not fits(record["length"], int) or record["length"] < 1 or not isinstance(record["resolved"], bool):
+        raise ValueError(f"blocks cannot be of {shown(record['length'])} steps")
+    return BlockCalibration(_calibration(tensors, "block", plan, members), **record)
+
+
 @dataclass(frozen=True)
 class _MemberLoader:
     """Members of one detector, out of plain data and tensors.
@@ -228,10 +242,12 @@ class _MemberLoader:
         """The reference rows."""
         if rows.keys() - KEPT:
             raise ValueError("a member has reference rows that nothing needs")
+        of_steps = isinstance(encoder, SequenceEncoder)  # their latents, -log p, and the number of the run
+        shape = (encoder.width + 2,) if of_steps else encoder.shape
         for name, some in rows.items():
             count = len(some) if some.ndim else 0
-            if some.shape[1:] != encoder.shape or some.dtype != torch.float32:
-                raise ValueError(f"the rows {name} must be float32 of shape {encoder.shape}")
+            if some.shape[1:] != shape or some.dtype != torch.float32:
+                raise ValueError(f"the rows {name} must be float32 of shape {shape}")
             if not 0 < count <= self.plan.keep_rows or not bool(some.isfinite().all()):
                 raise ValueError(f"the rows {name} must be finite, and {self.plan.keep_rows} at most")
         return rows
@@ -247,11 +263,11 @@ class _MemberLoader:
         needed = {(name, unit) for unit, name in self.plan.criteria}
         if len(set(pairs)) < len(pairs) or not needed <= set(pairs) <= _pairs(homes):
             raise ValueError("the criteria of a member are unknown or lacking")
-        assert isinstance(model, RecurrentEnergy)
+        assert isinstance(model, SequenceModel)
         criteria: dict[Any, Criterion[Any, Any]] = {}
         states = {first: _parts(inner) for first, inner in _parts(tensors).items()}
         for name, unit in pairs:
-            made: SequenceCriterion = load_entry(homes[name])(unit)
+            made: SequenceCriterion = load_entry(home_for_unit(name, homes, unit))(unit)
             state = _as_tensors(states.get(name, {}).pop(unit, {}))
             made.check_state(model, state)
             criteria[name, unit] = made.restore(model, sigma, self.plan.smoothing or 1, state)
@@ -288,8 +304,8 @@ def _own_model(architecture: Architecture, encoder: Encoder, weights: dict[str, 
 
 def _ordinary(model: nn.Module, encoder: Encoder, kept: Mapping[str, Tensor]) -> Tensor:
     """A few rows that a model must have a finite energy for."""
-    if isinstance(model, RecurrentEnergy):
-        return torch.zeros(1, model.frame, encoder.width, dtype=torch.float32)
+    if isinstance(model, SequenceModel):
+        return torch.zeros(1, model.frame, model.width + model.context_width, dtype=torch.float32)
     return torch.cat(
         [torch.zeros(1, *encoder.shape, dtype=torch.float32), *(rows[:1] for rows in kept.values())]
     )
@@ -301,7 +317,7 @@ def _check_numbers(model: EnergyModel, sigma: float, rows: Tensor) -> None:
         numbers = [model.energy(rows).double() / sigma**2]
         if isinstance(model, NoiseConditional):
             numbers.append(model.joined_score(rows))
-        if not isinstance(model, LikelihoodModel | RecurrentEnergy):
+        if not isinstance(model, LikelihoodModel | SequenceModel):
             numbers.append((rows - model.reconstruct(rows)).square())
     if not all(bool(part.isfinite().all()) for part in numbers):
         raise ValueError("the weights give no finite number for an ordinary row")

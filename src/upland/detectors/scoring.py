@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
+from upland.calibration.block_calibration import BlockCalibration
 from upland.calibration.conformal import Calibration, Floats, warn_of_resolution
 from upland.calibration.false_discovery import ALPHA, Control, benjamini_hochberg, check_rate
 from upland.catalogue import Modality, Unit
@@ -41,6 +42,7 @@ class ScoringDetector(OutlierContract):
         family: of the model, a name of `upland.catalogue.FAMILIES`.
         modality: of the data.
         alpha_: the rate that flags keep where none is given, see `set_alpha`.
+        blocks_: the calibration of episodes of steps; None for other modalities, and of older files.
     """
 
     family: ClassVar[str]
@@ -52,6 +54,7 @@ class ScoringDetector(OutlierContract):
     plan_: FitPlan
     members_: list[Member]
     calibrations_: dict[Unit, Calibration]
+    blocks_: BlockCalibration | None = None
     _tester: GroupTester | None = None
     params_: dict[str, Any]
     criterion_: str

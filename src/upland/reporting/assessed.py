@@ -14,6 +14,7 @@ from upland.data.sequence.encoder import SequenceEncoder
 from upland.reporting.page import Section
 from upland.reporting.phrases import clipped, percent
 from upland.reporting.traces import Floats, Indices, Positions, positions
+from upland.scoring.explained_steps import AssessedSteps
 from upland.scoring.words import cell_text, label_text
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class Assessed:
         cut: The largest p-value that is flagged.
         threshold: The least score that is not flagged, for the charts; None where it is not known.
         top: How many episodes or sequences are listed and explained.
+        block_p_values: Of each step, for the p-values of episodes; None where there are none.
     """
 
     detector: ScoringDetector
@@ -62,6 +64,7 @@ class Assessed:
     cut: float
     threshold: float | None = None
     top: int = LISTED
+    block_p_values: Floats | None = None
 
     @property
     def unit(self) -> Unit:
@@ -88,6 +91,11 @@ class Assessed:
     def called(self) -> str:
         """What the user calls a sequence."""
         return "sequence" if self.sequences.ids is None else clipped(str(self.encoder.id))
+
+    @property
+    def steps(self) -> AssessedSteps:
+        """Scores and p-values of steps."""
+        return AssessedSteps(self.scores, self.p_values, self.block_p_values)
 
     @cached_property
     def flags(self) -> NDArray[np.bool_]:

@@ -57,12 +57,23 @@ def found_in_sequences(detector: ScoringDetector, data: Any, settings: Settings)
     sequences = next(iter(reader.pieces(data, encoder)))
     assert isinstance(sequences, Sequences)
     (scores, p_values), values, segments, unit = detector.assess_members(sequences)
+    blocks, block_p_values = detector.blocks_, None
     if unit == "step":
         rows = sequences.row_numbers
+        block_p_values = None if blocks is None else blocks.p_values(values)
         scores, p_values = scores.reshape(-1)[rows], p_values.reshape(-1)[rows]
     counter = ScoreCounter(detector, settings, unit)
     counter.see(scores, p_values, values, segments)
-    found = Assessed(detector, sequences, scores, p_values, settings.alpha, counter.threshold, settings.top)
+    found = Assessed(
+        detector,
+        sequences,
+        scores,
+        p_values,
+        settings.alpha,
+        counter.threshold,
+        settings.top,
+        block_p_values,
+    )
     summary, sections = step_sections(found) if unit == "step" else _whole_sections(found)
     sections = [*sections, counter.section(dependent=unit == "step")]
     alarms = AlarmsSeen(detector, unit, unit == "step")

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from upland.calibration.block_calibration import BlockCalibration
 from upland.reporting.assessed import (
     CHANNELS,
     CLOSE,
@@ -20,7 +21,8 @@ from upland.reporting.page import Chart, Column, Part, Prose, Section, Table
 from upland.reporting.phrases import clipped, counted, flagged_text, most_of, percent
 from upland.reporting.strangest import columns_section
 from upland.reporting.traces import Floats, Indices, Line, line_chart, missing_share
-from upland.scoring.episodes import NEAR, Episodes, episodes_of, most_anomalous
+from upland.scoring.episode_list import block_p_values_of, found_in
+from upland.scoring.episodes import NEAR, Episodes, most_anomalous
 from upland.scoring.words import cell_text
 
 AROUND = 60
@@ -44,6 +46,7 @@ class Episode(NamedTuple):
         peak: The step with the highest score.
         step: The same among the steps of all series.
         flagged: Whether its steps are flagged.
+        p_value: Of the episode; None where the model has no calibration of blocks.
     """
 
     series: int
@@ -52,6 +55,7 @@ class Episode(NamedTuple):
     peak: int
     step: int
     flagged: bool
+    p_value: float | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,15 +109,16 @@ def step_sections(found: Assessed) -> Said:
 
 
 def _read(found: Assessed) -> Steps:
-    episodes = episodes_of(found.flags, found.owners, found.scores)
+    episodes = found_in(found.steps, found.owners, found.cut, found.detector.blocks_, found.cut)
     count = min(max(episodes.peaks.size, FEWEST), found.top)
     listed = most_anomalous(episodes, found.owners, found.scores, count)
     worst = []
-    for first, last, peak in zip(*(part.tolist() for part in listed), strict=True):
+    p_values = block_p_values_of(listed, found.steps)
+    for first, last, peak, p_value in zip(*(part.tolist() for part in listed), p_values, strict=True):
         series = int(found.owners[first])
         began = int(found.sequences.starts[series])
         flagged = bool(found.flags[peak])
-        worst.append(Episode(series, first - began, last - began, peak - began, peak, flagged))
+        worst.append(Episode(series, first - began, last - began, peak - began, peak, flagged, p_value))
     wanted: dict[int, list[Indices]] = {}
     for rank, episode in enumerate(worst):
         wanted.setdefault(episode.series, []).append(np.array([episode.peak]))
@@ -157,7 +162,9 @@ def _episodes(steps: Steps) -> Section:
     unflagged = any(not episode.flagged for episode in steps.worst)
     columns = [] if found.alone else [Column(found.called)]
     columns += [Column("start"), Column("end"), Column("contributes most at the worst step")]
-    columns += [Column("steps", "number"), Column("score", "number"), Column("p-value", "p_value")]
+    columns += [Column("steps", "number"), Column("score", "number")]
+    blocks = found.detector.blocks_
+    columns += [Column("p-value", "p_value"), *([Column("of the episode", "p_value")] if blocks else [])]
     columns += [Column("flagged")] if unflagged else []
     rows = []
     for episode in steps.worst:
@@ -166,18 +173,30 @@ def _episodes(steps: Steps) -> Section:
         row += [found.word(episode.series, step) for step in (episode.first, episode.last)]
         row += [cause_texts(causes), episode.last - episode.first + 1]
         row += [float(found.scores[episode.step]), float(found.p_values[episode.step])]
+        row += [episode.p_value] if blocks else []
         rows.append([*row, "yes" if episode.flagged else "no"] if unflagged else row)
     count = steps.all.peaks.size
     words = [
         f"Flagged steps of one series that are at most {NEAR} steps apart are one episode. Its score and its "
         "p-value are those of its worst step, and so are the channels that contribute most to it."
     ]
+    words += [_of_blocks(blocks, found)] if blocks else []
     if not count:
-        words = ["No step is flagged. These have the highest scores."]
+        words[0] = "No step is flagged. These have the highest scores."
     elif unflagged:
         words.append("Behind the flagged ones stand the steps with the highest scores that are not flagged.")
     note = f"The {len(rows)} worst of {count:,} episodes." if count > len(rows) else ""
     return Section("Episodes", [Prose(words), Table(columns, rows, note)])
+
+
+def _of_blocks(blocks: BlockCalibration, found: Assessed) -> str:
+    """What the p-values of episodes say."""
+    doubts = "".join(f" Note: {text}." for text in blocks.doubts(found.cut))
+    return (
+        f"The p-value of an episode is by the peaks of {counted(blocks.count, 'held-out block')} of "
+        f"{counted(blocks.length, 'step')}: of normal series on average at most alpha episodes a block have "
+        f"one of at most alpha. Here are {blocks.blocks_in(found.sequences.lengths):,} blocks.{doubts}"
+    )
 
 
 def _closely(steps: Steps) -> Section:

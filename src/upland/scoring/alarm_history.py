@@ -5,17 +5,19 @@ from __future__ import annotations
 import warnings
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from upland.calibration.block_calibration import BlockCalibration
+from upland.calibration.conformal import Calibration
 from upland.calibration.false_discovery import Control
 from upland.catalogue import Unit
 from upland.io.cells import CellOptions
 from upland.io.threads import read_ahead
-from upland.scoring.alarms import MOST, AlarmCounter, AlarmRates, Level, levels_for, rates_of
+from upland.scoring.alarms import HIGHEST, MOST, AlarmCounter, AlarmRates, Level, levels_for, rates_of
 from upland.scoring.budget import Budget, budget_of, largest
 from upland.scoring.episodes import NEAR
 from upland.scoring.histories import HistoryReader
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from upland.detectors.scoring import ScoringDetector
 
 Floats = NDArray[np.float64]
+
+By = Literal["history", "blocks"]
 
 FINE = 400
 """Levels among which a budget chooses."""
@@ -52,6 +56,8 @@ class Alarms:
         kind: what times are; "order" where there are none.
         late: rows that did not come in the order of time, so that alarms may be counted twice.
         untimed: rows without a time, of which each is an alarm of its own.
+        steps: the calibration of steps of series; None of other rows.
+        blocks: that of episodes of steps; None likewise, and of a model file that has none.
 
     Examples:
         >>> import numpy as np, upland
@@ -77,6 +83,8 @@ class Alarms:
     kind: Kind
     late: int = 0
     untimed: int = 0
+    steps: Calibration | None = None
+    blocks: BlockCalibration | None = None
 
     @property
     def rows(self) -> int:
@@ -148,18 +156,41 @@ class Alarms:
         size, peak = rows.p_values.size, int(rows.numbers[worst])
         return Episode(name, start, end, int(rows.numbers[0]), size, peak, float(rows.p_values[worst]))
 
-    def within(self, budget: str | Budget) -> Level | None:
-        """The largest level up to which every level keeps a budget of alarms on the history; None where the
-        least that the calibration can resolve does not.
+    def false_alarms(self, alpha: float) -> float | None:
+        """How many alarms of steps would be false a day (or 1,000 steps) at a level if all were normal, by
+        the peaks of held-out blocks, where alarms at most a block apart count once; None of other rows, and
+        of a model file that has no blocks.
+
+        Args:
+            alpha: the level of steps.
+        """
+        if self.blocks is None or self.steps is None:
+            return None
+        return self.blocks.rate(alpha, self.steps) * self.rows_per / self.blocks.length
+
+    def within(self, budget: str | Budget, by: By = "history") -> Level | None:
+        """The largest level that keeps a budget of alarms; None where the least that the calibration can
+        resolve does not.
 
         Args:
             budget: such as `3 per day`, `1 per week`, `0.5/h`, `2 per 1000` (rows).
+            by: "history" counts the alarms of the history, and takes the largest level up to which every
+                level keeps the budget there; "blocks" bounds the false ones by the peaks of held-out blocks
+                of steps, whatever the history holds, where alarms at most a block apart count once.
 
         Raises:
-            ValueError: it is no budget, or by time where nothing says how long the history is.
+            ValueError: it is no budget, or by time where nothing says how long the history is; there are no
+                blocks.
         """
         asked = budget_of(budget) if isinstance(budget, str) else budget
-        return largest(self.rates, self.fine, asked)
+        if by == "history":
+            return largest(self.rates, self.fine, asked)
+        if by != "blocks":
+            raise ValueError(f"by must be 'history' or 'blocks', got {by!r}")
+        if self.blocks is None or self.steps is None:
+            raise ValueError(f"blocks are of time steps of series, and the model has none for {self.unit}s")
+        level = self.blocks.level(asked.on(self.rates) * self.blocks.length / self.rows, self.steps)
+        return self.at(min(level, HIGHEST)) if level else None
 
     def held_out(self, budget: str | Budget) -> tuple[Level, Level] | None:
         """The level that the earlier half of the history would choose, and what it comes to on the later
@@ -306,4 +337,5 @@ def alarms_of(detector: ScoringDetector, counter: AlarmCounter, unit: Unit, kind
         kind,
         counter.late,
         counter.untimed,
+        *((calibration, detector.blocks_) if unit == "step" else ()),
     )

@@ -3,6 +3,10 @@
 The rule: flagged rows of one series, in the order of time, are of one episode while each is at most `NEAR`
 rows after the one before. (`upland.scoring.alarms` counts the episodes of all levels at once by the same
 rule, and knows it by a duration too.)
+
+Where episodes have p-values (`upland.calibration.block_calibration`), two of them that both reach alpha are
+one, with all between them, where the second begins at most a block after the end of the first: peaks so near
+each other are no evidence beside each other, and what is promised counts each block once.
 """
 
 from __future__ import annotations
@@ -44,26 +48,73 @@ def worst_first(scores: Floats, count: int) -> Indices:
     return order
 
 
-def episodes_of(flags: Bools, owners: Indices, scores: Floats) -> Episodes:
+def episodes_of(
+    flags: Bools, owners: Indices, scores: Floats, strong: Bools | None = None, block: int = 0
+) -> Episodes:
     """Group flagged steps.
 
     Args:
         flags: `(S,)` which steps are flagged, sequence after sequence, in time order.
         owners: `(S,)` the sequence of each.
         scores: `(S,)` their anomaly scores.
+        strong: `(S,)` which steps have a block p-value of at most alpha; None where they have none.
+        block: episodes with such steps that are at most so many steps apart are one.
 
     Returns:
         The episodes in the order of the steps.
     """
     steps = np.flatnonzero(flags)
+    among = None if strong is None else strong[steps]
+    return episodes_at(steps, owners[steps], scores[steps], among, block)
+
+
+def episodes_at(
+    steps: Indices, owners: Indices, scores: Floats, strong: Bools | None = None, block: int = 0
+) -> Episodes:
+    """Group flagged steps, of which alone something is known.
+
+    Args:
+        steps: `(F,)` the numbers of the flagged steps among all steps, ascending.
+        owners: `(F,)` the sequence of each.
+        scores: `(F,)` their anomaly scores.
+        strong: `(F,)` which of them have a block p-value of at most alpha; None where they have none.
+        block: episodes with such steps that are at most so many steps apart are one.
+
+    Returns:
+        The episodes in the order of the steps.
+    """
     if not steps.size:
         return Episodes(steps, steps, steps)
-    parted = (np.diff(steps) > NEAR) | (np.diff(owners[steps]) != 0)
+    parted = (np.diff(steps) > NEAR) | (np.diff(owners) != 0)
+    if strong is not None:
+        parted &= ~_near_strong(steps, np.cumsum(np.r_[0, parted]), owners, strong, block)
     starts = np.flatnonzero(np.r_[True, parted])
     number = np.cumsum(np.r_[0, parted])
-    order = np.lexsort((-scores[steps], number))  # within each episode the worst stands first
+    order = np.lexsort((-scores, number))  # within each episode the worst stands first
     ends = np.r_[starts[1:], steps.size] - 1
     return Episodes(steps[starts], steps[ends], steps[order[starts]])
+
+
+def _near_strong(steps: Indices, number: Indices, owners: Indices, strong: Bools, block: int) -> Bools:
+    """`(F - 1,)` whether a flagged step and the next lie between two episodes with strong steps that are at
+    most a block apart.
+
+    Args:
+        steps: `(F,)` flagged steps.
+        number: `(F,)` the episode of each.
+        owners: `(F,)` the sequence of each.
+        strong: `(F,)` which are.
+        block: steps.
+    """
+    held = np.unique(number[strong])
+    first = np.searchsorted(number, held, side="left")
+    last = np.searchsorted(number, held, side="right") - 1
+    near = (steps[first[1:]] - steps[last[:-1]] <= block) & (np.diff(owners[first]) == 0)
+    change = np.zeros(steps.size, dtype=np.int64)
+    np.add.at(change, last[:-1][near], 1)
+    np.add.at(change, first[1:][near], -1)
+    between: Bools = np.cumsum(change)[:-1] > 0
+    return between
 
 
 def most_anomalous(found: Episodes, owners: Indices, scores: Floats, count: int) -> Episodes:

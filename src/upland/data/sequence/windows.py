@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 
 from upland.data.rows import digest_of
 from upland.data.sequence.container import Indices, Sequences, as_sequences
-from upland.data.sequence.encoder import column_name, padded
+from upland.data.sequence.encoder import padded
+from upland.data.sequence.longframes import column_name
 from upland.data.table.frames import view_table
 from upland.io.advice import Advice, Argument
 from upland.io.cells import USUAL, CellOptions
@@ -125,6 +126,18 @@ class SequenceRows:
         """The steps of windows, among those of all sequences: sorted, each once."""
         starts, lengths = self._pieces.starts[rows], self._pieces.lengths[rows]
         return np.unique(np.repeat(starts, lengths) + _within(lengths))
+
+    def stretches(self, steps: Indices) -> Indices:
+        """How many of some steps follow each other, stretch after stretch, none over two sequences.
+
+        Args:
+            steps: among those of all sequences, sorted.
+        """
+        starts = self.sequences.starts
+        of = np.searchsorted(starts, steps, side="right")
+        cuts = np.flatnonzero((np.diff(steps) != 1) | (np.diff(of) != 0)) + 1
+        lengths: Indices = np.diff(np.r_[0, cuts, steps.size])
+        return lengths
 
     def steps_in(self, rows: NDArray[np.int64]) -> tuple[Indices, Indices]:
         """The steps of windows, window after window, and how many each has: `(S,)`, `(n,)`."""
