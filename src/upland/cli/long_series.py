@@ -64,6 +64,8 @@ def open_long(detector: Detector, request: Request, source: Source) -> OpenedLon
         return None
     encoder = detector.encoder_
     assert isinstance(encoder, SequenceEncoder)
+    if encoder.clock.width:  # its reasons need the time stamps of the steps before
+        return None
     file = LongFile(source, encoder)
     series = series_in_order(file)
     if series is None or series.lengths.sum() < LONG:
@@ -195,8 +197,7 @@ class OpenedLong(Opened):
         whole = explain(self.detector, steps)
         assert isinstance(whole, Explanation)
         at = np.cumsum(lengths) - 1
-        parts = {"shares": whole.shares[at], "values": whole.values[at], "expected": whole.expected[at]}
-        return replace(whole, **parts).top(REASONS)
+        return whole.take(at).top(REASONS)
 
     def _before(self, peaks: Steps) -> list[pa.Table]:
         """Each step with the steps before it, in the order of time."""

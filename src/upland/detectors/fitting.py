@@ -225,6 +225,8 @@ class MemberFitter:
             held_out=self._kept(rows, encoder, held_out, plan.stream("held out", number)),
         )
         if isinstance(rows, EncodedWindows):
+            assert isinstance(encoder, SequenceEncoder)
+            encoder.band = rows.band(model, sigma, held_out)
             reference = rows.reference(model, sigma, plan.smoothing or 1, seen)
             member.criteria.update(fitted_sequence_criteria(self.homes, reference))
         return self._fitted(member, rows, held_out)

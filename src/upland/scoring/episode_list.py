@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from upland.data.sequence.container import Sequences
     from upland.detectors.base import Detector
     from upland.detectors.scoring import ScoringDetector
-    from upland.explanation import Explanation, Reason
+    from upland.explanation import Reason
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -301,15 +301,9 @@ def described_episodes(
             float(steps.p_values[peak]),
             p_value,
             None if p_value is None else p_value * searched,
-            tuple(_at(explained, low + peak - first).top(CHANNELS)[0]),
+            tuple(explained.take([low + peak - first]).top(CHANNELS)[0]),
             channels_of(explained.columns, explained.shares[low:high]),
         )
-
-
-def _at(explained: Explanation, row: int) -> Explanation:
-    """One row of an explanation."""
-    parts = {name: getattr(explained, name)[row : row + 1] for name in ("shares", "values", "expected")}
-    return replace(explained, **parts)
 
 
 def channels_of(columns: Sequence[str], shares: Floats) -> tuple[Channel, ...]:

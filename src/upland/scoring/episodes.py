@@ -85,7 +85,7 @@ def episodes_at(
     """
     if not steps.size:
         return Episodes(steps, steps, steps)
-parted = (np.diff(steps) > NEAR) | (np.diff(owners) != 0)
+    parted = (np.diff(steps) > NEAR) | (np.diff(owners) != 0)
     if strong is not None:
         parted &= ~_near_strong(steps, np.cumsum(np.r_[0, parted]), owners, strong, block)
     starts = np.flatnonzero(np.r_[True, parted])
