@@ -126,6 +126,33 @@ def collection(name: str, rows: Sequence[Row]) -> str:
 MEASURES = ("vus_pr", "auprc", "auroc")
 
 
+# -- TSB-AD --------------------------------------------------------------------------------------------------
+
+TSB_AD = """## Files of TSB-AD, by its own protocol
+
+Peers run here, with the windows and settings of that benchmark, beside its published VUS-PR; all steps count,
+the training part included. Affiliation F: steps above mean + 3 standard deviations. LOF and KNN of several
+channels compare single steps, many of which are equal, so that their order is rounding.
+"""
+
+
+def tsb_ad(rows: Sequence[Row]) -> str:
+    """A line for each file and method: mean over seeds, and what was published."""
+    body = []
+    for (file, method), group in grouped(rows, "file", "method").items():
+        published = group[0]["published"]
+        cells = [spread([row[key] for row in group]) for key in ("vus_pr", "range_auc_pr")]
+        flagged = [row["affiliation_f"] for row in group if row["affiliation_f"] is not None]
+        other = [spread([published]) if published is not None else "", spread(flagged) if flagged else ""]
+        body.append([file.split("_tr_")[0], method, cells[0], other[0], cells[1], other[1], seconds(group)])
+    head = ("file", "method", "VUS-PR", "published", "Range-AUC-PR", "affiliation F", "CPU s")
+    return f"{TSB_AD}\n{table(head, body)}"
+
+
+def seconds(rows: Sequence[Row]) -> str:
+    return f"{cpu_seconds(rows) / len(rows):.1f}"
+
+
 def by_number(lines: Sequence[Sequence[str]], column: int) -> list[Sequence[str]]:
     """Lines from high to low by the leading number of one cell."""
     return sorted(lines, key=lambda line: -float(line[column].split()[0]))

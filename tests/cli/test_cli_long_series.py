@@ -82,6 +82,8 @@ def assert_equal(pieces, whole):
         for reason, same in zip(reasons, others, strict=True):
             assert reason["part"] == pytest.approx(same["part"], rel=1e-6)
             assert (reason["value"], reason["expected"]) == pytest.approx((same["value"], same["expected"]))
+        for channel, same in zip(finding.pop("channels", []), other.pop("channels", []), strict=True):
+            assert channel == {"column": same["column"], "part": pytest.approx(same["part"], rel=1e-6)}
         assert finding == other
     document.pop("output"), expected.pop("output")
     assert document == expected

@@ -204,17 +204,22 @@ def test_no_model_is_copied_from_step_to_step(plain, monkeypatch):
 # -- what holds the steps ------------------------------------------------------------------------------------
 
 
+def minutes(frame):
+    """A time stamp a minute for each pump."""
+    return pd.Timestamp("2026-03-02") + pd.to_timedelta(frame.groupby("pump").cumcount(), unit="min")
+
+
 @pytest.fixture(scope="module")
 def framed():
     frame = pd.DataFrame(series(200), columns=["flow", "load"]).assign(pump=["x", "y"] * 100)
-    frame["time"] = pd.date_range("2026-03-01", periods=200, freq="min")
+    frame["time"] = minutes(frame)
     return fit(frame, id="pump", time="time", window=20)
 
 
 def steps_of(count=30):
     ids, rows, parts = interleaved([count // 2, 3, count // 3])
     frame = pd.DataFrame(rows, columns=["flow", "load"]).assign(pump=ids)
-    frame["time"] = pd.date_range("2026-03-02", periods=len(frame), freq="min")
+    frame["time"] = minutes(frame)
     return frame, parts
 
 
@@ -286,5 +291,5 @@ def test_what_cannot_be_used_is_refused(plain, framed):
     with pytest.raises(ValueError, match="of 2 series, and there are 1 ids"):
         many.state.with_arrays(many.state.to_arrays())
     twice = steps_of()[0].assign(time=pd.Timestamp("2026-03-02"))
-    with pytest.raises(ValueError, match=r"the series '.': .* rows have the time stamp"):
+    with pytest.raises(ValueError, match=r"pump '.': .* rows have the time stamp"):
         framed.score_steps(None, twice)

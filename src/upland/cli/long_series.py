@@ -28,9 +28,9 @@ from upland.cli.results import (
 )
 from upland.io.threads import read_ahead
 from upland.scoring.columns import ADDED, with_verdicts
-from upland.scoring.episodes import Episodes
 
 if TYPE_CHECKING:
+    from upland.data.sequence.container import Sequences
     from upland.detectors.base import Detector
     from upland.io.source import Source
     from upland.scoring.long_series import LongFile, Series, Steps
@@ -138,16 +138,20 @@ class OpenedLong(Opened):
         with read_ahead(self.file.pieces()) as pieces:
             for raw, table in pieces:
                 sequences = self.file.steps(table)
-                scores, p_values, state = self.detector.score_steps(state, sequences)
+                found = self.detector.advance(state, sequences)
+                state = found.state
                 rows = np.array([numbers[name] for name in sequences.ids or ()], dtype=np.int64)
                 inside = np.arange(sequences.n_steps) - np.repeat(sequences.starts, sequences.lengths)
                 owners = np.repeat(rows, sequences.lengths)
                 places = seen[owners] + inside
                 seen[rows] += sequences.lengths
                 stamps = places if sequences.stamps is None else sequences.stamps
-                order = sequences.row_numbers
-                steps = Steps(owners, places, scores[order], p_values[order], stamps)
-                yield raw, table, steps, np.argsort(order, kind="stable")
+                blocks = self.detector.blocks_
+                of_blocks = (
+                    np.full(owners.size, np.nan) if blocks is None else blocks.p_values(found.compared)
+                )
+                steps = Steps(owners, places, *found[:2], stamps, of_blocks)
+                yield raw, table, steps, np.argsort(sequences.row_numbers, kind="stable")
                 self.seen(table.num_rows)
 
     # -- what is found ---------------------------------------------------------------------------------------
@@ -156,76 +160,109 @@ class OpenedLong(Opened):
         """The episodes with the highest scores, and single steps where there are too few."""
         from upland.scoring.long_series import joined_steps
 
-        starts, top = self.series.starts, self.request.top
-        flagged, episodes = self.remembered.episodes(starts)
+        starts, top, blocks = self.series.starts, self.request.top, self.detector.blocks_
+        length = None if blocks is None else blocks.length
+        flagged, episodes = self.remembered.episodes(starts, self.request.alpha, length)
         numbers = starts[flagged.owners] + flagged.places
         peaks = flagged.take(np.searchsorted(numbers, episodes.peaks))
         self.n_episodes, self.hit = episodes.peaks.size, np.unique(peaks.owners).size
         order = np.argsort(-peaks.scores, kind="stable")[:top]
         worst, peaks = episodes.select(order), peaks.take(order)
-        more = self.remembered.quiet(starts, worst, peaks.owners, top - order.size)
-        peaks = joined_steps([peaks, more])
-        reasons = self._reasons(peaks) if self.request.shown and peaks.owners.size else []
+        quiet = self.remembered.quiet(starts, worst, peaks.owners, top - order.size)
+        firsts, lasts = (np.searchsorted(numbers, part) for part in (worst.firsts, worst.lasts))
+        found = [flagged.take(slice(first, last + 1)) for first, last in zip(firsts, lasts, strict=True)]
+        found += [quiet.take(slice(row, row + 1)) for row in range(quiet.owners.size)]
+        peaks = joined_steps([peaks, quiet])
+        reasons, channels = self._why(peaks, found)
         names = [self.series.ids[owner] for owner in peaks.owners.tolist()]
-        found = findings(names, peaks.scores, peaks.p_values, cut, reasons)
-        spans = self._spans(flagged.take, numbers, worst, peaks)
-        return [replace(finding, details=span) for finding, span in zip(found, spans, strict=True)]
-
-    def _spans(self, take: Any, numbers: Any, worst: Episodes, peaks: Steps) -> list[dict[str, Any]]:
-        """When each finding begins and ends; a single step at itself."""
-        firsts, lasts = (take(np.searchsorted(numbers, part)).stamps for part in (worst.firsts, worst.lasts))
-        counts = (worst.lasts - worst.firsts + 1).tolist()
-        alone = peaks.stamps[len(counts) :]
-        parts = zip(
-            (*firsts, *alone), (*lasts, *alone), peaks.stamps, [*counts, *[1] * len(alone)], strict=True
-        )
+        made = findings(names, peaks.scores, peaks.p_values, cut, reasons)
+        more = zip(made, found, peaks.stamps, channels, strict=True)
         return [
-            {"start": _plain(first), "end": _plain(last), "peak": _plain(peak), "steps": count}
-            for first, last, peak, count in parts
+            replace(one, details=_span(steps, peak) | self._p_values(steps) | why)
+            for one, steps, peak, why in more
         ]
 
-    def _reasons(self, peaks: Steps) -> Reasons:
-        """The channels with the largest shares of some steps, by the steps before them."""
+    def _p_values(self, steps: Steps) -> dict[str, Any]:
+        """The p-value of an episode, and what follows from it; none where the model has no blocks."""
+        blocks = self.detector.blocks_
+        if blocks is None:
+            return {"episode_p_value": None}
+        p, searched = float(steps.block_p_values.min()), blocks.blocks_in(self.series.lengths)
+        return {"episode_p_value": p, "confidence": 1 - p, "expected_false": p * searched}
+
+    def _why(self, peaks: Steps, found: list[Steps]) -> tuple[Reasons, list[dict[str, Any]]]:
+        """The reasons of the peaks, and the channels of episodes, of long ones about the peak; none where
+        nobody sees them.
+        """
         from upland.data.sequence.container import Sequences
-        from upland.explanation import Explanation, explain
+        from upland.scoring.episode_list import channels_of
+        from upland.scoring.explained_steps import explanation_of
 
-        tables, lengths = [], []
-        for table in self._before(peaks):
-            tables.append(table)
-            lengths.append(table.num_rows)
-        steps = Sequences(pa.concat_tables(tables), np.array(lengths, dtype=np.int64), "frame")
-        whole = explain(self.detector, steps)
-        assert isinstance(whole, Explanation)
-        at = np.cumsum(lengths) - 1
-        return whole.take(at).top(REASONS)
+        if not self.request.shown or not found:
+            return [], [{} for _ in found]
+        firsts = np.maximum([steps.places[0] for steps in found], peaks.places - CONTEXT)
+        lasts = np.minimum([steps.places[-1] for steps in found], peaks.places + CONTEXT)
+        begins = np.maximum(firsts - CONTEXT + 1, 0)
+        parts = self._rows(peaks.owners.tolist(), begins.tolist(), lasts.tolist())
+        lengths = lasts - begins + 1
+        stamps = None if parts[0].stamps is None else np.concatenate([part.stamps for part in parts])
+        table = pa.concat_tables([part.table for part in parts])
+        whole = explanation_of(self.detector, Sequences(table, lengths, "frame", stamps=stamps))
+        offsets = np.cumsum(lengths) - lengths - begins
+        at = offsets + peaks.places
+        shown = whole.take(at)
+        spans = zip((offsets + firsts).tolist(), (offsets + lasts).tolist(), strict=True)
+        channels = [channels_of(whole.columns, whole.shares[first : last + 1]) for first, last in spans]
+        return shown.top(REASONS), [{"channels": [one._asdict() for one in part]} for part in channels]
 
-    def _before(self, peaks: Steps) -> list[pa.Table]:
-        """Each step with the steps before it, in the order of time."""
-        found: list[list[pa.Table]] = [[] for _ in peaks.owners]
+    def _rows(self, owners: list[int], begins: list[int], lasts: list[int]) -> list[Sequences]:
+        """Stretches of series, in the order of time.
+
+        Args:
+            owners: the series of each.
+            begins: its first step.
+            lasts: its last step.
+        """
+        found: list[list[Sequences]] = [[] for _ in owners]
         numbers = {name: number for number, name in enumerate(self.series.ids)}
         seen = np.zeros(len(numbers), dtype=np.int64)
-        wanted = list(zip(peaks.owners.tolist(), peaks.places.tolist(), strict=True))
         with read_ahead(self.file.pieces()) as pieces:
             for _, table in pieces:
-                sequences = self.file.steps(table)
-                rows = {numbers[name]: row for row, name in enumerate(sequences.ids or ())}
-                for parts, (owner, place) in zip(found, wanted, strict=True):
-                    row = rows.get(owner)
-                    if row is None:
+                steps = self.file.steps(table)
+                rows = {numbers[name]: row for row, name in enumerate(steps.ids or ())}
+                for parts, owner, begin, last in zip(found, owners, begins, lasts, strict=True):
+                    if (row := rows.get(owner)) is None:
                         continue
-                    first = max(place - CONTEXT + 1 - int(seen[owner]), 0)
-                    stop = min(place + 1 - int(seen[owner]), int(sequences.lengths[row]))
+                    first = max(begin - int(seen[owner]), 0)
+                    stop = min(last + 1 - int(seen[owner]), int(steps.lengths[row]))
                     if first < stop:
-                        start = int(sequences.starts[row])
-                        parts.append(sequences.table.slice(start + first, stop - first))
+                        place, count = np.array([steps.starts[row] + first]), np.array([stop - first])
+                        parts.append(steps.cut(np.array([row]), place, count))
                 for owner, row in rows.items():
-                    seen[owner] += sequences.lengths[row]
-        return [pa.concat_tables(parts) for parts in found]
+                    seen[owner] += steps.lengths[row]
+        return [_joined(parts) for parts in found]
 
     def details(self) -> dict[str, Any]:
-        """How many episodes there are, and in how many sequences; columns that are not used."""
+        """How many episodes there are, and in how many sequences; by which blocks their p-values are; columns
+        that are not used.
+        """
         counts = {"sequences": len(self.series.ids), "episodes": self.n_episodes, "hit": self.hit}
-        return counts | {"extra_columns": self.extra}
+        blocks = self.detector.blocks_
+        found = None if blocks is None else blocks.described(self.series.lengths, self.request.alpha)
+        return counts | {"blocks": found, "extra_columns": self.extra}
+
+
+def _joined(parts: list[Sequences]) -> Sequences:
+    """Stretches of one series that follow each other as one."""
+    table = pa.concat_tables([part.table for part in parts])
+    stamps = None if parts[0].stamps is None else np.concatenate([part.stamps for part in parts])
+    return replace(parts[0], table=table, lengths=np.array([table.num_rows]), order=None, stamps=stamps)
+
+
+def _span(steps: Steps, peak: Any) -> dict[str, Any]:
+    """When an episode begins and ends."""
+    start, end, worst = (_plain(stamp) for stamp in (steps.stamps[0], steps.stamps[-1], peak))
+    return {"start": start, "end": end, "peak": worst, "steps": int(np.ptp(steps.places)) + 1}
 
 
 def _plain(stamp: Any) -> Any:

@@ -3,7 +3,8 @@ r"""Criteria of steps that go by exponential means of some numbers of each step 
     m_t = (1 - a) m_{t-1} + a y_t,   a = 2 / (span + 1),
 
 of numbers y_t `(C,)` of the step given the steps before it; m_0 is their mean among normal steps. With span 1
-nothing is smoothed. Of a whole sequence the numbers are averaged over its steps alike.
+nothing is smoothed. A score may be the mean of what the means over several spans say. Of a whole sequence the
+numbers are averaged over its steps alike.
 """
 
 from __future__ import annotations
@@ -41,15 +42,19 @@ class RunningMeans(SequenceCriterion):
 
     Attributes:
         least_span: steps that the means are over at least.
+        short_span: steps of a second mean, where it is shorter; 0 where there is none.
         numbers_per_channel: how many numbers a channel has, C = D times as many.
     """
 
     least_span: ClassVar[int] = 1
+    short_span: ClassVar[int] = 0
     numbers_per_channel: ClassVar[int] = 1
+
+    spans: tuple[int, ...]
 
     def __init__(self, unit: Of) -> None:
         super().__init__(unit)
-        self.usual, self.span = torch.zeros(0, dtype=torch.float64), 1
+        self.usual, self.spans = torch.zeros(0, dtype=torch.float64), (1,)
 
     @abstractmethod
     def numbers(self, given: EnergyModel, points: Tensor, sigma: float) -> Tensor:
@@ -84,7 +89,8 @@ class RunningMeans(SequenceCriterion):
             state: the mean of the numbers, `(C,)`.
         """
         super().restore(model, sigma, smoothing, state)
-        self.usual, self.span = state["usual"], max(smoothing, self.least_span)
+        self.usual, span = state["usual"], max(smoothing, self.least_span)
+        self.spans = (self.short_span, span) if 0 < self.short_span < span else (span,)
         return self
 
     def state(self) -> State:
@@ -146,37 +152,36 @@ class RunningMeans(SequenceCriterion):
         for read in stretches(exact, x.codes, x.lengths):
             if read.begin == 0:
                 memory = self.start(exact, len(read.group))
-            means, memory = self._means(exact, memory, read.points, read.context)
+            parts, memory = self._next_parts(exact, memory, read.points, read.context)
             there = read.valid.cpu().numpy()
-            found.append(self.parts(means[there]))
+            found.append(parts[there])
             positions.append(read.positions.numpy()[there])
-        parts: Floats = np.concatenate(found)[np.argsort(np.concatenate(positions))]
-        return parts
+        in_order: Floats = np.concatenate(found)[np.argsort(np.concatenate(positions))]
+        return in_order
 
     def start(self, model: SequenceModel, n: int) -> Memory:
-        """The means before the first step, `(n, C)`: those among normal steps."""
-        return {"level": np.tile(self.usual.numpy(), (n, 1))}
+        """The means over each span before the first step, `(n, spans, C)`: those among normal steps."""
+        return {"level": np.tile(self.usual.numpy(), (n, len(self.spans), 1))}
 
     def score_next(
         self, model: SequenceModel, memory: Memory, points: Tensor, context: Tensor
     ) -> tuple[Tensor, Memory]:
         """The numbers of the next steps, and the means to go on with; see `SequenceCriterion.score_next`."""
-        means, after = self._means(model, memory, points, context)
-        return torch.from_numpy(self.parts(means).sum(-1)), after
+        parts, after = self._next_parts(model, memory, points, context)
+        return torch.from_numpy(parts.sum(-1)), after
 
-    def _means(
+    def _next_parts(
         self, model: SequenceModel, memory: Memory, points: Tensor, context: Tensor
     ) -> tuple[Floats, Memory]:
-        """The exponential means at the next steps, `(n, L, C)`, and what is remembered."""
+        """The channels' parts at the next steps, `(n, L, D)`, and what is remembered."""
         with torch.no_grad():
             given = model.given(context.flatten(0, 1))
-            numbers = self.numbers(given, points.flatten(0, 1), self.sigma).cpu().numpy()
-        share = 2 / (self.span + 1)
-        smooth, _ = lfilter(
-            [share],
-            [1, share - 1],
-            numbers.reshape(*points.shape[:2], -1),
-            axis=1,
-            zi=(1 - share) * memory["level"][:, None],
-        )
-        return smooth, {"level": smooth[:, -1].copy()}
+            flat = self.numbers(given, points.flatten(0, 1), self.sigma).cpu().numpy()
+        numbers, parts, levels = flat.reshape(*points.shape[:2], -1), [], []
+        for number, span in enumerate(self.spans):
+            share = 2 / (span + 1)
+            before = (1 - share) * memory["level"][:, None, number]
+            means, _ = lfilter([share], [1, share - 1], numbers, axis=1, zi=before)
+            parts.append(self.parts(means))
+            levels.append(means[:, -1])
+        return np.mean(parts, axis=0), {"level": np.stack(levels, axis=1)}

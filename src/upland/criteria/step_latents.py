@@ -7,7 +7,9 @@ r"""Criteria of sequences whose steps have a likelihood and latents z_t, N(0, I)
       1/2 (v / v0 + (m - m0)^2 / v0 - 1 - log(v / v0)),
 
   with the exponential means m of z and v of z^2 less m^2 (KLODS, arXiv 2002.03328, over time in place of the
-  parts of one latent). It is two-sided: a channel that is stuck or calmer than normal has a small v.
+  parts of one latent), and the mean of that over two spans: 16 steps, in which a break of the dynamics is
+  soonest seen, and the smoothing. It is two-sided: a channel that is stuck or calmer than normal has a small
+  v.
 """
 
 from __future__ import annotations
@@ -18,10 +20,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from upland.criteria.base import Floats, Shares
+from upland.criteria.base import Floats, Shares, finite
 from upland.criteria.reading import step_values
 from upland.criteria.running_means import RunningMeans
 from upland.criteria.sequence import EncodedSequences, lengths_of_steps
+from upland.groups.stretches import Steps
 from upland.models.base import EnergyModel
 from upland.models.recurrent_flow import ConditionalFlow, RecurrentFlow
 
@@ -33,6 +36,24 @@ def channel_nats(given: EnergyModel, points: Tensor, sigma: float) -> Tensor:
     """-log p of each channel given those before it and the past, in nats: `(M, D) -> (M, D)`, float64."""
     assert isinstance(given, ConditionalFlow)
     return given.parts(points)[1]
+
+
+def latent_steps(model: RecurrentFlow, x: EncodedSequences) -> Steps:
+    """The latents of steps and -log p of each, each sequence a run.
+
+    Args:
+        model: as trained.
+        x: sequences.
+    """
+
+    def both(given: EnergyModel, points: Tensor, sigma: float) -> Tensor:
+        assert isinstance(given, ConditionalFlow)
+        z, nats = given.parts(points)
+        return torch.cat([z.double(), nats.sum(1, keepdim=True)], 1)
+
+    found = step_values(both, model, x.codes, x.lengths, 1.0)
+    finite(found.numpy().sum(1))
+    return Steps(found[:, :-1], found[:, -1], torch.from_numpy(x.owners))
 
 
 class StepLikelihood(RunningMeans):
@@ -62,10 +83,11 @@ class StepLikelihood(RunningMeans):
 
 
 class StepDivergence(RunningMeans):
-    """The KL of the latents of each channel over the past from those of normal steps, two-sided."""
+    """The KL of the latents of each channel over two spans of the past from normal ones, two-sided."""
 
     requires: ClassVar[type] = RecurrentFlow
     least_span: ClassVar[int] = 8
+    short_span: ClassVar[int] = 16
     numbers_per_channel: ClassVar[int] = 2
 
     def numbers(self, given: EnergyModel, points: Tensor, sigma: float) -> Tensor:

@@ -227,6 +227,8 @@ class MemberFitter:
         if isinstance(rows, EncodedWindows):
             assert isinstance(encoder, SequenceEncoder)
             encoder.band = rows.band(model, sigma, held_out)
+            standard, kept = (rows.kept_steps(model, some, plan.keep_rows) for some in (fresh, held_out))
+            member = replace(member, standard=standard, held_out=kept)
             reference = rows.reference(model, sigma, plan.smoothing or 1, seen)
             member.criteria.update(fitted_sequence_criteria(self.homes, reference))
         return self._fitted(member, rows, held_out)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from upland.calibration.block_calibration import BlockCalibration
 from upland.calibration.conformal import Calibration
-from upland.catalogue import criteria_of
+from upland.catalogue import criteria_of, home_for_unit
 from upland.catalogue import load as load_entry
 from upland.criteria.base import Criterion
 from upland.criteria.sequence import SequenceCriterion
@@ -242,10 +242,12 @@ class _MemberLoader:
         """The reference rows."""
         if rows.keys() - KEPT:
             raise ValueError("a member has reference rows that nothing needs")
+        of_steps = isinstance(encoder, SequenceEncoder)  # their latents, -log p, and the number of the run
+        shape = (encoder.width + 2,) if of_steps else encoder.shape
         for name, some in rows.items():
             count = len(some) if some.ndim else 0
-            if some.shape[1:] != encoder.shape or some.dtype != torch.float32:
-                raise ValueError(f"the rows {name} must be float32 of shape {encoder.shape}")
+            if some.shape[1:] != shape or some.dtype != torch.float32:
+                raise ValueError(f"the rows {name} must be float32 of shape {shape}")
             if not 0 < count <= self.plan.keep_rows or not bool(some.isfinite().all()):
                 raise ValueError(f"the rows {name} must be finite, and {self.plan.keep_rows} at most")
         return rows
@@ -265,7 +267,7 @@ class _MemberLoader:
         criteria: dict[Any, Criterion[Any, Any]] = {}
         states = {first: _parts(inner) for first, inner in _parts(tensors).items()}
         for name, unit in pairs:
-            made: SequenceCriterion = load_entry(homes[name])(unit)
+            made: SequenceCriterion = load_entry(home_for_unit(name, homes, unit))(unit)
             state = _as_tensors(states.get(name, {}).pop(unit, {}))
             made.check_state(model, state)
             criteria[name, unit] = made.restore(model, sigma, self.plan.smoothing or 1, state)

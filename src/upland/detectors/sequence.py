@@ -28,6 +28,7 @@ from upland.detectors.host import are_usual, usual_settings
 from upland.detectors.one_row import one_row
 from upland.detectors.plan import FitPlan, TrainingPlan
 from upland.detectors.stream import (
+    Advanced,
     NextScore,
     NextScores,
     Stream,
@@ -42,6 +43,9 @@ from upland.groups.tester import check_of_scores, verdicts_from_scores
 from upland.groups.verdicts import GroupVerdicts
 from upland.io.advice import Advice, Wording
 from upland.io.cells import Dates
+
+MOST_SMOOTHING = 64
+"""Steps that the score of a step is smoothed over, at most, where no number is given."""
 
 
 class SequenceDetector(Detector):
@@ -161,14 +165,25 @@ class SequenceDetector(Detector):
         Returns:
             The anomaly score and the p-value of each row, `(N,)`, and the state to give to the next call.
         """
-        with usual_settings():
+        with nullcontext() if are_usual() else usual_settings():
             state = self._state(state, X, ())
             encoder = self.encoder_
             assert isinstance(encoder, SequenceEncoder)
             sequences = next_steps(X, ids, encoder)
-            found = advance_each(state, self.members_, self.calibrations_["step"], sequences)
+            found = self.advance(state, sequences)
             scores, p_values = map(sequences.arrange, found[:2])
             return NextScores(scores, p_values, found.state)
+
+    def advance(self, state: Stream | None, sequences: Sequences) -> Advanced:
+        """What `score_steps` gives of steps as `next_steps` reads them, series after series; raises as it.
+
+        Args:
+            state: what the last call returned; None before the first step.
+            sequences: the next steps of each series, with the ids of these.
+        """
+        with nullcontext() if are_usual() else usual_settings():
+            state = self._state(state, sequences, ())
+            return advance_each(state, self.members_, self.calibrations_["step"], sequences)
 
     def _state(self, state: Stream | None, step: Any, ids: tuple[None, ...]) -> Stream:
         """A state of this fit and criterion; without one the beginning, of series with these ids."""
@@ -229,11 +244,11 @@ class SequenceEnergyDetector(SequenceDetector):
             to 1.
         frame: time steps that one energy is of; "auto" is a quarter of a whole sequence, and 16 steps of a
             long series.
-        criterion: "score_test", how large the gradient in the model's biases is, two-sided; "max_channel",
-            the largest smoothed squared residual of any channel; "reconstruction", |x - f(x)|^2; "energy",
-            -log p of a step given those before it, in nats; "auto" or None is the score test for whole
-            sequences and max_channel for steps. All but the score test are one-sided: what is calmer than
-            normal data, as a sensor that is stuck, passes.
+        criterion: "experts", what several experts say of a sequence or of a step, each in units of normal
+            data, and "auto" or None; "score_test", how large the gradient in the model's biases is;
+            "max_channel", the largest smoothed squared residual of any channel; "reconstruction",
+            |x - f(x)|^2; "energy", -log p of a step given those before it, in nats. The last three are
+            one-sided: what is calmer than normal data, as a sensor that is stuck, passes.
         calibration: "split" holds out a fifth of the sequences or windows and gives exact p-values; "cross"
             fits five folds; "auto" splits from 500 sequences or windows.
         contamination: sets scikit-learn's `offset_`: "auto" from the calibration at `alpha_`, a number
@@ -249,7 +264,8 @@ class SequenceEnergyDetector(SequenceDetector):
         per: what one score is of, "sequence" or "step"; "auto" is a sequence for arrays `(N, T, D)` and
             lists, a time step for long frames and one long series.
         smoothing: steps, about, that the score of a step in a long series is smoothed over; with 1 it falls
-            back at once after a fault; "auto" is a window of the training.
+            back at once after a fault; "auto" is a window of the training, 64 at most. The experts use an
+            eighth of it, too.
         categorical: columns that are categories whatever they hold.
         ignore: columns to leave out.
         context: columns that the model is conditioned on, such as set points, valve positions or operating
@@ -347,7 +363,7 @@ class SequenceEnergyDetector(SequenceDetector):
         return TrainingPlan("denoising", steps, 16, rate, noise=given_noise(self.noise, "auto"))
 
     def _usual_smoothing(self, rows: SequenceRows) -> int:
-        return rows.window_ or self._frame(rows)
+        return min(rows.window_ or self._frame(rows), MOST_SMOOTHING)
 
     def _frame(self, rows: SequenceRows) -> int:
         return whole_or_none(self.frame) or rows.frame()

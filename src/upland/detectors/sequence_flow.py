@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import nn
 
+from upland.calibration.false_discovery import Control
+from upland.criteria.step_latents import latent_steps
 from upland.data.sequence.clock import Calendar
-from upland.data.sequence.reader import Per
+from upland.data.sequence.container import Indices, Sequences
+from upland.data.sequence.encoder import SequenceEncoder
+from upland.data.sequence.reader import Per, SequenceReader
 from upland.data.sequence.windows import SequenceRows
 from upland.detectors.architecture import Architecture
 from upland.detectors.architectures import OwnSequenceFlow, SequenceFlow
 from upland.detectors.arguments import given_noise, sizes_of, whole_or_none
+from upland.detectors.ensemble import Member
 from upland.detectors.plan import TrainingPlan
 from upland.detectors.sequence import SequenceDetector
+from upland.groups.labels import grouped, is_names, joined_labels, labels_in
+from upland.groups.stretches import Steps, StretchTester, numbered
+from upland.groups.verdicts import GroupVerdicts
+from upland.io.advice import Advice, Argument
 from upland.io.cells import Dates
+from upland.models.recurrent_flow import RecurrentFlow
 
 NOISE = 0.01
 """Standard deviation of the training noise, in those of a channel."""
@@ -64,6 +78,8 @@ class SequenceFlowDetector(SequenceDetector):
         missing: texts and numbers that stand for a missing cell, such as ["?", -999].
         dayfirst: whether 3/4/2026 is the third of April, where the cells do not decide.
         dates: what a date is used as: "number", "parts" (hour, weekday and month, cyclic) or "drop".
+        keep_rows: steps of each of two sorts whose latents are kept with the model at most, for groups; 0
+            keeps none.
         model: a `RecurrentFlow` of your own, or a function that makes one for a width D; None is upland's
             own.
         device: "auto", "cpu", "cuda" or any torch device.
@@ -119,6 +135,7 @@ class SequenceFlowDetector(SequenceDetector):
         missing: Sequence[str | float] = (),
         dayfirst: bool | None = None,
         dates: Dates = "number",
+        keep_rows: int = 20_000,
         model: nn.Module | Callable[[Any], nn.Module] | None = None,
         device: str = "auto",
         progress: bool | Literal["auto"] = "auto",
@@ -136,7 +153,7 @@ class SequenceFlowDetector(SequenceDetector):
         self.context, self.calendar = context, calendar
         self.decimal, self.thousands, self.missing = decimal, thousands, missing
         self.dayfirst, self.dates = dayfirst, dates
-        self.model = model
+        self.keep_rows, self.model = keep_rows, model
         self.device, self.progress = device, progress
         self.random_state = random_state
 
@@ -147,7 +164,92 @@ class SequenceFlowDetector(SequenceDetector):
         return SequenceFlow(sizes_of(self.hidden, (64, 64)), whole_or_none(self.lags), most)
 
     def _training(self, rows: SequenceRows) -> TrainingPlan:
-        return TrainingPlan("likelihood", 500, 16, 3e-3, noise=given_noise(self.noise, NOISE))
+        return TrainingPlan("likelihood", 300, 16, 3e-3, noise=given_noise(self.noise, NOISE))
 
     def _usual_smoothing(self, rows: SequenceRows) -> int:
         return rows.window_ or rows.frame()
+
+    def _keep_rows(self) -> int:
+        return int(self.keep_rows)
+
+    # -- groups ------------------------------------------------------------------------------------
+
+    def _group_verdicts(
+        self, X: Any, groups: Any, alpha: float, control: Control, statistic: str, reasons: bool
+    ) -> GroupVerdicts:
+        """By the latents of the groups' steps, and those held out from the first member."""
+        tester = self._stretch_tester()
+        tester.check(statistic)
+        encoder, model = self.encoder_, self.members_[0].model
+        assert isinstance(encoder, SequenceEncoder)
+        assert isinstance(model, RecurrentFlow)
+        piece = next(iter(self.plan_.reader.pieces(X, encoder)))
+        names, numbers = group_numbers(encoder, piece, groups, self.plan_.reader.unit(piece) == "step")
+        x = self.encode(encoder, piece)
+        runs = torch.from_numpy(numbered(x.owners, numbers))
+        steps = replace(latent_steps(model, x), runs=runs)
+        return tester.test(steps, numbers, names, alpha, control, statistic, reasons)
+
+    def _stretch_tester(self) -> StretchTester:
+        """Against the steps kept with the first member; raises ValueError where none are."""
+        member, encoder = self.members_[0], self.encoder_
+        assert isinstance(encoder, SequenceEncoder)
+        if member.standard is None or member.held_out is None:
+            text = "no normal steps are kept to compare groups with: fit with "
+            raise ValueError(Advice(text, Argument("keep_rows"), " above 0"))
+        standard, held_out = (Steps.from_tensor(kept) for kept in (member.standard, member.held_out))
+        whole = self.unit_ == "sequence" and self._window() is None
+        columns = torch.from_numpy(encoder.slots)
+        return StretchTester(standard, held_out, encoder.column_names, columns, whole)
+
+    def _with_held_out(self, member: Member, X: Any) -> Member:
+        """The member with the latents of fresh normal steps to compare groups with."""
+        if member.held_out is None:
+            return member
+        assert isinstance(member.model, RecurrentFlow)
+        assert isinstance(member.encoder, SequenceEncoder)
+        x = self.encode(member.encoder, next(iter(self.plan_.reader.pieces(X, member.encoder))))
+        runs = torch.from_numpy(numbered(x.owners, most=self._window()))
+        steps = replace(latent_steps(member.model, x), runs=runs)
+        return replace(member, held_out=steps.kept(self.plan_.keep_rows).to_tensor())
+
+    def _window(self) -> int | None:
+        """Steps of the windows that series were cut into; None where they were not."""
+        reader = self.plan_.reader
+        assert isinstance(reader, SequenceReader)
+        return reader.window if isinstance(reader.window, int) else None
+
+
+def group_numbers(
+    encoder: SequenceEncoder, piece: Sequences, groups: Any, per_step: bool
+) -> tuple[NDArray[Any], Indices]:
+    """The groups in order of first appearance, and the number of each step's, sequence after sequence.
+
+    Args:
+        encoder: of the detector.
+        piece: the sequences.
+        groups: a label for each step in the user's order, or for each sequence; the name of a column, or a
+            tuple of names.
+        per_step: whether a label is of a step.
+
+    Raises:
+        ValueError: labels and steps or sequences differ in number, one has no label, or there is no such
+            column.
+    """
+    by = (groups,) if isinstance(groups, str) else groups if is_names(groups) else None
+    if by is None and not per_step:
+        names, numbers = grouped(groups, piece.n_sequences)
+        return names, np.repeat(numbers, piece.lengths)
+    if by is not None:
+        features = {used["name"] for used in encoder.describe()}
+        columns = [
+            [piece.ids[owner] for owner in np.repeat(np.arange(piece.n_sequences), piece.lengths)]
+            if name == encoder.id and piece.ids is not None
+            else labels_in(piece.table, name, features)
+            for name in by
+        ]
+        labels = np.empty(piece.n_steps, dtype=object)
+        labels[:] = joined_labels(columns)
+        groups = labels if piece.order is None else labels[np.argsort(piece.order)]
+    names, numbers = grouped(groups, piece.n_steps)
+    return names, numbers if piece.order is None else numbers[np.argsort(np.argsort(piece.order))]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -24,7 +25,7 @@ from upland.data.sequence.encoder import SequenceEncoder
 from upland.data.sequence.next_steps import TIME, continued, next_step
 from upland.detectors.ensemble import Member
 from upland.detectors.past import TOGETHER, Past, Reader
-from upland.models.blocks import fitting_threads
+from upland.models.blocks import FEW, fitting_threads
 from upland.models.sequential import SequenceModel
 
 NO_NUMBER = "the model gives no number (NaN) for this step"
@@ -135,6 +136,22 @@ class NextScores(NamedTuple):
     state: Stream
 
 
+class Advanced(NamedTuple):
+    """What steps of series come to, series after series.
+
+    Args:
+        anomaly_scores: `(S,)`.
+        p_values: `(S,)`.
+        compared: `(S, K)` what is compared with the calibration of each fold.
+        state: with the steps.
+    """
+
+    anomaly_scores: Floats
+    p_values: Floats
+    compared: Floats
+    state: Stream
+
+
 def identity_of(members: Sequence[Member], criterion: str) -> tuple[Any, ...]:
     """What tells the states of one fit and criterion from those of others, in every process.
 
@@ -205,7 +222,7 @@ def advance_each(
     members: Sequence[Member],
     calibration: Calibration,
     sequences: Sequences,
-) -> NextScores:
+) -> Advanced:
     """Score the steps that follow in some series; those that are not in the state begin.
 
     Args:
@@ -216,9 +233,6 @@ def advance_each(
 
     Raises:
         FloatingPointError: the model gives NaN.
-
-    Returns:
-        The scores and p-values of the steps, sequence after sequence, and the state with them.
     """
     ids = sequences.ids or (None,)
     stream = stream.with_series([name for name in ids if name not in stream.rows])
@@ -230,7 +244,8 @@ def advance_each(
         own = past if everything else past.of(rows)
         timed, times = continued(sequences, member.encoder, own.memory.get(TIME))
         codes = reader.tensor(member.encoder.slices(timed)(0, sequences.n_steps))
-        with torch.no_grad(), fitting_threads(reader.model, TOGETHER):
+        few = sequences.n_steps <= FEW
+        with torch.no_grad(), nullcontext() if few else fitting_threads(reader.model, TOGETHER):
             values, own = reader.advance_each(own, codes, sequences.lengths)
         own = own.at(times)
         found.append(values)
@@ -239,7 +254,7 @@ def advance_each(
     counts = stream.counts.copy()
     counts[rows] += sequences.lengths
     after = replace(stream, pasts=tuple(pasts), counts=counts, values=())
-    return NextScores(means, calibration.p_values(compared), after)
+    return Advanced(means, calibration.p_values(compared), compared, after)
 
 
 def _compared(found: Sequence[Floats], calibration: Calibration) -> tuple[Floats, Floats]:

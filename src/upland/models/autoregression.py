@@ -25,6 +25,12 @@ from upland.models.whitening import Whitening
 PENALTIES = (1e-7, 1e-5, 1e-3, 1e-1)
 """Of A, and of B beside infinity, in variances of an input."""
 
+OF_INPUTS = (1, 2, 4, 0)
+"""Inputs that random features are of, in turn; 0 are all."""
+
+GAIN = 0.8
+"""Standard deviation of what goes into the tanh of a feature, beside its offset."""
+
 LEAST_RESIDUAL = 0.01
 """Standard deviation of the noise that residuals are taken to have, in units of the encoded channels."""
 
@@ -52,9 +58,8 @@ class Autoregression(nn.Module):
     ) -> None:
         super().__init__()
         inputs = lags * width
-        random = torch.randn(inputs, features, generator=generator, dtype=torch.float32)
-        offsets = 3 * torch.rand(features, generator=generator, dtype=torch.float32) - 1.5
-        self.register_buffer("random", random / math.sqrt(inputs))
+        random, offsets = random_features(inputs, features, generator)
+        self.register_buffer("random", random)
         self.register_buffer("offsets", offsets)
         self.register_buffer("coefficients", torch.zeros(inputs + features, width, dtype=torch.float32))
         self.register_buffer("constant", torch.zeros(width, dtype=torch.float32))
@@ -72,8 +77,9 @@ class Autoregression(nn.Module):
             windows: `(M, K D)`, in the order of time; M of two at least.
             x: `(M, D)` the steps that follow.
         """
-        spread = (windows.double() @ self.random.double()).std(0, correction=0)
-        self.random.div_(spread.clamp_min(LEAST_RESIDUAL).to(self.random.dtype))
+        away = (windows.double() - windows.double().mean(0)) @ self.random.double()
+        spread = away.square().mean(0).sqrt().clamp_min(LEAST_RESIDUAL)
+        self.random.mul_((GAIN / spread).to(self.random.dtype))
         last = max(1, len(x) // 4)
         first = _evenly(len(x) - last, STEPS_MOST)
         later = len(x) - last + _evenly(last, HELD_OUT)
@@ -108,6 +114,27 @@ class Autoregression(nn.Module):
                 parts = [torch.full((lagged,), of_lags), torch.full((count,), of_features)]
                 grid.append(torch.cat(parts).to(inputs))
         return grid
+
+
+def random_features(
+    inputs: int, features: int, generator: torch.Generator | None = None
+) -> tuple[Tensor, Tensor]:
+    """Directions `(inputs, features)` and offsets `(features,)` of random features.
+
+    A quarter of them each are of one input, of two, of four and of all: where the next step goes by few of
+    many inputs, as in a map, features of all of them would take far more steps to find it.
+
+    Args:
+        inputs: numbers of a window.
+        features: how many.
+        generator: of the draws; None draws from torch's own.
+    """
+    random = torch.randn(inputs, features, generator=generator, dtype=torch.float32)
+    order = torch.rand(inputs, features, generator=generator, dtype=torch.float32).argsort(0).argsort(0)
+    counts = torch.tensor(OF_INPUTS, dtype=torch.int64)[torch.arange(features) % len(OF_INPUTS)]
+    counts = torch.where(counts > 0, counts, inputs)
+    offsets = 3 * torch.rand(features, generator=generator, dtype=torch.float32) - 1.5
+    return torch.where(order < counts, random, 0.0), offsets
 
 
 class _Normal:

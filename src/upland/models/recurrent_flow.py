@@ -45,6 +45,9 @@ BOUND = 5.0
 TERMS = 2 + 3 * BINS - 1
 """Numbers that the map of a channel is given by."""
 
+LEAST_POINTS, MOST_VALUES = 512, 16_384
+"""Steps of a training batch that the loss is computed on: at least so many, or of so many values."""
+
 STEEPEST = 6.0
 """Bound of the logarithm of a channel's scale."""
 
@@ -97,7 +100,6 @@ class RecurrentFlow(SequenceModel):
     """
 
     frame = 1
-    points_per_batch = 4_096
     may_stay_unchanged = ("conditioner.of_channels",)  # of one channel there are none before it
 
     def __init__(
@@ -113,6 +115,7 @@ class RecurrentFlow(SequenceModel):
         super().__init__()
         self.width, self.lags, self.state = width, lags, state
         self.context_width = context_width
+        self.points_per_batch = max(LEAST_POINTS, MOST_VALUES // width)
         self.regression = Autoregression(width, lags, features, generator)
         with torch.random.fork_rng(devices=[]):  # its own initial weights are overwritten below
             self.net = nn.LSTM(width + context_width, state, batch_first=True, dtype=torch.float32)

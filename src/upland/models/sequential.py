@@ -11,7 +11,7 @@ many came before.
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,11 +33,11 @@ class SequenceModel(EnergyModel):
         points_per_batch: points of a training batch that the loss is computed on.
     """
 
-    points_per_batch: ClassVar[int] = 512
+    points_per_batch: int = 512
 
     width: int
+    context_width: int
     frame: int
-    context_width: int = 0
 
     @abstractmethod
     def start(self, n: int) -> Any:

@@ -140,6 +140,7 @@ class Steps(NamedTuple):
         scores: anomaly scores.
         p_values: their p-values.
         stamps: time stamps; where there are none, the places.
+        block_p_values: as `upland.calibration.block_calibration` has them; NaN of a model without blocks.
     """
 
     owners: Indices
@@ -147,6 +148,7 @@ class Steps(NamedTuple):
     scores: Floats
     p_values: Floats
     stamps: NDArray[Any]
+    block_p_values: Floats
 
     def take(self, rows: Any) -> Steps:
         """Some of them."""
@@ -189,11 +191,13 @@ class Remembered:
         near = 2 * NEAR + 1  # steps that are taken by one that is named, itself among them
         self._others = [others.take(worst_first(others.scores, 2 * self.count * near))]
 
-    def episodes(self, starts: Indices) -> tuple[Steps, Episodes]:
-        """All steps that are remembered, in the order of the series, and the episodes of those flagged.
+    def episodes(self, starts: Indices, alpha: float, block: int | None) -> tuple[Steps, Episodes]:
+        """All flagged steps, in the order of the series, and their episodes.
 
         Args:
             starts: `(N,)` the first step of each series, counted over all series.
+            alpha: p-values of episodes up to which two near each other are one.
+            block: steps of a block; None of a model without blocks.
 
         Returns:
             The steps, and episodes whose numbers are of steps counted over all series.
@@ -202,7 +206,8 @@ class Remembered:
         numbers = starts[flagged.owners] + flagged.places
         order = np.argsort(numbers, kind="stable")
         flagged, numbers = flagged.take(order), numbers[order]
-        return flagged, episodes_at(numbers, flagged.owners, flagged.scores)
+        strong = None if block is None else flagged.block_p_values <= alpha
+        return flagged, episodes_at(numbers, flagged.owners, flagged.scores, strong, block or 0)
 
     def quiet(self, starts: Indices, taken: Episodes, owners: Indices, count: int) -> Steps:
         """Steps that are not flagged with the highest scores, none near another or an episode.

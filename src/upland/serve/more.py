@@ -110,7 +110,8 @@ def _in_their_order(data: Any, detector: SequenceDetector) -> Any:
     assert isinstance(encoder, SequenceEncoder)
     if not isinstance(data, pa.Table):
         return data
-    own = {str(name) for name in (encoder.id, encoder.time) if name is not None}
+    time = None if encoder.clock.width else encoder.time  # where the model is conditioned on it, it stays
+    own = {str(name) for name in (encoder.id, time) if name is not None}
     return data.drop_columns([name for name in data.column_names if name in own])
 
 

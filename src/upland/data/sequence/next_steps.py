@@ -123,7 +123,7 @@ def _listed(ids: Any, count: int) -> list[Hashable]:
     """An id for each row."""
     if isinstance(ids, np.ndarray | pa.Array | pa.ChunkedArray):
         ids = ids.tolist()
-    elif nw.dependencies.is_into_series(ids):
+    elif not isinstance(ids, list | tuple) and nw.dependencies.is_into_series(ids):
         ids = nw.from_native(ids, series_only=True).to_list()
     named = list(ids) if isinstance(ids, list | tuple) else [ids] * count
     if len(named) != count:
