@@ -26,11 +26,11 @@ def series(count, seed):
 @pytest.fixture(scope="module", params=["split", "cross"])
 def fitted(request):
     options = {"time": "t", "window": 50, "calibration": request.param, "criterion": "reconstruction"}
-    return normals.small(upland.SequenceEnergyDetector, **options).fit(series(1200, 0))
+    return normals.small(upland.SequenceEnergyDetector, **options).fit(series(700, 0))
 
 
 def test_nine_of_ten_normal_values_lie_in_the_band(fitted):
-    new = series(3000, 1)
+    new = series(2000, 1)
     found = upland.explain(fitted, new)
     values, low, high = (part[:, :2].astype(float) for part in (found.values, found.low, found.high))
     inside = (low <= values) & (values <= high)
@@ -62,7 +62,7 @@ def test_bands_are_kept_in_a_file_and_taken_with_rows(fitted, tmp_path):
 
 def test_of_the_steps_of_an_array_and_of_rows_of_a_table():
     waves = normals.waves(24, 20)
-    detector = normals.small(upland.SequenceEnergyDetector, per="step").fit(waves)
+    detector = normals.small(upland.SequenceEnergyDetector, per="step", criterion="max_channel").fit(waves)
     found = upland.explain(detector, waves[:3])
     assert found.low.shape == found.high.shape == (3, 20, 2)
     reason = found.top(1)[1][7][0]
