@@ -10,7 +10,7 @@ them,
 and divided by the 99th percentile of what it is among normal steps that the expert had not been fitted on, by
 channel and then for the largest channel, u = max_c (m_c / q_c) / q. The score of the step is
 
-    A = (mean over experts and spans of log(1 + u)^4)^(1/4),
+    A = (mean over experts and spans of log(1 + u)^3)^(1/3),
 
 between the mean and the maximum: a step scores high where one expert is far from usual, or many are somewhat.
 Nothing depends on later steps, and what is remembered of a series is its last steps, 95 at most, and the
@@ -58,7 +58,7 @@ from upland.criteria.steps.fitted import (
 from upland.data.table.encodings import unsquash
 from upland.models.sequential import SequenceModel
 
-POWER = 4
+POWER = 3
 SHORTER = 8  # the shorter span is the longer one divided by this
 FARTHEST = 1e5  # standard deviations
 SAME = 1e-4  # of encoded values that are one value
@@ -275,7 +275,7 @@ class StepExperts(SequenceCriterion):
         return finite(scores)
 
     def shares(self, x: EncodedSequences) -> Shares:
-        """The score divided among the experts by their fourth powers and among the channels of each by their
+        """The score divided among the experts by their cubes and among the channels of each by their
         means, and what the recurrent energy expected: `(S, D)` twice.
         """
         folded = self.unit == "sequence"
