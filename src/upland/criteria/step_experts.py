@@ -59,6 +59,7 @@ from upland.data.table.encodings import unsquash
 from upland.models.sequential import SequenceModel
 
 POWER = 3
+NEGLIGIBLE = 1e-9  # weight of the shares of an expert that does not say in which channel a fault is
 SHORTER = 8  # the shorter span is the longer one divided by this
 FARTHEST = 1e5  # standard deviations
 SAME = 1e-4  # of encoded values that are one value
@@ -277,12 +278,16 @@ class StepExperts(SequenceCriterion):
     def shares(self, x: EncodedSequences) -> Shares:
         """The score divided among the experts by their cubes and among the channels of each by their
         means, and what the recurrent energy expected: `(S, D)` twice.
+
+        Where a channel is off, the regressions of those that it explains err, and not its own alone; so what
+        the relation adds is divided among the channels as what the other experts add.
         """
         folded = self.unit == "sequence"
         _, expected = frame_parts(self.model, x, self.sigma, folded)
         shares = np.zeros((int(x.lengths.sum()), self.model.width))
         for found, there, positions in self._passes(x):
             weights = found.terms**POWER
+            weights[:, :, [expert.name == RELATION for expert in self.experts]] *= NEGLIGIBLE
             weights /= np.maximum(weights.sum(axis=(2, 3), keepdims=True), np.finfo(np.float64).tiny)
             for number, (expert, ratios) in enumerate(zip(self.experts, found.ratios, strict=True)):
                 columns = self.states if expert.name == TRANSITIONS else self.measured

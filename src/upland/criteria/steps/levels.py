@@ -2,8 +2,9 @@ r"""Experts of where a channel stands and of how much it moves.
 
 * Level: the squared distance from the median in robust deviations, ((x - median) / (1.4826 MAD))^2 (as PAI,
   "point anomaly indicator", beside any learned score).
-* Movement: the squared standard score of log(s + c), s the deviation over the last 16 steps. It is two-sided:
-  a channel that is calmer than any normal stretch, as a sensor that is stuck, scores as one that is noisier.
+* Movement: the larger squared standard score of two log(s + c), s the deviation over the last 16 steps, or
+  that of the second differences in the last 24, which slow swings do not have. It is two-sided: a channel
+  that is calmer than any normal stretch, as a sensor that is stuck, scores as one that is noisier.
 """
 
 from __future__ import annotations
@@ -45,34 +46,37 @@ class Level(StepPart):
 
 
 class Movement(StepPart):
-    """The squared standard score of the logarithm of the deviation over some steps; two-sided.
+    """The larger squared standard score of two logarithms of deviations over some steps; two-sided.
 
     Args:
-        length: steps that the deviation is of.
+        length: steps that the deviation of the values is of.
+        reach: steps that the deviation of their second differences is of.
     """
 
-    FIELDS: ClassVar = {"mean": ("channel",), "deviation": ("channel",)}
+    FIELDS: ClassVar = {"mean": ("channel", "order"), "deviation": ("channel", "order")}
     mean: Floats
     deviation: Floats
 
-    def __init__(self, length: int = 16) -> None:
-        self.reach = length
+    def __init__(self, length: int = 16, reach: int = 24) -> None:
+        self.length, self.reach = length, reach
 
     def fit(self, normal: Normal) -> Self:
         """See `StepPart.fit`."""
         ends = normal.ends[spread(normal.ends.size, MOST)]
-        moved = _moved(normal.windows(ends, self.reach)[..., : normal.n_channels], axis=1)
+        windows = normal.windows(ends, self.reach)[..., : normal.n_channels]
+        moved = self._moved(windows.transpose(0, 2, 1))
         self.mean = moved.mean(axis=0)
         self.deviation = np.maximum(moved.std(axis=0), LEAST_SPREAD)
         return self
 
     def squares(self, steps: Floats) -> Floats:
         """See `StepPart.squares`."""
-        moved = _moved(past_windows(steps[..., : self.mean.size], self.reach), axis=-1)
-        away: Floats = (moved - self.mean) / self.deviation
-        return away**2
+        moved = self._moved(past_windows(steps[..., : len(self.mean)], self.reach))
+        squares: Floats = (((moved - self.mean) / self.deviation) ** 2).max(axis=-1)
+        return squares
 
-
-def _moved(windows: Floats, axis: int) -> Floats:
-    found: Floats = np.log(windows.std(axis=axis) + STILL)
-    return found
+    def _moved(self, windows: Floats) -> Floats:
+        """Logarithms of the two deviations: `(..., reach) -> (..., 2)`."""
+        parts = (windows[..., -self.length :], np.diff(windows, 2))
+        found: Floats = np.log(np.stack([part.std(axis=-1) for part in parts], axis=-1) + STILL)
+        return found
