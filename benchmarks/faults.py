@@ -76,9 +76,10 @@ def framed(pieces: Sequence[Array], columns: Sequence[str]) -> dict[str, Any]:
     return frame
 
 
-def recurrent(normal: Normal, seed: int) -> Judge:
-    """upland's detector of steps, with its defaults."""
-    detector = upland.SequenceEnergyDetector(id="piece", time="step", random_state=seed, progress=False)
+def recurrent(normal: Normal, seed: int, **arguments: Any) -> Judge:
+    """upland's detector of steps, with its defaults but for some arguments."""
+    columns = {"id": "piece", "time": "step"}
+    detector = upland.SequenceEnergyDetector(**columns, random_state=seed, progress=False, **arguments)
     detector.fit(framed(normal.train, normal.columns))
 
     def judge(pieces: Sequence[Array], begins: Sequence[int]) -> Judged:
@@ -161,6 +162,7 @@ def on_windows(fit: Callable[[Array, int], Parts]) -> Callable[[Normal, int], Ju
 
 METHODS: dict[str, Callable[[Normal, int], Judge]] = {
     "upland": recurrent,
+    "upland cross": lambda normal, seed: recurrent(normal, seed, calibration="cross"),
     "PCA": on_windows(by_components),
     "kNN": on_windows(by_neighbour),
 }

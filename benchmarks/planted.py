@@ -73,9 +73,10 @@ class Normal:
 
     @cached_property
     def noise(self) -> Array:
-        """Robust standard deviation of each channel's noise, by third differences."""
+        """Standard deviation of each channel's noise, by third differences, which slow swings do not have."""
         thirds = np.concatenate([np.diff(piece, 3, axis=0) for piece in self.train])
-        return 1.4826 * np.median(np.abs(thirds), axis=0) / np.sqrt(20)
+        found: Array = thirds.std(axis=0) / np.sqrt(20)
+        return found
 
     @cached_property
     def moving(self) -> list[int]:
@@ -121,14 +122,14 @@ def _moves(values: Array) -> bool:
 
 
 def _period(values: Array) -> int:
-    """The lag up to 128 of the highest autocorrelation behind the first that is not positive; 0 below .3."""
+    """The lag up to 128 of the highest autocorrelation behind the first that is not positive; 0 below .5."""
     away = values - values.mean()
     lags = np.array([away[: len(away) - lag] @ away[lag:] for lag in range(129)]) / (away @ away)
     first = int(np.argmax(lags <= 0))
     if not first or first >= 120:
         return 0
     best = first + int(np.argmax(lags[first:]))
-    return best if lags[best] >= 0.3 and best < 128 else 0
+    return best if lags[best] >= 0.5 and best < 128 else 0
 
 
 # -- series --------------------------------------------------------------------------------------------------
@@ -170,7 +171,8 @@ def recorded(data: Path) -> Iterator[Normal]:
         found = series.load_sequences(data, name)
         parts = ((found.train, found.train_classes), (found.test, found.test_classes))
         glued = [steps for x, y in parts for steps, label in zip(x, y, strict=True) if label == chosen]
-        yield _cut("many", f"{name} {chosen}", np.concatenate(glued))
+        order = np.random.default_rng(0).permutation(len(glued))  # each person in both parts
+        yield _cut("many", f"{name} {chosen}", np.concatenate([glued[number] for number in order]))
 
 
 def _cut(group: str, name: str, values: Array) -> Normal:
@@ -307,7 +309,7 @@ class Kind:
 
     Args:
         text: what is planted.
-        delay: steps within which it must be found; 0 is two periods of the channel.
+        delay: steps within which it must be found; 0 is two periods of the channel, and 64 at least.
         channels: of a series that can have it.
         change: the fault.
     """
@@ -340,7 +342,7 @@ KINDS: dict[str, Kind] = {
         _one_channel(noise_down),
     ),
     "phase": Kind(
-        "the channel runs 1.5 times as fast or as slow",
+        "the channel runs 1.5 times as fast or as slow; channels with a period (autocorrelation .5 or more)",
         0,
         lambda normal: list(normal.periods),
         _one_channel(phase),
@@ -374,7 +376,7 @@ def planted(normal: Normal, kind: str, count: int, seed: int = 0) -> list[Planti
     rng = np.random.default_rng([seed, list(KINDS).index(kind)])
     for _ in range(TRIES * count if channels else 0):
         channel = int(rng.choice(channels))
-        length = what.delay or 2 * normal.periods[channel]
+        length = what.delay or max(2 * normal.periods[channel], 64)
         piece = normal.held[rng.integers(len(normal.held))]
         last = len(piece) - int(FASTER * length) - 8
         at = int(rng.integers(min(HISTORY // 2, last - 1), last))

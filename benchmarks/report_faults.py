@@ -28,7 +28,7 @@ NOTHING = "None"
 
 def faults(rows: Sequence[Row]) -> str:
     """The kinds, then a table for each group of series and, where episodes are named, what is called what."""
-    kinds = [[name, kind.text, f"{kind.delay or '2 periods'}"] for name, kind in KINDS.items()]
+    kinds = [[name, kind.text, f"{kind.delay or '2 periods, 64 at least'}"] for name, kind in KINDS.items()]
     parts = [TEXT, table(("kind", "what is planted", "steps to be found in"), kinds)]
     for group, title in GROUPS.items():
         chosen = [row for row in rows if row["group"] == group]

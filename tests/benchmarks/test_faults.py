@@ -32,7 +32,7 @@ def test_a_fault_changes_its_channels_from_its_first_step_and_nothing_else(norma
         assert not changed[: one.begin].any()
         assert changed[one.begin :].any()
         assert set(np.flatnonzero(changed.any(axis=0))) <= set(one.channels)
-        assert len(one.values) - one.begin == (planted.KINDS[kind].delay or 40)
+        assert len(one.values) - one.begin == (planted.KINDS[kind].delay or 64)
 
 
 def test_plantings_are_the_same_ones_each_time(normal):
