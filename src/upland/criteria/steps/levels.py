@@ -2,9 +2,10 @@ r"""Experts of where a channel stands and of how much it moves.
 
 * Level: the squared distance from the median in robust deviations, ((x - median) / (1.4826 MAD))^2 (as PAI,
   "point anomaly indicator", beside any learned score).
-* Movement: the larger squared standard score of two log(s + c), s the deviation over the last 16 steps, or
-  that of the second differences in the last 24, which slow swings do not have. It is two-sided: a channel
-  that is calmer than any normal stretch, as a sensor that is stuck, scores as one that is noisier.
+* Movement: the largest squared standard score of three log(s + c), s the deviation over the last 16 steps,
+  that of the second differences in the last 24, which slow swings do not have, or the share of these 24
+  steps that repeat no value. It is two-sided: a channel that is calmer than any normal stretch, as a sensor
+  that is stuck, scores as one that is noisier.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from upland.criteria.steps.part import Normal, StepPart, past_windows, spread
 
 CONSISTENT = 1.4826  # of the MAD of a normal distribution
 LEAST_SHARE = 0.25  # of the standard deviation that a robust one counts as at least
-STILL = 0.03  # deviation that is added to that of a stretch, in standard deviations of the channel
-LEAST_SPREAD = 0.1  # of the logarithm of the deviations of stretches
+STILL = 0.03  # what is added to the numbers of a stretch, which are in standard deviations of the channel
+LEAST_SPREAD = 0.1  # of the logarithms of stretches
+SAME = 1e-7  # standard deviations of the channel, between steps of one value
 MOST = 20_000  # steps that are fitted on
 
 
@@ -46,14 +48,14 @@ class Level(StepPart):
 
 
 class Movement(StepPart):
-    """The larger squared standard score of two logarithms of deviations over some steps; two-sided.
+    """The largest squared standard score of three logarithms of how much a channel moves; two-sided.
 
     Args:
         length: steps that the deviation of the values is of.
-        reach: steps that the deviation of their second differences is of.
+        reach: steps that the deviation of their second differences and the share of changes are of.
     """
 
-    FIELDS: ClassVar = {"mean": ("channel", "order"), "deviation": ("channel", "order")}
+    FIELDS: ClassVar = {"mean": ("channel", "number"), "deviation": ("channel", "number")}
     mean: Floats
     deviation: Floats
 
@@ -76,7 +78,12 @@ class Movement(StepPart):
         return squares
 
     def _moved(self, windows: Floats) -> Floats:
-        """Logarithms of the two deviations: `(..., reach) -> (..., 2)`."""
-        parts = (windows[..., -self.length :], np.diff(windows, 2))
-        found: Floats = np.log(np.stack([part.std(axis=-1) for part in parts], axis=-1) + STILL)
+        """Logarithms of the deviations and of the share of changes: `(..., reach) -> (..., 3)`."""
+        changes = np.diff(windows)
+        numbers = (
+            windows[..., -self.length :].std(axis=-1),
+            np.diff(changes).std(axis=-1),
+            (np.abs(changes) > SAME).mean(axis=-1),
+        )
+        found: Floats = np.log(np.stack(numbers, axis=-1) + STILL)
         return found
