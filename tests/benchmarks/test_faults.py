@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from benchmarks.report_faults import faults as section
 
-from benchmarks import faults, planted
+from benchmarks import faults, normal_series, planted
 
 
 @pytest.fixture(scope="module")
@@ -14,7 +14,7 @@ def normal():
     turns = 2 * np.pi * np.arange(4_000) / 20
     first = np.sin(turns) + 0.3 * rng.normal(size=turns.size)
     steps = np.stack([first, first + 0.3 * rng.normal(size=turns.size), rng.normal(size=turns.size)], axis=1)
-    return planted.Normal("many", "made up", ("a", "b", "c"), [steps[:2_000]], [steps[2_000:]])
+    return normal_series.Normal("many", "made up", ("a", "b", "c"), [steps[:2_000]], [steps[2_000:]])
 
 
 def test_what_channels_can_have_a_fault_is_known(normal):
@@ -42,7 +42,7 @@ def test_plantings_are_the_same_ones_each_time(normal):
 
 def test_a_channel_that_stands_still_takes_no_fault():
     steps = np.repeat(np.random.default_rng(0).normal(size=(100, 1)), 20, axis=0)
-    normal = planted.Normal("one", "steps", ("a",), [steps], [steps])
+    normal = normal_series.Normal("one", "steps", ("a",), [steps], [steps])
     assert planted.planted(normal, "stuck", 5) == []
 
 
@@ -65,7 +65,7 @@ def test_outcomes_are_counted_within_the_window():
 def test_peers_find_a_spike_and_its_channel(method):
     rng = np.random.default_rng(0)
     waves = np.sin(np.arange(1_500)[:, None] / np.array([3.0, 5.0, 8.0])) + 0.1 * rng.normal(size=(1_500, 3))
-    normal = planted.Normal("many", "waves", ("a", "b", "c"), [waves[:1_000]], [waves[1_000:]])
+    normal = normal_series.Normal("many", "waves", ("a", "b", "c"), [waves[:1_000]], [waves[1_000:]])
     judge = faults.METHODS[method](normal, 0)
     stretch = normal.held[0][:364]
     values = stretch.copy()
