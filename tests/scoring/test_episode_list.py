@@ -225,7 +225,7 @@ def test_a_larger_alpha_than_that_of_the_flags_is_refused(detector, faulty):
 
 def test_too_few_blocks_are_warned_of(detector, faulty):
     with pytest.warns(UserWarning, match=r"calibration blocks of .* steps allow no p-value of an episode"):
-        upland.episodes(detector, faulty, alpha=0.0004)
+        upland.episodes(detector, faulty, alpha=0.0007)
 
 
 def test_a_model_without_blocks_has_no_p_values(detector, faulty):
@@ -237,6 +237,36 @@ def test_a_model_without_blocks_has_no_p_values(detector, faulty):
     assert found.searched == 0
     assert found.sure() == []
     assert {(one.p_value, one.confidence, one.expected_false) for one in found} == {(None, None, None)}
+
+
+@pytest.mark.parametrize(
+    "blocks",
+    [
+        {"length": 0, "resolved": True},
+        {"length": 2.0, "resolved": True},
+        {"length": 2, "resolved": 1},
+        {"length": 2},
+        None,
+    ],
+)
+def test_blocks_that_no_fit_leaves_are_refused(blocks, detector, tmp_path):
+    from upland.io.modelfile import TensorFileError, read_tensors, write_tensors
+
+    upland.save(detector, tmp_path / "m.safetensors")
+    tensors, manifest = read_tensors(tmp_path / "m.safetensors")
+    write_tensors(tmp_path / "n.safetensors", tensors, manifest | {"blocks": blocks})
+    with pytest.raises(TensorFileError, match="cannot be read"):
+        upland.load(tmp_path / "n.safetensors")
+
+
+def test_the_blocks_are_in_the_information(detector):
+    found = detector.info()["calibration"]["blocks"]
+    assert found == {
+        "length": detector.blocks_.length,
+        "count": detector.blocks_.count,
+        "smallest_p": detector.blocks_.smallest_p,
+        "resolved": True,
+    }
 
 
 def test_a_file_keeps_the_blocks(detector, faulty, tmp_path):
