@@ -299,6 +299,7 @@ SECTIONS: dict[str, Callable[[Sequence[Row]], str]] = {
     "dagmm": dagmm,
     "sequences": report_series.sequences,
     "telemetry": report_series.telemetry,
+    "tsb_ad": report_series.tsb_ad,
     "images": report_images.images,
     "groups": report_groups.groups,
     "groups tables": report_groups.tables,
@@ -316,6 +317,7 @@ SECTIONS: dict[str, Callable[[Sequence[Row]], str]] = {
     "onnx_modalities": report_production.onnx,
     "ray plan": report_production.ray_plan,
     "stragglers": report_production.stragglers,
+    "streams": report_production.streams,
     "watching": report_production.watching,
     "watching faults": report_production.watching_faults,
 }

@@ -93,6 +93,18 @@ ray_plan = listed(
 """,
     ("case", "partitions_per_cpu", "spread", "slow_share", "deaths", "ratio", "worst"),
 )
+streams = listed(
+    """## Series as they come
+
+`benchmarks/streams.py`: steps a second of one core at 10 channels, beside the pass over the whole series in
+the same turns; and `upland score` of files of 10 series with 2 channels: CPU time and peak memory of the
+whole command.
+""",
+    (
+        *("part", "method", "steps_per_second", "pass_steps_per_second", "over_pass"),
+        *("peak_megabytes", "cpu_seconds", "steps_per_cpu_second", "largest_difference", "flags_changed"),
+    ),
+)
 watching = listed(
     """## What watching costs beside scoring
 

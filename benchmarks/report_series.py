@@ -16,7 +16,7 @@ Mean over the classes of a set, then over sets; ± is the standard deviation ove
 CPU seconds: fit and score, all classes of all sets, one seed. *flat*: z-scored steps as one row; *features*:
 six numbers per channel; *upland dense*: the dense energy on the flat rows.
 """
-TELEMETRY = """## SMAP, MSL and NAB
+TELEMETRY = """## SMAP, MSL, NAB and chaotic series
 
 One detector for each series, mean over series, no point adjustment; ± is the standard deviation over seeds
 of that mean. VUS-PR: buffers of width 0 to 100, 250 thresholds. Series whose scored part has no anomaly are
@@ -80,11 +80,8 @@ def buys(rows: Sequence[Row]) -> str:
 
 
 def telemetry(rows: Sequence[Row]) -> str:
-    parts = [TELEMETRY, over_collections(rows)]
-    for name in COLLECTIONS:
-        group = [row for row in rows if row["collection"] == name]
-        if group:
-            parts.append(collection(name, group))
+    parts = [TELEMETRY, over_collections([row for row in rows if row["collection"] in COLLECTIONS])]
+    parts += [collection(name, group) for (name,), group in grouped(rows, "collection").items()]
     return "\n".join(part for part in parts if part)
 
 
@@ -99,7 +96,7 @@ def over_collections(rows: Sequence[Row]) -> str:
             cells = [spread([collections_mean(group, key) for group in whole]) for key in MEASURES]
             body.append([method, *cells, str(len(whole))])
     head = ("method", "VUS-PR", "AUPRC", "AUROC", "seeds")
-    return f"### Mean over the collections\n\n{table(head, by_number(body, 1))}" if body else ""
+    return f"### Mean over SMAP, MSL and NAB\n\n{table(head, by_number(body, 1))}" if body else ""
 
 
 def collections_mean(rows: Sequence[Row], measure: str) -> float:
@@ -122,10 +119,38 @@ def collection(name: str, rows: Sequence[Row]) -> str:
         (whole if most == total else part).append(line)
     head = ("method", "VUS-PR", "AUPRC", "AUROC", "series", "CPU s", "seeds")
     lines = [*by_number(whole, 1), *([f"*{line[0]}*", *line[1:]] for line in by_number(part, 1))]
-    return f"### {name.upper()}: {total} series, {steps:,} scored steps\n\n{table(head, lines)}"
+    title = name.upper() if name in COLLECTIONS else name.capitalize()
+    return f"### {title}: {total} series, {steps:,} scored steps\n\n{table(head, lines)}"
 
 
 MEASURES = ("vus_pr", "auprc", "auroc")
+
+
+# -- TSB-AD --------------------------------------------------------------------------------------------------
+
+TSB_AD = """## Files of TSB-AD, by its own protocol
+
+Peers run here, with the windows and settings of that benchmark, beside its published VUS-PR; all steps count,
+the training part included. Affiliation F: steps above mean + 3 standard deviations. LOF and KNN of several
+channels compare single steps, many of which are equal, so that their order is rounding.
+"""
+
+
+def tsb_ad(rows: Sequence[Row]) -> str:
+    """A line for each file and method: mean over seeds, and what was published."""
+    body = []
+    for (file, method), group in grouped(rows, "file", "method").items():
+        published = group[0]["published"]
+        cells = [spread([row[key] for row in group]) for key in ("vus_pr", "range_auc_pr")]
+        flagged = [row["affiliation_f"] for row in group if row["affiliation_f"] is not None]
+        other = [spread([published]) if published is not None else "", spread(flagged) if flagged else ""]
+        body.append([file.split("_tr_")[0], method, cells[0], other[0], cells[1], other[1], seconds(group)])
+    head = ("file", "method", "VUS-PR", "published", "Range-AUC-PR", "affiliation F", "CPU s")
+    return f"{TSB_AD}\n{table(head, body)}"
+
+
+def seconds(rows: Sequence[Row]) -> str:
+    return f"{cpu_seconds(rows) / len(rows):.1f}"
 
 
 def by_number(lines: Sequence[Sequence[str]], column: int) -> list[Sequence[str]]:

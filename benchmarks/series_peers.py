@@ -7,7 +7,8 @@ PyOD's LSTM, and upland.
 
 All peers see z-scores per channel by the training steps (a constant channel is only centred); upland scales
 for itself. A window of `WINDOW` steps scores its middle step; before the first and behind the last middle the
-nearest window's score stands (as in TSB-AD), so that peers may look ahead by half a window.
+nearest window's score stands (as in TSB-AD), so that peers may look ahead by half a window. Matrix profile
+and POLY are methods for one channel and see the first one, the sensor of SMAP and MSL, as in TSB-AD.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
+from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 
-from benchmarks import peers
+from benchmarks import peers, tsb_ad_peers
 from benchmarks.peers import Array, Fit, Score
 from benchmarks.upland_methods import energy_detector, sequence_detector
 
@@ -29,7 +31,8 @@ SequenceScore = Callable[[Sequences], Array]
 SequenceFit = Callable[[Sequences, int], SequenceScore]
 
 WINDOW = 32  # steps, the same for every peer and every series
-INDEX_ROWS = 5000  # training windows that the nearest neighbours are looked up in
+INDEX_ROWS = 5000  # training windows that neighbours are looked up in, and that OC-SVM is fitted on
+CLUSTERS = 10
 ROUNDING, SINGLE = 1e-9, 1e-6  # a deviation below is no variation: of the largest number; of z-scores
 LSTM_EPOCHS = 10  # PyOD's default is 50: hours for the three collections
 
@@ -211,15 +214,62 @@ def recurrent_steps(train: Array, seed: int) -> Score:
     return sequence_detector(train, seed)
 
 
+def kmeans(train: Array, seed: int) -> Score:
+    """Distance to the nearest of 10 centres."""
+    model = KMeans(CLUSTERS, random_state=seed).fit(train)
+    return lambda test: model.transform(test).min(axis=1)
+
+
+def kmeans_ad(train: Array, seed: int) -> Score:
+    """KMeansAD of TSB-AD, from the training part: z-scored windows; a step has the mean of its windows."""
+    model = KMeans(CLUSTERS, random_state=seed).fit(tsb_ad_peers.standard_windows(train, WINDOW))
+
+    def score(test: Array) -> Array:
+        distances = model.transform(tsb_ad_peers.standard_windows(test, WINDOW)).min(axis=1)
+        return tsb_ad_peers.overlapping(distances, WINDOW)
+
+    return score
+
+
+def matrix_profile(train: Array, seed: int) -> Score:
+    """Distance of each window of the first channel to the nearest training window, both z-scored."""
+    import stumpy
+
+    before = train[:, 0].copy()
+
+    def score(test: Array) -> Array:
+        profile = stumpy.stump(test[:, 0].copy(), WINDOW, before, ignore_trivial=False)
+        return centred(profile[:, 0].astype(np.float64))
+
+    return score
+
+
+def poly(train: Array, seed: int) -> Score:
+    """POLY of TSB-AD, of the fourth degree, on both parts of the first channel together."""
+
+    def score(test: Array) -> Array:
+        first = np.concatenate([train, test])[:, :1]
+        return tsb_ad_peers.poly(first, tsb_ad_peers.period(first[:, 0]), 4)[len(train) :]
+
+    return score
+
+
 SERIES_PEERS: dict[str, Fit] = {
     "PCA": on_windows(pca),
     "kNN": on_windows(peers.knn, INDEX_ROWS),
+    "KMeans": on_windows(kmeans),
+    "KMeansAD": kmeans_ad,
     "IForest": on_windows(peers.isolation_forest),
+    "POLY": poly,
+    "MatrixProfile": matrix_profile,
+    "OCSVM": on_windows(peers.ocsvm, INDEX_ROWS),
+    "LOF": on_windows(peers.lof, INDEX_ROWS),
     "PyOD AutoEncoder": on_windows(peers.autoencoder),
     "PyOD LSTM": lstm,
 }
 SERIES_UPLAND: dict[str, Fit] = {"upland": recurrent_steps}
 
 DETERMINISTIC = frozenset(  # given the data, the seed changes nothing
-    {f"{name} {rows}" for name in ("kNN", "1-NN", "OCSVM", "PCA") for rows in ("flat", "features")} | {"PCA"}
+    {f"{name} {rows}" for name in ("kNN", "1-NN", "OCSVM", "PCA") for rows in ("flat", "features")}
+    | {"PCA", "POLY", "MatrixProfile"}
 )

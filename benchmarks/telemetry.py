@@ -1,4 +1,4 @@
-"""SMAP, MSL and NAB: every method of `series_peers.py` on every series, by AUROC, AUPRC and VUS-PR.
+"""SMAP, MSL, NAB and chaotic series: every method of `series_peers.py` by AUROC, AUPRC and VUS-PR.
 
 Each series has a detector of its own (protocol in `series.py`, VUS-PR in `vus.py`); there is no point
 adjustment. Rows are written as they come; a second call with the same output does what is missing. Where the
@@ -14,13 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import peers, series
+from benchmarks import chaotic, peers, series
 from benchmarks.options import command, data_argument, parsed
 from benchmarks.records import Records
 from benchmarks.series_peers import DETERMINISTIC, SERIES_PEERS, SERIES_UPLAND
-from benchmarks.vus import vus_pr
+from benchmarks.vus import affiliation_f, range_auc_pr, vus_pr
 
 METHODS = {**SERIES_PEERS, **SERIES_UPLAND}
+CHAOTIC = "chaotic"  # made, not read
+COLLECTIONS = (*series.COLLECTIONS, CHAOTIC)
+MEASURES = (vus_pr, range_auc_pr, affiliation_f)
 KEYS = ("collection", "series", "seed", "method")
 
 
@@ -29,9 +32,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     data_argument(parser)
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), metavar="METHOD")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument(
-        "--collections", nargs="+", choices=series.COLLECTIONS, default=list(series.COLLECTIONS)
-    )
+    parser.add_argument("--collections", nargs="+", choices=COLLECTIONS, default=list(COLLECTIONS))
     parser.add_argument("--most-series", type=int, help="at most so many series of a collection")
     quick = {"methods": ["upland", "PCA"], "seeds": [0], "collections": ["nab"], "most_series": 3}
     return parsed(parser, argv, "telemetry", quick)
@@ -51,7 +52,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def run_collection(records: Records, options: argparse.Namespace, collection: str, seed: int) -> None:
     """Every series and method that has no row yet; series that cannot be ranked are left out, and printed."""
-    everything = dict(series.load_collection(options.data, collection))
+    made = collection == CHAOTIC
+    everything = dict(chaotic.series() if made else series.load_collection(options.data, collection))
     ranked = {name: split for name, split in everything.items() if split.can_be_ranked}
     for name, split in islice(ranked.items(), options.most_series):
         for method in options.methods:
@@ -69,7 +71,8 @@ def measured(split: series.SeriesSplit, method: str, seed: int) -> dict[str, Any
     result = peers.run(METHODS[method], split.train, split.test, seed)
     sizes = dict(zip(("n_train", "n_channels"), split.train.shape, strict=True))
     share = {"n_test": len(split.test), "anomalous_share": float(split.labels.mean())}
-    values = series.measures(split.labels, result.scores) | {"vus_pr": vus_pr(split.labels, result.scores)}
+    values = series.measures(split.labels, result.scores)
+    values |= {measure.__name__: measure(split.labels, result.scores) for measure in MEASURES}
     seconds = {"fit_seconds": result.fit_seconds, "score_seconds": result.score_seconds}
     return {**sizes, **share, **values, **seconds}
 

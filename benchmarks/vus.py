@@ -1,4 +1,4 @@
-"""VUS-PR: the volume under the precision-recall surface of a scored series.
+"""Measures of a scored series: VUS-PR, the volume under the precision-recall surface, and two beside it.
 
 Paparrizos, Boniol, Palpanas, Tsay, Elmore and Franklin, "Volume under the surface: a new accuracy evaluation
 measure for time-series anomaly detection", VLDB 2022. Labels of steps are blurred by buffers: for a width w,
@@ -12,13 +12,19 @@ P the number of anomalous steps, B the flagged weight inside the buffers; segmen
 as one. The area under the steps of precision over recall is averaged over the widths 0, 1, ..., L. Nothing is
 adjusted: flagging one step of a segment earns no credit for the others.
 
+Range-AUC-PR is the area at the width L alone. Affiliation F (Huet, Navarro and Rossi, KDD 2022) is the one of
+the package TSB_AD, with steps flagged above mean + 3 standard deviations of the scores, as there.
+
 L is 100 here for every series and every method: buffers reach 50 steps to either side. (The published
 benchmark, TSB-AD, takes L from each series' own period.) The 250 thresholds are ranks of the scores in equal
-steps, as in TSB-AD's code, whose values this module gives to rounding; `thresholds=None` takes every distinct
-score.
+steps, as in TSB-AD's code, whose values this module gives to rounding, in a sixtieth of the time;
+`thresholds=None` takes every distinct score.
 """
 
 from __future__ import annotations
+
+from importlib import import_module
+from types import ModuleType
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -45,6 +51,39 @@ def vus_pr(
     Raises:
         ValueError: the shapes differ, there is no anomaly, or a score is not finite.
     """
+    surface = surface_of(labels, scores, thresholds)
+    return float(np.mean([surface.average_precision(width) for width in range(longest + 1)]))
+
+
+def range_auc_pr(
+    labels: ArrayLike, scores: ArrayLike, width: int = LONGEST, thresholds: int | None = THRESHOLDS
+) -> float:
+    """Area under precision over recall at one width of the buffers; arguments and refusals as in `vus_pr`."""
+    return surface_of(labels, scores, thresholds).average_precision(width)
+
+
+def affiliation_f(labels: ArrayLike, scores: ArrayLike) -> float | None:
+    """Affiliation F of the steps above mean + 3 standard deviations; None where TSB_AD is not installed."""
+    module = package()
+    if module is None:
+        return None
+    marks, values = np.asarray(labels).astype(np.int64), np.asarray(scores, dtype=np.float64)
+    flags = values > values.mean() + 3.0 * values.std()
+    return float(module.basic_metricor().metric_Affiliation(marks, values, flags)) if flags.any() else 0.0
+
+
+def package() -> ModuleType | None:
+    """The measures of TSB_AD, which need nothing that the benchmarks do not have; None if not installed.
+
+    No extra can name that package, as it asks for NumPy 1: `pip install --no-deps TSB_AD==1.5`.
+    """
+    try:
+        return import_module("TSB_AD.evaluation.basic_metrics")
+    except ImportError:
+        return None
+
+
+def surface_of(labels: ArrayLike, scores: ArrayLike, thresholds: int | None) -> Surface:
     marks, values = np.asarray(labels).astype(np.int64), np.asarray(scores, dtype=np.float64)
     if marks.shape != values.shape or marks.ndim != 1:
         raise ValueError(
@@ -55,8 +94,7 @@ def vus_pr(
     if not np.isfinite(values).all():
         raise ValueError(f"{np.sum(~np.isfinite(values))} scores are not finite")
     entries, count = flagged_from(values, thresholds)
-    surface = Surface(entries, count, segments_of(marks), marks)
-    return float(np.mean([surface.average_precision(width) for width in range(longest + 1)]))
+    return Surface(entries, count, segments_of(marks), marks)
 
 
 def flagged_from(values: Array, thresholds: int | None) -> tuple[Places, int]:

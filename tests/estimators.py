@@ -61,21 +61,15 @@ _NETS = {"epochs": 2}
 _TABLE = _NETS | _COLUMNS | {"hidden": [4]}
 _IMAGE = _NETS | {"keep_rows": 12}
 
+_SERIES = {"id": "machine", "time": "time", "window": 16, "stride": 8, "categorical": ["mode"]}
+
 EXAMPLES = {
     "EnergyDetector": _TABLE,
     EXPERTS: _COLUMNS,
     "FlowDetector": _TABLE | {"layers": 2, "fallback": "none"},
     "VAEDetector": _TABLE | {"latent": 2},
-    "SequenceEnergyDetector": _NETS
-    | {
-        "hidden": [4],
-        "frame": 3,
-        "id": "machine",
-        "time": "time",
-        "window": 16,
-        "stride": 8,
-        "categorical": ["mode"],
-    },
+    "SequenceEnergyDetector": _NETS | _SERIES | {"hidden": [4], "frame": 3},
+    "SequenceFlowDetector": _NETS | _SERIES | {"hidden": [4], "lags": 3, "keep_rows": 100},
     "ImageEnergyDetector": _IMAGE | {"hidden": [4], "filters": [2], "kernel_size": 3, "n_centres": 4},
     "ImageFlowDetector": _IMAGE | {"levels": 1, "depth": 1, "filters": 2},
     "ImageVAEDetector": _IMAGE | {"filters": [2], "latent": 2},

@@ -77,6 +77,12 @@ def long_frame():
     return pd.concat([one.assign(machine="a"), one.assign(machine="b", speed=one["speed"] + 0.1)])
 
 
+def dated(step=60):
+    """A series of dates that are so many seconds apart."""
+    times = pd.date_range("2026-03-02", periods=60, freq=f"{step}s")
+    return pd.DataFrame({"t": times, "speed": np.sin(np.arange(60))})
+
+
 def named_days(count=40):
     return [f"day {number}" for number in range(count)]
 
@@ -400,6 +406,18 @@ SEQUENCES = [
         lambda _: small(Sequence, time="time").fit(
             long_frame().groupby("time", as_index=False)[["speed"]].mean()
         ),
+    ),
+    case(
+        "data/sequence/clock.py:no_dates",
+        lambda _: small(Sequence, calendar=True).fit(waves()),
+        "calendar=True needs dates in a time column: name it with time",
+        lambda _: small(Sequence, calendar=True, time="t").fit(dated()),
+    ),
+    case(
+        "data/sequence/sampling.py:check_sampling",
+        lambda _: small(Sequence, time="t").fit(dated()).anomaly_score(dated(120)),
+        "resample these to that of the fit",
+        lambda _: small(Sequence, time="t").fit(dated()).anomaly_score(dated(30).iloc[::2]),
     ),
     case(
         "data/sequence/windows.py:_check_named",

@@ -59,6 +59,7 @@ SIZES = {
     upland.FlowDetector: {"layers": 2, "hidden": (8,), "fallback": "none"},
     upland.VAEDetector: {"hidden": (8,), "latent": 2},
     upland.SequenceEnergyDetector: {"hidden": (8,), "frame": 3},
+    upland.SequenceFlowDetector: {"hidden": (8,), "lags": 3},
     upland.ImageEnergyDetector: {"hidden": (16, 8)},
     upland.ImageFlowDetector: {"depth": 1, "filters": 4},
     upland.ImageVAEDetector: {"filters": (4,), "latent": 2},

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from upland.detectors.image import ImageEnergyDetector, ImageFlowDetector, ImageVAEDetector
     from upland.detectors.segmented import SegmentedDetector
     from upland.detectors.sequence import SequenceEnergyDetector
+    from upland.detectors.sequence_flow import SequenceFlowDetector
     from upland.detectors.table import EnergyDetector
     from upland.detectors.table_latent import FlowDetector, VAEDetector
     from upland.explanation import Explanation, ImageExplanation, SequenceExplanation, explain
@@ -60,6 +61,7 @@ __all__ = [
     "SequenceEncoder",
     "SequenceEnergyDetector",
     "SequenceExplanation",
+    "SequenceFlowDetector",
     "TableEncoder",
     "VAEDetector",
     "Watch",
@@ -96,6 +98,7 @@ _HOMES = {
     "SequenceEncoder": "upland.data.sequence.encoder",
     "SequenceEnergyDetector": "upland.detectors.sequence",
     "SequenceExplanation": "upland.explanation",
+    "SequenceFlowDetector": "upland.detectors.sequence_flow",
     "TableEncoder": "upland.data.table.encoder",
     "VAEDetector": "upland.detectors.table_latent",
     "alarms": "upland.scoring.alarm_history",

@@ -8,6 +8,7 @@ is imported until an entry is loaded.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, Literal, NamedTuple
 
@@ -49,12 +50,14 @@ class Criterion(NamedTuple):
         models: families and modalities of the estimators that offer it.
         summary: what it is, for help texts and tables.
         sequence_home: module and class of its form for sequences, where that is another.
+        whole_home: module and class of its form for whole sequences, where that is another again.
     """
 
     home: str
     models: tuple[tuple[str, Modality], ...]
     summary: str
     sequence_home: str | None = None
+    whole_home: str | None = None
 
 
 class Statistic(NamedTuple):
@@ -88,6 +91,17 @@ def criteria_of(family: str, modality: Modality) -> dict[str, str]:
     }
 
 
+def home_for_unit(name: str, homes: Mapping[str, str], unit: Unit) -> str:
+    """Where the form of a criterion for a unit of score is loaded from.
+
+    Args:
+        name: of the criterion.
+        homes: what `criteria_of` gives.
+        unit: what one score is of.
+    """
+    return (unit == "sequence" and CRITERIA[name].whole_home) or homes[name]
+
+
 def load(home: str) -> Any:
     """The object at `module:name`."""
     module, _, name = home.partition(":")
@@ -101,7 +115,11 @@ DETECTORS: dict[tuple[str, Modality], Detector] = {
     ("flow", "table"): Detector("upland.detectors.table_latent:FlowDetector", {"row": "likelihood"}),
     ("vae", "table"): Detector("upland.detectors.table_latent:VAEDetector", {"row": "reconstruction"}),
     ("energy", "sequence"): Detector(
-        "upland.detectors.sequence:SequenceEnergyDetector", {"step": "max_channel", "sequence": "score_test"}
+        "upland.detectors.sequence:SequenceEnergyDetector", {"step": "experts", "sequence": "experts"}
+    ),
+    ("flow", "sequence"): Detector(
+        "upland.detectors.sequence_flow:SequenceFlowDetector",
+        {"step": "divergence", "sequence": "divergence"},
     ),
     ("energy", "image"): Detector("upland.detectors.image:ImageEnergyDetector", {"image": "reconstruction"}),
     ("flow", "image"): Detector(
@@ -115,14 +133,17 @@ _Models = tuple[tuple[str, Modality], ...]
 
 _ENERGIES: _Models = (("energy", "table"), ("energy", "sequence"), ("energy", "image"))
 _LATENT_TABLES: _Models = (("flow", "table"), ("vae", "table"))
+_LATENT_SEQUENCES: _Models = (("flow", "sequence"),)
 _LATENT_IMAGES: _Models = (("flow", "image"), ("vae", "image"))
 _VAES: _Models = (("vae", "table"), ("vae", "image"))
 
 CRITERIA: dict[str, Criterion] = {
     "experts": Criterion(
         "upland.criteria.experts:Experts",
-        (("energy", "table"),),
-        "cubic mean of the standardised energies of the parts of a product of experts",
+        (("energy", "table"), ("energy", "sequence")),
+        "mean, closer to the maximum, of what several experts say, each in units of normal data",
+        "upland.criteria.step_experts:StepExperts",
+        "upland.criteria.whole.experts:WholeExperts",
     ),
     "multiscale": Criterion(
         "upland.criteria.multiscale:Multiscale",
@@ -153,8 +174,9 @@ CRITERIA: dict[str, Criterion] = {
     ),
     "likelihood": Criterion(
         "upland.criteria.likelihood:Likelihood",
-        (*_LATENT_TABLES, *_LATENT_IMAGES),
-        "-log p(x) or its bound, in nats",
+        (*_LATENT_TABLES, *_LATENT_SEQUENCES, *_LATENT_IMAGES),
+        "-log p(x) or its bound, in nats; of a time step given the steps before it",
+        "upland.criteria.step_latents:StepLikelihood",
     ),
     "typicality": Criterion(
         "upland.criteria.typicality:Typicality",
@@ -163,8 +185,10 @@ CRITERIA: dict[str, Criterion] = {
     ),
     "divergence": Criterion(
         "upland.criteria.divergence:Divergence",
-        (*_LATENT_TABLES, *_LATENT_IMAGES),
-        "KL divergence of the parts of one latent from those of normal data, standardised",
+        (*_LATENT_TABLES, *_LATENT_SEQUENCES, *_LATENT_IMAGES),
+        "KL divergence of the parts of one latent from those of normal data, standardised; of steps that of "
+        "the latents over the past",
+        "upland.criteria.step_latents:StepDivergence",
     ),
     "complexity": Criterion(
         "upland.criteria.complexity:Complexity",

@@ -39,8 +39,8 @@ WIDEST = 3
 class Reason(NamedTuple):
     """One column's part in one row's anomaly.
 
-    `share` is in the criterion's unit, `part` its fraction of the row's sum, `value` what the row holds,
-    `expected` what the model would have put there.
+    `share` is in the criterion's unit, `part` its fraction of the row's positive shares, `value` what the row
+    holds, `expected` what the model would have put there.
     """
 
     column: str
@@ -85,7 +85,7 @@ class Explanation:
             parts = zip(self.shares, self.values, self.expected, strict=True)
             return [Explanation(self.columns, *part).top(k) for part in parts]
         order = np.argsort(-self.shares, axis=1, kind="stable")[:, :k]
-        totals = np.maximum(self.shares.sum(axis=1), np.finfo(float).tiny)
+        totals = np.maximum(np.maximum(self.shares, 0).sum(axis=1), np.finfo(float).tiny)
         return [
             [self._reason(row, int(c), totals[row]) for c in columns if not np.isnan(totals[row])]
             for row, columns in enumerate(order)
@@ -95,7 +95,11 @@ class Explanation:
         share = float(self.shares[row, column])
         where = (row, column)
         return Reason(
-            self.columns[column], share, share / float(total), self.values[where], self.expected[where]
+            self.columns[column],
+            share,
+            max(share, 0) / float(total),
+            self.values[where],
+            self.expected[where],
         )
 
     def to_frame(self) -> Any:
@@ -151,14 +155,15 @@ class SequenceExplanation:
 
     def _worst(self, row: int, k: int) -> list[Reason]:
         share = self.shares[row]
-        total = max(float(share.sum()), np.finfo(float).tiny)
+        total = max(float(np.maximum(share, 0).sum()), np.finfo(float).tiny)
         order = np.argsort(-share, axis=None, kind="stable")[:k]
         found = []
         for step, channel in zip(*np.unravel_index(order, share.shape), strict=True):
-            part = float(share[step, channel])
+            size = float(share[step, channel])
             name = f"{self.columns[channel]} at {self.labels[row][step]}"
             where = (step, channel)
-            found.append(Reason(name, part, part / total, self.values[row][where], self.expected[row][where]))
+            part = max(size, 0) / total
+            found.append(Reason(name, size, part, self.values[row][where], self.expected[row][where]))
         return found
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from estimators import EXAMPLES, EXPERTS, table
-from upland.catalogue import CRITERIA, FAMILIES, MODALITIES, criteria_of, load
+from upland.catalogue import CRITERIA, FAMILIES, MODALITIES, criteria_of, home_for_unit, load
 from upland.criteria.base import Criterion
 from upland.criteria.reading import precise, stretches
 from upland.criteria.sequence import EncodedSequences
@@ -161,7 +161,7 @@ def test_of_sequences_a_score_is_of_each_unit_and_shares_are_of_each_step(
 def test_of_sequences_what_was_learned_is_its_state(criterion, unit, members, sequences):
     member = members["SequenceEnergyDetector"]
     fitted = member.criteria[criterion, unit]
-    made = load(criteria_of("energy", "sequence")[criterion])(unit)
+    made = load(home_for_unit(criterion, criteria_of("energy", "sequence"), unit))(unit)
     again = made.restore(member.model, member.sigma, 16, fitted.state())
     np.testing.assert_array_equal(again.score(sequences), fitted.score(sequences))
 
@@ -176,13 +176,44 @@ def test_the_next_steps_have_the_scores_of_the_whole_pass(criterion, members, se
         return sequences.codes(start + begin, start + stop)
 
     (read,) = stretches(exact, one, np.array([length]))
-    memory, found = None, []
+    memory, found = fitted.start(exact, 1), []
     for step in range(length):
         now = slice(step, step + 1)
         with torch.no_grad():
             value, memory = fitted.score_next(exact, memory, read.points[:, now], read.context[:, now])
         found.append(float(value))
     np.testing.assert_allclose(found, whole[start : start + length], rtol=1e-9, atol=1e-12)
+
+
+ROUNDS = [((0, 1, 3), 2), ((1,), 1), ((1, 3), 5), ((0, 3), 4), ((2,), 1), ((1,), 9)]
+"""Which of the sequences go on together, and by how many steps."""
+
+
+@pytest.mark.parametrize("criterion", [name for name, unit in SEQUENCES if unit == "step"])
+def test_memories_of_series_are_put_together_and_taken_apart_again(criterion, members, sequences):
+    """They are float64 arrays `(n, ...)`, and a series has the same numbers beside others as alone."""
+    fitted = members["SequenceEnergyDetector"].criteria[criterion, "step"]
+    exact, whole = precise(fitted.model), fitted.score(sequences)
+    reads = [
+        (row, read) for read in stretches(exact, sequences.codes, LENGTHS) for row in range(len(read.group))
+    ]
+    points = {int(read.group[row]): (read.points[row], read.context[row]) for row, read in reads}
+    kept = {name: value.copy() for name, value in fitted.start(exact, 4).items()}
+    assert all(value.dtype == np.float64 and len(value) == 4 for value in kept.values())
+    seen = np.zeros(4, dtype=int)
+    for rows, length in ROUNDS:
+        chosen = list(rows)
+        parts = [[part[seen[row] : seen[row] + length] for part in points[row]] for row in chosen]
+        memory = {name: value[chosen] for name, value in kept.items()}
+        before = {name: value.copy() for name, value in memory.items()}
+        with torch.no_grad():
+            values, after = fitted.score_next(exact, memory, *map(torch.stack, zip(*parts, strict=True)))
+        for name, value in memory.items():
+            np.testing.assert_array_equal(value, before[name])
+            kept[name][chosen] = after[name]
+        places = (sequences.starts[chosen] + seen[chosen])[:, None] + np.arange(length)
+        np.testing.assert_allclose(values.numpy(), whole[places], rtol=1e-9, atol=1e-12)
+        seen[chosen] += length
 
 
 @pytest.mark.parametrize("criterion", ["max_channel", "reconstruction", "energy"])

@@ -29,6 +29,9 @@ COMMON = {
 OF_CELLS = {field.name for field in fields(CellOptions)}
 """Arguments that every estimator of columns has, about what the cells of text mean."""
 
+OF_TIME = {"context", "calendar"}
+"""Arguments of sequences about what is known at each step beside its channels."""
+
 
 @pytest.fixture
 def untrained(monkeypatch):
@@ -43,7 +46,7 @@ def test_every_estimator_of_the_catalogue_is_tested_here():
 @pytest.mark.parametrize("made", SIZES)
 def test_arguments_are_few_and_the_common_ones_are_everywhere(made):
     names = list(inspect.signature(made).parameters)
-    assert len(set(names) - OF_CELLS) <= MOST
+    assert len(set(names) - OF_CELLS - OF_TIME) <= MOST
     assert set(names) >= COMMON | set(LIVE)
     assert list(made().get_params()) == sorted(names)
 

@@ -56,6 +56,8 @@ OTHER = {
     "patience": 4,
     "categorical": (),
     "ignore": ("pressure",),
+    "context": ("load",),
+    "calendar": "auto",
     "keep_rows": 9,
     "random_state": 7,
     "layers": 1,

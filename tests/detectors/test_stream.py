@@ -16,7 +16,8 @@ from laws import generator
 from normals import SIZES, small, waves
 from upland.catalogue import criteria_of
 from upland.criteria import reading
-from upland.detectors.stream import begin, one_row
+from upland.detectors.one_row import one_row
+from upland.detectors.stream import begin
 from upland.models.recurrent import RecurrentEnergy
 
 pytestmark = pytest.mark.filterwarnings("ignore:p-values are coarse")

@@ -17,14 +17,20 @@ X = normal(ROWS, TIME, WIDTH, seed=1)
 LENGTHS = [9, 5, 1, 7]
 
 
-def recurrent(cell="gru", frame=4, hidden=(8, 6), width=WIDTH):
-    model = RecurrentEnergy(width, hidden, state=5, frame=frame, cell=cell, generator=generator())
+def recurrent(cell="gru", frame=4, hidden=(8, 6), width=WIDTH, context=0):
+    """A model of steps of `width` values, the last `context` of which it is conditioned on."""
+    sizes = {"state": 5, "frame": frame, "cell": cell, "context_width": context}
+    model = RecurrentEnergy(width - context, hidden, generator=generator(), **sizes)
     return randomise(model.double())
 
 
-@pytest.fixture(params=[(cell, frame) for cell in CELLS for frame in (1, 4)], ids=lambda p: f"{p[0]}-{p[1]}")
+KINDS = [*((cell, frame, 0) for cell in CELLS for frame in (1, 4)), ("lstm", 1, 2), ("lstm", 4, 1)]
+
+
+@pytest.fixture(params=KINDS, ids=lambda p: f"{p[0]}-{p[1]}-context-{p[2]}")
 def model(request):
-    return recurrent(*request.param)
+    cell, frame, context = request.param
+    return recurrent(cell, frame, context=context)
 
 
 def ragged(extra=0):
@@ -44,7 +50,7 @@ def close(one, two, tolerance=1e-12):
 
 def test_one_energy_a_sequence_and_one_factor_a_step(model):
     points, conditional = model.factors(X)
-    assert points.shape == (ROWS * TIME, model.frame * WIDTH)
+    assert points.shape == (ROWS * TIME, model.frame * model.width)
     assert conditional.energy(points).shape == (ROWS * TIME,)
     close(model.energy(X), conditional.energy(points).reshape(ROWS, TIME).sum(1))
     assert torch.equal(model(X), model.energy(X))
@@ -110,6 +116,27 @@ def test_a_frame_is_the_last_steps_given_what_was_read_before_them():
         assert torch.equal(points[:, t], shown.flatten(1))
         before = states[:, t - 4] if t >= 4 else torch.zeros_like(states[:, 0])
         close(context[:, t], before)
+
+
+@pytest.mark.parametrize("frame", [1, 4])
+def test_context_inputs_condition_the_step_that_they_stand_at_and_are_no_part_of_it(frame):
+    """They are known at time t: the energy of step t depends on those of t, its point does not."""
+    model = recurrent("lstm", frame, context=1)
+    points, context, _ = model.advance(model.start(ROWS), X)
+    assert context.shape[2] == 5 + frame
+    states = model.net(X)[0]
+    for t in range(TIME):
+        last = [X[:, s, -1] if s >= 0 else torch.zeros_like(X[:, 0, 0]) for s in range(t - frame + 1, t + 1)]
+        close(context[:, t, 5:], torch.stack(last, 1))
+        close(context[:, t, :5], states[:, t - frame] if t >= frame else torch.zeros_like(states[:, 0]))
+    other = X.clone()
+    other[:, 5, -1] += 1.0
+    points_2, context_2, _ = model.advance(model.start(ROWS), other)
+    assert torch.equal(points, points_2)
+    one, two = (model.given(h.flatten(0, 1)).energy(points.flatten(0, 1)) for h in (context, context_2))
+    change = (one - two).abs().reshape(ROWS, TIME)
+    assert torch.equal(change[:, :5], torch.zeros_like(change[:, :5]))
+    assert (change[:, 5:] > 0).all()
 
 
 def test_float32_agrees_with_float64_far_from_the_data():

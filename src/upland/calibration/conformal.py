@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -108,13 +109,16 @@ class Calibration:
         """(n + 1) p, a whole number from 1 to n + 1: `(N, K)` scores under each fold's detector -> `(N,)`; K
         = 1 for split.
         """
-        if self.folds is None:
-            return 1 + _at_least(np.sort(self.scores), scores[:, 0])
-        counts = [
-            _at_least(np.sort(self.scores[self.folds == k]), scores[:, k]) for k in range(scores.shape[1])
-        ]
-        total: NDArray[np.int64] = np.sum(counts, axis=0, dtype=np.int64)
-        return 1 + total
+        total = np.ones(len(scores), dtype=np.int64)
+        for reference, values in zip(self._sorted, scores.T, strict=False):  # the last folds may be empty
+            total += _at_least(reference, values)
+        return total
+
+    @cached_property
+    def _sorted(self) -> Sequence[Floats]:
+        """The scores of each fold in ascending order; of a split, all of them."""
+        folds = np.zeros(self.size, dtype=np.int64) if self.folds is None else self.folds
+        return [np.sort(self.scores[folds == k]) for k in range(int(folds.max(initial=0)) + 1)]
 
     def p_values(self, scores: Floats) -> Floats:
         """p-values of new rows: `(N, K)` scores under each fold's detector -> `(N,)`."""

@@ -114,6 +114,17 @@ Ignore = Annotated[
     list[str] | None,
     typer.Option(metavar=COLUMN, help="Left out, such as a label; repeatable."),
 ]
+Context = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar=COLUMN,
+        help="Of sequences: known beforehand and never blamed, such as a set point; repeatable.",
+    ),
+]
+CalendarOf = Annotated[
+    bool | None,
+    typer.Option("--calendar", help="Of sequences: the hour and the weekday are known beforehand, too."),
+]
 Segments = Annotated[
     str | None,
     typer.Option(

@@ -233,11 +233,15 @@ def _arguments(values: Mapping[str, Any]) -> str:
 
 def _columns(columns: Sequence[Mapping[str, str]]) -> str:
     """Names by kind: `2 numeric: flow, pressure; 1 categorical: valve`."""
-    kinds = dict.fromkeys(column["kind"] for column in columns)
+    kinds = dict.fromkeys(_kind(column) for column in columns)
     names = {
-        kind: [one_line(column["name"]) for column in columns if column["kind"] == kind] for kind in kinds
+        kind: [one_line(column["name"]) for column in columns if _kind(column) == kind] for kind in kinds
     }
     return "; ".join(f"{len(found)} {kind}: {', '.join(found)}" for kind, found in names.items())
+
+
+def _kind(column: Mapping[str, str]) -> str:
+    return " ".join(column[part] for part in ("kind", "role") if part in column)
 
 
 def _in_words(value: object) -> str:

@@ -15,7 +15,8 @@ import numpy as np
 import pyarrow as pa
 
 from upland.cli.inputs import array_in, check_new
-from upland.cli.opened import Assessed
+from upland.cli.long_series import open_long
+from upland.cli.opened import Assessed, Opened
 from upland.cli.results import (
     REASONS,
     Finding,
@@ -74,9 +75,7 @@ def open_series(detector: Detector, path: Path) -> Series:
     assert isinstance(encoder, SequenceEncoder)
     if check_new(path, "sequence") == "array":
         return Series(encoder, as_sequences(array_in(path), id=encoder.id, time=encoder.time), None, [])
-    from upland.io.formats import open_source
-
-    source = open_source(path, encoder.table.cells)
+    source = source_of(detector, path)
     table = _typed(source, encoder)
     own = {str(name) for name in (encoder.id, encoder.time) if name is not None}
     extra = [name for name in encoder.table.extra_columns(table) if name not in own and name not in ADDED]
@@ -86,6 +85,15 @@ def open_series(detector: Detector, path: Path) -> Series:
         source,
         extra,
     )
+
+
+def source_of(detector: Detector, path: Path) -> Source:
+    """The rows of a file; raises as `open_series`."""
+    from upland.data.sequence.encoder import SequenceEncoder
+    from upland.io.formats import open_source
+
+    assert isinstance(detector.encoder_, SequenceEncoder)
+    return open_source(path, detector.encoder_.table.cells)
 
 
 def _typed(source: Source, encoder: SequenceEncoder) -> pa.Table:
@@ -99,8 +107,15 @@ def _typed(source: Source, encoder: SequenceEncoder) -> pa.Table:
     return table
 
 
-def open_sequences(detector: Detector, request: Request, path: Path) -> OpenedSequences:
+def open_sequences(detector: Detector, request: Request, path: Path) -> Opened:
     """The steps of sequences, or whole ones, whichever the detector scores; raises as `open_series`."""
+    long = (
+        None
+        if check_new(path, "sequence") == "array"
+        else open_long(detector, request, source_of(detector, path))
+    )
+    if long is not None:
+        return long
     series = open_series(detector, path)
     opened = OpenedSteps if detector.plan_.reader.unit(series.sequences) == "step" else OpenedWholes
     return opened(detector, request, path, series)

@@ -14,9 +14,8 @@ passes.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -27,6 +26,7 @@ from upland.criteria.base import Floats, Shares
 from upland.criteria.reading import Codes, Indices, precise, step_values, stretches
 from upland.criteria.sequence import (
     EncodedSequences,
+    Memory,
     Of,
     SequenceCriterion,
     SequenceReference,
@@ -36,7 +36,7 @@ from upland.criteria.sequence import (
     settled_steps,
 )
 from upland.models.base import EnergyModel
-from upland.models.recurrent import RecurrentEnergy
+from upland.models.sequential import SequenceModel
 
 
 class MaxChannel(SequenceCriterion):
@@ -62,7 +62,7 @@ class MaxChannel(SequenceCriterion):
         return self.restore(reference.model, reference.sigma, reference.smoothing, {"usual": usual})
 
     def restore(
-        self, model: RecurrentEnergy, sigma: float, smoothing: int, state: Mapping[str, Tensor]
+        self, model: SequenceModel, sigma: float, smoothing: int, state: Mapping[str, Tensor]
     ) -> Self:
         """Take up what `state` gave.
 
@@ -80,7 +80,7 @@ class MaxChannel(SequenceCriterion):
         """Each channel's mean squared residual, `(D,)`."""
         return {"usual": self.usual}
 
-    def check_state(self, model: RecurrentEnergy, state: Mapping[str, Tensor]) -> None:
+    def check_state(self, model: SequenceModel, state: Mapping[str, Tensor]) -> None:
         """Refuse what is no mean square of each channel; raises ValueError.
 
         Args:
@@ -106,31 +106,19 @@ class MaxChannel(SequenceCriterion):
         shares = levels * (levels.max(axis=1, keepdims=True) / levels.sum(axis=1, keepdims=True))
         return Shares(shares / lengths_of_steps(x) if folded else shares, expected)
 
+    def start(self, model: SequenceModel, n: int) -> Memory:
+        """The level of each channel, `(n, D)`: what is usual."""
+        return {"level": np.tile(self.usual.numpy(), (n, 1))}
+
     def score_next(
-        self, model: RecurrentEnergy, state: Any, points: Tensor, context: Tensor
-    ) -> tuple[Tensor, Any]:
-        """The largest levels at the next steps, and the levels to go on with.
-
-        Args:
-            model: in float64.
-            state: the levels; None before the first step.
-            points: `(1, L, P D)`.
-            context: `(1, L, S)`.
+        self, model: SequenceModel, memory: Memory, points: Tensor, context: Tensor
+    ) -> tuple[Tensor, Memory]:
+        """The largest levels at the next steps, and the levels to go on with; see
+        `SequenceCriterion.score_next`.
         """
-        channels = Channels(model, self.usual, self.smoothing, 1) if state is None else copy.copy(state)
-        return channels.advance(points, context).amax(-1)[0], channels
-
-    def remembered(self, state: Any) -> dict[str, Floats]:
-        """The levels: `(1, D)`; see `SequenceCriterion.remembered`."""
-        return {"level": state.level}
-
-    def recalled(self, model: RecurrentEnergy, arrays: Mapping[str, Floats]) -> Any:
-        """See `SequenceCriterion.recalled`."""
-        channels = Channels(model, self.usual, self.smoothing, 1)
-        if set(arrays) != {"level"} or arrays["level"].shape != channels.level.shape:
-            raise ValueError("a MaxChannel remembers a level of each channel")
-        channels.level = arrays["level"]
-        return channels
+        channels = Channels(model, self.usual, self.smoothing, len(points))
+        channels.level = memory["level"]
+        return channels.advance(points, context).amax(-1), {"level": channels.level}
 
 
 class Channels:
@@ -143,7 +131,7 @@ class Channels:
         n: sequences that are read together.
     """
 
-    def __init__(self, model: RecurrentEnergy, usual: Tensor, span: int, n: int) -> None:
+    def __init__(self, model: SequenceModel, usual: Tensor, span: int, n: int) -> None:
         self.model = model
         self.share = 2 / (span + 1)
         self.level: Floats = np.tile(usual.numpy(), (n, 1))
@@ -155,6 +143,9 @@ class Channels:
             given = self.model.given(context.flatten(0, 1))
             squares = channel_squares(given, points.flatten(0, 1), self.model.frame).reshape(n, length, -1)
         kept = 1 - self.share
+        if length == 1:
+            self.level = kept * self.level + self.share * squares[:, 0].cpu().numpy()
+            return torch.from_numpy(self.level[:, None])
         smooth, _ = lfilter(
             [self.share], [1, -kept], squares.cpu().numpy(), axis=1, zi=kept * self.level[:, None]
         )
@@ -162,7 +153,7 @@ class Channels:
         return torch.from_numpy(smooth)
 
 
-def channel_reference(model: RecurrentEnergy, codes: Codes, lengths: Indices, wanted: Indices) -> Tensor:
+def channel_reference(model: SequenceModel, codes: Codes, lengths: Indices, wanted: Indices) -> Tensor:
     """Each encoded channel's mean squared residual among some steps: `(D,)`.
 
     Args:
@@ -178,20 +169,18 @@ def channel_reference(model: RecurrentEnergy, codes: Codes, lengths: Indices, wa
     return step_values(squares, model, codes, lengths, 1.0)[torch.from_numpy(wanted)].mean(0)
 
 
-def channel_levels(
-    model: RecurrentEnergy, codes: Codes, lengths: Indices, usual: Tensor, span: int
-) -> Tensor:
+def channel_levels(model: SequenceModel, codes: Codes, lengths: Indices, usual: Tensor, span: int) -> Tensor:
     """The smoothed squares of each channel at every step: `(S, D)`, float64; arguments as above."""
     return _read(model, codes, lengths, usual, span, whole=True)
 
 
-def channel_tests(model: RecurrentEnergy, codes: Codes, lengths: Indices, usual: Tensor, span: int) -> Tensor:
+def channel_tests(model: SequenceModel, codes: Codes, lengths: Indices, usual: Tensor, span: int) -> Tensor:
     """The score of every step: `(S,)`, float64; arguments as above."""
     return _read(model, codes, lengths, usual, span, whole=False)
 
 
 def _read(
-    model: RecurrentEnergy, codes: Codes, lengths: Indices, usual: Tensor, span: int, whole: bool
+    model: SequenceModel, codes: Codes, lengths: Indices, usual: Tensor, span: int, whole: bool
 ) -> Tensor:
     exact = precise(model)
     parts, positions = [], []

@@ -7,7 +7,7 @@ depend on the stretches, on the sequences that are read beside it, or on whether
 
 import copy
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from upland.models.base import EnergyModel
 from upland.models.blocks import fitting_threads
-from upland.models.recurrent import RecurrentEnergy, RecurrentState
+from upland.models.sequential import SequenceModel
 
 Indices = NDArray[np.int64]
 Codes = Callable[[int, int], Tensor]
@@ -46,12 +46,12 @@ class Stretch(NamedTuple):
     positions: Tensor
 
 
-def precise(model: RecurrentEnergy) -> RecurrentEnergy:
+def precise(model: SequenceModel) -> SequenceModel:
     """A copy of the model in float64, in evaluation mode."""
     return copy.deepcopy(model).double().eval()
 
 
-def stretches(model: RecurrentEnergy, codes: Codes, lengths: Indices) -> Iterator[Stretch]:
+def stretches(model: SequenceModel, codes: Codes, lengths: Indices) -> Iterator[Stretch]:
     """Read sequences: all stretches of some, then of others.
 
     Args:
@@ -62,7 +62,7 @@ def stretches(model: RecurrentEnergy, codes: Codes, lengths: Indices) -> Iterato
     device = next(model.parameters()).device
     starts = np.cumsum(lengths) - lengths
     for group in _groups(lengths):
-        state: RecurrentState = model.start(len(group))
+        state: Any = model.start(len(group))
         for begin in range(0, int(lengths[group].max()), STRETCH):
             x, valid, positions = _codes_of(codes, starts[group], lengths[group], begin)
             with torch.no_grad(), fitting_threads(model, STRETCH):
@@ -72,7 +72,7 @@ def stretches(model: RecurrentEnergy, codes: Codes, lengths: Indices) -> Iterato
 
 def step_values(
     function: Callable[[EnergyModel, Tensor, float], Tensor],
-    model: RecurrentEnergy,
+    model: SequenceModel,
     codes: Codes,
     lengths: Indices,
     sigma: float,

@@ -7,9 +7,8 @@ formulas, `upland.criteria.score_test_shares` how a score is shared out).
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
@@ -30,6 +29,7 @@ from upland.criteria.score_vectors import (
 )
 from upland.criteria.sequence import (
     EncodedSequences,
+    Memory,
     Of,
     SequenceCriterion,
     SequenceReference,
@@ -39,6 +39,7 @@ from upland.criteria.sequence import (
     windows_of,
 )
 from upland.models.recurrent import RecurrentEnergy
+from upland.models.sequential import SequenceModel
 
 WHOLE = 0
 """In place of the steps of a window: whole sequences."""
@@ -79,7 +80,7 @@ class ScoreTest(SequenceCriterion):
         return self
 
     def restore(
-        self, model: RecurrentEnergy, sigma: float, smoothing: int, state: Mapping[str, Tensor]
+        self, model: SequenceModel, sigma: float, smoothing: int, state: Mapping[str, Tensor]
     ) -> Self:
         """Take up what `state` gave.
 
@@ -107,13 +108,14 @@ class ScoreTest(SequenceCriterion):
             for name, value in reference._asdict().items()
         }
 
-    def check_state(self, model: RecurrentEnergy, state: Mapping[str, Tensor]) -> None:
+    def check_state(self, model: SequenceModel, state: Mapping[str, Tensor]) -> None:
         """Refuse what is no reference of each window; raises ValueError.
 
         Args:
             model: as trained.
             state: of a file.
         """
+        assert isinstance(model, RecurrentEnergy)
         known = (WHOLE,) if self.unit == "sequence" else WINDOWS
         windows = [window for window in known if f"{window}/unit" in state]
         size = sum(w.shape[0] for w in model.weights) + 2 * model.width
@@ -157,31 +159,19 @@ class ScoreTest(SequenceCriterion):
             shares = shares_of_steps(self.model, x.codes, x.lengths, self.references)
         return Shares(shares, expected)
 
+    def start(self, model: SequenceModel, n: int) -> Memory:
+        """The last vectors `(n, W - 1, K)` for the longest window W, and how many steps there were `(n,)`."""
+        width = len(next(iter(self.references.values())).center)
+        return {"seen": np.zeros(n), "tail": np.zeros((n, max(self.references) - 1, width))}
+
     def score_next(
-        self, model: RecurrentEnergy, state: Any, points: Tensor, context: Tensor
-    ) -> tuple[Tensor, Any]:
-        """The statistics of the next steps, and the running sums to go on with.
-
-        Args:
-            model: in float64.
-            state: the running sums; None before the first step.
-            points: `(1, L, P D)`.
-            context: `(1, L, S)`.
+        self, model: SequenceModel, memory: Memory, points: Tensor, context: Tensor
+    ) -> tuple[Tensor, Memory]:
+        """The statistics of the next steps, and the vectors to go on with; see
+        `SequenceCriterion.score_next`.
         """
-        running = Running(model, self.references, 1) if state is None else copy.copy(state)
-        return summed(running.advance(points, context), self.references)[0], running
-
-    def remembered(self, state: Any) -> dict[str, Floats]:
-        """The last vectors `(1, W - 1, K)` for the longest window W, and how many steps were seen `(1,)`; see
-        `SequenceCriterion.remembered`.
-        """
-        return {"seen": np.array([float(state.seen)]), "tail": state.tail.cpu().numpy()}
-
-    def recalled(self, model: RecurrentEnergy, arrays: Mapping[str, Floats]) -> Any:
-        """See `SequenceCriterion.recalled`."""
-        running = Running(model, self.references, 1)
-        if set(arrays) != {"seen", "tail"} or arrays["tail"].shape[:-1] != (1, max(self.references) - 1):
-            raise ValueError("a ScoreTest remembers the last vectors of a series, and how many there were")
-        running.seen = int(arrays["seen"][0])
-        running.tail = torch.from_numpy(arrays["tail"]).to(next(model.parameters()).device)
-        return running
+        running = Running(model, self.references, len(points))
+        running.seen = torch.from_numpy(memory["seen"]).to(points.device)
+        running.tail = torch.from_numpy(memory["tail"]).to(points.device)
+        scores = summed(running.advance(points, context), self.references)
+        return scores, {"seen": running.seen.cpu().numpy(), "tail": running.tail.cpu().numpy()}

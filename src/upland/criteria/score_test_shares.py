@@ -14,13 +14,14 @@ from torch import Tensor
 
 from upland.criteria.reading import Codes, Indices, precise, stretches
 from upland.criteria.score_vectors import LEAST_SQUARE, Running, VectorReference, evidence, vector
-from upland.models.recurrent import RecurrentEnergy
+from upland.models.recurrent import Conditional
+from upland.models.sequential import SequenceModel
 
 Floats = NDArray[np.float64]
 
 
 def shares_of_sequences(
-    model: RecurrentEnergy, codes: Codes, lengths: Indices, reference: VectorReference
+    model: SequenceModel, codes: Codes, lengths: Indices, reference: VectorReference
 ) -> Floats:
     """Shares of each step and encoded channel in its sequence's score: `(S, D)`.
 
@@ -44,7 +45,7 @@ def shares_of_sequences(
 
 
 def shares_of_steps(
-    model: RecurrentEnergy, codes: Codes, lengths: Indices, references: dict[int, VectorReference]
+    model: SequenceModel, codes: Codes, lengths: Indices, references: dict[int, VectorReference]
 ) -> Floats:
     """Shares of each encoded channel in every step's score: `(S, D)`; arguments as `shares_of_sequences`."""
     exact = precise(model).cpu()  # where the references are
@@ -62,7 +63,7 @@ def shares_of_steps(
     return shares
 
 
-def _read(model: RecurrentEnergy, codes: Codes, start: int, length: int) -> tuple[Tensor, Tensor]:
+def _read(model: SequenceModel, codes: Codes, start: int, length: int) -> tuple[Tensor, Tensor]:
     """The points `(T, P D)` of one sequence and their contexts `(T, S)`."""
 
     def own(begin: int, stop: int) -> Tensor:
@@ -78,7 +79,7 @@ def _pull(vectors: Tensor, reference: VectorReference) -> Tensor:
     return away / (vectors.shape[-1] * reference.unit)
 
 
-def _spread(model: RecurrentEnergy, points: Tensor, context: Tensor, reference: VectorReference) -> Floats:
+def _spread(model: SequenceModel, points: Tensor, context: Tensor, reference: VectorReference) -> Floats:
     """Shares of the positions of every frame of one sequence: `(T, P, D)`."""
     width, steps, frame = model.width, len(points), model.frame
     with torch.no_grad():
@@ -96,11 +97,13 @@ def _spread(model: RecurrentEnergy, points: Tensor, context: Tensor, reference: 
     return both.numpy()
 
 
-def _drive(model: RecurrentEnergy, points: Tensor, context: Tensor, pull: Tensor) -> Tensor:
+def _drive(model: SequenceModel, points: Tensor, context: Tensor, pull: Tensor) -> Tensor:
     """How much each position of a frame drives the hidden units' part: `(T, P, D)`, each frame's sum to 1."""
     with torch.enable_grad():
         x = points.detach().requires_grad_()
-        slopes = torch.cat(model.given(context.detach()).slopes(x), dim=1)
+        given = model.given(context.detach())
+        assert isinstance(given, Conditional)
+        slopes = torch.cat(given.slopes(x), dim=1)
         (slope,) = torch.autograd.grad((slopes * pull.detach()).sum(), x)
     size = (slope * points).abs().reshape(len(points), model.frame, -1) + 1e-12
     return size / size.sum((1, 2), keepdim=True)

@@ -29,7 +29,8 @@ from torch import Tensor
 
 from upland.criteria.reading import Codes, Indices, precise, stretches
 from upland.models.blocks import fitting_threads
-from upland.models.recurrent import RecurrentEnergy
+from upland.models.recurrent import Conditional
+from upland.models.sequential import SequenceModel
 
 Floats = NDArray[np.float64]
 
@@ -64,9 +65,10 @@ class VectorReference(NamedTuple):
         return away.square().mean(-1) / self.unit
 
 
-def evidence(model: RecurrentEnergy, points: Tensor, context: Tensor) -> Tensor:
+def evidence(model: SequenceModel, points: Tensor, context: Tensor) -> Tensor:
     """Each point's part of the vector: `(M, P D)`, `(M, S)` -> `(M, K)`; mean squares not yet logarithms."""
     given = model.given(context)
+    assert isinstance(given, Conditional)
     residual = (points - given.reconstruct(points)).reshape(points.shape[0], model.frame, model.width)
     return torch.cat([*given.slopes(points), residual.mean(1), residual.square().mean(1)], dim=1)
 
@@ -76,7 +78,7 @@ def vector(means: Tensor, width: int) -> Tensor:
     return torch.cat([means[..., :-width], (means[..., -width:] + LEAST_SQUARE).log()], dim=-1)
 
 
-def sequence_vectors(model: RecurrentEnergy, codes: Codes, lengths: Indices) -> Tensor:
+def sequence_vectors(model: SequenceModel, codes: Codes, lengths: Indices) -> Tensor:
     """The vector of each whole sequence, over its full frames: `(N, K)`, float64, on the CPU.
 
     Args:
@@ -113,9 +115,10 @@ class Running:
         n: sequences that are read together.
     """
 
-    def __init__(self, model: RecurrentEnergy, windows: Mapping[int, VectorReference | None], n: int) -> None:
+    def __init__(self, model: SequenceModel, windows: Mapping[int, VectorReference | None], n: int) -> None:
         self.model, self.windows = model, dict(windows)
-        self.n, self.seen = n, 0
+        self.n = n
+        self.seen = torch.zeros(n, dtype=torch.float64)
         self.tail: Tensor | None = None
 
     def advance(self, points: Tensor, context: Tensor) -> list[Tensor]:
@@ -128,11 +131,12 @@ class Running:
         if self.tail is None:
             self.tail = parts.new_zeros(self.n, most - 1, parts.shape[2])
         joined = torch.cat([self.tail, parts], dim=1)
-        steps = torch.arange(self.seen + 1, self.seen + length + 1, device=parts.device)
+        self.seen = self.seen.to(parts.device)
+        steps = self.seen[:, None] + torch.arange(1, length + 1, device=parts.device)
         found = []
         for window, reference in self.windows.items():
             sums = joined[:, most - window :].unfold(1, window, 1).sum(-1)
-            there = steps.clamp(max=window)[:, None]
+            there = steps.clamp(max=window)[..., None]
             if reference is None:
                 means = sums / there
             else:
@@ -144,7 +148,7 @@ class Running:
 
 
 def running_vectors(
-    model: RecurrentEnergy, codes: Codes, lengths: Indices, windows: Sequence[int], wanted: Indices
+    model: SequenceModel, codes: Codes, lengths: Indices, windows: Sequence[int], wanted: Indices
 ) -> list[Tensor]:
     """For each window the running vectors of some steps: `(len(wanted), K)`, float64, on the CPU.
 
@@ -175,7 +179,7 @@ def running_vectors(
 
 
 def step_tests(
-    model: RecurrentEnergy, codes: Codes, lengths: Indices, references: Mapping[int, VectorReference]
+    model: SequenceModel, codes: Codes, lengths: Indices, references: Mapping[int, VectorReference]
 ) -> Tensor:
     """The score of every step: `(S,)`, float64, on the CPU; arguments as `running_vectors`."""
     exact = precise(model)

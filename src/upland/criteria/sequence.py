@@ -1,9 +1,10 @@
 """Criteria of sequences: of each time step given the steps before it, or of each whole sequence.
 
 A criterion is made for one *unit*, "step" or "sequence". The score of a whole sequence is the mean over its
-steps unless a criterion says otherwise. Of steps `score_next` gives the numbers of `score` one by one, as the
-steps come, in constant memory: what a criterion remembers of the past is an object that it passes on and
-never changes.
+steps unless a criterion says otherwise. Of steps `score_next` gives the numbers of `score` as the steps come,
+in constant memory, of one series or of many side by side: what a criterion remembers of the past of n series
+are arrays `(n, ...)`, which it passes on and never changes. So the memories of series can be put together,
+taken apart and stored without knowing the criterion.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from typing import ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -22,10 +23,12 @@ from upland.criteria.reading import Codes, Indices, step_values
 from upland.criteria.residuals import residual
 from upland.criteria.score_vectors import WINDOWS
 from upland.models.base import EnergyModel
-from upland.models.recurrent import RecurrentEnergy
+from upland.models.sequential import SequenceModel
 
 Of = Literal["sequence", "step"]
 State = dict[str, Tensor]
+Memory = Mapping[str, Floats]
+"""What is remembered of n series: arrays `(n, ...)` of float64 by name."""
 
 
 class EncodedSequences(NamedTuple):
@@ -64,7 +67,7 @@ class SequenceReference:
         positions: how many steps come before each of them in its own sequence.
     """
 
-    model: RecurrentEnergy
+    model: SequenceModel
     sigma: float
     smoothing: int
     windows: EncodedSequences
@@ -85,7 +88,7 @@ class SequenceCriterion(Criterion[SequenceReference, EncodedSequences]):
 
     learns_by_unit: ClassVar[bool] = False
 
-    model: RecurrentEnergy
+    model: SequenceModel
     sigma: float
 
     def __init__(self, unit: Of) -> None:
@@ -100,7 +103,7 @@ class SequenceCriterion(Criterion[SequenceReference, EncodedSequences]):
         return self.restore(reference.model, reference.sigma, reference.smoothing, {})
 
     def restore(
-        self, model: RecurrentEnergy, sigma: float, smoothing: int, state: Mapping[str, Tensor]
+        self, model: SequenceModel, sigma: float, smoothing: int, state: Mapping[str, Tensor]
     ) -> Self:
         """Take up what `state` gave.
 
@@ -117,7 +120,7 @@ class SequenceCriterion(Criterion[SequenceReference, EncodedSequences]):
         """What was learned beyond the model: tensors by name."""
         return {}
 
-    def check_state(self, model: RecurrentEnergy, state: Mapping[str, Tensor]) -> None:
+    def check_state(self, model: SequenceModel, state: Mapping[str, Tensor]) -> None:
         """Refuse a state that `state` does not give; raises ValueError.
 
         Args:
@@ -131,37 +134,29 @@ class SequenceCriterion(Criterion[SequenceReference, EncodedSequences]):
     def step_scores(self, x: EncodedSequences) -> Floats:
         """A number for each step, given those before it: `(S,)`, float64."""
 
-    @abstractmethod
-    def score_next(
-        self, model: RecurrentEnergy, state: Any, points: Tensor, context: Tensor
-    ) -> tuple[Tensor, Any]:
-        """The numbers of the next steps of one sequence, and what to pass on with the steps after them.
+    def start(self, model: SequenceModel, n: int) -> Memory:
+        """What is remembered of n series before their first step; nothing, unless a criterion says otherwise.
 
         Args:
             model: in float64.
-            state: what was passed on; None before the first step.
-            points: `(1, L, P D)` frames that end with the steps.
-            context: `(1, L, S)` what conditions them.
-        """
-
-    def remembered(self, state: Any) -> dict[str, Floats]:
-        """What `score_next` passed on, as arrays by name; none where nothing is remembered.
-
-        Args:
-            state: what was passed on.
+            n: how many series there are.
         """
         return {}
 
-    def recalled(self, model: RecurrentEnergy, arrays: Mapping[str, Floats]) -> Any:
-        """What `remembered` gave, as `score_next` takes it; raises ValueError for arrays of other shapes.
+    @abstractmethod
+    def score_next(
+        self, model: SequenceModel, memory: Memory, points: Tensor, context: Tensor
+    ) -> tuple[Tensor, Memory]:
+        """The numbers `(n, L)` of the next L steps of n series, and what to pass on with those after them.
+
+        A series' numbers depend on that series alone. Arrays that are given are not changed.
 
         Args:
             model: in float64.
-            arrays: by name.
+            memory: what `start` gave, or was passed on, of these series.
+            points: `(n, L, P D)` frames that end with the steps.
+            context: `(n, L, S)` what conditions them.
         """
-        if arrays:
-            raise ValueError(f"a {type(self).__name__} remembers nothing of a series")
-        return None
 
     def score(self, x: EncodedSequences) -> Floats:
         """A number for each step `(S,)`, or for each sequence `(N,)` the mean over its steps."""
@@ -173,7 +168,7 @@ class SequenceCriterion(Criterion[SequenceReference, EncodedSequences]):
 
 
 def frame_parts(
-    model: RecurrentEnergy, x: EncodedSequences, sigma: float, folded: bool
+    model: SequenceModel, x: EncodedSequences, sigma: float, folded: bool
 ) -> tuple[Floats, Floats]:
     """Squared residuals of the frame that ends with each step, and what was expected of the step.
 

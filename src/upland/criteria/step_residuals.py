@@ -6,7 +6,7 @@ is estimated for every history h (`upland.models.recurrent`).
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -15,9 +15,10 @@ from upland.criteria.base import Floats, Shares
 from upland.criteria.energy import scaled_energy
 from upland.criteria.reading import step_values
 from upland.criteria.residuals import squared_error
-from upland.criteria.sequence import EncodedSequences, SequenceCriterion, folded_back, frame_parts
+from upland.criteria.sequence import EncodedSequences, Memory, SequenceCriterion, folded_back, frame_parts
 from upland.models.base import EnergyModel
-from upland.models.recurrent import Conditional, RecurrentEnergy
+from upland.models.recurrent import Conditional
+from upland.models.sequential import SequenceModel
 
 
 class StepReconstruction(SequenceCriterion):
@@ -39,17 +40,11 @@ class StepReconstruction(SequenceCriterion):
         return Shares(folded_back(squares, x, self.model.frame) if folded else squares, expected)
 
     def score_next(
-        self, model: RecurrentEnergy, state: Any, points: Tensor, context: Tensor
-    ) -> tuple[Tensor, Any]:
-        """The numbers of the next steps; nothing is remembered.
-
-        Args:
-            model: in float64.
-            state: None.
-            points: `(1, L, P D)`.
-            context: `(1, L, S)`.
-        """
-        return self.of_points(model.given(context[0]), points[0], self.sigma), None
+        self, model: SequenceModel, memory: Memory, points: Tensor, context: Tensor
+    ) -> tuple[Tensor, Memory]:
+        """The numbers of the next steps; nothing is remembered; see `SequenceCriterion.score_next`."""
+        values = self.of_points(model.given(context.flatten(0, 1)), points.flatten(0, 1), self.sigma)
+        return values.reshape(points.shape[:2]), {}
 
 
 class StepEnergy(StepReconstruction):

@@ -30,6 +30,10 @@ class Encoder(Protocol):
         """Shape of one point as the model takes it."""
 
     @property
+    def context_width(self) -> int:
+        """Encoded numbers beside them that a model is conditioned on, of sequences alone."""
+
+    @property
     def inputs(self) -> tuple[str, ...]:
         """Names of the columns or channels that the user's data must have."""
 

@@ -26,11 +26,16 @@ from upland.models.flow import Flow, gaussian_flow, table_flow
 from upland.models.glow import Glow, default_levels
 from upland.models.multiscale import MultiscaleEnergy, Prior
 from upland.models.recurrent import RecurrentEnergy
+from upland.models.recurrent_flow import RecurrentFlow, features_of
+from upland.models.sequential import SequenceModel
 from upland.models.vae import VAE, convolutional_vae, dense_vae
 from upland.training.schedule import support_points
 
 Sizes = tuple[int, ...]
 Coupling = Literal["affine", "spline"]
+
+LAGGED = 512
+"""Numbers of the window that a flow of sequences sees, at most."""
 
 SMALL_IMAGE = 4_096
 """Values of an image up to which dense layers see its pixels without convolutions below."""
@@ -103,7 +108,47 @@ class Recurrent(Architecture):
 
     def build(self, encoder: Encoder, generator: torch.Generator | None = None) -> EnergyModel:
         """A `RecurrentEnergy` with an LSTM."""
-        return RecurrentEnergy(encoder.width, self.hidden, frame=self.frame, cell="lstm", generator=generator)
+        return RecurrentEnergy(
+            encoder.width,
+            self.hidden,
+            frame=self.frame,
+            cell="lstm",
+            generator=generator,
+            context_width=encoder.context_width,
+        )
+
+
+@dataclass(frozen=True)
+class SequenceFlow(Architecture):
+    """A recurrent flow of sequences.
+
+    Args:
+        hidden: units of each layer of the net of the past.
+        lags: steps of the window that a step is conditioned on; None goes by the encoded width.
+        lags_most: the largest such window.
+        features: random features of the forecast; None goes by the encoded width.
+    """
+
+    hidden: Sizes
+    lags: int | None
+    lags_most: int
+    features: int | None = None
+    name: ClassVar[str] = "recurrent flow"
+    of = (("flow", "sequence"),)
+    model_type: ClassVar[type] = RecurrentFlow
+
+    def resolved(self, encoder: Encoder) -> Self:
+        """With the lags and the features."""
+        lags = self.lags or max(1, min(self.lags_most, LAGGED // encoder.width))
+        return replace(self, lags=lags, features=self.features or features_of(lags * encoder.width))
+
+    def build(self, encoder: Encoder, generator: torch.Generator | None = None) -> EnergyModel:
+        """A `RecurrentFlow`."""
+        sizes = self.resolved(encoder)
+        assert sizes.lags is not None
+        assert sizes.features is not None
+        flow = (encoder.width, sizes.lags, self.hidden, sizes.features)
+        return RecurrentFlow(*flow, generator=generator, context_width=encoder.context_width)
 
 
 @dataclass(frozen=True)
@@ -300,6 +345,9 @@ class OwnModule(Architecture):
         if not any(weight.requires_grad for weight in made.parameters()):
             raise ValueError(f"model has no weights that can be trained: {type(made).__name__}")
         self.check(made)
+        if isinstance(made, SequenceModel) and made.context_width != encoder.context_width:
+            wanted, text = encoder.context_width, f"the model takes {made.context_width}: make one with"
+            raise ValueError(f"each step has {wanted} context input(s), and {text} context_width={wanted}")
         if any(weight.dtype != torch.float32 for weight in made.parameters()):
             made.float()  # encoded rows are float32, whatever dtype the program makes modules with
         return made if isinstance(made, EnergyModel) else ModuleEnergy(made)
@@ -346,6 +394,24 @@ class OwnRecurrent(OwnModule):
 
 
 @dataclass(frozen=True)
+class OwnSequenceFlow(OwnModule):
+    """A recurrent flow of the user's own."""
+
+    name: ClassVar[str] = "own recurrent flow"
+    of = (("flow", "sequence"),)
+    model_type: ClassVar[type] = RecurrentFlow
+
+    def check(self, made: nn.Module) -> None:
+        """Refuse what is no `RecurrentFlow`; raises ValueError.
+
+        Args:
+            made: the module.
+        """
+        if not isinstance(made, RecurrentFlow):
+            raise ValueError(f"a flow of sequences must be a RecurrentFlow, got {type(made).__name__}")
+
+
+@dataclass(frozen=True)
 class OwnLatent(OwnModule):
     """A likelihood with latents of the user's own."""
 
@@ -371,9 +437,9 @@ class OwnLatent(OwnModule):
 ARCHITECTURES: dict[str, type[Architecture]] = {
     architecture.name: architecture
     for architecture in (
-        *(Dense, Multiscale, Experts, Recurrent, Convolutional, TableFlow),
+        *(Dense, Multiscale, Experts, Recurrent, SequenceFlow, Convolutional, TableFlow),
         *(FlowOrGaussian, ImageFlow, TableVAE, ImageVAE),
-        *(OwnModule, OwnRecurrent, OwnLatent),
+        *(OwnModule, OwnRecurrent, OwnSequenceFlow, OwnLatent),
     )
 }
 """The architectures by the names that files have for them."""

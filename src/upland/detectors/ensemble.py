@@ -8,7 +8,7 @@ and for statistics of groups), and of those held out from it (which groups are c
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from upland.calibration.block_calibration import Stretches, memory_of
-from upland.catalogue import DETECTORS, Modality, Unit, criteria_of, load
+from upland.catalogue import DETECTORS, Modality, Unit, criteria_of, home_for_unit, load
 from upland.criteria.base import Criterion, Floats, finite
 from upland.criteria.sequence import EncodedSequences, SequenceCriterion, SequenceReference
+from upland.criteria.step_latents import latent_steps
 from upland.data.encoder import Encoder
 from upland.data.image.encoder import ImageEncoder
 from upland.data.rows import NormalRows
@@ -29,8 +30,10 @@ from upland.data.table.encoder import TableEncoder
 from upland.detectors.architecture import Architecture
 from upland.detectors.refinement import Refinement
 from upland.groups.outputs import Reference
+from upland.groups.stretches import numbered
 from upland.models.base import EnergyModel
-from upland.models.recurrent import RecurrentEnergy
+from upland.models.recurrent_flow import RecurrentFlow
+from upland.models.sequential import SequenceModel
 from upland.training.loop import History
 
 Indices = NDArray[np.int64]
@@ -248,12 +251,30 @@ class EncodedWindows(EncodedRows):
         return torch.from_numpy(self.source.windows_of_codes(self.codes, rows))
 
     def kept(self, rows: Indices) -> None:
-        """None: groups of sequences are compared by their scores.
+        """None: what is kept of sequences is what a model says of their steps, `kept_steps`.
 
         Args:
             rows: not used.
         """
         return
+
+    def kept_steps(self, model: EnergyModel, rows: Indices, most: int) -> Tensor | None:
+        """What a model with latents says of the steps of windows, in a pass over the whole sequences:
+        `(S, D + 2)`; None where none are kept.
+
+        Args:
+            model: trained on others.
+            rows: numbers of the windows, sorted.
+            most: steps at most.
+        """
+        if not (isinstance(model, RecurrentFlow) and most and rows.size):
+            return None
+        of_steps = latent_steps(model, self.whole)
+        steps = self.source.steps_of(rows)
+        gaps = np.cumsum(np.diff(steps, prepend=steps[0]) > 1)
+        runs = numbered(gaps, self.whole.owners[steps], most=self.source.window_)
+        found = replace(of_steps.take(torch.from_numpy(steps)), runs=torch.from_numpy(runs))
+        return found.kept(most).to_tensor()
 
     def windows(self, rows: Indices) -> EncodedSequences:
         """Windows as sequences of their own.
@@ -296,7 +317,7 @@ class EncodedWindows(EncodedRows):
             smoothing: steps that the score of a step is smoothed over.
             seen: the numbers of the windows that may be seen.
         """
-        assert isinstance(model, RecurrentEnergy)
+        assert isinstance(model, SequenceModel)
         steps = self.source.steps_of(seen)
         positions = self.source.positions(steps)
         return SequenceReference(model, sigma, smoothing, self.windows(seen), self.whole, steps, positions)
@@ -324,10 +345,10 @@ def fitted_sequence_criteria(
     found: dict[tuple[str, Unit], Criterion[Any, Any]] = {}
     for name, home in homes.items():
         made: type[SequenceCriterion] = load(home)
-        of_steps = made("step").fit(reference)
-        of_wholes = made("sequence")
+        whole: type[SequenceCriterion] = load(home_for_unit(name, homes, "sequence"))
+        of_steps, of_wholes = made("step").fit(reference), whole("sequence")
         found[name, "step"] = of_steps
-        if made.learns_by_unit:
+        if whole.learns_by_unit:
             found[name, "sequence"] = of_wholes.fit(reference)
         else:
             found[name, "sequence"] = of_wholes.restore(

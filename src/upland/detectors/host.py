@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,11 +20,28 @@ from upland.models.process import EXACT, PRECISION
 _CPU = torch.device("cpu")
 
 
+_USUAL: dict[str, Any] = {"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"}
+
+
+def are_usual() -> bool:
+    """Whether this thread has PyTorch's and NumPy's default settings, as far as they change what is computed
+    in float64.
+    """
+    return (
+        np.geterr() == _USUAL
+        and torch.is_grad_enabled()
+        and not torch.is_inference_mode_enabled()
+        and not torch.is_autocast_enabled("cpu")
+        and not torch.is_autocast_enabled("cuda")
+        and torch.empty(0, dtype=torch.float64).device == _CPU
+    )
+
+
 @contextmanager
 def usual_settings() -> Iterator[None]:
     """PyTorch's and NumPy's default settings in this thread, and the program's own again afterwards."""
     with ExitStack() as stack:
-        stack.enter_context(np.errstate(divide="warn", over="warn", under="ignore", invalid="warn"))
+        stack.enter_context(np.errstate(**_USUAL))
         stack.enter_context(PRECISION.at(EXACT))
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from upland.calibration.block_calibration import BlockCalibration
 from upland.calibration.conformal import Calibration
-from upland.catalogue import criteria_of
+from upland.catalogue import criteria_of, home_for_unit
 from upland.catalogue import load as load_entry
 from upland.criteria.base import Criterion
 from upland.criteria.sequence import SequenceCriterion
@@ -36,7 +36,7 @@ from upland.detectors.shapes import check_shapes
 from upland.io.records import check_types, checked, fits, shown
 from upland.models.base import EnergyModel, LikelihoodModel, NoiseConditional
 from upland.models.experts import ProductOfExperts
-from upland.models.recurrent import RecurrentEnergy
+from upland.models.sequential import SequenceModel
 from upland.models.stored import check_values
 from upland.training.loop import LATER, History
 
@@ -242,10 +242,12 @@ class _MemberLoader:
         """The reference rows."""
         if rows.keys() - KEPT:
             raise ValueError("a member has reference rows that nothing needs")
+        of_steps = isinstance(encoder, SequenceEncoder)  # their latents, -log p, and the number of the run
+        shape = (encoder.width + 2,) if of_steps else encoder.shape
         for name, some in rows.items():
             count = len(some) if some.ndim else 0
-            if some.shape[1:] != encoder.shape or some.dtype != torch.float32:
-                raise ValueError(f"the rows {name} must be float32 of shape {encoder.shape}")
+            if some.shape[1:] != shape or some.dtype != torch.float32:
+                raise ValueError(f"the rows {name} must be float32 of shape {shape}")
             if not 0 < count <= self.plan.keep_rows or not bool(some.isfinite().all()):
                 raise ValueError(f"the rows {name} must be finite, and {self.plan.keep_rows} at most")
         return rows
@@ -261,11 +263,11 @@ class _MemberLoader:
         needed = {(name, unit) for unit, name in self.plan.criteria}
         if len(set(pairs)) < len(pairs) or not needed <= set(pairs) <= _pairs(homes):
             raise ValueError("the criteria of a member are unknown or lacking")
-        assert isinstance(model, RecurrentEnergy)
+        assert isinstance(model, SequenceModel)
         criteria: dict[Any, Criterion[Any, Any]] = {}
         states = {first: _parts(inner) for first, inner in _parts(tensors).items()}
         for name, unit in pairs:
-            made: SequenceCriterion = load_entry(homes[name])(unit)
+            made: SequenceCriterion = load_entry(home_for_unit(name, homes, unit))(unit)
             state = _as_tensors(states.get(name, {}).pop(unit, {}))
             made.check_state(model, state)
             criteria[name, unit] = made.restore(model, sigma, self.plan.smoothing or 1, state)
@@ -302,8 +304,8 @@ def _own_model(architecture: Architecture, encoder: Encoder, weights: dict[str, 
 
 def _ordinary(model: nn.Module, encoder: Encoder, kept: Mapping[str, Tensor]) -> Tensor:
     """A few rows that a model must have a finite energy for."""
-    if isinstance(model, RecurrentEnergy):
-        return torch.zeros(1, model.frame, encoder.width, dtype=torch.float32)
+    if isinstance(model, SequenceModel):
+        return torch.zeros(1, model.frame, model.width + model.context_width, dtype=torch.float32)
     return torch.cat(
         [torch.zeros(1, *encoder.shape, dtype=torch.float32), *(rows[:1] for rows in kept.values())]
     )
@@ -315,7 +317,7 @@ def _check_numbers(model: EnergyModel, sigma: float, rows: Tensor) -> None:
         numbers = [model.energy(rows).double() / sigma**2]
         if isinstance(model, NoiseConditional):
             numbers.append(model.joined_score(rows))
-        if not isinstance(model, LikelihoodModel | RecurrentEnergy):
+        if not isinstance(model, LikelihoodModel | SequenceModel):
             numbers.append((rows - model.reconstruct(rows)).square())
     if not all(bool(part.isfinite().all()) for part in numbers):
         raise ValueError("the weights give no finite number for an ordinary row")

@@ -53,6 +53,10 @@ MEMBER_STREAMS = {
 """Streams of randomness of each member, by number."""
 
 
+LATER = frozenset({"context", "calendar"})
+"""Fields of readers that older files lack; they are left out where they are as by default."""
+
+
 @dataclass(frozen=True)
 class TrainingPlan:
     """How long and how fast a member is trained.
@@ -222,14 +226,15 @@ def _reader_to_json(reader: Reader) -> dict[str, Any]:
     record: dict[str, Any] = asdict(reader)  # type: ignore[call-overload]
     cells = record.pop("cells", None)
     said = {} if cells is None or CellOptions(**cells) == USUAL else {"cells": CellOptions(**cells).to_json()}
-    return _plain(record) | said
+    usual = {name for name in LATER if name in record and record[name] == getattr(type(reader), name)}
+    return _plain({name: value for name, value in record.items() if name not in usual}) | said
 
 
 def _reader(modality: str, record: Mapping[str, Any]) -> Reader:
     """How data are read; raises ValueError for a record that is not that of a reader."""
     made, plain = READERS[modality], dict(record)
     cells = {"cells": CellOptions.from_json(plain.pop("cells"))} if "cells" in plain else {}
-    arguments = checked(made, plain, "the reader", later=frozenset({"cells"}))
+    arguments = checked(made, plain, "the reader", later=LATER | {"cells"})
     if any(not _whole(arguments.get(name)) for name in ("window", "stride")):
         raise ValueError("the reader: window and stride must be positive")
     return made(**arguments, **cells)

@@ -25,6 +25,7 @@ from upland.detectors.architectures import (
     ImageVAE,
     Multiscale,
     Recurrent,
+    SequenceFlow,
     TableFlow,
     TableVAE,
 )
@@ -35,6 +36,8 @@ from upland.models.flow import WIDEST
 from upland.models.kernel_prior import VIEWS
 from upland.models.multiscale import SCALE_FEATURES
 from upland.models.recurrent import STATE
+from upland.models.recurrent_flow import STATE as FLOW_STATE
+from upland.models.recurrent_flow import TERMS
 
 Shape = tuple[int, ...]
 Shapes = Iterator[tuple[str, Shape]]
@@ -184,12 +187,37 @@ def _recurrent(model: Recurrent, encoder: Encoder, weights: Weights) -> Shapes:
     sizes = [model.frame * encoder.width, *model.hidden]
     yield "prior", (sizes[0],)
     yield from _layers(sizes, outputs_first=True)
-    yield "of_context", (sum(sizes), STATE)
-    gates = 4 * STATE  # of an LSTM
-    yield "net.weight_ih_l0", (gates, encoder.width)
-    yield "net.weight_hh_l0", (gates, STATE)
+    context = encoder.context_width
+    yield "of_context", (sum(sizes), STATE + model.frame * context)
+    yield from _lstm(encoder.width + context, STATE)
+
+
+def _lstm(width: int, state: int) -> Shapes:
+    gates = 4 * state
+    yield "net.weight_ih_l0", (gates, width)
+    yield "net.weight_hh_l0", (gates, state)
     yield "net.bias_ih_l0", (gates,)
     yield "net.bias_hh_l0", (gates,)
+
+
+def _sequence_flow(model: SequenceFlow, encoder: Encoder, weights: Weights) -> Shapes:
+    width, inputs, features = encoder.width, (model.lags or 0) * encoder.width, model.features or 0
+    hidden, terms = model.hidden[-1], width * TERMS
+    yield "regression.random", (inputs, features)
+    yield "regression.offsets", (features,)
+    yield "regression.coefficients", (inputs + features, width)
+    yield "regression.constant", (width,)
+    yield "regression.whitening.mean", (width,)
+    yield "regression.whitening.triangle", (width, width)
+    context = encoder.context_width
+    yield from _lstm(width + context, FLOW_STATE)
+    yield from _under("past", _layers([inputs + 1 + FLOW_STATE + context, *model.hidden]))
+    yield "conditioner.of_past", (hidden, hidden)
+    yield "conditioner.of_channels", (width, hidden)
+    yield "conditioner.bias", (hidden,)
+    yield "conditioner.direct", (hidden, terms)
+    yield "conditioner.last", (hidden, terms)
+    yield "conditioner.offset", (terms,)
 
 
 def _convolutional(model: Convolutional, encoder: Encoder, weights: Weights) -> Shapes:
@@ -328,6 +356,7 @@ SHAPES: dict[type[Architecture], Callable[[Any, Encoder, Weights], Shapes]] = {
     Multiscale: _multiscale,
     Experts: _experts,
     Recurrent: _recurrent,
+    SequenceFlow: _sequence_flow,
     Convolutional: _convolutional,
     TableFlow: _table_flow,
     FlowOrGaussian: _flow_or_gaussian,

@@ -1,89 +1,123 @@
-"""Scoring a sequence as it comes, step by step, in constant time and memory.
+"""Scoring series as they come, in constant time and memory: one step, or several of many series at once.
 
-The state of each member is carried from step to step; the numbers are those of a single pass over the whole
-series from its start.
+The state of each member is carried from step to step; the numbers are those of a single pass over each whole
+series from its start. A state is one of n series: everything in it has a row for each of them, so that steps
+of many series go through the model together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence, Set
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, cast
+from functools import cached_property
+from typing import Any, NamedTuple
 
-import narwhals as nw
 import numpy as np
-import pyarrow as pa
 import torch
 
 from upland.calibration.conformal import Calibration, Floats
-from upland.criteria.reading import precise
+from upland.criteria.reading import Indices, precise
 from upland.criteria.sequence import SequenceCriterion
+from upland.data.sequence.container import Sequences
 from upland.data.sequence.encoder import SequenceEncoder
-from upland.data.table.frames import view_table
+from upland.data.sequence.next_steps import TIME, continued, next_step
 from upland.detectors.ensemble import Member
-from upland.models.recurrent import RecurrentEnergy, RecurrentState
+from upland.detectors.past import TOGETHER, Past, Reader
+from upland.models.blocks import FEW, fitting_threads
+from upland.models.sequential import SequenceModel
+
+NO_NUMBER = "the model gives no number (NaN) for this step"
 
 
 @dataclass(frozen=True)
 class Stream:
-    """The state of a series: what `score_next` returns and takes again; it is never changed in place.
+    """The state of series: what `score_next` and `score_steps` return and take again; never changed in place.
 
     Args:
-        models: the members' models in float64.
-        criteria: of each member, fitted.
-        states: what each model has read so far.
-        memories: what each criterion remembers of it; None before the first step.
-        steps: how many there were.
+        readers: of each member.
+        pasts: what each of them knows of the past.
+        counts: `(n,)` how many steps there were of each series.
         identity: of the fit and the criterion that it is a state of.
+        ids: of the series; None is that of a series without one.
         values: of the last step, what is compared with the calibration of each fold; no part of the state.
     """
 
-    models: tuple[RecurrentEnergy, ...]
-    criteria: tuple[SequenceCriterion, ...]
-    states: tuple[RecurrentState, ...]
-    memories: tuple[Any, ...]
-    steps: int
+    readers: tuple[Reader, ...]
+    pasts: tuple[Past, ...]
+    counts: Indices
     identity: tuple[Any, ...]
+    ids: tuple[Hashable, ...] = (None,)
     values: tuple[float, ...] = ()
 
+    @property
+    def steps(self) -> int:
+        """How many steps there were, of all series."""
+        return int(self.counts.sum())
+
+    @cached_property
+    def rows(self) -> dict[Hashable, int]:
+        """The row of each series by its id."""
+        return {name: row for row, name in enumerate(self.ids)}
+
+    def of(self, ids: Sequence[Hashable]) -> Stream:
+        """The state of some of the series, in this order; others are forgotten.
+
+        Args:
+            ids: of the series.
+
+        Raises:
+            KeyError: there is no such series.
+        """
+        rows = np.array([self.rows[name] for name in ids], dtype=np.int64)
+        pasts = tuple(past.of(rows) for past in self.pasts)
+        return replace(self, pasts=pasts, counts=self.counts[rows], ids=tuple(ids), values=())
+
+    def with_series(self, ids: Sequence[Hashable]) -> Stream:
+        """With series that begin, behind those that there are.
+
+        Args:
+            ids: of the new series.
+        """
+        if not ids:
+            return self
+        pairs = zip(self.pasts, self.readers, strict=True)
+        pasts = tuple(past.beside(reader.start(len(ids))) for past, reader in pairs)
+        counts = np.concatenate([self.counts, np.zeros(len(ids), dtype=np.int64)])
+        return replace(self, pasts=pasts, counts=counts, ids=(*self.ids, *ids), values=())
+
     def to_arrays(self) -> dict[str, Floats]:
-        """The state as float64 arrays by name, to be kept in a file; `with_arrays` is the exact way back."""
-        arrays: dict[str, Floats] = {"steps": np.array([float(self.steps)])}
-        together = zip(self.criteria, self.states, self.memories, strict=True)
-        for member, (criterion, state, memory) in enumerate(together):
-            for name, value in state._asdict().items():
-                arrays[f"{member}/state/{name}"] = value.cpu().numpy()
-            for name, value in criterion.remembered(memory).items() if self.steps else ():
-                arrays[f"{member}/memory/{name}"] = value
+        """The state as float64 arrays by name, without `ids`, to be kept in a file; `with_arrays` is the
+        exact way back.
+        """
+        arrays = {"steps": self.counts.astype(np.float64)}
+        for member, past in enumerate(self.pasts):
+            arrays |= {f"{member}/{name}": value for name, value in past.to_arrays().items()}
         return arrays
 
-    def with_arrays(self, arrays: Mapping[str, Floats]) -> Stream:
+    def with_arrays(self, arrays: Mapping[str, Floats], ids: Sequence[Hashable] = (None,)) -> Stream:
         """The state that `to_arrays` gave, of the same fit and criterion as this one.
 
         Args:
             arrays: by name.
+            ids: of the series.
 
         Raises:
-            ValueError: they are of another fit or criterion.
+            ValueError: they are of another fit or criterion, or of another number of series.
         """
         try:
-            steps = int(arrays["steps"][0])
-            states, memories = [], []
-            for member, (model, criterion) in enumerate(zip(self.models, self.criteria, strict=True)):
-                start = self.states[member]
-                found = {name: arrays[f"{member}/state/{name}"] for name in start._fields}
-                if any(found[name].shape != value.shape for name, value in start._asdict().items()):
-                    raise ValueError("the state is of another fit")
-                device = next(model.parameters()).device
-                states.append(RecurrentState(*(torch.from_numpy(part).to(device) for part in found.values())))
-                begins = f"{member}/memory/"
-                memory = {
-                    name.removeprefix(begins): arrays[name] for name in arrays if name.startswith(begins)
-                }
-                memories.append(criterion.recalled(model, memory) if steps else None)
-        except (KeyError, IndexError) as error:
+            counts = arrays["steps"].astype(np.int64)
+            if counts.shape != (len(ids),):
+                raise ValueError(f"the state is of {counts.size} series, and there are {len(ids)} ids")
+            pasts = []
+            for member, reader in enumerate(self.readers):
+                begins = f"{member}/"
+                own = {name.removeprefix(begins): arrays[name] for name in arrays if name.startswith(begins)}
+                pasts.append(reader.start(len(ids)).with_arrays(own))
+        except KeyError as error:
             raise ValueError(f"the state of the series is not whole: {error} is lacking") from None
-        return replace(self, states=tuple(states), memories=tuple(memories), steps=steps, values=())
+        return replace(self, pasts=tuple(pasts), counts=counts, ids=tuple(ids), values=())
 
 
 class NextScore(NamedTuple):
@@ -91,6 +125,30 @@ class NextScore(NamedTuple):
 
     anomaly_score: float
     p_value: float
+    state: Stream
+
+
+class NextScores(NamedTuple):
+    """The anomaly scores and p-values of steps, `(N,)` each, and the state to score the next with."""
+
+    anomaly_scores: Floats
+    p_values: Floats
+    state: Stream
+
+
+class Advanced(NamedTuple):
+    """What steps of series come to, series after series.
+
+    Args:
+        anomaly_scores: `(S,)`.
+        p_values: `(S,)`.
+        compared: `(S, K)` what is compared with the calibration of each fold.
+        state: with the steps.
+    """
+
+    anomaly_scores: Floats
+    p_values: Floats
+    compared: Floats
     state: Stream
 
 
@@ -105,25 +163,32 @@ def identity_of(members: Sequence[Member], criterion: str) -> tuple[Any, ...]:
     return (criterion, *fits)
 
 
-def begin(members: Sequence[Member], criteria: Sequence[SequenceCriterion], criterion: str) -> Stream:
-    """The state before the first step of a series.
+def begin(
+    members: Sequence[Member],
+    criteria: Sequence[SequenceCriterion],
+    criterion: str,
+    ids: Sequence[Hashable] = (None,),
+) -> Stream:
+    """The state before the first step of series.
 
     Args:
         members: of the detector.
         criteria: of each member, fitted.
         criterion: their name.
+        ids: of the series.
     """
-    models = []
-    for member in members:
-        assert isinstance(member.model, RecurrentEnergy)
-        models.append(precise(member.model))
-    states = tuple(model.start(1) for model in models)
-    identity = identity_of(members, criterion)
-    return Stream(tuple(models), tuple(criteria), states, (None,) * len(models), 0, identity)
+    readers = []
+    for member, fitted in zip(members, criteria, strict=True):
+        assert isinstance(member.model, SequenceModel)
+        assert isinstance(member.encoder, SequenceEncoder)
+        readers.append(Reader(precise(member.model), fitted, bool(member.encoder.clock.width)))
+    pasts = tuple(reader.start(len(ids)) for reader in readers)
+    counts = np.zeros(len(ids), dtype=np.int64)
+    return Stream(tuple(readers), pasts, counts, identity_of(members, criterion), tuple(ids))
 
 
 def advance(stream: Stream, members: Sequence[Member], calibration: Calibration, row: Any) -> NextScore:
-    """Score one more step.
+    """Score one more step of one series.
 
     Args:
         stream: the state of the series.
@@ -134,27 +199,75 @@ def advance(stream: Stream, members: Sequence[Member], calibration: Calibration,
     Raises:
         FloatingPointError: the model gives NaN.
     """
-    scores, states, memories = [], [], []
-    together = zip(members, stream.models, stream.criteria, stream.states, stream.memories, strict=True)
-    for member, model, criterion, state, memory in together:
+    found, pasts = [], []
+    for member, reader, past in zip(members, stream.readers, stream.pasts, strict=True):
         assert isinstance(member.encoder, SequenceEncoder)
-        device = next(model.parameters()).device
-        x = torch.from_numpy(member.encoder.table.transform(row)).double()[None].to(device)
+        codes, times = next_step(row, member.encoder, past.memory.get(TIME))
         with torch.no_grad():
-            points, context, after = model.advance(state, x)
-            value, memory = criterion.score_next(model, memory, points, context)
-        if bool(torch.isnan(value).any()):
-            raise FloatingPointError("the model gives no number (NaN) for this step")
-        scores.append(float(value))
-        states.append(after)
-        memories.append(memory)
-    mean = float(np.mean(scores))
-    compared = tuple(scores) if calibration.method == "cross" else (mean,)
+            values, past = reader.advance(past, reader.tensor(codes)[None])
+        found.append(float(values[0, 0]))
+        pasts.append(past.at(times) if times else past)
+    mean = float(np.mean(found)) if len(found) > 1 else found[0]
+    if math.isnan(mean):
+        raise FloatingPointError(NO_NUMBER)
+    compared = tuple(found) if calibration.method == "cross" else (mean,)
     p = calibration.p_values(np.array([compared]))
-    after_all = replace(
-        stream, states=tuple(states), memories=tuple(memories), steps=stream.steps + 1, values=compared
-    )
-    return NextScore(mean, float(p[0]), after_all)
+    counts = stream.counts + 1
+    after = Stream(stream.readers, tuple(pasts), counts, stream.identity, stream.ids, compared)
+    return NextScore(mean, float(p[0]), after)
+
+
+def advance_each(
+    stream: Stream,
+    members: Sequence[Member],
+    calibration: Calibration,
+    sequences: Sequences,
+) -> Advanced:
+    """Score the steps that follow in some series; those that are not in the state begin.
+
+    Args:
+        stream: the state of the series.
+        members: of the detector.
+        calibration: of steps.
+        sequences: their next steps, with ids.
+
+    Raises:
+        FloatingPointError: the model gives NaN.
+    """
+    ids = sequences.ids or (None,)
+    stream = stream.with_series([name for name in ids if name not in stream.rows])
+    rows = np.array([stream.rows[name] for name in ids], dtype=np.int64)
+    everything = np.array_equal(rows, np.arange(len(stream.ids)))
+    found, pasts = [], []
+    for member, reader, past in zip(members, stream.readers, stream.pasts, strict=True):
+        assert isinstance(member.encoder, SequenceEncoder)
+        own = past if everything else past.of(rows)
+        timed, times = continued(sequences, member.encoder, own.memory.get(TIME))
+        codes = reader.tensor(member.encoder.slices(timed)(0, sequences.n_steps))
+        few = sequences.n_steps <= FEW
+        with torch.no_grad(), nullcontext() if few else fitting_threads(reader.model, TOGETHER):
+            values, own = reader.advance_each(own, codes, sequences.lengths)
+        own = own.at(times)
+        found.append(values)
+        pasts.append(own if everything else past.put(rows, own))
+    means, compared = _compared(found, calibration)
+    counts = stream.counts.copy()
+    counts[rows] += sequences.lengths
+    after = replace(stream, pasts=tuple(pasts), counts=counts, values=())
+    return Advanced(means, calibration.p_values(compared), compared, after)
+
+
+def _compared(found: Sequence[Floats], calibration: Calibration) -> tuple[Floats, Floats]:
+    """The mean over the members, `(S,)`, and what is compared with the calibration of each fold, `(S, K)`.
+
+    Raises:
+        FloatingPointError: there is NaN.
+    """
+    each = np.stack(found, axis=1)
+    if np.isnan(each).any():
+        raise FloatingPointError(NO_NUMBER)
+    means: Floats = each.mean(axis=1)
+    return means, each if calibration.method == "cross" else means[:, None]
 
 
 def check_state(state: Any, step: Any, identity: tuple[Any, ...]) -> None:
@@ -169,9 +282,10 @@ def check_state(state: Any, step: Any, identity: tuple[Any, ...]) -> None:
         TypeError: it is no state.
         ValueError: it is that of another fit or criterion.
     """
-    if isinstance(state, NextScore):
-        raise TypeError("this is all that score_next returned: give its .state")
-    if not isinstance(state, Stream) and isinstance(step, Stream | NextScore):
+    if isinstance(state, NextScore | NextScores):
+        name = "score_next" if isinstance(state, NextScore) else "score_steps"
+        raise TypeError(f"this is all that {name} returned: give its .state")
+    if not isinstance(state, Stream) and isinstance(step, Stream | NextScore | NextScores):
         raise TypeError("score_next takes the state first and the step second: score_next(state, x_t)")
     if not isinstance(state, Stream):
         text = "the state is the .state of what score_next returned, or None before the first step, got "
@@ -180,56 +294,14 @@ def check_state(state: Any, step: Any, identity: tuple[Any, ...]) -> None:
         raise ValueError("the state is of another fit or criterion: begin again with state=None")
 
 
-def one_row(x: Any) -> Any:
-    """The values of one step as a table of one row.
+def check_single(state: Stream) -> None:
+    """Refuse a state that is not of one series; raises ValueError.
 
     Args:
-        x: `(D,)`, `(1, D)`, a mapping from column to value, a row of a frame, or a frame of one row.
-
-    Raises:
-        TypeError: it is nothing of these.
-        ValueError: there is not exactly one step.
+        state: of series.
     """
-    table = _as_table(x)
-    rows = view_table(table).n_rows
-    if rows != 1:
-        raise ValueError(f"score_next takes one step at a time, got {rows}")
-    return table
-
-
-def _as_table(x: Any) -> Any:
-    """A table of the values of a step, whatever holds them."""
-    if isinstance(x, torch.Tensor):
-        x = x.detach().cpu().numpy()
-    if isinstance(x, Mapping):
-        columns = {str(name): _cells(value) for name, value in x.items()}
-        return pa.table({name: pa.array(cells, from_pandas=True) for name, cells in columns.items()})
-    if nw.dependencies.is_pandas_series(x) and all(isinstance(name, str) for name in x.index):
-        return _as_table(dict(x))
-    if isinstance(x, pa.Array | pa.ChunkedArray):
-        return [x.to_pylist()]
-    if nw.dependencies.is_into_series(x):
-        return [nw.from_native(x, series_only=True).to_list()]
-    if isinstance(x, np.ndarray | int | float | np.number):
-        if np.ndim(x) > 2:
-            raise ValueError(f"score_next takes one step, (D,) or (1, D), and this is {np.shape(x)}")
-        return np.atleast_2d(x)
-    if isinstance(x, tuple) and type(x) is not tuple:  # a named one, as `itertuples` gives
-        return _as_table(dict(zip(cast(Any, x)._fields, x, strict=True)))
-    if isinstance(x, list | tuple):
-        if len(x) == 1 and isinstance(x[0], Mapping):
-            return _as_table(x[0])
-        return x if x and isinstance(x[0], list | tuple | np.ndarray) else [x]
-    if x is None or isinstance(x, str | bytes | Set | Iterator):
-        text = "score_next takes the values of one step, a mapping from column to value or a frame of one row"
-        raise TypeError(f"{text}, got {type(x).__name__}")
-    return x
-
-
-def _cells(value: Any) -> Any:
-    """The cells of a column: one value, or what a list of them holds."""
-    if isinstance(value, torch.Tensor):
-        value = value.detach().cpu().numpy()
-    if isinstance(value, np.ndarray) and value.ndim == 0:
-        value = value.item()
-    return value if isinstance(value, list | tuple | np.ndarray) else [value]
+    if len(state.ids) != 1:
+        raise ValueError(
+            f"the state is of {len(state.ids)} series, and score_next takes a step of one: give score_steps "
+            "the ids of the steps, or score_next the state of one series, state.of([id])"
+        )

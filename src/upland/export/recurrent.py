@@ -65,17 +65,23 @@ def first(x: Value, count: Value, start: int = 0) -> Value:
 
 
 def frames_and_contexts(model: RecurrentEnergy, x: Value) -> Value:
-    """The frame that ends with each step, and the state before it: `(T, N, D)` -> `(T, N, P D + S)`.
+    """The frame that ends with each step, and what it is conditioned on: `(T, N, D + C)` ->
+    `(T, N, P D + S + P C)`.
 
     Args:
         model: of sequences.
         x: encoded steps, float64.
     """
     length, count = x.size(0), x.size(1)
-    steps = x.graph.concat([zeros(x, model.frame - 1, count, model.width), x], 0)
+    both = model.width + model.context_width
+    steps = x.graph.concat([zeros(x, model.frame - 1, count, both), x], 0)
     frames = [first(steps, length, lag) for lag in range(model.frame)]
-    states = x.graph.concat([zeros(x, model.frame, count, model.state), _states(model, x)], 0)
-    return x.graph.concat([*frames, first(states, length)], 2)
+    states = first(x.graph.concat([zeros(x, model.frame, count, model.state), _states(model, x)], 0), length)
+    if not model.context_width:
+        return x.graph.concat([*frames, states], 2)
+    channels = [frame.part(0, model.width, 2) for frame in frames]
+    context = [frame.part(model.width, both, 2) for frame in frames]
+    return x.graph.concat([*channels, states, *context], 2)
 
 
 def _states(model: RecurrentEnergy, x: Value) -> Value:

@@ -32,6 +32,7 @@ from upland.export.recurrent import first, frames_and_contexts, scan, zeros
 from upland.export.table import encoded_rows
 from upland.export.tracing import traced
 from upland.models.recurrent import RecurrentEnergy
+from upland.models.sequential import SequenceModel
 
 LENGTHS = "lengths"
 """Name of the input that says how many steps each sequence has."""
@@ -93,11 +94,15 @@ def encoded(graph: Graph, detector: Detector) -> Encoded:
         graph: that inputs and codes are added to.
         detector: fitted.
     """
-    encoders = [
-        member.encoder.table for member in detector.members_ if isinstance(member.encoder, SequenceEncoder)
-    ]
+    encoders = [member.encoder for member in detector.members_ if isinstance(member.encoder, SequenceEncoder)]
     lengths = graph.input(graph.names.reserve(LENGTHS), np.int64, ["sequences"])
-    found = encoded_rows(graph, encoders)
+    if any(encoder.clock.width for encoder in encoders):
+        raise ValueError("a model that is conditioned on time has no ONNX graph: one of regular steps has")
+    found = encoded_rows(graph, [encoder.table for encoder in encoders])
+    codes = [
+        rows.take(encoder.order, 1) if encoder.context else rows
+        for encoder, rows in zip(encoders, found.points, strict=True)
+    ]
     layout, per_step = Layout(lengths), detector.unit_ == "step"
     refused = [_refused(steps, layout, per_step) for steps in found.refused]
     about = {
@@ -105,7 +110,7 @@ def encoded(graph: Graph, detector: Detector) -> Encoded:
         "type": "int64",
         "kind": "steps of each sequence; the other inputs are all steps",
     }
-    points = [Steps(codes, lengths) for codes in found.points]
+    points = [Steps(rows, lengths) for rows in codes]
     return replace(found, points=points, refused=refused, inputs=[*found.inputs, about])
 
 
@@ -169,7 +174,7 @@ def score(criterion: SequenceCriterion, steps: Steps) -> Value:
 
 
 def _of_points(
-    model: RecurrentEnergy, function: Callable[[RecurrentEnergy, Tensor, Tensor], Tensor], x: Value
+    model: SequenceModel, function: Callable[[SequenceModel, Tensor, Tensor], Tensor], x: Value
 ) -> Value:
     """A function of the frame that ends with each step and of its context: `(T, N, D)` -> `(T, N, ...)`.
 
@@ -178,9 +183,10 @@ def _of_points(
         function: `(model, points, context) -> one result a point`, `(M,)` or `(M, K)`.
         x: encoded steps, float64.
     """
+    assert isinstance(model, RecurrentEnergy)
     exact = precise(model).cpu()
     inputs = model.frame * model.width
-    width = inputs + model.state
+    width = inputs + model.conditions
 
     def of_both(both: Tensor) -> Tensor:
         return function(exact, both[:, :inputs], both[:, inputs:])
@@ -207,14 +213,14 @@ def _arranged(criterion: SequenceCriterion, steps: Value, layout: Layout) -> Val
 
 
 def _reconstruction(criterion: StepReconstruction, x: Value, layout: Layout) -> Value:
-    def function(model: RecurrentEnergy, points: Tensor, context: Tensor) -> Tensor:
+    def function(model: SequenceModel, points: Tensor, context: Tensor) -> Tensor:
         return criterion.of_points(model.given(context), points, criterion.sigma)
 
     return _arranged(criterion, _of_points(criterion.model, function, x), layout)
 
 
 def _max_channel(criterion: MaxChannel, x: Value, layout: Layout) -> Value:
-    def function(model: RecurrentEnergy, points: Tensor, context: Tensor) -> Tensor:
+    def function(model: SequenceModel, points: Tensor, context: Tensor) -> Tensor:
         return channel_squares(model.given(context), points, model.frame)
 
     squares = _of_points(criterion.model, function, x)

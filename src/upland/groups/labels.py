@@ -86,7 +86,15 @@ def labels_by(
     Raises:
         ValueError: one is a feature, or there is no such column.
     """
-    values = [labels_in(table, column, features, blanks) for column in columns]
+    return joined_labels([labels_in(table, column, features, blanks) for column in columns])
+
+
+def joined_labels(values: Sequence[list[Any]]) -> list[Any]:
+    """The group of each row by the values of one column, or of several, as `north / late`.
+
+    Args:
+        values: of each column, `(N,)`.
+    """
     if len(values) == 1:
         return values[0]
     rows = zip(*values, strict=True)

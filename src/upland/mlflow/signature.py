@@ -109,7 +109,7 @@ def _array(detector: Detector) -> tuple[tuple[int, ...], np.dtype[Any]]:
         channels, height, width = encoder.shape
         return ((height, width) if channels == 1 else (height, width, channels)), encoder.dtype
     assert isinstance(encoder, SequenceEncoder)
-    return (-1, encoder.n_columns), np.dtype(np.float64)
+    return (-1, encoder.table.n_columns), np.dtype(np.float64)
 
 
 def _type(column: Column) -> str:

@@ -18,12 +18,16 @@ given h_{t-P}. One step of a smooth signal is mostly a copy of the one before an
 a frame holds a piece of the curve. P = 1 is the paper's model; a larger P is a composite likelihood, in which
 a step is counted once in each frame that holds it. No step depends on later ones, and the cost of one more
 step does not depend on how many came before.
+
+With *context inputs* c_t (control inputs, operating states, the time since the step before) the net reads
+both, and a factor is conditioned on them up to the current step: to h_{t-P} are joined c_{t-P+1}, ..., c_t.
+They are known at time t and have no energy of their own.
 """
 
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +35,7 @@ from torch.nn import functional
 
 from upland.models.base import EnergyModel
 from upland.models.quasirandom import sobol_points
+from upland.models.sequential import SequenceModel
 
 Cell = Literal["gru", "lstm", "rnn"]
 CELLS: dict[str, type[nn.GRU | nn.LSTM | nn.RNN]] = {"gru": nn.GRU, "lstm": nn.LSTM, "rnn": nn.RNN}
@@ -47,7 +52,7 @@ class RecurrentState(NamedTuple):
     """The state of a model after the steps read so far of n sequences; never changed in place.
 
     Args:
-        steps: `(n, P - 1, D)` the last steps, zeros before the start.
+        steps: `(n, P - 1, D + C)` the last steps, zeros before the start.
         contexts: `(n, P, S)` the recurrent states after each of the last P steps, zeros before the start.
         cell: `(n, S)` the cell state of an LSTM; of width 0 for the other nets.
     """
@@ -57,16 +62,17 @@ class RecurrentState(NamedTuple):
     cell: Tensor
 
 
-class RecurrentEnergy(EnergyModel):
-    """The recurrent energy for sequences `(N, T, D)`, with NaN behind the end of a shorter one.
+class RecurrentEnergy(SequenceModel):
+    """The recurrent energy for sequences `(N, T, D + C)`, with NaN behind the end of a shorter one.
 
     Args:
-        width: values of a time step, D.
+        width: values of a time step that have an energy, D.
         hidden: units of each layer of the factors' energy; its length is the depth L.
         state: units of the recurrent net, S.
         frame: steps of a factor, P.
         cell: the recurrent net: "gru", "lstm" or "rnn".
         generator: source of the initial weights; None draws from torch's own.
+        context_width: values of a time step that the energy is conditioned on, C; they stand behind the D.
 
     Raises:
         ValueError: `cell` is none of these.
@@ -78,6 +84,8 @@ class RecurrentEnergy(EnergyModel):
         torch.Size([5])
     """
 
+    points_per_batch = POINTS_PER_BATCH
+
     def __init__(
         self,
         width: int,
@@ -86,22 +94,29 @@ class RecurrentEnergy(EnergyModel):
         frame: int = 1,
         cell: Cell = "gru",
         generator: torch.Generator | None = None,
+        context_width: int = 0,
     ) -> None:
         super().__init__()
         if cell not in CELLS:
             raise ValueError(f"cell must be one of {', '.join(CELLS)}, got {cell!r}")
         self.width, self.state, self.frame = width, state, frame
+        self.context_width = context_width
         sizes = [frame * width, *hidden]
         self.prior = nn.Parameter(torch.zeros(sizes[0], dtype=torch.float32))
         self.weights = nn.ParameterList(torch.empty(o, i, dtype=torch.float32) for i, o in pairwise(sizes))
         self.biases = nn.ParameterList(torch.zeros(o, dtype=torch.float32) for o in sizes[1:])
-        self.of_context = nn.Parameter(torch.empty(sum(sizes), state, dtype=torch.float32))
+        self.of_context = nn.Parameter(torch.empty(sum(sizes), self.conditions, dtype=torch.float32))
         for w in [*self.weights, self.of_context]:
             _uniform(w, generator)
         with torch.random.fork_rng(devices=[]):  # its own initial weights are overwritten below
-            self.net = CELLS[cell](width, state, batch_first=True, dtype=torch.float32)
+            self.net = CELLS[cell](width + context_width, state, batch_first=True, dtype=torch.float32)
         for w in self.net.parameters():
             _uniform(w, generator, state)
+
+    @property
+    def conditions(self) -> int:
+        """Values that a factor is conditioned on, S + P C."""
+        return self.state + self.frame * self.context_width
 
     # -- reading
 
@@ -109,20 +124,23 @@ class RecurrentEnergy(EnergyModel):
         """The state before the first step of n sequences."""
         new = self.prior.new_zeros
         cell = self.state if isinstance(self.net, nn.LSTM) else 0
-        steps, contexts = new(n, self.frame - 1, self.width), new(n, self.frame, self.state)
-        return RecurrentState(steps, contexts, new(n, cell))
+        steps = new(n, self.frame - 1, self.width + self.context_width)
+        return RecurrentState(steps, new(n, self.frame, self.state), new(n, cell))
 
     def advance(self, state: RecurrentState, x: Tensor) -> tuple[Tensor, Tensor, RecurrentState]:
         """Read L more steps.
 
         Args:
             state: after the steps read so far.
-            x: `(n, L, D)` the steps that follow.
+            x: `(n, L, D + C)` the steps that follow.
 
         Returns:
-            The points `(n, L, P D)`, one for each step; their contexts `(n, L, S)`; the state after them.
+            The points `(n, L, P D)`, one for each step; their contexts `(n, L, S + P C)`; the state after
+            them.
         """
         length = x.shape[1]
+        if length == 1 and not self.training:
+            return self._advance_one(state, x)
         last = state.contexts[:, -1].contiguous()[None]
         if isinstance(self.net, nn.LSTM):
             out, (_, inner) = self.net(x, (last, state.cell[None].contiguous()))
@@ -132,43 +150,44 @@ class RecurrentEnergy(EnergyModel):
             cell = state.cell
         steps = torch.cat([state.steps, x], dim=1)
         contexts = torch.cat([state.contexts, out], dim=1)
-        points = steps.unfold(1, self.frame, 1).transpose(2, 3).reshape(x.shape[0], length, -1)
+        frames = steps.unfold(1, self.frame, 1).transpose(2, 3)
         after = RecurrentState(steps[:, length:], contexts[:, length:], cell)
-        return points, contexts[:, :length], after
+        return *self._parts(frames, contexts[:, :length]), after
+
+    def _advance_one(self, state: RecurrentState, x: Tensor) -> tuple[Tensor, Tensor, RecurrentState]:
+        """Read one more step, without what it costs to begin a sequence."""
+        weights: Any = self.net._flat_weights
+        last, cell = state.contexts[:, -1], state.cell
+        if isinstance(self.net, nn.LSTM):
+            out, cell = torch.lstm_cell(x[:, 0], [last, cell], *weights)
+        elif isinstance(self.net, nn.GRU):
+            out = torch.gru_cell(x[:, 0], last, *weights)
+        else:
+            out = torch.rnn_tanh_cell(x[:, 0], last, *weights)
+        steps = torch.cat([state.steps, x], dim=1)
+        contexts = torch.cat([state.contexts[:, 1:], out[:, None]], dim=1)
+        after = RecurrentState(steps[:, 1:], contexts, cell)
+        return *self._parts(steps[:, None], state.contexts[:, :1]), after
+
+    def _parts(self, frames: Tensor, states: Tensor) -> tuple[Tensor, Tensor]:
+        """The points and contexts of frames `(n, L, P, D + C)` and the states before them."""
+        if not self.context_width:
+            return frames.flatten(2), states
+        context = frames[..., self.width :].flatten(2)
+        return frames[..., : self.width].flatten(2), torch.cat([states, context], dim=2)
 
     # -- energies
 
     def given(self, context: Tensor) -> "Conditional":
-        """The conditional energy of points, given the context of each, `(M, S)`."""
+        """The conditional energy of points, given the context of each, `(M, S + P C)`."""
         return Conditional(self, context)
 
-    def factors(self, x: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, "Conditional"]:
-        """A point for each existing step, and their energy given the steps before: `(N, T, D) -> (M, P D)`.
-
-        In training, and with a generator, at most `POINTS_PER_BATCH` of them, drawn at random.
-
-        The points hold no gradient of x; the contexts do not depend on noise that is put on the points.
-        """
-        there = ~torch.isnan(x).any(2)
-        points, context, _ = self.advance(self.start(x.shape[0]), torch.where(there[..., None], x, 0.0))
-        if self.training and generator is not None and int(there.sum()) > POINTS_PER_BATCH:
-            positions = there.nonzero()
-            order = torch.randperm(positions.shape[0], generator=generator, device=positions.device)
-            row, step = positions[order[:POINTS_PER_BATCH]].unbind(1)
-            return points[row, step], self.given(context[row, step])
-        return points[there], self.given(context[there])
-
     def energy(self, x: Tensor) -> Tensor:
-        """The sum over a sequence's factors: `(N, T, D) -> (N,)`, in float64.
+        """The sum over a sequence's factors: `(N, T, D + C) -> (N,)`, in float64.
 
         The sum of log Z(h), which depends on the sequence, is not included: see `Conditional.log_partition`.
         """
-        there = ~torch.isnan(x).any(2)
-        points, conditional = self.factors(x)
-        owner = there.nonzero()[:, 0]
-        each = conditional.energy(points)
-        total: Tensor = each.new_zeros(x.shape[0]).index_add(0, owner, each)
-        return total
+        return super().energy(x)
 
 
 class Conditional(EnergyModel):
@@ -176,17 +195,22 @@ class Conditional(EnergyModel):
 
     Args:
         model: the owner of the weights.
-        context: `(M, S)`.
+        context: `(M, S + P C)`.
     """
+
+    weights: list[Tensor]
+    prior: Tensor
+    biases: list[Tensor]
 
     def __init__(self, model: RecurrentEnergy, context: Tensor) -> None:
         super().__init__()
-        self.train(model.training)
-        self.weights: list[Tensor] = list(model.weights)
-        sizes = [model.prior.shape[0], *(w.shape[0] for w in self.weights)]
+        self.training = model.training
+        weights: list[Tensor] = list(model.weights)
+        sizes = [model.prior.shape[0], *(w.shape[0] for w in weights)]
         bias = torch.cat([model.prior, *model.biases])
-        shifted: list[Tensor] = list(torch.addmm(bias, context, model.of_context.T).split(sizes, dim=1))
-        self.prior, self.biases = shifted[0], shifted[1:]
+        prior, *biases = torch.addmm(bias, context, model.of_context.T).split(sizes, dim=1)
+        # it has no parameters of its own: what a module's own way to take attributes costs is spared
+        self.__dict__.update(weights=weights, prior=prior, biases=biases)
 
     def energy(self, x: Tensor) -> Tensor:
         """E(x | h): `(M, P D) -> (M,)`, summed in float64."""

@@ -138,6 +138,7 @@ def _data(detector: Detector, info: Mapping[str, Any]) -> str:
     lines = ["## Data", ""]
     if isinstance(encoder, SequenceEncoder):
         places = [("sequences are named by", encoder.id), ("steps are ordered by", encoder.time)]
+        places += [("the model is conditioned on", name) for name in encoder.context]
         lines += [f"- {what} {markdown(name)}" for what, name in places if name is not None]
     if "segments" in info:
         segments = info["segments"]

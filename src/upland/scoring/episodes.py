@@ -64,14 +64,33 @@ def episodes_of(
         The episodes in the order of the steps.
     """
     steps = np.flatnonzero(flags)
+    among = None if strong is None else strong[steps]
+    return episodes_at(steps, owners[steps], scores[steps], among, block)
+
+
+def episodes_at(
+    steps: Indices, owners: Indices, scores: Floats, strong: Bools | None = None, block: int = 0
+) -> Episodes:
+    """Group flagged steps, of which alone something is known.
+
+    Args:
+        steps: `(F,)` the numbers of the flagged steps among all steps, ascending.
+        owners: `(F,)` the sequence of each.
+        scores: `(F,)` their anomaly scores.
+        strong: `(F,)` which of them have a block p-value of at most alpha; None where they have none.
+        block: episodes with such steps that are at most so many steps apart are one.
+
+    Returns:
+        The episodes in the order of the steps.
+    """
     if not steps.size:
         return Episodes(steps, steps, steps)
-    parted = (np.diff(steps) > NEAR) | (np.diff(owners[steps]) != 0)
+    parted = (np.diff(steps) > NEAR) | (np.diff(owners) != 0)
     if strong is not None:
         parted &= ~_near_strong(steps, np.cumsum(np.r_[0, parted]), owners, strong, block)
     starts = np.flatnonzero(np.r_[True, parted])
     number = np.cumsum(np.r_[0, parted])
-    order = np.lexsort((-scores[steps], number))  # within each episode the worst stands first
+    order = np.lexsort((-scores, number))  # within each episode the worst stands first
     ends = np.r_[starts[1:], steps.size] - 1
     return Episodes(steps[starts], steps[ends], steps[order[starts]])
 
@@ -83,14 +102,14 @@ def _near_strong(steps: Indices, number: Indices, owners: Indices, strong: Bools
     Args:
         steps: `(F,)` flagged steps.
         number: `(F,)` the episode of each.
-        owners: `(S,)` the sequence of each step.
-        strong: `(S,)` which are.
+        owners: `(F,)` the sequence of each.
+        strong: `(F,)` which are.
         block: steps.
     """
-    held = np.unique(number[strong[steps]])
+    held = np.unique(number[strong])
     first = np.searchsorted(number, held, side="left")
     last = np.searchsorted(number, held, side="right") - 1
-    near = (steps[first[1:]] - steps[last[:-1]] <= block) & (np.diff(owners[steps[first]]) == 0)
+    near = (steps[first[1:]] - steps[last[:-1]] <= block) & (np.diff(owners[first]) == 0)
     change = np.zeros(steps.size, dtype=np.int64)
     np.add.at(change, last[:-1][near], 1)
     np.add.at(change, first[1:][near], -1)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from upland.catalogue import Unit
 from upland.data.sequence.encoder import SequenceEncoder
 from upland.data.table.encoder import TableEncoder
-from upland.detectors.sequence import SequenceEnergyDetector
+from upland.detectors.sequence import SequenceDetector
 from upland.scoring.scorer import Scorer
 from upland.serve.bodies import Cells
 from upland.serve.errors import Refusal
@@ -179,7 +179,7 @@ class Models:
         scorer = HeldScorer(path, self._alpha)
         detector = scorer.detector
         schema = _schema(detector.encoder_)
-        start = beginning(detector) if isinstance(detector, SequenceEnergyDetector) else None
+        start = beginning(detector) if isinstance(detector, SequenceDetector) else None
         return Served(name, scorer, stamp, schema, Cells(schema), start)
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from upland.catalogue import MODALITIES, STATISTICS
-from upland.detectors.sequence import SequenceEnergyDetector
+from upland.data.sequence.encoder import SequenceEncoder
+from upland.detectors.sequence import SequenceDetector
 from upland.detectors.stream import Stream
 from upland.explanation import ImageExplanation, Reason, explain
 from upland.scoring.columns import of_groups
@@ -88,26 +90,29 @@ def next_steps(served: Served, states: States, series: str, body: Body, after: i
     if start is None:
         what = MODALITIES[detector.modality]
         raise Refusal(422, f"the model is of {what}: only a model of sequences scores a next step")
-    assert isinstance(detector, SequenceEnergyDetector)
-    data = joined([body])
+    assert isinstance(detector, SequenceDetector)
+    data = _in_their_order(joined([body]), detector)
 
     def step(state: Stream) -> tuple[dict[str, Any], Stream]:
         if after is not None and after != state.steps:
             raise Refusal(409, f"{state.steps} steps of this series were seen, not {after}")
-        scores, p_values = [], []
-        for row in range(body.size):
-            score, p, state = detector.score_next(state, _row(data, row))
-            scores.append(score)
-            p_values.append(p)
-        numbers = list(range(state.steps - body.size + 1, state.steps + 1))
+        scores, p_values, after_all = detector.score_steps(state, data)
+        numbers = np.arange(state.steps + 1, after_all.steps + 1)
         columns = {"step": numbers, "anomaly_score": scores, "p_value": p_values}
-        return {name: pa.array(values) for name, values in columns.items()}, state
+        return {name: pa.array(values) for name, values in columns.items()}, after_all
 
     return states.advance((served.name, series), served.version, start, step)
 
 
-def _row(data: Any, number: int) -> Any:
-    return data.slice(number, 1) if isinstance(data, pa.Table) else data[number]
+def _in_their_order(data: Any, detector: SequenceDetector) -> Any:
+    """Steps without the columns of their ids and times: they are of one series, and come as they stand."""
+    encoder = detector.encoder_
+    assert isinstance(encoder, SequenceEncoder)
+    if not isinstance(data, pa.Table):
+        return data
+    time = None if encoder.clock.width else encoder.time  # where the model is conditioned on it, it stays
+    own = {str(name) for name in (encoder.id, time) if name is not None}
+    return data.drop_columns([name for name in data.column_names if name in own])
 
 
 def series_of(query: Mapping[str, str]) -> tuple[str, int | None]:

@@ -16,7 +16,7 @@ from typing import TypeVar
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from upland.detectors.sequence import SequenceEnergyDetector
+from upland.detectors.sequence import SequenceDetector
 from upland.detectors.stream import Stream, begin
 from upland.serve.errors import Refusal
 
@@ -36,7 +36,7 @@ CREATE TABLE IF NOT EXISTS series (
 """
 
 
-def beginning(detector: SequenceEnergyDetector) -> Stream:
+def beginning(detector: SequenceDetector) -> Stream:
     """The state before the first step of any series; all series share its models.
 
     Args:

@@ -78,9 +78,12 @@ def neighbour_distance(x: Tensor, least: float = 0.1, most: float = 1.0) -> floa
 
 
 def likelihood(model: EnergyModel, x: Tensor, sigma: float, generator: torch.Generator) -> Tensor:
-    """Mean of E(x + eps), eps ~ N(0, sigma^2 I), of an energy in nats: `x (N, ...)` -> scalar."""
-    noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
-    return model.energy(x + sigma * noise).mean()
+    """Mean of E(x + eps), eps ~ N(0, sigma^2 I), of an energy in nats over its factors: `x (N, ...)` ->
+    scalar.
+    """
+    points, energy = model.factors(x, generator)
+    noise = torch.randn(points.shape, generator=generator, device=points.device, dtype=points.dtype)
+    return energy.energy(points + sigma * noise).mean()
 
 
 def dequantised(model: EnergyModel, x: Tensor, sigma: float, generator: torch.Generator) -> Tensor:

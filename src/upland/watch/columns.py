@@ -104,9 +104,8 @@ class Columns:
             self._of = of.numpy()
             self.slots = np.arange(len(self.names))
         else:
-            table = encoder.table if isinstance(encoder, SequenceEncoder) else encoder
-            assert isinstance(table, TableEncoder)
-            self.names, self.slots = table.column_names, np.asarray(table.slots)[:INPUTS]
+            assert isinstance(encoder, SequenceEncoder | TableEncoder)
+            self.names, self.slots = encoder.column_names, np.asarray(encoder.slots)[:INPUTS]
         self.labels = self._labels()
         standard = detector.members_[0].standard
         self.reference = None if standard is None else Totals.of(self._by_input(standard.numpy()))

@@ -7,22 +7,24 @@ from typing import Any
 import numpy as np
 
 from upland.data.sequence.encoder import SequenceEncoder
+from upland.data.sequence.next_steps import next_step
 from upland.detectors.base import Detector
-from upland.detectors.sequence import SequenceEnergyDetector
-from upland.detectors.stream import Stream, begin, one_row
+from upland.detectors.one_row import one_row
+from upland.detectors.sequence import SequenceDetector
+from upland.detectors.stream import Stream, begin
 from upland.watch.columns import Totals
 from upland.watch.scored import Scored
 from upland.watch.states import Arrays
 
 
-def sequence_detector(detector: Detector) -> SequenceEnergyDetector:
+def sequence_detector(detector: Detector) -> SequenceDetector:
     """The same detector; raises TypeError where it is not of sequences."""
-    if not isinstance(detector, SequenceEnergyDetector):
+    if not isinstance(detector, SequenceDetector):
         raise TypeError("update_next takes steps of sequences, and the detector reads none: use update")
     return detector
 
 
-def stream_of(detector: SequenceEnergyDetector, arrays: Arrays | None) -> Stream:
+def stream_of(detector: SequenceDetector, arrays: Arrays | None) -> Stream:
     """The state of a series.
 
     Args:
@@ -38,7 +40,7 @@ def stream_of(detector: SequenceEnergyDetector, arrays: Arrays | None) -> Stream
     return start if arrays is None else start.with_arrays(arrays)
 
 
-def score_step(detector: SequenceEnergyDetector, stream: Stream, step: Any) -> tuple[Scored, Stream]:
+def score_step(detector: SequenceDetector, stream: Stream, step: Any) -> tuple[Scored, Stream]:
     """What a detector says of one more step, and the state after it.
 
     Args:
@@ -52,7 +54,7 @@ def score_step(detector: SequenceEnergyDetector, stream: Stream, step: Any) -> t
     score, p, after = detector.score_next(stream, step)
     encoder = detector.encoder_
     assert isinstance(encoder, SequenceEncoder)
-    totals = Totals.of(encoder.table.transform(one_row(step)))
+    totals = Totals.of(next_step(one_row(step), encoder)[0][:, : encoder.width])
     found = Scored(
         unit="step",
         rows=np.array([stream.steps]),

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
 
 from upland.data.sequence.container import as_sequences
@@ -29,3 +31,50 @@ def test_stamps_that_can_be_read_in_two_ways_are_the_users_to_decide():
     read = as_sequences(frame, time="when", cells=CellOptions(dayfirst=True))
     assert read.table["flow"].tolist() == [1.0, 3.0, 2.0]
     assert str(read.stamps[0])[:10] == "2026-04-03"
+
+
+# -- time stamps that occur twice ----------------------------------------------------------------------------
+
+AUTUMN = pd.date_range("2026-10-24 22:00", periods=60, freq="5min", tz="UTC").tz_convert("Europe/Berlin")
+"""Five minutes each around the end of daylight saving in Berlin, at 01:00 in UTC."""
+
+
+def autumn(stamps):
+    return pd.DataFrame({"when": stamps, "flow": np.arange(60.0)})
+
+
+AWARE = {
+    "pandas": autumn,
+    "polars": lambda stamps: pl.from_pandas(autumn(stamps)),
+    "arrow": lambda stamps: pa.Table.from_pandas(autumn(stamps)),
+    "text with offsets": lambda stamps: autumn([stamp.isoformat() for stamp in stamps]),
+    "naive UTC": lambda stamps: autumn(stamps.tz_convert(None)),
+}
+
+
+@pytest.mark.parametrize("form", AWARE)
+def test_the_hour_that_is_repeated_in_autumn_is_in_order_with_a_time_zone(form):
+    shuffled = np.random.default_rng(0).permutation(60)
+    sequences = as_sequences(AWARE[form](AUTUMN[shuffled]), time="when")
+    np.testing.assert_array_equal(sequences.row_numbers, np.argsort(shuffled))
+    np.testing.assert_allclose(sequences.distances[1:], 300)
+
+
+def test_local_time_that_repeats_an_hour_is_refused_with_what_to_do():
+    frame = autumn(AUTUMN.tz_localize(None))
+    words = (
+        "2 rows have the time stamp 2026-10-25T02:00:00.*, and 11 more .*within one hour.*in UTC or have a"
+    )
+    with pytest.raises(ValueError, match=words):
+        as_sequences(frame, time="when")
+    right = frame.assign(when=frame["when"].dt.tz_localize("Europe/Berlin", ambiguous="infer"))
+    assert as_sequences(right, time="when").n_steps == 60
+
+
+def test_rows_that_occur_twice_are_named_by_their_numbers_and_what_they_hold():
+    frame = pd.DataFrame({"when": [3, 1, 2, 1], "flow": [0.3, 0.1, 0.2, 0.1], "kind": list("xyxy")})
+    with pytest.raises(ValueError, match=r"\(rows 2 and 4, which hold the same in every column\)"):
+        as_sequences(frame, time="when")
+    with pytest.raises(ValueError, match=r"time stamp 1 \(rows 2 and 4\); .*drop or average such rows$"):
+        as_sequences(frame.assign(flow=[0.3, 0.1, 0.2, 0.4]), time="when")
+    assert as_sequences(frame.drop_duplicates(), time="when").n_steps == 3

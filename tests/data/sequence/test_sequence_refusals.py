@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from upland.data.sequence.container import Sequences, as_sequences, is_sequence_input
+from upland.data.sequence.sampling import warn_of_gaps
 from upland.data.table.encoder import TableEncoder
 
 START = dt.datetime(2026, 1, 1)
@@ -50,25 +51,26 @@ def test_the_largest_gap_is_warned_of_once():
     ids = ["a"] * 5 + ["b"] * 5 + ["c"] * 3
     frame = gappy([0, 1, 2, 3, 13, 0, 2, 4, 6, 46, 0, 1, 2], ids)
     with pytest.warns(UserWarning, match="id 'b': its largest gap is 20 times its median step") as caught:
-        as_sequences(frame, id="id", time="t")
+        warn_of_gaps(as_sequences(frame, id="id", time="t"))
     assert len(caught) == 1
     assert "1 more sequence(s) have gaps" in str(caught[0].message)
     with pytest.warns(UserWarning, match="the series: its largest gap is 10 times"):
-        as_sequences(gappy([0, 1, 2, 12]), time="t")
+        warn_of_gaps(as_sequences(gappy([0, 1, 2, 12]), time="t"))
     with pytest.warns(UserWarning, match=r"X\[1\]: its largest gap"):
-        as_sequences([gappy([1, 2]), gappy([0, 1, 2, 12])], time="t")
+        warn_of_gaps(as_sequences([gappy([1, 2]), gappy([0, 1, 2, 12])], time="t"))
 
 
 def test_small_gaps_and_different_rates_are_not_warned_of():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        as_sequences(gappy([0, 1, 2, 7]), time="t")
-        as_sequences(gappy([0, 10, 20, 21, 31, 0, 1, 2], ["a"] * 5 + ["b"] * 3), id="id", time="t")
-        as_sequences(gappy([3]), time="t")
-        as_sequences(gappy(np.array([-100, 0, 100], dtype=np.int8)), time="t")
-        as_sequences(gappy([-(2**63), 0, 2**63 - 1]), time="t")
-        as_sequences(gappy([-1.7e308, 0.0, 1.7e308]), time="t")
-        as_sequences(gappy([3, 3, 4], ["a", "b", "c"]), id="id", time="t")
+        warn_of_gaps(as_sequences(gappy([0, 1, 2, 7]), time="t"))
+        rates = gappy([0, 10, 20, 21, 31, 0, 1, 2], ["a"] * 5 + ["b"] * 3)
+        warn_of_gaps(as_sequences(rates, id="id", time="t"))
+        warn_of_gaps(as_sequences(gappy([3]), time="t"))
+        warn_of_gaps(as_sequences(gappy(np.array([-100, 0, 100], dtype=np.int8)), time="t"))
+        warn_of_gaps(as_sequences(gappy([-(2**63), 0, 2**63 - 1]), time="t"))
+        warn_of_gaps(as_sequences(gappy([-1.7e308, 0.0, 1.7e308]), time="t"))
+        warn_of_gaps(as_sequences(gappy([3, 3, 4], ["a", "b", "c"]), id="id", time="t"))
 
 
 # -- refusals ------------------------------------------------------------------------------------------------
@@ -173,7 +175,12 @@ LONGS = [
         TypeError,
         "time column 't' cannot be used.*type list.*into dates",
     ),
-    (table(), {"time": "t"}, ValueError, "the series: 2 rows have the time stamp 1; .*identifies sequences"),
+    (
+        table(),
+        {"time": "t"},
+        ValueError,
+        r"the series: 2 rows have the time stamp 1 \(rows \d and \d\); .*identifies sequences",
+    ),
     (
         table(t=[START, START, START]),
         {"id": "id", "time": "t"},

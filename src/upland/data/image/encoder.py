@@ -87,6 +87,7 @@ class ImageEncoder:
     """
 
     modality: Literal["image"] = "image"
+    context_width: Literal[0] = 0
 
     def __init__(
         self,

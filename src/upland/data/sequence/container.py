@@ -7,9 +7,9 @@ back in the user's own arrangement.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from upland.data.arrays import as_array, filled, from_tensor, numbers
 from upland.data.rows import slice_rows, take_rows
-from upland.data.sequence.longframes import find_column, in_time, read_ids, read_stamps
+from upland.data.sequence.clock import distances_of
+from upland.data.sequence.longframes import find_column, in_time, name_of, read_ids, read_stamps
 from upland.data.table.containers import is_container
 from upland.data.table.frames import TableView, arrow_table, check_size, held, view_table
 from upland.data.table.matching import listed
@@ -48,6 +49,9 @@ class Sequences:
         stamps: `(S,)` time stamps as NumPy numbers, datetime64 (in UTC) or timedelta64; None where there
             are none.
         span: T of an array (N, T, D), the padded steps included.
+        distances: `(S,)` the time since the step before, in seconds of dates; NaN at the start of a sequence.
+            None where there are no time stamps.
+        id: What the user calls the ids; None where there are none.
 
     Examples:
         >>> import numpy as np
@@ -64,6 +68,8 @@ class Sequences:
     ids: tuple[Any, ...] | None = None
     stamps: NDArray[Any] | None = None
     span: int = 0
+    distances: NDArray[np.float64] | None = None
+    id: str | None = None
 
     @property
     def n_sequences(self) -> int:
@@ -113,6 +119,7 @@ class Sequences:
             order=steps if self.order is None else self.order[steps],
             ids=None if self.ids is None else tuple(self.ids[row] for row in rows),
             stamps=None if self.stamps is None else self.stamps[steps],
+            distances=None if self.distances is None else self.distances[steps],
         )
 
     def arrange(self, values: NDArray[Any]) -> NDArray[Any]:
@@ -132,6 +139,10 @@ class Sequences:
             padded[sequence, step] = values
             return padded
         return values if self.order is None else values[np.argsort(self.order, kind="stable")]
+
+    def called(self, sequence: int) -> str:
+        """What a sequence is called in messages."""
+        return name_of(self.id, self.ids, self.layout, sequence)
 
     def label(self, sequence: int, step: int) -> tuple[Any, Any]:
         """What the user calls a step: the sequence's id or number, and the time stamp or position."""
@@ -337,16 +348,7 @@ def _from_frame(frame: Any, id: str | int | None, time: str | int | None, cells:
     codes, ids = None, None
     if taken["id"] is not None:
         codes, ids = read_ids(rows, taken["id"])
-    return _stepwise(
-        frame,
-        rows,
-        taken,
-        codes,
-        ids,
-        lambda row: "the series" if ids is None else f"{id} {ids[row]!r}",
-        "frame",
-        cells,
-    )
+    return _stepwise(frame, rows, taken, codes, ids, None if id is None else str(id), "frame", cells)
 
 
 def _from_frames(frames: Sequence[Any], time: str | int | None, cells: CellOptions) -> Sequences:
@@ -368,7 +370,7 @@ def _from_frames(frames: Sequence[Any], time: str | int | None, cells: CellOptio
     check_size(rows)
     taken = {"id": None, "time": find_column(frames[0], rows, time, "time")}
     codes = np.repeat(np.arange(len(parts)), [part.n_rows for part in parts])
-    return _stepwise(table, rows, taken, codes, None, lambda row: f"X[{row}]", "ragged", cells)
+    return _stepwise(table, rows, taken, codes, None, None, "ragged", cells)
 
 
 def _stepwise(
@@ -377,7 +379,7 @@ def _stepwise(
     taken: dict[str, int | None],
     codes: Indices | None,
     ids: tuple[Any, ...] | None,
-    called: Callable[[int], str],
+    id: str | None,
     layout: Layout,
     cells: CellOptions,
 ) -> Sequences:
@@ -386,7 +388,7 @@ def _stepwise(
         raise ValueError(f"no column of values is left: the table has only {listed(rows.names)}")
     time = taken["time"]
     stamps = None if time is None else read_stamps(rows, time, cells)
-    order, lengths, stamps = in_time(codes, stamps, rows.n_rows, called)
+    order, lengths, stamps = in_time(codes, stamps, rows.n_rows, partial(name_of, id, ids, layout), rows)
     if len(values) < len(rows.names):
         frame = (
             frame.select(values)
@@ -394,4 +396,5 @@ def _stepwise(
             else nw.from_native(frame)[:, values].to_native()
         )
     table = frame if order is None else take_rows(frame, order)
-    return Sequences(table, lengths, layout, order, ids, stamps)
+    distances = None if stamps is None else distances_of(stamps, lengths)
+    return Sequences(table, lengths, layout, order, ids, stamps, distances=distances, id=id)

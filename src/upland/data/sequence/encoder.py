@@ -2,6 +2,9 @@
 
 `SequenceEncoder` wraps a `TableEncoder`: scaling, missing values, categories, constant channels and names all
 come from there, and a step's code depends on that step alone.
+
+Columns named as *context* (control inputs, operating states) are encoded like the others and stand behind
+them: a model is conditioned on them, and they are no channels.
 """
 
 from __future__ import annotations
@@ -15,15 +18,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upland.data.rows import slice_rows
+from upland.data.sequence.clock import (
+    Calendar,
+    Clock,
+    Floats,
+    checked_calendar,
+    learned_clock,
+    no_dates,
+    typical,
+)
 from upland.data.sequence.container import Sequences, as_sequences
-from upland.data.sequence.longframes import check_step, typical_step
+from upland.data.sequence.longframes import column_name
+from upland.data.sequence.sampling import check_sampling, warn_of_gaps
 from upland.data.table.encoder import TableEncoder
+from upland.data.table.frames import view_table
+from upland.data.table.matching import as_names, listed, resolve
 from upland.io.cells import USUAL, CellOptions
 from upland.io.locks import warnings_apart
 from upland.io.records import check_types
 
 FORMAT = 1
-_STORED = {"id": str | int | None, "time": str | int | None, "owner": str}
+_STORED = {"id": str | int | None, "time": str | int | None, "owner": str, "context": Sequence[str]}
 CODES_AT_ONCE = 1 << 25
 """Codes of more steps than this holds are made stretch by stretch (128 MB)."""
 
@@ -40,12 +55,16 @@ class SequenceEncoder:
         time: The column of a long frame that orders the steps.
         categorical: Columns to treat as categories whatever they hold.
         ignore: Columns to leave out.
+        context: Columns that a model is conditioned on and that are no channels.
+        calendar: Whether it is conditioned on the hour of the day and the weekday, too; "auto" where the fit
+            covers three periods.
         cells: How cells of text are written, and what dates are used as.
         owner: Who encodes, for messages.
 
     Attributes:
-        table: The encoder of the steps.
+        table: The encoder of the steps, of channels and context alike.
         step: The median time from one step to the next, in seconds of dates; None if there are no times.
+        clock: The inputs that are made of time stamps.
 
     Examples:
         >>> import numpy as np
@@ -64,13 +83,19 @@ class SequenceEncoder:
         time: str | int | None = None,
         categorical: Sequence[str | int] = (),
         ignore: Sequence[str | int] = (),
+        context: Sequence[str | int] = (),
+        calendar: Calendar = False,
         cells: CellOptions = USUAL,
         owner: str = "SequenceEncoder",
     ) -> None:
         self.id = column_name(id, "id")
         self.time = column_name(time, "time")
         self.owner = owner
+        self.context = as_names(context, "context")
+        self.calendar = checked_calendar(calendar)
         self.step: float | None = None
+        self.clock = Clock()
+        self._known_clock: Clock | None = None
         self.table = TableEncoder(categorical=categorical, ignore=ignore, cells=cells, owner=owner)
 
     # -- fit -------------------------------------------------------------------------------------------------
@@ -86,23 +111,53 @@ class SequenceEncoder:
         return self.fit_batches([X])
 
     def read_as(self, other: SequenceEncoder) -> Self:
-        """Read text as another encoder does, which was fitted on these steps and more; returns itself."""
+        """Read text and time as another encoder does, which was fitted on these steps and more; returns
+        itself.
+        """
         self.table.read_as(other.table)
+        self._known_clock = other.clock
         return self
 
     def fit_batches(self, batches: Iterable[object]) -> Self:
         """The same from a stream of sequences; raises as `fit`."""
-        steps: list[float | None] = []
+        timed: list[Sequences] = []
 
         def tables() -> Iterator[Any]:
             for batch in batches:
                 sequences = self._read(batch)
-                steps.append(typical_step(sequences.lengths, sequences.stamps))
+                timed.extend([sequences] if sequences.stamps is not None else [])
+                self._check_context(sequences.table)
                 yield sequences.table
 
         self.table.fit_batches(tables())
-        self.step = next(filter(None, steps), None)
+        if not self.width:
+            raise ValueError("every column is context: nothing is left to find anomalies in")
+        self._learn_time(timed)
         return self
+
+    def _learn_time(self, timed: Sequence[Sequences]) -> None:
+        """The median distance of steps, and which inputs are made of time stamps."""
+        if not timed:
+            if self.calendar is True:
+                raise no_dates()
+            return
+        distances = np.concatenate([some.distances for some in timed if some.distances is not None])
+        self.step = typical(distances)
+        stamps = np.concatenate([some.stamps for some in timed if some.stamps is not None])
+        self.clock = self._known_clock or learned_clock(distances, stamps, self.calendar)
+        if not self.clock.distance:
+            for some in timed:
+                warn_of_gaps(some)
+
+    def _check_context(self, table: Any) -> None:
+        """The names of context columns as text, which must be there and in use."""
+        if not self.context:
+            return
+        rows = view_table(table)
+        context = resolve(self.context, rows, "context")
+        if both := context & resolve(self.table.ignore, rows, "ignore"):
+            raise ValueError(f"columns both in context and in ignore: {listed(sorted(both))}")
+        self.context = tuple(name for name in rows.names if name in context)
 
     def _read(self, X: object) -> Sequences:
         return as_sequences(X, id=self.id, time=self.time, owner=self.owner, cells=self.table.cells)
@@ -111,17 +166,24 @@ class SequenceEncoder:
 
     @property
     def width(self) -> int:
-        """Encoded numbers of one step, D."""
-        return self.table.width
+        """Encoded numbers of the channels of one step, D."""
+        return int(self.slots.size)
+
+    @property
+    def context_width(self) -> int:
+        """Encoded numbers of its context, C."""
+        return self.table.width - self.width + self.clock.width
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of one encoded step, (D,)."""
-        return self.table.shape
+        """Shape of the encoded channels of one step, (D,)."""
+        return (self.width,)
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """The channels that sequences must have, those to be ignored among them; id and time are none."""
+        """The channels that sequences must have, those to be ignored and the context among them; id and
+        time are none.
+        """
         return self.table.inputs
 
     @property
@@ -132,26 +194,38 @@ class SequenceEncoder:
     @property
     def column_names(self) -> tuple[str, ...]:
         """The channels in use, in the order of the fit."""
-        return self.table.column_names
+        return tuple(name for name in self.table.column_names if name not in self.context)
 
     @property
     def n_columns(self) -> int:
         """Number of channels in use."""
-        return self.table.n_columns
+        return len(self.column_names)
+
+    @property
+    def order(self) -> NDArray[np.intp]:
+        """`(D + C,)` which of the table's encoded numbers stands where: channels first, then the context."""
+        columns = np.array([name in self.context for name in self.table.column_names])
+        return np.argsort(columns[self.table.slots], kind="stable")
 
     @property
     def slots(self) -> NDArray[np.intp]:
         """`(D,)` the channel that each encoded number of a step belongs to."""
-        return self.table.slots
+        columns = np.array([name not in self.context for name in self.table.column_names])
+        numbers = np.cumsum(columns) - 1
+        slots: NDArray[np.intp] = numbers[self.table.slots[columns[self.table.slots]]]
+        return slots
 
     def describe(self) -> list[dict[str, str]]:
-        """Name and kind of each channel in use."""
-        return self.table.describe()
+        """Name and kind of each column in use; `role` is there for context alone."""
+        return [
+            {**column, "role": "context"} if column["name"] in self.context else column
+            for column in self.table.describe()
+        ]
 
     # -- transform -------------------------------------------------------------------------------------------
 
     def transform(self, X: object) -> Codes:
-        """Encode sequences: `(N, T, D)` float32, T the longest; NaN behind the end of a shorter one.
+        """Encode sequences: `(N, T, D + C)` float32, T the longest; NaN behind the end of a shorter one.
 
         Raises:
             TypeError: For data that are no sequences of values.
@@ -162,29 +236,53 @@ class SequenceEncoder:
         return padded(self.steps(sequences), sequences.lengths)
 
     def steps(self, X: object) -> Codes:
-        """Encode all steps without padding, sequence after sequence: `(S, D)` float32; raises as
+        """Encode all steps without padding, sequence after sequence: `(S, D + C)` float32; raises as
         `transform`.
         """
-        return self.table.transform(self._read(X).table)
+        sequences = self._read(X)
+        return self.encoded(sequences.table, sequences.distances, sequences.stamps)
+
+    def encoded(self, table: object, distances: Floats | None, stamps: Any) -> Codes:
+        """Encode steps of which nothing but the values, distances and time stamps is known; raises as
+        `transform`.
+
+        Args:
+            table: The values, S rows.
+            distances: `(S,)` from the step before.
+            stamps: `(S,)`; None where there are none.
+        """
+        if self.clock.width and stamps is None:
+            raise ValueError("the model is conditioned on time, and these data have no time column")
+        codes = self.table.transform(table)
+        codes = codes[:, self.order] if self.context else codes
+        if not self.clock.width:
+            return codes
+        return np.concatenate([codes, self.clock.codes(self.step, distances, stamps)], axis=1)
 
     def slices(self, X: object) -> Callable[[int, int], Codes]:
-        """A function that gives the codes `(stop - start, D)` of the steps from start to stop; raises as
+        """A function that gives the codes `(stop - start, D + C)` of the steps from start to stop; raises as
         `transform`.
 
         All are made at once, or stretch by stretch where they would fill the memory. A warning comes once.
         """
         sequences = self._read(X)
-        check_step(self.step, typical_step(sequences.lengths, sequences.stamps))
-        table = sequences.table
-        if sequences.n_steps * self.width <= CODES_AT_ONCE:
-            codes = self.table.transform(table)
+        if not self.clock.distance:
+            check_sampling(self.step, sequences)
+            warn_of_gaps(sequences)
+        table, distances, stamps = sequences.table, sequences.distances, sequences.stamps
+        if sequences.n_steps * self.table.width <= CODES_AT_ONCE:
+            codes = self.encoded(table, distances, stamps)
             return lambda start, stop: codes[start:stop]
         warned: set[str] = set()
 
         def stretch(start: int, stop: int) -> Codes:
             with warnings_apart(record=True) as caught:
                 warnings.simplefilter("always")
-                found = self.table.transform(slice_rows(table, start, stop))
+                found = self.encoded(
+                    slice_rows(table, start, stop),
+                    None if distances is None else distances[start:stop],
+                    None if stamps is None else stamps[start:stop],
+                )
             for warning in caught:
                 if str(warning.message) not in warned:
                     warned.add(str(warning.message))
@@ -196,14 +294,21 @@ class SequenceEncoder:
     # -- back to values --------------------------------------------------------------------------------------
 
     def decode(self, Z: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """The typical values that codes `(S, D)` of steps stand for, as `TableEncoder.decode` gives them."""
-        return self.table.decode(Z)
+        """The typical values of channels that codes `(S, D)` stand for, as by `TableEncoder.decode`."""
+        if self.context:
+            codes = np.zeros((len(Z), self.table.width))
+            codes[:, self.order[: self.width]] = Z
+            Z = codes
+        return self._channels(self.table.decode(Z))
+
+    def _channels(self, values: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        return {name: values[name] for name in self.column_names}
 
     def values(self, X: object) -> dict[str, NDArray[Any]]:
         """The values of the channels in use at every step, `(S,)` each, sequence after sequence; missing as
         NaN, NaT or None.
         """
-        return self.table.values(self._read(X).table)
+        return self._channels(self.table.values(self._read(X).table))
 
     # -- persistence -----------------------------------------------------------------------------------------
 
@@ -216,6 +321,8 @@ class SequenceEncoder:
             "time": self.time,
             "owner": self.owner,
             **({} if self.step is None else {"step": self.step}),
+            **({"context": list(self.context)} if self.context else {}),
+            **({"clock": self.clock.to_json()} if self.clock.width else {}),
             "table": table,
         }, tensors
 
@@ -225,17 +332,16 @@ class SequenceEncoder:
         write.
         """
         fields = {"format", "id", "time", "owner", "table"}
-        if set(manifest) - {"step"} != fields:  # where there is no step, or in an older file
+        if wrong := (set(manifest) - {"step", "context", "clock"}) ^ fields:  # they are not in every file
             raise ValueError(
-                f"not the state of a SequenceEncoder: "
-                f"fields {sorted((set(manifest) - {'step'}) ^ fields)} are unknown or lacking"
+                f"not the state of a SequenceEncoder: fields {sorted(wrong)} are unknown or lacking"
             )
         if manifest["format"] != FORMAT:
             raise ValueError(
                 f"the sequence encoder's format is {manifest['format']!r}; "
                 f"this version reads {FORMAT}: update upland"
             )
-        arguments = {key: manifest[key] for key in ("id", "time", "owner")}
+        arguments = {key: manifest[key] for key in ("id", "time", "owner", "context") if key in manifest}
         encoder = cls(**check_types(_STORED, arguments, "the sequence encoder"))
         step = manifest.get("step")
         if step is not None and (
@@ -243,15 +349,15 @@ class SequenceEncoder:
         ):
             raise ValueError(f"not the state of a SequenceEncoder: its step is {step!r}")
         encoder.step = step
+        encoder.clock = Clock.from_json(manifest["clock"]) if "clock" in manifest else Clock()
+        if encoder.clock.width and (encoder.time is None or not step):
+            raise ValueError("not the state of a SequenceEncoder: it has a clock, and no time")
         encoder.table = TableEncoder.from_state(manifest["table"], tensors)
+        if unknown := set(encoder.context) - set(encoder.table.inputs):
+            raise ValueError(f"not the state of a SequenceEncoder: no column is called {sorted(unknown)}")
+        if encoder.context and not encoder.width:
+            raise ValueError("not the state of a SequenceEncoder: it has no channels")
         return encoder
-
-
-def column_name(name: Any, what: str) -> str | int | None:
-    """A column's name as text or a whole number, None for none; raises TypeError for anything else."""
-    if isinstance(name, bool | np.bool_) or not isinstance(name, str | int | np.integer | None):
-        raise TypeError(f"{what} must be the name of one column, got {name!r}")
-    return int(name) if isinstance(name, np.integer) else name
 
 
 def padded(codes: Codes, lengths: NDArray[np.int64]) -> Codes:

@@ -1,14 +1,12 @@
 """Ids and time stamps of a long frame: which rows are one sequence, and in which order.
 
 A long frame holds one time step a row. Rows that share an id are one sequence; within it they are put in the
-order of their time stamps. One that occurs twice in a sequence is refused, since no order is right; a gap
-gives a warning, since a model sees the steps one after the other, whatever the time between them.
+order of their time stamps. One that occurs twice in a sequence is refused, since no order is right.
 """
 
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -24,12 +22,6 @@ from upland.data.table.values import Values, dtype_of, floats, is_text
 from upland.io.advice import Advice, Argument, Wording
 from upland.io.cells import USUAL, CellOptions
 
-SAMPLING = 2
-"""Times by which the typical step may differ from that of the fit without a warning."""
-
-GAP = 5.0
-"""A gap of more than this many median steps is worth a warning."""
-
 
 class Steps(NamedTuple):
     """The rows of a long frame as steps of sequences.
@@ -43,6 +35,13 @@ class Steps(NamedTuple):
     order: NDArray[np.int64] | None
     lengths: NDArray[np.int64]
     stamps: NDArray[Any] | None
+
+
+def column_name(name: Any, what: str) -> str | int | None:
+    """A column's name as text or a whole number, None for none; raises TypeError for anything else."""
+    if isinstance(name, bool | np.bool_) or not isinstance(name, str | int | np.integer | None):
+        raise TypeError(f"{what} must be the name of one column, got {name!r}")
+    return int(name) if isinstance(name, np.integer) else name
 
 
 def find_column(frame: Any, rows: TableView, name: str | int | None, what: str) -> int | None:
@@ -144,6 +143,7 @@ def in_time(
     stamps: NDArray[Any] | None,
     n_rows: int,
     called: Callable[[int], str],
+    rows: TableView | None = None,
 ) -> Steps:
     """Rows as steps: sequence after sequence, in time order within each, else in the order of the rows.
 
@@ -152,6 +152,7 @@ def in_time(
         stamps: `(S,)` each row's time stamp; None where the rows are in order already.
         n_rows: S.
         called: What to call a sequence of a number in messages.
+        rows: What the rows hold, for messages.
 
     Raises:
         ValueError: For a time stamp that occurs twice in a sequence.
@@ -163,9 +164,22 @@ def in_time(
         return Steps(order, lengths, None)
     if order is not None:
         codes, stamps = codes[order], stamps[order]
-    _check_distinct(codes, stamps, called)
-    _warn_of_gaps(lengths, stamps, called)
+    _check_distinct(codes, stamps, order, called, rows)
     return Steps(order, lengths, stamps)
+
+
+def name_of(id: str | None, ids: tuple[Any, ...] | None, layout: str, sequence: int) -> str:
+    """What a sequence is called in messages.
+
+    Args:
+        id: What the user calls the ids.
+        ids: Of all sequences; None where there are none.
+        layout: Of the user's data.
+        sequence: Its number.
+    """
+    if ids is not None:
+        return f"{id} {ids[sequence]!r}"
+    return f"X[{sequence}]" if layout == "ragged" else "the series"
 
 
 def _typed(rows: TableView, position: int, what: str, advice: str) -> tuple[Values, str | None]:
@@ -227,7 +241,13 @@ def _order(codes: NDArray[np.int64], stamps: NDArray[Any] | None) -> NDArray[np.
     return order.astype(np.int64, copy=False)
 
 
-def _check_distinct(codes: NDArray[np.int64], stamps: NDArray[Any], called: Callable[[int], str]) -> None:
+def _check_distinct(
+    codes: NDArray[np.int64],
+    stamps: NDArray[Any],
+    order: NDArray[np.int64] | None,
+    called: Callable[[int], str],
+    rows: TableView | None,
+) -> None:
     twice = np.flatnonzero((codes[1:] == codes[:-1]) & (stamps[1:] == stamps[:-1]))
     if not twice.size:
         return
@@ -236,98 +256,34 @@ def _check_distinct(codes: NDArray[np.int64], stamps: NDArray[Any], called: Call
     alike = (codes[twice[1:]] == codes[twice[:-1]]) & (stamps[twice[1:]] == stamps[twice[:-1]])
     others = int(twice.size - alike.sum()) - 1
     more = f", and {others} more time stamp(s) occur more than once" if others else ""
+    pair = np.array([first, first + 1]) if order is None else order[first : first + 2]
+    what = ", which hold the same in every column" if rows is not None and _hold_the_same(rows, pair) else ""
+    numbers = " and ".join(str(row + 1) for row in sorted(pair.tolist()))
+    repeated = ""
+    if _is_within_an_hour(codes[twice], stamps[twice]):
+        repeated = (
+            ". They lie within one hour: local time repeats an hour where daylight saving ends, and then the "
+            "time stamps must be in UTC or have a time zone"
+        )
     raise ValueError(
         Advice(
-            f"{called(int(codes[first]))}: {count} rows have the time stamp {stamps[first]}{more}; a "
-            "sequence has one row for each time stamp: name the column that identifies sequences (",
+            f"{called(int(codes[first]))}: {count} rows have the time stamp {stamps[first]}{more} (rows "
+            f"{numbers}{what}); a sequence has one row for each time stamp: name the column that identifies "
+            "sequences (",
             Argument("id"),
-            "), or drop or average such rows",
+            f"), or drop or average such rows{repeated}",
         )
     )
 
 
-def _warn_of_gaps(lengths: NDArray[np.int64], stamps: NDArray[Any], called: Callable[[int], str]) -> None:
-    """One warning for the sequence with the largest gap, in units of its median step."""
-    if stamps.size < 2:
-        return
-    steps = _differences(stamps)
-    owner = np.repeat(np.arange(lengths.size), lengths)
-    inside = owner[1:] == owner[:-1]
-    steps, owner = steps[inside], owner[1:][inside]
-    if not steps.size:
-        return
-    starts = np.flatnonzero(np.r_[True, owner[1:] != owner[:-1]])
-    largest = np.maximum.reduceat(steps, starts)
-    suspects = largest / GAP > np.minimum.reduceat(steps, starts)  # no median is below the least step
-    counts = np.diff(np.r_[starts, owner.size])
-    if not suspects.any():
-        return
-    kept = np.repeat(suspects, counts)
-    medians = _medians(steps[kept], owner[kept], counts[suspects])
-    ratios = largest[suspects] / np.maximum(medians, np.finfo(float).tiny)
-    if ratios.max() <= GAP:
-        return
-    worst = int(np.argmax(ratios))
-    others = int(np.sum(ratios > GAP)) - 1
-    warnings.warn(
-        f"{called(int(owner[starts[suspects]][worst]))}: its largest gap is {ratios[worst]:.3g} times "
-        "its median step"
-        f"{f' ({others} more sequence(s) have gaps)' if others else ''}; "
-        "steps are read one after the other, whatever the time between them",
-        UserWarning,
-        stacklevel=6,
-    )
+def _hold_the_same(rows: TableView, pair: NDArray[np.int64]) -> bool:
+    """Whether two rows are equal in every column."""
+    taken = rows.take(pair)
+    return all(str(one) == str(two) for one, two in map(taken.read, range(len(taken.names))))
 
 
-def typical_step(lengths: NDArray[np.int64], stamps: NDArray[Any] | None) -> float | None:
-    """The median time from one step to the next, in seconds of dates and durations; None if there is none.
-
-    Args:
-        lengths: `(N,)` steps of each sequence.
-        stamps: `(S,)` the time stamp of each step, sequence after sequence; None without a time column.
-    """
-    if stamps is None or stamps.size < 2:
-        return None
-    owner = np.repeat(np.arange(lengths.size), lengths)
-    steps = _differences(stamps)[owner[1:] == owner[:-1]]
-    if not steps.size:
-        return None
-    if stamps.dtype.kind in "mM":
-        unit: Any = np.datetime_data(stamps.dtype)[0]
-        steps = steps * (np.timedelta64(1, unit) / np.timedelta64(1, "s"))
-    found = float(np.median(steps))
-    return found if np.isfinite(found) else None
-
-
-def check_step(fitted: float | None, found: float | None) -> None:
-    """Warn if steps are at least twice as far apart as those of the fit, or at most half as far.
-
-    Args:
-        fitted: The typical step of the fit.
-        found: That of new sequences.
-    """
-    if fitted and found and not 1 / SAMPLING < found / fitted < SAMPLING:
-        warnings.warn(
-            f"the steps are typically {found:.6g} apart (seconds, of dates), "
-            f"those of the fit were {fitted:.6g}: "
-            "a model knows sequences at one sampling interval; resample these to that of the fit",
-            UserWarning,
-            stacklevel=4,
-        )
-
-
-def _differences(stamps: NDArray[Any]) -> NDArray[np.float64]:
-    """From each time stamp to the next, not before it; whole numbers may be as far apart as can be."""
-    if stamps.dtype.kind == "f":
-        with np.errstate(over="ignore"):
-            return np.diff(stamps.astype(np.float64))
-    whole = stamps.astype(np.uint64 if stamps.dtype.kind == "u" else np.int64)
-    differences: NDArray[np.float64] = np.diff(whole).view(np.uint64).astype(np.float64)
-    return differences
-
-
-def _medians(values: NDArray[np.float64], owner: NDArray[Any], counts: NDArray[Any]) -> NDArray[np.float64]:
-    ordered = values[np.lexsort((values, owner))]
-    starts = np.cumsum(counts) - counts
-    medians: NDArray[np.float64] = ordered[starts + (counts - 1) // 2] / 2 + ordered[starts + counts // 2] / 2
-    return medians
+def _is_within_an_hour(codes: NDArray[np.int64], stamps: NDArray[Any]) -> bool:
+    """Whether dates that occur twice are those of one hour, as where daylight saving ends."""
+    if stamps.dtype.kind != "M" or np.bincount(codes).max() < 2:
+        return False
+    return bool(stamps.max() - stamps.min() < np.timedelta64(1, "h"))

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal
 
 from upland.catalogue import Unit
 from upland.data.reader import Floats, Indices
+from upland.data.sequence.clock import Calendar
 from upland.data.sequence.container import Sequences, as_sequences
 from upland.data.sequence.encoder import SequenceEncoder
 from upland.data.sequence.windows import SequenceRows, windows_of
@@ -33,6 +34,8 @@ class SequenceReader:
         per: what one score is of; "auto" goes by the layout of the data.
         categorical: columns that are categories whatever they hold.
         ignore: columns to leave out.
+        context: columns that a model is conditioned on.
+        calendar: whether it is conditioned on the hour of the day and the weekday.
         owner: the estimator, for messages.
         cells: how cells of text are written, and what dates are used as.
     """
@@ -44,6 +47,8 @@ class SequenceReader:
     per: Per = "auto"
     categorical: Sequence[str | int] = ()
     ignore: Sequence[str | int] = ()
+    context: Sequence[str | int] = ()
+    calendar: Calendar = False
     owner: str = "SequenceReader"
     cells: CellOptions = USUAL
     modality: ClassVar[Literal["sequence"]] = "sequence"
@@ -56,6 +61,8 @@ class SequenceReader:
             time=self.time,
             categorical=self.categorical,
             ignore=self.ignore,
+            context=self.context,
+            calendar=self.calendar,
             cells=self.cells,
             owner=self.owner,
         )

@@ -84,6 +84,7 @@ class TableEncoder:
     """
 
     modality: Literal["table"] = "table"
+    context_width: Literal[0] = 0
 
     def __init__(
         self,

@@ -1,0 +1,268 @@
+"""Scoring a file of long series piece by piece: memory holds a piece, the state of each series, and the steps
+that are flagged.
+
+It takes a file in which the steps of each series stand in the order of time; any other one is held in memory
+as a whole (`upland.cli.sequences`), as is one whose steps are all explained. A step that is named is
+explained by the steps before it, `CONTEXT` of them at most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from upland.cli.opened import Opened
+from upland.cli.results import (
+    REASONS,
+    Finding,
+    Reasons,
+    Request,
+    Write,
+    dialect_for,
+    findings,
+    rows_for,
+)
+from upland.io.threads import read_ahead
+from upland.scoring.columns import ADDED, with_verdicts
+
+if TYPE_CHECKING:
+    from upland.data.sequence.container import Sequences
+    from upland.detectors.base import Detector
+    from upland.io.source import Source
+    from upland.scoring.long_series import LongFile, Series, Steps
+
+LONG = 500_000
+"""Rows of a file that is not held in memory as a whole."""
+
+LONG_TEXT = 1 << 24
+"""Bytes of a file of text that may have so many rows: they are counted."""
+
+CONTEXT = 4_096
+"""Steps before one that is explained."""
+
+
+def open_long(detector: Detector, request: Request, source: Source) -> OpenedLong | None:
+    """A file that is scored piece by piece; None for one that has to be held in memory, or may be.
+
+    Args:
+        detector: Fitted on sequences.
+        request: What is wanted.
+        source: The file.
+    """
+    from upland.data.sequence.encoder import SequenceEncoder
+    from upland.data.sequence.reader import SequenceReader
+    from upland.scoring.long_series import LongFile, series_in_order
+
+    reader, known = detector.plan_.reader, source.n_rows
+    assert isinstance(reader, SequenceReader)
+    size = source.path.stat().st_size if known is None and source.path.is_file() else 0
+    if request.why or reader.per == "sequence" or (size < LONG_TEXT if known is None else known < LONG):
+        return None
+    encoder = detector.encoder_
+    assert isinstance(encoder, SequenceEncoder)
+    file = LongFile(source, encoder)
+    series = series_in_order(file)
+    if series is None or series.lengths.sum() < LONG:
+        return None
+    return OpenedLong(detector, request, file, series)
+
+
+class OpenedLong(Opened):
+    """The time steps of long series, which go by once; for the false discovery rate twice.
+
+    Args:
+        detector: Fitted on sequences.
+        request: What is wanted.
+        file: The rows.
+        series: The series in it.
+    """
+
+    unit = "step"
+
+    def __init__(self, detector: Detector, request: Request, file: LongFile, series: Series) -> None:
+        from upland.scoring.long_series import Remembered
+
+        super().__init__(detector, request, file.source.path)
+        self.file, self.series = file, series
+        encoder, source = file.encoder, file.source
+        self.called = "sequence" if series.ids == (None,) else str(encoder.id)
+        self.columns = source.names
+        self.dialect = dialect_for(request.target, source, encoder.table.schema_)
+        self.total = int(series.lengths.sum()) * (2 if request.control == "fdr" else 1)
+        self.remembered = Remembered(max(request.top, 1))
+        self.n_episodes, self.hit, self.extra = 0, 0, [name for name in source.names if self._is_extra(name)]
+
+    def _is_extra(self, name: str) -> bool:
+        return name not in {*self.file.encoder.inputs, *self.file.own, *ADDED}
+
+    def cut(self) -> float:
+        """The rate itself, or the largest p-value that Benjamini and Hochberg reject."""
+        from upland.calibration.false_discovery import added_counts, discovery_cut
+
+        if self.request.control == "false_alarm":
+            return self.request.alpha
+        values, counts = np.empty(0), np.empty(0, dtype=np.int64)
+        for _, _, steps, _ in self._scored():
+            values, counts = added_counts(values, counts, steps.p_values)
+        return discovery_cut(values, counts, self.request.alpha)
+
+    def process(self, cut: float, write: Write | None) -> tuple[int, int]:
+        """Score and write the rows piece by piece."""
+        flagged = 0
+        rows = rows_for(self.request.target, self.file.source, self.file.encoder.table.schema_)
+        for raw, table, steps, order in self._scored():
+            flagged += int((steps.p_values <= cut).sum())
+            self.remembered.see(steps, cut)
+            if write is not None:
+                scores, p_values = steps.scores[order], steps.p_values[order]
+                write(with_verdicts(rows(raw, table), scores, p_values, cut, None))
+        return int(self.series.lengths.sum()), flagged
+
+    def _scored(self) -> Iterator[tuple[pa.Table, pa.Table, Steps, Any]]:
+        """Pieces of rows as they stand in the file and as the detector takes them; their steps, series after
+        series; and where among these the step of each row is.
+        """
+        from upland.detectors.sequence import SequenceDetector
+        from upland.scoring.long_series import Steps
+
+        assert isinstance(self.detector, SequenceDetector)
+        state = None
+        numbers = {name: number for number, name in enumerate(self.series.ids)}
+        seen = np.zeros(len(numbers), dtype=np.int64)
+        with read_ahead(self.file.pieces()) as pieces:
+            for raw, table in pieces:
+                sequences = self.file.steps(table)
+                found = self.detector.advance(state, sequences)
+                state = found.state
+                rows = np.array([numbers[name] for name in sequences.ids or ()], dtype=np.int64)
+                inside = np.arange(sequences.n_steps) - np.repeat(sequences.starts, sequences.lengths)
+                owners = np.repeat(rows, sequences.lengths)
+                places = seen[owners] + inside
+                seen[rows] += sequences.lengths
+                stamps = places if sequences.stamps is None else sequences.stamps
+                blocks = self.detector.blocks_
+                of_blocks = (
+                    np.full(owners.size, np.nan) if blocks is None else blocks.p_values(found.compared)
+                )
+                steps = Steps(owners, places, *found[:2], stamps, of_blocks)
+                yield raw, table, steps, np.argsort(sequences.row_numbers, kind="stable")
+                self.seen(table.num_rows)
+
+    # -- what is found ---------------------------------------------------------------------------------------
+
+    def most_anomalous(self, cut: float) -> list[Finding]:
+        """The episodes with the highest scores, and single steps where there are too few."""
+        from upland.scoring.long_series import joined_steps
+
+        starts, top, blocks = self.series.starts, self.request.top, self.detector.blocks_
+        length = None if blocks is None else blocks.length
+        flagged, episodes = self.remembered.episodes(starts, self.request.alpha, length)
+        numbers = starts[flagged.owners] + flagged.places
+        peaks = flagged.take(np.searchsorted(numbers, episodes.peaks))
+        self.n_episodes, self.hit = episodes.peaks.size, np.unique(peaks.owners).size
+        order = np.argsort(-peaks.scores, kind="stable")[:top]
+        worst, peaks = episodes.select(order), peaks.take(order)
+        quiet = self.remembered.quiet(starts, worst, peaks.owners, top - order.size)
+        firsts, lasts = (np.searchsorted(numbers, part) for part in (worst.firsts, worst.lasts))
+        found = [flagged.take(slice(first, last + 1)) for first, last in zip(firsts, lasts, strict=True)]
+        found += [quiet.take(slice(row, row + 1)) for row in range(quiet.owners.size)]
+        peaks = joined_steps([peaks, quiet])
+        reasons, channels = self._why(peaks, found)
+        names = [self.series.ids[owner] for owner in peaks.owners.tolist()]
+        made = findings(names, peaks.scores, peaks.p_values, cut, reasons)
+        more = zip(made, found, peaks.stamps, channels, strict=True)
+        return [
+            replace(one, details=_span(steps, peak) | self._p_values(steps) | why)
+            for one, steps, peak, why in more
+        ]
+
+    def _p_values(self, steps: Steps) -> dict[str, Any]:
+        """The p-value of an episode, and what follows from it; none where the model has no blocks."""
+        blocks = self.detector.blocks_
+        if blocks is None:
+            return {"episode_p_value": None}
+        p, searched = float(steps.block_p_values.min()), blocks.blocks_in(self.series.lengths)
+        return {"episode_p_value": p, "confidence": 1 - p, "expected_false": p * searched}
+
+    def _why(self, peaks: Steps, found: list[Steps]) -> tuple[Reasons, list[dict[str, Any]]]:
+        """The reasons of the peaks, and the channels of episodes, of long ones about the peak; none where
+        nobody sees them.
+        """
+        from upland.data.sequence.container import Sequences
+        from upland.scoring.episode_list import channels_of
+        from upland.scoring.explained_steps import explanation_of
+
+        if not self.request.shown or not found:
+            return [], [{} for _ in found]
+        firsts = np.maximum([steps.places[0] for steps in found], peaks.places - CONTEXT)
+        lasts = np.minimum([steps.places[-1] for steps in found], peaks.places + CONTEXT)
+        begins = np.maximum(firsts - CONTEXT + 1, 0)
+        parts = self._rows(peaks.owners.tolist(), begins.tolist(), lasts.tolist())
+        lengths = lasts - begins + 1
+        stamps = None if parts[0].stamps is None else np.concatenate([part.stamps for part in parts])
+        table = pa.concat_tables([part.table for part in parts])
+        whole = explanation_of(self.detector, Sequences(table, lengths, "frame", stamps=stamps))
+        offsets = np.cumsum(lengths) - lengths - begins
+        at = offsets + peaks.places
+        shown = replace(whole, shares=whole.shares[at], values=whole.values[at], expected=whole.expected[at])
+        spans = zip((offsets + firsts).tolist(), (offsets + lasts).tolist(), strict=True)
+        channels = [channels_of(whole.columns, whole.shares[first : last + 1]) for first, last in spans]
+        return shown.top(REASONS), [{"channels": [one._asdict() for one in part]} for part in channels]
+
+    def _rows(self, owners: list[int], begins: list[int], lasts: list[int]) -> list[Sequences]:
+        """Stretches of series, in the order of time.
+
+        Args:
+            owners: the series of each.
+            begins: its first step.
+            lasts: its last step.
+        """
+        found: list[list[Sequences]] = [[] for _ in owners]
+        numbers = {name: number for number, name in enumerate(self.series.ids)}
+        seen = np.zeros(len(numbers), dtype=np.int64)
+        with read_ahead(self.file.pieces()) as pieces:
+            for _, table in pieces:
+                steps = self.file.steps(table)
+                rows = {numbers[name]: row for row, name in enumerate(steps.ids or ())}
+                for parts, owner, begin, last in zip(found, owners, begins, lasts, strict=True):
+                    if (row := rows.get(owner)) is None:
+                        continue
+                    first = max(begin - int(seen[owner]), 0)
+                    stop = min(last + 1 - int(seen[owner]), int(steps.lengths[row]))
+                    if first < stop:
+                        place, count = np.array([steps.starts[row] + first]), np.array([stop - first])
+                        parts.append(steps.cut(np.array([row]), place, count))
+                for owner, row in rows.items():
+                    seen[owner] += steps.lengths[row]
+        return [_joined(parts) for parts in found]
+
+    def details(self) -> dict[str, Any]:
+        """How many episodes there are, and in how many sequences; by which blocks their p-values are; columns
+        that are not used.
+        """
+        counts = {"sequences": len(self.series.ids), "episodes": self.n_episodes, "hit": self.hit}
+        blocks = self.detector.blocks_
+        found = None if blocks is None else blocks.described(self.series.lengths, self.request.alpha)
+        return counts | {"blocks": found, "extra_columns": self.extra}
+
+
+def _joined(parts: list[Sequences]) -> Sequences:
+    """Stretches of one series that follow each other as one."""
+    table = pa.concat_tables([part.table for part in parts])
+    stamps = None if parts[0].stamps is None else np.concatenate([part.stamps for part in parts])
+    return replace(parts[0], table=table, lengths=np.array([table.num_rows]), order=None, stamps=stamps)
+
+
+def _span(steps: Steps, peak: Any) -> dict[str, Any]:
+    """When an episode begins and ends."""
+    start, end, worst = (_plain(stamp) for stamp in (steps.stamps[0], steps.stamps[-1], peak))
+    return {"start": start, "end": end, "peak": worst, "steps": int(np.ptp(steps.places)) + 1}
+
+
+def _plain(stamp: Any) -> Any:
+    """A time stamp as `Sequences.label` has it."""
+    return stamp if stamp.dtype.kind in "mM" else stamp.item()

@@ -1,0 +1,1 @@
+"""The experts that score a time step, each by another aspect of its past."""

@@ -1,0 +1,238 @@
+"""Fitting the experts of time steps, and what their numbers are compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.signal import lfilter
+
+from upland.criteria.base import Floats
+from upland.criteria.reading import STRETCH, Indices
+from upland.criteria.steps.forecasts import Dynamics, Relation
+from upland.criteria.steps.levels import Level, Movement
+from upland.criteria.steps.part import Normal, StepPart
+from upland.criteria.steps.patches import Patches, Subspace
+from upland.criteria.steps.states import Transitions
+
+RECURRENT, TRANSITIONS, RELATION = "recurrent", "transitions", "relation"
+PARTS = ("level", "movement", "patch8", "patch32", "patch96", "subspace", "dynamics", RELATION, TRANSITIONS)
+"""The experts that are functions of the last steps."""
+
+EXPERTS = (*PARTS, RECURRENT)
+"""All experts, in the order in which they are joined."""
+
+QUANTILE = 0.99
+MOST = 1e12  # of a number, so that all stay finite
+LEAST = 1e-10  # of what numbers are divided by
+LEAST_NATS = 1.0  # likewise, of the surprise of transitions
+FEWEST = 32  # steps that an expert is fitted on
+
+
+def part_of(name: str, n_channels: int) -> StepPart:
+    """An expert, not fitted.
+
+    Args:
+        name: of `PARTS`.
+        n_channels: that it is of.
+    """
+    features = 512 if n_channels <= 2 else 256 if n_channels <= 16 else 128
+    makers: dict[str, StepPart] = {
+        "level": Level(),
+        "movement": Movement(),
+        "patch8": Patches(8, 1),
+        "patch32": Patches(32, 4),
+        "patch96": Patches(96, 8),
+        "subspace": Subspace(),
+        "dynamics": Dynamics(features),
+        RELATION: Relation(128),
+        TRANSITIONS: Transitions(),
+    }
+    return makers[name]
+
+
+@dataclass(frozen=True, eq=False)
+class Expert:
+    """An expert of K channels and what its numbers are compared with.
+
+    Args:
+        name: of `PARTS`, or the recurrent one.
+        part: fitted; None for the recurrent one.
+        usual: `(K,)` the mean of each channel's number among normal steps.
+        scale: `(2, K)` the 99th percentile of each channel's mean over each span.
+        joint: `(2,)` that of the largest channel's ratio.
+    """
+
+    name: str
+    part: StepPart | None
+    usual: Floats
+    scale: Floats
+    joint: Floats
+
+    @property
+    def reach(self) -> int:
+        """Steps that a number depends on."""
+        return 1 if self.part is None else self.part.reach
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """What was learned, by name."""
+        own = {} if self.part is None else self.part.state()
+        return own | {"usual": self.usual, "scale": self.scale, "joint": self.joint}
+
+
+@dataclass(frozen=True, eq=False)
+class NormalSteps:
+    """All normal steps, and which of them an expert may see.
+
+    Args:
+        steps: `(S, K + C)` its channels and the context inputs.
+        n_context: C.
+        seen: the steps that may be seen, sorted.
+        starts: `(N,)` the first step of each sequence.
+        lengths: `(N,)` steps of each.
+        spans: of the exponential means.
+    """
+
+    steps: Floats
+    n_context: int
+    seen: Indices
+    starts: Indices
+    lengths: Indices
+    spans: tuple[int, int]
+
+    def ends(self, seen: Indices, reach: int) -> Indices:
+        """The steps of `seen` whose last `reach` steps are all seen and of one sequence."""
+        marks = np.zeros(len(self.steps) + 1, dtype=np.int64)
+        marks[seen + 1] = 1
+        count = np.cumsum(marks)
+        firsts = np.repeat(self.starts, self.lengths)[seen]
+        begins = seen - reach + 1
+        inside = seen[begins >= firsts]
+        found: Indices = inside[count[inside + 1] - count[inside - reach + 1] == reach]
+        return found
+
+    def numbers(self, part: StepPart) -> Floats:
+        """The numbers of every step: `(S, K)`, NaN where there is too little past."""
+        found = np.full((len(self.steps), self.steps.shape[1] - self.n_context), np.nan)
+        before = part.reach - 1
+        for start, length in zip(self.starts, self.lengths, strict=True):
+            for first in range(start + before, start + length, STRETCH):
+                stop = min(first + STRETCH, start + length)
+                found[first:stop] = part.squares(self.steps[None, first - before : stop])[0]
+        return np.minimum(found, MOST, out=found)
+
+
+def fitted(name: str, normal: NormalSteps) -> Expert | None:
+    """An expert, fitted on all steps that may be seen and compared with halves of them that it had not seen;
+    None where they are too few.
+
+    Args:
+        name: of `PARTS`.
+        normal: the steps.
+    """
+    n_channels = normal.steps.shape[1] - normal.n_context
+    halves = np.array_split(normal.seen, 2)
+    pairs = []
+    for fitted_on, other in (halves, halves[::-1]):
+        part = _fitted_part(name, n_channels, normal, fitted_on)
+        if part is None:
+            return None
+        pairs.append((normal.numbers(part), other))
+    part = _fitted_part(name, n_channels, normal, normal.seen)
+    return None if part is None else compared(name, part, pairs, normal)
+
+
+def _fitted_part(name: str, n_channels: int, normal: NormalSteps, seen: Indices) -> StepPart | None:
+    part = part_of(name, n_channels)
+    ends = normal.ends(seen, part.reach)
+    return part.fit(Normal(normal.steps, ends, normal.n_context)) if ends.size >= FEWEST else None
+
+
+def compared(
+    name: str, part: StepPart | None, pairs: list[tuple[Floats, Indices]], normal: NormalSteps
+) -> Expert | None:
+    """An expert with what its numbers are compared with; None where no step has enough past.
+
+    Args:
+        name: of the expert.
+        part: as fitted.
+        pairs: numbers `(S, K)` of all steps, and which steps were not fitted on.
+        normal: the steps.
+    """
+    own = np.concatenate([numbers[rows] for numbers, rows in pairs])
+    there = ~np.isnan(own).any(axis=1)
+    if not there.any():
+        return None
+    usual = np.maximum(own[there].mean(axis=0), LEAST)
+    means = []
+    for numbers, rows in pairs:
+        filled = np.where(np.isnan(numbers), usual, numbers)
+        smooth = np.empty((len(filled), 2, usual.size))
+        for start, length in zip(normal.starts, normal.lengths, strict=True):
+            level = np.broadcast_to(usual, (1, 2, usual.size))
+            smooth[start : start + length] = smoothed(
+                filled[None, start : start + length], level, normal.spans
+            )[0]
+        means.append(smooth[rows])
+    every = np.concatenate(means)[there]
+    least = LEAST_NATS if name == TRANSITIONS else LEAST
+    scale = np.maximum(np.quantile(every, QUANTILE, axis=0), least)
+    joint = np.maximum(np.quantile((every / scale).max(axis=2), QUANTILE, axis=0), 0.1)
+    return Expert(name, part, usual, scale, joint)
+
+
+def smoothed(numbers: Floats, levels: Floats, spans: tuple[int, int]) -> Floats:
+    """Exponential means of numbers over two spans: `(n, L, K)`, `(n, 2, K) -> (n, L, 2, K)`.
+
+    Args:
+        numbers: of the next steps.
+        levels: the means before them.
+        spans: about so many steps each.
+    """
+    found = np.empty((*numbers.shape[:2], 2, numbers.shape[2]))
+    for number, span in enumerate(spans):
+        share = 2 / (span + 1)
+        kept = 1 - share
+        found[:, :, number], _ = lfilter(
+            [share], [1, -kept], numbers, axis=1, zi=kept * levels[:, number][:, None]
+        )
+    return found
+
+
+def restored(name: str, arrays: Mapping[str, NDArray[Any]], n_channels: int) -> Expert:
+    """The expert that `Expert.arrays` gave; nothing is checked.
+
+    Args:
+        name: of the expert.
+        arrays: by name.
+        n_channels: K.
+    """
+    compared_with = {key: arrays[key] for key in ("usual", "scale", "joint")}
+    part = None if name == RECURRENT else part_of(name, n_channels).restore(arrays)
+    return Expert(name, part, **compared_with)
+
+
+def check_expert(name: str, arrays: Mapping[str, NDArray[Any]], n_channels: int, n_context: int) -> None:
+    """Refuse arrays that `Expert.arrays` does not give; raises ValueError.
+
+    Args:
+        name: as the file has it.
+        arrays: by name.
+        n_channels: K.
+        n_context: C.
+    """
+    if name not in EXPERTS:
+        raise ValueError(f"{name!r} is no expert of time steps")
+    left = dict(arrays)
+    for key, shape in {"usual": (n_channels,), "scale": (2, n_channels), "joint": (2,)}.items():
+        value = left.pop(key, np.zeros(0))
+        if value.shape != shape or value.dtype != np.float64 or not (np.isfinite(value) & (value > 0)).all():
+            raise ValueError(f"{key} of the expert {name} must be positive numbers of shape {shape}")
+    if name == RECURRENT:
+        if left:
+            raise ValueError("the recurrent expert learns nothing else")
+        return
+    part_of(name, n_channels).check(left, {"channel": n_channels, "column": n_channels + n_context})
