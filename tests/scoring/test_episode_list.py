@@ -11,6 +11,8 @@ from upland.scoring.episode_list import channels_of, steps_a_day
 from upland.scoring.episodes import episodes_of
 
 STEPS = 2_000
+QUICK = {"criterion": "max_channel", "smoothing": 1, "epochs": 1, "hidden": (8,)}
+"""A criterion that remembers few steps, so that blocks are short."""
 
 
 def normal(rng, steps=STEPS):
@@ -21,10 +23,8 @@ def normal(rng, steps=STEPS):
 def detector():
     """Fitted without smoothing, and calibrated on steps that are many for their short memory."""
     rng = np.random.default_rng(0)
-    found = upland.SequenceEnergyDetector(
-        hidden=(8,), smoothing=1, epochs=1, calibration="split", random_state=0, progress=False
-    )
-    return found.fit(normal(rng)).calibrate(normal(rng))
+    found = upland.SequenceEnergyDetector(**QUICK, calibration="split", random_state=0, progress=False)
+    return found.fit(normal(rng, 800)).calibrate(normal(rng))
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,7 @@ def test_a_fault_is_one_sure_episode_with_its_channel(detector, faulty):
     found = upland.episodes(detector, faulty)
     worst = found.worst(1)[0]
     assert (worst.series, worst.start) == (0, 400)
-    assert 429 <= worst.end <= 429 + detector.plan_.architecture.frame
+    assert 429 <= worst.end <= 429 + detector.plan_.architecture.frame  # what the criterion rests on
     assert worst.start <= worst.peak <= worst.end
     assert worst.steps == worst.end - worst.start + 1
     assert worst.p_value == detector.blocks_.smallest_p
@@ -129,7 +129,7 @@ def test_a_stuck_channel_is_named_in_a_long_frame():
     rows = pd.DataFrame(rng.normal(size=(800, 2)), columns=["flow", "load"])
     rows = rows.assign(when=when, mode=rng.choice(["a", "b"], 800))
     model = upland.SequenceEnergyDetector(
-        time="when", smoothing=1, epochs=1, calibration="split", random_state=0, progress=False
+        time="when", **QUICK, calibration="split", random_state=0, progress=False
     ).fit(rows)
     rows.loc[500:520, "load"] = 7.5
     with warnings.catch_warnings():
@@ -140,9 +140,9 @@ def test_a_stuck_channel_is_named_in_a_long_frame():
 
 
 def test_folds_are_compared_with_their_own_peaks(faulty):
-    crossed = upland.SequenceEnergyDetector(
-        smoothing=1, epochs=1, calibration="cross", random_state=0, progress=False, hidden=(8,)
-    ).fit(normal(np.random.default_rng(2), 1_500))
+    crossed = upland.SequenceEnergyDetector(**QUICK, calibration="cross", random_state=0, progress=False).fit(
+        normal(np.random.default_rng(2), 600)
+    )
     found = upland.episodes(crossed, faulty)
     values = crossed.assess_members(faulty).values
     expected = crossed.blocks_.p_values(values)
@@ -163,7 +163,12 @@ def test_long_frames_name_series_and_times(faulty):
         return pd.concat(parts).sample(frac=1, random_state=0)
 
     pumps = upland.SequenceEnergyDetector(
-        time="when", id="pump", smoothing=1, epochs=1, calibration="split", random_state=0, progress=False
+        time="when",
+        id="pump",
+        **QUICK,
+        calibration="split",
+        random_state=0,
+        progress=False,
     ).fit(frame([normal(rng, 1_000), normal(rng, 1_000)]))
     pumps.calibrate(frame([normal(rng, 1_000), normal(rng, 1_000)]))
     found = upland.episodes(pumps, frame([normal(rng, 1_000), faulty]))
