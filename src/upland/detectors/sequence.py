@@ -229,11 +229,12 @@ class SequenceEnergyDetector(SequenceDetector):
             to 1.
         frame: time steps that one energy is of; "auto" is a quarter of a whole sequence, and 16 steps of a
             long series.
-        criterion: "score_test", how large the gradient in the model's biases is, two-sided; "max_channel",
-            the largest smoothed squared residual of any channel; "reconstruction", |x - f(x)|^2; "energy",
-            -log p of a step given those before it, in nats; "auto" or None is the score test for whole
-            sequences and max_channel for steps. All but the score test are one-sided: what is calmer than
-            normal data, as a sensor that is stuck, passes.
+        criterion: "experts", several energies joined; "score_test", how large the gradient in the model's
+            biases is, two-sided; "max_channel", the largest smoothed squared residual of any channel;
+            "reconstruction", |x - f(x)|^2; "energy", -log p of a step given those before it, in nats; "auto"
+            or None is the experts for whole sequences and max_channel for steps. Of steps, max_channel,
+            reconstruction and energy are one-sided: what is calmer than normal data, as a sensor that is
+            stuck, passes.
         calibration: "split" holds out a fifth of the sequences or windows and gives exact p-values; "cross"
             fits five folds; "auto" splits from 500 sequences or windows.
         contamination: sets scikit-learn's `offset_`: "auto" from the calibration at `alpha_`, a number
