@@ -116,7 +116,8 @@ class StepLikelihoodDivergence(RunningMeans):
         """The nats of each channel beyond its mean among normal steps, and its KL."""
         usual, width = self.usual.numpy(), means.shape[-1] // 3
         kl: Floats = divergence_of(means[..., width:], usual[width:])
-        return means[..., :width] - usual[:width] + kl
+        both: Floats = means[..., :width] - usual[:width] + kl
+        return both
 
 
 class StepDivergence(RunningMeans):

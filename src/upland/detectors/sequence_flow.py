@@ -18,10 +18,11 @@ from upland.data.sequence.encoder import SequenceEncoder
 from upland.data.sequence.reader import Per, SequenceReader
 from upland.data.sequence.windows import SequenceRows
 from upland.detectors.architecture import Architecture
-from upland.detectors.architectures import OwnSequenceFlow, SequenceFlow
+from upland.detectors.architectures import OwnSequenceFlow
 from upland.detectors.arguments import sizes_of, whole_or_none
 from upland.detectors.ensemble import Member
 from upland.detectors.plan import TrainingPlan
+from upland.detectors.recurrent_flows import SequenceFlow
 from upland.detectors.sequence import SequenceDetector
 from upland.groups.labels import grouped, is_names, joined_labels, labels_in
 from upland.groups.stretches import Steps, StretchTester, numbered
