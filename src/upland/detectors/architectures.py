@@ -19,6 +19,7 @@ from upland.data.encoder import Encoder
 from upland.data.image.encoder import ImageEncoder
 from upland.detectors.architecture import Architecture
 from upland.detectors.experts import Experts
+from upland.detectors.recurrent_flows import SequenceFlow
 from upland.models.base import EnergyModel, Latent, ModuleEnergy, NoiseConditional, Variational
 from upland.models.convolutional import ConvolutionalEnergy, Pool
 from upland.models.energies import DenseEnergy
@@ -26,16 +27,13 @@ from upland.models.flow import Flow, gaussian_flow, table_flow
 from upland.models.glow import Glow, default_levels
 from upland.models.multiscale import MultiscaleEnergy, Prior
 from upland.models.recurrent import RecurrentEnergy
-from upland.models.recurrent_flow import RecurrentFlow, features_of
+from upland.models.recurrent_flow import RecurrentFlow
 from upland.models.sequential import SequenceModel
 from upland.models.vae import VAE, convolutional_vae, dense_vae
 from upland.training.schedule import support_points
 
 Sizes = tuple[int, ...]
 Coupling = Literal["affine", "spline"]
-
-LAGGED = 512
-"""Numbers of the window that a flow of sequences sees, at most."""
 
 SMALL_IMAGE = 4_096
 """Values of an image up to which dense layers see its pixels without convolutions below."""
@@ -116,39 +114,6 @@ class Recurrent(Architecture):
             generator=generator,
             context_width=encoder.context_width,
         )
-
-
-@dataclass(frozen=True)
-class SequenceFlow(Architecture):
-    """A recurrent flow of sequences.
-
-    Args:
-        hidden: units of each layer of the net of the past.
-        lags: steps of the window that a step is conditioned on; None goes by the encoded width.
-        lags_most: the largest such window.
-        features: random features of the forecast; None goes by the encoded width.
-    """
-
-    hidden: Sizes
-    lags: int | None
-    lags_most: int
-    features: int | None = None
-    name: ClassVar[str] = "recurrent flow"
-    of = (("flow", "sequence"),)
-    model_type: ClassVar[type] = RecurrentFlow
-
-    def resolved(self, encoder: Encoder) -> Self:
-        """With the lags and the features."""
-        lags = self.lags or max(1, min(self.lags_most, LAGGED // encoder.width))
-        return replace(self, lags=lags, features=self.features or features_of(lags * encoder.width))
-
-    def build(self, encoder: Encoder, generator: torch.Generator | None = None) -> EnergyModel:
-        """A `RecurrentFlow`."""
-        sizes = self.resolved(encoder)
-        assert sizes.lags is not None
-        assert sizes.features is not None
-        flow = (encoder.width, sizes.lags, self.hidden, sizes.features)
-        return RecurrentFlow(*flow, generator=generator, context_width=encoder.context_width)
 
 
 @dataclass(frozen=True)

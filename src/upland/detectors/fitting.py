@@ -225,13 +225,20 @@ class MemberFitter:
             held_out=self._kept(rows, encoder, held_out, plan.stream("held out", number)),
         )
         if isinstance(rows, EncodedWindows):
-            assert isinstance(encoder, SequenceEncoder)
-            encoder.band = rows.band(model, sigma, held_out)
-            standard, kept = (rows.kept_steps(model, some, plan.keep_rows) for some in (fresh, held_out))
-            member = replace(member, standard=standard, held_out=kept)
-            reference = rows.reference(model, sigma, plan.smoothing or 1, seen)
-            member.criteria.update(fitted_sequence_criteria(self.homes, reference))
+            member = self._of_sequences(member, rows, seen, fresh, held_out)
         return self._fitted(member, rows, held_out)
+
+    def _of_sequences(
+        self, member: Member, rows: EncodedWindows, seen: Indices, fresh: Indices, held_out: Indices
+    ) -> Member:
+        """The member with what is kept of the steps of windows, and with the criteria of sequences."""
+        plan, model = self.plan, member.model
+        assert isinstance(member.encoder, SequenceEncoder)
+        member.encoder.band = rows.band(model, member.sigma, held_out)
+        standard, kept = (rows.kept_steps(model, some, plan.keep_rows) for some in (fresh, held_out))
+        reference = rows.reference(model, member.sigma, plan.smoothing or 1, seen)
+        criteria = fitted_sequence_criteria(self.homes, reference)
+        return replace(member, standard=standard, held_out=kept, criteria=member.criteria | criteria)
 
     def _fit_at_once(self, seen: Indices, held_out: Indices, number: int) -> Fitted:
         """The same for a model without training, which takes all rows that it may see, or some thousands."""

@@ -53,7 +53,6 @@ class SequenceDetector(Detector):
 
     modality: ClassVar[Literal["sequence"]] = "sequence"
 
-    noise: float | Literal["auto"]
     id: str | int | None
     time: str | int | None
     window: int | Literal["auto"] | None
