@@ -251,7 +251,7 @@ class OpenedSteps(OpenedSequences):
         rows = np.unique(np.concatenate(spans))
         whole = explained_steps(self.detector, self.sequences, rows, AT_ONCE)
         at = np.searchsorted(rows, worst.peaks)
-        peaks = replace(whole, shares=whole.shares[at], values=whole.values[at], expected=whole.expected[at])
+        peaks = whole.take(at)
         parts = [channels_of(whole.columns, whole.shares[np.searchsorted(rows, span)]) for span in spans]
         kinds = [
             kind_at(self.detector, self.sequences, (first, last, peak), part[0].column)

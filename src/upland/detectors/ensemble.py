@@ -19,7 +19,7 @@ from torch import Tensor
 from upland.calibration.block_calibration import Stretches, memory_of
 from upland.catalogue import DETECTORS, Modality, Unit, criteria_of, home_for_unit, load
 from upland.criteria.base import Criterion, Floats, finite
-from upland.criteria.sequence import EncodedSequences, SequenceCriterion, SequenceReference
+from upland.criteria.sequence import EncodedSequences, SequenceCriterion, SequenceReference, frame_parts
 from upland.criteria.step_latents import latent_steps
 from upland.data.encoder import Encoder
 from upland.data.image.encoder import ImageEncoder
@@ -37,6 +37,9 @@ from upland.models.sequential import SequenceModel
 from upland.training.loop import History
 
 Indices = NDArray[np.int64]
+
+BAND = (0.05, 0.95)
+"""Of the residuals of a channel, between which the band of what is expected lies."""
 
 
 class Offered(NamedTuple):
@@ -307,6 +310,20 @@ class EncodedWindows(EncodedRows):
         """
         scores, steps = finite(criterion.score(self.whole)), self.source.steps_of(rows)
         return Stretches(scores[steps], self.source.stretches(steps), memory_of(scores, self.whole.lengths))
+
+    def band(self, model: EnergyModel, sigma: float, held_out: Indices) -> NDArray[np.float32]:
+        """Between which residuals of each encoded channel the middle 90 % of held-out steps lie: `(2, D)`.
+
+        Args:
+            model: trained on others.
+            sigma: scale of the noise.
+            held_out: numbers of the held-out windows, sorted.
+        """
+        assert isinstance(model, SequenceModel)
+        steps = self.source.steps_of(held_out)
+        _, expected = frame_parts(model, self.whole, sigma, folded=False)
+        away = self.codes[steps, : model.width] - expected[steps]
+        return np.quantile(away, BAND, axis=0).astype(np.float32)
 
     def reference(self, model: EnergyModel, sigma: float, smoothing: int, seen: Indices) -> SequenceReference:
         """What criteria of sequences are fitted on.

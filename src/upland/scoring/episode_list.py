@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from upland.data.sequence.container import Sequences
     from upland.detectors.base import Detector
     from upland.detectors.scoring import ScoringDetector
-    from upland.explanation import Explanation, Reason
+    from upland.explanation import Reason
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -307,7 +307,7 @@ def described_episodes(
             float(steps.p_values[peak]),
             p_value,
             None if p_value is None else p_value * searched,
-            tuple(_at(explained, low + peak - first).top(CHANNELS)[0]),
+            tuple(explained.take([low + peak - first]).top(CHANNELS)[0]),
             (channels := channels_of(explained.columns, explained.shares[low:high])),
             kind_at(detector, sequences, (first, last, peak), channels[0].column),
         )
@@ -341,12 +341,6 @@ def kind_at(
     own, at = values.pop(column), first - start
     others = np.stack(list(values.values()), axis=1) if values else np.empty((own.size, 0))
     return kind_of(own[at:], own[:at], (others[at:], others[:at]))
-
-
-def _at(explained: Explanation, row: int) -> Explanation:
-    """One row of an explanation."""
-    parts = {name: getattr(explained, name)[row : row + 1] for name in ("shares", "values", "expected")}
-    return replace(explained, **parts)
 
 
 def channels_of(columns: Sequence[str], shares: Floats) -> tuple[Channel, ...]:

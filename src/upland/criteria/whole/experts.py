@@ -100,7 +100,8 @@ class WholeExperts(SequenceCriterion):
         some = np.unique(
             np.linspace(0, windows.lengths.size - 1, min(NORMAL, windows.lengths.size)).astype(int)
         )
-        sequences = [_codes(windows, int(windows.starts[n]), int(windows.lengths[n])) for n in some]
+        channels = windows.channels(self.model.width)
+        sequences = [_codes(channels, int(windows.starts[n]), int(windows.lengths[n])) for n in some]
         left_out = [_left_out(self.model, windows), *(part.fit(sequences) for part in self.parts)]
         logs = [np.log(energies + LEAST) for energies in left_out]
         self.means = np.array([values.mean() for values in logs])
@@ -117,7 +118,7 @@ class WholeExperts(SequenceCriterion):
         logs = np.zeros((len(self.parts) + 1, x.lengths.size))
         logs[0] = np.log(of_test + LEAST)
         counts = np.bincount(_owners(x, self.longest), minlength=x.lengths.size)
-        for pieces in _together(x, self.longest):
+        for pieces in _together(x.channels(self.model.width), self.longest):
             codes, owners = [piece.codes for piece in pieces], [piece.owner for piece in pieces]
             for row, part in enumerate(self.parts, start=1):
                 np.add.at(logs[row], owners, np.log(part.energies(codes) + LEAST) / counts[owners])
@@ -152,7 +153,7 @@ class WholeExperts(SequenceCriterion):
             whole = slice(int(start), int(start + length))
             total[whole] += pieces_of_score[0, number] * _fractions(of_test.inputs[whole])
         counts = np.bincount(_owners(x, self.longest), minlength=x.lengths.size)
-        for pieces in _together(x, self.longest):
+        for pieces in _together(x.channels(self.model.width), self.longest):
             for piece in pieces:
                 there = slice(piece.start, piece.start + len(piece.codes))
                 for row, part in enumerate(self.parts, start=1):
