@@ -225,8 +225,6 @@ class MemberFitter:
             held_out=self._kept(rows, encoder, held_out, plan.stream("held out", number)),
         )
         if isinstance(rows, EncodedWindows):
-            assert isinstance(encoder, SequenceEncoder)
-            encoder.band = rows.band(model, sigma, held_out)
             standard, kept = (rows.kept_steps(model, some, plan.keep_rows) for some in (fresh, held_out))
             member = replace(member, standard=standard, held_out=kept)
             reference = rows.reference(model, sigma, plan.smoothing or 1, seen)
@@ -330,6 +328,8 @@ class MemberFitter:
 
     def _fitted(self, member: Member, rows: EncodedRows, held_out: Indices) -> Fitted:
         """The member with the scores of the held-out rows, for each unit that a score can be of."""
+        if isinstance(rows, EncodedWindows) and isinstance(member.encoder, SequenceEncoder):
+            member.encoder.band = rows.band(member.model, member.sigma, held_out)
         found: dict[Unit, Floats] = {}
         stretches = None
         for unit, name in self.criteria.items():
