@@ -157,6 +157,15 @@ def test_every_peer_on_windows_finds_a_level_that_jumps(name):
     assert roc_auc_score(labels, scores) > 0.95
 
 
+def test_a_method_of_one_channel_does_not_see_the_others():
+    rng = np.random.default_rng(0)
+    steps = np.sin(0.3 * np.arange(700))[:, None] + rng.normal(0, 0.1, (700, 3))
+    other = np.concatenate([steps[:, :1], rng.normal(size=(700, 2))], axis=1)
+    for name in ("PCA first", "kNN first", "POLY"):
+        fit = series_peers.SERIES_PEERS[name]
+        np.testing.assert_array_equal(fit(steps[:400], 0)(steps[400:]), fit(other[:400], 0)(other[400:]))
+
+
 def test_resampling_keeps_the_ends_and_is_linear():
     steps = np.array([[0.0, 8.0], [1.0, 4.0], [2.0, 0.0]])
     found = series_peers.resampled(steps, 5)

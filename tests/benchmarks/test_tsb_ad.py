@@ -38,12 +38,12 @@ def test_a_published_number_comes_out(file, method):
 
 def test_the_committed_numbers_are_the_published_ones_and_the_package_agrees():
     rows = json.loads((ROOT / "benchmarks" / "results" / "tsb_ad.json").read_text())["rows"]
-    means = {}
+    gaps_of = {}
     for row in rows:
         assert row["vus_pr"] == pytest.approx(row["package_vus_pr"], abs=1e-9)
         assert row["range_auc_pr"] == pytest.approx(row["package_range_auc_pr"], abs=1e-9)
         if row["published"] is not None and row["method"] not in BY_ROUNDING:
-            means.setdefault((row["file"], row["method"]), []).append(row["vus_pr"] - row["published"])
+            gaps_of.setdefault((row["file"], row["method"]), []).append(row["vus_pr"] - row["published"])
     with tsb_ad.PUBLISHED.open() as stream:
         wanted = {
             (row["file"], method)
@@ -51,8 +51,12 @@ def test_the_committed_numbers_are_the_published_ones_and_the_package_agrees():
             for method, value in row.items()
             if value and method not in BY_ROUNDING | {"file"}
         }
-    assert set(means) == wanted
-    assert {key: np.mean(gaps) for key, gaps in means.items() if abs(np.mean(gaps)) > WITHIN} == {}
+    assert set(gaps_of) == wanted
+    # a published number is one run: k-means of 55 channels varies by .05 over seeds, everything else by less
+    assert {
+        key: gaps for key, gaps in gaps_of.items() if abs(np.mean(gaps)) > max(WITHIN, np.std(gaps))
+    } == {}
+    assert {method for (_, method), gaps in gaps_of.items() if np.std(gaps) > WITHIN} <= {"KMeansAD"}
 
 
 def written(folder):
