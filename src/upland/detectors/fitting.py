@@ -233,8 +233,6 @@ class MemberFitter:
     ) -> Member:
         """The member with what is kept of the steps of windows, and with the criteria of sequences."""
         plan, model = self.plan, member.model
-        assert isinstance(member.encoder, SequenceEncoder)
-        member.encoder.band = rows.band(model, member.sigma, held_out)
         standard, kept = (rows.kept_steps(model, some, plan.keep_rows) for some in (fresh, held_out))
         reference = rows.reference(model, member.sigma, plan.smoothing or 1, seen)
         criteria = fitted_sequence_criteria(self.homes, reference)
@@ -337,6 +335,8 @@ class MemberFitter:
 
     def _fitted(self, member: Member, rows: EncodedRows, held_out: Indices) -> Fitted:
         """The member with the scores of the held-out rows, for each unit that a score can be of."""
+        if isinstance(rows, EncodedWindows) and isinstance(member.encoder, SequenceEncoder):
+            member.encoder.band = rows.band(member.model, member.sigma, held_out)
         found: dict[Unit, Floats] = {}
         stretches = None
         for unit, name in self.criteria.items():
