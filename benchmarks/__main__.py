@@ -15,7 +15,7 @@ from pathlib import Path
 from benchmarks.baselines import BASELINES
 from benchmarks.options import HERE, QUICK, data_argument
 from benchmarks.peers import PEERS
-from benchmarks.series_peers import SEQUENCE_PEERS, SEQUENCE_UPLAND
+from benchmarks.series_peers import SEQUENCE_PEERS, SEQUENCE_UPLAND, SERIES_PEERS
 from benchmarks.tables import TABLE_EARLIER, TABLE_PEERS, TABLE_UPLAND
 from benchmarks.upland_methods import UPLAND
 
@@ -42,7 +42,7 @@ WITHOUT_DATA = (
     "stragglers",
     "guarantees",
 )
-WITH_DATA = ("tables", "few_labels", "dagmm", "sequences", "telemetry", "images", "groups")
+WITH_DATA = ("tables", "few_labels", "dagmm", "sequences", "telemetry", "tsb_ad", "images", "groups")
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -100,8 +100,9 @@ def plan(data: Path | None, quick: bool) -> dict[str, list[str]]:
         "sequences_upland": ["sequences", *source, "--methods", *SEQUENCE_UPLAND],
         "sequences_peers": ["sequences", *source, "--methods", *SEQUENCE_PEERS],
         "telemetry_upland": ["telemetry", *source, "--methods", "upland"],
-        "telemetry_peers": ["telemetry", *source, "--methods", "kNN", "PCA", "IForest"],
+        "telemetry_peers": ["telemetry", *source, "--methods", *(m for m in SERIES_PEERS if m not in PYOD)],
         "telemetry_pyod": ["telemetry", *source, "--methods", *PYOD, "--seeds", "0"],
+        "tsb_ad": ["tsb_ad", *source],
         "images_upland": ["images", *source, "--methods", "upland"],
         "images_peers": ["images", *source, "--methods", "kNN", "PCA", "IForest", "OCSVM"],
         "speed_groups": ["speed_groups"],

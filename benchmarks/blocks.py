@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import sys
 import warnings
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,8 @@ SIZES = (2_000, 10_000, 40_000)
 ALPHAS = (0.05, 0.01)
 SHIFTS = (1.0, 2.0, 3.0)
 NEW, DAY, LASTS, EVERY = 20_000, 1_440, 100, 1_000
+FITS = 3
+"""Detectors, which take turns."""
 PARTS = ("promise", "power", "detector")
 KEYS = ("part", "phi", "size")
 
@@ -53,8 +56,8 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = command(__doc__)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--redraws", type=int, default=200)
-    parser.add_argument("--fits", type=int, default=3)
-    return parsed(parser, argv, "blocks", {"redraws": 3, "fits": 0})
+    parser.add_argument("--detector-redraws", type=int, default=15)
+    return parsed(parser, argv, "blocks", {"redraws": 3, "detector_redraws": 0})
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -62,7 +65,7 @@ def main(argv: list[str] | None = None) -> int:
     records = Records.open(options.output, KEYS)
     for part in options.parts:
         sizes = {"promise": SIZES, "power": (40_000,), "detector": (40_000,)}[part]
-        count = options.fits if part == "detector" else options.redraws
+        count = options.detector_redraws if part == "detector" else options.redraws
         for phi, size in [(phi, size) for phi in PHIS for size in sizes]:
             if count and records.find(part=part, phi=phi, size=size) is None:
                 key = {"benchmark": "blocks", "part": part, "phi": phi, "size": size, "redraws": count}
@@ -136,16 +139,25 @@ def power(phi: float, size: int, redraw: int) -> dict[str, Any]:
 
 
 def detector(phi: float, size: int, redraw: int) -> dict[str, float]:
-    """A fit on 6,000 steps, its calibration on others, and a new series."""
+    """One of a few fits on 6,000 steps, a calibration of its own on others, and a new series."""
+    model = fitted(phi, redraw % FITS)
     rng = np.random.default_rng([redraw, int(100 * phi), size])
-    model = upland.SequenceEnergyDetector(calibration="split", random_state=redraw, progress=False)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model.fit(autoregressive(rng, 6_000, phi, 2)).calibrate(autoregressive(rng, size, phi, 2))
-    new = autoregressive(rng, 2 * NEW, phi, 2)
-    (scores, p_values), values, _, _ = model.assess_members(new)
+        model.calibrate(autoregressive(rng, size, phi, 2))
+    (scores, p_values), values, _, _ = model.assess_members(autoregressive(rng, 2 * NEW, phi, 2))
     assert model.blocks_ is not None
     return counts(AssessedSteps(scores, p_values, model.blocks_.p_values(values)), model.blocks_)
+
+
+@cache
+def fitted(phi: float, seed: int) -> upland.SequenceEnergyDetector:
+    """A detector of two channels."""
+    rng = np.random.default_rng([seed, int(100 * phi)])
+    model = upland.SequenceEnergyDetector(calibration="split", random_state=seed, progress=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return model.fit(autoregressive(rng, 6_000, phi, 2))
 
 
 RUN = {"promise": promise, "power": power, "detector": detector}

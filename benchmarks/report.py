@@ -19,6 +19,7 @@ import numpy as np
 
 from benchmarks import (
     report_alarms,
+    report_blocks,
     report_groups,
     report_guarantees,
     report_images,
@@ -298,6 +299,7 @@ SECTIONS: dict[str, Callable[[Sequence[Row]], str]] = {
     "dagmm": dagmm,
     "sequences": report_series.sequences,
     "telemetry": report_series.telemetry,
+    "tsb_ad": report_series.tsb_ad,
     "images": report_images.images,
     "groups": report_groups.groups,
     "groups tables": report_groups.tables,
@@ -305,6 +307,7 @@ SECTIONS: dict[str, Callable[[Sequence[Row]], str]] = {
     "speed": speed,
     "calibration": calibration,
     "alarms": report_alarms.alarms,
+    "blocks": report_blocks.blocks,
     "guarantees": report_guarantees.guarantees,
     "ablation": ablation,
     "contaminated": contaminated,

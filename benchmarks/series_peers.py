@@ -8,7 +8,8 @@ PyOD's LSTM, and upland.
 All peers see z-scores per channel by the training steps (a constant channel is only centred); upland scales
 for itself. A window of `WINDOW` steps scores its middle step; before the first and behind the last middle the
 nearest window's score stands (as in TSB-AD), so that peers may look ahead by half a window. Matrix profile
-and POLY are methods for one channel and see the first one, the sensor of SMAP and MSL, as in TSB-AD.
+and POLY are methods for one channel and see the first one, the sensor of SMAP and MSL, as in TSB-AD; PCA and
+kNN are run both ways: the other channels there are commands, of two values each.
 """
 
 from __future__ import annotations
@@ -254,9 +255,21 @@ def poly(train: Array, seed: int) -> Score:
     return score
 
 
+def first_channel(fit: Fit) -> Fit:
+    """A method on the first channel alone."""
+
+    def fitted(train: Array, seed: int) -> Score:
+        score = fit(train[:, :1], seed)
+        return lambda test: score(test[:, :1])
+
+    return fitted
+
+
 SERIES_PEERS: dict[str, Fit] = {
     "PCA": on_windows(pca),
     "kNN": on_windows(peers.knn, INDEX_ROWS),
+    "PCA first": first_channel(on_windows(pca)),
+    "kNN first": first_channel(on_windows(peers.knn, INDEX_ROWS)),
     "KMeans": on_windows(kmeans),
     "KMeansAD": kmeans_ad,
     "IForest": on_windows(peers.isolation_forest),
@@ -271,5 +284,5 @@ SERIES_UPLAND: dict[str, Fit] = {"upland": recurrent_steps}
 
 DETERMINISTIC = frozenset(  # given the data, the seed changes nothing
     {f"{name} {rows}" for name in ("kNN", "1-NN", "OCSVM", "PCA") for rows in ("flat", "features")}
-    | {"PCA", "POLY", "MatrixProfile"}
+    | {"PCA", "PCA first", "POLY", "MatrixProfile"}
 )

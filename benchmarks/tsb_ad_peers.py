@@ -1,10 +1,10 @@
 """The peers of TSB-AD as that benchmark runs them: on the whole series, with its windows and settings.
 
-Liu and Paparrizos, "The elephant in the room: towards a reliable time-series anomaly detection benchmark",
-NeurIPS 2024; package TSB_AD 1.5. Most modules of that package cannot be imported beside NumPy 2 and without
-`arch` and `hurst`, so that its peers are written here over scikit-learn and stumpy, each in a few lines, with
-the settings that its `HP_list` calls optimal. Windows of IForest and LOF are z-scored one by one, as in the
-published runs; release 1.5 z-scores the columns of a single channel, which gives other numbers.
+Liu and Paparrizos, NeurIPS 2024, datasets and benchmarks; package TSB_AD 1.5. Most modules of that package
+cannot be imported without `arch`, `hurst` and an older statsmodels, so that its peers are written here over
+scikit-learn and stumpy, each in a few lines, with the settings that its `HP_list` calls optimal. Windows of
+IForest and LOF are z-scored one by one, as in the published runs; release 1.5 z-scores the columns of a
+single channel, which gives other numbers.
 
 A peer is a function of a series (T, D) and a seed, and gives a score for each step. It sees the whole series
 without labels, the part that is called training part included. With one channel the window is the series'

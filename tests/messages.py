@@ -364,6 +364,12 @@ SEQUENCES = [
         lambda _: upland.as_pyod(small(Sequence, per="sequence")).fit(waves()),
     ),
     case(
+        "scoring/episode_list.py:episodes",
+        lambda _: upland.episodes(small(Sequence, per="sequence").fit(waves()), waves(4)),
+        "fit series with per='step'",
+        lambda _: upland.episodes(small(Sequence, per="step").fit(waves(90)), waves(4)),
+    ),
+    case(
         "data/sequence/container.py:_from_padded",
         lambda _: small(Sequence).fit(np.concatenate([waves(), np.full((1, 14, 2), np.nan)])),
         r"X\[24\]: no step is left, all values are NaN; leave it out",

@@ -8,6 +8,7 @@ is imported until an entry is loaded.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, Literal, NamedTuple
 
@@ -49,12 +50,14 @@ class Criterion(NamedTuple):
         models: families and modalities of the estimators that offer it.
         summary: what it is, for help texts and tables.
         sequence_home: module and class of its form for sequences, where that is another.
+        whole_home: module and class of its form for whole sequences, where that is another again.
     """
 
     home: str
     models: tuple[tuple[str, Modality], ...]
     summary: str
     sequence_home: str | None = None
+    whole_home: str | None = None
 
 
 class Statistic(NamedTuple):
@@ -88,6 +91,17 @@ def criteria_of(family: str, modality: Modality) -> dict[str, str]:
     }
 
 
+def home_for_unit(name: str, homes: Mapping[str, str], unit: Unit) -> str:
+    """Where the form of a criterion for a unit of score is loaded from.
+
+    Args:
+        name: of the criterion.
+        homes: what `criteria_of` gives.
+        unit: what one score is of.
+    """
+    return (unit == "sequence" and CRITERIA[name].whole_home) or homes[name]
+
+
 def load(home: str) -> Any:
     """The object at `module:name`."""
     module, _, name = home.partition(":")
@@ -101,7 +115,7 @@ DETECTORS: dict[tuple[str, Modality], Detector] = {
     ("flow", "table"): Detector("upland.detectors.table_latent:FlowDetector", {"row": "likelihood"}),
     ("vae", "table"): Detector("upland.detectors.table_latent:VAEDetector", {"row": "reconstruction"}),
     ("energy", "sequence"): Detector(
-        "upland.detectors.sequence:SequenceEnergyDetector", {"step": "max_channel", "sequence": "score_test"}
+        "upland.detectors.sequence:SequenceEnergyDetector", {"step": "experts", "sequence": "experts"}
     ),
     ("flow", "sequence"): Detector(
         "upland.detectors.sequence_flow:SequenceFlowDetector",
@@ -129,6 +143,7 @@ CRITERIA: dict[str, Criterion] = {
         (("energy", "table"), ("energy", "sequence")),
         "mean, closer to the maximum, of what several experts say, each in units of normal data",
         "upland.criteria.step_experts:StepExperts",
+        "upland.criteria.whole.experts:WholeExperts",
     ),
     "multiscale": Criterion(
         "upland.criteria.multiscale:Multiscale",

@@ -40,7 +40,8 @@ class Reason(NamedTuple):
     """One column's part in one row's anomaly.
 
     `share` is in the criterion's unit, `part` its fraction of the row's positive shares, `value` what the row
-    holds, `expected` what the model would have put there.
+    holds, `expected` what the model would have put there. Of time steps, `low` and `high` are the band around
+    it that held nine of ten held-out normal steps; None where there is none.
     """
 
     column: str
@@ -48,6 +49,8 @@ class Reason(NamedTuple):
     part: float
     value: Any
     expected: Any
+    low: Any = None
+    high: Any = None
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,9 @@ class Explanation:
             the frame that ends with the step, though the score is of running means over up to 64 frames.
         values: `(N, C)` objects: what the rows hold; shaped as the shares.
         expected: `(N, C)` objects: what the (first member's) model would have put there; likewise.
+        low: `(N, C)` objects: the lower end of the band around it that held nine of ten held-out normal
+            steps; None of categories. None for rows of a table.
+        high: `(N, C)` objects: the upper end; likewise.
 
     Examples:
         >>> import numpy as np
@@ -76,14 +82,24 @@ class Explanation:
     shares: NDArray[np.float64]
     values: NDArray[np.object_]
     expected: NDArray[np.object_]
+    low: NDArray[np.object_] | None = None
+    high: NDArray[np.object_] | None = None
+
+    def take(self, rows: Any) -> Explanation:
+        """The explanation of some of the rows.
+
+        Args:
+            rows: their numbers, or a mask.
+        """
+        parts = (self.shares, self.values, self.expected, self.low, self.high)
+        return Explanation(self.columns, *(None if part is None else part[rows] for part in parts))  # type: ignore[arg-type]
 
     def top(self, k: int = 3) -> list[list[Any]]:
         """For each row its k largest shares as `Reason`, largest first; of steps in an array `(N, T)` a list
         of such lists for each sequence, empty ones behind its end.
         """
         if self.shares.ndim > 2:
-            parts = zip(self.shares, self.values, self.expected, strict=True)
-            return [Explanation(self.columns, *part).top(k) for part in parts]
+            return [self.take(row).top(k) for row in range(len(self.shares))]
         order = np.argsort(-self.shares, axis=1, kind="stable")[:, :k]
         totals = np.maximum(np.maximum(self.shares, 0).sum(axis=1), np.finfo(float).tiny)
         return [
@@ -100,6 +116,8 @@ class Explanation:
             max(share, 0) / float(total),
             self.values[where],
             self.expected[where],
+            None if self.low is None else self.low[where],
+            None if self.high is None else self.high[where],
         )
 
     def to_frame(self) -> Any:
@@ -113,6 +131,19 @@ class Explanation:
         except ImportError:
             raise ImportError("to_frame needs pandas: pip install 'upland[pandas]'") from None
         return pd.DataFrame(self.shares.reshape(-1, len(self.columns)), columns=list(self.columns))
+
+
+def joined(parts: Sequence[Explanation]) -> Explanation:
+    """The rows of several explanations, one after the other.
+
+    Args:
+        parts: of the same detector, one at least.
+    """
+    each = zip(
+        *((part.shares, part.values, part.expected, part.low, part.high) for part in parts), strict=True
+    )
+    whole: list[Any] = [None if some[0] is None else np.concatenate(some) for some in each]
+    return Explanation(parts[0].columns, *whole)
 
 
 @dataclass(frozen=True)
@@ -335,7 +366,9 @@ def _of_sequences(
     values = _objects(encoder.values(piece), names)
     expected = _objects(encoder.decode(reached), names)
     if unit == "step":
-        return Explanation(names, *(_arranged(piece, part) for part in (shares, values, expected)))
+        nothing = dict.fromkeys(names, np.full(len(reached), None, dtype=object))
+        bounds = [_objects(nothing | side, names) for side in encoder.bounds(reached)]
+        return Explanation(names, *(_arranged(piece, part) for part in (shares, values, expected, *bounds)))
     cuts = np.cumsum(piece.lengths)[:-1]
     labels = [
         [piece.label(n, t)[1] for t in range(length)] for n, length in enumerate(piece.lengths.tolist())

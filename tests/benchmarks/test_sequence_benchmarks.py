@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from benchmarks import report, sequences, series, series_peers, telemetry
+from benchmarks import chaotic, report, sequences, series, series_peers, telemetry
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("UPLAND_DATA", ROOT.parent / "shared" / "data"))
@@ -146,7 +146,7 @@ def test_every_peer_tells_fast_waves_from_slow_ones(name):
     assert roc_auc_score(np.repeat([0, 1], 10), scores) > 0.8
 
 
-@pytest.mark.parametrize("name", ["PCA", "kNN", "IForest"])
+@pytest.mark.parametrize("name", ["PCA", "kNN", "IForest", "KMeans", "KMeansAD", "POLY", "OCSVM", "LOF"])
 def test_every_peer_on_windows_finds_a_level_that_jumps(name):
     rng = np.random.default_rng(0)
     steps = np.sin(0.3 * np.arange(900))[:, None] + rng.normal(0, 0.1, (900, 2))
@@ -155,6 +155,15 @@ def test_every_peer_on_windows_finds_a_level_that_jumps(name):
     scores = series_peers.SERIES_PEERS[name](steps[:400], 0)(steps[400:])
     assert scores.shape == (500,)
     assert roc_auc_score(labels, scores) > 0.95
+
+
+def test_a_method_of_one_channel_does_not_see_the_others():
+    rng = np.random.default_rng(0)
+    steps = np.sin(0.3 * np.arange(700))[:, None] + rng.normal(0, 0.1, (700, 3))
+    other = np.concatenate([steps[:, :1], rng.normal(size=(700, 2))], axis=1)
+    for name in ("PCA first", "kNN first", "POLY"):
+        fit = series_peers.SERIES_PEERS[name]
+        np.testing.assert_array_equal(fit(steps[:400], 0)(steps[400:]), fit(other[:400], 0)(other[400:]))
 
 
 def test_resampling_keeps_the_ends_and_is_linear():
@@ -213,12 +222,23 @@ def test_a_run_goes_on_where_it_was(tmp_path, capsys):
     assert "| PCA flat |" in page
 
 
+def test_the_chaotic_series_are_a_collection_that_needs_no_data(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(chaotic, "FAMILIES", {"mackey_glass": chaotic.FAMILIES["mackey_glass"]})
+    output = tmp_path / "out.json"
+    call = ["--data", str(tmp_path), "--output", str(output), "--collections", "chaotic", "--seeds", "0"]
+    telemetry.main([*call, "--methods", "KMeans", "--most-series", "2"])
+    rows = json.loads(output.read_text())["rows"]
+    assert [row["series"] for row in rows] == ["mackey_glass_0", "mackey_glass_1"]
+    assert "### Chaotic: 2 series, 12,000 scored steps" in report.report([json.loads(output.read_text())])
+
+
 def test_telemetry_leaves_out_what_cannot_be_ranked(tmp_path, capsys):
     output = tmp_path / "out.json"
     call = ["--data", str(stored_folder(tmp_path)), "--output", str(output)]
     telemetry.main([*call, "--methods", "PCA", "kNN", "--collections", "smap", "nab", "--seeds", "0", "1"])
     assert "nab: 1 without an anomaly to rank: g__b" in capsys.readouterr().out
     rows = json.loads(output.read_text())["rows"]
+    assert all(row["range_auc_pr"] > 0.5 for row in rows)
     assert {(row["collection"], row["series"]) for row in rows} == {("smap", "A_1"), ("nab", "g__a")}
     assert len(rows) == 8
     assert all(row["vus_pr"] > 0.5 and row["auroc"] > 0.8 for row in rows)

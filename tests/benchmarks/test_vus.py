@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
-from benchmarks.vus import merged, segments_of, vus_pr
+from benchmarks.vus import affiliation_f, merged, range_auc_pr, segments_of, vus_pr
 from sklearn.metrics import average_precision_score
+
+from benchmarks import vus
 
 
 def marks(length, *segments):
@@ -59,6 +61,45 @@ PUBLISHED = [
 @pytest.mark.parametrize(("name", "longest", "thresholds", "value"), PUBLISHED)
 def test_it_gives_what_the_published_code_gives(name, longest, thresholds, value):
     assert vus_pr(*SERIES[name], longest, thresholds) == pytest.approx(value, rel=1e-12)
+
+
+@pytest.mark.parametrize("longest", [0, 7, 40])
+@pytest.mark.parametrize("name", SERIES)
+def test_it_gives_what_the_installed_package_gives(name, longest):
+    module = pytest.importorskip(
+        "TSB_AD.evaluation.basic_metrics", reason="needs TSB_AD: pip install --no-deps TSB_AD==1.5"
+    )
+    labels, scores = SERIES[name]
+    *_, recall, precision, _, _, volume = module.generate_curve(labels, scores, longest)
+    recall, precision = (part.reshape(longest + 1, -1)[-1] for part in (recall, precision))
+    assert vus_pr(labels, scores, longest) == pytest.approx(volume, rel=1e-12)
+    area = np.sum(np.diff(recall) * precision[1:])
+    assert range_auc_pr(labels, scores, longest) == pytest.approx(area, rel=1e-12)
+
+
+def test_the_volume_is_the_mean_of_the_areas():
+    labels, scores = SERIES["close segments"]
+    areas = [range_auc_pr(labels, scores, width) for width in range(31)]
+    assert vus_pr(labels, scores, 30) == pytest.approx(np.mean(areas), rel=1e-12)
+    assert len(set(areas)) > 20
+
+
+def test_affiliation_is_the_package_s_or_none(monkeypatch):
+    class Package:
+        @staticmethod
+        def basic_metricor():
+            return Package
+
+        @staticmethod
+        def metric_Affiliation(labels, scores, flags):
+            return float((labels * flags).sum() / flags.sum())
+
+    labels = marks(1000, (500, 509))
+    monkeypatch.setattr(vus, "package", lambda: Package)
+    assert affiliation_f(labels, labels.astype(float)) == 1.0
+    assert affiliation_f(labels, np.ones(1000)) == 0.0  # nothing is flagged
+    monkeypatch.setattr(vus, "package", lambda: None)
+    assert affiliation_f(labels, labels.astype(float)) is None
 
 
 def test_buffers_by_hand():

@@ -187,7 +187,7 @@ def test_a_short_calibration_is_warned_of():
     assert "too short to tell" in second
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        BlockCalibration(Calibration(np.arange(19.0)), 30).warn(0.05)
+        BlockCalibration(Calibration(np.arange(570.0 // 30)), 30).warn(0.05)
 
 
 # -- the promise ---------------------------------------------------------------------------------------------

@@ -547,6 +547,7 @@ ELSEWHERE = {
     "cli/engines.py:folder_of": "a cluster: tests/distributed/test_ray_scoring.py",
     "cli/groups.py:test": "a cluster: tests/distributed/test_ray_groups.py",
     "scoring/budget.py:on": "tests/cli/test_cli_alarms.py",
+    "scoring/choice.py:chosen": "tests/scoring/test_episode_list.py",
     "scoring/histories.py:__init__": "tests/scoring/test_alarm_history.py",
     "scoring/merging.py:merging_of": "tests/cli/test_cli_alarms.py",
     "scoring/times.py:_no_time": "tests/scoring/test_alarm_history.py",

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from estimators import EXAMPLES, EXPERTS, table
-from upland.catalogue import CRITERIA, FAMILIES, MODALITIES, criteria_of, load
+from upland.catalogue import CRITERIA, FAMILIES, MODALITIES, criteria_of, home_for_unit, load
 from upland.criteria.base import Criterion
 from upland.criteria.reading import precise, stretches
 from upland.criteria.sequence import EncodedSequences
@@ -161,7 +161,7 @@ def test_of_sequences_a_score_is_of_each_unit_and_shares_are_of_each_step(
 def test_of_sequences_what_was_learned_is_its_state(criterion, unit, members, sequences):
     member = members["SequenceEnergyDetector"]
     fitted = member.criteria[criterion, unit]
-    made = load(criteria_of("energy", "sequence")[criterion])(unit)
+    made = load(home_for_unit(criterion, criteria_of("energy", "sequence"), unit))(unit)
     again = made.restore(member.model, member.sigma, 16, fitted.state())
     np.testing.assert_array_equal(again.score(sequences), fitted.score(sequences))
 

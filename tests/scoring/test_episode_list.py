@@ -1,5 +1,7 @@
 """Episodes of flagged steps: which are one, and what each says of itself."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,7 +10,7 @@ import upland
 from upland.scoring.episode_list import channels_of, steps_a_day
 from upland.scoring.episodes import episodes_of
 
-STEPS = 4_000
+STEPS = 2_000
 
 
 def normal(rng, steps=STEPS):
@@ -98,6 +100,7 @@ def test_a_fault_is_one_sure_episode_with_its_channel(detector, faulty):
     assert worst.expected_false == pytest.approx(worst.p_value * found.searched)
     assert worst.channels[0].column == worst.reasons[0].column == "x1"
     assert len(worst.channels) == len(worst.reasons) == 3
+    assert worst.kind == "level shift"
     assert worst in found.sure(0.01)
 
 
@@ -117,6 +120,23 @@ def test_they_are_those_of_the_scores_and_p_values_of_steps(detector, faulty):
     blocks = detector.blocks_
     peaks = np.array([[one.score] for one in found])
     np.testing.assert_allclose([one.p_value for one in found], blocks.p_values(peaks))
+
+
+def test_a_stuck_channel_is_named_in_a_long_frame():
+    """The kind is of the values in the order of time, whatever the order of the rows."""
+    rng = np.random.default_rng(8)
+    when = pd.date_range("2026-03-01", periods=800, freq="min")
+    rows = pd.DataFrame(rng.normal(size=(800, 2)), columns=["flow", "load"])
+    rows = rows.assign(when=when, mode=rng.choice(["a", "b"], 800))
+    model = upland.SequenceEnergyDetector(
+        time="when", smoothing=1, epochs=1, calibration="split", random_state=0, progress=False
+    ).fit(rows)
+    rows.loc[500:520, "load"] = 7.5
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        worst = upland.episodes(model, rows.sample(frac=1, random_state=1)).worst(1)[0]
+    assert worst.channels[0].column == "load"
+    assert worst.kind == "stuck"
 
 
 def test_folds_are_compared_with_their_own_peaks(faulty):
@@ -262,6 +282,7 @@ def test_a_budget_that_blocks_cannot_resolve_names_the_calibration_it_takes(dete
         chosen(found, budget_of("1 per 10000"), "blocks")
     steps = int(str(error.value).split()[-2].replace(",", ""))
     assert steps in (10_000 - length, 10_000)  # 1 / (k + 1) <= alpha, as alpha is rounded
+    assert 1 / (steps // length + 1) <= 1.0001 * length / 10_000
     with pytest.raises(ValueError, match="it does not bound alpha"):
         chosen(found, budget_of("900 per 1000"), "blocks")
 

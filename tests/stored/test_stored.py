@@ -101,7 +101,7 @@ def test_an_argument_that_a_later_version_adds_takes_its_default(path, tmp_path)
 
 def test_a_sequence_file_holds_what_its_criteria_have_learned():
     tensors, manifest = read_tensors(HERE / "format-2" / "SequenceEnergyDetector.safetensors")
-    names = criteria_of("energy", "sequence")
+    names = criteria_of("energy", "sequence").keys() - {"experts"}  # which came later
     pairs = {(name, unit) for name in names for unit in ("step", "sequence")}
     assert {tuple(pair) for pair in manifest["members"][0]["criteria"]} == pairs
     assert {name.split("/")[2] for name in tensors if name.startswith("0/criteria/")} == {

@@ -64,6 +64,8 @@ def open_long(detector: Detector, request: Request, source: Source) -> OpenedLon
         return None
     encoder = detector.encoder_
     assert isinstance(encoder, SequenceEncoder)
+    if encoder.clock.width:  # its reasons need the time stamps of the steps before
+        return None
     file = LongFile(source, encoder)
     series = series_in_order(file)
     if series is None or series.lengths.sum() < LONG:
@@ -191,8 +193,7 @@ class OpenedLong(Opened):
         table = pa.concat_tables([part.table for part in parts])
         whole = explanation_of(self.detector, Sequences(table, lengths, "frame", stamps=stamps))
         offsets = np.cumsum(lengths) - lengths - begins
-        at = offsets + found.peaks
-        shown = replace(whole, shares=whole.shares[at], values=whole.values[at], expected=whole.expected[at])
+        shown = whole.take(offsets + found.peaks)
         spans = zip((offsets + firsts).tolist(), (offsets + lasts).tolist(), strict=True)
         channels = [channels_of(whole.columns, whole.shares[first : last + 1]) for first, last in spans]
         return shown.top(REASONS), [{"channels": [one._asdict() for one in part]} for part in channels]

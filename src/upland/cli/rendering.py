@@ -105,8 +105,10 @@ def _why(found: Finding, result: Result) -> str:
     """The reasons of a finding; of a group, where p <= alpha, what stands out in it."""
     if result.unit != "group":
         reasons = found.reasons[: None if result.unit == "row" else SHOWN]
-        change = found.details.get(COUNTERFACTUAL)
-        return "\n".join([*map(reason_text, reasons), *([f"{COUNTERFACTUAL}: {change}"] if change else [])])
+        change, kind = found.details.get(COUNTERFACTUAL), found.details.get("kind")
+        said = [f"{one_line(found.details['channels'][0]['column'])}: {kind}"] if kind else []
+        more = [f"{COUNTERFACTUAL}: {change}"] if change else []
+        return "\n".join([*said, *map(reason_text, reasons), *more])
     columns = one_line(", ".join(found.details["columns"]))
     anomalous = found.p_value <= result.request.alpha
     return f"{found.details['reason']}: {columns}" if columns and anomalous else ""

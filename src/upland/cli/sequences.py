@@ -30,7 +30,7 @@ from upland.cli.results import (
     rows_for,
 )
 from upland.scoring.columns import ADDED, texts, with_verdicts
-from upland.scoring.episode_list import block_p_values_of, channels_of, found_in
+from upland.scoring.episode_list import block_p_values_of, channels_of, found_in, kind_at
 from upland.scoring.episodes import Episodes, most_anomalous
 from upland.scoring.explained_steps import assessed_steps, explained_steps, explanation_of, portions
 
@@ -251,9 +251,17 @@ class OpenedSteps(OpenedSequences):
         rows = np.unique(np.concatenate(spans))
         whole = explained_steps(self.detector, self.sequences, rows, AT_ONCE)
         at = np.searchsorted(rows, worst.peaks)
-        peaks = replace(whole, shares=whole.shares[at], values=whole.values[at], expected=whole.expected[at])
+        peaks = whole.take(at)
         parts = [channels_of(whole.columns, whole.shares[np.searchsorted(rows, span)]) for span in spans]
-        return peaks.top(REASONS), [{"channels": [one._asdict() for one in part]} for part in parts]
+        kinds = [
+            kind_at(self.detector, self.sequences, (first, last, peak), part[0].column)
+            for part, first, last, peak in zip(parts, *(one.tolist() for one in worst), strict=True)
+        ]
+        more = [
+            {"channels": [one._asdict() for one in part], "kind": kind}
+            for part, kind in zip(parts, kinds, strict=True)
+        ]
+        return peaks.top(REASONS), more
 
     def _p_values(self, worst: Episodes) -> list[dict[str, Any]]:
         """The p-values of episodes, and what follows from them; none where the model has no blocks."""

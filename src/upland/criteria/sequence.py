@@ -35,7 +35,7 @@ class EncodedSequences(NamedTuple):
     """Encoded sequences, one after the other.
 
     Args:
-        codes: the encoded steps `(stop - start, D)` from start to stop.
+        codes: the encoded steps `(stop - start, D + C)` from start to stop, the context behind the channels.
         lengths: `(N,)` steps of each sequence, S in all.
     """
 
@@ -51,6 +51,15 @@ class EncodedSequences(NamedTuple):
     def starts(self) -> Indices:
         """`(N,)` the first step of each sequence."""
         return np.cumsum(self.lengths) - self.lengths
+
+    def channels(self, width: int) -> EncodedSequences:
+        """The same without context.
+
+        Args:
+            width: encoded numbers of the channels of a step, D.
+        """
+        codes = self.codes
+        return EncodedSequences(lambda start, stop: codes(start, stop)[:, :width], self.lengths)
 
 
 @dataclass(frozen=True, eq=False)

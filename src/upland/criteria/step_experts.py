@@ -10,7 +10,7 @@ them,
 and divided by the 99th percentile of what it is among normal steps that the expert had not been fitted on, by
 channel and then for the largest channel, u = max_c (m_c / q_c) / q. The score of the step is
 
-    A = (mean over experts and spans of log(1 + u)^4)^(1/4),
+    A = (mean over experts and spans of log(1 + u)^3)^(1/3),
 
 between the mean and the maximum: a step scores high where one expert is far from usual, or many are somewhat.
 Nothing depends on later steps, and what is remembered of a series is its last steps, 95 at most, and the
@@ -55,10 +55,12 @@ from upland.criteria.steps.fitted import (
     restored,
     smoothed,
 )
+from upland.data.table.encodings import unsquash
 from upland.models.sequential import SequenceModel
 
-POWER = 4
+POWER = 3
 SHORTER = 8  # the shorter span is the longer one divided by this
+FARTHEST = 1e5  # standard deviations
 SAME = 1e-4  # of encoded values that are one value
 
 
@@ -108,7 +110,7 @@ class StepExperts(SequenceCriterion):
         """
         self._take(reference.model, reference.sigma, reference.smoothing)
         whole = reference.whole
-        steps = whole.codes(0, int(whole.lengths.sum())).double().numpy()
+        steps = _values(whole.codes(0, int(whole.lengths.sum())))
         few = _two_values(steps[reference.steps, : reference.model.width])
         self.measured, self.states = np.flatnonzero(~few), np.flatnonzero(few)
         normal = [self._normal(name, steps, reference) for name in PARTS]
@@ -227,7 +229,7 @@ class StepExperts(SequenceCriterion):
     def _found(self, model: SequenceModel, memory: Memory, points: Tensor, context: Tensor) -> Found:
         channels = points[..., points.shape[-1] - model.width :]
         given = context[..., context.shape[-1] - model.context_width :]
-        new = torch.cat([channels, given], dim=-1).cpu().numpy()
+        new = _values(torch.cat([channels, given], dim=-1))
         past, age, length = memory["past"], memory["age"], new.shape[1]
         steps = np.concatenate([past, new], axis=1)
         ages = age[:, None] + np.arange(length)
@@ -273,7 +275,7 @@ class StepExperts(SequenceCriterion):
         return finite(scores)
 
     def shares(self, x: EncodedSequences) -> Shares:
-        """The score divided among the experts by their fourth powers and among the channels of each by their
+        """The score divided among the experts by their cubes and among the channels of each by their
         means, and what the recurrent energy expected: `(S, D)` twice.
         """
         folded = self.unit == "sequence"
@@ -288,6 +290,11 @@ class StepExperts(SequenceCriterion):
                 added = parts.sum(axis=2) * found.scores[..., None]
                 shares[positions[:, None], columns] += added[there]
         return Shares(shares / lengths_of_steps(x) if folded else shares, expected)
+
+
+def _values(codes: Tensor) -> Floats:
+    """What the experts read: standard scores, heavy tails among them as they are, within bounds."""
+    return np.clip(unsquash(codes.double().cpu().numpy()), -FARTHEST, FARTHEST)
 
 
 def _residuals(model: SequenceModel, points: Tensor, context: Tensor, channels: Indices) -> Floats:

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from upland.calibration.block_calibration import Stretches, memory_of
-from upland.catalogue import DETECTORS, Modality, Unit, criteria_of, load
+from upland.catalogue import DETECTORS, Modality, Unit, criteria_of, home_for_unit, load
 from upland.criteria.base import Criterion, Floats, finite
-from upland.criteria.sequence import EncodedSequences, SequenceCriterion, SequenceReference
+from upland.criteria.sequence import EncodedSequences, SequenceCriterion, SequenceReference, frame_parts
 from upland.criteria.step_latents import latent_steps
 from upland.data.encoder import Encoder
 from upland.data.image.encoder import ImageEncoder
@@ -37,6 +37,9 @@ from upland.models.sequential import SequenceModel
 from upland.training.loop import History
 
 Indices = NDArray[np.int64]
+
+BAND = (0.05, 0.95)
+"""Of the residuals of a channel, between which the band of what is expected lies."""
 
 
 class Offered(NamedTuple):
@@ -308,6 +311,20 @@ class EncodedWindows(EncodedRows):
         scores, steps = finite(criterion.score(self.whole)), self.source.steps_of(rows)
         return Stretches(scores[steps], self.source.stretches(steps), memory_of(scores, self.whole.lengths))
 
+    def band(self, model: EnergyModel, sigma: float, held_out: Indices) -> NDArray[np.float32]:
+        """Between which residuals of each encoded channel the middle 90 % of held-out steps lie: `(2, D)`.
+
+        Args:
+            model: trained on others.
+            sigma: scale of the noise.
+            held_out: numbers of the held-out windows, sorted.
+        """
+        assert isinstance(model, SequenceModel)
+        steps = self.source.steps_of(held_out)
+        _, expected = frame_parts(model, self.whole, sigma, folded=False)
+        away = self.codes[steps, : model.width] - expected[steps]
+        return np.quantile(away, BAND, axis=0).astype(np.float32)
+
     def reference(self, model: EnergyModel, sigma: float, smoothing: int, seen: Indices) -> SequenceReference:
         """What criteria of sequences are fitted on.
 
@@ -345,10 +362,10 @@ def fitted_sequence_criteria(
     found: dict[tuple[str, Unit], Criterion[Any, Any]] = {}
     for name, home in homes.items():
         made: type[SequenceCriterion] = load(home)
-        of_steps = made("step").fit(reference)
-        of_wholes = made("sequence")
+        whole: type[SequenceCriterion] = load(home_for_unit(name, homes, "sequence"))
+        of_steps, of_wholes = made("step").fit(reference), whole("sequence")
         found[name, "step"] = of_steps
-        if made.learns_by_unit:
+        if whole.learns_by_unit:
             found[name, "sequence"] = of_wholes.fit(reference)
         else:
             found[name, "sequence"] = of_wholes.restore(

@@ -225,6 +225,8 @@ class MemberFitter:
             held_out=self._kept(rows, encoder, held_out, plan.stream("held out", number)),
         )
         if isinstance(rows, EncodedWindows):
+            assert isinstance(encoder, SequenceEncoder)
+            encoder.band = rows.band(model, sigma, held_out)
             standard, kept = (rows.kept_steps(model, some, plan.keep_rows) for some in (fresh, held_out))
             member = replace(member, standard=standard, held_out=kept)
             reference = rows.reference(model, sigma, plan.smoothing or 1, seen)

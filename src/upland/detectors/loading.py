@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from upland.calibration.block_calibration import BlockCalibration
 from upland.calibration.conformal import Calibration
-from upland.catalogue import criteria_of
+from upland.catalogue import criteria_of, home_for_unit
 from upland.catalogue import load as load_entry
 from upland.criteria.base import Criterion
 from upland.criteria.sequence import SequenceCriterion
@@ -267,7 +267,7 @@ class _MemberLoader:
         criteria: dict[Any, Criterion[Any, Any]] = {}
         states = {first: _parts(inner) for first, inner in _parts(tensors).items()}
         for name, unit in pairs:
-            made: SequenceCriterion = load_entry(homes[name])(unit)
+            made: SequenceCriterion = load_entry(home_for_unit(name, homes, unit))(unit)
             state = _as_tensors(states.get(name, {}).pop(unit, {}))
             made.check_state(model, state)
             criteria[name, unit] = made.restore(model, sigma, self.plan.smoothing or 1, state)

@@ -44,6 +44,9 @@ from upland.groups.verdicts import GroupVerdicts
 from upland.io.advice import Advice, Wording
 from upland.io.cells import Dates
 
+MOST_SMOOTHING = 64
+"""Steps that the score of a step is smoothed over, at most, where no number is given."""
+
 
 class SequenceDetector(Detector):
     """A detector of whole sequences, or of the time steps of long series: abstract."""
@@ -241,11 +244,11 @@ class SequenceEnergyDetector(SequenceDetector):
             to 1.
         frame: time steps that one energy is of; "auto" is a quarter of a whole sequence, and 16 steps of a
             long series.
-        criterion: "score_test", how large the gradient in the model's biases is, two-sided; "max_channel",
-            the largest smoothed squared residual of any channel; "reconstruction", |x - f(x)|^2; "energy",
-            -log p of a step given those before it, in nats; "auto" or None is the score test for whole
-            sequences and max_channel for steps. All but the score test are one-sided: what is calmer than
-            normal data, as a sensor that is stuck, passes.
+        criterion: "experts", what several experts say of a sequence or of a step, each in units of normal
+            data, and "auto" or None; "score_test", how large the gradient in the model's biases is;
+            "max_channel", the largest smoothed squared residual of any channel; "reconstruction",
+            |x - f(x)|^2; "energy", -log p of a step given those before it, in nats. The last three are
+            one-sided: what is calmer than normal data, as a sensor that is stuck, passes.
         calibration: "split" holds out a fifth of the sequences or windows and gives exact p-values; "cross"
             fits five folds; "auto" splits from 500 sequences or windows.
         contamination: sets scikit-learn's `offset_`: "auto" from the calibration at `alpha_`, a number
@@ -261,7 +264,8 @@ class SequenceEnergyDetector(SequenceDetector):
         per: what one score is of, "sequence" or "step"; "auto" is a sequence for arrays `(N, T, D)` and
             lists, a time step for long frames and one long series.
         smoothing: steps, about, that the score of a step in a long series is smoothed over; with 1 it falls
-            back at once after a fault; "auto" is a window of the training.
+            back at once after a fault; "auto" is a window of the training, 64 at most. The experts use an
+            eighth of it, too.
         categorical: columns that are categories whatever they hold.
         ignore: columns to leave out.
         context: columns that the model is conditioned on, such as set points, valve positions or operating
@@ -359,7 +363,7 @@ class SequenceEnergyDetector(SequenceDetector):
         return TrainingPlan("denoising", steps, 16, rate, noise=given_noise(self.noise, "auto"))
 
     def _usual_smoothing(self, rows: SequenceRows) -> int:
-        return rows.window_ or self._frame(rows)
+        return min(rows.window_ or self._frame(rows), MOST_SMOOTHING)
 
     def _frame(self, rows: SequenceRows) -> int:
         return whole_or_none(self.frame) or rows.frame()

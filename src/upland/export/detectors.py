@@ -16,7 +16,7 @@ import numpy as np
 from onnx import ModelProto
 
 from upland import __version__
-from upland.catalogue import load
+from upland.catalogue import home_for_unit, load
 from upland.detectors.base import Detector
 from upland.detectors.segmented import SegmentedDetector
 from upland.export import segmented
@@ -104,7 +104,8 @@ def _on_processor(detector: Detector) -> Detector:
 
 def _writer(detector: Detector) -> Writer:
     """What writes the score of the detector's criterion."""
-    kinds = {name: load(home) for name, home in detector.offered_.homes.items()}
+    homes, unit = detector.offered_.homes, detector.unit_
+    kinds = {name: load(home_for_unit(name, homes, unit)) for name in homes}
     name = detector.criterion_of(detector.unit_)
     if missing := lacking(kinds[name]):
         others = [other for other, kind in kinds.items() if not lacking(kind)]

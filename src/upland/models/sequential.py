@@ -30,7 +30,6 @@ class SequenceModel(EnergyModel):
         width: values of a time step that have a density, D.
         context_width: values behind them that it is conditioned on, C, known at the step.
         frame: steps of a point, P.
-        context_width: values that only condition the others, behind them in each step.
         points_per_batch: points of a training batch that the loss is computed on.
     """
 
@@ -39,7 +38,6 @@ class SequenceModel(EnergyModel):
     width: int
     context_width: int
     frame: int
-    context_width: int = 0
 
     @abstractmethod
     def start(self, n: int) -> Any:

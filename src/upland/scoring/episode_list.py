@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
@@ -14,17 +14,20 @@ from upland.calibration.block_calibration import BlockCalibration
 from upland.calibration.false_discovery import check_rate
 from upland.scoring.episodes import Episodes, episodes_of
 from upland.scoring.explained_steps import AssessedSteps, assessed_steps, explained_steps
+from upland.scoring.kinds import SHORTEST, Kind, kind_of
 from upland.scoring.times import SECONDS, plain_times
 
 if TYPE_CHECKING:
     from upland.data.sequence.container import Sequences
     from upland.detectors.base import Detector
     from upland.detectors.scoring import ScoringDetector
-    from upland.explanation import Explanation, Reason
+    from upland.explanation import Reason
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
+LONGEST, BEFORE = 128, 8
+"""Steps of an episode that its kind is of at most, and as many times as long a stretch before it."""
 CHANNELS = 3
 """Channels that are named of an episode."""
 DAY = 86_400.0
@@ -60,6 +63,7 @@ class Episode:
             this length if all were normal; None likewise.
         reasons: the channels with the largest shares at the peak, and what was expected there.
         channels: the channels with the largest shares of all steps of the episode.
+        kind: what its first channel does, by `upland.scoring.kinds`; None where no kind is clear.
     """
 
     series: Any
@@ -73,6 +77,7 @@ class Episode:
     expected_false: float | None
     reasons: tuple[Reason, ...]
     channels: tuple[Channel, ...]
+    kind: Kind | None
 
     @property
     def confidence(self) -> float | None:
@@ -163,6 +168,7 @@ class EpisodeList(Sequence[Episode]):
         columns: dict[str, Any] = {
             name: [getattr(one, name) for one in self.found] for name in (*names, "expected_false")
         }
+        columns["kind"] = pa.array([one.kind for one in self.found], pa.string())
         columns["channels"] = [[channel._asdict() for channel in one.channels] for one in self.found]
         return pa.table(columns)
 
@@ -301,15 +307,40 @@ def described_episodes(
             float(steps.p_values[peak]),
             p_value,
             None if p_value is None else p_value * searched,
-            tuple(_at(explained, low + peak - first).top(CHANNELS)[0]),
-            channels_of(explained.columns, explained.shares[low:high]),
+            tuple(explained.take([low + peak - first]).top(CHANNELS)[0]),
+            (channels := channels_of(explained.columns, explained.shares[low:high])),
+            kind_at(detector, sequences, (first, last, peak), channels[0].column),
         )
 
 
-def _at(explained: Explanation, row: int) -> Explanation:
-    """One row of an explanation."""
-    parts = {name: getattr(explained, name)[row : row + 1] for name in ("shares", "values", "expected")}
-    return replace(explained, **parts)
+def kind_at(
+    detector: ScoringDetector, sequences: Sequences, span: tuple[int, int, int], column: str
+) -> Kind | None:
+    """What a channel does in an episode, from its start to its peak, or to its end where that is near: scores
+    fall slowly after a fault, and what follows the peak may be normal.
+
+    Args:
+        detector: fitted.
+        sequences: all of them.
+        span: first and last step of the episode and its peak, among all steps.
+        column: the channel.
+    """
+    from upland.data.sequence.encoder import SequenceEncoder
+
+    encoder, (first, last, peak) = detector.encoder_, span
+    assert isinstance(encoder, SequenceEncoder)
+    end = peak + 1 if peak - first >= SHORTEST else last + 1
+    first = max(first, end - LONGEST)
+    owner = int(np.searchsorted(sequences.starts, first, side="right")) - 1
+    start = max(first - BEFORE * max(end - first, SHORTEST), int(sequences.starts[owner]))
+    piece = sequences.cut(*(np.array([number]) for number in (owner, start, end - start)))
+    cells = {name: part for name, part in encoder.values(piece).items() if part.dtype.kind in "fiu"}
+    values = {name: part.astype(np.float64) for name, part in cells.items()}
+    if column not in values:
+        return None
+    own, at = values.pop(column), first - start
+    others = np.stack(list(values.values()), axis=1) if values else np.empty((own.size, 0))
+    return kind_of(own[at:], own[:at], (others[at:], others[:at]))
 
 
 def channels_of(columns: Sequence[str], shares: Floats) -> tuple[Channel, ...]:

@@ -67,6 +67,8 @@ def explained_steps(
         rows: `(K,)` numbers of steps among those of all sequences, each once.
         most: steps that are explained at a time, or one sequence.
     """
+    from upland.explanation import joined
+
     owners = np.searchsorted(sequences.starts, rows, side="right") - 1
     hit = np.unique(owners)
     starts = sequences.starts[hit]
@@ -78,10 +80,9 @@ def explained_steps(
         at = np.searchsorted(np.sort(piece.row_numbers), sequences.row_numbers[rows[inside]])
         whole = explanation_of(detector, piece)
         places.append(inside)
-        parts.append((whole.shares[at], whole.values[at], whole.expected[at]))
+        parts.append(whole.take(at))
     order = np.argsort(np.concatenate(places), kind="stable")
-    together = [np.concatenate(some)[order] for some in zip(*parts, strict=True)]
-    return replace(whole, shares=together[0], values=together[1], expected=together[2])
+    return joined(parts).take(order)
 
 
 def explanation_of(detector: ScoringDetector, piece: Sequences) -> Explanation:

@@ -14,8 +14,10 @@ if TYPE_CHECKING:
 
 
 def reason_text(reason: Reason) -> str:
-    """One reason in words: column, part of the whole, value seen and value expected."""
+    """One reason in words: column, part of the whole, value seen and value expected, or the band of it."""
     value, expected = cell_text(reason.value), cell_text(reason.expected)
+    if reason.low is not None:
+        expected = f"{cell_text(reason.low)} to {cell_text(reason.high)}"
     return f"{one_line(reason.column)} {reason.part:.0%} ({value}, expected {expected})"
 
 

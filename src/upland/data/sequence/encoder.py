@@ -39,6 +39,7 @@ from upland.io.records import check_types
 
 FORMAT = 1
 _STORED = {"id": str | int | None, "time": str | int | None, "owner": str, "context": Sequence[str]}
+BAND = "band"
 CODES_AT_ONCE = 1 << 25
 """Codes of more steps than this holds are made stretch by stretch (128 MB)."""
 
@@ -65,6 +66,8 @@ class SequenceEncoder:
         table: The encoder of the steps, of channels and context alike.
         step: The median time from one step to the next, in seconds of dates; None if there are no times.
         clock: The inputs that are made of time stamps.
+        band: `(2, D)` between which differences from what a model expects most normal steps lie; a fit of a
+            model sets it. None where there is none.
 
     Examples:
         >>> import numpy as np
@@ -95,6 +98,7 @@ class SequenceEncoder:
         self.calendar = checked_calendar(calendar)
         self.step: float | None = None
         self.clock = Clock()
+        self.band: Codes | None = None
         self._known_clock: Clock | None = None
         self.table = TableEncoder(categorical=categorical, ignore=ignore, cells=cells, owner=owner)
 
@@ -304,6 +308,17 @@ class SequenceEncoder:
     def _channels(self, values: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         return {name: values[name] for name in self.column_names}
 
+    def bounds(self, Z: NDArray[Any]) -> list[dict[str, NDArray[Any]]]:
+        """The lower and upper bounds of values where the codes `(S, D)` are expected, of channels that are
+        numbers or moments; none where there is no band.
+        """
+        if self.band is None:
+            return []
+        kinds = {column.name: column.kind for column in self.table.schema_.columns if column.parts is None}
+        both = [self.decode(Z + side) for side in self.band]
+        plain = ("numeric", "date", "duration")
+        return [{name: cells for name, cells in side.items() if kinds.get(name) in plain} for side in both]
+
     def values(self, X: object) -> dict[str, NDArray[Any]]:
         """The values of the channels in use at every step, `(S,)` each, sequence after sequence; missing as
         NaN, NaT or None.
@@ -315,6 +330,7 @@ class SequenceEncoder:
     def to_state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """A JSON-able manifest and tensors; `from_state` is the exact way back."""
         table, tensors = self.table.to_state()
+        tensors = tensors if self.band is None else {**tensors, BAND: self.band}
         return {
             "format": FORMAT,
             "id": self.id,
@@ -352,11 +368,18 @@ class SequenceEncoder:
         encoder.clock = Clock.from_json(manifest["clock"]) if "clock" in manifest else Clock()
         if encoder.clock.width and (encoder.time is None or not step):
             raise ValueError("not the state of a SequenceEncoder: it has a clock, and no time")
-        encoder.table = TableEncoder.from_state(manifest["table"], tensors)
+        encoder.table = TableEncoder.from_state(
+            manifest["table"], {name: tensor for name, tensor in tensors.items() if name != BAND}
+        )
         if unknown := set(encoder.context) - set(encoder.table.inputs):
             raise ValueError(f"not the state of a SequenceEncoder: no column is called {sorted(unknown)}")
         if encoder.context and not encoder.width:
             raise ValueError("not the state of a SequenceEncoder: it has no channels")
+        encoder.band = tensors.get(BAND)
+        if (band := encoder.band) is not None and (
+            band.shape != (2, encoder.width) or band.dtype != np.float32 or not np.isfinite(band).all()
+        ):
+            raise ValueError("not the state of a SequenceEncoder: its band is not two for each channel")
         return encoder
 
 

@@ -15,7 +15,7 @@ from upland.data.table.dateparts import DAY
 _UNITS = {"day": DAY, "h": 3600.0, "min": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 
 FEWEST = 8
-"""Distances that say at least how a sequence is sampled, where all together are like the fit."""
+"""Distances that say at least how a sequence is sampled, where any has as many."""
 
 GAP = 5.0
 """A gap of more than this many median steps is worth a warning."""
@@ -40,7 +40,7 @@ def check_sampling(fitted: float | None, sequences: Sequences) -> None:
     like = there & (distances < SAMPLING * fitted) & (distances * SAMPLING > fitted)
     counts = np.bincount(owners[there], minlength=n)
     doubtful = 2 * np.bincount(owners[like], minlength=n) <= counts  # of the others the median is like it
-    doubtful &= counts >= (1 if 2 * like.sum() <= there.sum() else FEWEST)
+    doubtful &= counts >= min(FEWEST, max(counts.max(), 1))
     off, ratios = {}, {}
     for row in np.flatnonzero(doubtful).tolist():
         off[row] = typical(sequences.take(np.array([row])).distances) or np.finfo(float).tiny

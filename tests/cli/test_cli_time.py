@@ -1,0 +1,47 @@
+"""Context columns, the calendar and sampling on the command line."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+FAST = ("--epochs", "2", "--calibration", "split", "--window", "20", "-q")
+
+
+def plant(path, count=400, step="5min", seed=0):
+    rng = np.random.default_rng(seed)
+    set_point = np.repeat(rng.choice([20.0, 30.0], count // 20 + 1), 20)[:count]
+    times = pd.date_range("2026-03-02", periods=count, freq=step)
+    columns = {"time": times, "set_point": set_point, "flow": set_point + rng.normal(0, 0.3, count)}
+    pd.DataFrame(columns | {"power": rng.normal(size=count)}).to_csv(path, index=False)
+    return path
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return plant(tmp_path_factory.mktemp("time") / "normal.csv")
+
+
+def test_context_is_named_in_the_model_and_never_in_reasons(data, tmp_path, upland):
+    model, new = tmp_path / "m", plant(tmp_path / "new.csv", seed=1)
+    options = ("--time", "time", "--context", "set_point", "--calendar")
+    assert upland("fit", data, "-o", model, *options, *FAST).code == 0
+    assert "1 numeric context: set_point" in upland("info", model).words
+    done = upland("score", model, new, "-o", tmp_path / "scored.csv", "--why")
+    assert done.code == 0
+    scored = pd.read_csv(tmp_path / "scored.csv")
+    assert list(scored.columns[:4]) == ["time", "set_point", "flow", "power"]
+    assert not scored["reason"].str.contains("set_point").any()
+    assert scored["reason"].str.contains(r"expected -?[\d.]+ to -?[\d.]+").all()
+
+
+def test_another_sampling_than_that_of_the_fit_is_said(data, tmp_path, upland):
+    model, slower = tmp_path / "m", plant(tmp_path / "slower.csv", step="15min")
+    assert upland("fit", data, "-o", model, "--time", "time", *FAST).code == 0
+    assert "typically 15 min apart, those of the fit were 5 min" in upland("score", model, slower).words
+
+
+@pytest.mark.parametrize("option", [("--context", "flow"), ("--calendar",)])
+def test_they_are_options_of_sequences(option, data, tmp_path, upland):
+    done = upland("fit", data, "-o", tmp_path / "m", *option, "-q")
+    assert done.code == 2
+    assert f"{option[0]} is for sequences" in done.words
