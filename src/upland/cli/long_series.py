@@ -179,7 +179,7 @@ class OpenedLong(Opened):
         nobody sees them.
         """
         from upland.data.sequence.container import Sequences
-        from upland.scoring.episode_list import channels_of
+        from upland.scoring.episode_list import channels_of, kind_at
         from upland.scoring.explained_steps import explanation_of
 
         if not self.request.shown or not found.owners.size:
@@ -191,12 +191,17 @@ class OpenedLong(Opened):
         lengths = lasts - begins + 1
         stamps = None if parts[0].stamps is None else np.concatenate([part.stamps for part in parts])
         table = pa.concat_tables([part.table for part in parts])
-        whole = explanation_of(self.detector, Sequences(table, lengths, "frame", stamps=stamps))
+        stretches = Sequences(table, lengths, "frame", stamps=stamps)
+        whole = explanation_of(self.detector, stretches)
         offsets = np.cumsum(lengths) - lengths - begins
         shown = whole.take(offsets + found.peaks)
-        spans = zip((offsets + firsts).tolist(), (offsets + lasts).tolist(), strict=True)
-        channels = [channels_of(whole.columns, whole.shares[first : last + 1]) for first, last in spans]
-        return shown.top(REASONS), [{"channels": [one._asdict() for one in part]} for part in channels]
+        spans = zip(*((offsets + part).tolist() for part in (firsts, lasts, found.peaks)), strict=True)
+        more = []
+        for first, last, peak in spans:
+            channels = channels_of(whole.columns, whole.shares[first : last + 1])
+            kind = kind_at(self.detector, stretches, (first, last, peak), channels[0].column)
+            more.append({"channels": [one._asdict() for one in channels], "kind": kind})
+        return shown.top(REASONS), more
 
     def _rows(self, owners: list[int], begins: list[int], lasts: list[int]) -> list[Sequences]:
         """Stretches of series, in the order of time.
