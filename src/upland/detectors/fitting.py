@@ -27,8 +27,6 @@ from upland.data.image.encoder import ImageEncoder
 from upland.data.rows import NormalRows, SampledRows
 from upland.data.sequence.encoder import SequenceEncoder
 from upland.data.sequence.windows import SequenceRows
-from upland.detectors.architectures import FlowOrGaussian
-from upland.detectors.baselines import likelier
 from upland.detectors.ensemble import (
     EncodedPoints,
     EncodedRows,
@@ -37,6 +35,7 @@ from upland.detectors.ensemble import (
     fitted_sequence_criteria,
 )
 from upland.detectors.plan import CLOSED_FORM, FitPlan
+from upland.detectors.trained import Shown, normalized, warn_if_unmoved
 from upland.io.locks import warnings_apart
 from upland.models.base import EnergyModel
 from upland.models.process import THREADS
@@ -206,13 +205,12 @@ class MemberFitter:
         if isinstance(self.source, SampledRows) and (train := self.source.train):
             run = partial(train, training, rows.take(training_rows), weights, checked, progress)
         history = run()
-        _warn_if_unmoved(model, start, history)
-        if isinstance(architecture, FlowOrGaussian):
-            trained, model = model, likelier(training, start_from.to(self.device), checked, sigma)
-            architecture = replace(architecture, density="flow" if model is trained else "gaussian")
+        warn_if_unmoved(model, start, history)
         enough = validation.size >= NORMALIZATION_LEAST
         normal = (checked if enough else start_from)[:NORMALIZATION_MOST]
-        model.fit_normalization(normal.to(self.device), fresh=enough)
+        architecture, model = normalized(
+            architecture, model, training, Shown(start_from.to(self.device), checked, normal, enough), sigma
+        )
         fresh = validation if validation.size >= STANDARD_LEAST else seen
         member = Member(
             encoder=encoder,
@@ -382,21 +380,3 @@ def _streamed(
         for table in source.shuffled(generator, skip, 64 * batch):
             rows = torch.from_numpy(encoder.transform(table))
             yield from (part for part in rows.split(batch) if part.shape[0] == batch or rows.shape[0] < batch)
-
-
-def _warn_if_unmoved(model: EnergyModel, start: dict[str, Tensor], history: History) -> None:
-    """A single number may be the energy's additive constant, which no gradient in x can see: it need not
-    move.
-    """
-    if history.best_step == 0:
-        return
-    trained = [
-        (name, value) for name, value in model.named_parameters() if value.requires_grad and value.numel() > 1
-    ]
-    unmoved = [
-        name
-        for name, value in trained
-        if name not in model.may_stay_unchanged and torch.equal(value, start[name])
-    ]
-    if unmoved:
-        warnings.warn(f"training did not move these weights: {', '.join(unmoved)}", stacklevel=3)

@@ -19,9 +19,9 @@ from upland.data.sequence.encoder import SequenceEncoder
 from upland.data.sequence.reader import Per, SequenceReader
 from upland.data.sequence.windows import SequenceRows
 from upland.detectors.architecture import Architecture
-from upland.detectors.architectures import OwnSequenceFlow
 from upland.detectors.arguments import sizes_of, whole_or_none
 from upland.detectors.ensemble import Member
+from upland.detectors.own_modules import OwnSequenceFlow
 from upland.detectors.plan import TrainingPlan
 from upland.detectors.recurrent_flows import SequenceFlow
 from upland.detectors.sequence import SequenceDetector
