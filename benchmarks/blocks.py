@@ -6,7 +6,8 @@ other.
                `steps` those of flagged steps (at most 3 apart) at the same alpha of steps.
     power      the same with a shift of 1, 2 or 3 standard deviations for 100 steps: how often it is found
                while it lasts, and after how many steps on average where it is
-    detector   a SequenceEnergyDetector on two channels of AR(1), calibrated on 40,000 further steps
+    detector   a SequenceEnergyDetector (max_channel) on two channels of AR(1), calibrated on 40,000 further
+               steps, and a new series of as many
 
 `false` is false episodes a block over alpha: the promise is 1 at most, on average over calibrations. `reach`
 is what the number of blocks allows of it: multiples of 1 / (k + 1). `warned` is how often the calibration
@@ -154,7 +155,9 @@ def detector(phi: float, size: int, redraw: int) -> dict[str, float]:
 def fitted(phi: float, seed: int) -> upland.SequenceEnergyDetector:
     """A detector of two channels."""
     rng = np.random.default_rng([seed, int(100 * phi)])
-    model = upland.SequenceEnergyDetector(calibration="split", random_state=seed, progress=False)
+    model = upland.SequenceEnergyDetector(
+        criterion="max_channel", calibration="split", random_state=seed, progress=False
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return model.fit(autoregressive(rng, 6_000, phi, 2))

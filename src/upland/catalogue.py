@@ -119,7 +119,7 @@ DETECTORS: dict[tuple[str, Modality], Detector] = {
     ),
     ("flow", "sequence"): Detector(
         "upland.detectors.sequence_flow:SequenceFlowDetector",
-        {"step": "divergence", "sequence": "divergence"},
+        {"step": "likelihood_divergence", "sequence": "divergence"},
     ),
     ("energy", "image"): Detector("upland.detectors.image:ImageEnergyDetector", {"image": "reconstruction"}),
     ("flow", "image"): Detector(
@@ -189,6 +189,11 @@ CRITERIA: dict[str, Criterion] = {
         "KL divergence of the parts of one latent from those of normal data, standardised; of steps that of "
         "the latents over the past",
         "upland.criteria.step_latents:StepDivergence",
+    ),
+    "likelihood_divergence": Criterion(
+        "upland.criteria.step_latents:StepLikelihoodDivergence",
+        _LATENT_SEQUENCES,
+        "-log p of a step beyond that of normal ones plus the divergence of the latents over the past",
     ),
     "complexity": Criterion(
         "upland.criteria.complexity:Complexity",

@@ -134,7 +134,7 @@ def test_groups_are_encoded_once_by_the_members_that_test_them(made, fitted_of, 
     detector.score_groups(X, np.arange(30) // 10)
     first, *others = (encoder_of(member) for member in detector.members_)
     assert encoded.pop(id(first)) == points(X)
-    of_scores = made.modality == "sequence"  # by the scores that all members have given
+    of_scores = made is upland.SequenceEnergyDetector  # by the scores that all members have given
     assert encoded == ({id(other): points(X) for other in others} if of_scores else {})
 
 

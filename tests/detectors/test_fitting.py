@@ -9,7 +9,6 @@ from normals import numbers, quick
 from upland.data.rows import MemoryRows
 from upland.data.table.encoder import TableEncoder
 from upland.data.table.frames import view_table
-from upland.detectors.architectures import OwnModule
 from upland.detectors.ensemble import offered_criteria
 from upland.detectors.fitting import (
     CALIBRATION_MOST,
@@ -22,6 +21,7 @@ from upland.detectors.fitting import (
     calibration_method,
     held_out_rows,
 )
+from upland.detectors.own_modules import OwnModule
 from upland.detectors.plan import MEMBER_STREAMS, STREAMS
 
 

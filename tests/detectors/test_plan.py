@@ -15,6 +15,7 @@ from upland.detectors.table import NETS_ONLY
 from upland.models.flow import table_flow
 from upland.models.glow import Glow
 from upland.models.recurrent import RecurrentEnergy
+from upland.models.recurrent_flow import RecurrentFlow
 from upland.models.vae import convolutional_vae, dense_vae
 
 
@@ -34,6 +35,7 @@ OWN = {
     "SequenceEnergyDetector": lambda width: RecurrentEnergy(
         width, (3,), frame=2, cell="gru", generator=generator()
     ),
+    "SequenceFlowDetector": lambda width: RecurrentFlow(width, 2, (3,), 4, generator=generator()),
     "ImageEnergyDetector": own_image_net,
     "ImageFlowDetector": lambda shape: Glow(shape, 1, 1, 3, generator=generator()),
     "ImageVAEDetector": lambda shape: convolutional_vae(shape, (2,), 1, generator()),
@@ -65,6 +67,7 @@ OTHER = {
     "fallback": "gaussian",
     "latent": 1,
     "frame": 4,
+    "lags": 5,
     "id": None,
     "time": None,
     "window": 12,

@@ -129,7 +129,11 @@ def test_ignored_channels_do_not_count():
 SERIES = waves(1, 40)[0]
 FRAME = pd.DataFrame({"hour": range(40), "flow": SERIES[:, 0]})
 REFUSED = {
-    "criterion": ({"criterion": "likelihood"}, waves(), "criterion must be 'auto' or one of 'score_test'"),
+    "criterion": (
+        {"criterion": "likelihood"},
+        waves(),
+        "criterion must be 'auto' or one of 'experts', 'score_test'",
+    ),
     "per": ({"per": "window"}, waves(), "per must be one of 'auto', 'sequence', 'step', got 'window'"),
     "frame": ({"frame": 0}, waves(), "frame must be 'auto' or a whole number of at least 1, got 0"),
     "window": ({"window": 1}, waves(), "window must be .*at least 2, got 1"),

@@ -11,6 +11,8 @@ from upland.scoring.episode_list import channels_of, steps_a_day
 from upland.scoring.episodes import episodes_of
 
 STEPS = 2_000
+QUICK = {"criterion": "max_channel", "smoothing": 1, "epochs": 1, "hidden": (8,)}
+"""A criterion that remembers few steps, so that blocks are short."""
 
 
 def normal(rng, steps=STEPS):
@@ -21,10 +23,8 @@ def normal(rng, steps=STEPS):
 def detector():
     """Fitted without smoothing, and calibrated on steps that are many for their short memory."""
     rng = np.random.default_rng(0)
-    found = upland.SequenceEnergyDetector(
-        hidden=(8,), smoothing=1, epochs=1, calibration="split", random_state=0, progress=False
-    )
-    return found.fit(normal(rng)).calibrate(normal(rng))
+    found = upland.SequenceEnergyDetector(**QUICK, calibration="split", random_state=0, progress=False)
+    return found.fit(normal(rng, 800)).calibrate(normal(rng))
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,7 @@ def test_a_fault_is_one_sure_episode_with_its_channel(detector, faulty):
     found = upland.episodes(detector, faulty)
     worst = found.worst(1)[0]
     assert (worst.series, worst.start) == (0, 400)
-    assert 429 <= worst.end <= 429 + detector.plan_.architecture.frame
+    assert 429 <= worst.end <= 429 + detector.plan_.architecture.frame  # what the criterion rests on
     assert worst.start <= worst.peak <= worst.end
     assert worst.steps == worst.end - worst.start + 1
     assert worst.p_value == detector.blocks_.smallest_p
@@ -129,7 +129,7 @@ def test_a_stuck_channel_is_named_in_a_long_frame():
     rows = pd.DataFrame(rng.normal(size=(800, 2)), columns=["flow", "load"])
     rows = rows.assign(when=when, mode=rng.choice(["a", "b"], 800))
     model = upland.SequenceEnergyDetector(
-        time="when", smoothing=1, epochs=1, calibration="split", random_state=0, progress=False
+        time="when", **QUICK, calibration="split", random_state=0, progress=False
     ).fit(rows)
     rows.loc[500:520, "load"] = 7.5
     with warnings.catch_warnings():
@@ -140,9 +140,9 @@ def test_a_stuck_channel_is_named_in_a_long_frame():
 
 
 def test_folds_are_compared_with_their_own_peaks(faulty):
-    crossed = upland.SequenceEnergyDetector(
-        smoothing=1, epochs=1, calibration="cross", random_state=0, progress=False, hidden=(8,)
-    ).fit(normal(np.random.default_rng(2), 1_500))
+    crossed = upland.SequenceEnergyDetector(**QUICK, calibration="cross", random_state=0, progress=False).fit(
+        normal(np.random.default_rng(2), 600)
+    )
     found = upland.episodes(crossed, faulty)
     values = crossed.assess_members(faulty).values
     expected = crossed.blocks_.p_values(values)
@@ -163,7 +163,12 @@ def test_long_frames_name_series_and_times(faulty):
         return pd.concat(parts).sample(frac=1, random_state=0)
 
     pumps = upland.SequenceEnergyDetector(
-        time="when", id="pump", smoothing=1, epochs=1, calibration="split", random_state=0, progress=False
+        time="when",
+        id="pump",
+        **QUICK,
+        calibration="split",
+        random_state=0,
+        progress=False,
     ).fit(frame([normal(rng, 1_000), normal(rng, 1_000)]))
     pumps.calibrate(frame([normal(rng, 1_000), normal(rng, 1_000)]))
     found = upland.episodes(pumps, frame([normal(rng, 1_000), faulty]))
@@ -225,7 +230,7 @@ def test_a_larger_alpha_than_that_of_the_flags_is_refused(detector, faulty):
 
 def test_too_few_blocks_are_warned_of(detector, faulty):
     with pytest.warns(UserWarning, match=r"calibration blocks of .* steps allow no p-value of an episode"):
-        upland.episodes(detector, faulty, alpha=0.0004)
+        upland.episodes(detector, faulty, alpha=0.0007)
 
 
 def test_a_model_without_blocks_has_no_p_values(detector, faulty):
@@ -237,6 +242,36 @@ def test_a_model_without_blocks_has_no_p_values(detector, faulty):
     assert found.searched == 0
     assert found.sure() == []
     assert {(one.p_value, one.confidence, one.expected_false) for one in found} == {(None, None, None)}
+
+
+@pytest.mark.parametrize(
+    "blocks",
+    [
+        {"length": 0, "resolved": True},
+        {"length": 2.0, "resolved": True},
+        {"length": 2, "resolved": 1},
+        {"length": 2},
+        None,
+    ],
+)
+def test_blocks_that_no_fit_leaves_are_refused(blocks, detector, tmp_path):
+    from upland.io.modelfile import TensorFileError, read_tensors, write_tensors
+
+    upland.save(detector, tmp_path / "m.safetensors")
+    tensors, manifest = read_tensors(tmp_path / "m.safetensors")
+    write_tensors(tmp_path / "n.safetensors", tensors, manifest | {"blocks": blocks})
+    with pytest.raises(TensorFileError, match="cannot be read"):
+        upland.load(tmp_path / "n.safetensors")
+
+
+def test_the_blocks_are_in_the_information(detector):
+    found = detector.info()["calibration"]["blocks"]
+    assert found == {
+        "length": detector.blocks_.length,
+        "count": detector.blocks_.count,
+        "smallest_p": detector.blocks_.smallest_p,
+        "resolved": True,
+    }
 
 
 def test_a_file_keeps_the_blocks(detector, faulty, tmp_path):

@@ -228,8 +228,12 @@ class BlockCalibration:
             lengths: `(N,)` steps of each series that was scored.
             alpha: the rate that is asked for.
         """
-        own = {"length": self.length, "calibration": self.count, "smallest_p": self.smallest_p}
-        return own | {"searched": self.blocks_in(lengths), "doubts": self.doubts(alpha)}
+        return self.to_json() | {"searched": self.blocks_in(lengths), "doubts": self.doubts(alpha)}
+
+    def to_json(self) -> dict[str, Any]:
+        """How many blocks there are, of how many steps, as plain data."""
+        sizes = {"length": self.length, "count": self.count, "smallest_p": self.smallest_p}
+        return sizes | {"resolved": self.resolved}
 
     def warn(self, alpha: float, stacklevel: int = 2) -> None:
         """Warn of a calibration that cannot keep what it promises.

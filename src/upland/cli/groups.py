@@ -134,7 +134,7 @@ def _grouped(detector: Detector, data: Path, by: tuple[str, ...]) -> tuple[Any, 
     """The data, the group of each of them or the column that names it, and what a group is called."""
     modality = detector.modality
     form = check_new(data, modality)
-    if modality == "sequence" and form != "array":
+    if modality == "sequence" and form != "array" and detector.family != "flow":
         raise ValueError(
             "the model is of sequences, and groups of time steps are not tested: they depend on each other; "
             "fit on an array (N, T, D) of sequences, or on a table whose rows stand alone"

@@ -1,5 +1,5 @@
-"""Scoring a file of long series piece by piece: memory holds a piece, the state of each series, and the steps
-that are flagged.
+"""Scoring a file of long series piece by piece: memory holds a piece, the state of each series, and what is
+flagged just now.
 
 It takes a file in which the steps of each series stand in the order of time; any other one is held in memory
 as a whole (`upland.cli.sequences`), as is one whose steps are all explained. A step that is named is
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from upland.data.sequence.container import Sequences
     from upland.detectors.base import Detector
     from upland.io.source import Source
-    from upland.scoring.long_series import LongFile, Series, Steps
+    from upland.scoring.long_series import Found, LongFile, Series, Steps
 
 LONG = 500_000
 """Rows of a file that is not held in memory as a whole."""
@@ -95,8 +95,9 @@ class OpenedLong(Opened):
         self.columns = source.names
         self.dialect = dialect_for(request.target, source, encoder.table.schema_)
         self.total = int(series.lengths.sum()) * (2 if request.control == "fdr" else 1)
-        self.remembered = Remembered(max(request.top, 1))
-        self.n_episodes, self.hit, self.extra = 0, 0, [name for name in source.names if self._is_extra(name)]
+        self.extra = [name for name in source.names if self._is_extra(name)]
+        length = None if detector.blocks_ is None else detector.blocks_.length
+        self.remembered = Remembered(series.starts, request.top, request.alpha, length)
 
     def _is_extra(self, name: str) -> bool:
         return name not in {*self.file.encoder.inputs, *self.file.own, *ADDED}
@@ -158,62 +159,49 @@ class OpenedLong(Opened):
 
     def most_anomalous(self, cut: float) -> list[Finding]:
         """The episodes with the highest scores, and single steps where there are too few."""
-        from upland.scoring.long_series import joined_steps
-
-        starts, top, blocks = self.series.starts, self.request.top, self.detector.blocks_
-        length = None if blocks is None else blocks.length
-        flagged, episodes = self.remembered.episodes(starts, self.request.alpha, length)
-        numbers = starts[flagged.owners] + flagged.places
-        peaks = flagged.take(np.searchsorted(numbers, episodes.peaks))
-        self.n_episodes, self.hit = episodes.peaks.size, np.unique(peaks.owners).size
-        order = np.argsort(-peaks.scores, kind="stable")[:top]
-        worst, peaks = episodes.select(order), peaks.take(order)
-        quiet = self.remembered.quiet(starts, worst, peaks.owners, top - order.size)
-        firsts, lasts = (np.searchsorted(numbers, part) for part in (worst.firsts, worst.lasts))
-        found = [flagged.take(slice(first, last + 1)) for first, last in zip(firsts, lasts, strict=True)]
-        found += [quiet.take(slice(row, row + 1)) for row in range(quiet.owners.size)]
-        peaks = joined_steps([peaks, quiet])
-        reasons, channels = self._why(peaks, found)
-        names = [self.series.ids[owner] for owner in peaks.owners.tolist()]
-        made = findings(names, peaks.scores, peaks.p_values, cut, reasons)
-        more = zip(made, found, peaks.stamps, channels, strict=True)
-        return [
-            replace(one, details=_span(steps, peak) | self._p_values(steps) | why)
-            for one, steps, peak, why in more
-        ]
-
-    def _p_values(self, steps: Steps) -> dict[str, Any]:
-        """The p-value of an episode, and what follows from it; none where the model has no blocks."""
+        found = self.remembered.found()
+        reasons, channels = self._why(found)
+        names = [self.series.ids[owner] for owner in found.owners.tolist()]
+        made = findings(names, found.scores, found.p_values, cut, reasons)
         blocks = self.detector.blocks_
-        if blocks is None:
-            return {"episode_p_value": None}
-        p, searched = float(steps.block_p_values.min()), blocks.blocks_in(self.series.lengths)
-        return {"episode_p_value": p, "confidence": 1 - p, "expected_false": p * searched}
+        searched = 0 if blocks is None else blocks.blocks_in(self.series.lengths)
+        details = []
+        for row, why in enumerate(channels):
+            start, end, peak = (_plain(stamp) for stamp in found.stamps[row])
+            steps, p = int(found.lasts[row] - found.firsts[row]) + 1, float(found.block_p_values[row])
+            of_blocks = {"episode_p_value": p, "confidence": 1 - p, "expected_false": p * searched}
+            own = {"episode_p_value": None} if blocks is None else of_blocks
+            details.append({"start": start, "end": end, "peak": peak, "steps": steps} | own | why)
+        return [replace(one, details=detail) for one, detail in zip(made, details, strict=True)]
 
-    def _why(self, peaks: Steps, found: list[Steps]) -> tuple[Reasons, list[dict[str, Any]]]:
+    def _why(self, found: Found) -> tuple[Reasons, list[dict[str, Any]]]:
         """The reasons of the peaks, and the channels of episodes, of long ones about the peak; none where
         nobody sees them.
         """
         from upland.data.sequence.container import Sequences
-        from upland.scoring.episode_list import channels_of
+        from upland.scoring.episode_list import channels_of, kind_at
         from upland.scoring.explained_steps import explanation_of
 
-        if not self.request.shown or not found:
-            return [], [{} for _ in found]
-        firsts = np.maximum([steps.places[0] for steps in found], peaks.places - CONTEXT)
-        lasts = np.minimum([steps.places[-1] for steps in found], peaks.places + CONTEXT)
+        if not self.request.shown or not found.owners.size:
+            return [], [{} for _ in found.owners]
+        firsts = np.maximum(found.firsts, found.peaks - CONTEXT)
+        lasts = np.minimum(found.lasts, found.peaks + CONTEXT)
         begins = np.maximum(firsts - CONTEXT + 1, 0)
-        parts = self._rows(peaks.owners.tolist(), begins.tolist(), lasts.tolist())
+        parts = self._rows(found.owners.tolist(), begins.tolist(), lasts.tolist())
         lengths = lasts - begins + 1
         stamps = None if parts[0].stamps is None else np.concatenate([part.stamps for part in parts])
         table = pa.concat_tables([part.table for part in parts])
-        whole = explanation_of(self.detector, Sequences(table, lengths, "frame", stamps=stamps))
+        stretches = Sequences(table, lengths, "frame", stamps=stamps)
+        whole = explanation_of(self.detector, stretches)
         offsets = np.cumsum(lengths) - lengths - begins
-        at = offsets + peaks.places
-        shown = whole.take(at)
-        spans = zip((offsets + firsts).tolist(), (offsets + lasts).tolist(), strict=True)
-        channels = [channels_of(whole.columns, whole.shares[first : last + 1]) for first, last in spans]
-        return shown.top(REASONS), [{"channels": [one._asdict() for one in part]} for part in channels]
+        shown = whole.take(offsets + found.peaks)
+        spans = zip(*((offsets + part).tolist() for part in (firsts, lasts, found.peaks)), strict=True)
+        more = []
+        for first, last, peak in spans:
+            channels = channels_of(whole.columns, whole.shares[first : last + 1])
+            kind = kind_at(self.detector, stretches, (first, last, peak), channels[0].column)
+            more.append({"channels": [one._asdict() for one in channels], "kind": kind})
+        return shown.top(REASONS), more
 
     def _rows(self, owners: list[int], begins: list[int], lasts: list[int]) -> list[Sequences]:
         """Stretches of series, in the order of time.
@@ -246,7 +234,8 @@ class OpenedLong(Opened):
         """How many episodes there are, and in how many sequences; by which blocks their p-values are; columns
         that are not used.
         """
-        counts = {"sequences": len(self.series.ids), "episodes": self.n_episodes, "hit": self.hit}
+        seen, n_sequences = self.remembered, len(self.series.ids)
+        counts = {"sequences": n_sequences, "episodes": seen.n_episodes, "hit": len(seen.hit)}
         blocks = self.detector.blocks_
         found = None if blocks is None else blocks.described(self.series.lengths, self.request.alpha)
         return counts | {"blocks": found, "extra_columns": self.extra}
@@ -257,12 +246,6 @@ def _joined(parts: list[Sequences]) -> Sequences:
     table = pa.concat_tables([part.table for part in parts])
     stamps = None if parts[0].stamps is None else np.concatenate([part.stamps for part in parts])
     return replace(parts[0], table=table, lengths=np.array([table.num_rows]), order=None, stamps=stamps)
-
-
-def _span(steps: Steps, peak: Any) -> dict[str, Any]:
-    """When an episode begins and ends."""
-    start, end, worst = (_plain(stamp) for stamp in (steps.stamps[0], steps.stamps[-1], peak))
-    return {"start": start, "end": end, "peak": worst, "steps": int(np.ptp(steps.places)) + 1}
 
 
 def _plain(stamp: Any) -> Any:

@@ -76,7 +76,7 @@ def _of_blocks(blocks: Mapping[str, Any] | None) -> str:
     if blocks is None:
         return ""
     text = (
-        f"; an episode's p-value is by the peaks of {counted(blocks['calibration'], 'held-out block')} of "
+        f"; an episode's p-value is by the peaks of {counted(blocks['count'], 'held-out block')} of "
         f"{counted(blocks['length'], 'step')}, and here are {blocks['searched']:,} blocks"
     )
     return "; ".join([text, *blocks["doubts"]])

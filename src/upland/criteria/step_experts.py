@@ -61,6 +61,7 @@ from upland.models.sequential import SequenceModel
 POWER = 3
 NEGLIGIBLE = 1e-9  # weight of the shares of an expert that does not say in which channel a fault is
 SHORTER = 8  # the shorter span is the longer one divided by this
+TINY = 1e-300
 FARTHEST = 1e5  # standard deviations
 SAME = 1e-4  # of encoded values that are one value
 
@@ -191,7 +192,7 @@ class StepExperts(SequenceCriterion):
             model: as trained.
             state: of a file.
         """
-        of_two = state.get("two_values", torch.zeros(0)).numpy()
+        of_two = state.get("two_values", torch.zeros(0, dtype=torch.float64)).numpy()
         if of_two.shape != (model.width,) or not np.isin(of_two, (0.0, 1.0)).all():
             raise ValueError("two_values says of each channel whether it has two values at most")
         self.measured, self.states = np.flatnonzero(of_two == 0), np.flatnonzero(of_two)
@@ -288,10 +289,11 @@ class StepExperts(SequenceCriterion):
         for found, there, positions in self._passes(x):
             weights = found.terms**POWER
             weights[:, :, [expert.name == RELATION for expert in self.experts]] *= NEGLIGIBLE
-            weights /= np.maximum(weights.sum(axis=(2, 3), keepdims=True), np.finfo(np.float64).tiny)
+            weights /= np.maximum(weights.sum(axis=(2, 3), keepdims=True), TINY)
             for number, (expert, ratios) in enumerate(zip(self.experts, found.ratios, strict=True)):
                 columns = self.states if expert.name == TRANSITIONS else self.measured
-                parts = ratios / ratios.sum(axis=-1, keepdims=True) * weights[:, :, number, :, None]
+                whole = np.maximum(ratios.sum(axis=-1, keepdims=True), TINY)
+                parts = ratios / whole * weights[:, :, number, :, None]
                 added = parts.sum(axis=2) * found.scores[..., None]
                 shares[positions[:, None], columns] += added[there]
         return Shares(shares / lengths_of_steps(x) if folded else shares, expected)

@@ -10,6 +10,7 @@ r"""Criteria of sequences whose steps have a likelihood and latents z_t, N(0, I)
   parts of one latent), and the mean of that over two spans: 16 steps, in which a break of the dynamics is
   soonest seen, and the smoothing. It is two-sided: a channel that is stuck or calmer than normal has a small
   v.
+* Likelihood and divergence: the sum of the nats beyond those of normal steps, and the divergence.
 """
 
 from __future__ import annotations
@@ -56,6 +57,21 @@ def latent_steps(model: RecurrentFlow, x: EncodedSequences) -> Steps:
     return Steps(found[:, :-1], found[:, -1], torch.from_numpy(x.owners))
 
 
+def divergence_of(means: Floats, usual: Floats) -> Floats:
+    """The KL of Gaussians of latents from normal ones: `(..., 2 D)`, `(2 D,)` -> `(..., D)`, in nats.
+
+    Args:
+        means: of latents, and of their squares.
+        usual: the same among normal steps.
+    """
+    usual_mean, usual_square = np.split(usual, 2)
+    mean, square = np.split(means, 2, axis=-1)
+    usual_variance = np.maximum(usual_square - usual_mean**2, LEAST_VARIANCE)
+    variance = np.maximum((square - mean**2) / usual_variance, LEAST_VARIANCE)
+    kl: Floats = 0.5 * (variance + (mean - usual_mean) ** 2 / usual_variance - 1 - np.log(variance))
+    return kl
+
+
 class StepLikelihood(RunningMeans):
     """-log p(x_t | x_<t) in nats, smoothed over the past; of a sequence the mean over its steps."""
 
@@ -82,6 +98,28 @@ class StepLikelihood(RunningMeans):
         return Shares(self.parts(nats) / lengths_of_steps(x), found.expected)
 
 
+class StepLikelihoodDivergence(RunningMeans):
+    """The likelihood beyond that of normal steps and the divergence, in nats, summed; over two spans."""
+
+    requires: ClassVar[type] = RecurrentFlow
+    least_span: ClassVar[int] = 8
+    short_span: ClassVar[int] = 16
+    numbers_per_channel: ClassVar[int] = 3
+
+    def numbers(self, given: EnergyModel, points: Tensor, sigma: float) -> Tensor:
+        """-log p of each channel, the latents and their squares: `(M, D) -> (M, 3 D)`."""
+        assert isinstance(given, ConditionalFlow)
+        z, nats = given.parts(points)
+        return torch.cat([nats, z.double(), z.double().square()], 1)
+
+    def parts(self, means: Floats) -> Floats:
+        """The nats of each channel beyond its mean among normal steps, and its KL."""
+        usual, width = self.usual.numpy(), means.shape[-1] // 3
+        kl: Floats = divergence_of(means[..., width:], usual[width:])
+        both: Floats = means[..., :width] - usual[:width] + kl
+        return both
+
+
 class StepDivergence(RunningMeans):
     """The KL of the latents of each channel over two spans of the past from normal ones, two-sided."""
 
@@ -98,9 +136,4 @@ class StepDivergence(RunningMeans):
 
     def parts(self, means: Floats) -> Floats:
         """The KL of each channel, in nats."""
-        usual_mean, usual_square = np.split(self.usual.numpy(), 2)
-        mean, square = np.split(means, 2, axis=-1)
-        usual = np.maximum(usual_square - usual_mean**2, LEAST_VARIANCE)
-        variance = np.maximum((square - mean**2) / usual, LEAST_VARIANCE)
-        kl: Floats = 0.5 * (variance + (mean - usual_mean) ** 2 / usual - 1 - np.log(variance))
-        return kl
+        return divergence_of(means, self.usual.numpy())

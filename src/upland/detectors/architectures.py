@@ -6,36 +6,30 @@ a member is left None until `resolved`, so that a saved member says all that its
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self
 
 import torch
-from torch import nn
 
 from upland.data.encoder import Encoder
 from upland.data.image.encoder import ImageEncoder
 from upland.detectors.architecture import Architecture
 from upland.detectors.experts import Experts
-from upland.models.base import EnergyModel, Latent, ModuleEnergy, NoiseConditional, Variational
+from upland.detectors.own_modules import OwnLatent, OwnModule, OwnRecurrent, OwnSequenceFlow
+from upland.detectors.recurrent_flows import SequenceFlow
+from upland.models.base import EnergyModel, NoiseConditional
 from upland.models.convolutional import ConvolutionalEnergy, Pool
 from upland.models.energies import DenseEnergy
 from upland.models.flow import Flow, gaussian_flow, table_flow
 from upland.models.glow import Glow, default_levels
 from upland.models.multiscale import MultiscaleEnergy, Prior
 from upland.models.recurrent import RecurrentEnergy
-from upland.models.recurrent_flow import RecurrentFlow, features_of
-from upland.models.sequential import SequenceModel
 from upland.models.vae import VAE, convolutional_vae, dense_vae
 from upland.training.schedule import support_points
 
 Sizes = tuple[int, ...]
 Coupling = Literal["affine", "spline"]
-
-LAGGED = 512
-"""Numbers of the window that a flow of sequences sees, at most."""
 
 SMALL_IMAGE = 4_096
 """Values of an image up to which dense layers see its pixels without convolutions below."""
@@ -116,39 +110,6 @@ class Recurrent(Architecture):
             generator=generator,
             context_width=encoder.context_width,
         )
-
-
-@dataclass(frozen=True)
-class SequenceFlow(Architecture):
-    """A recurrent flow of sequences.
-
-    Args:
-        hidden: units of each layer of the net of the past.
-        lags: steps of the window that a step is conditioned on; None goes by the encoded width.
-        lags_most: the largest such window.
-        features: random features of the forecast; None goes by the encoded width.
-    """
-
-    hidden: Sizes
-    lags: int | None
-    lags_most: int
-    features: int | None = None
-    name: ClassVar[str] = "recurrent flow"
-    of = (("flow", "sequence"),)
-    model_type: ClassVar[type] = RecurrentFlow
-
-    def resolved(self, encoder: Encoder) -> Self:
-        """With the lags and the features."""
-        lags = self.lags or max(1, min(self.lags_most, LAGGED // encoder.width))
-        return replace(self, lags=lags, features=self.features or features_of(lags * encoder.width))
-
-    def build(self, encoder: Encoder, generator: torch.Generator | None = None) -> EnergyModel:
-        """A `RecurrentFlow`."""
-        sizes = self.resolved(encoder)
-        assert sizes.lags is not None
-        assert sizes.features is not None
-        flow = (encoder.width, sizes.lags, self.hidden, sizes.features)
-        return RecurrentFlow(*flow, generator=generator, context_width=encoder.context_width)
 
 
 @dataclass(frozen=True)
@@ -315,123 +276,6 @@ class ImageVAE(Architecture):
     def build(self, encoder: Encoder, generator: torch.Generator | None = None) -> EnergyModel:
         """A convolutional `VAE`."""
         return convolutional_vae(encoder.shape, self.filters, self.latent, generator)
-
-
-@dataclass(frozen=True)
-class OwnModule(Architecture):
-    """A module of the user's own.
-
-    Args:
-        module: the module, or a function that makes one for a width D or a shape (C, H, W).
-    """
-
-    module: nn.Module | Callable[[Any], nn.Module] | None
-    name: ClassVar[str] = "own module"
-    of: ClassVar[tuple[tuple[str, str], ...]] = (("energy", "table"), ("energy", "image"))
-    own: ClassVar[bool] = True
-
-    def build(self, encoder: Encoder, generator: torch.Generator | None = None) -> EnergyModel:
-        """A copy of the module, or what the function makes.
-
-        Raises:
-            ValueError: it has no weights that can be trained, or is no model of such data.
-        """
-        assert self.module is not None
-        size = encoder.shape if encoder.modality == "image" else encoder.width
-        own = self.module
-        made = copy.deepcopy(own) if isinstance(own, nn.Module) else _seeded(own, size, generator)
-        if not isinstance(made, nn.Module):
-            raise ValueError(f"model must make a torch module, but made {made!r}")
-        if not any(weight.requires_grad for weight in made.parameters()):
-            raise ValueError(f"model has no weights that can be trained: {type(made).__name__}")
-        self.check(made)
-        if isinstance(made, SequenceModel) and made.context_width != encoder.context_width:
-            wanted, text = encoder.context_width, f"the model takes {made.context_width}: make one with"
-            raise ValueError(f"each step has {wanted} context input(s), and {text} context_width={wanted}")
-        if any(weight.dtype != torch.float32 for weight in made.parameters()):
-            made.float()  # encoded rows are float32, whatever dtype the program makes modules with
-        return made if isinstance(made, EnergyModel) else ModuleEnergy(made)
-
-    def check(self, made: nn.Module) -> None:
-        """Refuse a module that the estimator cannot use; any will do for an energy.
-
-        Args:
-            made: the module.
-        """
-
-    def to_json(self) -> dict[str, Any]:
-        """The name alone: a file holds weights, no code."""
-        return {"name": self.name}
-
-
-def _seeded(make: Callable[[Any], nn.Module], size: Any, generator: torch.Generator | None) -> nn.Module:
-    """What a function makes, with torch's own source of randomness in the state of the generator and put back
-    afterwards, so that with a seed two fits are equal.
-    """
-    if generator is None:
-        return make(size)
-    with torch.random.fork_rng(devices=[]):
-        torch.set_rng_state(generator.get_state())
-        return make(size)
-
-
-@dataclass(frozen=True)
-class OwnRecurrent(OwnModule):
-    """A recurrent energy of the user's own."""
-
-    name: ClassVar[str] = "own recurrent energy"
-    of = (("energy", "sequence"),)
-    model_type: ClassVar[type] = RecurrentEnergy
-
-    def check(self, made: nn.Module) -> None:
-        """Refuse what is no `RecurrentEnergy`; raises ValueError.
-
-        Args:
-            made: the module.
-        """
-        if not isinstance(made, RecurrentEnergy):
-            raise ValueError(f"a model of sequences must be a RecurrentEnergy, got {type(made).__name__}")
-
-
-@dataclass(frozen=True)
-class OwnSequenceFlow(OwnModule):
-    """A recurrent flow of the user's own."""
-
-    name: ClassVar[str] = "own recurrent flow"
-    of = (("flow", "sequence"),)
-    model_type: ClassVar[type] = RecurrentFlow
-
-    def check(self, made: nn.Module) -> None:
-        """Refuse what is no `RecurrentFlow`; raises ValueError.
-
-        Args:
-            made: the module.
-        """
-        if not isinstance(made, RecurrentFlow):
-            raise ValueError(f"a flow of sequences must be a RecurrentFlow, got {type(made).__name__}")
-
-
-@dataclass(frozen=True)
-class OwnLatent(OwnModule):
-    """A likelihood with latents of the user's own."""
-
-    name: ClassVar[str] = "own likelihood"
-    of = (
-        *(("flow", "table"), ("flow", "image")),
-        *(("vae", "table"), ("vae", "image")),
-    )
-    model_type: ClassVar[type] = Variational  # an energy with latents
-
-    def check(self, made: nn.Module) -> None:
-        """Refuse what has no latents; raises ValueError.
-
-        Args:
-            made: the module.
-        """
-        if not (isinstance(made, EnergyModel) and isinstance(made, Latent)):
-            raise ValueError(
-                f"model must be a likelihood with latents (upland.models.base), got {type(made).__name__}"
-            )
 
 
 ARCHITECTURES: dict[str, type[Architecture]] = {

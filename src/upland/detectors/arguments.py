@@ -16,7 +16,7 @@ from upland.io.cells import CellOptions
 
 WHOLE = (
     *("patience", "batch_size", "epochs", "layers", "depth", "levels", "latent", "n_nets", "n_centres"),
-    *("frame", "smoothing", "kernel_size"),
+    *("frame", "lags", "smoothing", "kernel_size"),
 )
 """Arguments that count something, where an estimator has them; a default of None or "auto" leaves the number
 open.

@@ -27,8 +27,6 @@ from upland.data.image.encoder import ImageEncoder
 from upland.data.rows import NormalRows, SampledRows
 from upland.data.sequence.encoder import SequenceEncoder
 from upland.data.sequence.windows import SequenceRows
-from upland.detectors.architectures import FlowOrGaussian
-from upland.detectors.baselines import likelier
 from upland.detectors.ensemble import (
     EncodedPoints,
     EncodedRows,
@@ -37,6 +35,7 @@ from upland.detectors.ensemble import (
     fitted_sequence_criteria,
 )
 from upland.detectors.plan import CLOSED_FORM, FitPlan
+from upland.detectors.trained import Shown, normalized, warn_if_unmoved
 from upland.io.locks import warnings_apart
 from upland.models.base import EnergyModel
 from upland.models.process import THREADS
@@ -206,13 +205,12 @@ class MemberFitter:
         if isinstance(self.source, SampledRows) and (train := self.source.train):
             run = partial(train, training, rows.take(training_rows), weights, checked, progress)
         history = run()
-        _warn_if_unmoved(model, start, history)
-        if isinstance(architecture, FlowOrGaussian):
-            trained, model = model, likelier(training, start_from.to(self.device), checked, sigma)
-            architecture = replace(architecture, density="flow" if model is trained else "gaussian")
+        warn_if_unmoved(model, start, history)
         enough = validation.size >= NORMALIZATION_LEAST
         normal = (checked if enough else start_from)[:NORMALIZATION_MOST]
-        model.fit_normalization(normal.to(self.device), fresh=enough)
+        architecture, model = normalized(
+            architecture, model, training, Shown(start_from.to(self.device), checked, normal, enough), sigma
+        )
         fresh = validation if validation.size >= STANDARD_LEAST else seen
         member = Member(
             encoder=encoder,
@@ -225,13 +223,18 @@ class MemberFitter:
             held_out=self._kept(rows, encoder, held_out, plan.stream("held out", number)),
         )
         if isinstance(rows, EncodedWindows):
-            assert isinstance(encoder, SequenceEncoder)
-            encoder.band = rows.band(model, sigma, held_out)
-            standard, kept = (rows.kept_steps(model, some, plan.keep_rows) for some in (fresh, held_out))
-            member = replace(member, standard=standard, held_out=kept)
-            reference = rows.reference(model, sigma, plan.smoothing or 1, seen)
-            member.criteria.update(fitted_sequence_criteria(self.homes, reference))
+            member = self._of_sequences(member, rows, seen, fresh, held_out)
         return self._fitted(member, rows, held_out)
+
+    def _of_sequences(
+        self, member: Member, rows: EncodedWindows, seen: Indices, fresh: Indices, held_out: Indices
+    ) -> Member:
+        """The member with what is kept of the steps of windows, and with the criteria of sequences."""
+        plan, model = self.plan, member.model
+        standard, kept = (rows.kept_steps(model, some, plan.keep_rows) for some in (fresh, held_out))
+        reference = rows.reference(model, member.sigma, plan.smoothing or 1, seen)
+        criteria = fitted_sequence_criteria(self.homes, reference)
+        return replace(member, standard=standard, held_out=kept, criteria=member.criteria | criteria)
 
     def _fit_at_once(self, seen: Indices, held_out: Indices, number: int) -> Fitted:
         """The same for a model without training, which takes all rows that it may see, or some thousands."""
@@ -330,6 +333,8 @@ class MemberFitter:
 
     def _fitted(self, member: Member, rows: EncodedRows, held_out: Indices) -> Fitted:
         """The member with the scores of the held-out rows, for each unit that a score can be of."""
+        if isinstance(rows, EncodedWindows) and isinstance(member.encoder, SequenceEncoder):
+            member.encoder.band = rows.band(member.model, member.sigma, held_out)
         found: dict[Unit, Floats] = {}
         stretches = None
         for unit, name in self.criteria.items():
@@ -375,21 +380,3 @@ def _streamed(
         for table in source.shuffled(generator, skip, 64 * batch):
             rows = torch.from_numpy(encoder.transform(table))
             yield from (part for part in rows.split(batch) if part.shape[0] == batch or rows.shape[0] < batch)
-
-
-def _warn_if_unmoved(model: EnergyModel, start: dict[str, Tensor], history: History) -> None:
-    """A single number may be the energy's additive constant, which no gradient in x can see: it need not
-    move.
-    """
-    if history.best_step == 0:
-        return
-    trained = [
-        (name, value) for name, value in model.named_parameters() if value.requires_grad and value.numel() > 1
-    ]
-    unmoved = [
-        name
-        for name, value in trained
-        if name not in model.may_stay_unchanged and torch.equal(value, start[name])
-    ]
-    if unmoved:
-        warnings.warn(f"training did not move these weights: {', '.join(unmoved)}", stacklevel=3)

@@ -12,14 +12,9 @@ from upland.data.image.encoder import Scaling
 from upland.data.image.reader import ImageReader
 from upland.data.reader import Reader
 from upland.detectors.architecture import Architecture
-from upland.detectors.architectures import (
-    Convolutional,
-    ImageFlow,
-    ImageVAE,
-    OwnLatent,
-    OwnModule,
-)
+from upland.detectors.architectures import Convolutional, ImageFlow, ImageVAE
 from upland.detectors.arguments import frozen, given_noise, sizes_of, whole_or_none
+from upland.detectors.own_modules import OwnLatent, OwnModule
 from upland.detectors.plan import FitPlan, TrainingPlan
 from upland.detectors.points import PointDetector
 

@@ -8,6 +8,7 @@ from importlib.metadata import version
 from typing import Any
 
 from upland import __version__
+from upland.calibration.block_calibration import BlockCalibration
 from upland.calibration.conformal import GUARANTEES, OF_CUT_SEQUENCES, OF_STEPS, Calibration
 from upland.data.sequence.reader import SequenceReader
 from upland.detectors.arguments import plain_argument
@@ -26,6 +27,7 @@ def description(
     history: Sequence[Mapping[str, Any]],
     calibration: Calibration,
     rows: int,
+    blocks: BlockCalibration | None = None,
 ) -> dict[str, Any]:
     """Data, settings, noise, calibration, training and versions.
 
@@ -36,6 +38,7 @@ def description(
         history: of their trainings.
         calibration: of the unit of the fit.
         rows: how many normal rows, images or windows there were.
+        blocks: the calibration of episodes of steps; None where there is none.
     """
     encoder, unit = members[0].encoder, plan.unit
     return {
@@ -60,6 +63,7 @@ def description(
             "smallest_p": calibration.smallest_p,
             "of": unit,
             "guarantee": _guarantee(plan, calibration),
+            **({} if blocks is None or unit != "step" else {"blocks": blocks.to_json()}),
         },
         "training": [
             {k: h[k] for k in ("stopped", "best_step", "seconds")}

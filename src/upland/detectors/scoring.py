@@ -373,7 +373,8 @@ class ScoringDetector(OutlierContract):
         """What the detector is and what its p-values guarantee, as plain data."""
         self._check_criterion()
         named = {"detector": type(self).__name__, "modality": self.modality, "criterion": self.criterion_}
-        of_fit = (self.plan_, self.members_, self.history_, self.calibration_, self.n_samples_fit_)
+        sizes = (self.calibration_, self.n_samples_fit_, self.blocks_)
+        of_fit = (self.plan_, self.members_, self.history_, *sizes)
         return named | {"alpha": self.alpha_} | description(self.fitted_params(), *of_fit)
 
     def fitted_params(self) -> dict[str, Any]:

@@ -21,11 +21,12 @@ from upland.data.sequence.next_steps import next_steps
 from upland.data.sequence.reader import Per, SequenceReader
 from upland.data.sequence.windows import SequenceRows
 from upland.detectors.architecture import Architecture
-from upland.detectors.architectures import OwnRecurrent, Recurrent
+from upland.detectors.architectures import Recurrent
 from upland.detectors.arguments import cell_options, frozen, given_noise, sizes_of, whole_or_none
 from upland.detectors.base import Detector
 from upland.detectors.host import are_usual, usual_settings
 from upland.detectors.one_row import one_row
+from upland.detectors.own_modules import OwnRecurrent
 from upland.detectors.plan import FitPlan, TrainingPlan
 from upland.detectors.stream import (
     Advanced,
@@ -53,7 +54,6 @@ class SequenceDetector(Detector):
 
     modality: ClassVar[Literal["sequence"]] = "sequence"
 
-    noise: float | Literal["auto"]
     id: str | int | None
     time: str | int | None
     window: int | Literal["auto"] | None

@@ -19,10 +19,11 @@ from upland.data.sequence.encoder import SequenceEncoder
 from upland.data.sequence.reader import Per, SequenceReader
 from upland.data.sequence.windows import SequenceRows
 from upland.detectors.architecture import Architecture
-from upland.detectors.architectures import OwnSequenceFlow, SequenceFlow
-from upland.detectors.arguments import given_noise, sizes_of, whole_or_none
+from upland.detectors.arguments import sizes_of, whole_or_none
 from upland.detectors.ensemble import Member
+from upland.detectors.own_modules import OwnSequenceFlow
 from upland.detectors.plan import TrainingPlan
+from upland.detectors.recurrent_flows import SequenceFlow
 from upland.detectors.sequence import SequenceDetector
 from upland.groups.labels import grouped, is_names, joined_labels, labels_in
 from upland.groups.stretches import Steps, StretchTester, numbered
@@ -46,11 +47,10 @@ class SequenceFlowDetector(SequenceDetector):
         lags: steps of the window that a step is conditioned on beside the recurrent state; "auto" is 32 for
             a long series and a quarter of a whole sequence, and of many channels fewer.
         hidden: units of each layer of the net of the past; "auto" is (64, 64).
-        noise: standard deviation of the Gaussian noise added to a step in training, in those of a channel;
-            "auto" is 0.01.
         criterion: "likelihood", -log p of a step given those before it, in nats, smoothed, and of a sequence
             the mean over its steps; "divergence", the KL of the latents over the past from normal ones,
-            two-sided, so that a stuck channel is found; "auto" or None is the divergence.
+            two-sided, so that a stuck channel is found; "likelihood_divergence", the sum of the two, in nats
+            beyond normal ones; "auto" or None is the divergence for whole sequences and the sum for steps.
         calibration: "split" holds out a fifth of the sequences or windows and gives exact p-values; "cross"
             fits five folds; "auto" splits from 500 sequences or windows.
         contamination: sets scikit-learn's `offset_`: "auto" from the calibration at `alpha_`, a number
@@ -112,7 +112,6 @@ class SequenceFlowDetector(SequenceDetector):
         self,
         lags: int | Literal["auto"] = "auto",
         hidden: Sequence[int] | Literal["auto"] = "auto",
-        noise: float | Literal["auto"] = "auto",
         criterion: str | None = "auto",
         calibration: Literal["auto", "split", "cross"] = "auto",
         contamination: float | Literal["auto"] = "auto",
@@ -141,7 +140,7 @@ class SequenceFlowDetector(SequenceDetector):
         progress: bool | Literal["auto"] = "auto",
         random_state: Any = None,
     ) -> None:
-        self.lags, self.hidden, self.noise = lags, hidden, noise
+        self.lags, self.hidden = lags, hidden
         self.criterion, self.calibration = criterion, calibration
         self.contamination = contamination
         self.epochs, self.batch_size = epochs, batch_size
@@ -164,7 +163,7 @@ class SequenceFlowDetector(SequenceDetector):
         return SequenceFlow(sizes_of(self.hidden, (64, 64)), whole_or_none(self.lags), most)
 
     def _training(self, rows: SequenceRows) -> TrainingPlan:
-        return TrainingPlan("likelihood", 300, 16, 3e-3, noise=given_noise(self.noise, NOISE))
+        return TrainingPlan("likelihood", 300, 16, 3e-3, noise=NOISE)
 
     def _usual_smoothing(self, rows: SequenceRows) -> int:
         return rows.window_ or rows.frame()

@@ -25,11 +25,11 @@ from upland.detectors.architectures import (
     ImageVAE,
     Multiscale,
     Recurrent,
-    SequenceFlow,
     TableFlow,
     TableVAE,
 )
 from upland.detectors.experts import Experts, layout_of
+from upland.detectors.recurrent_flows import SequenceFlow
 from upland.models.conditional import hidden_sizes
 from upland.models.couplings import BINS
 from upland.models.flow import WIDEST

@@ -14,10 +14,11 @@ from upland.calibration.conformal import warn_of_weak
 from upland.data.reader import Reader
 from upland.data.table.reader import TableReader
 from upland.detectors.architecture import Architecture
-from upland.detectors.architectures import Dense, Multiscale, OwnModule
+from upland.detectors.architectures import Dense, Multiscale
 from upland.detectors.arguments import cell_options, frozen, given_noise, sizes_of, whole_or_none
 from upland.detectors.experts import experts
 from upland.detectors.host import usual_settings
+from upland.detectors.own_modules import OwnModule
 from upland.detectors.plan import CLOSED_FORM, FitPlan, TrainingPlan
 from upland.detectors.points import PointDetector
 from upland.detectors.refining import refined

@@ -8,8 +8,9 @@ from typing import Any, ClassVar, Literal
 from torch import nn
 
 from upland.detectors.architecture import Architecture
-from upland.detectors.architectures import FlowOrGaussian, OwnLatent, TableFlow, TableVAE
+from upland.detectors.architectures import FlowOrGaussian, TableFlow, TableVAE
 from upland.detectors.arguments import given_noise, sizes_of, whole_or_none
+from upland.detectors.own_modules import OwnLatent
 from upland.detectors.plan import TrainingPlan
 from upland.detectors.table import TableDetector
 from upland.io.cells import Dates

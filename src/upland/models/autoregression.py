@@ -111,8 +111,8 @@ class Autoregression(nn.Module):
         grid = []
         for of_features in (math.inf, *PENALTIES[::-1]) if count else (math.inf,):
             for of_lags in PENALTIES[::-1]:
-                parts = [torch.full((lagged,), of_lags), torch.full((count,), of_features)]
-                grid.append(torch.cat(parts).to(inputs))
+                parts = (inputs.new_full((lagged,), of_lags), inputs.new_full((count,), of_features))
+                grid.append(torch.cat(parts))
         return grid
 
 
@@ -131,7 +131,9 @@ def random_features(
     """
     random = torch.randn(inputs, features, generator=generator, dtype=torch.float32)
     order = torch.rand(inputs, features, generator=generator, dtype=torch.float32).argsort(0).argsort(0)
-    counts = torch.tensor(OF_INPUTS, dtype=torch.int64)[torch.arange(features) % len(OF_INPUTS)]
+    counts = torch.tensor(OF_INPUTS, dtype=torch.int64)[
+        torch.arange(features, dtype=torch.int64) % len(OF_INPUTS)
+    ]
     counts = torch.where(counts > 0, counts, inputs)
     offsets = 3 * torch.rand(features, generator=generator, dtype=torch.float32) - 1.5
     return torch.where(order < counts, random, 0.0), offsets

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from upland.reporting.assessed import (
     CLOSE,
     FEWEST,
     Assessed,
+    Cause,
     Explained,
     Said,
     cause_texts,
@@ -21,7 +23,7 @@ from upland.reporting.page import Chart, Column, Part, Prose, Section, Table
 from upland.reporting.phrases import clipped, counted, flagged_text, most_of, percent
 from upland.reporting.strangest import columns_section
 from upland.reporting.traces import Floats, Indices, Line, line_chart, missing_share
-from upland.scoring.episode_list import block_p_values_of, found_in
+from upland.scoring.episode_list import block_p_values_of, found_in, kind_at
 from upland.scoring.episodes import NEAR, Episodes, most_anomalous
 from upland.scoring.words import cell_text
 
@@ -171,7 +173,7 @@ def _episodes(steps: Steps) -> Section:
         causes = steps.explained[episode.series].causes(episode.peak)
         row: list[object] = [] if found.alone else [found.name(episode.series)]
         row += [found.word(episode.series, step) for step in (episode.first, episode.last)]
-        row += [cause_texts(causes), episode.last - episode.first + 1]
+        row += [(*cause_texts(causes), *_kind(found, episode, causes)), episode.last - episode.first + 1]
         row += [float(found.scores[episode.step]), float(found.p_values[episode.step])]
         row += [episode.p_value] if blocks else []
         rows.append([*row, "yes" if episode.flagged else "no"] if unflagged else row)
@@ -189,13 +191,24 @@ def _episodes(steps: Steps) -> Section:
     return Section("Episodes", [Prose(words), Table(columns, rows, note)])
 
 
+def _kind(found: Assessed, episode: Episode, causes: Sequence[Cause]) -> list[str]:
+    """What the channel that contributes most does in an episode of flagged steps, where a kind is clear."""
+    if not causes or not episode.flagged:
+        return []
+    began = episode.step - episode.peak
+    span = (began + episode.first, began + episode.last, episode.step)
+    kind = kind_at(found.detector, found.sequences, span, causes[0].channel)
+    return [] if kind is None else [f"{clipped(causes[0].channel)}: {kind}"]
+
+
 def _of_blocks(blocks: BlockCalibration, found: Assessed) -> str:
     """What the p-values of episodes say."""
     doubts = "".join(f" Note: {text}." for text in blocks.doubts(found.cut))
     return (
         f"The p-value of an episode is by the peaks of {counted(blocks.count, 'held-out block')} of "
         f"{counted(blocks.length, 'step')}: of normal series on average at most alpha episodes a block have "
-        f"one of at most alpha. Here are {blocks.blocks_in(found.sequences.lengths):,} blocks.{doubts}"
+        "one of at most alpha, where two that have one and are at most a block apart are one. "
+        f"Here are {blocks.blocks_in(found.sequences.lengths):,} blocks.{doubts}"
     )
 
 

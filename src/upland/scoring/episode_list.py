@@ -99,7 +99,8 @@ class EpisodeList(Sequence[Episode]):
     Examples:
         >>> import numpy as np, upland
         >>> rng = np.random.default_rng(0)
-        >>> detector = upland.SequenceEnergyDetector(smoothing=1, epochs=2, random_state=0)
+        >>> settings = {"criterion": "max_channel", "smoothing": 1, "epochs": 2}
+        >>> detector = upland.SequenceEnergyDetector(**settings, random_state=0)
         >>> detector = detector.fit(rng.normal(size=(2_000, 2)))
         >>> new = rng.normal(size=(500, 2))
         >>> new[100:110, 1] += 9
@@ -189,7 +190,8 @@ def episodes(detector: Detector, X: Any, alpha: float | None = None) -> EpisodeL
     Examples:
         >>> import numpy as np, upland
         >>> rng = np.random.default_rng(0)
-        >>> detector = upland.SequenceEnergyDetector(smoothing=1, epochs=2, random_state=0)
+        >>> settings = {"criterion": "max_channel", "smoothing": 1, "epochs": 2}
+        >>> detector = upland.SequenceEnergyDetector(**settings, random_state=0)
         >>> detector = detector.fit(rng.normal(size=(2_000, 2)))
         >>> found = upland.episodes(detector, rng.normal(size=(300, 2)))
         >>> found.alpha, found.searched * found.blocks.length >= 300

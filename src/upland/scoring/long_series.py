@@ -1,15 +1,14 @@
 """Files of long frames that are read in pieces: which series there are, and which of their steps stand out.
 
 A piece is scored from the state that the pieces before it left, so that a file has to hold the steps of each
-series in the order of time; series may come one after the other or side by side. Of the steps only those that
-are flagged, and a few with the highest scores, are remembered.
+series in the order of time; series may come one after the other or side by side. What is remembered of steps
+does not grow with their number: the worst episodes, those that go on, a few steps with high scores.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Hashable, Iterator
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -160,18 +159,71 @@ def joined_steps(parts: list[Steps]) -> Steps:
     return Steps(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 
-@dataclass
-class Remembered:
-    """The flagged steps of series that are read in pieces, and so many others with the highest scores that
-    single steps can be named which are near no episode.
+class Found(NamedTuple):
+    """Episodes, or single steps, `(E,)` each.
 
     Args:
-        count: how many findings are wanted.
+        owners: the number of the series of each.
+        firsts: how many steps come before its first step in its series.
+        lasts: likewise of its last step.
+        peaks: likewise of the step with the highest score.
+        scores: the highest anomaly score.
+        p_values: of that step.
+        stamps: `(E, 3)` time stamps of first, last and peak.
+        block_p_values: the smallest of its steps.
     """
 
-    count: int
-    _flagged: list[Steps] = field(default_factory=list)
-    _others: list[Steps] = field(default_factory=list)
+    owners: Indices
+    firsts: Indices
+    lasts: Indices
+    peaks: Indices
+    scores: Floats
+    p_values: Floats
+    stamps: NDArray[Any]
+    block_p_values: Floats
+
+    def take(self, rows: Any) -> Found:
+        """Some of them."""
+        parts: list[Any] = [part[rows] for part in self]
+        return Found(*parts)
+
+    def worst(self, count: int) -> Found:
+        """Those with the highest scores, worst first; of equals, the earlier one."""
+        return self.take(np.lexsort((self.peaks, self.owners, -self.scores))[:count])
+
+    def beside(self, other: Found) -> Found:
+        """These and others."""
+        return Found(*(np.concatenate(pair) for pair in zip(self, other, strict=True)))
+
+
+def _episodes(steps: Steps, episodes: Episodes, numbers: Indices) -> Found:
+    """Episodes of flagged steps, whose numbers are ascending."""
+    first, last, peak = (np.searchsorted(numbers, part) for part in episodes)
+    least = np.minimum.reduceat(steps.block_p_values, first) if first.size else np.empty(0)
+    places, stamps = steps.places, np.stack([steps.stamps[part] for part in (first, last, peak)], axis=1)
+    own = (steps.owners[peak], places[first], places[last], places[peak])
+    return Found(*own, steps.scores[peak], steps.p_values[peak], stamps, least)
+
+
+class Remembered:
+    """What is found in series that are read in pieces: the worst episodes that have ended, the flagged steps
+    of the others, and so many steps with high scores that some are near no episode and can be named.
+
+    Args:
+        starts: `(N,)` the first step of each series, counted over all series.
+        count: how many findings are wanted.
+        alpha: p-values of episodes up to which two near each other are one.
+        block: steps of a block; None of a model without blocks.
+    """
+
+    def __init__(self, starts: Indices, count: int, alpha: float, block: int | None) -> None:
+        self.starts, self.count, self.alpha, self.block = starts, count, alpha, block
+        self.n_episodes = 0
+        self.hit: set[int] = set()
+        self._seen = np.zeros(starts.size, dtype=np.int64)
+        self._going_on: list[Steps] = []
+        self._others: list[Steps] = []
+        self._worst: list[Found] = []
 
     def see(self, steps: Steps, cut: float) -> None:
         """Take in a piece.
@@ -180,8 +232,8 @@ class Remembered:
             steps: all steps of it, series after series.
             cut: the largest p-value that is flagged.
         """
+        np.maximum.at(self._seen, steps.owners, steps.places + 1)
         flags = steps.p_values <= cut
-        self._flagged.append(steps.take(flags))
         near_flagged = flags.copy()  # these are named with an episode, or not needed
         for lag in range(1, NEAR + 1):
             same = steps.owners[lag:] == steps.owners[:-lag]
@@ -190,44 +242,45 @@ class Remembered:
         others = joined_steps([*self._others, steps.take(~near_flagged)])
         near = 2 * NEAR + 1  # steps that are taken by one that is named, itself among them
         self._others = [others.take(worst_first(others.scores, 2 * self.count * near))]
+        self._end(joined_steps([*self._going_on, steps.take(flags)]), max(NEAR, self.block or 0))
 
-    def episodes(self, starts: Indices, alpha: float, block: int | None) -> tuple[Steps, Episodes]:
-        """All flagged steps, in the order of the series, and their episodes.
-
-        Args:
-            starts: `(N,)` the first step of each series, counted over all series.
-            alpha: p-values of episodes up to which two near each other are one.
-            block: steps of a block; None of a model without blocks.
-
-        Returns:
-            The steps, and episodes whose numbers are of steps counted over all series.
-        """
-        flagged = joined_steps(self._flagged)
-        numbers = starts[flagged.owners] + flagged.places
+    def _end(self, flagged: Steps, reach: int) -> None:
+        """Count the episodes that no step to come can be of, which are so many steps ago; keep the worst."""
+        numbers = self.starts[flagged.owners] + flagged.places
         order = np.argsort(numbers, kind="stable")
         flagged, numbers = flagged.take(order), numbers[order]
-        strong = None if block is None else flagged.block_p_values <= alpha
-        return flagged, episodes_at(numbers, flagged.owners, flagged.scores, strong, block or 0)
+        strong = None if self.block is None else flagged.block_p_values <= self.alpha
+        found = _episodes(
+            flagged, episodes_at(numbers, flagged.owners, flagged.scores, strong, self.block or 0), numbers
+        )
+        ended = found.lasts + reach < self._seen[found.owners]
+        self.n_episodes += int(ended.sum())
+        self.hit |= set(np.unique(found.owners[ended]).tolist())
+        some = found.take(ended)
+        self._worst = [(self._worst[0].beside(some) if self._worst else some).worst(self.count)]
+        counts = np.diff(
+            np.r_[np.searchsorted(numbers, self.starts[found.owners] + found.firsts), numbers.size]
+        )
+        self._going_on = [flagged.take(np.repeat(~ended, counts))]
 
-    def quiet(self, starts: Indices, taken: Episodes, owners: Indices, count: int) -> Steps:
-        """Steps that are not flagged with the highest scores, none near another or an episode.
-
-        Args:
-            starts: `(N,)` the first step of each series, counted over all series.
-            taken: the episodes that are named beside them.
-            owners: `(E,)` the series of each.
-            count: how many are wanted.
+    def found(self) -> Found:
+        """The worst episodes, and single steps where there are too few: steps that are not flagged with the
+        highest scores, none near another or an episode. All pieces have been seen.
         """
-        (others,) = self._others
-        numbers = starts[others.owners] + others.places
-        order = np.lexsort((numbers, -others.scores))
-        spans = list(zip(owners.tolist(), taken.firsts.tolist(), taken.lasts.tolist(), strict=True))
-        found: list[int] = []
+        self._end(self._going_on[0], -1)
+        (worst,), (others,) = self._worst, self._others
+        order = np.lexsort((others.places, others.owners, -others.scores))
+        spans = list(zip(*(part.tolist() for part in worst[:3]), strict=True))
+        rows: list[int] = []
         for row in order.tolist():
-            owner, number = int(others.owners[row]), int(numbers[row])
-            if len(found) < count and not any(
-                owner == other and first - NEAR <= number <= last + NEAR for other, first, last in spans
+            owner, place = int(others.owners[row]), int(others.places[row])
+            if len(spans) < self.count and not any(
+                owner == other and first - NEAR <= place <= last + NEAR for other, first, last in spans
             ):
-                found.append(row)
-                spans.append((owner, number, number))
-        return others.take(np.array(found, dtype=np.int64))
+                rows.append(row)
+                spans.append((owner, place, place))
+        quiet = others.take(np.array(rows, dtype=np.int64))
+        stamps = np.stack([quiet.stamps] * 3, axis=1)
+        places = (quiet.places,) * 3
+        single = Found(quiet.owners, *places, quiet.scores, quiet.p_values, stamps, quiet.block_p_values)
+        return worst.beside(single)

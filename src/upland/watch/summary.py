@@ -31,9 +31,9 @@ class Summary:
         settings: what it was begun with.
         counts: how many batches, rows, flagged rows, alarms and refused batches there are in all.
         models: each model with its first batch.
-        curves: arrays `(B,)` by name, of at most `POINTS` batches, those of alarms and those of the largest
-            numbers: batch, rows, flagged, counted, model,
-            log_martingale, log_peak, log_detector, log_e_value; and name and time as objects.
+        curves: arrays `(B,)` by name (batch, rows, flagged, counted, model, log_martingale, log_peak,
+            log_detector and log_e_value; name and time as objects) of at most `POINTS` batches, those of
+            alarms and those of the largest values among them.
         alarms: the latest, newest first; `deliveries` of each are how it was sent, by each channel.
         verdicts: flagged groups, batches and buckets, newest first.
         sites: those of the last model with most evidence, the strongest first.

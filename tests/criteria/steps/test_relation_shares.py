@@ -2,16 +2,17 @@
 
 import numpy as np
 import pytest
+from scipy.signal import lfilter
 
 import upland
 
 
 def followed(seed, length=1_500):
-    """A channel, and two that follow it with little noise."""
+    """Noise, and a channel that is the mean of its last four steps with hardly any noise of its own."""
     rng = np.random.default_rng(seed)
-    first = np.sin(2 * np.pi * np.arange(length) / 40) + 0.3 * rng.normal(size=length)
-    second = 0.6 * first + 0.4 * np.roll(first, 1) + 0.05 * rng.normal(size=length)
-    return np.stack([first, second, -first + 0.05 * rng.normal(size=length)], axis=1)
+    first = lfilter([1.0], [1.0, -0.5], rng.normal(size=length))
+    second = lfilter(np.ones(4) / 4, [1.0], first) + 0.02 * rng.normal(size=length)
+    return np.stack([first, second], axis=1)
 
 
 @pytest.fixture(scope="module")
@@ -22,11 +23,11 @@ def detector():
     return detector.fit(followed(0))
 
 
-@pytest.mark.parametrize("channel", [0, 1, 2])
-@pytest.mark.parametrize("fault", ["stuck", "shifted"])
-def test_the_largest_share_is_of_the_channel_with_the_fault(detector, fault, channel):
+@pytest.mark.parametrize("channel", [0, 1])
+@pytest.mark.parametrize("size", [-5.0, 5.0])
+def test_the_largest_share_of_a_spike_is_of_its_channel(detector, channel, size):
     steps = followed(1)[:500]
-    steps[300:, channel] = steps[300, channel] if fault == "stuck" else steps[300:, channel] + 3
-    explained = upland.explain(detector, steps)
-    assert np.bincount(explained.shares[340:400].argmax(axis=1), minlength=3).argmax() == channel
-    assert np.allclose(explained.shares.sum(axis=1), detector.anomaly_score(steps))
+    steps[300, channel] += size * steps[:, channel].std()
+    shares = upland.explain(detector, steps).shares
+    assert shares[300].argmax() == channel
+    assert np.allclose(shares.sum(axis=1), detector.anomaly_score(steps))

@@ -39,7 +39,7 @@ def part_of(name: str, n_channels: int) -> StepPart:
         name: of `PARTS`.
         n_channels: that it is of.
     """
-    features = 512 if n_channels <= 2 else 256 if n_channels <= 16 else 128
+    features = 512 if n_channels <= 2 else 256 if n_channels <= 4 else 128 if n_channels <= 16 else 64
     makers: dict[str, StepPart] = {
         "level": Level(),
         "movement": Movement(),
@@ -48,7 +48,7 @@ def part_of(name: str, n_channels: int) -> StepPart:
         "patch96": Patches(96, 8),
         "subspace": Subspace(),
         "dynamics": Dynamics(features),
-        RELATION: Relation(128),
+        RELATION: Relation(64),
         TRANSITIONS: Transitions(),
     }
     return makers[name]

@@ -22,6 +22,9 @@ LEAST_SHRINKAGE = 0.1
 PART_OF_MEAN = 0.3
 """Of the mean deviation: what is added, in squares, to the deviation of each number."""
 
+MOST_AXES = 64
+"""Principal axes that are kept; in other directions vectors are taken to vary by what shrinkage adds."""
+
 LEAST_SCALE = 1e-6
 """Deviations below it are rounding errors."""
 
@@ -76,11 +79,12 @@ def shrunk_gaussian(vectors: Floats) -> ShrunkGaussian:
     scale = np.where(scale > LEAST_SCALE, scale, 1.0)
     z = (vectors - center) / scale
     sizes, inner = eigh(z @ z.T / n)
-    kept = sizes > max(float(sizes[-1]), 0.0) * 1e-10
+    kept = np.flatnonzero(sizes > max(float(sizes[-1]), 0.0) * 1e-10)
+    shrunk = _oas(sizes[kept], width, n)
+    least = shrunk * max(float(sizes[kept].sum()) / width, 1e-6)
+    kept = kept[-MOST_AXES:]
     sizes, inner = sizes[kept], inner[:, kept]
     axes = (inner / np.sqrt(n * sizes)).T @ z
-    shrunk = _oas(sizes, width, n)
-    least = shrunk * max(float(sizes.sum()) / width, 1e-6)
     gains = 1 / ((1 - shrunk) * sizes + least) - 1 / least
     return ShrunkGaussian(center, scale, axes, gains, np.array([1 / least]))
 

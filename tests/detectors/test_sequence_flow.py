@@ -1,0 +1,84 @@
+"""The flow of sequences: the likelihood of steps and sequences, calm channels, groups of stretches."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+import upland
+from normals import small
+from upland.data.sequence.container import as_sequences
+
+CUT = {"window": 32, "lags": 4, "epochs": 3}
+
+
+def series(steps, seed, calm=1.0):
+    """Two channels of an autoregressive series; the noise of the second may be calmer."""
+    rng = np.random.default_rng(seed)
+    noise, x = rng.normal(size=(steps, 2)) * (1, calm), np.zeros((steps, 2))
+    for t in range(1, steps):
+        x[t] = 0.8 * x[t - 1] + noise[t]
+    return x
+
+
+@pytest.fixture(scope="module")
+def flow():
+    return small(upland.SequenceFlowDetector, **CUT).fit(series(1_600, 0))
+
+
+def test_the_likelihood_is_that_of_the_model_in_nats(flow):
+    found = small(upland.SequenceFlowDetector, **CUT, smoothing=1, criterion="likelihood").fit(series(400, 0))
+    new, member = series(50, 1), found.members_[0]
+    codes = torch.from_numpy(member.encoder.steps(as_sequences(new))).double()
+    by_model = -float(copy.deepcopy(member.model).double().log_prob(codes[None])[0].detach())
+    assert found.anomaly_score(new).sum() == pytest.approx(by_model, rel=1e-9)
+
+
+def test_a_calm_channel_is_found_and_named_by_the_divergence(flow):
+    new = series(600, 2)
+    new[300:, 1] = new[300, 1]
+    flow.set_params(criterion="divergence")
+    scores, shares = flow.anomaly_score(new), upland.explain(flow, new).shares
+    flow.set_params(criterion="auto")
+    assert scores[450:].min() > scores[:300].max()
+    assert (shares[450:].argmax(1) == 1).all()
+
+
+def test_groups_of_stretches_are_found_by_their_latents(flow):
+    new = np.concatenate([series(400, 3), series(400, 4, calm=0.4)])
+    labels = np.repeat(["normal", "calm"], 400)
+    found = flow.score_groups(new, labels, control="false_alarm")
+    assert found.group.tolist() == ["normal", "calm"]
+    assert found.size.tolist() == [400, 400]
+    assert found.p_value[1] < 0.01 < found.p_value[0]
+    assert found.columns[1][0] == "x1"
+
+
+def test_p_values_of_normal_stretches_keep_their_rate(flow):
+    p = np.concatenate(
+        [
+            flow.score_groups(
+                series(1_280, seed), np.arange(1_280) // 64, control="false_alarm", reasons=False
+            ).p_value
+            for seed in range(10, 15)
+        ]
+    )
+    assert (p <= 0.1).mean() < 0.1 + 3 * np.sqrt(0.1 * 0.9 / len(p)) + 0.02  # one model, 10 held-out windows
+
+
+def test_groups_are_refused_where_nothing_is_kept_or_the_statistic_needs_more(flow):
+    none = small(upland.SequenceFlowDetector, **CUT, keep_rows=0).fit(series(400, 0))
+    with pytest.raises(ValueError, match="no normal steps are kept"):
+        none.score_groups(series(64, 1), np.zeros(64))
+    with pytest.raises(TypeError, match="tested by their latents"):
+        flow.score_groups(series(64, 1), np.zeros(64), statistic="stein")
+    with pytest.raises(ValueError, match="statistic must be one of"):
+        flow.score_groups(series(64, 1), np.zeros(64), statistic="other")
+
+
+def test_groups_are_the_same_after_loading(flow, tmp_path):
+    upland.save(flow, tmp_path / "m.safetensors")
+    new, labels = series(200, 5), np.arange(200) // 100
+    again = upland.load(tmp_path / "m.safetensors").score_groups(new, labels)
+    assert flow.score_groups(new, labels).p_value.tolist() == again.p_value.tolist()
