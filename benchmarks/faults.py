@@ -44,7 +44,7 @@ FOLDS = 5
 KEYS = ("group", "series", "seed", "method", "kind")
 
 
-class Judged(NamedTuple):
+class Assessed(NamedTuple):
     """What a detector says of some pieces of series.
 
     Args:
@@ -60,7 +60,7 @@ class Judged(NamedTuple):
     kinds: list[str | None] | None = None
 
 
-Judge = Callable[[Sequence[Array], Sequence[int]], Judged]
+Assess = Callable[[Sequence[Array], Sequence[int]], Assessed]
 """Of pieces of series and the first step of each that is asked for."""
 
 
@@ -77,13 +77,13 @@ def framed(pieces: Sequence[Array], columns: Sequence[str]) -> dict[str, Any]:
     return frame
 
 
-def recurrent(normal: Normal, seed: int, **arguments: Any) -> Judge:
-    """upland's detector of steps, with its defaults but for some arguments."""
+def recurrent(normal: Normal, seed: int) -> Assess:
+    """upland's detector of steps, with its defaults."""
     columns = {"id": "piece", "time": "step"}
-    detector = upland.SequenceEnergyDetector(**columns, random_state=seed, progress=False, **arguments)
+    detector = upland.SequenceEnergyDetector(**columns, random_state=seed, progress=False)
     detector.fit(framed(normal.train, normal.columns))
 
-    def judge(pieces: Sequence[Array], begins: Sequence[int]) -> Judged:
+    def assess(pieces: Sequence[Array], begins: Sequence[int]) -> Assessed:
         frame = framed(pieces, normal.columns)
         explained = upland.explain(detector, frame)
         order = [explained.columns.index(name) for name in normal.columns]
@@ -98,9 +98,9 @@ def recurrent(normal: Normal, seed: int, **arguments: Any) -> Judge:
             if int(one.end) >= begins[number] and (best is None or one.score > best.score):
                 worst[number] = one
         kinds = [None if one is None else str(one.kind) for one in worst]
-        return Judged(p_values, scores, np.split(shares, cuts), kinds)
+        return Assessed(p_values, scores, np.split(shares, cuts), kinds)
 
-    return judge
+    return assess
 
 
 # -- peers ---------------------------------------------------------------------------------------------------
@@ -123,10 +123,10 @@ def by_neighbour(rows: Array, seed: int) -> Parts:
     return lambda test: (test - rows[index.kneighbors(test)[1][:, 0]]) ** 2
 
 
-def on_windows(fit: Callable[[Array, int], Parts]) -> Callable[[Normal, int], Judge]:
+def on_windows(fit: Callable[[Array, int], Parts]) -> Callable[[Normal, int], Assess]:
     """A peer on windows, with cross-conformal p-values."""
 
-    def fitted(normal: Normal, seed: int) -> Judge:
+    def fitted(normal: Normal, seed: int) -> Assess:
         standard = Standard(normal.steps)
         width = len(normal.columns)
         rows = np.concatenate([windows(standard(piece)) for piece in normal.train])
@@ -135,8 +135,8 @@ def on_windows(fit: Callable[[Array, int], Parts]) -> Callable[[Normal, int], Ju
         held = [model(rows[folds == fold]).sum(axis=1) for fold, model in enumerate(models)]
         calibration = Calibration(np.concatenate(held), folds)
 
-        def judge(pieces: Sequence[Array], begins: Sequence[int]) -> Judged:
-            found = Judged([], [], [])
+        def assess(pieces: Sequence[Array], begins: Sequence[int]) -> Assessed:
+            found = Assessed([], [], [])
             asked = [
                 windows(standard(piece[begin - WINDOW + 1 :]))
                 for piece, begin in zip(pieces, begins, strict=True)
@@ -156,23 +156,19 @@ def on_windows(fit: Callable[[Array, int], Parts]) -> Callable[[Normal, int], Ju
                     whole.append(np.concatenate([before, part]))
             return found
 
-        return judge
+        return assess
 
     return fitted
 
 
-METHODS: dict[str, Callable[[Normal, int], Judge]] = {
+METHODS: dict[str, Callable[[Normal, int], Assess]] = {
     "upland": recurrent,
-    "upland cross": lambda normal, seed: recurrent(normal, seed, calibration="cross"),
     "PCA": on_windows(by_components),
     "kNN": on_windows(by_neighbour),
 }
 
 
 # -- run -----------------------------------------------------------------------------------------------------
-
-
-PUMPS_ALONE = ("upland cross",)  # five times as long to fit
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -194,9 +190,8 @@ def main(argv: list[str] | None = None) -> int:
         if options.series is None or normal.name in options.series:
             count = options.count or COUNT[normal.group]
             faults = {kind: planted.planted(normal, kind, count) for kind in planted.KINDS}
-            of_pumps = normal.group == "pumps"
-            for seed in options.seeds if of_pumps else options.other_seeds:
-                for method in [name for name in options.methods if of_pumps or name not in PUMPS_ALONE]:
+            for seed in options.seeds if normal.group == "pumps" else options.other_seeds:
+                for method in options.methods:
                     run(records, normal, faults, method, seed)
     return 0
 
@@ -210,9 +205,9 @@ def run(records: Records, normal: Normal, faults: dict[str, list[Planting]], met
     begun = time.process_time()
     with warnings.catch_warnings():  # of resolution and of missing blocks; what is measured says it
         warnings.simplefilter("ignore")
-        judge = METHODS[method](normal, seed)
+        assess = METHODS[method](normal, seed)
         fitted = time.process_time()
-        found = counted(judge, wanted)
+        found = counted(assess, wanted)
     seconds = {"fit_seconds": fitted - begun, "score_seconds": time.process_time() - fitted}
     for kind, counts in found.items():
         if records.find(**key, kind=kind) is None:
@@ -220,12 +215,12 @@ def run(records: Records, normal: Normal, faults: dict[str, list[Planting]], met
     show(key, found)
 
 
-def counted(judge: Judge, faults: dict[str, list[Planting]]) -> dict[str, dict[str, Any]]:
+def counted(assess: Assess, faults: dict[str, list[Planting]]) -> dict[str, dict[str, Any]]:
     """Of each kind, how many are found and named, when, and what is called what."""
     every = [one for ones in faults.values() for one in ones]
     begins = [one.begin for one in every]
-    with_fault = judge([one.values for one in every], begins)
-    without = judge([one.normal for one in every], begins)
+    with_fault = assess([one.values for one in every], begins)
+    without = assess([one.normal for one in every], begins)
     found, done = {}, 0
     for kind, ones in faults.items():
         outcomes = [outcome(with_fault, done + i, one) for i, one in enumerate(ones)]
@@ -248,14 +243,14 @@ def counted(judge: Judge, faults: dict[str, list[Planting]]) -> dict[str, dict[s
     return found
 
 
-def outcome(judged: Judged, number: int, one: Planting) -> tuple[int | None, bool]:
+def outcome(assessed: Assessed, number: int, one: Planting) -> tuple[int | None, bool]:
     """Steps until a step is flagged, None where none is; and whether the channel is named right."""
-    flagged = np.flatnonzero(judged.p_values[number][one.begin :] <= ALPHA)
+    flagged = np.flatnonzero(assessed.p_values[number][one.begin :] <= ALPHA)
     if not flagged.size:
         return None, False
-    scores = judged.scores[number][one.begin :][flagged]
+    scores = assessed.scores[number][one.begin :][flagged]
     peak = one.begin + int(flagged[scores.argmax()])
-    return int(flagged[0]), int(judged.shares[number][peak].argmax()) in one.channels
+    return int(flagged[0]), int(assessed.shares[number][peak].argmax()) in one.channels
 
 
 def show(key: dict[str, Any], found: dict[str, dict[str, Any]]) -> None:

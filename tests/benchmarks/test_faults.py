@@ -53,10 +53,10 @@ def test_outcomes_are_counted_within_the_window():
     p_values[[2, 7, 8]], shares[8] = 0.001, [0.0, 1.0]
     scores = np.arange(10.0)
 
-    def judge(pieces, begins):
-        return faults.Judged([p_values, np.ones(10)], [scores, scores], [shares, shares])
+    def assess(pieces, begins):
+        return faults.Assessed([p_values, np.ones(10)], [scores, scores], [shares, shares])
 
-    counts = faults.counted(judge, {"stuck": [one, one]})["stuck"]
+    counts = faults.counted(assess, {"stuck": [one, one]})["stuck"]
     assert (counts["n"], counts["found"], counts["named"], counts["false"]) == (2, 1, 1, 1)
     assert (counts["delay"], counts["plantings"]) == (2.0, "+-")
 
@@ -66,11 +66,11 @@ def test_peers_find_a_spike_and_its_channel(method):
     rng = np.random.default_rng(0)
     waves = np.sin(np.arange(1_500)[:, None] / np.array([3.0, 5.0, 8.0])) + 0.1 * rng.normal(size=(1_500, 3))
     normal = normal_series.Normal("many", "waves", ("a", "b", "c"), [waves[:1_000]], [waves[1_000:]])
-    judge = faults.METHODS[method](normal, 0)
+    assess = faults.METHODS[method](normal, 0)
     stretch = normal.held[0][:364]
     values = stretch.copy()
     values[300, 2] += 8.0
-    counts = faults.counted(judge, {"spike": [planted.Planting(values, stretch, 300, (2,))]})
+    counts = faults.counted(assess, {"spike": [planted.Planting(values, stretch, 300, (2,))]})
     assert counts["spike"]["plantings"] == "+"
 
 
