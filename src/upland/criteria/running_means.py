@@ -48,6 +48,7 @@ class RunningMeans(SequenceCriterion):
         numbers_per_channel: how many numbers a channel has, C = D times as many.
     """
 
+    needs_beside_tensors: ClassVar[str] = "the maps of a flow at each step"
     least_span: ClassVar[int] = 1
     short_span: ClassVar[int] = 0
     numbers_per_channel: ClassVar[int] = 1
