@@ -48,7 +48,8 @@ def _offered(criterion: str) -> str:
         entry = catalogue.DETECTORS[key]
         name = f"`{entry.home.partition(':')[2]}`"
         units = [unit for unit, default in entry.defaults.items() if default == criterion]
-        of = f" ({units[0]}s)" if units and len(entry.defaults) > 1 else ""
+        some = units and len(units) < len(entry.defaults)
+        of = f" ({units[0]}s)" if some else ""
         names.append(f"**{name}**{of}" if units else name)
     return ", ".join(names)
 

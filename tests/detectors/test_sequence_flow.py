@@ -82,3 +82,13 @@ def test_groups_are_the_same_after_loading(flow, tmp_path):
     new, labels = series(200, 5), np.arange(200) // 100
     again = upland.load(tmp_path / "m.safetensors").score_groups(new, labels)
     assert flow.score_groups(new, labels).p_value.tolist() == again.p_value.tolist()
+
+
+def test_the_first_steps_of_normal_series_are_not_flagged_more_than_others():
+    generator = np.random.default_rng(0)
+    t = np.arange(240)
+    phase = generator.uniform(0, 6, (60, 1))
+    x = np.sin(t / 6 + phase)[..., None] + 0.1 * generator.normal(size=(60, 240, 1))
+    detector = upland.SequenceFlowDetector(per="step", random_state=0, epochs=5, window=None).fit(x[:40])
+    flags = detector.flag(x[40:], alpha=0.05)
+    assert flags[:, :60].mean() < 0.12

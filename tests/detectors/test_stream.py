@@ -368,7 +368,7 @@ def test_missing_columns_are_named(mixed):
 
 def test_only_sequences_are_scored_step_by_step():
     able = {made for made in SIZES if "score_next" in dir(made)}
-    assert able == {upland.SequenceEnergyDetector}
+    assert able == {upland.SequenceEnergyDetector, upland.SequenceFlowDetector}
 
 
 def test_nothing_without_a_fit():

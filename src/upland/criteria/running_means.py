@@ -18,7 +18,7 @@ import torch
 from scipy.signal import lfilter
 from torch import Tensor
 
-from upland.criteria.base import Floats, Shares, finite
+from upland.criteria.base import Floats, Shares
 from upland.criteria.reading import precise, step_values, stretches
 from upland.criteria.sequence import (
     EncodedSequences,
@@ -27,10 +27,12 @@ from upland.criteria.sequence import (
     SequenceCriterion,
     SequenceReference,
     State,
+    expected_steps,
     lengths_of_steps,
     settled_steps,
 )
 from upland.models.base import EnergyModel
+from upland.models.recurrent_flow import RecurrentFlow
 from upland.models.sequential import SequenceModel
 
 
@@ -46,6 +48,7 @@ class RunningMeans(SequenceCriterion):
         numbers_per_channel: how many numbers a channel has, C = D times as many.
     """
 
+    needs_beside_tensors: ClassVar[str] = "the maps of a flow at each step"
     least_span: ClassVar[int] = 1
     short_span: ClassVar[int] = 0
     numbers_per_channel: ClassVar[int] = 1
@@ -128,12 +131,7 @@ class RunningMeans(SequenceCriterion):
         """The channels' parts, of a whole sequence spread evenly over its steps, and what was expected:
         `(S, D)` twice.
         """
-
-        def expected(given: EnergyModel, points: Tensor, sigma: float) -> Tensor:
-            last: Tensor = given.expected(points)[:, -self.model.width :]
-            return last
-
-        wanted = finite(step_values(expected, self.model, x.codes, x.lengths, self.sigma).numpy())
+        wanted = expected_steps(self.model, x, self.sigma)
         if self.unit == "step":
             return Shares(self._step_parts(x), wanted)
         parts = np.repeat(self.parts(self._plain_means(x)), x.lengths, axis=0)
@@ -160,8 +158,16 @@ class RunningMeans(SequenceCriterion):
         return in_order
 
     def start(self, model: SequenceModel, n: int) -> Memory:
-        """The means over each span before the first step, `(n, spans, C)`: those among normal steps."""
-        return {"level": np.tile(self.usual.numpy(), (n, len(self.spans), 1))}
+        """The means over each span before the first step, `(n, spans, C)`: those among normal steps; and how
+        many steps there were.
+        """
+        return {"level": np.tile(self.usual.numpy(), (n, len(self.spans), 1)), "age": np.zeros(n)}
+
+    def _lead(self, model: SequenceModel) -> int:
+        """The first steps of a series, whose numbers say how little is known of the past: the usual ones
+        stand in their place.
+        """
+        return min(model.lags, self.spans[-1]) if isinstance(model, RecurrentFlow) else 0
 
     def score_next(
         self, model: SequenceModel, memory: Memory, points: Tensor, context: Tensor
@@ -177,11 +183,15 @@ class RunningMeans(SequenceCriterion):
         with torch.no_grad():
             given = model.given(context.flatten(0, 1))
             flat = self.numbers(given, points.flatten(0, 1), self.sigma).cpu().numpy()
-        numbers, parts, levels = flat.reshape(*points.shape[:2], -1), [], []
+        ages = memory["age"][:, None] + np.arange(points.shape[1])
+        numbers = flat.reshape(*points.shape[:2], -1)
+        numbers = np.where((ages < self._lead(model))[..., None], self.usual.numpy(), numbers)
+        parts, levels = [], []
         for number, span in enumerate(self.spans):
             share = 2 / (span + 1)
             before = (1 - share) * memory["level"][:, None, number]
             means, _ = lfilter([share], [1, share - 1], numbers, axis=1, zi=before)
             parts.append(self.parts(means))
             levels.append(means[:, -1])
-        return np.mean(parts, axis=0), {"level": np.stack(levels, axis=1)}
+        age = memory["age"] + points.shape[1]
+        return np.mean(parts, axis=0), {"level": np.stack(levels, axis=1), "age": age}

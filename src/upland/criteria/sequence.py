@@ -23,6 +23,7 @@ from upland.criteria.reading import Codes, Indices, step_values
 from upland.criteria.residuals import residual
 from upland.criteria.score_vectors import WINDOWS
 from upland.models.base import EnergyModel
+from upland.models.recurrent_flow import ConditionalFlow, RecurrentFlow
 from upland.models.sequential import SequenceModel
 
 Of = Literal["sequence", "step"]
@@ -200,6 +201,25 @@ def frame_parts(
 
     found = finite(step_values(parts, model, x.codes, x.lengths, sigma).numpy())
     return found[:, :-width], found[:, -width:]
+
+
+def expected_steps(model: SequenceModel, x: EncodedSequences, sigma: float) -> Floats:
+    """What a model expects of each step, `(S, D)`: a flow the conditional median, an energy the last step of
+    the reconstructed frame.
+
+    Args:
+        model: as trained.
+        x: sequences of S steps in all.
+        sigma: scale of the noise.
+    """
+    if not isinstance(model, RecurrentFlow):
+        return frame_parts(model, x, sigma, folded=False)[1]
+
+    def medians(given: EnergyModel, points: Tensor, sigma: float) -> Tensor:
+        assert isinstance(given, ConditionalFlow)
+        return given.expected(points)[:, -model.width :]
+
+    return finite(step_values(medians, model, x.codes, x.lengths, sigma).numpy())
 
 
 def folded_back(squares: Floats, x: EncodedSequences, frame: int) -> Floats:

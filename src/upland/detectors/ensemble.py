@@ -19,7 +19,7 @@ from torch import Tensor
 from upland.calibration.block_calibration import Stretches, memory_of
 from upland.catalogue import DETECTORS, Modality, Unit, criteria_of, home_for_unit, load
 from upland.criteria.base import Criterion, Floats, finite
-from upland.criteria.sequence import EncodedSequences, SequenceCriterion, SequenceReference, frame_parts
+from upland.criteria.sequence import EncodedSequences, SequenceCriterion, SequenceReference, expected_steps
 from upland.criteria.step_latents import latent_steps
 from upland.data.encoder import Encoder
 from upland.data.image.encoder import ImageEncoder
@@ -321,7 +321,7 @@ class EncodedWindows(EncodedRows):
         """
         assert isinstance(model, SequenceModel)
         steps = self.source.steps_of(held_out)
-        _, expected = frame_parts(model, self.whole, sigma, folded=False)
+        expected = expected_steps(model, self.whole, sigma)
         away = self.codes[steps, : model.width] - expected[steps]
         return np.quantile(away, BAND, axis=0).astype(np.float32)
 

@@ -31,7 +31,7 @@ from upland.models.sequential import SequenceModel
 NO_NUMBER = "the model gives no number (NaN) for this step"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Stream:
     """The state of series: what `score_next` and `score_steps` return and take again; never changed in place.
 
@@ -50,6 +50,9 @@ class Stream:
     identity: tuple[Any, ...]
     ids: tuple[Hashable, ...] = (None,)
     values: tuple[float, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"Stream({len(self.ids)} series, {self.steps} steps)"
 
     @property
     def steps(self) -> int:
@@ -104,8 +107,10 @@ class Stream:
             ids: of the series.
 
         Raises:
-            ValueError: they are of another fit or criterion, or of another number of series.
+            ValueError: they are of other shapes or another number of series, as those of another criterion
+                are; or they hold what no state does. The fit itself is not in them.
         """
+        _check_arrays(arrays, ids)
         try:
             counts = arrays["steps"].astype(np.int64)
             if counts.shape != (len(ids),):
@@ -118,6 +123,20 @@ class Stream:
         except KeyError as error:
             raise ValueError(f"the state of the series is not whole: {error} is lacking") from None
         return replace(self, pasts=tuple(pasts), counts=counts, ids=tuple(ids), values=())
+
+
+def _check_arrays(arrays: Mapping[str, Any], ids: Sequence[Hashable]) -> None:
+    """Refuse what `Stream.to_arrays` never gives; raises ValueError."""
+    for name, value in arrays.items():
+        if not isinstance(value, np.ndarray) or value.dtype != np.float64:
+            raise ValueError(f"the state of the series holds float64 arrays, and {name} is none")
+        if not np.isfinite(value).all() and not name.endswith(TIME):
+            raise ValueError(f"the state of the series must be finite, and {name} is not")
+    counts = arrays.get("steps", np.zeros(0))
+    if ((counts < 0) | (counts != np.floor(counts))).any():
+        raise ValueError("the numbers of steps must be whole numbers")
+    if len(set(ids)) != len(ids):
+        raise ValueError("each series has an id of its own")
 
 
 class NextScore(NamedTuple):

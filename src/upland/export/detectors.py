@@ -109,6 +109,8 @@ def _writer(detector: Detector) -> Writer:
     name = detector.criterion_of(detector.unit_)
     if missing := lacking(kinds[name]):
         others = [other for other, kind in kinds.items() if not lacking(kind)]
+        if not others:
+            raise ValueError(f"a {type(detector).__name__} has no ONNX graph: the score needs {missing}")
         raise ValueError(
             Advice(
                 f"a {type(detector).__name__} with criterion={name!r} has no ONNX graph: the score needs "

@@ -5,7 +5,8 @@ the one before,
 
     -log p(x_t | x_{t-1}) = -log (n_ab + 1/2) / (n_a + 3/2),
 
-by the counts of normal steps, with a third value for all that never occurred. It is bounded by the logarithm
+by the counts of normal steps, with a third value for all that never occurred; after such a value it is
+-log p(x_t), so that one that lasts stays as surprising as it was when it came. It is bounded by the logarithm
 of the counts, so that a rare command cannot hide what measured channels do.
 """
 
@@ -41,6 +42,7 @@ class Transitions(StepPart):
         counts = np.full((normal.n_channels, 3, 3), PRIOR)
         for channel in range(normal.n_channels):
             np.add.at(counts[channel], (codes[:, 0, channel], codes[:, 1, channel]), 1)
+        counts[:, 2] = counts[:, :2].sum(axis=1) - PRIOR  # nothing is known of what follows a new value
         self.surprise = -np.log(counts / counts.sum(axis=2, keepdims=True))
         return self
 

@@ -169,8 +169,10 @@ def _share_off(distances: Floats, step: float, factor: float) -> float:
 
 
 def _seconds(stamps: Any) -> Floats:
-    """Dates as seconds since 1970."""
+    """Dates as seconds since 1970; raises ValueError for what is no date."""
     whole = np.asarray(stamps)
+    if whole.dtype.kind != "M":
+        raise ValueError("the time stamps of the fit are dates, and these are numbers")
     days = whole.astype("M8[D]")
     rest = (whole - days) / np.timedelta64(1, "s")
     seconds: Floats = days.astype(np.int64) * DAY + rest
