@@ -2,13 +2,13 @@ r"""Time steps scored by several experts, joined as the experts of tables are.
 
 Each expert gives a step a number of every channel (`upland.criteria.steps`: level, movement, patches of three
 lengths, subspace, dynamics, relation and transitions; and the squared residual of the recurrent energy). A
-number is smoothed over the past by exponential means of two spans s, about `smoothing` steps and an eighth of
-them,
+number counts as a hundred times its 99th percentile at most. It is smoothed over the past by exponential
+means of two spans s, about `smoothing` steps and an eighth of them,
 
     m_t = (1 - a) m_{t-1} + a e_t,   a = 2 / (s + 1),
 
-and divided by the 99th percentile of what it is among normal steps that the expert had not been fitted on, by
-channel and then for the largest channel, u = max_c (m_c / q_c) / q. The score of the step is
+and divided by the 99th percentile of what it is among normal steps, which the experts but the last had not
+been fitted on, by channel and then for the largest channel, u = max_c (m_c / q_c) / q. The score of the step is
 
     A = (mean over experts and spans of log(1 + u)^3)^(1/3),
 
@@ -244,8 +244,9 @@ class StepExperts(SequenceCriterion):
                 numbers = _residuals(model, points, context, self.measured)
             else:
                 read = steps[:, past.shape[1] - expert.reach + 1 :, self._columns(expert.name)]
-                numbers = np.minimum(expert.part.squares(read), MOST)
+                numbers = expert.part.squares(read)
                 numbers = np.where((ages < expert.reach - 1)[..., None], expert.usual, numbers)
+            numbers = np.minimum(numbers, expert.most)
             means = smoothed(numbers, before, self.spans)
             levels.append(means[:, -1].reshape(len(means), -1))
             ratios.append(means / expert.scale)

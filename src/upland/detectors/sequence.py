@@ -263,9 +263,8 @@ class SequenceEnergyDetector(SequenceDetector):
         stride: steps from one window to the next; None is the window itself.
         per: what one score is of, "sequence" or "step"; "auto" is a sequence for arrays `(N, T, D)` and
             lists, a time step for long frames and one long series.
-        smoothing: steps, about, that the score of a step in a long series is smoothed over; with 1 it falls
-            back at once after a fault; "auto" is a window of the training, 64 at most. The experts use an
-            eighth of it, too.
+        smoothing: steps, about, that the score of a step in a long series is smoothed over; "auto" is a
+            window of the training, 64 at most. The experts use an eighth of it, too, and see up to 96 steps.
         categorical: columns that are categories whatever they hold.
         ignore: columns to leave out.
         context: columns that the model is conditioned on, such as set points, valve positions or operating

@@ -49,7 +49,7 @@ def test_the_distance_of_one_step_is_that_of_all(stamps):
 @pytest.mark.parametrize("stamps", STAMPS.values(), ids=STAMPS)
 def test_irregular_steps_have_their_distance_as_an_input(stamps):
     encoder = SequenceEncoder(time="t").fit(frame(stamps))
-    assert encoder.clock == Clock(distance=True)
+    assert encoder.clock == Clock(distance=True, dates=np.asarray(stamps).dtype.kind == "M")
     assert (encoder.width, encoder.context_width) == (2, 1)
     distances = as_sequences(frame(stamps), time="t").distances
     expected = np.clip(np.log(distances[1:] / np.median(distances[1:])), -5, 5)
@@ -126,7 +126,7 @@ DAYS = {2: (), 4: ("hour",), 25: ("hour", "weekday")}
 def test_a_part_of_the_calendar_is_used_by_itself_where_the_fit_covers_three_of_its_periods(days, parts):
     stamps = regular(days * 24, 3600)
     encoder = SequenceEncoder(time="t", calendar="auto").fit(frame(stamps))
-    assert encoder.clock == Clock(parts=parts)
+    assert encoder.clock == Clock(parts=parts, dates=bool(parts))
     assert encoder.context_width == 2 * len(parts)
     assert SequenceEncoder(time="t", calendar=True).fit(frame(stamps)).clock.parts == ("hour", "weekday")
     assert SequenceEncoder(time="t").fit(frame(stamps)).clock.parts == ()
@@ -165,3 +165,13 @@ def test_a_clock_of_something_else_is_refused(record):
     manifest, tensors = SequenceEncoder(time="t").fit(frame(irregular())).to_state()
     with pytest.raises(ValueError, match="clock"):
         SequenceEncoder.from_state(manifest | {"clock": record}, tensors)
+
+
+@pytest.mark.parametrize("stamps", STAMPS.values(), ids=STAMPS)
+def test_time_stamps_of_another_kind_than_those_of_the_fit_are_refused(stamps):
+    encoder = SequenceEncoder(time="t").fit(frame(stamps))
+    dates = np.asarray(stamps).dtype.kind == "M"
+    other = np.cumsum(np.r_[1, 2, np.tile([1, 5, 2], 100)])[:300]
+    wrong = other if dates else np.datetime64("2026-01-01", "s") + other
+    with pytest.raises(ValueError, match="the time stamps of the fit are (dates|numbers), and these are"):
+        encoder.steps(frame(wrong))

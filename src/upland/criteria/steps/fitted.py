@@ -25,7 +25,11 @@ PARTS = ("level", "movement", "patch8", "patch32", "patch96", "subspace", "dynam
 EXPERTS = (*PARTS, RECURRENT)
 """All experts, in the order in which they are joined."""
 
+COMPARED = ("usual", "most", "scale", "joint")
+"""What the numbers of an expert are compared with."""
+
 QUANTILE = 0.99
+LARGE = 100.0  # of the percentile: no number counts as more
 MOST = 1e12  # of a number, so that all stay finite
 LEAST = 1e-10  # of what numbers are divided by
 LEAST_NATS = 1.0  # likewise, of the surprise of transitions
@@ -62,6 +66,8 @@ class Expert:
         name: of `PARTS`, or the recurrent one.
         part: fitted; None for the recurrent one.
         usual: `(K,)` the mean of each channel's number among normal steps.
+        most: `(K,)` what a number counts as at most: a hundred times its 99th percentile, so that the means
+            fall in bounded time after a fault, however large it was.
         scale: `(2, K)` the 99th percentile of each channel's mean over each span.
         joint: `(2,)` that of the largest channel's ratio.
     """
@@ -69,6 +75,7 @@ class Expert:
     name: str
     part: StepPart | None
     usual: Floats
+    most: Floats
     scale: Floats
     joint: Floats
 
@@ -80,7 +87,7 @@ class Expert:
     def arrays(self) -> dict[str, NDArray[Any]]:
         """What was learned, by name."""
         own = {} if self.part is None else self.part.state()
-        return own | {"usual": self.usual, "scale": self.scale, "joint": self.joint}
+        return own | {name: getattr(self, name) for name in COMPARED}
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,10 +173,11 @@ def compared(
     there = ~np.isnan(own).any(axis=1)
     if not there.any():
         return None
-    usual = np.maximum(own[there].mean(axis=0), LEAST)
+    most = LARGE * np.maximum(np.quantile(own[there], QUANTILE, axis=0), LEAST)
+    usual = np.maximum(np.minimum(own[there], most).mean(axis=0), LEAST)
     means = []
     for numbers, rows in pairs:
-        filled = np.where(np.isnan(numbers), usual, numbers)
+        filled = np.where(np.isnan(numbers), usual, np.minimum(numbers, most))
         smooth = np.empty((len(filled), 2, usual.size))
         for start, length in zip(normal.starts, normal.lengths, strict=True):
             level = np.broadcast_to(usual, (1, 2, usual.size))
@@ -181,7 +189,7 @@ def compared(
     least = LEAST_NATS if name == TRANSITIONS else LEAST
     scale = np.maximum(np.quantile(every, QUANTILE, axis=0), least)
     joint = np.maximum(np.quantile((every / scale).max(axis=2), QUANTILE, axis=0), 0.1)
-    return Expert(name, part, usual, scale, joint)
+    return Expert(name, part, usual, most, scale, joint)
 
 
 def smoothed(numbers: Floats, levels: Floats, spans: tuple[int, int]) -> Floats:
@@ -210,7 +218,7 @@ def restored(name: str, arrays: Mapping[str, NDArray[Any]], n_channels: int) -> 
         arrays: by name.
         n_channels: K.
     """
-    compared_with = {key: arrays[key] for key in ("usual", "scale", "joint")}
+    compared_with = {key: arrays[key] for key in COMPARED}
     part = None if name == RECURRENT else part_of(name, n_channels).restore(arrays)
     return Expert(name, part, **compared_with)
 
@@ -227,9 +235,11 @@ def check_expert(name: str, arrays: Mapping[str, NDArray[Any]], n_channels: int,
     if name not in EXPERTS:
         raise ValueError(f"{name!r} is no expert of time steps")
     left = dict(arrays)
-    for key, shape in {"usual": (n_channels,), "scale": (2, n_channels), "joint": (2,)}.items():
+    shapes = {"usual": (n_channels,), "most": (n_channels,), "scale": (2, n_channels), "joint": (2,)}
+    for key, shape in shapes.items():
         value = left.pop(key, np.zeros(0))
-        if value.shape != shape or value.dtype != np.float64 or not (np.isfinite(value) & (value > 0)).all():
+        inside = (value > 0) & (value <= MOST)
+        if value.shape != shape or value.dtype != np.float64 or not inside.all():
             raise ValueError(f"{key} of the expert {name} must be positive numbers of shape {shape}")
     if name == RECURRENT:
         if left:

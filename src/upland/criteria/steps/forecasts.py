@@ -13,6 +13,7 @@ The number is the squared error in units of its variance among normal steps that
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from itertools import product
 from typing import Any, ClassVar, Self
@@ -49,6 +50,7 @@ class Forecast(StepPart):
         "coefficients": ("channel", "term"),
         "variance": ("channel",),
     }
+    POSITIVE: ClassVar = ("variance",)
     frequencies: Floats
     phases: Floats
     coefficients: Floats
@@ -67,6 +69,7 @@ class Forecast(StepPart):
             found[..., channel] = error**2 / variance
         return found
 
+    @abstractmethod
     def inputs(self, steps: Floats, channel: int, n_channels: int) -> tuple[Floats, Floats]:
         """What the features are of, and what else the mean is linear in: `(n, L, F)`, `(n, L, K)`.
 
@@ -75,7 +78,6 @@ class Forecast(StepPart):
             channel: that is forecast.
             n_channels: D.
         """
-        raise NotImplementedError
 
     def terms(
         self, steps: Floats, channel: int, n_channels: int, frequencies: Floats, phases: Floats
@@ -98,7 +100,7 @@ class _Solution:
 
 
 def _ridge(terms: Floats, wanted: Floats) -> _Solution:
-    """Raises ValueError for fewer than eight rows."""
+    """The regression by all rows, with the penalty that the first three quarters chose on the last."""
     count = len(terms)
     first = count - count // HELD_OUT
     gram, right = terms[:first].T @ terms[:first], terms[:first].T @ wanted[:first]

@@ -29,6 +29,7 @@ class Level(StepPart):
     """The squared robust standard score of each channel."""
 
     FIELDS: ClassVar = {"median": ("channel",), "deviation": ("channel",)}
+    POSITIVE: ClassVar = ("deviation",)
     reach = 1
     median: Floats
     deviation: Floats
@@ -56,6 +57,7 @@ class Movement(StepPart):
     """
 
     FIELDS: ClassVar = {"mean": ("channel", "number"), "deviation": ("channel", "number")}
+    POSITIVE: ClassVar = ("deviation",)
     mean: Floats
     deviation: Floats
 

@@ -20,6 +20,9 @@ from upland.criteria.reading import Indices
 
 Tensors = dict[str, NDArray[Any]]
 
+LARGEST = 1e12
+"""The size of what is learned, at most."""
+
 
 class Normal(NamedTuple):
     """Normal steps that an expert is fitted on.
@@ -56,10 +59,12 @@ class StepPart(ABC):
     Attributes:
         FIELDS: the axes of each array that `fit` learns, by name; "channel" is the number of channels, other
             names stand for one number each.
+        POSITIVE: the arrays whose numbers are positive.
         reach: steps that a number depends on, the step itself among them.
     """
 
     FIELDS: ClassVar[dict[str, tuple[str, ...]]]
+    POSITIVE: ClassVar[tuple[str, ...]] = ()
 
     reach: int
 
@@ -105,8 +110,10 @@ class StepPart(ABC):
             raise ValueError(f"{type(self).__name__} learns {', '.join(self.FIELDS)}")
         for name, axes in self.FIELDS.items():
             value = state[name]
-            if value.dtype != np.float64 or value.ndim != len(axes) or not np.isfinite(value).all():
-                raise ValueError(f"{name} must hold finite float64 numbers, with the axes {axes}")
+            if value.dtype != np.float64 or value.ndim != len(axes) or not (np.abs(value) <= LARGEST).all():
+                raise ValueError(f"{name} must hold float64 numbers within {LARGEST:g}, with the axes {axes}")
+            if name in self.POSITIVE and not (value > 0).all():
+                raise ValueError(f"{name} must hold positive numbers")
             for axis, size in zip(axes, value.shape, strict=True):
                 if known.setdefault(axis, size) != size or size == 0:
                     raise ValueError(f"{name} has {size} of {axis}, and not {known[axis]}")

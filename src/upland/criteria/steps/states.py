@@ -29,6 +29,7 @@ class Transitions(StepPart):
     """The surprise of the transition to each step, in nats."""
 
     FIELDS: ClassVar = {"values": ("channel", "value"), "surprise": ("channel", "before", "after")}
+    POSITIVE: ClassVar = ("surprise",)
     reach = 2
     values: Floats
     surprise: Floats

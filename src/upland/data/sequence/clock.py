@@ -46,6 +46,7 @@ class Clock:
     Args:
         distance: whether the time since the step before is one.
         parts: of the calendar.
+        dates: whether the time stamps of the fit are dates, and not numbers; False where there is no input.
 
     Examples:
         >>> Clock(distance=True, parts=("hour",)).width
@@ -54,6 +55,7 @@ class Clock:
 
     distance: bool = False
     parts: tuple[str, ...] = ()
+    dates: bool = False
 
     @property
     def width(self) -> int:
@@ -67,7 +69,13 @@ class Clock:
             step: the median distance of the fit.
             distances: `(S,)` from the step before; NaN at the start of a sequence.
             stamps: `(S,)` as `read_stamps` gives them.
+
+        Raises:
+            ValueError: they are dates where those of the fit are numbers, or the reverse.
         """
+        if (np.asarray(stamps).dtype.kind == "M") is not self.dates:
+            kinds = ("dates", "numbers") if self.dates else ("numbers", "dates")
+            raise ValueError("the time stamps of the fit are {}, and these are {}".format(*kinds))
         columns: list[Floats] = []
         if self.distance:
             assert distances is not None
@@ -82,14 +90,14 @@ class Clock:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data; `from_json` is the way back."""
-        return {"distance": self.distance, "parts": list(self.parts)}
+        return {"distance": self.distance, "parts": list(self.parts), "dates": self.dates}
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Clock:
         """Rebuild a clock; raises ValueError for what `to_json` did not give."""
-        if not isinstance(record, Mapping) or set(record) != {"distance", "parts"}:
+        if not isinstance(record, Mapping) or set(record) != {"distance", "parts", "dates"}:
             raise ValueError("the clock of a sequence encoder has fields that are unknown or lacking")
-        fields = check_types({"distance": bool, "parts": tuple[str, ...]}, record, "the clock")
+        fields = check_types({"distance": bool, "parts": tuple[str, ...], "dates": bool}, record, "the clock")
         clock = cls(**fields)
         if list(clock.parts) != [part for part in PARTS if part in clock.parts]:
             raise ValueError(f"the clock: there are no such parts of the calendar: {list(clock.parts)}")
@@ -112,7 +120,7 @@ def learned_clock(distances: Floats, stamps: NDArray[Any], calendar: Calendar) -
     if calendar is True and stamps.dtype.kind != "M":
         raise no_dates()
     if calendar is False or stamps.dtype.kind != "M" or not stamps.size:
-        return Clock(irregular)
+        return Clock(irregular, dates=irregular and stamps.dtype.kind == "M")
     seconds = _seconds(stamps)
     covered = float(seconds.max() - seconds.min())
     parts = [
@@ -120,7 +128,7 @@ def learned_clock(distances: Floats, stamps: NDArray[Any], calendar: Calendar) -
         for part, period in PARTS.items()
         if (calendar is True or covered >= PERIODS * period) and np.ptp(fractions(seconds, part)) > 0
     ]
-    return Clock(irregular, tuple(parts))
+    return Clock(irregular, tuple(parts), dates=irregular or bool(parts))
 
 
 def no_dates() -> ValueError:
@@ -169,10 +177,8 @@ def _share_off(distances: Floats, step: float, factor: float) -> float:
 
 
 def _seconds(stamps: Any) -> Floats:
-    """Dates as seconds since 1970; raises ValueError for what is no date."""
+    """Dates as seconds since 1970."""
     whole = np.asarray(stamps)
-    if whole.dtype.kind != "M":
-        raise ValueError("the time stamps of the fit are dates, and these are numbers")
     days = whole.astype("M8[D]")
     rest = (whole - days) / np.timedelta64(1, "s")
     seconds: Floats = days.astype(np.int64) * DAY + rest
