@@ -8,7 +8,8 @@ means of two spans s, about `smoothing` steps and an eighth of them,
     m_t = (1 - a) m_{t-1} + a e_t,   a = 2 / (s + 1),
 
 and divided by the 99th percentile of what it is among normal steps, which the experts but the last had not
-been fitted on, by channel and then for the largest channel, u = max_c (m_c / q_c) / q. The score of the step is
+been fitted on, by channel and then for the largest channel, u = max_c (m_c / q_c) / q. The score of the step
+is
 
     A = (mean over experts and spans of log(1 + u)^3)^(1/3),
 

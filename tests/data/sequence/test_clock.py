@@ -173,5 +173,5 @@ def test_time_stamps_of_another_kind_than_those_of_the_fit_are_refused(stamps):
     dates = np.asarray(stamps).dtype.kind == "M"
     other = np.cumsum(np.r_[1, 2, np.tile([1, 5, 2], 100)])[:300]
     wrong = other if dates else np.datetime64("2026-01-01", "s") + other
-    with pytest.raises(ValueError, match="the time stamps of the fit are (dates|numbers), and these are"):
+    with pytest.raises(ValueError, match=r"the time stamps of the fit are (dates|numbers), and these are"):
         encoder.steps(frame(wrong))

@@ -85,9 +85,8 @@ class SequenceReader:
         return replace(self, window=rows.window_, stride=stride)
 
     def blocks(self, rows: SequenceRows) -> tuple[Indices, int]:
-        """Windows that share steps are held out together."""
-        per_step = self.unit_of_rows(rows) == "step"
-        return rows.blocks, rows.sequences.n_steps if per_step else rows.n_rows
+        """Windows that share steps are held out together; windows count, since steps depend on each other."""
+        return rows.blocks, rows.n_rows
 
     def pieces(self, X: Any, encoder: SequenceEncoder) -> Iterator[Sequences]:
         """All sequences at once: a score rests on the whole past of its sequence."""
