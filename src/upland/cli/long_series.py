@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 LONG = 500_000
 """Rows of a file that is not held in memory as a whole."""
 
-LONG_TEXT = 1 << 24
-"""Bytes of a file of text that may have so many rows: they are counted."""
+LONG_TEXT = 1 << 15
+"""Bytes of a file of text, compressed or not, that may have so many rows: they are counted."""
 
 CONTEXT = 4_096
 """Steps before one that is explained."""
