@@ -356,7 +356,7 @@ SHELL = {
     ),
     "model of another modality": (
         "cli/inputs.py:check_model",
-        lambda c: to_fit(c.folder, array_of(c.folder, waves(20, 0)), "--model", "flow"),
+        lambda c: to_fit(c.folder, array_of(c.folder, waves(20, 0)), "--model", "vae"),
         "take --model energy",
         lambda c: to_fit(c.folder, array_of(c.folder, waves(20, 0)), "--model", "energy"),
     ),
@@ -537,6 +537,10 @@ ADVISES = re.compile(
 """How a message that tells what to do reads."""
 
 ELSEWHERE = {
+    "data/sequence/next_steps.py:_listed": "steps of series in Python: tests/detectors/test_score_steps.py",
+    "detectors/stream.py:check_single": "steps of series in Python: tests/detectors/test_score_steps.py",
+    "detectors/sequence_flow.py:_stretch_tester": "groups of stretches: tests/detectors/test_sequence_flow.py",
+    "groups/stretches.py:check": "groups of stretches: tests/detectors/test_sequence_flow.py",
     "detectors/ensemble.py:criterion": "a file of an upland that had fewer criteria, which there is not yet",
     "data/table/matching.py:find_positions": "a model that uses an index, which no fit makes any more",
     "cli/standard_input.py:received": "standard input is closed: tests/cli/test_cli_places.py",

@@ -77,7 +77,7 @@ def test_a_thing_has_one_name_in_files_documents_and_tables(data, request, tmp_p
     columns = set(csv.read_csv(tmp_path / "s.csv").column_names)
     assert {"p_value", "is_anomaly", "reason"} <= columns & set(document[findings][0])
     assert not OTHER_NAMES & (columns | keys_in(document))
-    assert re.search(r"p-value +reason *$", shown, re.MULTILINE)
+    assert re.search(r"p-value +(episode's +)?reason *$", shown, re.MULTILINE)
     assert not re.search(r"\bmade of\b|\bwhy *$|strangest", shown, re.MULTILINE)
 
 

@@ -133,6 +133,16 @@ def test_far_rows_score_higher_than_normal_ones(name, criterion):
 LENGTHS = np.array([7, 30, 1, 12])
 
 
+def holder(criterion):
+    """The example whose estimator offers a criterion of sequences."""
+    kinds = {name: type(example.make()) for name, example in EXAMPLES.items()}
+    return next(
+        name
+        for name, kind in kinds.items()
+        if kind.modality == "sequence" and criterion in criteria_of(kind.family, "sequence")
+    )
+
+
 @pytest.fixture(scope="module")
 def sequences(members):
     generator = torch.Generator().manual_seed(2)
@@ -146,7 +156,7 @@ def sequences(members):
 def test_of_sequences_a_score_is_of_each_unit_and_shares_are_of_each_step(
     criterion, unit, members, sequences
 ):
-    fitted = members["SequenceEnergyDetector"].criteria[criterion, unit]
+    fitted = members[holder(criterion)].criteria[criterion, unit]
     scores, shares = fitted.score(sequences), fitted.shares(sequences)
     assert scores.shape == (LENGTHS.sum() if unit == "step" else LENGTHS.size,)
     assert scores.dtype == np.float64
@@ -159,16 +169,17 @@ def test_of_sequences_a_score_is_of_each_unit_and_shares_are_of_each_step(
 
 @pytest.mark.parametrize(("criterion", "unit"), SEQUENCES)
 def test_of_sequences_what_was_learned_is_its_state(criterion, unit, members, sequences):
-    member = members["SequenceEnergyDetector"]
+    name = holder(criterion)
+    member, family = members[name], type(EXAMPLES[name].make()).family
     fitted = member.criteria[criterion, unit]
-    made = load(home_for_unit(criterion, criteria_of("energy", "sequence"), unit))(unit)
+    made = load(home_for_unit(criterion, criteria_of(family, "sequence"), unit))(unit)
     again = made.restore(member.model, member.sigma, 16, fitted.state())
     np.testing.assert_array_equal(again.score(sequences), fitted.score(sequences))
 
 
 @pytest.mark.parametrize("criterion", [name for name, unit in SEQUENCES if unit == "step"])
 def test_the_next_steps_have_the_scores_of_the_whole_pass(criterion, members, sequences):
-    fitted = members["SequenceEnergyDetector"].criteria[criterion, "step"]
+    fitted = members[holder(criterion)].criteria[criterion, "step"]
     exact, whole = precise(fitted.model), fitted.score(sequences)
     start, length = int(sequences.starts[1]), int(LENGTHS[1])
 
@@ -192,7 +203,7 @@ ROUNDS = [((0, 1, 3), 2), ((1,), 1), ((1, 3), 5), ((0, 3), 4), ((2,), 1), ((1,),
 @pytest.mark.parametrize("criterion", [name for name, unit in SEQUENCES if unit == "step"])
 def test_memories_of_series_are_put_together_and_taken_apart_again(criterion, members, sequences):
     """They are float64 arrays `(n, ...)`, and a series has the same numbers beside others as alone."""
-    fitted = members["SequenceEnergyDetector"].criteria[criterion, "step"]
+    fitted = members[holder(criterion)].criteria[criterion, "step"]
     exact, whole = precise(fitted.model), fitted.score(sequences)
     reads = [
         (row, read) for read in stretches(exact, sequences.codes, LENGTHS) for row in range(len(read.group))

@@ -216,7 +216,7 @@ def test_arguments_of_another_estimator_are_too(made, name):
 FRAMES = [pd.DataFrame(wave) for wave in waves(5)]
 ELSEWHERE = {
     "sequences for a table": (upland.EnergyDetector, waves(), "SequenceEnergyDetector"),
-    "sequences for a flow": (upland.FlowDetector, waves(), "SequenceEnergyDetector"),
+    "sequences for a flow": (upland.FlowDetector, waves(), "SequenceFlowDetector"),
     "a list of sequences": (upland.VAEDetector, list(waves()), "SequenceEnergyDetector"),
     "frames of sequences": (upland.EnergyDetector, FRAMES, "SequenceEnergyDetector"),
     "images for a table": (upland.EnergyDetector, slopes(), "ImageEnergyDetector"),
@@ -230,7 +230,7 @@ ELSEWHERE = {
     "short series for images": (
         upland.ImageFlowDetector,
         [np.zeros(5), np.zeros(7)],
-        "SequenceEnergyDetector",
+        "SequenceFlowDetector",
     ),
 }
 

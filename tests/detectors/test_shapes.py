@@ -23,13 +23,14 @@ from upland.detectors.architectures import (
     TableVAE,
 )
 from upland.detectors.experts import Experts
+from upland.detectors.recurrent_flows import SequenceFlow
 from upland.detectors.shapes import SHAPES, check_shapes
 from upland.io.cells import CellOptions
 from upland.models.experts import PARTS
 
 
 def rows(width):
-    return SimpleNamespace(width=width, shape=(width,), modality="table")
+    return SimpleNamespace(width=width, shape=(width,), modality="table", context_width=0)
 
 
 def numbers(width, count=30):
@@ -85,6 +86,7 @@ CASES = [
         for prior in ("kernel", "mixture", "centre")
     ],
     *[(Recurrent(hidden, frame), rows(3)) for hidden in [(4,), (4, 2)] for frame in (1, 5)],
+    *[(SequenceFlow(hidden, lags, 32), rows(3)) for hidden in [(4,), (4, 2)] for lags in (1, 5)],
     *[
         (Convolutional(filters, 3, pool, (4, 3), centres, 1.0), images(height, 7, 3))
         for filters in [(), (2, 5)]

@@ -378,7 +378,7 @@ def test_nothing_without_a_fit():
 
 def test_a_criterion_that_is_not_calibrated_is_refused(detector):
     detector.set_params(criterion="energy")
-    with pytest.raises(ValueError, match="calibrated for criterion='auto', but now criterion='energy'"):
+    with pytest.raises(ValueError, match="calibrated for criterion='experts', but now criterion='energy'"):
         detector.score_next(None, NEW[0])
 
 

@@ -189,7 +189,7 @@ def test_sequences_of_several_lengths(criterion):
 
 def test_a_step_that_upland_refuses_takes_the_later_ones_with_it():
     example = EXAMPLES["SequenceEnergyDetector"]
-    graph = session(to_onnx(example.fit()))
+    graph = session(to_onnx(example.fit(criterion="max_channel")))
     new = example.new.copy()
     new.loc[10, "wave"] = np.inf
     scores, _, flags = graph.run(None, feeds(graph, new))

@@ -55,7 +55,7 @@ def scored(detector, data, labels, **options):
 def offered(detector, statistic):
     """Whether a statistic is of such a detector, by the catalogue."""
     entry = STATISTICS[statistic]
-    if detector.modality == "sequence":
+    if detector.modality == "sequence" and detector.family == "energy":
         return entry.of_scores
     return entry.needs != "latents" or detector.family in ("flow", "vae")
 
@@ -69,7 +69,7 @@ def fitted(request):
     if request.param in ("mixed", "experts"):
         energy = {"mixed": "multiscale", "experts": "experts"}[request.param]
         return small(upland.EnergyDetector, energy=energy).fit(mixed(150, 0)), mixed(40, 1)
-    options = {"window": None} if request.param is upland.SequenceEnergyDetector else {}
+    options = {"window": None} if request.param.modality == "sequence" else {}
     make = NORMAL[request.param.modality]
     return small(request.param, **options).fit(make(150)), make(40, seed=1)
 
@@ -111,7 +111,8 @@ def test_other_groups_change_no_bit(fitted, statistic):
             assert alone == expected[name]
 
 
-OF_ROWS = [made for made in MADE if made is not upland.SequenceEnergyDetector]  # those are of scores
+SEQUENCES = (upland.SequenceEnergyDetector, upland.SequenceFlowDetector)
+OF_ROWS = [made for made in MADE if made not in SEQUENCES]  # of scores, and of steps
 
 
 @pytest.mark.parametrize("fitted", OF_ROWS, indirect=True)

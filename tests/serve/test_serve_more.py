@@ -50,7 +50,7 @@ def test_reasons_are_those_of_the_library(stored, fitted, label):
     assert len(reply.column("reasons")) == len(rows)
     if label in ("ImageEnergyDetector", "ImageFlowDetector", "ImageVAEDetector"):
         assert {tuple(one) for row in reply.column("reasons") for one in row} == {
-            ("column", "share", "part", "value", "expected")
+            ("column", "share", "part", "value", "expected", "low", "high")
         }
         return
     for row, top in zip(reply.column("reasons"), upland.explain(fitted[label], rows).top(2), strict=True):

@@ -167,7 +167,9 @@ class RunningMeans(SequenceCriterion):
         """The first steps of a series, whose numbers say how little is known of the past: the usual ones
         stand in their place.
         """
-        return min(model.lags, self.spans[-1]) if isinstance(model, RecurrentFlow) else 0
+        if not isinstance(model, RecurrentFlow) or self.spans[-1] == 1:
+            return 0
+        return min(model.lags, self.spans[-1])
 
     def score_next(
         self, model: SequenceModel, memory: Memory, points: Tensor, context: Tensor
