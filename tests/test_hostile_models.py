@@ -157,7 +157,9 @@ def test_a_tensor_of_another_type_shape_or_name_is_refused(name, tmp_path):
     for place, value in tensors.items():
         dtype = np.float64 if value.dtype == np.float32 else np.float32
         without = {k: v for k, v in tensors.items() if k != place}
-        optional = ("/rows/" in place and len(manifest["members"]) == 1) or place.endswith("/folds")
+        optional = ("/rows/" in place and len(manifest["members"]) == 1) or place.endswith(
+            ("/folds", "/band")
+        )
         for other in (
             tensors | {place: value.astype(dtype)},
             tensors | {place: value[None]},

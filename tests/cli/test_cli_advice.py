@@ -539,7 +539,7 @@ ADVISES = re.compile(
 ELSEWHERE = {
     "data/sequence/next_steps.py:_listed": "steps of series in Python: tests/detectors/test_score_steps.py",
     "detectors/stream.py:check_single": "steps of series in Python: tests/detectors/test_score_steps.py",
-    "detectors/sequence_flow.py:_stretch_tester": "groups of stretches: tests/detectors/test_sequence_flow.py",
+    "detectors/sequence_flow.py:_stretch_tester": "in Python: tests/detectors/test_sequence_flow.py",
     "groups/stretches.py:check": "groups of stretches: tests/detectors/test_sequence_flow.py",
     "detectors/ensemble.py:criterion": "a file of an upland that had fewer criteria, which there is not yet",
     "data/table/matching.py:find_positions": "a model that uses an index, which no fit makes any more",

@@ -154,7 +154,9 @@ def test_an_unknown_modality_is_refused_with_those_that_there_are():
 
 @pytest.mark.parametrize("model", ["vae"])
 def test_a_family_without_an_estimator_of_sequences_is_refused_with_what_there_is(model):
-    with pytest.raises(ValueError, match=f"no estimator of sequences with model='{model}': use model='energy', 'flow'$"):
+    with pytest.raises(
+        ValueError, match=f"no estimator of sequences with model='{model}': use model='energy', 'flow'$"
+    ):
         upland.detector_for(waves(), model=model)
 
 

@@ -86,7 +86,7 @@ CASES = [
         for prior in ("kernel", "mixture", "centre")
     ],
     *[(Recurrent(hidden, frame), rows(3)) for hidden in [(4,), (4, 2)] for frame in (1, 5)],
-    *[(SequenceFlow(hidden, lags, 32), rows(3)) for hidden in [(4,), (4, 2)] for lags in (1, 5)],
+    *[(SequenceFlow(hidden, lags, 32, 6), rows(3)) for hidden in [(4,), (4, 2)] for lags in (1, 5)],
     *[
         (Convolutional(filters, 3, pool, (4, 3), centres, 1.0), images(height, 7, 3))
         for filters in [(), (2, 5)]

@@ -55,8 +55,8 @@ def scored(detector, data, labels, **options):
 def offered(detector, statistic):
     """Whether a statistic is of such a detector, by the catalogue."""
     entry = STATISTICS[statistic]
-    if detector.modality == "sequence" and detector.family == "energy":
-        return entry.of_scores
+    if detector.modality == "sequence":
+        return entry.of_scores if detector.family == "energy" else entry.needs != "score"
     return entry.needs != "latents" or detector.family in ("flow", "vae")
 
 

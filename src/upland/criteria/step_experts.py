@@ -194,7 +194,8 @@ class StepExperts(SequenceCriterion):
             state: of a file.
         """
         of_two = state.get("two_values", torch.zeros(0, dtype=torch.float64)).numpy()
-        if of_two.shape != (model.width,) or not np.isin(of_two, (0.0, 1.0)).all():
+        known = of_two.shape == (model.width,) and of_two.dtype == np.float64
+        if not known or not np.isin(of_two, (0.0, 1.0)).all():
             raise ValueError("two_values says of each channel whether it has two values at most")
         self.measured, self.states = np.flatnonzero(of_two == 0), np.flatnonzero(of_two)
         for name, arrays in _by_expert(state).items():

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from upland.calibration.false_discovery import Control
+from upland.criteria.sequence import EncodedSequences
 from upland.criteria.step_latents import latent_steps
 from upland.data.sequence.clock import Calendar
 from upland.data.sequence.container import Indices, Sequences
@@ -183,8 +184,11 @@ class SequenceFlowDetector(SequenceDetector):
         assert isinstance(encoder, SequenceEncoder)
         assert isinstance(model, RecurrentFlow)
         piece = next(iter(self.plan_.reader.pieces(X, encoder)))
-        names, numbers = group_numbers(encoder, piece, groups, self.plan_.reader.unit(piece) == "step")
+        per_step = self.plan_.reader.unit(piece) == "step"
+        names, numbers = group_numbers(encoder, piece, groups, per_step)
         x = self.encode(encoder, piece)
+        if not per_step:
+            x, numbers = _in_order(x, numbers)
         runs = torch.from_numpy(numbered(x.owners, numbers))
         steps = replace(latent_steps(model, x), runs=runs)
         return tester.test(steps, numbers, names, alpha, control, statistic, reasons)
@@ -217,6 +221,18 @@ class SequenceFlowDetector(SequenceDetector):
         reader = self.plan_.reader
         assert isinstance(reader, SequenceReader)
         return reader.window if isinstance(reader.window, int) else None
+
+
+def _in_order(x: EncodedSequences, numbers: Indices) -> tuple[EncodedSequences, Indices]:
+    """Sequences in an order that goes by what they hold, with the number of each step's group: a verdict does
+    not depend on the order in which they are given.
+    """
+    starts, codes = x.starts, x.codes(0, int(x.lengths.sum()))
+    parts = [codes[start : start + length] for start, length in zip(starts, x.lengths, strict=True)]
+    order = sorted(range(len(parts)), key=lambda row: parts[row].numpy().tobytes())
+    steps = np.concatenate([np.arange(starts[row], starts[row] + x.lengths[row]) for row in order])
+    moved = codes[torch.from_numpy(steps)]
+    return EncodedSequences(lambda start, stop: moved[start:stop], x.lengths[order]), numbers[steps]
 
 
 def group_numbers(
