@@ -9,6 +9,8 @@ import torch
 import upland
 from normals import small
 from upland.data.sequence.container import as_sequences
+from upland.models.recurrent import RecurrentEnergy
+from upland.models.recurrent_flow import RecurrentFlow
 
 CUT = {"window": 32, "lags": 4, "epochs": 3}
 
@@ -92,3 +94,10 @@ def test_the_first_steps_of_normal_series_are_not_flagged_more_than_others():
     detector = upland.SequenceFlowDetector(per="step", random_state=0, epochs=5, window=None).fit(x[:40])
     flags = detector.flag(x[40:], alpha=0.05)
     assert flags[:, :60].mean() < 0.12
+
+
+@pytest.mark.parametrize("own", [RecurrentEnergy, RecurrentFlow])
+def test_a_model_of_ones_own_for_other_channels_is_refused(own):
+    made = upland.SequenceEnergyDetector if own is RecurrentEnergy else upland.SequenceFlowDetector
+    with pytest.raises(ValueError, match=r"has 2 encoded channel\(s\), and the model takes 3"):
+        made(model=own(3), epochs=1).fit(series(100, 0))

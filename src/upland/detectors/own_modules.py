@@ -46,6 +46,10 @@ class OwnModule(Architecture):
         if not any(weight.requires_grad for weight in made.parameters()):
             raise ValueError(f"model has no weights that can be trained: {type(made).__name__}")
         self.check(made)
+        if isinstance(made, SequenceModel) and made.width != encoder.width:
+            raise ValueError(
+                f"each step has {encoder.width} encoded channel(s), and the model takes {made.width}"
+            )
         if isinstance(made, SequenceModel) and made.context_width != encoder.context_width:
             wanted, text = encoder.context_width, f"the model takes {made.context_width}: make one with"
             raise ValueError(f"each step has {wanted} context input(s), and {text} context_width={wanted}")
