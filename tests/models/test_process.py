@@ -7,7 +7,16 @@ import pytest
 import torch
 
 import upland
-from upland.models.process import EXACT, PRECISION, THREADS, ProcessSetting
+from upland.criteria.step_experts import StepExperts
+from upland.models.process import (
+    BLAS_THREADS,
+    EXACT,
+    PRECISION,
+    THREADS,
+    ProcessSetting,
+    _blas_threads,
+    _set_blas_threads,
+)
 
 COUNT = 3
 
@@ -102,3 +111,22 @@ def test_precision_is_exact_within_and_the_programs_own_after():
         assert torch.get_float32_matmul_precision() == "medium"
     finally:
         torch.set_float32_matmul_precision("highest")
+
+
+def test_sequences_are_fitted_with_one_thread_of_linear_algebra_and_the_programs_number_is_put_back(
+    monkeypatch,
+):
+    before, seen, fit = _blas_threads(), [], StepExperts.fit
+    monkeypatch.setattr(StepExperts, "fit", lambda *given: seen.append(_blas_threads()) or fit(*given))
+    _set_blas_threads(2)
+    try:
+        upland.SequenceEnergyDetector(epochs=1, random_state=0).fit(
+            np.random.default_rng(0).normal(size=(300, 2))
+        )
+        assert set(seen) == {1}
+        assert _blas_threads() == 2
+        with BLAS_THREADS.at(1):
+            assert _blas_threads() == 1
+        assert _blas_threads() == 2
+    finally:
+        _set_blas_threads(before)

@@ -7,14 +7,19 @@ Files that are there already stay as they are: they must load in every later ver
 
 import json
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pandas as pd
 
 import upland
 from estimators import EXAMPLES, series
+from upland.criteria.whole import convolutions
 from upland.detectors.ensemble import offered_criteria
 from upland.io.modelfile import FORMAT
+
+FEW = 50
+"""Random kernels of a file of whole sequences, a tenth of the usual: their number is read from the file."""
 
 FOLDER = Path(__file__).parent / f"format-{FORMAT}"
 
@@ -39,12 +44,23 @@ def answers(detector, new):
     return found
 
 
+def one_channel(name, steps):
+    """An example of sequences with one channel and short series, so that its file is small."""
+    example = EXAMPLES[name]
+    rows, new = (
+        series(seed, steps=count)[["machine", "time", "wave"]] for seed, count in ((0, steps), (1, 30))
+    )
+    return example._replace(params=example.params | {"categorical": []}, rows=rows, new=new)
+
+
 def examples():
     """Those of every estimator, and one that is newer than the file of its estimator: series that are long
     enough for most experts of steps.
     """
-    short = EXAMPLES["SequenceEnergyDetector"]._replace(rows=series(0, steps=60), new=series(1, steps=30))
-    return EXAMPLES | {"SequenceEnergyDetector of experts": short}
+    return EXAMPLES | {
+        "SequenceFlowDetector": one_channel("SequenceFlowDetector", 120),
+        "SequenceEnergyDetector of experts": one_channel("SequenceEnergyDetector", 60),
+    }
 
 
 def main():
@@ -53,7 +69,8 @@ def main():
         path = FOLDER / f"{name.replace(' ', '-')}.safetensors"
         if path.exists():
             continue
-        detector = example.fit(calibration="cross" if name == "VAEDetector" else "split")
+        with mock.patch.object(convolutions, "KERNELS", FEW):
+            detector = example.fit(calibration="cross" if name == "VAEDetector" else "split")
         upland.save(detector, path, overwrite=False)
         record = {"rows": to_plain(example.new), **answers(detector, example.new)}
         path.with_suffix(".json").write_text(json.dumps(record) + "\n", encoding="utf-8")

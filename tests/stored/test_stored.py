@@ -45,7 +45,7 @@ def test_there_is_a_small_file_of_each_estimator():
         "SequenceEnergyDetector-of-experts",
     }
     assert {path.stem for path in (HERE / "format-2").glob("*.safetensors")} == names
-    assert max(path.stat().st_size for path in HERE.glob("format-*/*")) < 200_000
+    assert max(path.stat().st_size for path in HERE.glob("format-*/*")) < 60_000
 
 
 @files

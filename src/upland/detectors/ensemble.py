@@ -32,6 +32,7 @@ from upland.detectors.refinement import Refinement
 from upland.groups.outputs import Reference
 from upland.groups.stretches import numbered
 from upland.models.base import EnergyModel
+from upland.models.process import BLAS_THREADS
 from upland.models.recurrent_flow import RecurrentFlow
 from upland.models.sequential import SequenceModel
 from upland.training.loop import History
@@ -298,7 +299,8 @@ class EncodedWindows(EncodedRows):
             unit: a sequence or a step.
         """
         if unit == "sequence":
-            return criterion.score(self.windows(rows))
+            with BLAS_THREADS.at(1):
+                return criterion.score(self.windows(rows))
         return self.held_out_steps(criterion, rows).scores
 
     def held_out_steps(self, criterion: Criterion[Any, Any], rows: Indices) -> Stretches:
@@ -308,7 +310,8 @@ class EncodedWindows(EncodedRows):
             criterion: of steps, fitted on others.
             rows: numbers of the held-out windows, sorted.
         """
-        scores, steps = finite(criterion.score(self.whole)), self.source.steps_of(rows)
+        with BLAS_THREADS.at(1):
+            scores, steps = finite(criterion.score(self.whole)), self.source.steps_of(rows)
         return Stretches(scores[steps], self.source.stretches(steps), memory_of(scores, self.whole.lengths))
 
     def band(self, model: EnergyModel, sigma: float, held_out: Indices) -> NDArray[np.float32]:
@@ -359,6 +362,13 @@ def fitted_sequence_criteria(
         homes: where each is loaded from, by name.
         reference: a trained model and normal sequences.
     """
+    with BLAS_THREADS.at(1):
+        return _fitted_criteria(homes, reference)
+
+
+def _fitted_criteria(
+    homes: dict[str, str], reference: SequenceReference
+) -> dict[tuple[str, Unit], Criterion[Any, Any]]:
     found: dict[tuple[str, Unit], Criterion[Any, Any]] = {}
     for name, home in homes.items():
         made: type[SequenceCriterion] = load(home)

@@ -1,6 +1,7 @@
 """Settings of the whole process, put aside while upland computes and put back as they were.
 
-PyTorch has one number of threads and one precision of matrix products for all threads of a program. Where
+PyTorch has one number of threads and one precision of matrix products for all threads of a program, and the
+libraries of linear algebra below NumPy and SciPy have one number of threads. Where
 several of them compute at once, the first that begins remembers what was set, and it is set again when the
 last one ends, so that the program finds its own settings whatever the order.
 """
@@ -11,6 +12,7 @@ from threading import Lock, local
 from typing import Any, Generic, TypeVar
 
 import torch
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from upland.io.locks import in_forks
 
@@ -73,6 +75,21 @@ class ProcessSetting(Generic[T]):
 
 
 THREADS = ProcessSetting(torch.get_num_threads, torch.set_num_threads, each_thread=True)
+
+
+def _blas_threads() -> int:
+    return max(
+        (found["num_threads"] for found in threadpool_info() if found["user_api"] == "blas"), default=1
+    )
+
+
+def _set_blas_threads(count: int) -> None:
+    threadpool_limits(count, user_api="blas")
+
+
+BLAS_THREADS = ProcessSetting(_blas_threads, _set_blas_threads, each_thread=False)
+"""Products of small matrices are no faster by several threads, and where another process has a core, threads
+that wait for each other make them many times slower. To read and set it takes a millisecond."""
 
 
 def _precision() -> tuple[str, ...]:

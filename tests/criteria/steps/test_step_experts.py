@@ -135,9 +135,10 @@ def test_means_go_on_where_they_ended():
     np.testing.assert_allclose(np.concatenate([first, rest], axis=1), whole, rtol=1e-12)
 
 
-@pytest.mark.parametrize(("count", "most"), [(5, 9), (1000, 256), (257, 256)])
+@pytest.mark.parametrize(("count", "most"), [(5, 9), (1000, 256), (257, 256), (100_000, 256), (6_001, 6_000)])
 def test_some_steps_are_spread_over_all(count, most):
     found = spread(count, most)
-    assert found.size == np.unique(found).size <= most
-    assert found.size >= 0.8 * min(count, most)  # neighbours of a dense set may fall together
-    assert np.diff(np.r_[0, found, count - 1]).max() <= 3 * count / most + 3
+    assert found.size == np.unique(found).size == min(count, most)
+    gaps = np.diff(np.r_[-1, found, count])
+    assert np.unique(gaps[1:-1]).size <= 3
+    assert gaps.max() <= 3 * max(count / most, 1)

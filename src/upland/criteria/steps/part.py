@@ -130,9 +130,11 @@ def past_windows(steps: Floats, length: int) -> Floats:
 
 
 def spread(count: int, most: int) -> Indices:
-    """At most so many of the numbers 0 to count - 1, evenly spread but in step with no period: sorted.
+    """So many of the numbers 0 to count - 1, all where there are no more, evenly spread but in step with no
+    period: sorted.
 
-    They are the multiples of the golden ratio, modulo 1 (Kronecker's sequence), so that no seed is needed.
+    They are those whose multiple of the golden ratio, modulo 1, is smallest, so that no seed is needed: two
+    neighbours are one of three distances apart (Steinhaus' three-gap theorem).
 
     Args:
         count: how many there are.
@@ -141,4 +143,5 @@ def spread(count: int, most: int) -> Indices:
     if count <= most:
         return np.arange(count)
     golden = (np.sqrt(5.0) - 1) / 2
-    return np.unique((np.arange(1, most + 1) * golden % 1.0 * count).astype(np.int64))
+    order = np.argpartition(np.arange(count) * golden % 1.0, most)
+    return np.sort(order[:most])
