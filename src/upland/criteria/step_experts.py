@@ -3,7 +3,7 @@ r"""Time steps scored by several experts, joined as the experts of tables are.
 Each expert gives a step a number of every channel (`upland.criteria.steps`: level, movement, patches of three
 lengths, subspace, dynamics, relation and transitions; and the squared residual of the recurrent energy). A
 number counts as a hundred times its 99th percentile at most. It is smoothed over the past by exponential
-means of two spans s, about `smoothing` steps and an eighth of them,
+means of two spans s, an eighth of `smoothing` and about `smoothing` steps less those that the number is of,
 
     m_t = (1 - a) m_{t-1} + a e_t,   a = 2 / (s + 1),
 
@@ -150,7 +150,10 @@ class StepExperts(SequenceCriterion):
             there = read.valid.cpu().numpy()
             residuals = _residuals(exact, read.points, read.context, self.measured)
             numbers[read.positions.numpy()[there]] = residuals[there]
-        return compared(RECURRENT, None, [(numbers, reference.steps)], normal)
+        frame = self.model.frame
+        for start, length in zip(normal.starts, normal.lengths, strict=True):  # frames that are not full
+            numbers[start : start + min(frame - 1, length)] = np.nan
+        return compared(RECURRENT, None, frame, [(numbers, reference.steps)], normal)
 
     # -- what was learned --------------------------------------------------------------------------
 
@@ -170,7 +173,9 @@ class StepExperts(SequenceCriterion):
         self.measured, self.states = np.flatnonzero(of_two == 0), np.flatnonzero(of_two)
         arrays = _by_expert(state)
         self.experts = [
-            restored(name, arrays[name], self._n_channels(name)) for name in EXPERTS if name in arrays
+            restored(name, arrays[name], self._n_channels(name), model.frame, self.spans)
+            for name in EXPERTS
+            if name in arrays
         ]
         return self
 
@@ -210,7 +215,7 @@ class StepExperts(SequenceCriterion):
             model: in float64.
             n: how many series there are.
         """
-        before = max((expert.reach for expert in self.experts), default=1) - 1
+        before = max((expert.reach for expert in self.experts if expert.part is not None), default=1) - 1
         usual = [np.tile(expert.usual, 2) for expert in self.experts]
         levels = np.tile(np.concatenate([np.zeros(0), *usual]), (n, 1))
         past = np.zeros((n, before, model.width + model.context_width))
@@ -247,9 +252,8 @@ class StepExperts(SequenceCriterion):
             else:
                 read = steps[:, past.shape[1] - expert.reach + 1 :, self._columns(expert.name)]
                 numbers = expert.part.squares(read)
-                numbers = np.where((ages < expert.reach - 1)[..., None], expert.usual, numbers)
-            numbers = np.minimum(numbers, expert.most)
-            means = smoothed(numbers, before, self.spans)
+            numbers = np.where((ages < expert.reach - 1)[..., None], expert.usual, numbers)
+            means = smoothed(np.minimum(numbers, expert.most), before, expert.spans)
             levels.append(means[:, -1].reshape(len(means), -1))
             ratios.append(means / expert.scale)
             terms.append(np.log1p(ratios[-1].max(axis=-1) / expert.joint))

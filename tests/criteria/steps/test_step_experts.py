@@ -82,6 +82,24 @@ def test_the_first_steps_of_a_series_have_what_is_usual(detector):
     assert detector.anomaly_score(series(8))[:5].max() < 2 * np.median(detector.anomaly_score(series(8)))
 
 
+def test_the_first_steps_of_a_series_are_flagged_no_more_than_others(detector):
+    starts = [detector.flag(series(seed), alpha=0.05)[:16].mean() for seed in range(20, 32)]
+    assert np.mean(starts) < 0.1
+
+
+def test_a_fault_is_flagged_for_three_spans_after_its_end_at_most(detector):
+    x, normal = series(9, "shift"), series(9)
+    x[BEGIN + 30 :] = normal[BEGIN + 30 :]
+    late = (
+        BEGIN
+        + 30
+        + max(expert.reach for expert in criterion(detector).experts)
+        + 3 * detector.plan_.smoothing
+    )
+    assert detector.flag(x, alpha=0.05)[BEGIN : BEGIN + 30].mean() > 0.8
+    assert detector.flag(x, alpha=0.05)[late:].mean() < 0.15
+
+
 def test_all_experts_are_fitted_where_there_is_enough(detector):
     assert [expert.name for expert in criterion(detector).experts] == list(EXPERTS)
 

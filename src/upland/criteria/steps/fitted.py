@@ -70,6 +70,8 @@ class Expert:
             fall in bounded time after a fault, however large it was.
         scale: `(2, K)` the 99th percentile of each channel's mean over each span.
         joint: `(2,)` that of the largest channel's ratio.
+        reach: steps that a number depends on.
+        spans: steps of its means, about.
     """
 
     name: str
@@ -78,11 +80,8 @@ class Expert:
     most: Floats
     scale: Floats
     joint: Floats
-
-    @property
-    def reach(self) -> int:
-        """Steps that a number depends on."""
-        return 1 if self.part is None else self.part.reach
+    reach: int
+    spans: tuple[int, int]
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """What was learned, by name."""
@@ -149,7 +148,7 @@ def fitted(name: str, normal: NormalSteps) -> Expert | None:
             return None
         pairs.append((normal.numbers(part), other))
     part = _fitted_part(name, n_channels, normal, normal.seen)
-    return None if part is None else compared(name, part, pairs, normal)
+    return None if part is None else compared(name, part, part.reach, pairs, normal)
 
 
 def _fitted_part(name: str, n_channels: int, normal: NormalSteps, seen: Indices) -> StepPart | None:
@@ -159,13 +158,18 @@ def _fitted_part(name: str, n_channels: int, normal: NormalSteps, seen: Indices)
 
 
 def compared(
-    name: str, part: StepPart | None, pairs: list[tuple[Floats, Indices]], normal: NormalSteps
+    name: str,
+    part: StepPart | None,
+    reach: int,
+    pairs: list[tuple[Floats, Indices]],
+    normal: NormalSteps,
 ) -> Expert | None:
     """An expert with what its numbers are compared with; None where no step has enough past.
 
     Args:
         name: of the expert.
         part: as fitted.
+        reach: steps that a number depends on.
         pairs: numbers `(S, K)` of all steps, and which steps were not fitted on.
         normal: the steps.
     """
@@ -173,6 +177,7 @@ def compared(
     there = ~np.isnan(own).any(axis=1)
     if not there.any():
         return None
+    spans = spans_of(reach, normal.spans)
     most = LARGE * np.maximum(np.quantile(own[there], QUANTILE, axis=0), LEAST)
     usual = np.maximum(np.minimum(own[there], most).mean(axis=0), LEAST)
     means = []
@@ -181,15 +186,24 @@ def compared(
         smooth = np.empty((len(filled), 2, usual.size))
         for start, length in zip(normal.starts, normal.lengths, strict=True):
             level = np.broadcast_to(usual, (1, 2, usual.size))
-            smooth[start : start + length] = smoothed(
-                filled[None, start : start + length], level, normal.spans
-            )[0]
+            smooth[start : start + length] = smoothed(filled[None, start : start + length], level, spans)[0]
         means.append(smooth[rows])
     every = np.concatenate(means)[there]
     least = LEAST_NATS if name == TRANSITIONS else LEAST
     scale = np.maximum(np.quantile(every, QUANTILE, axis=0), least)
     joint = np.maximum(np.quantile((every / scale).max(axis=2), QUANTILE, axis=0), 0.1)
-    return Expert(name, part, usual, most, scale, joint)
+    return Expert(name, part, usual, most, scale, joint, reach, spans)
+
+
+def spans_of(reach: int, spans: tuple[int, int]) -> tuple[int, int]:
+    """The spans of an expert: a number of many steps is smooth by itself, and is smoothed over the rest.
+
+    Args:
+        reach: steps that a number depends on.
+        spans: a short and a long one, of numbers of one step.
+    """
+    short, long = spans
+    return short, max(long - reach + 1, short)
 
 
 def smoothed(numbers: Floats, levels: Floats, spans: tuple[int, int]) -> Floats:
@@ -210,17 +224,22 @@ def smoothed(numbers: Floats, levels: Floats, spans: tuple[int, int]) -> Floats:
     return found
 
 
-def restored(name: str, arrays: Mapping[str, NDArray[Any]], n_channels: int) -> Expert:
+def restored(
+    name: str, arrays: Mapping[str, NDArray[Any]], n_channels: int, frame: int, spans: tuple[int, int]
+) -> Expert:
     """The expert that `Expert.arrays` gave; nothing is checked.
 
     Args:
         name: of the expert.
         arrays: by name.
         n_channels: K.
+        frame: steps that a number of the recurrent one depends on.
+        spans: of numbers of one step.
     """
     compared_with = {key: arrays[key] for key in COMPARED}
     part = None if name == RECURRENT else part_of(name, n_channels).restore(arrays)
-    return Expert(name, part, **compared_with)
+    reach = frame if part is None else part.reach
+    return Expert(name, part, **compared_with, reach=reach, spans=spans_of(reach, spans))
 
 
 def check_expert(name: str, arrays: Mapping[str, NDArray[Any]], n_channels: int, n_context: int) -> None:
