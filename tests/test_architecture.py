@@ -110,10 +110,12 @@ def test_no_file_imports_itself_by_a_detour():
 
 
 def test_models_use_torch_alone():
+    """But for the module that sets threads, those of linear algebra below NumPy among them."""
     no_files = {"io", "os", "pathlib", "shutil", "tempfile"}
     allowed = {*sys.stdlib_module_names, "torch", "upland"} - no_files
     for file in in_packages("models"):
-        assert {full.split(".")[0] for full in imported(file)} <= allowed, file
+        own = {"threadpoolctl"} if file == "models.process" else set()
+        assert {full.split(".")[0] for full in imported(file)} <= allowed | own, file
 
 
 def test_files_and_data_need_no_torch_and_no_frame_library():
@@ -188,11 +190,11 @@ def test_every_tensor_is_made_with_a_dtype_that_is_named():
 SHARED = {
     "export.tracing": {"NOTES"},
     "io.locks": {"WARNINGS"},
-    "models.process": {"THREADS", "PRECISION"},
+    "models.process": {"THREADS", "PRECISION", "BLAS_THREADS"},
     "scoring.loaded": {"OF_THIS_PROCESS"},
 }
-"""What a process shares, each behind a lock: the filters of warnings, levels of logs, PyTorch's settings,
-and the one registry, of detectors by the digest of their file (docs/decisions/0017)."""
+"""What a process shares, each behind a lock: the filters of warnings, levels of logs, settings of PyTorch and
+of linear algebra, and the one registry, of detectors by the digest of their file (docs/decisions/0017)."""
 
 
 def made_in_modules():

@@ -118,9 +118,10 @@ class StepExperts(SequenceCriterion):
         self.measured, self.states = np.flatnonzero(~few), np.flatnonzero(few)
         normal = [self._normal(name, steps, reference) for name in PARTS]
         found = [fitted(name, one) for name, one in zip(PARTS, normal, strict=True) if one is not None]
-        if (recurrent := self._recurrent(steps, reference)) is not None:
-            found.append(recurrent)
         self.experts = [expert for expert in found if expert is not None]
+        recurrent = self._recurrent(steps, reference, _recurrent_reach(self.model, len(self.experts)))
+        if recurrent is not None:
+            self.experts.append(recurrent)
         return self.restore(reference.model, reference.sigma, reference.smoothing, self.state())
 
     def _take(self, model: SequenceModel, sigma: float, smoothing: int) -> None:
@@ -141,7 +142,7 @@ class StepExperts(SequenceCriterion):
         chosen, whole = np.ascontiguousarray(steps[:, columns]), reference.whole
         return NormalSteps(chosen, given, reference.steps, whole.starts, whole.lengths, self.spans)
 
-    def _recurrent(self, steps: Floats, reference: SequenceReference) -> Expert | None:
+    def _recurrent(self, steps: Floats, reference: SequenceReference, reach: int) -> Expert | None:
         normal = self._normal(RECURRENT, steps, reference)
         if normal is None:
             return None
@@ -150,10 +151,9 @@ class StepExperts(SequenceCriterion):
             there = read.valid.cpu().numpy()
             residuals = _residuals(exact, read.points, read.context, self.measured)
             numbers[read.positions.numpy()[there]] = residuals[there]
-        frame = self.model.frame
         for start, length in zip(normal.starts, normal.lengths, strict=True):  # frames that are not full
-            numbers[start : start + min(frame - 1, length)] = np.nan
-        return compared(RECURRENT, None, frame, [(numbers, reference.steps)], normal)
+            numbers[start : start + min(reach - 1, length)] = np.nan
+        return compared(RECURRENT, None, reach, [(numbers, reference.steps)], normal)
 
     # -- what was learned --------------------------------------------------------------------------
 
@@ -172,8 +172,9 @@ class StepExperts(SequenceCriterion):
         of_two = state["two_values"].numpy()
         self.measured, self.states = np.flatnonzero(of_two == 0), np.flatnonzero(of_two)
         arrays = _by_expert(state)
+        recurrent_reach = _recurrent_reach(model, len(arrays.keys() - {RECURRENT}))
         self.experts = [
-            restored(name, arrays[name], self._n_channels(name), model.frame, self.spans)
+            restored(name, arrays[name], self._n_channels(name), recurrent_reach, self.spans)
             for name in EXPERTS
             if name in arrays
         ]
@@ -304,6 +305,12 @@ class StepExperts(SequenceCriterion):
                 added = parts.sum(axis=2) * found.scores[..., None]
                 shares[positions[:, None], columns] += added[there]
         return Shares(shares / lengths_of_steps(x) if folded else shares, expected)
+
+
+def _recurrent_reach(model: SequenceModel, others: int) -> int:
+    """Steps that a number of the recurrent expert depends on; where it is the only one, for want of steps,
+    those whose frame is not full count too."""
+    return model.frame if others else 1
 
 
 def _values(codes: Tensor) -> Floats:

@@ -225,7 +225,11 @@ def smoothed(numbers: Floats, levels: Floats, spans: tuple[int, int]) -> Floats:
 
 
 def restored(
-    name: str, arrays: Mapping[str, NDArray[Any]], n_channels: int, frame: int, spans: tuple[int, int]
+    name: str,
+    arrays: Mapping[str, NDArray[Any]],
+    n_channels: int,
+    recurrent_reach: int,
+    spans: tuple[int, int],
 ) -> Expert:
     """The expert that `Expert.arrays` gave; nothing is checked.
 
@@ -233,12 +237,12 @@ def restored(
         name: of the expert.
         arrays: by name.
         n_channels: K.
-        frame: steps that a number of the recurrent one depends on.
+        recurrent_reach: steps that a number of the recurrent one depends on.
         spans: of numbers of one step.
     """
     compared_with = {key: arrays[key] for key in COMPARED}
     part = None if name == RECURRENT else part_of(name, n_channels).restore(arrays)
-    reach = frame if part is None else part.reach
+    reach = recurrent_reach if part is None else part.reach
     return Expert(name, part, **compared_with, reach=reach, spans=spans_of(reach, spans))
 
 
