@@ -308,8 +308,10 @@ class StepExperts(SequenceCriterion):
 
 
 def _recurrent_reach(model: SequenceModel, others: int) -> int:
-    """Steps that a number of the recurrent expert depends on; where it is the only one, for want of steps,
-    those whose frame is not full count too."""
+    """Steps that a number of the recurrent expert depends on.
+
+    Where it is the only one, for want of steps, those whose frame is not full count too.
+    """
     return model.frame if others else 1
 
 
