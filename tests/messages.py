@@ -83,6 +83,21 @@ def dated(step=60):
     return pd.DataFrame({"t": times, "speed": np.sin(np.arange(60))})
 
 
+def text_days(*third, count=60):
+    """Dates as text, with something else in the fourth row."""
+    texts = [f"2026-03-{n % 28 + 1:02d} {n // 28:02d}:00" for n in range(count)]
+    return [*texts[:3], *third, *texts[4:]] if third else texts
+
+
+def doubtful_days():
+    return [f"{n}/{n}/2026" for n in range(1, 12)] + ["1/2/2026"]
+
+
+def texts_of_time():
+    """A series whose time stamps are text."""
+    return pd.DataFrame({"t": text_days(), "speed": np.sin(np.arange(60))})
+
+
 def named_days(count=40):
     return [f"day {number}" for number in range(count)]
 
@@ -395,6 +410,30 @@ SEQUENCES = [
         "turn it into dates or numbers, as pandas.to_datetime",
         lambda _: small(Sequence, id="machine", time="time").fit(
             long_frame().assign(time=[int(day.removeprefix("day ")) for day in named_days() * 2])
+        ),
+    ),
+    case(
+        "io/texts.py:_refuse_strays",
+        lambda _: small(Sequence, time="t").fit(texts_of_time().assign(t=text_days("oops"))),
+        "holds 'oops': correct that cell, or take out its row$",
+        lambda _: small(Sequence, time="t").fit(texts_of_time()),
+        lambda _: small(Sequence, time="t").fit(texts_of_time().drop(index=3)),
+    ),
+    case(
+        "io/texts.py:_or_category",
+        lambda _: small(Sequence, time="t").fit(texts_of_time().assign(t=text_days("4 Mar 2026"))),
+        "write them alike$",
+        lambda _: small(Sequence, time="t").fit(texts_of_time()),
+    ),
+    case(
+        "io/texts.py:_date_form",
+        lambda _: small(Sequence, time="t").fit(texts_of_time().iloc[:12].assign(t=doubtful_days())),
+        "say which, dayfirst=True or dayfirst=False$",
+        lambda _: small(Sequence, time="t", dayfirst=True).fit(
+            texts_of_time().iloc[:12].assign(t=doubtful_days())
+        ),
+        lambda _: small(Sequence, time="t", dayfirst=False).fit(
+            texts_of_time().iloc[:12].assign(t=doubtful_days())
         ),
     ),
     case(

@@ -28,6 +28,17 @@ def table(column, *values, count=300):
     return lambda path: write_csv(path.with_suffix(".csv"), rows, [*HEADER, column])
 
 
+def stamped(*fourth):
+    """Rows of minutes, with something else in the fourth; without one that row is taken out."""
+
+    def make(path):
+        rows = [[*row, f"2026-03-02 00:{n + 1:02d}"] for n, row in enumerate(pump_rows(50, 4))]
+        rows[3:4] = [[*rows[3][:-1], text] for text in fourth]
+        return write_csv(path.with_suffix(".csv"), rows[:49], [*HEADER, "when"])
+
+    return make
+
+
 def empty_column(path):
     return write_csv(path.with_suffix(".csv"), [[a, "", c, d] for a, _, c, d in pump_rows(40, 4)])
 
@@ -95,6 +106,12 @@ TO_FIT = {
     "type": (lists, {}, "leave it out (ignore=['spectrum'])", "leave it out (--ignore spectrum)"),
     "time": (table("t", 1), {"time": "hour"}, "time='hour' names a column", "--time hour names a column"),
     "id": (table("t", 1), {"id": "my pump"}, "id='my pump' names a column", "--id 'my pump' names a column"),
+    "a broken time stamp": (
+        stamped("oops:1"),
+        {"time": "when"},
+        "row 4 holds 'oops:1': correct that cell, or take out its row",
+        "row 4 holds 'oops:1': correct that cell, or take out its row",
+    ),
     "stride": (
         array(20, 12),
         {"window": 4, "stride": 5},
@@ -170,6 +187,11 @@ DONE = {
     "id": (
         "data/sequence/longframes.py:find_column",
         {"id": "pump", "data": table("pump", "a", "b", "c")},
+    ),
+    "a broken time stamp": (
+        "io/texts.py:_refuse_strays",
+        {"data": stamped("2026-03-02 00:04")},
+        {"data": stamped()},
     ),
     "stride": (
         "data/sequence/windows.py:_check_arguments",

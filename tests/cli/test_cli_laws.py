@@ -174,7 +174,7 @@ def odd(tmp_path_factory):
         ),
         (
             "fit odd/text.csv --time when",
-            "holds text, for example 'at 0': write numbers, or dates as in ISO 8601",
+            "holds text, for example 'at 0' in row 1: write numbers, or dates as in ISO 8601",
         ),
         ("fit odd/text.csv --time a", "name the column that identifies sequences (--id)"),
         ("fit odd/text.csv --time a --id a", "error: --id and --time name the same column: 'a'"),

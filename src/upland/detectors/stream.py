@@ -262,7 +262,7 @@ def advance_each(
         assert isinstance(member.encoder, SequenceEncoder)
         own = past if everything else past.of(rows)
         timed, times = continued(sequences, member.encoder, own.memory.get(TIME))
-        codes = reader.tensor(member.encoder.slices(timed)(0, sequences.n_steps))
+        codes = reader.tensor(member.encoder.encoded(timed.table, timed.distances, timed.stamps))
         few = sequences.n_steps <= FEW
         with torch.no_grad(), nullcontext() if few else fitting_threads(reader.model, TOGETHER):
             values, own = reader.advance_each(own, codes, sequences.lengths)

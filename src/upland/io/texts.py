@@ -84,7 +84,7 @@ class _Parts(NamedTuple):
 
 
 def find_form(
-    name: str, counts: Mapping[str, int], rows: Mapping[str, int], cells: CellOptions
+    name: str, counts: Mapping[str, int], rows: Mapping[str, int], cells: CellOptions, plain: bool = False
 ) -> Found | None:
     """The form of a column of text; None for categories.
 
@@ -93,6 +93,7 @@ def find_form(
         counts: How many rows hold each text.
         rows: The first row of each, counted from 0.
         cells: What the user says of cells.
+        plain: Whether no cell may be missing and the column cannot be a category, as one of time stamps.
 
     Raises:
         ValueError: For cells that can be read in two ways, and for a few cells of text among numbers or
@@ -110,11 +111,11 @@ def find_form(
     read: Mapping[str, object] = dated if len(dated) >= len(numbers) else numbers
     strays = [text for text in present if text not in read]
     said = cells.decimal is not None or cells.thousands is not None or bool(cells.missing)
-    if strays and not _refuse_strays(name, counts, rows, strays, read, said):
+    if strays and not _refuse_strays(name, counts, rows, strays, read, said, plain):
         return None
     first = min(read, key=lambda text: rows[text])
     if read is dated:
-        return Found(_date_form(name, dated, rows, cells), first)
+        return Found(_date_form(name, dated, rows, cells, plain), first)
     marked = len(present) < len(counts) and (bool(cells.missing) or len(present) < len(texts))
     form = _number_form(name, numbers, rows, cells, marked)
     return None if form is None else Found(form, first)
@@ -150,6 +151,7 @@ def _refuse_strays(
     strays: Sequence[str],
     read: Mapping[str, object],
     said: bool,
+    plain: bool,
 ) -> bool:
     """Raise for text among numbers or dates that is a mistake or a doubtful marker; False for categories."""
     n_read, n_strays = sum(counts[text] for text in read), sum(counts[text] for text in strays)
@@ -166,6 +168,8 @@ def _refuse_strays(
     held = f"column {name!r} holds {what}, but row {rows[first] + 1} holds {first!r}"
     if first == name:
         raise ValueError(f"{held}, its own name: a line of names stands among the rows, take it out")
+    if plain:
+        raise ValueError(Advice(f"{held}: correct that cell, or take out its row"))
     raise ValueError(
         Advice(
             f"{held}: correct that cell or leave it empty; ",
@@ -310,15 +314,17 @@ def _plain_numbers(name: str, cell: str, row: int) -> Advice:
     )
 
 
-def _or_category(name: str, text: str) -> Advice:
-    return Advice(text, "; or ", Argument("categorical", [name]), " uses them as categories")
+def _or_category(name: str, text: str, plain: bool = False) -> Advice:
+    return Advice(
+        text, *(() if plain else ("; or ", Argument("categorical", [name]), " uses them as categories"))
+    )
 
 
 # -- dates ---------------------------------------------------------------------------------------------------
 
 
 def _date_form(
-    name: str, dated: Mapping[str, Stamp], rows: Mapping[str, int], cells: CellOptions
+    name: str, dated: Mapping[str, Stamp], rows: Mapping[str, int], cells: CellOptions, plain: bool
 ) -> TextForm:
     """The form of dates or of times of day."""
     first = min(dated, key=lambda text: rows[text])
@@ -330,6 +336,7 @@ def _date_form(
                 name,
                 f"column {name!r} holds dates written in several ways, {first!r} and {other!r}: "
                 "write them alike",
+                plain,
             )
         )
     layout = next(iter(stamps)).layout
@@ -348,6 +355,7 @@ def _date_form(
                 name,
                 f"column {name!r}, row {rows[cell] + 1} holds {cell!r}, where another cell or "
                 "dayfirst says that day and month stand in the other order: write dates alike",
+                plain,
             )
         )
     if days or months or cells.dayfirst is not None or dotted:
@@ -359,8 +367,6 @@ def _date_form(
             Wording("dayfirst=True", "--dayfirst"),
             " or ",
             Wording("dayfirst=False", "--monthfirst"),
-            "; or ",
-            Argument("categorical", [name]),
-            " if these are categories",
+            *(() if plain else ("; or ", Argument("categorical", [name]), " if these are categories")),
         )
     )

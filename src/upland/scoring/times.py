@@ -118,7 +118,7 @@ class Times:
             number = self._rows + first[row] + 1
             raise ValueError(f"column {self.name!r}, row {number} holds {row!r}, which is no time")
         try:
-            found = find_form(self.name, counts, first, self.cells)
+            found = find_form(self.name, counts, first, self.cells, plain=True)
         except ValueError:
             if strays:
                 raise self._no_time(strays[0]) from None

@@ -9,6 +9,7 @@ import pytest
 from upland.data.sequence.clock import Clock, distance_between, reading_of
 from upland.data.sequence.container import as_sequences
 from upland.data.sequence.encoder import SequenceEncoder
+from upland.data.sequence.next_steps import next_steps
 
 START = np.datetime64("2026-03-02T00:00:00", "us")
 
@@ -115,6 +116,72 @@ def test_about_the_same_sampling_passes(step):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         encoder.slices(frame(regular(50, step), id="b"))
+
+
+def told(read, *arguments):
+    """The warnings of a call."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        read(*arguments)
+    return [str(warning.message) for warning in caught]
+
+
+def of_distances(seconds):
+    return frame(START + (np.cumsum(seconds) * 1e6).astype("m8[us]"))
+
+
+IRREGULAR = {
+    "a Poisson process": lambda rng, n: rng.exponential(60, n) + 1e-3,
+    "jitter": lambda rng, n: 60 * rng.uniform(0.5, 1.5, n),
+    "heavy tails": lambda rng, n: 60 * np.exp(rng.normal(0, 1.5, n)) + 1e-3,
+    "gaps": lambda rng, n: np.where(rng.random(n) < 0.1, 3600.0, 60.0),
+    "slow nights": lambda rng, n: np.where(np.arange(n) // 100 % 2, 60, 300) * rng.uniform(0.9, 1.1, n),
+}
+
+
+@pytest.mark.parametrize("drawn", IRREGULAR.values(), ids=IRREGULAR)
+def test_irregular_series_give_a_warning_where_no_part_of_the_fit_was_sampled_like_them(drawn):
+    rng = np.random.default_rng(0)
+    encoder = SequenceEncoder(time="t").fit(of_distances(drawn(rng, 800)))
+    assert encoder.clock.distance
+    alike = [of_distances(drawn(rng, n)) for n in (2, 5, 12, 17, 30, 80, 250) for _ in range(10)]
+    others = [of_distances(factor * drawn(rng, 200)) for factor in (0.01, 0.05, 20, 1000)]
+    short = [of_distances(1000 * drawn(rng, 12))]
+    for fitted in (encoder, SequenceEncoder.from_state(*encoder.to_state())):
+        assert [told(fitted.slices, some) for some in alike + short] == [[]] * 71
+        for other in others:
+            (text,) = told(fitted.slices, other)
+            assert text.startswith("the series: the steps are typically ")
+            assert " apart, those of the fit were between " in text
+
+
+def test_an_irregular_model_of_before_its_distances_were_kept_warns_beyond_a_factor_of_three():
+    manifest, tensors = SequenceEncoder(time="t").fit(frame(irregular())).to_state()
+    del manifest["intervals"]
+    older = SequenceEncoder.from_state(manifest, tensors)
+    assert older.to_state()[0]["intervals"] == [older.step / 2, older.step * 2]
+    assert not told(older.slices, frame(irregular()))
+    assert len(told(older.slices, frame(regular(100, 600)))) == 1
+    for wrong in ([1.0], [2.0, 1.0], [-1.0, 1.0], "ab", [True, 2.0], [1.0, float("inf")]):
+        with pytest.raises(ValueError, match="intervals"):
+            SequenceEncoder.from_state({**manifest, "intervals": wrong}, tensors)
+    with pytest.raises(ValueError, match="intervals"):
+        SequenceEncoder.from_state(
+            {**manifest, "clock": Clock(parts=("hour",), dates=True).to_json()} | {"intervals": [1.0, 2.0]},
+            tensors,
+        )
+
+
+@pytest.mark.parametrize("stamps", [regular(), irregular()], ids=["regular", "irregular"])
+def test_next_steps_of_another_sampling_are_said_and_a_few_steps_are_not(stamps):
+    encoder = SequenceEncoder(time="t").fit(frame(stamps))
+    names = np.repeat(["u", "v"], 60)
+    slow = frame(np.concatenate([stamps[:60], regular(60, 3600)]))
+    (text,) = told(next_steps, slow, names, encoder)
+    assert text.startswith("the series 'v': the steps are typically 1 h apart")
+    for count in (1, 2, 5):
+        assert not told(next_steps, frame(regular(count, 3600)), None, encoder)
+    assert not told(next_steps, frame(stamps), None, encoder)
 
 
 # -- the calendar --------------------------------------------------------------------------------------------

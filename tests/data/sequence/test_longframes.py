@@ -33,6 +33,28 @@ def test_stamps_that_can_be_read_in_two_ways_are_the_users_to_decide():
     assert str(read.stamps[0])[:10] == "2026-04-03"
 
 
+BROKEN = {
+    "among dates": [*map(str, HOURS[:20]), "oops", *map(str, HOURS[21:])],
+    "among times of day": [f"{n // 6:02d}:{n % 6}0" for n in range(47)] + ["oops"],
+    "among numbers": [*map(str, range(30)), "oops", "31.5", "-3", "1e3"],
+    "in two ways": ["2026-03-14 10:00", "14 Mar 2026 11:00", "2026-03-14 12:00"],
+    "in either order": ["3/4/2026", "5/4/2026", "4/4/2026"],
+    "in both orders": ["3/24/2026", "25/4/2026", "4/4/2026"],
+}
+
+
+@pytest.mark.parametrize("texts", BROKEN.values(), ids=BROKEN)
+@pytest.mark.parametrize("made", [pd.DataFrame, pl.DataFrame, pa.table])
+def test_no_broken_time_stamp_is_advised_to_be_empty_or_a_category(texts, made):
+    with pytest.raises(ValueError, match=r"'when'") as refused:
+        as_sequences(made({"when": texts, "flow": np.arange(float(len(texts)))}), time="when")
+    said = str(refused.value)
+    assert not any(word in said for word in ("empty", "missing", "categor"))
+    if "oops" in texts:
+        assert "'oops'" in said
+        assert f"row {texts.index('oops') + 1}" in said
+
+
 # -- time stamps that occur twice ----------------------------------------------------------------------------
 
 AUTUMN = pd.date_range("2026-10-24 22:00", periods=60, freq="5min", tz="UTC").tz_convert("Europe/Berlin")

@@ -9,6 +9,7 @@ A model is conditioned on these inputs, as on the user's own context columns, an
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -162,6 +163,15 @@ def typical(distances: Floats | None) -> float | None:
     """
     there = np.empty(0) if distances is None else distances[np.isfinite(distances)]
     return float(np.median(there)) if there.size else None
+
+
+def checked_step(step: Any) -> float | None:
+    """The median distance of a stored model; raises ValueError for what is no such number."""
+    if step is None or (
+        isinstance(step, int | float) and not isinstance(step, bool) and 0 <= step < math.inf
+    ):
+        return step
+    raise ValueError(f"not the state of a SequenceEncoder: its step is {step!r}")
 
 
 def checked_calendar(calendar: Any) -> Calendar:

@@ -9,7 +9,6 @@ them: a model is conditioned on them, and they are no channels.
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, Self
@@ -23,13 +22,21 @@ from upland.data.sequence.clock import (
     Clock,
     Floats,
     checked_calendar,
+    checked_step,
     learned_clock,
     no_dates,
     typical,
 )
 from upland.data.sequence.container import Sequences, as_sequences
 from upland.data.sequence.longframes import column_name
-from upland.data.sequence.sampling import check_sampling, warn_of_gaps
+from upland.data.sequence.padding import padded
+from upland.data.sequence.sampling import (
+    Intervals,
+    check_sampling,
+    learned_intervals,
+    stored_intervals,
+    warn_of_gaps,
+)
 from upland.data.table.encoder import TableEncoder
 from upland.data.table.frames import view_table
 from upland.data.table.matching import as_names, listed, resolve
@@ -65,6 +72,7 @@ class SequenceEncoder:
     Attributes:
         table: The encoder of the steps, of channels and context alike.
         step: The median time from one step to the next, in seconds of dates; None if there are no times.
+        intervals: How far apart the steps of the fit are; None where that is not known.
         clock: The inputs that are made of time stamps.
         band: `(2, D)` between which differences from what a model expects most normal steps lie; a fit of a
             model sets it. None where there is none.
@@ -97,9 +105,10 @@ class SequenceEncoder:
         self.context = as_names(context, "context")
         self.calendar = checked_calendar(calendar)
         self.step: float | None = None
+        self.intervals: Intervals | None = None
         self.clock = Clock()
         self.band: Codes | None = None
-        self._known_clock: Clock | None = None
+        self._known: tuple[Clock, Intervals | None] | None = None
         self.table = TableEncoder(categorical=categorical, ignore=ignore, cells=cells, owner=owner)
 
     # -- fit -------------------------------------------------------------------------------------------------
@@ -119,7 +128,7 @@ class SequenceEncoder:
         itself.
         """
         self.table.read_as(other.table)
-        self._known_clock = other.clock
+        self._known = other.clock, other.intervals
         return self
 
     def fit_batches(self, batches: Iterable[object]) -> Self:
@@ -148,10 +157,11 @@ class SequenceEncoder:
         distances = np.concatenate([some.distances for some in timed if some.distances is not None])
         self.step = typical(distances)
         stamps = np.concatenate([some.stamps for some in timed if some.stamps is not None])
-        self.clock = self._known_clock or learned_clock(distances, stamps, self.calendar)
-        if not self.clock.distance:
-            for some in timed:
-                warn_of_gaps(some)
+        self.clock, self.intervals = self._known or (learned_clock(distances, stamps, self.calendar), None)
+        irregular = self.clock.distance
+        self.intervals = self.intervals or learned_intervals(self.step, irregular, timed)
+        for some in [] if irregular else timed:
+            warn_of_gaps(some)
 
     def _check_context(self, table: Any) -> None:
         """The names of context columns as text, which must be there and in use."""
@@ -270,8 +280,8 @@ class SequenceEncoder:
         All are made at once, or stretch by stretch where they would fill the memory. A warning comes once.
         """
         sequences = self._read(X)
+        check_sampling(self.intervals, sequences)
         if not self.clock.distance:
-            check_sampling(self.step, sequences)
             warn_of_gaps(sequences)
         table, distances, stamps = sequences.table, sequences.distances, sequences.stamps
         if sequences.n_steps * self.table.width <= CODES_AT_ONCE:
@@ -337,6 +347,7 @@ class SequenceEncoder:
             "time": self.time,
             "owner": self.owner,
             **({} if self.step is None else {"step": self.step}),
+            **({"intervals": list(self.intervals[:2])} if self.clock.distance and self.intervals else {}),
             **({"context": list(self.context)} if self.context else {}),
             **({"clock": self.clock.to_json()} if self.clock.width else {}),
             "table": table,
@@ -348,7 +359,8 @@ class SequenceEncoder:
         write.
         """
         fields = {"format", "id", "time", "owner", "table"}
-        if wrong := (set(manifest) - {"step", "context", "clock"}) ^ fields:  # they are not in every file
+        later = {"step", "intervals", "context", "clock"}  # they are not in every file
+        if wrong := (set(manifest) - later) ^ fields:
             raise ValueError(
                 f"not the state of a SequenceEncoder: fields {sorted(wrong)} are unknown or lacking"
             )
@@ -359,15 +371,12 @@ class SequenceEncoder:
             )
         arguments = {key: manifest[key] for key in ("id", "time", "owner", "context") if key in manifest}
         encoder = cls(**check_types(_STORED, arguments, "the sequence encoder"))
-        step = manifest.get("step")
-        if step is not None and (
-            isinstance(step, bool) or not isinstance(step, int | float) or not 0 <= step < math.inf
-        ):
-            raise ValueError(f"not the state of a SequenceEncoder: its step is {step!r}")
-        encoder.step = step
+        encoder.step = step = checked_step(manifest.get("step"))
         encoder.clock = Clock.from_json(manifest["clock"]) if "clock" in manifest else Clock()
         if encoder.clock.width and (encoder.time is None or not step):
             raise ValueError("not the state of a SequenceEncoder: it has a clock, and no time")
+        record = manifest.get("intervals")
+        encoder.intervals = stored_intervals(step, encoder.clock.distance, record)
         encoder.table = TableEncoder.from_state(
             manifest["table"], {name: tensor for name, tensor in tensors.items() if name != BAND}
         )
@@ -381,18 +390,3 @@ class SequenceEncoder:
         ):
             raise ValueError("not the state of a SequenceEncoder: its band is not two for each channel")
         return encoder
-
-
-def padded(codes: Codes, lengths: NDArray[np.int64]) -> Codes:
-    """Codes of steps as `(N, T, D)`, T the longest sequence; NaN behind the end of a shorter one.
-
-    Args:
-        codes: `(S, D)`, sequence after sequence, S the sum of the lengths.
-        lengths: `(N,)` steps of each sequence.
-    """
-    longest, width = int(lengths.max()), codes.shape[1]
-    if lengths.min() == longest:
-        return codes.reshape(lengths.size, longest, width)
-    result = np.full((lengths.size, longest, width), np.nan, dtype=np.float32)
-    result[np.arange(longest) < lengths[:, None]] = codes
-    return result

@@ -21,6 +21,8 @@ from upland.data.table.texts import read_dates
 from upland.data.table.values import Values, dtype_of, floats, is_text
 from upland.io.advice import Advice, Argument, Wording
 from upland.io.cells import USUAL, CellOptions
+from upland.io.stamps import stamp_of
+from upland.io.texts import clean
 
 
 class Steps(NamedTuple):
@@ -115,10 +117,10 @@ def read_stamps(rows: TableView, position: int, cells: CellOptions = USUAL) -> N
     if dtype == "string":
         values, dtype = read_dates(values, name, cells)
     if dtype in ("string", "category"):
-        example = next((value for value in values[:1000].to_pylist() if value is not None), None)
+        row, example = _worst_stamp(values)
         raise ValueError(
             Advice(
-                f"the time column {name!r} holds text, for example {example!r}: ",
+                f"the time column {name!r} holds text, for example {example!r} in row {row + 1}: ",
                 Wording(
                     "turn it into dates or numbers, as pandas.to_datetime or "
                     "polars.Series.str.to_datetime does",
@@ -194,6 +196,18 @@ def _typed(rows: TableView, position: int, what: str, advice: str) -> tuple[Valu
         reason = re.split(": (?:leave|correct)", str(error))[0]
         refused = TypeError if isinstance(error, TypeError) else ValueError
         raise refused(f"the {what} column {name!r} cannot be used: {reason}; {advice}") from None
+
+
+def _worst_stamp(values: Any) -> tuple[int, str]:
+    """The first text that is neither a number nor a date, or the first of all; its row, counted from 0."""
+    texts = [(row, text) for row, text in enumerate(values.to_pylist()) if text is not None]
+    return next((found for found in texts if not _is_stamp(found[1])), texts[0])
+
+
+def _is_stamp(text: str) -> bool:
+    return (
+        bool(re.fullmatch(r"\s*[-+]?[0-9.]+(?:[eE][-+]?\d+)?\s*", text)) or stamp_of(clean(text)) is not None
+    )
 
 
 def _absent(values: Values) -> NDArray[np.bool_]:

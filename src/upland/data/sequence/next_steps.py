@@ -16,6 +16,7 @@ from upland.data.sequence.clock import Codes, Floats, distance_between, distance
 from upland.data.sequence.container import Sequences, as_sequences
 from upland.data.sequence.encoder import SequenceEncoder
 from upland.data.sequence.longframes import find_column, in_time, read_ids, read_stamps
+from upland.data.sequence.sampling import check_sampling
 from upland.data.table.frames import view_table
 
 Indices = NDArray[np.int64]
@@ -59,7 +60,7 @@ def next_steps(X: object, ids: Any, encoder: SequenceEncoder) -> Sequences:
     stamps = read_stamps(rows, places[str(encoder.time)], encoder.table.cells) if timed else None
     steps = in_time(codes, stamps, rows.n_rows, lambda row: f"{called} {names[row]!r}")
     table = found.table if steps.order is None else take_rows(found.table, steps.order)
-    return replace(
+    following = replace(
         found,
         table=table,
         lengths=steps.lengths,
@@ -68,6 +69,13 @@ def next_steps(X: object, ids: Any, encoder: SequenceEncoder) -> Sequences:
         ids=names,
         stamps=steps.stamps,
     )
+    if steps.stamps is not None:
+        distances = distances_of(steps.stamps, steps.lengths)
+        named = None if names == (None,) else names
+        check_sampling(
+            encoder.intervals, replace(following, distances=distances, ids=named, id=called), whole=False
+        )
+    return following
 
 
 def next_step(

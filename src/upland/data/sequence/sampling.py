@@ -1,9 +1,16 @@
-"""Warnings of sequences with gaps, and of those that are sampled otherwise than the fit."""
+"""Warnings of sequences with gaps, and of those that are sampled otherwise than the fit.
+
+Distances are the times between steps. A fit of regular steps has one median. Where steps are irregular the
+medians of parts of the fit, `STRETCH` distances each, differ from each other, and a new sequence may have any
+of them.
+"""
 
 from __future__ import annotations
 
+import math
 import warnings
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +18,7 @@ from numpy.typing import NDArray
 from upland.data.sequence.clock import Floats, typical
 from upland.data.sequence.container import Sequences
 from upland.data.table.dateparts import DAY
+from upland.io.records import check_types
 
 _UNITS = {"day": DAY, "h": 3600.0, "min": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 
@@ -21,40 +29,101 @@ GAP = 5.0
 """A gap of more than this many median steps is worth a warning."""
 
 SAMPLING = 1.5
-"""Times by which the median distance of steps may differ from that of the fit without a warning."""
+"""Times by which the median distance of steps may differ from those of the fit without a warning."""
+
+STRETCH = 16
+"""Distances of a part of a sequence of irregular steps; of fewer the median says too little."""
+
+UNKNOWN = 2.0
+"""Times by which medians of parts may differ from that of the fit, where the fit has not kept them."""
 
 
-def check_sampling(fitted: float | None, sequences: Sequences) -> None:
-    """Warn of the sequence whose median distance differs most from that of the fit, by more than `SAMPLING`.
+class Intervals(NamedTuple):
+    """How far apart the steps of a fit are.
 
     Args:
-        fitted: the median distance of the fit.
+        least: the smallest median distance.
+        largest: the largest one; that of regular steps is the smallest one as well.
+        irregular: whether these are the medians of parts of the fit.
+    """
+
+    least: float
+    largest: float
+    irregular: bool = False
+
+
+def learned_intervals(step: float | None, irregular: bool, found: Sequence[Sequences]) -> Intervals | None:
+    """How far apart the steps of a fit are; None where the median is not known, or is 0.
+
+    Args:
+        step: the median distance.
+        irregular: whether distances are inputs of the model.
+        found: the sequences of the fit.
+    """
+    if not step:
+        return None
+    if not irregular:
+        return Intervals(step, step)
+    medians = [median for some in found for median in _medians_of_parts(some)]
+    return Intervals(min(medians), max(medians), True) if medians else _wide(step)
+
+
+def stored_intervals(step: float | None, irregular: bool, record: Any) -> Intervals | None:
+    """The same from a file; raises ValueError for what `learned_intervals` does not give.
+
+    Args:
+        step: the median distance.
+        irregular: whether distances are inputs of the model.
+        record: two numbers of irregular steps; None where there are none, as in files of older versions.
+    """
+    if record is None:
+        return _wide(step) if step and irregular else learned_intervals(step, False, ())
+    ends = check_types({"ends": tuple[float, ...]}, {"ends": record}, "the intervals")["ends"]
+    if not irregular or len(ends) != 2 or not 0 <= ends[0] <= ends[1] < math.inf:
+        raise ValueError(f"not the state of a SequenceEncoder: its intervals are {record!r}")
+    return Intervals(*ends, True)
+
+
+def _wide(step: float) -> Intervals:
+    return Intervals(step / UNKNOWN, step * UNKNOWN, True)
+
+
+def check_sampling(fitted: Intervals | None, sequences: Sequences, whole: bool = True) -> None:
+    """Warn of the sequence whose median distance is farthest outside those of the fit, by more than
+    `SAMPLING`.
+
+    Args:
+        fitted: the distances of the fit.
         sequences: new ones.
+        whole: whether they are; of a few steps of series that go on the distance says too little.
     """
     distances = sequences.distances
-    if not fitted or distances is None:
+    if fitted is None or distances is None:
         return
+    low, high = fitted.least / SAMPLING, fitted.largest * SAMPLING
     n = sequences.n_sequences
     owners = np.repeat(np.arange(n), sequences.lengths)
     there = np.isfinite(distances)
-    like = there & (distances < SAMPLING * fitted) & (distances * SAMPLING > fitted)
+    like = there & (distances < high) & (distances > low)
     counts = np.bincount(owners[there], minlength=n)
     doubtful = 2 * np.bincount(owners[like], minlength=n) <= counts  # of the others the median is like it
-    doubtful &= counts >= min(FEWEST, max(counts.max(), 1))
+    fewest = min(FEWEST, max(counts.max(), 1)) if whole else FEWEST
+    doubtful &= counts >= (STRETCH if fitted.irregular else fewest)
     off, ratios = {}, {}
     for row in np.flatnonzero(doubtful).tolist():
         off[row] = typical(sequences.take(np.array([row])).distances) or np.finfo(float).tiny
-        ratios[row] = max(off[row] / fitted, fitted / off[row])
+        ratios[row] = max(off[row] / fitted.largest, fitted.least / off[row])
     ratios = {row: ratio for row, ratio in ratios.items() if ratio > SAMPLING}
     if not ratios:
         return
     worst = max(ratios, key=lambda row: ratios[row])
     dated = sequences.stamps is not None and sequences.stamps.dtype.kind in "mM"
     others = f" (and {len(ratios) - 1} more sequence(s))" if len(ratios) > 1 else ""
-    found, usual = _words(off[worst], dated), _words(fitted, dated)
+    found, usual, most = (_words(step, dated) for step in (off[worst], fitted.least, fitted.largest))
+    those = f"between {usual} and {most}" if fitted.irregular else usual
     warnings.warn(
         f"{sequences.called(worst)}{others}: the steps are typically {found} apart, those of the fit were "
-        f"{usual}: a model knows sequences at one sampling interval; resample these to that of the fit",
+        f"{those}: a model knows sequences sampled as in its fit; resample these to that of the fit",
         UserWarning,
         stacklevel=4,
     )
@@ -95,6 +164,18 @@ def warn_of_gaps(sequences: Sequences) -> None:
         UserWarning,
         stacklevel=5,
     )
+
+
+def _medians_of_parts(sequences: Sequences) -> list[float]:
+    """The median distances of consecutive parts, `STRETCH` distances each, of all sequences."""
+    if sequences.distances is None:
+        return []
+    found: list[float] = []
+    for own in np.split(sequences.distances, sequences.starts[1:]):
+        there = own[np.isfinite(own)]
+        parts = there[: there.size // STRETCH * STRETCH].reshape(-1, STRETCH)
+        found += np.median(parts, axis=1).tolist() if parts.size else []
+    return found
 
 
 def _words(step: float | None, dated: bool) -> str:

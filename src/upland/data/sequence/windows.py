@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from upland.data.rows import digest_of
 from upland.data.sequence.container import Indices, Sequences, as_sequences
-from upland.data.sequence.encoder import padded
 from upland.data.sequence.longframes import column_name
+from upland.data.sequence.padding import padded
 from upland.data.table.frames import view_table
 from upland.io.advice import Advice, Argument
 from upland.io.cells import USUAL, CellOptions

@@ -90,7 +90,7 @@ def read_dates(values: Values, name: str, cells: CellOptions) -> tuple[Values, s
     counts, rows = counted(values)
     if sum(stamp_of(clean(text)) is not None for text in counts) <= len(counts) / 2:
         return values, "string"
-    found = find_form(name, counts, rows, cells)
+    found = find_form(name, counts, rows, cells, plain=True)
     if found is None:
         return values, "string"
     kind = KINDS[found.form.reads]
