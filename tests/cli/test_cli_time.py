@@ -4,6 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from upland.cli import long_series
+
 FAST = ("--epochs", "2", "--calibration", "split", "--window", "20", "-q")
 
 
@@ -38,6 +40,23 @@ def test_another_sampling_than_that_of_the_fit_is_said(data, tmp_path, upland):
     model, slower = tmp_path / "m", plant(tmp_path / "slower.csv", step="15min")
     assert upland("fit", data, "-o", model, "--time", "time", *FAST).code == 0
     assert "typically 15 min apart, those of the fit were 5 min" in upland("score", model, slower).words
+
+
+@pytest.mark.parametrize("regular", [True, False], ids=["regular", "irregular"])
+def test_it_is_said_of_long_files_and_of_irregular_steps_too(regular, data, tmp_path, upland, monkeypatch):
+    monkeypatch.setattr(long_series, "LONG", 1)
+    monkeypatch.setattr(long_series, "LONG_TEXT", 1)
+    model, rows = tmp_path / "m", pd.read_csv(data)
+    if not regular:
+        seconds = np.random.default_rng(0).exponential(300, len(rows)).cumsum().round(3)
+        rows["time"] = pd.Timestamp("2026-03-02") + pd.to_timedelta(seconds, unit="s")
+    rows.to_csv(tmp_path / "fit.csv", index=False)
+    plant(tmp_path / "slower.csv", step="90min")
+    assert upland("fit", tmp_path / "fit.csv", "-o", model, "--time", "time", *FAST).code == 0
+    words = upland("score", model, tmp_path / "slower.csv").words
+    those = "5 min:" if regular else "between "
+    assert words.count(f"typically 1.5 h apart, those of the fit were {those}") == 1
+    assert "apart" not in upland("score", model, tmp_path / "fit.csv").words
 
 
 @pytest.mark.parametrize("option", [("--context", "flow"), ("--calendar",)])

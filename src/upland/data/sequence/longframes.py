@@ -24,6 +24,8 @@ from upland.io.cells import USUAL, CellOptions
 from upland.io.stamps import stamp_of
 from upland.io.texts import clean
 
+_NUMBER = re.compile(r"[-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?")
+
 
 class Steps(NamedTuple):
     """The rows of a long frame as steps of sequences.
@@ -205,9 +207,7 @@ def _worst_stamp(values: Any) -> tuple[int, str]:
 
 
 def _is_stamp(text: str) -> bool:
-    return (
-        bool(re.fullmatch(r"\s*[-+]?[0-9.]+(?:[eE][-+]?\d+)?\s*", text)) or stamp_of(clean(text)) is not None
-    )
+    return _NUMBER.fullmatch(text.strip()) is not None or stamp_of(clean(text)) is not None
 
 
 def _absent(values: Values) -> NDArray[np.bool_]:
