@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from safetensors.numpy import save_file
@@ -137,6 +138,67 @@ def test_sides_of_images_are_bounded(shape, built, tmp_path):
     refused(tmp_path / "m", tensors, with_encoder(manifest, shape=shape))
     refused(tmp_path / "m", tensors, with_encoder(manifest, size=[10**7, 10**7]))
     assert built == []
+
+
+def places(value, at=()):
+    """Where the values of plain data are; of a list the first one."""
+    inner = value.items() if isinstance(value, dict) else []
+    for key, part in list(enumerate(value))[:1] if isinstance(value, list) else inner:
+        yield (*at, key)
+        yield from places(part, (*at, key))
+
+
+def with_value(manifest, at, *value):
+    """Another value at a place; none takes the place out."""
+    changed, first = copy.copy(manifest), at[0]
+    if len(at) > 1:
+        changed[first] = with_value(manifest[first], at[1:], *value)
+    elif value:
+        changed[first] = value[0]
+    else:
+        del changed[first]
+    return changed
+
+
+@cache
+def _timed():
+    """The file of a detector of steps, with all that its manifest may hold."""
+    rng = np.random.default_rng(0)
+    times = pd.Timestamp("2026-03-02") + pd.to_timedelta(rng.exponential(60, 300).cumsum(), unit="s")
+    frame = pd.DataFrame({"t": times, "a": rng.normal(size=300), "b": rng.normal(size=300)})
+    options = {"window": 20, "smoothing": 1, "epochs": 1, "hidden": (2,), "criterion": "max_channel"}
+    detector = upland.SequenceEnergyDetector(
+        time="t", calendar=True, context=["b"], calibration="split", random_state=0, **options
+    ).fit(frame)
+    with tempfile.TemporaryDirectory() as folder:
+        upland.save(detector, Path(folder) / "m")
+        return read_tensors(Path(folder) / "m")
+
+
+WRONG = {"lacking": (), "null": (None,), "a list": ([],)}
+
+
+@pytest.mark.parametrize("value", WRONG.values(), ids=WRONG)
+@pytest.mark.parametrize("name", ["steps", EXPERTS, "ImageFlowDetector"])
+def test_a_value_of_another_type_is_refused_in_words(name, value, tmp_path):
+    """Each of the manifest, one by one; what may be left out or be of several types loads."""
+    tensors, manifest = _timed() if name == "steps" else small(name)
+    said = []
+    for at in places(manifest):
+        if at[0] not in ("tensors", "versions", "content") and (at[0] != "arguments" or len(at) == 1):
+            write_tensors(tmp_path / "m", tensors, with_value(manifest, at, *value))
+            said += [(at, text) for text in reasons_of(tmp_path / "m")]
+    assert len(said) > 20
+    assert [(at, text) for at, text in said if ": ValueError: " not in text] == []
+
+
+def reasons_of(path):
+    """What is said of a file that is refused; nothing where it is not."""
+    try:
+        upland.load(path)
+    except TensorFileError as error:
+        return [str(error)]
+    return []
 
 
 @files

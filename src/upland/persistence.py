@@ -30,6 +30,7 @@ from upland.detectors.ensemble import Member
 from upland.detectors.foreign import check_detector
 from upland.detectors.host import usual_settings
 from upland.detectors.loading import KEPT, ModuleError, restored
+from upland.detectors.manifests import check_manifest
 from upland.detectors.segmented import SegmentedDetector
 from upland.detectors.segmentstate import from_state, to_state
 from upland.detectors.table import TableDetector
@@ -208,6 +209,7 @@ def _loaded(
     if manifest.get("tensors") != _shapes(tensors):
         raise TensorFileError(path, "corrupted", "is corrupted: its tensors are not those that were saved")
     try:
+        check_manifest(manifest)
         name, homes = manifest["detector"], _homes()
         if name not in homes:
             raise ValueError(f"there is no estimator {shown(name)}")

@@ -182,9 +182,9 @@ def _blocks(tensors: Tensors, record: Any, plan: FitPlan, members: int) -> Block
     """The calibration of episodes; files of before there was one have none."""
     if record is None and not tensors:
         return None
-    if "step" not in plan.reader.units or set(record) != {"length", "resolved"}:
+    if record is None or "step" not in plan.reader.units or set(record) != {"length", "resolved"}:
         raise ValueError("the blocks of steps are not those of a calibration")
-    if not fits(record["length"], int) or record["length"] < 1 or not isinstance(record["resolved"], bool):
+    if record["length"] < 1:
         raise ValueError(f"blocks cannot be of {shown(record['length'])} steps")
     return BlockCalibration(_calibration(tensors, "block", plan, members), **record)
 
