@@ -270,6 +270,56 @@ def test_ids_in_any_form(form, plain):
 # -- refusals ------------------------------------------------------------------------------------------------
 
 
+def altered(arrays, name, change):
+    return {key: change(value) if key.endswith(name) else value for key, value in arrays.items()}
+
+
+WRONG = {
+    "no arrays": lambda arrays: list(arrays),
+    "float32": lambda arrays: altered(arrays, "state/cell", lambda value: value.astype(np.float32)),
+    "whole numbers": lambda arrays: altered(arrays, "memory/levels", lambda value: value.astype(np.int64)),
+    "lists": lambda arrays: altered(arrays, "memory/levels", lambda value: value.tolist()),
+    "NaN": lambda arrays: altered(arrays, "state/cell", lambda value: value * np.nan),
+    "infinity": lambda arrays: altered(arrays, "memory/levels", lambda value: value + np.inf),
+    "steps of NaN": lambda arrays: altered(arrays, "steps", lambda value: value * np.nan),
+    "half a step": lambda arrays: altered(arrays, "steps", lambda value: value + 0.5),
+    "fewer than none": lambda arrays: altered(arrays, "steps", lambda value: -value),
+    "too many": lambda arrays: altered(arrays, "steps", lambda value: value * 1e300),
+    "one lacks": lambda arrays: {name: value for name, value in arrays.items() if name != "steps"},
+    "one too many": lambda arrays: arrays | {"3/state/cell": arrays["0/state/cell"]},
+    "another shape": lambda arrays: altered(arrays, "state/cell", lambda value: value[:, :-1]),
+}
+
+
+@pytest.mark.parametrize("change", WRONG.values(), ids=WRONG)
+def test_arrays_that_no_state_gives_are_refused(plain, change):
+    state = plain.score_steps(None, series(3), ids=["u", "v", "u"]).state
+    arrays = state.to_arrays()
+    with pytest.raises((ValueError, TypeError), match=r"state|steps"):
+        state.with_arrays(change(arrays), state.ids)
+
+
+@pytest.mark.parametrize("ids", [["u", "u"], [["u"], ["v"]], ["u", float("nan")], "uv", 2, [{}, "v"]])
+def test_ids_that_name_no_series_are_refused(plain, ids):
+    state = plain.score_steps(None, series(2), ids=["u", "v"]).state
+    for call in (lambda: state.with_arrays(state.to_arrays(), ids), lambda: state.of(ids)):
+        with pytest.raises((ValueError, TypeError), match=r"^(ids|each series)"):
+            call()
+    if ids not in (["u", "u"], "uv", 2):
+        with pytest.raises((ValueError, TypeError), match=r"^ids\[\d\] is "):
+            plain.score_steps(state, series(2), ids=ids)
+
+
+def test_a_state_in_the_place_of_the_steps_is_said_by_the_name_of_the_method(plain):
+    found = plain.score_steps(None, series(2))
+    for wrong in (found, found.state):
+        for first in (None, series(2)):
+            with pytest.raises(TypeError, match=r"score_steps\(state, X\)$"):
+                plain.score_steps(first, wrong)
+            with pytest.raises(TypeError, match=r"score_next\(state, x_t\)$"):
+                plain.score_next(first, wrong)
+
+
 def test_what_cannot_be_used_is_refused(plain, framed):
     rows = series(4)
     with pytest.raises(ValueError, match="4 steps, but 3 ids"):

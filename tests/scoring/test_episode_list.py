@@ -228,6 +228,29 @@ def test_a_larger_alpha_than_that_of_the_flags_is_refused(detector, faulty):
         found.sure(0.05)
 
 
+@pytest.mark.parametrize("wrong", [float("nan"), -0.1, 0, 1, 2, float("inf"), "much", False])
+def test_what_is_no_rate_is_refused_by_all_that_take_one(detector, faulty, wrong):
+    found, history = upland.episodes(detector, faulty), upland.alarms(detector, faulty)
+    for call in (found.sure, found.false_a_day, history.false_alarms, history.at):
+        with pytest.raises(ValueError, match=r"^alpha must be between 0 and 1, got "):
+            call(wrong)
+    with pytest.raises(ValueError, match=r"flagged at 0\.05: alpha cannot be 0\.5"):
+        found.false_a_day(0.5)
+
+
+@pytest.mark.parametrize("wrong", [-1, 1.5, float("nan"), None, True, "all"])
+def test_a_number_of_episodes_is_a_whole_one(detector, faulty, wrong):
+    with pytest.raises(ValueError, match=r"^count must be a whole number of at least 0"):
+        upland.episodes(detector, faulty).worst(wrong)
+    assert upland.episodes(detector, faulty).worst(np.int64(1))
+
+
+def test_there_is_no_false_alarm_where_no_step_can_be_flagged(detector, faulty):
+    found = upland.alarms(detector, faulty)
+    assert found.false_alarms(found.steps.smallest_p) > 0
+    assert found.false_alarms(0.99 * found.steps.smallest_p) == 0
+
+
 def test_too_few_blocks_are_warned_of(detector, faulty):
     with pytest.warns(UserWarning, match=r"calibration blocks of .* steps allow no p-value of an episode"):
         upland.episodes(detector, faulty, alpha=0.0007)

@@ -36,6 +36,7 @@ from upland.detectors.stream import (
     advance,
     advance_each,
     begin,
+    check_order,
     check_single,
     check_state,
     identity_of,
@@ -158,7 +159,7 @@ class SequenceDetector(Detector):
                 where there is none all rows are of one series.
 
         Raises:
-            TypeError: the state is none, or X is no table of values.
+            TypeError: the state is none, X is no table of values, or an id is a list or the like.
             ValueError: as `anomaly_score`; there are not as many ids as rows; the state is of another fit or
                 criterion.
 
@@ -189,8 +190,9 @@ class SequenceDetector(Detector):
         """A state of this fit and criterion; without one the beginning, of series with these ids."""
         self._check_criterion()
         name = self.criterion_of("step")
+        check_order(state, step, "score_next" if ids else "score_steps")
         if state is not None:
-            check_state(state, step, identity_of(self.members_, name))
+            check_state(state, identity_of(self.members_, name))
             return state
         criteria: list[Any] = [self.fitted_criterion(member, "step") for member in self.members_]
         return begin(self.members_, criteria, name, ids)

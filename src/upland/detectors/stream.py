@@ -8,7 +8,7 @@ of many series go through the model together.
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence, Set
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -27,6 +27,9 @@ from upland.detectors.ensemble import Member
 from upland.detectors.past import TOGETHER, Past, Reader
 from upland.models.blocks import FEW, fitting_threads
 from upland.models.sequential import SequenceModel
+
+MOST = float(1 << 53)
+"""Steps of a series at most."""
 
 NO_NUMBER = "the model gives no number (NaN) for this step"
 
@@ -68,11 +71,14 @@ class Stream:
         """The state of some of the series, in this order; others are forgotten.
 
         Args:
-            ids: of the series.
+            ids: of the series, each once.
 
         Raises:
+            TypeError: they are one text, or values that are no ids.
+            ValueError: an id is there twice.
             KeyError: there is no such series.
         """
+        _check_ids(ids)
         rows = np.array([self.rows[name] for name in ids], dtype=np.int64)
         pasts = tuple(past.of(rows) for past in self.pasts)
         return replace(self, pasts=pasts, counts=self.counts[rows], ids=tuple(ids), values=())
@@ -102,15 +108,21 @@ class Stream:
     def with_arrays(self, arrays: Mapping[str, Floats], ids: Sequence[Hashable] = (None,)) -> Stream:
         """The state that `to_arrays` gave, of the same fit and criterion as this one.
 
+        They do not say of which fit they are: those of another one pass where its arrays are of the same
+        names and shapes, and then the scores that follow are wrong.
+
         Args:
             arrays: by name.
-            ids: of the series.
+            ids: of the series, each once.
 
         Raises:
-            ValueError: they are of other shapes or another number of series, as those of another criterion
-                are; or they hold what no state does. The fit itself is not in them.
+            TypeError: arrays are no mapping; ids are one text, or values that are no ids.
+            ValueError: arrays are of other names or shapes, as those of another criterion are, or of another
+                number of series; or they hold what no state does; an id is there twice.
         """
-        _check_arrays(arrays, ids)
+        _check_ids(ids)
+        own = (f"{n}/{name}" for n, past in enumerate(self.pasts) for name in past.to_arrays())
+        _check_arrays(arrays, {"steps", *own})
         try:
             counts = arrays["steps"].astype(np.int64)
             if counts.shape != (len(ids),):
@@ -118,25 +130,44 @@ class Stream:
             pasts = []
             for member, reader in enumerate(self.readers):
                 begins = f"{member}/"
-                own = {name.removeprefix(begins): arrays[name] for name in arrays if name.startswith(begins)}
-                pasts.append(reader.start(len(ids)).with_arrays(own))
+                mine = {name.removeprefix(begins): arrays[name] for name in arrays if name.startswith(begins)}
+                pasts.append(reader.start(len(ids)).with_arrays(mine))
         except KeyError as error:
             raise ValueError(f"the state of the series is not whole: {error} is lacking") from None
         return replace(self, pasts=tuple(pasts), counts=counts, ids=tuple(ids), values=())
 
 
-def _check_arrays(arrays: Mapping[str, Any], ids: Sequence[Hashable]) -> None:
-    """Refuse what `Stream.to_arrays` never gives; raises ValueError."""
+def _check_ids(ids: Sequence[Hashable]) -> None:
+    """Refuse what cannot be the ids of series, as `Stream.ids` has them; raises TypeError or ValueError."""
+    if isinstance(ids, str) or not isinstance(ids, Iterable):
+        raise TypeError(f"ids must be a list, one id for each series, got {ids!r}")
+    for place, name in enumerate(ids):
+        if not isinstance(name, Hashable):
+            raise TypeError(f"ids[{place}] is a {type(name).__name__}: an id is a text or a number")
+        if name != name:
+            raise ValueError(f"ids[{place}] is missing: a series needs an id")
+    if len(set(ids)) != len(ids):
+        raise ValueError("each series has an id of its own")
+
+
+def _check_arrays(arrays: Mapping[str, Any], names: Set[str]) -> None:
+    """Refuse what `Stream.to_arrays` never gives; raises TypeError or ValueError.
+
+    Args:
+        arrays: by name.
+        names: of those of a state of the same fit.
+    """
+    if not isinstance(arrays, Mapping):
+        raise TypeError(f"the state of the series is arrays by name, got {type(arrays).__name__}")
+    if unknown := sorted(map(str, arrays.keys() - names)):
+        raise ValueError(f"the state is of another fit or criterion: it has no array {unknown[0]}")
     for name, value in arrays.items():
         if not isinstance(value, np.ndarray) or value.dtype != np.float64:
             raise ValueError(f"the state of the series holds float64 arrays, and {name} is none")
         if not np.isfinite(value).all() and not name.endswith(TIME):
             raise ValueError(f"the state of the series must be finite, and {name} is not")
-    counts = arrays.get("steps", np.zeros(0))
-    if ((counts < 0) | (counts != np.floor(counts))).any():
-        raise ValueError("the numbers of steps must be whole numbers")
-    if len(set(ids)) != len(ids):
-        raise ValueError("each series has an id of its own")
+        if value.ndim == 1 and ((value < 0) | (value > MOST) | (value != np.floor(value))).any():
+            raise ValueError(f"numbers of steps must be whole numbers, and {name} are not")
 
 
 class NextScore(NamedTuple):
@@ -289,12 +320,24 @@ def _compared(found: Sequence[Floats], calibration: Calibration) -> tuple[Floats
     return means, each if calibration.method == "cross" else means[:, None]
 
 
-def check_state(state: Any, step: Any, identity: tuple[Any, ...]) -> None:
+def check_order(state: Any, steps: Any, name: str) -> None:
+    """Refuse a state in the place of the steps; raises TypeError.
+
+    Args:
+        state: what was given as the state.
+        steps: what was given as one step or as several.
+        name: of the method.
+    """
+    if isinstance(steps, Stream | NextScore | NextScores) and not isinstance(state, Stream):
+        step = "x_t" if name == "score_next" else "X"
+        raise TypeError(f"{name} takes the state first and the steps second: {name}(state, {step})")
+
+
+def check_state(state: Any, identity: tuple[Any, ...]) -> None:
     """Refuse what is no state of this fit and criterion.
 
     Args:
         state: what was given as such.
-        step: what was given as the values of a step.
         identity: as `identity_of` makes it.
 
     Raises:
@@ -304,10 +347,8 @@ def check_state(state: Any, step: Any, identity: tuple[Any, ...]) -> None:
     if isinstance(state, NextScore | NextScores):
         name = "score_next" if isinstance(state, NextScore) else "score_steps"
         raise TypeError(f"this is all that {name} returned: give its .state")
-    if not isinstance(state, Stream) and isinstance(step, Stream | NextScore | NextScores):
-        raise TypeError("score_next takes the state first and the step second: score_next(state, x_t)")
     if not isinstance(state, Stream):
-        text = "the state is the .state of what score_next returned, or None before the first step, got "
+        text = "the state is the .state of what the last call returned, or None before the first step, got "
         raise TypeError(text + type(state).__name__)
     if state.identity != identity:
         raise ValueError("the state is of another fit or criterion: begin again with state=None")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from upland.calibration.block_calibration import BlockCalibration
 from upland.calibration.conformal import Calibration
-from upland.calibration.false_discovery import Control
+from upland.calibration.false_discovery import Control, check_rate
 from upland.catalogue import Unit
 from upland.io.cells import CellOptions
 from upland.io.threads import read_ahead
@@ -163,9 +163,15 @@ class Alarms:
 
         Args:
             alpha: the level of steps.
+
+        Raises:
+            ValueError: it is not between 0 and 1.
         """
+        check_rate(alpha, "false_alarm")
         if self.blocks is None or self.steps is None:
             return None
+        if alpha < self.steps.smallest_p:  # no step is flagged
+            return 0.0
         return self.blocks.rate(alpha, self.steps) * self.rows_per / self.blocks.length
 
     def within(self, budget: str | Budget, by: By = "history") -> Level | None:

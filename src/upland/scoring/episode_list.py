@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
@@ -134,8 +135,13 @@ class EpisodeList(Sequence[Episode]):
         """Those with the highest scores, worst first.
 
         Args:
-            count: how many.
+            count: how many; where there are fewer, all.
+
+        Raises:
+            ValueError: it is no whole number of at least 0.
         """
+        if isinstance(count, bool) or not isinstance(count, Integral) or count < 0:
+            raise ValueError(f"count must be a whole number of at least 0, got {count!r}")
         return sorted(self.found, key=lambda one: -one.score)[:count]
 
     def sure(self, alpha: float | None = None) -> list[Episode]:
@@ -145,11 +151,10 @@ class EpisodeList(Sequence[Episode]):
             alpha: at most the one at which steps are flagged; None is that one.
 
         Raises:
-            ValueError: alpha is larger, so that episodes may be missing or be parted.
+            ValueError: alpha is not between 0 and 1; or it is larger, so that episodes may be missing or be
+                parted.
         """
-        alpha = self.alpha if alpha is None else alpha
-        if alpha > self.alpha:
-            raise ValueError(f"episodes are of steps flagged at {self.alpha:g}: alpha cannot be {alpha:g}")
+        alpha = self._checked(alpha)
         return [one for one in self.found if one.p_value is not None and one.p_value <= alpha]
 
     def false_a_day(self, alpha: float | None = None) -> float | None:
@@ -158,10 +163,23 @@ class EpisodeList(Sequence[Episode]):
 
         Args:
             alpha: as in `sure`.
+
+        Raises:
+            ValueError: as `sure`.
         """
+        alpha = self._checked(alpha)
         if self.blocks is None or self.steps_a_day is None:
             return None
-        return (self.alpha if alpha is None else alpha) * self.steps_a_day / self.blocks.length
+        return alpha * self.steps_a_day / self.blocks.length
+
+    def _checked(self, alpha: float | None) -> float:
+        """A level of episodes; raises ValueError for one that the steps were not flagged for."""
+        if alpha is None:
+            return self.alpha
+        check_rate(alpha, "false_alarm")
+        if alpha > self.alpha:
+            raise ValueError(f"episodes are of steps flagged at {self.alpha:g}: alpha cannot be {alpha:g}")
+        return float(alpha)
 
     def to_arrow(self) -> pa.Table:
         """One row an episode; times as they are in the data."""

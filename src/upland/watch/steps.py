@@ -32,7 +32,7 @@ def stream_of(detector: SequenceDetector, arrays: Arrays | None) -> Stream:
         arrays: of the history; None before the first step.
 
     Raises:
-        ValueError: they are of another fit or criterion.
+        ValueError: they are those of another criterion, or of no state; as `Stream.with_arrays`.
     """
     name = detector.criterion_of("step")
     criteria: list[Any] = [detector.fitted_criterion(member, "step") for member in detector.members_]

@@ -1,5 +1,6 @@
 """Time stamps of long frames that come as text."""
 
+import narwhals as nw
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -91,6 +92,16 @@ def test_local_time_that_repeats_an_hour_is_refused_with_what_to_do():
         as_sequences(frame, time="when")
     right = frame.assign(when=frame["when"].dt.tz_localize("Europe/Berlin", ambiguous="infer"))
     assert as_sequences(right, time="when").n_steps == 60
+
+
+@pytest.mark.parametrize("form", AWARE)
+@pytest.mark.parametrize("copied", [3, 12])
+def test_of_copies_of_rows_within_an_hour_nothing_is_said_of_local_time(form, copied):
+    twice = nw.from_native(AWARE[form](AUTUMN))
+    twice = nw.concat([twice, twice.head(copied)]).to_native()
+    with pytest.raises(ValueError, match="hold the same in every column") as refused:
+        as_sequences(twice, time="when")
+    assert "local time" not in str(refused.value)
 
 
 def test_rows_that_occur_twice_are_named_by_their_numbers_and_what_they_hold():

@@ -27,6 +27,10 @@ from upland.io.texts import clean
 _NUMBER = re.compile(r"[-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?")
 
 
+COMPARED = 100
+"""Pairs of rows with one time stamp that are compared at most: of copies nothing is said of local time."""
+
+
 class Steps(NamedTuple):
     """The rows of a long frame as steps of sequences.
 
@@ -270,11 +274,13 @@ def _check_distinct(
     alike = (codes[twice[1:]] == codes[twice[:-1]]) & (stamps[twice[1:]] == stamps[twice[:-1]])
     others = int(twice.size - alike.sum()) - 1
     more = f", and {others} more time stamp(s) occur more than once" if others else ""
-    pair = np.array([first, first + 1]) if order is None else order[first : first + 2]
-    what = ", which hold the same in every column" if rows is not None and _hold_the_same(rows, pair) else ""
-    numbers = " and ".join(str(row + 1) for row in sorted(pair.tolist()))
+    pairs = np.stack([twice, twice + 1], axis=1)
+    pairs = pairs if order is None else order[pairs]
+    copies = [rows is not None and _hold_the_same(rows, some) for some in pairs[:COMPARED]]
+    what = ", which hold the same in every column" if copies[0] else ""
+    numbers = " and ".join(str(row + 1) for row in sorted(pairs[0].tolist()))
     repeated = ""
-    if _is_within_an_hour(codes[twice], stamps[twice]):
+    if not all(copies) and _is_within_an_hour(codes[twice], stamps[twice]):
         repeated = (
             ". They lie within one hour: local time repeats an hour where daylight saving ends, and then the "
             "time stamps must be in UTC or have a time zone"

@@ -35,7 +35,7 @@ def next_steps(X: object, ids: Any, encoder: SequenceEncoder) -> Sequences:
         encoder: of the fit.
 
     Raises:
-        TypeError: X is no table of values.
+        TypeError: X is no table of values; an id is a list or another value that cannot be one.
         ValueError: there are not as many ids as rows, or one is missing; time stamps are equal or missing; X
             is of whole sequences.
     """
@@ -137,6 +137,8 @@ def _listed(ids: Any, count: int) -> list[Hashable]:
     if len(named) != count:
         raise ValueError(f"there are {count} steps, but {len(named)} ids: give one for each row")
     for row, name in enumerate(named):
+        if not isinstance(name, Hashable):
+            raise TypeError(f"ids[{row}] is a {type(name).__name__}: an id is a text or a number")
         if name is None or name != name:
             raise ValueError(f"ids[{row}] is missing: a step needs the id of its series")
     return named
