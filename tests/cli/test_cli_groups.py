@@ -183,6 +183,28 @@ def test_sequences(series, windows, tmp_path, upland, upland_json):
     assert "--by names 20" in upland(*asked, tmp_path / "short.npy").words
 
 
+def test_groups_of_steps_are_counted_in_steps(series, tmp_path, upland, upland_json):
+    model, names = tmp_path / "m", ("--time", "time", "--id", "pump", "--window", "16")
+    fitted = upland(
+        *("fit", series / "normal.csv", "-o", model, *names, "--model", "flow", "--epochs", "1"),
+        *("--calibration", "split", "-q"),
+    )
+    assert fitted.code == 0, fitted.err
+    asked = ("groups", model, series / "new.csv", "--by", "pump", "--alpha", "0.0001")
+    done = upland(*asked)
+    assert "steps" in done.out.split("p-value")[0]
+    assert not any(word in done.words for word in ("sequences", " rows"))
+    assert "normal steps kept to compare with" in done.words
+    document = upland_json(*asked)
+    assert (document["size_in"], document["verdicts"][0]["size"]) == ("steps", sizes_of(series / "new.csv"))
+
+
+def sizes_of(path):
+    """Rows of the first pump."""
+    pumps = csv.read_csv(path).column("pump").to_pylist()
+    return pumps.count(pumps[0])
+
+
 def test_folders_of_images_are_groups(pictures, tmp_path, upland, upland_json):
     Image = pytest.importorskip("PIL.Image", reason="needs Pillow")
     normal = [np.asarray(Image.open(path)) for path in sorted((pictures / "normal").iterdir())]

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.csv as pc
 import pyarrow.parquet as pq
@@ -254,6 +255,34 @@ def test_groups_of_data_without_columns_are_given(path):
         assert "'lot'" in watch.update(rows[:20]).reason
         found = watch.update(rows[:20], groups=["a"] * 20, digest="other")
     assert [one.group for one in found.groups] == ["a"]
+
+
+@pytest.mark.parametrize("by", ["shift", "machine"])
+def test_groups_of_steps_are_named_by_a_column_of_the_file_or_by_the_id(by, path, tmp_path):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "machine": np.repeat(["a", "b"], 150),
+            "t": np.tile(np.arange(150), 2),
+            "x": rng.normal(size=300),
+            "y": rng.normal(size=300),
+            "shift": np.tile(np.repeat(["early", "late", "night"], 50), 2),
+        }
+    )
+    names = {"id": "machine", "time": "t", "ignore": ["shift"], "calibration": "split", "progress": False}
+    flow = upland.SequenceFlowDetector(**names, window=10, epochs=1, random_state=0).fit(frame)
+    frame.sample(frac=1, random_state=0).to_csv(tmp_path / "new.csv", index=False)
+    with upland.Watch(flow, path, by=by) as watch:
+        found = watch.update(str(tmp_path / "new.csv"))
+    assert found.reason is None or "refused" not in str(found.action), found.reason
+    assert {one.group: one.rows for one in found.groups} == frame[by].value_counts().to_dict()
+    verdicts = flow.score_groups(tmp_path / "new.csv", by, 0.05, "false_alarm")
+    assert dict(zip(verdicts.group, verdicts.p_value)) == {one.group: one.p_value for one in found.groups}
+    energy = upland.SequenceEnergyDetector(
+        **names, window=10, epochs=1, criterion="max_channel", random_state=0
+    )
+    with upland.Watch(energy.fit(frame), tmp_path / "other.db", by=by) as watch:
+        assert "tested by a SequenceFlowDetector alone" in watch.update(frame).reason
 
 
 def test_a_bucket_is_tested_once_with_all_its_rows_when_a_later_time_comes(path):

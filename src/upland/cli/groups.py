@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from upland.catalogue import MODALITIES, Modality
 from upland.cli.inputs import array_in, check_new
+from upland.cli.rendering import ROWS
 from upland.cli.results import Finding, Request, Result, dialect_for, writer
 from upland.io.dialect import PLAIN, Dialect
 from upland.scoring.columns import of_groups
@@ -68,9 +69,20 @@ def score_groups(
             write(of_groups(verdicts))
     rows = detector.members_[0].held_out  # None where scores are compared
     kept = None if rows is None else len(rows)
-    details = {"by": " / ".join(columns), "statistic": statistic, "kept_rows": kept}
+    details = {
+        "by": " / ".join(columns),
+        "statistic": statistic,
+        "kept_rows": kept,
+        "size_in": _size_in(detector),
+    }
     count, flagged = len(verdicts.group), int(verdicts.flag.sum())
     return Result(detector.modality, "group", called, count, flagged, request, _findings(verdicts), details)
+
+
+def _size_in(detector: Detector) -> str:
+    """What the size of a group counts: a flow of sequences tests the latents of their steps."""
+    of_steps = detector.modality == "sequence" and detector.family == "flow"
+    return "steps" if of_steps else ROWS[detector.modality]
 
 
 def with_ray(reporter: Reporter, model: Path, address: str | None, workers: int | None) -> Way:

@@ -39,7 +39,7 @@ def findings_table(result: Result) -> RenderableType:
     if result.unit == "step":
         names.append("when")
     p_values = ["step's\np-value", "episode's"] if of_episodes else ["p-value"]
-    sizes = [ROWS[result.modality]] if result.unit == "group" else []
+    sizes = [result.details["size_in"]] if result.unit == "group" else []
     lines = []
     for found in result.shown():
         cells = [label_text(found.name)] if named else []

@@ -256,15 +256,29 @@ def group_numbers(
         names, numbers = grouped(groups, piece.n_sequences)
         return names, np.repeat(numbers, piece.lengths)
     if by is not None:
-        features = {used["name"] for used in encoder.describe()}
-        columns = [
-            [piece.ids[owner] for owner in np.repeat(np.arange(piece.n_sequences), piece.lengths)]
-            if name == encoder.id and piece.ids is not None
-            else labels_in(piece.table, name, features)
-            for name in by
-        ]
-        labels = np.empty(piece.n_steps, dtype=object)
-        labels[:] = joined_labels(columns)
-        groups = labels if piece.order is None else labels[np.argsort(piece.order)]
+        groups = step_labels(encoder, piece, by)
     names, numbers = grouped(groups, piece.n_steps)
     return names, numbers if piece.order is None else numbers[np.argsort(np.argsort(piece.order))]
+
+
+def step_labels(encoder: SequenceEncoder, piece: Sequences, by: Sequence[str]) -> NDArray[Any]:
+    """The group of each step in the user's order, `(S,)`, by columns.
+
+    Args:
+        encoder: of the detector.
+        piece: the sequences.
+        by: names of columns; the id of the fit is one.
+
+    Raises:
+        ValueError: one is a feature, or there is no such column.
+    """
+    features = {used["name"] for used in encoder.describe()}
+    columns = [
+        [piece.ids[owner] for owner in np.repeat(np.arange(piece.n_sequences), piece.lengths)]
+        if name == encoder.id and piece.ids is not None
+        else labels_in(piece.table, name, features)
+        for name in by
+    ]
+    labels = np.empty(piece.n_steps, dtype=object)
+    labels[:] = joined_labels(columns)
+    return labels if piece.order is None else labels[np.argsort(piece.order)]

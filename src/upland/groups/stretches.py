@@ -192,7 +192,7 @@ class StretchTester:
             p = nulls[size].p_value(block_features(fitted, own, size))
             found.append(Finding(p, why.of(own.latents) if why else NO_REASON))
         sizes = np.bincount(groups, minlength=len(names))
-        return verdicts_of(names, sizes, found, alpha, control, len(self.held_out.nats))
+        return verdicts_of(names, sizes, found, alpha, control, len(self.held_out.nats), "steps")
 
     def _fitted(self, name: str) -> Statistic:
         self.check(name)

@@ -205,6 +205,7 @@ def verdicts_of(
     alpha: float,
     control: Control,
     held_out: int,
+    rows: str = "rows",
 ) -> GroupVerdicts:
     """Flags of groups that are tested together, beside what is found of each.
 
@@ -215,10 +216,11 @@ def verdicts_of(
         alpha: the rate to keep, in (0, 1).
         control: "fdr" or "false_alarm".
         held_out: normal rows that they are compared with.
+        rows: what these are called.
     """
     p = np.array([finding.p.p for finding in in_order])
     smallest = np.array([finding.p.smallest for finding in in_order])
-    _warn_of_resolution(smallest, sizes, alpha, control, held_out)
+    _warn_of_resolution(smallest, sizes, alpha, control, held_out, rows)
     return GroupVerdicts(
         group=names,
         size=sizes,
@@ -266,7 +268,7 @@ def _batches(groups: list[Group]) -> Iterator[list[Group]]:
 
 
 def _warn_of_resolution(
-    smallest: Floats, sizes: NDArray[np.int64], alpha: float, control: Control, held_out: int
+    smallest: Floats, sizes: NDArray[np.int64], alpha: float, control: Control, held_out: int, rows: str
 ) -> None:
     """Warn where p-values are too coarse for a flag."""
     coarse = smallest > alpha
@@ -274,8 +276,8 @@ def _warn_of_resolution(
         least, size = max(zip(smallest[coarse].tolist(), sizes[coarse].tolist(), strict=True))
         warnings.warn(
             f"{int(coarse.sum())} of {len(sizes)} groups cannot be flagged at alpha = {alpha:g}: with "
-            f"{held_out} normal rows kept to compare with, a group of {size} has no p-value "
-            f"below {least:.3g}; fit or calibrate on more rows",
+            f"{held_out} normal {rows} kept to compare with, a group of {size} has no p-value "
+            f"below {least:.3g}; fit or calibrate on more {rows}",
             stacklevel=6,
         )
     elif control == "fdr" and smallest.min() * len(sizes) > alpha:

@@ -25,6 +25,7 @@ from upland.data.sequence.encoder import SequenceEncoder
 from upland.data.table.frames import TableView, arrow_table, view_table
 from upland.detectors.base import Detector
 from upland.detectors.segmented import SegmentedDetector
+from upland.detectors.sequence_flow import SequenceFlowDetector, step_labels
 from upland.groups.labels import grouped, labels_by
 from upland.io.advice import Advice, Argument
 from upland.io.arrays import is_array_file
@@ -106,7 +107,7 @@ class BatchReader:
             if self.time is not None:
                 raise ValueError(Advice("images have no times: leave ", Argument("every"), " out"))
         if self.by is not None and groups is None:
-            raise ValueError("the data have no columns: give groups=..., one label for each")
+            groups = _labels_of_steps(detector, data, self.by)
         names, of = (None, None) if groups is None else _named(groups, None)
         return Batch(data, names, of, moments)
 
@@ -148,6 +149,21 @@ class BatchReader:
 def _named(groups: Any, rows: int | None) -> tuple[tuple[str, ...], Indices]:
     names, of = grouped(groups, len(groups) if rows is None else rows)
     return tuple(map(str, names)), of
+
+
+def _labels_of_steps(detector: Detector, data: Sequences | Images, by: str) -> Any:
+    """The group of each time step by a column; raises ValueError where data have none, or no groups of
+    steps are tested.
+    """
+    if not isinstance(data, Sequences) or data.layout != "frame" or detector.unit_ != "step":
+        raise ValueError("the data have no columns: give groups=..., one label for each")
+    if not isinstance(detector, SequenceFlowDetector):
+        raise ValueError(
+            "groups of time steps are tested by a SequenceFlowDetector alone: the scores of other models "
+            "depend on those of the steps before"
+        )
+    assert isinstance(detector.encoder_, SequenceEncoder)
+    return step_labels(detector.encoder_, data, (by,))
 
 
 def _is_empty(X: Any) -> bool:
