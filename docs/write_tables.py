@@ -57,10 +57,15 @@ def _offered(criterion: str) -> str:
 def statistics() -> str:
     """The statistics of groups."""
     rows = (
-        (f"`{name}`", entry.summary, _needs(entry.needs), "yes" if entry.of_scores else "")
+        (f"`{name}`", entry.summary, _needs(entry.needs), _of_sequences(entry))
         for name, entry in catalogue.STATISTICS.items()
     )
     return table("| statistic | measures | needs | of sequences |", rows)
+
+
+def _of_sequences(entry: catalogue.Statistic) -> str:
+    """Which models of sequences have it: energies are compared by their scores, flows by their latents."""
+    return "all" if entry.of_scores else "" if entry.needs == "score" else "flow"
 
 
 def _needs(needs: str | None) -> str:

@@ -23,6 +23,18 @@ def data(tmp_path_factory):
     return plant(tmp_path_factory.mktemp("time") / "normal.csv")
 
 
+def test_what_info_says_of_a_flow_of_steps(data, tmp_path, upland):
+    options = ("--time", "time", "--context", "set_point", "--calendar", "--model", "flow")
+    assert upland("fit", data, "-o", tmp_path / "m", *options, "--keep-rows", "50", *FAST).code == 0
+    words = upland("info", tmp_path / "m").words
+    assert "context (set_point), calendar True" in words
+    assert "kept rows reference 50, held out 50" in words
+    assert "prior" not in words
+    plain = upland("fit", data, "-o", tmp_path / "n", "--time", "time", "--context", "set_point", *FAST)
+    assert plain.code == 0
+    assert not any(word in upland("info", tmp_path / "n").words for word in ("prior", "kept rows"))
+
+
 def test_context_is_named_in_the_model_and_never_in_reasons(data, tmp_path, upland):
     model, new = tmp_path / "m", plant(tmp_path / "new.csv", seed=1)
     options = ("--time", "time", "--context", "set_point", "--calendar")

@@ -277,7 +277,9 @@ def test_groups_of_steps_are_named_by_a_column_of_the_file_or_by_the_id(by, path
     assert found.reason is None or "refused" not in str(found.action), found.reason
     assert {one.group: one.rows for one in found.groups} == frame[by].value_counts().to_dict()
     verdicts = flow.score_groups(tmp_path / "new.csv", by, 0.05, "false_alarm")
-    assert dict(zip(verdicts.group, verdicts.p_value)) == {one.group: one.p_value for one in found.groups}
+    assert dict(zip(verdicts.group, verdicts.p_value, strict=True)) == {
+        one.group: one.p_value for one in found.groups
+    }
     energy = upland.SequenceEnergyDetector(
         **names, window=10, epochs=1, criterion="max_channel", random_state=0
     )

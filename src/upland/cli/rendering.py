@@ -212,8 +212,14 @@ def info_lines(info: Mapping[str, Any]) -> RenderableType:
         entries["frame"] = f"{counted(frame, 'step')} scored together"
     for name, value in info.items():
         entries.setdefault((ROWS | {"sequence": "windows"})[modality] if name == "rows" else name, value)
-    for name in ("settings", "criteria", *(["kept_rows"] if modality == "sequence" else [])):
-        del entries[name]  # the plan says what the settings came to; sequences are compared by their scores
+    of_flow = "flow" in info["architecture"]["name"]
+    left_out = {  # the plan says what the settings came to; energies of sequences are compared by their scores
+        "settings": True,
+        "criteria": True,
+        "kept_rows": modality == "sequence" and not of_flow,
+        "prior": info["detector"] != "EnergyDetector" and not info["prior"]["training_rows"],
+    }
+    entries = {name: value for name, value in entries.items() if not left_out.get(name)}
     entries |= {name: _arguments(info[name]) for name in ("architecture", "plan")}
     if len(info["noise"]) and all(noise == info["noise"][0] for noise in info["noise"]):
         entries["noise"] = info["noise"][0]
