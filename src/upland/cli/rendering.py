@@ -212,11 +212,10 @@ def info_lines(info: Mapping[str, Any]) -> RenderableType:
         entries["frame"] = f"{counted(frame, 'step')} scored together"
     for name, value in info.items():
         entries.setdefault((ROWS | {"sequence": "windows"})[modality] if name == "rows" else name, value)
-    of_flow = "flow" in info["architecture"]["name"]
-    left_out = {  # the plan says what the settings came to; energies of sequences are compared by their scores
-        "settings": True,
+    left_out = {
+        "settings": True,  # the plan says what they came to
         "criteria": True,
-        "kept_rows": modality == "sequence" and not of_flow,
+        "kept_rows": info["detector"] == "SequenceEnergyDetector",  # groups are compared by their scores
         "prior": info["detector"] != "EnergyDetector" and not info["prior"]["training_rows"],
     }
     entries = {name: value for name, value in entries.items() if not left_out.get(name)}
@@ -229,6 +228,8 @@ def info_lines(info: Mapping[str, Any]) -> RenderableType:
         if name != "of"
     }
     words = {name.replace("_", " "): _in_words(value) for name, value in entries.items()}
+    if modality == "sequence":
+        words = {"kept steps" if name == "kept rows" else name: text for name, text in words.items()}
     return pairs(words | {"columns": _columns(info["columns"])})
 
 
