@@ -98,6 +98,10 @@ def texts_of_time():
     return pd.DataFrame({"t": text_days(), "speed": np.sin(np.arange(60))})
 
 
+def flow_of_steps(kept):
+    return small(upland.SequenceFlowDetector, window=20, keep_rows=kept).fit(numbers(200))
+
+
 def named_days(count=40):
     return [f"day {number}" for number in range(count)]
 
@@ -481,6 +485,12 @@ SEQUENCES = [
         lambda _: pairs(small(Sequence, window=7).fit(waves(90)), waves(), statistic="likelihood"),
         "fit with window=None",
         lambda _: pairs(small(Sequence, window=None).fit(waves(90)), waves(), statistic="likelihood"),
+    ),
+    case(
+        "detectors/sequence_flow.py:_stretch_tester",
+        lambda _: pairs(flow_of_steps(2), numbers(60)),
+        "2 normal steps are kept .*: fit with keep_rows of at least 8$",
+        lambda _: pairs(flow_of_steps(8), numbers(60)),
     ),
     case(
         "detectors/stream.py:check_state",

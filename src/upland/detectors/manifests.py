@@ -11,7 +11,7 @@ from typing import Any
 from upland.io.records import shown
 
 _ARCHITECTURE = {"name": str}
-_SCHEMA = {"columns": [{}]}
+_SCHEMA: dict[str, Any] = {"columns": [{}]}
 _ENCODERS: dict[str, Any] = {
     "table": {"schema": _SCHEMA},
     "sequence": {"table": {"schema": _SCHEMA}},

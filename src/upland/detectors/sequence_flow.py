@@ -27,6 +27,7 @@ from upland.detectors.plan import TrainingPlan
 from upland.detectors.recurrent_flows import SequenceFlow
 from upland.detectors.sequence import SequenceDetector
 from upland.groups.labels import grouped, is_names, joined_labels, labels_in
+from upland.groups.outputs import LEAST_REFERENCE
 from upland.groups.stretches import Steps, StretchTester, numbered
 from upland.groups.verdicts import GroupVerdicts
 from upland.io.advice import Advice, Argument
@@ -201,6 +202,9 @@ class SequenceFlowDetector(SequenceDetector):
             text = "no normal steps are kept to compare groups with: fit with "
             raise ValueError(Advice(text, Argument("keep_rows"), " above 0"))
         standard, held_out = (Steps.from_tensor(kept) for kept in (member.standard, member.held_out))
+        if (kept := min(len(member.standard), len(member.held_out))) < LEAST_REFERENCE:
+            text = f"{kept} normal steps are kept with the model, too few to compare groups with: fit with "
+            raise ValueError(Advice(text, Argument("keep_rows"), f" of at least {LEAST_REFERENCE}"))
         whole = self.unit_ == "sequence" and self._window() is None
         columns = torch.from_numpy(encoder.slots)
         return StretchTester(standard, held_out, encoder.column_names, columns, whole)

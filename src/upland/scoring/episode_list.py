@@ -140,8 +140,7 @@ class EpisodeList(Sequence[Episode]):
         Raises:
             ValueError: it is no whole number of at least 0.
         """
-        if isinstance(count, bool) or not isinstance(count, Integral) or count < 0:
-            raise ValueError(f"count must be a whole number of at least 0, got {count!r}")
+        _check_count(count)
         return sorted(self.found, key=lambda one: -one.score)[:count]
 
     def sure(self, alpha: float | None = None) -> list[Episode]:
@@ -190,6 +189,11 @@ class EpisodeList(Sequence[Episode]):
         columns["kind"] = pa.array([one.kind for one in self.found], pa.string())
         columns["channels"] = [[channel._asdict() for channel in one.channels] for one in self.found]
         return pa.table(columns)
+
+
+def _check_count(count: Any) -> None:
+    if isinstance(count, bool) or not isinstance(count, Integral) or int(count) < 0:
+        raise ValueError(f"count must be a whole number of at least 0, got {count!r}")
 
 
 def episodes(detector: Detector, X: Any, alpha: float | None = None) -> EpisodeList:

@@ -81,7 +81,7 @@ def stored_intervals(step: float | None, irregular: bool, record: Any) -> Interv
     ends = check_types({"ends": tuple[float, ...]}, {"ends": record}, "the intervals")["ends"]
     if not irregular or len(ends) != 2 or not 0 <= ends[0] <= ends[1] < math.inf:
         raise ValueError(f"not the state of a SequenceEncoder: its intervals are {record!r}")
-    return Intervals(*ends, True)
+    return Intervals(ends[0], ends[1], True)
 
 
 def _wide(step: float) -> Intervals:
