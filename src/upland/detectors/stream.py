@@ -130,8 +130,10 @@ class Stream:
             pasts = []
             for member, reader in enumerate(self.readers):
                 begins = f"{member}/"
-                mine = {name.removeprefix(begins): arrays[name] for name in arrays if name.startswith(begins)}
-                pasts.append(reader.start(len(ids)).with_arrays(mine))
+                of_member = {
+                    name.removeprefix(begins): arrays[name] for name in arrays if name.startswith(begins)
+                }
+                pasts.append(reader.start(len(ids)).with_arrays(of_member))
         except KeyError as error:
             raise ValueError(f"the state of the series is not whole: {error} is lacking") from None
         return replace(self, pasts=tuple(pasts), counts=counts, ids=tuple(ids), values=())

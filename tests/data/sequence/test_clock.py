@@ -118,7 +118,7 @@ def test_about_the_same_sampling_passes(step):
         encoder.slices(frame(regular(50, step), id="b"))
 
 
-def told(read, *arguments):
+def warnings_of(read, *arguments):
     """The warnings of a call."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -148,9 +148,9 @@ def test_irregular_series_give_a_warning_where_no_part_of_the_fit_was_sampled_li
     others = [of_distances(factor * drawn(rng, 200)) for factor in (0.01, 0.05, 20, 1000)]
     short = [of_distances(1000 * drawn(rng, 12))]
     for fitted in (encoder, SequenceEncoder.from_state(*encoder.to_state())):
-        assert [told(fitted.slices, some) for some in alike + short] == [[]] * 71
+        assert [warnings_of(fitted.slices, some) for some in alike + short] == [[]] * 71
         for other in others:
-            (text,) = told(fitted.slices, other)
+            (text,) = warnings_of(fitted.slices, other)
             assert text.startswith("the series: the steps are typically ")
             assert " apart, those of the fit were between " in text
 
@@ -160,8 +160,8 @@ def test_an_irregular_model_of_before_its_distances_were_kept_warns_beyond_a_fac
     del manifest["intervals"]
     older = SequenceEncoder.from_state(manifest, tensors)
     assert older.to_state()[0]["intervals"] == [older.step / 2, older.step * 2]
-    assert not told(older.slices, frame(irregular()))
-    assert len(told(older.slices, frame(regular(100, 600)))) == 1
+    assert not warnings_of(older.slices, frame(irregular()))
+    assert len(warnings_of(older.slices, frame(regular(100, 600)))) == 1
     for wrong in ([1.0], [2.0, 1.0], [-1.0, 1.0], "ab", [True, 2.0], [1.0, float("inf")]):
         with pytest.raises(ValueError, match="intervals"):
             SequenceEncoder.from_state({**manifest, "intervals": wrong}, tensors)
@@ -177,11 +177,11 @@ def test_next_steps_of_another_sampling_are_said_and_a_few_steps_are_not(stamps)
     encoder = SequenceEncoder(time="t").fit(frame(stamps))
     names = np.repeat(["u", "v"], 60)
     slow = frame(np.concatenate([stamps[:60], regular(60, 3600)]))
-    (text,) = told(next_steps, slow, names, encoder)
+    (text,) = warnings_of(next_steps, slow, names, encoder)
     assert text.startswith("the series 'v': the steps are typically 1 h apart")
     for count in (1, 2, 5):
-        assert not told(next_steps, frame(regular(count, 3600)), None, encoder)
-    assert not told(next_steps, frame(stamps), None, encoder)
+        assert not warnings_of(next_steps, frame(regular(count, 3600)), None, encoder)
+    assert not warnings_of(next_steps, frame(stamps), None, encoder)
 
 
 # -- the calendar --------------------------------------------------------------------------------------------
