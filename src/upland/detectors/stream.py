@@ -121,8 +121,8 @@ class Stream:
                 number of series; or they hold what no state does; an id is there twice.
         """
         _check_ids(ids)
-        own = (f"{n}/{name}" for n, past in enumerate(self.pasts) for name in past.to_arrays())
-        _check_arrays(arrays, {"steps", *own})
+        names = (f"{n}/{name}" for n, past in enumerate(self.pasts) for name in past.to_arrays())
+        _check_arrays(arrays, {"steps", *names})
         try:
             counts = arrays["steps"].astype(np.int64)
             if counts.shape != (len(ids),):
@@ -130,10 +130,8 @@ class Stream:
             pasts = []
             for member, reader in enumerate(self.readers):
                 begins = f"{member}/"
-                of_member = {
-                    name.removeprefix(begins): arrays[name] for name in arrays if name.startswith(begins)
-                }
-                pasts.append(reader.start(len(ids)).with_arrays(of_member))
+                own = {name.removeprefix(begins): arrays[name] for name in arrays if name.startswith(begins)}
+                pasts.append(reader.start(len(ids)).with_arrays(own))
         except KeyError as error:
             raise ValueError(f"the state of the series is not whole: {error} is lacking") from None
         return replace(self, pasts=tuple(pasts), counts=counts, ids=tuple(ids), values=())
