@@ -584,6 +584,7 @@ ELSEWHERE = {
     "watch/batches.py:_as_table": "tests/watch/test_watch_advice.py",
     "watch/batches.py:_of_steps": "tests/watch/test_watch_advice.py",
     "watch/batches.py:_labels_of_steps": "tests/watch/test_watch_advice.py",
+    "watch/batches.py:_read": "tests/watch/test_watch_advice.py",
     "watch/history.py:__init__": "tests/watch/test_history.py",
     "watch/options.py:__post_init__": "tests/watch/test_watch_advice.py",
     "watch/steps.py:sequence_detector": "tests/watch/test_watch_advice.py",
