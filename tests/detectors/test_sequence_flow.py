@@ -1,6 +1,7 @@
 """The flow of sequences: the likelihood of steps and sequences, calm channels, groups of stretches."""
 
 import copy
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from normals import small
 from upland.data.sequence.container import as_sequences
 from upland.models.recurrent import RecurrentEnergy
 from upland.models.recurrent_flow import RecurrentFlow
+from upland.training.loop import Training
 
 CUT = {"window": 32, "lags": 4, "epochs": 3}
 
@@ -35,6 +37,36 @@ def test_the_likelihood_is_that_of_the_model_in_nats(flow):
     codes = torch.from_numpy(member.encoder.steps(as_sequences(new))).double()
     by_model = -float(copy.deepcopy(member.model).double().log_prob(codes[None])[0].detach())
     assert found.anomaly_score(new).sum() == pytest.approx(by_model, rel=1e-9)
+
+
+@pytest.mark.parametrize("windows", [3, 5, 16, 40])
+@pytest.mark.parametrize("whole", [False, True])
+def test_early_stopping_is_by_windows_that_are_not_trained_on(windows, whole, monkeypatch):
+    parts, run = [], Training.run
+
+    def watched(self, batches, validation, **options):
+        batches = list(islice(batches, 2 * windows))
+        parts.append({"training": torch.cat(batches), "validation": validation})
+        return run(self, iter(batches), validation, **options)
+
+    monkeypatch.setattr(Training, "run", watched)
+    x = series(32 * windows, 0)
+    options = {"window": None, "per": "step", "epochs": 1} if whole else {"window": 32, "epochs": 1}
+    detector = small(upland.SequenceFlowDetector, **CUT | options, calibration="split", batch_size=1)
+    detector.fit(list(x.reshape(windows, 32, 2)) if whole else x)
+    training, validation = ({row.numpy().tobytes() for row in parts[0][name]} for name in parts[0])
+    assert not training & validation
+    assert len(training | validation) == windows - max(1, round(windows / 5))
+
+
+def test_a_likelihood_of_few_windows_is_that_of_new_series_too():
+    """Without early stopping a new step has 1.5 nats more than one of the training."""
+    detector = upland.SequenceFlowDetector(calibration="split", lags=8, random_state=0)
+    member = detector.fit(series(1_000, 0)).members_[0]
+    codes = [torch.from_numpy(member.encoder.steps(as_sequences(series(1_000, seed)))) for seed in (0, 1)]
+    with torch.no_grad():
+        seen, new = (-float(member.model.log_prob(x[None])[0]) / 1_000 for x in codes)
+    assert new - seen < 0.4
 
 
 def test_a_calm_channel_is_found_and_named_by_the_divergence(flow):

@@ -180,7 +180,7 @@ class MemberFitter:
         seen = np.setdiff1d(np.arange(self.source.n_rows), held_out, assume_unique=True)
         if plan.architecture.in_closed_form:
             return self._fit_at_once(seen, held_out, number)
-        validation = _validation_rows(seen, plan.stream("validation", number))
+        validation = self._validation_rows(seen, number)
         training_rows = np.setdiff1d(seen, validation, assume_unique=True)
         weights = torch.Generator().manual_seed(int(plan.stream("weights").integers(2**31)))
         encoder, rows = self._encoded(seen, held_out, number)
@@ -188,7 +188,8 @@ class MemberFitter:
         batches = self._batches(rows, encoder, training_rows, seen, batch, weights, number)
         architecture = plan.architecture.resolved(encoder)
         model = architecture.build(encoder, weights).to(self.device)
-        start_from = rows.take(self._some(training_rows, encoder, number))
+        first = seen if seen.size < VALIDATION_FROM else training_rows
+        start_from = rows.take(self._some(first, encoder, number))
         model.init_from_data(start_from.to(self.device), weights)
         sigma = self._sigma(rows, encoder, model, training_rows, number)
         start = {name: value.detach().clone() for name, value in model.named_parameters()}
@@ -225,6 +226,21 @@ class MemberFitter:
         if isinstance(rows, EncodedWindows):
             member = self._of_sequences(member, rows, seen, fresh, held_out)
         return self._fitted(member, rows, held_out)
+
+    def _validation_rows(self, seen: Indices, number: int) -> Indices:
+        """Rows for early stopping, a tenth; none where there are too few, and the training rows serve with
+        noise of their own.
+
+        A window is many observations and not one, and the likelihood of a step has hardly any noise of its
+        own: of few windows too a tenth is left out, of two at least (docs/decisions/0027). A model starts
+        from them all the same: few steps are worth more to a closed form than to early stopping.
+        """
+        many = isinstance(self.source, SequenceRows) and self.plan.training.objective == "likelihood"
+        if seen.size < (2 if many else VALIDATION_FROM):
+            return seen[:0]
+        size = min(math.ceil(VALIDATION_SHARE * seen.size), VALIDATION_MOST)
+        generator = self.plan.stream("validation", number)
+        return np.sort(generator.choice(seen, size, replace=False))
 
     def _of_sequences(
         self, member: Member, rows: EncodedWindows, seen: Indices, fresh: Indices, held_out: Indices
@@ -360,16 +376,6 @@ def some_of(rows: Indices, most: int, width: int, generator: np.random.Generator
     if not count:
         return rows[:0]
     return np.sort(generator.choice(rows, count, replace=False))
-
-
-def _validation_rows(seen: Indices, generator: np.random.Generator) -> Indices:
-    """Rows for early stopping; none where there are too few, and the training rows serve with noise of their
-    own.
-    """
-    size = (
-        min(math.ceil(VALIDATION_SHARE * seen.size), VALIDATION_MOST) if seen.size >= VALIDATION_FROM else 0
-    )
-    return np.sort(generator.choice(seen, size, replace=False))
 
 
 def _streamed(

@@ -19,6 +19,7 @@ from itertools import product
 from typing import Any, ClassVar, Self
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from upland.criteria.base import Floats
@@ -84,7 +85,8 @@ class Forecast(StepPart):
     ) -> Floats:
         """The terms of the regression: `(n, L, K + features + 1)`."""
         of_features, linear = self.inputs(steps, channel, n_channels)
-        waves = np.cos(of_features @ frequencies.T + phases[: len(frequencies)])
+        angles = torch.from_numpy(of_features @ frequencies.T + phases[: len(frequencies)])
+        waves = angles.cos_().numpy()  # of float64, PyTorch's is several times faster than NumPy's
         return np.concatenate([linear, waves, np.ones((*waves.shape[:2], 1))], axis=2)
 
     def _solve(self, windows: Floats, channel: int, n_channels: int, frequencies: Floats) -> _Solution:
