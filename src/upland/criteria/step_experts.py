@@ -2,8 +2,9 @@ r"""Time steps scored by several experts, joined as the experts of tables are.
 
 Each expert gives a step a number of every channel (`upland.criteria.steps`: level, movement, patches of three
 lengths, subspace, dynamics, relation and transitions; and the squared residual of the recurrent energy). A
-number counts as a hundred times its 99th percentile at most. It is smoothed over the past by exponential
-means of two spans s, an eighth of `smoothing` and about `smoothing` steps less those that the number is of,
+number counts as 300 times its 99th percentile at most. It is smoothed over the past by exponential means of
+two spans s, an eighth of `smoothing` and `smoothing` steps (less those that the number is of, where these are
+more than 32),
 
     m_t = (1 - a) m_{t-1} + a e_t,   a = 2 / (s + 1),
 
@@ -13,9 +14,9 @@ is
 
     A = (mean over experts and spans of log(1 + u)^3)^(1/3),
 
-between the mean and the maximum: a step scores high where one expert is far from usual, or many are somewhat.
-Nothing depends on later steps, and what is remembered of a series is its last steps, 95 at most, and the
-means.
+where transitions weigh half, between the mean and the maximum: a step scores high where one expert is far
+from usual, or many are somewhat. Nothing depends on later steps, and what is remembered of a series is its
+last steps, 95 at most, and the means.
 """
 
 from __future__ import annotations
@@ -71,19 +72,21 @@ class Found(NamedTuple):
     """What the experts say of some steps.
 
     Args:
-        terms: `(n, L, E, 2)` log(1 + u) of each expert and span.
+        cubes: `(n, L, E, 2)` log(1 + u)^3 of each expert and span, times the expert's weight.
         ratios: of each expert `(n, L, 2, K)`, a channel's mean in units of its percentile.
         memory: with these steps.
+        total: of the weights.
     """
 
-    terms: Floats
+    cubes: Floats
     ratios: list[Floats]
     memory: Memory
+    total: float
 
     @property
     def scores(self) -> Floats:
         """Of each step, `(n, L)`."""
-        means: Floats = (self.terms**POWER).mean(axis=(2, 3))
+        means: Floats = self.cubes.sum(axis=(2, 3)) / self.total
         return means ** (1 / POWER)
 
 
@@ -243,7 +246,7 @@ class StepExperts(SequenceCriterion):
         past, age, length = memory["past"], memory["age"], new.shape[1]
         steps = np.concatenate([past, new], axis=1)
         ages = age[:, None] + np.arange(length)
-        terms, ratios, levels, done = [], [], [], 0
+        cubes, ratios, levels, done = [], [], [], 0
         for expert in self.experts:
             size = expert.usual.size
             before = memory["levels"][:, done : done + 2 * size].reshape(-1, 2, size)
@@ -257,12 +260,13 @@ class StepExperts(SequenceCriterion):
             means = smoothed(np.minimum(numbers, expert.most), before, expert.spans)
             levels.append(means[:, -1].reshape(len(means), -1))
             ratios.append(means / expert.scale)
-            terms.append(np.log1p(ratios[-1].max(axis=-1) / expert.joint))
+            cubes.append(expert.weight * np.log1p(ratios[-1].max(axis=-1) / expert.joint) ** POWER)
         kept = np.ascontiguousarray(steps[:, steps.shape[1] - past.shape[1] :])
         return Found(
-            np.stack(terms, axis=2),
+            np.stack(cubes, axis=2),
             ratios,
             {"past": kept, "levels": np.concatenate(levels, axis=1), "age": age + length},
+            len(self.spans) * sum(expert.weight for expert in self.experts),
         )
 
     def _passes(self, x: EncodedSequences) -> Iterator[tuple[Found, NDArray[np.bool_], Indices]]:
@@ -295,7 +299,7 @@ class StepExperts(SequenceCriterion):
         _, expected = frame_parts(self.model, x, self.sigma, folded)
         shares = np.zeros((int(x.lengths.sum()), self.model.width))
         for found, there, positions in self._passes(x):
-            weights = found.terms**POWER
+            weights = found.cubes.copy()
             weights[:, :, [expert.name == RELATION for expert in self.experts]] *= NEGLIGIBLE
             weights /= np.maximum(weights.sum(axis=(2, 3), keepdims=True), TINY)
             for number, (expert, ratios) in enumerate(zip(self.experts, found.ratios, strict=True)):

@@ -29,10 +29,11 @@ COMPARED = ("usual", "most", "scale", "joint")
 """What the numbers of an expert are compared with."""
 
 QUANTILE = 0.99
-LARGE = 100.0  # of the percentile: no number counts as more
+LARGE = 300.0  # of the percentile: no number counts as more
 MOST = 1e12  # of a number, so that all stay finite
 LEAST = 1e-10  # of what numbers are divided by
 LEAST_NATS = 1.0  # likewise, of the surprise of transitions
+MANY = 32  # steps of a number
 FEWEST = 32  # steps that an expert is fitted on
 
 
@@ -66,7 +67,7 @@ class Expert:
         name: of `PARTS`, or the recurrent one.
         part: fitted; None for the recurrent one.
         usual: `(K,)` the mean of each channel's number among normal steps.
-        most: `(K,)` what a number counts as at most: a hundred times its 99th percentile, so that the means
+        most: `(K,)` what a number counts as at most: 300 times its 99th percentile, so that the means
             fall in bounded time after a fault, however large it was.
         scale: `(2, K)` the 99th percentile of each channel's mean over each span.
         joint: `(2,)` that of the largest channel's ratio.
@@ -82,6 +83,11 @@ class Expert:
     joint: Floats
     reach: int
     spans: tuple[int, int]
+
+    @property
+    def weight(self) -> float:
+        """In the mean over experts: half for transitions, a sum over channels of which most are commands."""
+        return 0.5 if self.name == TRANSITIONS else 1.0
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """What was learned, by name."""
@@ -196,14 +202,15 @@ def compared(
 
 
 def spans_of(reach: int, spans: tuple[int, int]) -> tuple[int, int]:
-    """The spans of an expert: a number of many steps is smooth by itself, and is smoothed over the rest.
+    """The spans of an expert: a number of more than `MANY` steps holds long by itself, and is smoothed over
+    the rest of the longer span.
 
     Args:
         reach: steps that a number depends on.
         spans: a short and a long one, of numbers of one step.
     """
     short, long = spans
-    return short, max(long - reach + 1, short)
+    return short, max(long - reach + 1, short) if reach > MANY else long
 
 
 def smoothed(numbers: Floats, levels: Floats, spans: tuple[int, int]) -> Floats:
