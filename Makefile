@@ -17,7 +17,9 @@ QUICK  ?=
 demo: .venv/.demo
 	$(BIN)/upland demo
 
-test: lint types wheel docs tests
+test: lint
+	$(MAKE) --jobs=2 --output-sync types wheel docs
+	$(MAKE) tests
 
 lint: .venv/.dev
 	$(BIN)/ruff check $(CODE)

@@ -1,10 +1,10 @@
 r"""Time steps scored by several experts, joined as the experts of tables are.
 
-Each expert gives a step a number of every channel (`upland.criteria.steps`: level, movement, patches of three
-lengths, subspace, dynamics, relation and transitions; and the squared residual of the recurrent energy). A
-number counts as 300 times its 99th percentile at most. It is smoothed over the past by exponential means of
-two spans s, an eighth of `smoothing` and `smoothing` steps (less those that the number is of, where these are
-more than 32),
+Each expert gives a step a number of every channel (`upland.criteria.steps`: level, shift, movement, patches
+of three lengths, subspace, dynamics, relation and transitions; and the squared residual of the recurrent
+energy). A number counts as 300 times its 99th percentile at most. It is smoothed over the past by exponential
+means of two spans s, an eighth of `smoothing` and `smoothing` steps (less those that the number is of, where
+these are more than 32),
 
     m_t = (1 - a) m_{t-1} + a e_t,   a = 2 / (s + 1),
 

@@ -13,13 +13,16 @@ from scipy.signal import lfilter
 from upland.criteria.base import Floats
 from upland.criteria.reading import STRETCH, Indices
 from upland.criteria.steps.forecasts import Dynamics, Relation
-from upland.criteria.steps.levels import Level, Movement
+from upland.criteria.steps.levels import Level, Movement, Shift
 from upland.criteria.steps.part import Normal, StepPart
 from upland.criteria.steps.patches import Patches, Subspace
 from upland.criteria.steps.states import Transitions
 
 RECURRENT, TRANSITIONS, RELATION = "recurrent", "transitions", "relation"
-PARTS = ("level", "movement", "patch8", "patch32", "patch96", "subspace", "dynamics", RELATION, TRANSITIONS)
+PARTS = (
+    *("level", "shift", "movement", "patch8", "patch32", "patch96"),
+    *("subspace", "dynamics", RELATION, TRANSITIONS),
+)
 """The experts that are functions of the last steps."""
 
 EXPERTS = (*PARTS, RECURRENT)
@@ -47,6 +50,7 @@ def part_of(name: str, n_channels: int) -> StepPart:
     features = 512 if n_channels <= 2 else 256 if n_channels <= 4 else 128 if n_channels <= 16 else 64
     makers: dict[str, StepPart] = {
         "level": Level(),
+        "shift": Shift(),
         "movement": Movement(),
         "patch8": Patches(8, 1),
         "patch32": Patches(32, 4),
