@@ -128,6 +128,20 @@ def test_the_first_steps_of_normal_series_are_not_flagged_more_than_others():
     assert flags[:, :60].mean() < 0.12
 
 
+@pytest.mark.parametrize("criterion", ["likelihood", "divergence", "likelihood_divergence"])
+def test_a_first_step_is_flagged_where_it_is_far_from_all_that_is_normal(criterion):
+    detector = upland.SequenceFlowDetector(criterion=criterion, random_state=0, epochs=3).fit(
+        series(1_500, 0)
+    )
+    new = series(60, 1)
+    usual = detector.anomaly_score(new)[:8]
+    assert len(np.unique(usual)) == 1  # and no ranks of rounding
+    new[0, 1] = 1e4
+    scores, p_values = detector.assess(new)
+    assert scores[0] > usual[0]
+    assert p_values[:8].max() < 0.05
+
+
 @pytest.mark.parametrize("own", [RecurrentEnergy, RecurrentFlow])
 def test_a_model_of_ones_own_for_other_channels_is_refused(own):
     made = upland.SequenceEnergyDetector if own is RecurrentEnergy else upland.SequenceFlowDetector

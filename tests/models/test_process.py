@@ -130,3 +130,15 @@ def test_sequences_are_fitted_with_one_thread_of_linear_algebra_and_the_programs
         assert _blas_threads() == 2
     finally:
         _set_blas_threads(before)
+
+
+def test_libraries_of_linear_algebra_with_different_numbers_of_threads_find_each_its_own():
+    before = _blas_threads()
+    try:
+        _set_blas_threads((1, 2, 1, 2))
+        found = _blas_threads()
+        with BLAS_THREADS.at(1):
+            assert _blas_threads() == 1
+        assert _blas_threads() == found
+    finally:
+        _set_blas_threads(before)

@@ -57,7 +57,8 @@ class RunningMeans(SequenceCriterion):
 
     def __init__(self, unit: Of) -> None:
         super().__init__(unit)
-        self.usual, self.spans = torch.zeros(0, dtype=torch.float64), (1,)
+        self.usual, self.largest = torch.zeros(2, 0, dtype=torch.float64)
+        self.spans = (1,)
 
     @abstractmethod
     def numbers(self, given: EnergyModel, points: Tensor, sigma: float) -> Tensor:
@@ -70,15 +71,18 @@ class RunningMeans(SequenceCriterion):
     # -- what is learned
 
     def fit(self, reference: SequenceReference) -> Self:
-        """Learn the mean of the numbers among normal steps.
+        """Learn the mean of the numbers among normal steps, and the largest in windows, each read as if its
+        series began there.
 
         Args:
             reference: a trained model and normal sequences.
         """
         whole, steps = reference.whole, torch.from_numpy(settled_steps(reference))
         found = step_values(self.numbers, reference.model, whole.codes, whole.lengths, reference.sigma)
-        usual = found[steps].mean(0)
-        return self.restore(reference.model, reference.sigma, reference.smoothing, {"usual": usual})
+        cut = reference.windows
+        within = step_values(self.numbers, reference.model, cut.codes, cut.lengths, reference.sigma)
+        state = {"usual": found[steps].mean(0), "largest": within.amax(0)}
+        return self.restore(reference.model, reference.sigma, reference.smoothing, state)
 
     def restore(
         self, model: SequenceModel, sigma: float, smoothing: int, state: Mapping[str, Tensor]
@@ -89,16 +93,17 @@ class RunningMeans(SequenceCriterion):
             model: as trained.
             sigma: scale of the noise.
             smoothing: steps that the exponential means are over, about.
-            state: the mean of the numbers, `(C,)`.
+            state: the mean of the numbers and the largest, `(C,)` each.
         """
         super().restore(model, sigma, smoothing, state)
-        self.usual, span = state["usual"], max(smoothing, self.least_span)
+        self.usual, self.largest = state["usual"], state["largest"]
+        span = max(smoothing, self.least_span)
         self.spans = (self.short_span, span) if 0 < self.short_span < span else (span,)
         return self
 
     def state(self) -> State:
-        """The mean of the numbers among normal steps, `(C,)`."""
-        return {"usual": self.usual}
+        """The mean of the numbers among normal steps and the largest in windows of them, `(C,)` each."""
+        return {"usual": self.usual, "largest": self.largest}
 
     def check_state(self, model: SequenceModel, state: Mapping[str, Tensor]) -> None:
         """Refuse what are no means of the numbers; raises ValueError.
@@ -107,11 +112,12 @@ class RunningMeans(SequenceCriterion):
             model: as trained.
             state: of a file.
         """
-        usual, count = state.get("usual"), self.numbers_per_channel * model.width
-        if usual is None or len(state) != 1 or usual.shape != (count,) or usual.dtype != torch.float64:
-            raise ValueError(f"a {type(self).__name__} keeps {self.numbers_per_channel} number(s) a channel")
-        if not bool(usual.isfinite().all()):
-            raise ValueError("means among normal steps must be finite")
+        count = self.numbers_per_channel * model.width
+        if state.keys() != {"usual", "largest"}:
+            raise ValueError(f"a {type(self).__name__} keeps usual and largest numbers")
+        for name, found in state.items():
+            if found.shape != (count,) or found.dtype != torch.float64 or not bool(found.isfinite().all()):
+                raise ValueError(f"{name} must be {count} finite float64 number(s)")
 
     # -- scores
 
@@ -158,18 +164,22 @@ class RunningMeans(SequenceCriterion):
         return in_order
 
     def start(self, model: SequenceModel, n: int) -> Memory:
-        """The means over each span before the first step, `(n, spans, C)`: those among normal steps; and how
-        many steps there were.
+        """The means over each span before the first step, less those among normal steps, `(n, spans, C)`; and
+        how many steps there were.
         """
-        return {"level": np.tile(self.usual.numpy(), (n, len(self.spans), 1)), "age": np.zeros(n)}
+        return {"level": np.zeros((n, len(self.spans), self.usual.numel())), "age": np.zeros(n)}
 
-    def _lead(self, model: SequenceModel) -> int:
-        """The first steps of a series, whose numbers say how little is known of the past: the usual ones
-        stand in their place.
+    def _settled(self, model: SequenceModel, beyond: Floats, ages: Floats) -> Floats:
+        """Numbers less the usual ones, `(n, L, C)`, without those of the first steps of a series, which say
+        how little is known of the past; but a channel with a larger one than normal steps have keeps its own.
         """
         if not isinstance(model, RecurrentFlow) or self.spans[-1] == 1:
-            return 0
-        return min(model.lags, self.spans[-1])
+            return beyond
+        by_kind = beyond.reshape(*beyond.shape[:2], self.numbers_per_channel, -1)
+        most = (self.largest - self.usual).numpy().reshape(by_kind.shape[2:])
+        far = (by_kind > most).any(axis=2, keepdims=True)
+        early = (ages < min(model.lags, self.spans[-1]))[..., None, None]
+        return np.where(early & ~far, 0.0, by_kind).reshape(beyond.shape)
 
     def score_next(
         self, model: SequenceModel, memory: Memory, points: Tensor, context: Tensor
@@ -186,14 +196,14 @@ class RunningMeans(SequenceCriterion):
             given = model.given(context.flatten(0, 1))
             flat = self.numbers(given, points.flatten(0, 1), self.sigma).cpu().numpy()
         ages = memory["age"][:, None] + np.arange(points.shape[1])
-        numbers = flat.reshape(*points.shape[:2], -1)
-        numbers = np.where((ages < self._lead(model))[..., None], self.usual.numpy(), numbers)
+        usual = self.usual.numpy()
+        beyond = self._settled(model, flat.reshape(*points.shape[:2], -1) - usual, ages)
         parts, levels = [], []
         for number, span in enumerate(self.spans):
             share = 2 / (span + 1)
             before = (1 - share) * memory["level"][:, None, number]
-            means, _ = lfilter([share], [1, share - 1], numbers, axis=1, zi=before)
-            parts.append(self.parts(means))
+            means, _ = lfilter([share], [1, share - 1], beyond, axis=1, zi=before)
+            parts.append(self.parts(means + usual))
             levels.append(means[:, -1])
         age = memory["age"] + points.shape[1]
         return np.mean(parts, axis=0), {"level": np.stack(levels, axis=1), "age": age}

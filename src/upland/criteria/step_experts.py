@@ -207,7 +207,10 @@ class StepExperts(SequenceCriterion):
         if not known or not np.isin(of_two, (0.0, 1.0)).all():
             raise ValueError("two_values says of each channel whether it has two values at most")
         self.measured, self.states = np.flatnonzero(of_two == 0), np.flatnonzero(of_two)
-        for name, arrays in _by_expert(state).items():
+        found = _by_expert(state)
+        if not found:
+            raise ValueError("there must be an expert")
+        for name, arrays in found.items():
             check_expert(name, arrays, self._n_channels(name), model.context_width)
 
     # -- scores ------------------------------------------------------------------------------------

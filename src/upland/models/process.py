@@ -12,7 +12,7 @@ from threading import Lock, local
 from typing import Any, Generic, TypeVar
 
 import torch
-from threadpoolctl import threadpool_info, threadpool_limits
+from threadpoolctl import ThreadpoolController, threadpool_info
 
 from upland.io.locks import in_forks
 
@@ -77,19 +77,24 @@ class ProcessSetting(Generic[T]):
 THREADS = ProcessSetting(torch.get_num_threads, torch.set_num_threads, each_thread=True)
 
 
-def _blas_threads() -> int:
-    return max(
-        (found["num_threads"] for found in threadpool_info() if found["user_api"] == "blas"), default=1
-    )
+def _blas_threads() -> int | tuple[int, ...]:
+    """The number of threads of the libraries of linear algebra; of each, where they differ."""
+    counts = tuple(found["num_threads"] for found in threadpool_info() if found["user_api"] == "blas")
+    return counts if len(set(counts)) > 1 else max(counts, default=1)
 
 
-def _set_blas_threads(count: int) -> None:
-    threadpool_limits(count, user_api="blas")
+def _set_blas_threads(counts: int | tuple[int, ...]) -> None:
+    libraries = ThreadpoolController().select(user_api="blas").lib_controllers
+    each = (counts,) * len(libraries) if isinstance(counts, int) else counts
+    for library, count in zip(libraries, each, strict=False):
+        library.set_num_threads(count)
 
 
-BLAS_THREADS = ProcessSetting(_blas_threads, _set_blas_threads, each_thread=False)
+BLAS_THREADS: ProcessSetting[int | tuple[int, ...]] = ProcessSetting(
+    _blas_threads, _set_blas_threads, each_thread=False
+)
 """Products of small matrices are no faster by several threads, and where another process has a core, threads
-that wait for each other make them many times slower. To read and set it takes a millisecond."""
+that wait for each other make them many times slower. To read and set it takes some milliseconds."""
 
 
 def _precision() -> tuple[str, ...]:

@@ -130,6 +130,78 @@ def test_a_forged_state_is_refused(detector, change):
         StepExperts("step").check_state(found.model, state)
 
 
+AXES = {
+    "level/scale": 1e-320,
+    "patch8/supports": (2, 4),
+    "movement/mean": (1, 1),
+    "movement/deviation": (1, 1),
+    "subspace/mean": (1, 16),
+    "dynamics/coefficients": (1, -3),
+    "dynamics/frequencies": (2, -3),
+    "relation/coefficients": (1, -3),
+}
+
+
+@pytest.mark.parametrize("name", AXES)
+def test_arrays_of_other_sizes_are_refused(detector, name):
+    found, change = criterion(detector), AXES[name]
+    state = dict(found.state())
+    if isinstance(change, tuple):
+        axis, size = change
+        state[name] = state[name].narrow(axis, 0, size % state[name].shape[axis]).clone()
+    else:
+        state[name] = torch.full_like(state[name], change)
+    with pytest.raises(ValueError):
+        StepExperts("step").check_state(found.model, state)
+
+
+def test_a_file_without_experts_is_refused(detector):
+    found = criterion(detector)
+    with pytest.raises(ValueError, match="expert"):
+        StepExperts("step").check_state(found.model, {"two_values": found.state()["two_values"]})
+
+
+@pytest.mark.parametrize("value", [1.0, 1e6])
+def test_a_channel_that_was_always_the_same_is_watched(value):
+    """However long it was: its transitions are the less surprising the longer, and their bound is not."""
+    generator, t = np.random.default_rng(0), np.arange(8_000)
+    x = np.stack([np.sin(t / 5) + 0.1 * generator.normal(size=t.size), np.zeros(t.size)], axis=1)
+    detector = upland.SequenceEnergyDetector(calibration="split", random_state=0, epochs=1).fit(x)
+    new = x[:600].copy()
+    new[300:400, 1] = value
+    scores = detector.anomaly_score(new)
+    assert scores[320:400].min() > scores[:300].max()
+
+
+def test_a_channel_that_moves_in_one_half_only_is_saved_and_loaded(tmp_path):
+    generator, t = np.random.default_rng(0), np.arange(1_000)
+    half = np.r_[np.zeros(700), generator.normal(size=300)]
+    x = np.stack([np.sin(t / 5) + 0.1 * generator.normal(size=t.size), half], axis=1)
+    detector = upland.SequenceEnergyDetector(calibration="split", random_state=0, epochs=1).fit(x)
+    upland.save(detector, tmp_path / "a.safetensors")
+    again = upland.load(tmp_path / "a.safetensors")
+    np.testing.assert_array_equal(again.anomaly_score(x), detector.anomaly_score(x))
+
+
+REPEATING = {
+    "square": lambda t: (t // 7) % 2,
+    "saw": lambda t: t % 10,
+    "sine": lambda t: np.sin(2 * np.pi * t / 25),
+    "pulse": lambda t: t % 50 == 0,
+}
+
+
+@pytest.mark.parametrize("kind", REPEATING)
+def test_a_stream_of_a_series_that_repeats_exactly_is_the_pass(kind):
+    x = REPEATING[kind](np.arange(600)).astype(np.float64)[:, None]
+    detector = upland.SequenceEnergyDetector(calibration="split", random_state=0, epochs=1).fit(x)
+    state, streamed = None, []
+    for step in x[:150]:
+        score, _, state = detector.score_next(state, step)
+        streamed.append(score)
+    np.testing.assert_allclose(streamed, detector.anomaly_score(x[:150]), atol=1e-9)
+
+
 @pytest.mark.parametrize("name", PARTS)
 def test_a_number_depends_on_as_many_steps_as_it_says(name):
     generator = np.random.default_rng(0)

@@ -34,7 +34,7 @@ COMPARED = ("usual", "most", "scale", "joint")
 QUANTILE = 0.99
 LARGE = 300.0  # of the percentile: no number counts as more
 MOST = 1e12  # of a number, so that all stay finite
-LEAST = 1e-10  # of what numbers are divided by
+LEAST = 1e-6  # of what numbers are divided by: (a thousandth of a standard deviation)^2
 LEAST_NATS = 1.0  # likewise, of the surprise of transitions
 MANY = 32  # steps of a number
 FEWEST = 32  # steps that an expert is fitted on
@@ -188,7 +188,8 @@ def compared(
     if not there.any():
         return None
     spans = spans_of(reach, normal.spans)
-    most = LARGE * np.maximum(np.quantile(own[there], QUANTILE, axis=0), LEAST)
+    least = LEAST_NATS if name == TRANSITIONS else LEAST
+    most = np.minimum(LARGE * np.maximum(np.quantile(own[there], QUANTILE, axis=0), least), MOST)
     usual = np.maximum(np.minimum(own[there], most).mean(axis=0), LEAST)
     means = []
     for numbers, rows in pairs:
@@ -199,7 +200,6 @@ def compared(
             smooth[start : start + length] = smoothed(filled[None, start : start + length], level, spans)[0]
         means.append(smooth[rows])
     every = np.concatenate(means)[there]
-    least = LEAST_NATS if name == TRANSITIONS else LEAST
     scale = np.maximum(np.quantile(every, QUANTILE, axis=0), least)
     joint = np.maximum(np.quantile((every / scale).max(axis=2), QUANTILE, axis=0), 0.1)
     return Expert(name, part, usual, most, scale, joint, reach, spans)
@@ -272,9 +272,11 @@ def check_expert(name: str, arrays: Mapping[str, NDArray[Any]], n_channels: int,
     shapes = {"usual": (n_channels,), "most": (n_channels,), "scale": (2, n_channels), "joint": (2,)}
     for key, shape in shapes.items():
         value = left.pop(key, np.zeros(0))
-        inside = (value > 0) & (value <= MOST)
+        inside = (value >= LEAST) & (value <= MOST)
         if value.shape != shape or value.dtype != np.float64 or not inside.all():
-            raise ValueError(f"{key} of the expert {name} must be positive numbers of shape {shape}")
+            raise ValueError(
+                f"{key} of the expert {name} must be numbers of at least {LEAST:g} of shape {shape}"
+            )
     if name == RECURRENT:
         if left:
             raise ValueError("the recurrent expert learns nothing else")

@@ -89,6 +89,23 @@ class Forecast(StepPart):
         waves = angles.cos_().numpy()  # of float64, PyTorch's is several times faster than NumPy's
         return np.concatenate([linear, waves, np.ones((*waves.shape[:2], 1))], axis=2)
 
+    @abstractmethod
+    def widths(self, state: Mapping[str, NDArray[Any]], n_context: int) -> tuple[int, int]:
+        """How many numbers the features are of, F, and how many else the mean is linear in, K.
+
+        Args:
+            state: of a file.
+            n_context: C.
+        """
+
+    def check(self, state: Mapping[str, NDArray[Any]], sizes: Mapping[str, int]) -> None:
+        """See `StepPart.check`."""
+        super().check(state, sizes)
+        of_features, linear = self.widths(state, sizes["column"] - sizes["channel"])
+        _, features, inputs = state["frequencies"].shape
+        if inputs != of_features or state["coefficients"].shape[1] != linear + features + 1:
+            raise ValueError(f"the terms of {type(self).__name__} are others")
+
     def _solve(self, windows: Floats, channel: int, n_channels: int, frequencies: Floats) -> _Solution:
         terms = self.terms(windows, channel, n_channels, frequencies, self.phases)[:, 0]
         return _ridge(terms, windows[:, -1, channel])
@@ -148,6 +165,10 @@ class Dynamics(Forecast):
         self.variance = np.array(variances, dtype=np.float64)
         return self
 
+    def widths(self, state: Mapping[str, NDArray[Any]], n_context: int) -> tuple[int, int]:
+        """See `Forecast.widths`."""
+        return LAGS, LAGS + NEAR * n_context
+
     def inputs(self, steps: Floats, channel: int, n_channels: int) -> tuple[Floats, Floats]:
         """See `Forecast.inputs`."""
         own = past_windows(steps[:, :-1, channel], LAGS)
@@ -183,6 +204,11 @@ class Relation(Forecast):
         self.coefficients = np.stack([one.coefficients for one in solved])
         self.variance = np.maximum(np.array([one.error for one in solved]), LEAST_VARIANCE)
         return self
+
+    def widths(self, state: Mapping[str, NDArray[Any]], n_context: int) -> tuple[int, int]:
+        """See `Forecast.widths`."""
+        others = state["others"].shape[1]
+        return others, NEAR * others
 
     def inputs(self, steps: Floats, channel: int, n_channels: int) -> tuple[Floats, Floats]:
         """See `Forecast.inputs`."""

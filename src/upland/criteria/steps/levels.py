@@ -100,6 +100,10 @@ class Movement(StepPart):
     def __init__(self, length: int = 16, reach: int = 24) -> None:
         self.length, self.reach = length, reach
 
+    def sizes(self) -> dict[str, int]:
+        """See `StepPart.sizes`."""
+        return {"number": 3}
+
     def fit(self, normal: Normal) -> Self:
         """See `StepPart.fit`."""
         ends = normal.ends[spread(normal.ends.size, MOST)]

@@ -23,6 +23,9 @@ Tensors = dict[str, NDArray[Any]]
 LARGEST = 1e12
 """The size of what is learned, at most."""
 
+SMALLEST = 1e-12
+"""What positive numbers are at least."""
+
 
 class Normal(NamedTuple):
     """Normal steps that an expert is fitted on.
@@ -98,6 +101,10 @@ class StepPart(ABC):
             setattr(self, name, state[name])
         return self
 
+    def sizes(self) -> dict[str, int]:
+        """The axes that are always as long, by name."""
+        return {}
+
     def check(self, state: Mapping[str, NDArray[Any]], sizes: Mapping[str, int]) -> None:
         """Refuse arrays that `state` does not give; raises ValueError.
 
@@ -105,15 +112,15 @@ class StepPart(ABC):
             state: of a file.
             sizes: the numbers that are known, by the name of the axis.
         """
-        known = dict(sizes)
+        known = {**self.sizes(), **sizes}
         if state.keys() != self.FIELDS.keys():
             raise ValueError(f"{type(self).__name__} learns {', '.join(self.FIELDS)}")
         for name, axes in self.FIELDS.items():
             value = state[name]
             if value.dtype != np.float64 or value.ndim != len(axes) or not (np.abs(value) <= LARGEST).all():
                 raise ValueError(f"{name} must hold float64 numbers within {LARGEST:g}, with the axes {axes}")
-            if name in self.POSITIVE and not (value > 0).all():
-                raise ValueError(f"{name} must hold positive numbers")
+            if name in self.POSITIVE and not (value >= SMALLEST).all():
+                raise ValueError(f"{name} must hold positive numbers, of at least {SMALLEST:g}")
             for axis, size in zip(axes, value.shape, strict=True):
                 if known.setdefault(axis, size) != size or size == 0:
                     raise ValueError(f"{name} has {size} of {axis}, and not {known[axis]}")

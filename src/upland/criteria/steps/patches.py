@@ -36,6 +36,10 @@ class Patches(StepPart):
     def __init__(self, length: int, piece: int) -> None:
         self.reach, self.piece = length, piece
 
+    def sizes(self) -> dict[str, int]:
+        """See `StepPart.sizes`."""
+        return {"piece": self.reach // self.piece}
+
     def fit(self, normal: Normal) -> Self:
         """See `StepPart.fit`."""
         ends = normal.ends[spread(normal.ends.size, SUPPORTS)]
@@ -73,6 +77,10 @@ class Subspace(StepPart):
 
     def __init__(self, length: int = 32) -> None:
         self.reach = length
+
+    def sizes(self) -> dict[str, int]:
+        """See `StepPart.sizes`."""
+        return {"length": self.reach}
 
     def fit(self, normal: Normal) -> Self:
         """See `StepPart.fit`."""
