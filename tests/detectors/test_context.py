@@ -1,4 +1,4 @@
-"""Context inputs of sequences: the model is conditioned on them, and they are never blamed."""
+"""Context inputs of sequences: the model is conditioned on them, and they are no part of the score."""
 
 import numpy as np
 import onnxruntime
@@ -87,7 +87,7 @@ def test_the_wrong_response_to_a_set_point_is_found(trained):
     assert flagged[0] > 10 * flagged[1]
 
 
-# -- never blamed --------------------------------------------------------------------------------------------
+# -- no part of the score ------------------------------------------------------------------------------------
 
 
 def test_the_context_has_no_share_and_no_value_expected(fitted):

@@ -118,7 +118,7 @@ Context = Annotated[
     list[str] | None,
     typer.Option(
         metavar=COLUMN,
-        help="Of sequences: known beforehand and never blamed, such as a set point; repeatable.",
+        help="Of sequences: known beforehand and no part of a score, such as a set point; repeatable.",
     ),
 ]
 CalendarOf = Annotated[
