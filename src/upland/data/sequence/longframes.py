@@ -122,7 +122,7 @@ def read_stamps(rows: TableView, position: int, cells: CellOptions = USUAL) -> N
     values, dtype = _typed(rows, position, "time", "turn it into dates or numbers")
     if dtype == "string":
         values, dtype = read_dates(values, name, cells)
-    if dtype in ("string", "category"):
+    if dtype in ("string", "category") and values.null_count < len(values):
         row, example = _worst_stamp(values)
         raise ValueError(
             Advice(
