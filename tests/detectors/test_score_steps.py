@@ -146,6 +146,18 @@ def test_nothing_in_a_state_is_changed_in_place(fitted):
     assert state.ids == tuple(dict.fromkeys(ids))
 
 
+def test_arrays_of_a_state_are_copies_on_the_way_out_and_on_the_way_back(fitted):
+    rows = series(6, seed=3)
+    state = fitted.score_steps(None, rows[:4]).state
+    expected = fitted.score_steps(state, rows[4:]).anomaly_scores
+    arrays = state.to_arrays()
+    again = state.with_arrays(arrays, state.ids)
+    for value in arrays.values():
+        value[:] = 5.0
+    for each in (state, again):
+        np.testing.assert_array_equal(fitted.score_steps(each, rows[4:]).anomaly_scores, expected)
+
+
 def test_a_state_of_many_goes_into_a_file_and_back(fitted):
     ids, rows, _ = interleaved([9, 4, 6])
     state = fitted.score_steps(None, rows, ids=ids).state

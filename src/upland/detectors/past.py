@@ -65,20 +65,20 @@ class Past(NamedTuple):
         return Past(state, memory)
 
     def to_arrays(self) -> dict[str, Floats]:
-        """As float64 arrays by name."""
-        arrays = {f"state/{name}": value.cpu().numpy() for name, value in self.state._asdict().items()}
-        return arrays | {f"memory/{name}": value for name, value in self.memory.items()}
+        """As float64 arrays by name, which are copies."""
+        arrays = {f"state/{name}": value.cpu().numpy().copy() for name, value in self.state._asdict().items()}
+        return arrays | {f"memory/{name}": value.copy() for name, value in self.memory.items()}
 
     def with_arrays(self, arrays: Mapping[str, Floats]) -> Past:
-        """What `to_arrays` gave of as many series; raises ValueError for arrays of another shape."""
+        """What `to_arrays` gave of as many series, copied; raises ValueError for arrays of another shape."""
         for name, value in self.to_arrays().items():
             if arrays[name].shape != value.shape:
                 raise ValueError("the state is of another fit")
         parts = (
-            torch.from_numpy(arrays[f"state/{name}"]).to(part.device)
+            torch.from_numpy(arrays[f"state/{name}"].copy()).to(part.device)
             for name, part in self.state._asdict().items()
         )
-        return Past(type(self.state)(*parts), {name: arrays[f"memory/{name}"] for name in self.memory})
+        return Past(type(self.state)(*parts), {name: arrays[f"memory/{name}"].copy() for name in self.memory})
 
 
 @dataclass(frozen=True)
