@@ -299,6 +299,12 @@ WRONG = {
     "too many": lambda arrays: altered(arrays, "steps", lambda value: value * 1e300),
     "one lacks": lambda arrays: {name: value for name, value in arrays.items() if name != "steps"},
     "one too many": lambda arrays: arrays | {"3/state/cell": arrays["0/state/cell"]},
+    "far too large a level": lambda arrays: altered(arrays, "memory/levels", lambda value: value + 1e308),
+    "a negative level": lambda arrays: altered(arrays, "memory/levels", lambda value: value - 1e6),
+    "far too large a past": lambda arrays: altered(arrays, "memory/past", lambda value: value - 1e308),
+    "a cell of its own": lambda arrays: altered(arrays, "state/cell", lambda value: value + 1e13),
+    "another age": lambda arrays: altered(arrays, "memory/age", lambda value: value + 1),
+    "other steps": lambda arrays: altered(arrays, "steps", lambda value: value + 1),
     "another shape": lambda arrays: altered(arrays, "state/cell", lambda value: value[:, :-1]),
 }
 
@@ -309,6 +315,22 @@ def test_arrays_that_no_state_gives_are_refused(plain, change):
     arrays = state.to_arrays()
     with pytest.raises((ValueError, TypeError), match=r"state|steps"):
         state.with_arrays(change(arrays), state.ids)
+
+
+def test_times_that_no_state_has_are_refused():
+    gaps = np.random.default_rng(0).exponential(60, 300) + 1
+    frame = pd.DataFrame(series(300), columns=["flow", "load"]).assign(time=np.cumsum(gaps))
+    detector = fit(frame, time="time", window=20)
+    assert detector.encoder_.clock.distance
+    state = detector.score_steps(None, frame[:4], ids=["u", "v", "u", "v"]).state.with_series(["w"])
+    arrays = state.to_arrays()
+    again = state.with_arrays(arrays, state.ids).to_arrays()
+    np.testing.assert_array_equal(again["0/memory/time"], arrays["0/memory/time"])
+    for row, value in ((0, -np.inf), (0, [np.nan, 0.0]), (0, np.nan), (2, 0.0), (2, np.inf)):
+        wrong = state.to_arrays()
+        wrong["0/memory/time"][row] = value
+        with pytest.raises(ValueError, match="memory/time must be finite"):
+            state.with_arrays(wrong, state.ids)
 
 
 @pytest.mark.parametrize("ids", [["u", "u"], [["u"], ["v"]], ["u", float("nan")], "uv", 2, [{}, "v"]])

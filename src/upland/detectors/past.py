@@ -23,6 +23,12 @@ STRETCH = 1_024
 TOGETHER = 2_048
 """Steps of all series that are read at once: what is computed of them stays in the processor's cache."""
 
+LARGEST = 1e12
+"""No number of a state is as large, but times and numbers of steps: codes of values are far smaller."""
+
+NEVER_NEGATIVE = ("levels",)
+"""What criteria remember as means of squares."""
+
 
 class Past(NamedTuple):
     """What one member knows of the past of n series; never changed in place.
@@ -79,6 +85,32 @@ class Past(NamedTuple):
             for name, part in self.state._asdict().items()
         )
         return Past(type(self.state)(*parts), {name: arrays[f"memory/{name}"].copy() for name in self.memory})
+
+    def check(self, counts: Indices) -> None:
+        """Refuse what is not known of series with so many steps.
+
+        Args:
+            counts: `(n,)`.
+
+        Raises:
+            ValueError: with the name of the array.
+        """
+        for name, value in self.to_arrays().items():
+            begins, _, own = name.partition("/")
+            if begins == "memory" and own == TIME:
+                there = np.isfinite(value)
+                if not (np.isnan(value) | there).all() or (there != (counts > 0)[:, None]).any():
+                    raise ValueError(
+                        f"the state of the series is not one: {name} must be finite where there were steps, and "
+                        "else NaN"
+                    )
+            elif begins == "memory" and value.ndim == 1:
+                if (value != counts).any():
+                    raise ValueError(f"the state of the series is not one: {name} must be equal to steps")
+            elif (np.abs(value) > LARGEST).any():
+                raise ValueError(f"the state of the series is not one: {name} is larger than {LARGEST:.0e}")
+            elif begins == "memory" and own in NEVER_NEGATIVE and (value < 0).any():
+                raise ValueError(f"the state of the series is not one: {name} must not be negative")
 
 
 @dataclass(frozen=True)

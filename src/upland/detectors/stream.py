@@ -118,7 +118,8 @@ class Stream:
         Raises:
             TypeError: arrays are no mapping; ids are one text, or values that are no ids.
             ValueError: arrays are of other names or shapes, as those of another criterion are, or of another
-                number of series; or they hold what no state does; an id is there twice.
+                number of series; or they hold what no state does, such as numbers beyond 1e12, or numbers
+                of steps that differ; an id is there twice.
         """
         _check_ids(ids)
         names = (f"{n}/{name}" for n, past in enumerate(self.pasts) for name in past.to_arrays())
@@ -132,6 +133,7 @@ class Stream:
                 begins = f"{member}/"
                 own = {name.removeprefix(begins): arrays[name] for name in arrays if name.startswith(begins)}
                 pasts.append(reader.start(len(ids)).with_arrays(own))
+                pasts[-1].check(counts)
         except KeyError as error:
             raise ValueError(f"the state of the series is not whole: {error} is lacking") from None
         return replace(self, pasts=tuple(pasts), counts=counts, ids=tuple(ids), values=())
