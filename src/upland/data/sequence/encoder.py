@@ -373,7 +373,7 @@ class SequenceEncoder:
         encoder = cls(**check_types(_STORED, arguments, "the sequence encoder"))
         encoder.step = step = checked_step(manifest.get("step"))
         encoder.clock = Clock.from_json(manifest["clock"]) if "clock" in manifest else Clock()
-        if encoder.clock.width and (encoder.time is None or not step):
+        if encoder.clock.width and (encoder.time is None or (encoder.clock.distance and not step)):
             raise ValueError("not the state of a SequenceEncoder: it has a clock, and no time")
         record = manifest.get("intervals")
         encoder.intervals = stored_intervals(step, encoder.clock.distance, record)
