@@ -267,6 +267,8 @@ class SequenceEncoder:
         """
         if self.clock.width and stamps is None:
             raise ValueError("the model is conditioned on time, and these data have no time column")
+        if stamps is not None:
+            self.clock.check(stamps, self.time)
         codes = self.table.transform(table)
         codes = codes[:, self.order] if self.context else codes
         if not self.clock.width:
@@ -280,6 +282,8 @@ class SequenceEncoder:
         All are made at once, or stretch by stretch where they would fill the memory. A warning comes once.
         """
         sequences = self._read(X)
+        if sequences.stamps is not None:
+            self.clock.check(sequences.stamps, self.time)
         check_sampling(self.intervals, sequences)
         if not self.clock.distance:
             warn_of_gaps(sequences)

@@ -36,8 +36,8 @@ def next_steps(X: object, ids: Any, encoder: SequenceEncoder) -> Sequences:
 
     Raises:
         TypeError: X is no table of values; an id is a list or another value that cannot be one.
-        ValueError: there are not as many ids as rows, or one is missing; time stamps are equal or missing; X
-            is of whole sequences.
+        ValueError: there are not as many ids as rows, or one is missing; time stamps are equal, missing or of
+            another kind than those of the fit; X is of whole sequences.
     """
     if isinstance(X, Sequences) and X.ids is not None:
         return X
@@ -70,6 +70,7 @@ def next_steps(X: object, ids: Any, encoder: SequenceEncoder) -> Sequences:
         stamps=steps.stamps,
     )
     if steps.stamps is not None:
+        encoder.clock.check(steps.stamps, encoder.time)
         distances = distances_of(steps.stamps, steps.lengths)
         named = None if names == (None,) else names
         check_sampling(
@@ -98,6 +99,7 @@ def next_step(
     at = find_column(row, rows, encoder.time, "time")
     assert at is not None
     stamp = read_stamps(rows, at, encoder.table.cells)
+    encoder.clock.check(stamp, encoder.time)
     now = reading_of(stamp)
     distance = distance_between(np.full(2, np.nan) if times is None else times[0], now, stamp)
     return encoder.encoded(row, distance, stamp), {TIME: now[None]}
