@@ -333,15 +333,26 @@ def test_times_that_no_state_has_are_refused():
             state.with_arrays(wrong, state.ids)
 
 
-@pytest.mark.parametrize("ids", [["u", "u"], [["u"], ["v"]], ["u", float("nan")], "uv", 2, [{}, "v"]])
+NO_IDS = [["u", "u"], "uv", b"uv", 2, (name for name in "uv")]
+NO_ID = [[["u"], ["v"]], ["u", float("nan")], ["u", pd.NA], ["u", pd.NaT], [b"u", "v"], [{}, "v"]]
+
+
+@pytest.mark.parametrize("ids", [*NO_IDS, *NO_ID], ids=range(11))
 def test_ids_that_name_no_series_are_refused(plain, ids):
     state = plain.score_steps(None, series(2), ids=["u", "v"]).state
     for call in (lambda: state.with_arrays(state.to_arrays(), ids), lambda: state.of(ids)):
         with pytest.raises((ValueError, TypeError), match=r"^(ids|each series)"):
             call()
-    if ids not in (["u", "u"], "uv", 2):
+    if any(ids is some for some in NO_ID):
         with pytest.raises((ValueError, TypeError), match=r"^ids\[\d\] is "):
             plain.score_steps(state, series(2), ids=ids)
+
+
+@pytest.mark.parametrize("ids", [(name for name in "uv"), b"uv", {"u": 1, "v": 2}, {"u", "v"}, iter("uv")])
+def test_what_is_neither_one_id_nor_a_list_of_them_is_refused(plain, ids):
+    with pytest.raises(TypeError, match=r"^ids(\[0\] is a bytes| must be one id, or a list .* got a )"):
+        plain.score_steps(None, series(2), ids=ids)
+    assert plain.score_steps(None, series(2), ids=range(2)).state.ids == (0, 1)
 
 
 def test_a_state_in_the_place_of_the_steps_is_said_by_the_name_of_the_method(plain):

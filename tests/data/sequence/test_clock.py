@@ -260,7 +260,7 @@ def test_time_stamps_of_another_kind_than_those_of_the_fit_are_refused(stamps, a
             lambda new: next_steps(new, None, encoder),
             lambda new: next_step(new[:1], encoder, np.array([[0.0, 1e18]])),
         ):
-            with pytest.raises(ValueError, match=f"^the time column 't' holds {kind}; the fit had {usual}$"):
+            with pytest.raises(ValueError, match=rf"^the time column 't' holds {kind}; the fit had {usual}$"):
                 read(new)
 
 
@@ -274,6 +274,6 @@ def test_a_file_that_does_not_tell_durations_from_numbers_takes_both_and_no_date
         encoder.steps(frame(durations)), encoder.steps(frame(seconds)), rtol=1e-5, atol=1e-6
     )
     with pytest.raises(
-        ValueError, match="^the time column 't' holds dates; the fit had numbers or durations$"
+        ValueError, match=r"^the time column 't' holds dates; the fit had numbers or durations$"
     ):
         encoder.steps(frame(START + durations))

@@ -275,17 +275,19 @@ class SequenceEncoder:
             return codes
         return np.concatenate([codes, self.clock.codes(self.step, distances, stamps)], axis=1)
 
-    def slices(self, X: object) -> Callable[[int, int], Codes]:
+    def slices(self, X: object, warn: bool = True) -> Callable[[int, int], Codes]:
         """A function that gives the codes `(stop - start, D + C)` of the steps from start to stop; raises as
         `transform`.
 
-        All are made at once, or stretch by stretch where they would fill the memory. A warning comes once.
+        All are made at once, or stretch by stretch where they would fill the memory. A warning comes once;
+        of the distances between steps there is none without `warn`.
         """
         sequences = self._read(X)
         if sequences.stamps is not None:
             self.clock.check(sequences.stamps, self.time)
-        check_sampling(self.intervals, sequences)
-        if not self.clock.distance:
+        if warn:
+            check_sampling(self.intervals, sequences)
+        if warn and not self.clock.distance:
             warn_of_gaps(sequences)
         table, distances, stamps = sequences.table, sequences.distances, sequences.stamps
         if sequences.n_steps * self.table.width <= CODES_AT_ONCE:

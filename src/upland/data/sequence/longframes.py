@@ -7,7 +7,7 @@ order of their time stamps. One that occurs twice in a sequence is refused, sinc
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
 
 import narwhals as nw
@@ -76,6 +76,25 @@ def find_column(frame: Any, rows: TableView, name: str | int | None, what: str) 
             f" names a column that is not in the table; it has {listed(rows.names)}{hint}",
         )
     )
+
+
+def check_id(name: Any, place: int, what: str) -> None:
+    """Refuse what cannot identify a series.
+
+    Args:
+        name: the id, or what is in its place.
+        place: its number among all.
+        what: needs the id, for messages.
+
+    Raises:
+        TypeError: it is a list, bytes or the like.
+        ValueError: it is missing.
+    """
+    if isinstance(name, bytes) or not isinstance(name, Hashable):
+        raise TypeError(f"ids[{place}] is a {type(name).__name__}: an id is a text or a number")
+    same = name == name
+    if not (isinstance(same, bool | np.bool_) and same):  # pandas' NA is equal to nothing, nor unequal
+        raise ValueError(f"ids[{place}] is missing: {what}")
 
 
 def read_ids(rows: TableView, position: int) -> tuple[NDArray[np.int64], tuple[Any, ...]]:
