@@ -96,21 +96,20 @@ class Past(NamedTuple):
             ValueError: with the name of the array.
         """
         for name, value in self.to_arrays().items():
-            begins, _, own = name.partition("/")
-            if begins == "memory" and own == TIME:
-                there = np.isfinite(value)
-                if not (np.isnan(value) | there).all() or (there != (counts > 0)[:, None]).any():
-                    raise ValueError(
-                        f"the state of the series is not one: {name} must be finite where there were steps, and "
-                        "else NaN"
-                    )
-            elif begins == "memory" and value.ndim == 1:
-                if (value != counts).any():
-                    raise ValueError(f"the state of the series is not one: {name} must be equal to steps")
-            elif (np.abs(value) > LARGEST).any():
-                raise ValueError(f"the state of the series is not one: {name} is larger than {LARGEST:.0e}")
-            elif begins == "memory" and own in NEVER_NEGATIVE and (value < 0).any():
-                raise ValueError(f"the state of the series is not one: {name} must not be negative")
+            of_memory, own = name.startswith("memory/"), name.removeprefix("memory/")
+            timed, text = of_memory and own == TIME, None
+            if timed and (np.isfinite(value) != (counts > 0)[:, None]).any():
+                text = "must be finite where there were steps"
+            elif timed and np.isinf(value).any():
+                text = "must be NaN where there were no steps"
+            elif of_memory and value.ndim == 1 and (value != counts).any():
+                text = "must be the number of steps"
+            elif not timed and value.ndim > 1 and (np.abs(value) > LARGEST).any():
+                text = f"must not be beyond {LARGEST:.0e}"
+            elif of_memory and own in NEVER_NEGATIVE and (value < 0).any():
+                text = "must not be negative"
+            if text is not None:
+                raise ValueError(f"this is no state of series: {name} {text}")
 
 
 @dataclass(frozen=True)
