@@ -146,6 +146,18 @@ def test_nothing_in_a_state_is_changed_in_place(fitted):
     assert state.ids == tuple(dict.fromkeys(ids))
 
 
+def test_arrays_of_a_state_are_copies_on_the_way_out_and_on_the_way_back(fitted):
+    rows = series(6, seed=3)
+    state = fitted.score_steps(None, rows[:4]).state
+    expected = fitted.score_steps(state, rows[4:]).anomaly_scores
+    arrays = state.to_arrays()
+    again = state.with_arrays(arrays, state.ids)
+    for value in arrays.values():
+        value[:] = 5.0
+    for each in (state, again):
+        np.testing.assert_array_equal(fitted.score_steps(each, rows[4:]).anomaly_scores, expected)
+
+
 def test_a_state_of_many_goes_into_a_file_and_back(fitted):
     ids, rows, _ = interleaved([9, 4, 6])
     state = fitted.score_steps(None, rows, ids=ids).state
@@ -287,6 +299,12 @@ WRONG = {
     "too many": lambda arrays: altered(arrays, "steps", lambda value: value * 1e300),
     "one lacks": lambda arrays: {name: value for name, value in arrays.items() if name != "steps"},
     "one too many": lambda arrays: arrays | {"3/state/cell": arrays["0/state/cell"]},
+    "far too large a level": lambda arrays: altered(arrays, "memory/levels", lambda value: value + 1e308),
+    "a negative level": lambda arrays: altered(arrays, "memory/levels", lambda value: value - 1e6),
+    "far too large a past": lambda arrays: altered(arrays, "memory/past", lambda value: value - 1e308),
+    "a cell of its own": lambda arrays: altered(arrays, "state/cell", lambda value: value + 1e13),
+    "another age": lambda arrays: altered(arrays, "memory/age", lambda value: value + 1),
+    "other steps": lambda arrays: altered(arrays, "steps", lambda value: value + 1),
     "another shape": lambda arrays: altered(arrays, "state/cell", lambda value: value[:, :-1]),
 }
 
@@ -299,15 +317,42 @@ def test_arrays_that_no_state_gives_are_refused(plain, change):
         state.with_arrays(change(arrays), state.ids)
 
 
-@pytest.mark.parametrize("ids", [["u", "u"], [["u"], ["v"]], ["u", float("nan")], "uv", 2, [{}, "v"]])
+def test_times_that_no_state_has_are_refused():
+    gaps = np.random.default_rng(0).exponential(60, 300) + 1
+    frame = pd.DataFrame(series(300), columns=["flow", "load"]).assign(time=np.cumsum(gaps))
+    detector = fit(frame, time="time", window=20)
+    assert detector.encoder_.clock.distance
+    state = detector.score_steps(None, frame[:4], ids=["u", "v", "u", "v"]).state.with_series(["w"])
+    arrays = state.to_arrays()
+    again = state.with_arrays(arrays, state.ids).to_arrays()
+    np.testing.assert_array_equal(again["0/memory/time"], arrays["0/memory/time"])
+    for row, value in ((0, -np.inf), (0, [np.nan, 0.0]), (0, np.nan), (2, 0.0), (2, np.inf)):
+        wrong = state.to_arrays()
+        wrong["0/memory/time"][row] = value
+        with pytest.raises(ValueError, match=r"memory/time must be (finite|NaN) where there were"):
+            state.with_arrays(wrong, state.ids)
+
+
+NO_IDS = [["u", "u"], "uv", b"uv", 2, (name for name in "uv")]
+NO_ID = [[["u"], ["v"]], ["u", float("nan")], ["u", pd.NA], ["u", pd.NaT], [b"u", "v"], [{}, "v"]]
+
+
+@pytest.mark.parametrize("ids", [*NO_IDS, *NO_ID], ids=range(11))
 def test_ids_that_name_no_series_are_refused(plain, ids):
     state = plain.score_steps(None, series(2), ids=["u", "v"]).state
     for call in (lambda: state.with_arrays(state.to_arrays(), ids), lambda: state.of(ids)):
         with pytest.raises((ValueError, TypeError), match=r"^(ids|each series)"):
             call()
-    if ids not in (["u", "u"], "uv", 2):
+    if any(ids is some for some in NO_ID):
         with pytest.raises((ValueError, TypeError), match=r"^ids\[\d\] is "):
             plain.score_steps(state, series(2), ids=ids)
+
+
+@pytest.mark.parametrize("ids", [(name for name in "uv"), b"uv", {"u": 1, "v": 2}, {"u", "v"}, iter("uv")])
+def test_what_is_neither_one_id_nor_a_list_of_them_is_refused(plain, ids):
+    with pytest.raises(TypeError, match=r"^ids(\[0\] is a bytes| must be one id, or a list .* got a )"):
+        plain.score_steps(None, series(2), ids=ids)
+    assert plain.score_steps(None, series(2), ids=range(2)).state.ids == (0, 1)
 
 
 def test_a_state_in_the_place_of_the_steps_is_said_by_the_name_of_the_method(plain):

@@ -105,6 +105,18 @@ def test_a_gap_in_time_is_warned_of_once_a_call():
     assert len(caught) == 1
 
 
+def test_five_members_warn_once_of_what_is_said_of_the_time_of_the_steps():
+    frame = pd.DataFrame({"hour": np.arange(120.0), "flow": waves(1, 120, 1)[0, :, 0]})
+    detector = small(time="hour", calibration="cross").fit(frame)
+    assert len(detector.members_) == 5
+    gap = frame.assign(hour=np.r_[:60, 200:260])
+    for new, words in ((frame.assign(hour=frame["hour"] * 9), "typically 9 apart"), (gap, "largest gap")):
+        for read in (detector.anomaly_score, lambda new: upland.explain(detector, new)):
+            with pytest.warns(UserWarning, match=words) as caught:
+                read(new)
+            assert sum(words in str(warning.message) for warning in caught) == 1
+
+
 def test_categories_are_channels():
     frame = pd.concat([pd.DataFrame(x).assign(id=n) for n, x in enumerate(waves())])
     frame["mode"] = np.where(np.arange(len(frame)) % 2, "on", "off")

@@ -117,6 +117,20 @@ def test_hours_are_known_with_the_calendar():
     assert upland.explain(detector, new).columns == ("load",)
 
 
+@pytest.mark.filterwarnings("ignore:training did not move")
+def test_series_of_one_step_each_have_a_calendar_and_no_distance(tmp_path):
+    stamps = pd.date_range(START, periods=60, freq="5h")
+    some = wave(60).assign(t=stamps, id=np.arange(60))
+    detector = small(id="id", calendar=True, window="auto").fit(some)
+    assert detector.encoder_.step is None
+    assert detector.encoder_.clock.parts == ("hour", "weekday")
+    upland.save(detector, tmp_path / "model.safetensors")
+    again = upland.load(tmp_path / "model.safetensors")
+    np.testing.assert_array_equal(again.anomaly_score(some), detector.anomaly_score(some))
+    step = some.iloc[0].to_dict()
+    assert again.score_next(None, step).anomaly_score == detector.score_next(None, step).anomaly_score
+
+
 def test_what_cannot_be_without_time_says_so():
     detector = small(criterion="max_channel").fit(wave())
     with pytest.raises(ValueError, match="conditioned on time has no ONNX graph"):

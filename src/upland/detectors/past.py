@@ -23,6 +23,12 @@ STRETCH = 1_024
 TOGETHER = 2_048
 """Steps of all series that are read at once: what is computed of them stays in the processor's cache."""
 
+LARGEST = 1e12
+"""No number of a state is as large, but times and numbers of steps: codes of values are far smaller."""
+
+NEVER_NEGATIVE = ("levels",)
+"""What criteria remember as means of squares."""
+
 
 class Past(NamedTuple):
     """What one member knows of the past of n series; never changed in place.
@@ -65,20 +71,45 @@ class Past(NamedTuple):
         return Past(state, memory)
 
     def to_arrays(self) -> dict[str, Floats]:
-        """As float64 arrays by name."""
-        arrays = {f"state/{name}": value.cpu().numpy() for name, value in self.state._asdict().items()}
-        return arrays | {f"memory/{name}": value for name, value in self.memory.items()}
+        """As float64 arrays by name, which are copies."""
+        arrays = {f"state/{name}": value.cpu().numpy().copy() for name, value in self.state._asdict().items()}
+        return arrays | {f"memory/{name}": value.copy() for name, value in self.memory.items()}
 
     def with_arrays(self, arrays: Mapping[str, Floats]) -> Past:
-        """What `to_arrays` gave of as many series; raises ValueError for arrays of another shape."""
+        """What `to_arrays` gave of as many series, copied; raises ValueError for arrays of another shape."""
         for name, value in self.to_arrays().items():
             if arrays[name].shape != value.shape:
                 raise ValueError("the state is of another fit")
         parts = (
-            torch.from_numpy(arrays[f"state/{name}"]).to(part.device)
+            torch.from_numpy(arrays[f"state/{name}"].copy()).to(part.device)
             for name, part in self.state._asdict().items()
         )
-        return Past(type(self.state)(*parts), {name: arrays[f"memory/{name}"] for name in self.memory})
+        return Past(type(self.state)(*parts), {name: arrays[f"memory/{name}"].copy() for name in self.memory})
+
+    def check(self, counts: Indices) -> None:
+        """Refuse what is not known of series with so many steps.
+
+        Args:
+            counts: `(n,)`.
+
+        Raises:
+            ValueError: with the name of the array.
+        """
+        for name, value in self.to_arrays().items():
+            of_memory, own = name.startswith("memory/"), name.removeprefix("memory/")
+            timed, text = of_memory and own == TIME, None
+            if timed and (np.isfinite(value) != (counts > 0)[:, None]).any():
+                text = "must be finite where there were steps"
+            elif timed and np.isinf(value).any():
+                text = "must be NaN where there were no steps"
+            elif of_memory and value.ndim == 1 and (value != counts).any():
+                text = "must be the number of steps"
+            elif not timed and value.ndim > 1 and (np.abs(value) > LARGEST).any():
+                text = f"must not be beyond {LARGEST:.0e}"
+            elif of_memory and own in NEVER_NEGATIVE and (value < 0).any():
+                text = "must not be negative"
+            if text is not None:
+                raise ValueError(f"this is no state of series: {name} {text}")
 
 
 @dataclass(frozen=True)

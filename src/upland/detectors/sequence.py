@@ -120,7 +120,7 @@ class SequenceDetector(Detector):
             encoder: of the member.
             piece: sequences.
         """
-        codes = encoder.slices(piece)
+        codes = encoder.slices(piece, warn=encoder is self.encoder_)  # once for all members
         return EncodedSequences(lambda start, stop: torch.from_numpy(codes(start, stop)), piece.lengths)
 
     def score_next(self, state: Stream | None, x_t: Any) -> NextScore:

@@ -8,7 +8,7 @@ of many series go through the model together.
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterable, Mapping, Sequence, Set
+from collections.abc import Hashable, Iterable, Mapping, Sequence, Set, Sized
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -22,6 +22,7 @@ from upland.criteria.reading import Indices, precise
 from upland.criteria.sequence import SequenceCriterion
 from upland.data.sequence.container import Sequences
 from upland.data.sequence.encoder import SequenceEncoder
+from upland.data.sequence.longframes import check_id
 from upland.data.sequence.next_steps import TIME, continued, next_step
 from upland.detectors.ensemble import Member
 from upland.detectors.past import TOGETHER, Past, Reader
@@ -118,7 +119,8 @@ class Stream:
         Raises:
             TypeError: arrays are no mapping; ids are one text, or values that are no ids.
             ValueError: arrays are of other names or shapes, as those of another criterion are, or of another
-                number of series; or they hold what no state does; an id is there twice.
+                number of series; or they hold what no state does, such as numbers beyond 1e12, or numbers
+                of steps that differ; an id is there twice.
         """
         _check_ids(ids)
         names = (f"{n}/{name}" for n, past in enumerate(self.pasts) for name in past.to_arrays())
@@ -132,6 +134,7 @@ class Stream:
                 begins = f"{member}/"
                 own = {name.removeprefix(begins): arrays[name] for name in arrays if name.startswith(begins)}
                 pasts.append(reader.start(len(ids)).with_arrays(own))
+                pasts[-1].check(counts)
         except KeyError as error:
             raise ValueError(f"the state of the series is not whole: {error} is lacking") from None
         return replace(self, pasts=tuple(pasts), counts=counts, ids=tuple(ids), values=())
@@ -139,13 +142,11 @@ class Stream:
 
 def _check_ids(ids: Sequence[Hashable]) -> None:
     """Refuse what cannot be the ids of series, as `Stream.ids` has them; raises TypeError or ValueError."""
-    if isinstance(ids, str) or not isinstance(ids, Iterable):
-        raise TypeError(f"ids must be a list, one id for each series, got {ids!r}")
+    if isinstance(ids, str | bytes) or not (isinstance(ids, Iterable) and isinstance(ids, Sized)):
+        got = repr(ids) if isinstance(ids, str | bytes | int | float) else f"a {type(ids).__name__}"
+        raise TypeError(f"ids must be a list, one id for each series, got {got}")
     for place, name in enumerate(ids):
-        if not isinstance(name, Hashable):
-            raise TypeError(f"ids[{place}] is a {type(name).__name__}: an id is a text or a number")
-        if name != name:
-            raise ValueError(f"ids[{place}] is missing: a series needs an id")
+        check_id(name, place, "a series needs an id")
     if len(set(ids)) != len(ids):
         raise ValueError("each series has an id of its own")
 

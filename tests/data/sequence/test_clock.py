@@ -9,7 +9,7 @@ import pytest
 from upland.data.sequence.clock import Clock, distance_between, reading_of
 from upland.data.sequence.container import as_sequences
 from upland.data.sequence.encoder import SequenceEncoder
-from upland.data.sequence.next_steps import next_steps
+from upland.data.sequence.next_steps import next_step, next_steps
 
 START = np.datetime64("2026-03-02T00:00:00", "us")
 
@@ -50,7 +50,8 @@ def test_the_distance_of_one_step_is_that_of_all(stamps):
 @pytest.mark.parametrize("stamps", STAMPS.values(), ids=STAMPS)
 def test_irregular_steps_have_their_distance_as_an_input(stamps):
     encoder = SequenceEncoder(time="t").fit(frame(stamps))
-    assert encoder.clock == Clock(distance=True, dates=np.asarray(stamps).dtype.kind == "M")
+    kind = np.asarray(stamps).dtype.kind
+    assert encoder.clock == Clock(True, dates=kind == "M", durations=None if kind == "M" else kind == "m")
     assert (encoder.width, encoder.context_width) == (2, 1)
     distances = as_sequences(frame(stamps), time="t").distances
     expected = np.clip(np.log(distances[1:] / np.median(distances[1:])), -5, 5)
@@ -226,7 +227,10 @@ def test_a_calendar_needs_dates():
 
 
 @pytest.mark.parametrize(
-    "record", [{"distance": 1, "parts": []}, {"distance": True}, {"distance": True, "parts": ["month"]}, 3]
+    "record",
+    [{"distance": 1, "parts": []}, {"distance": True}, {"distance": True, "parts": ["month"]}, 3]
+    + [{"distance": True, "parts": [], "dates": dates, "durations": 1} for dates in (True, False)]
+    + [{"distance": True, "parts": [], "dates": True, "durations": False}],
 )
 def test_a_clock_of_something_else_is_refused(record):
     manifest, tensors = SequenceEncoder(time="t").fit(frame(irregular())).to_state()
@@ -234,11 +238,42 @@ def test_a_clock_of_something_else_is_refused(record):
         SequenceEncoder.from_state(manifest | {"clock": record}, tensors)
 
 
+KINDS = {"M": "dates", "m": "durations"}
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["fitted", "loaded"])
 @pytest.mark.parametrize("stamps", STAMPS.values(), ids=STAMPS)
-def test_time_stamps_of_another_kind_than_those_of_the_fit_are_refused(stamps):
+def test_time_stamps_of_another_kind_than_those_of_the_fit_are_refused(stamps, again):
     encoder = SequenceEncoder(time="t").fit(frame(stamps))
-    dates = np.asarray(stamps).dtype.kind == "M"
-    other = np.cumsum(np.r_[1, 2, np.tile([1, 5, 2], 100)])[:300]
-    wrong = other if dates else np.datetime64("2026-01-01", "s") + other
-    with pytest.raises(ValueError, match=r"the time stamps of the fit are (dates|numbers), and these are"):
-        encoder.steps(frame(wrong))
+    encoder = SequenceEncoder.from_state(*encoder.to_state()) if again else encoder
+    usual = KINDS.get(np.asarray(stamps).dtype.kind, "numbers")
+    seconds = np.cumsum(np.r_[1, 2, np.tile([1, 5, 2], 100)])[:300]
+    others = {"dates": START + seconds.astype("m8[s]"), "durations": seconds.astype("m8[s]")}
+    for kind, other in {**others, "numbers": seconds}.items():
+        if kind == usual:
+            assert np.isfinite(encoder.steps(frame(other))).all()
+            continue
+        new = frame(other)
+        for read in (
+            encoder.steps,
+            encoder.slices,
+            lambda new: next_steps(new, None, encoder),
+            lambda new: next_step(new[:1], encoder, np.array([[0.0, 1e18]])),
+        ):
+            with pytest.raises(ValueError, match=rf"^the time column 't' holds {kind}; the fit had {usual}$"):
+                read(new)
+
+
+def test_a_file_that_does_not_tell_durations_from_numbers_takes_both_and_no_dates():
+    durations = STAMPS["durations"]
+    manifest, tensors = SequenceEncoder(time="t").fit(frame(durations)).to_state()
+    assert manifest["clock"].pop("durations") is True
+    encoder = SequenceEncoder.from_state(manifest, tensors)
+    seconds = durations / np.timedelta64(1, "s")
+    np.testing.assert_allclose(
+        encoder.steps(frame(durations)), encoder.steps(frame(seconds)), rtol=1e-5, atol=1e-6
+    )
+    with pytest.raises(
+        ValueError, match=r"^the time column 't' holds dates; the fit had numbers or durations$"
+    ):
+        encoder.steps(frame(START + durations))

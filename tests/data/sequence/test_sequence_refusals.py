@@ -159,6 +159,18 @@ LONGS = [
     (table(t=[1, None, 2]), {"time": "t"}, ValueError, r"'t' has no value in 1 row\(s\), first in row 2"),
     (table(t=[1, np.nan, 2]), {"time": "t"}, ValueError, r"'t' has no value in 1 row\(s\), first in row 2"),
     (table(t=[START, None, None]), {"time": "t"}, ValueError, r"'t' has no value in 2 row\(s\)"),
+    *(
+        (no_time, {"time": "t"}, ValueError, r"'t' has no value in 3 row\(s\), first in row 1: every step")
+        for no_time in (
+            table(t=pa.nulls(3)),
+            table(t=pa.nulls(3, pa.string())),
+            table(t=pa.nulls(3, pa.string()).dictionary_encode()),
+            pd.DataFrame({"t": pd.array([None] * 3, dtype="string"), "v": 1}),
+            pd.DataFrame({"t": pd.Categorical([None] * 3, categories=["a"]), "v": 1}),
+            pd.DataFrame({"t": [None] * 3, "v": 1}),
+            pl.DataFrame({"t": [None] * 3, "v": 1}, schema={"t": pl.String, "v": pl.Int64}),
+        )
+    ),
     (pd.DataFrame({"t": [1, np.nan], "v": [1, 2]}), {"time": "t"}, ValueError, "'t' has no value in 1"),
     (table(t=[1, np.inf, 2]), {"time": "t"}, ValueError, "'t' holds infinity, first in row 2"),
     (table(t=[True, False, True]), {"time": "t"}, ValueError, "'t' holds true and false"),

@@ -47,7 +47,9 @@ class Clock:
     Args:
         distance: whether the time since the step before is one.
         parts: of the calendar.
-        dates: whether the time stamps of the fit are dates, and not numbers; False where there is no input.
+        dates: whether the time stamps of the fit are dates; False where there is no input.
+        durations: whether they are durations, and not numbers; None of dates, where there is no input, and
+            in files of older versions, which do not say it.
 
     Examples:
         >>> Clock(distance=True, parts=("hour",)).width
@@ -57,11 +59,30 @@ class Clock:
     distance: bool = False
     parts: tuple[str, ...] = ()
     dates: bool = False
+    durations: bool | None = None
 
     @property
     def width(self) -> int:
         """How many numbers of a step they are."""
         return int(self.distance) + 2 * len(self.parts)
+
+    def check(self, stamps: NDArray[Any], name: str | int | None) -> None:
+        """Refuse time stamps of another kind than those of the fit, whose unit is another.
+
+        Args:
+            stamps: `(S,)` as `read_stamps` gives them.
+            name: of the time column.
+
+        Raises:
+            ValueError: with both kinds.
+        """
+        found = stamps.dtype.kind
+        alike = (found == "M") is self.dates and self.durations in (None, found == "m")
+        if self.width and not alike:
+            numbers = {True: "durations", False: "numbers", None: "numbers or durations"}
+            usual = "dates" if self.dates else numbers[self.durations]
+            these = {"M": "dates", "m": "durations"}.get(found, "numbers")
+            raise ValueError(f"the time column {str(name)!r} holds {these}; the fit had {usual}")
 
     def codes(self, step: float | None, distances: Floats | None, stamps: Any) -> Codes:
         """The inputs of steps: `(S, width)`.
@@ -70,13 +91,7 @@ class Clock:
             step: the median distance of the fit.
             distances: `(S,)` from the step before; NaN at the start of a sequence.
             stamps: `(S,)` as `read_stamps` gives them.
-
-        Raises:
-            ValueError: they are dates where those of the fit are numbers, or the reverse.
         """
-        if (np.asarray(stamps).dtype.kind == "M") is not self.dates:
-            kinds = ("dates", "numbers") if self.dates else ("numbers", "dates")
-            raise ValueError("the time stamps of the fit are {}, and these are {}".format(*kinds))
         columns: list[Floats] = []
         if self.distance:
             assert distances is not None
@@ -91,15 +106,18 @@ class Clock:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data; `from_json` is the way back."""
-        return {"distance": self.distance, "parts": list(self.parts), "dates": self.dates}
+        record = {"distance": self.distance, "parts": list(self.parts), "dates": self.dates}
+        return record if self.durations is None else record | {"durations": self.durations}
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Clock:
         """Rebuild a clock; raises ValueError for what `to_json` did not give."""
-        if not isinstance(record, Mapping) or set(record) != {"distance", "parts", "dates"}:
+        hints = {"distance": bool, "parts": tuple[str, ...], "dates": bool, "durations": bool}
+        if not isinstance(record, Mapping) or hints.keys() - {"durations"} != record.keys() - {"durations"}:
             raise ValueError("the clock of a sequence encoder has fields that are unknown or lacking")
-        fields = check_types({"distance": bool, "parts": tuple[str, ...], "dates": bool}, record, "the clock")
-        clock = cls(**fields)
+        clock = cls(**check_types(hints, record, "the clock"))
+        if clock.dates and clock.durations is not None:
+            raise ValueError("the clock: time stamps are dates or durations")
         if list(clock.parts) != [part for part in PARTS if part in clock.parts]:
             raise ValueError(f"the clock: there are no such parts of the calendar: {list(clock.parts)}")
         return clock
@@ -121,7 +139,10 @@ def learned_clock(distances: Floats, stamps: NDArray[Any], calendar: Calendar) -
     if calendar is True and stamps.dtype.kind != "M":
         raise no_dates()
     if calendar is False or stamps.dtype.kind != "M" or not stamps.size:
-        return Clock(irregular, dates=irregular and stamps.dtype.kind == "M")
+        if not irregular:
+            return Clock()
+        dates = stamps.dtype.kind == "M"
+        return Clock(True, dates=dates, durations=None if dates else stamps.dtype.kind == "m")
     seconds = _seconds(stamps)
     covered = float(seconds.max() - seconds.min())
     parts = [

@@ -267,21 +267,27 @@ class SequenceEncoder:
         """
         if self.clock.width and stamps is None:
             raise ValueError("the model is conditioned on time, and these data have no time column")
+        if stamps is not None:
+            self.clock.check(stamps, self.time)
         codes = self.table.transform(table)
         codes = codes[:, self.order] if self.context else codes
         if not self.clock.width:
             return codes
         return np.concatenate([codes, self.clock.codes(self.step, distances, stamps)], axis=1)
 
-    def slices(self, X: object) -> Callable[[int, int], Codes]:
+    def slices(self, X: object, warn: bool = True) -> Callable[[int, int], Codes]:
         """A function that gives the codes `(stop - start, D + C)` of the steps from start to stop; raises as
         `transform`.
 
-        All are made at once, or stretch by stretch where they would fill the memory. A warning comes once.
+        All are made at once, or stretch by stretch where they would fill the memory. A warning comes once;
+        of the distances between steps there is none without `warn`.
         """
         sequences = self._read(X)
-        check_sampling(self.intervals, sequences)
-        if not self.clock.distance:
+        if sequences.stamps is not None:
+            self.clock.check(sequences.stamps, self.time)
+        if warn:
+            check_sampling(self.intervals, sequences)
+        if warn and not self.clock.distance:
             warn_of_gaps(sequences)
         table, distances, stamps = sequences.table, sequences.distances, sequences.stamps
         if sequences.n_steps * self.table.width <= CODES_AT_ONCE:
@@ -373,7 +379,7 @@ class SequenceEncoder:
         encoder = cls(**check_types(_STORED, arguments, "the sequence encoder"))
         encoder.step = step = checked_step(manifest.get("step"))
         encoder.clock = Clock.from_json(manifest["clock"]) if "clock" in manifest else Clock()
-        if encoder.clock.width and (encoder.time is None or not step):
+        if encoder.clock.width and (encoder.time is None or (encoder.clock.distance and not step)):
             raise ValueError("not the state of a SequenceEncoder: it has a clock, and no time")
         record = manifest.get("intervals")
         encoder.intervals = stored_intervals(step, encoder.clock.distance, record)

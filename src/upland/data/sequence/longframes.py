@@ -7,7 +7,7 @@ order of their time stamps. One that occurs twice in a sequence is refused, sinc
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
 
 import narwhals as nw
@@ -78,6 +78,25 @@ def find_column(frame: Any, rows: TableView, name: str | int | None, what: str) 
     )
 
 
+def check_id(name: Any, place: int, what: str) -> None:
+    """Refuse what cannot identify a series.
+
+    Args:
+        name: the id, or what is in its place.
+        place: its number among all.
+        what: needs the id, for messages.
+
+    Raises:
+        TypeError: it is a list, bytes or the like.
+        ValueError: it is missing.
+    """
+    if isinstance(name, bytes) or not isinstance(name, Hashable):
+        raise TypeError(f"ids[{place}] is a {type(name).__name__}: an id is a text or a number")
+    same = name == name
+    if not (isinstance(same, bool | np.bool_) and same):  # pandas' NA is equal to nothing, nor unequal
+        raise ValueError(f"ids[{place}] is missing: {what}")
+
+
 def read_ids(rows: TableView, position: int) -> tuple[NDArray[np.int64], tuple[Any, ...]]:
     """The number of each row's sequence `(S,)`, and the ids in the order in which they first appear.
 
@@ -122,7 +141,7 @@ def read_stamps(rows: TableView, position: int, cells: CellOptions = USUAL) -> N
     values, dtype = _typed(rows, position, "time", "turn it into dates or numbers")
     if dtype == "string":
         values, dtype = read_dates(values, name, cells)
-    if dtype in ("string", "category"):
+    if dtype in ("string", "category") and values.null_count < len(values):
         row, example = _worst_stamp(values)
         raise ValueError(
             Advice(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from upland.data.rows import take_rows
 from upland.data.sequence.clock import Codes, Floats, distance_between, distances_of, reading_of
 from upland.data.sequence.container import Sequences, as_sequences
 from upland.data.sequence.encoder import SequenceEncoder
-from upland.data.sequence.longframes import find_column, in_time, read_ids, read_stamps
+from upland.data.sequence.longframes import check_id, find_column, in_time, read_ids, read_stamps
 from upland.data.sequence.sampling import check_sampling
 from upland.data.table.frames import view_table
 
@@ -36,8 +36,8 @@ def next_steps(X: object, ids: Any, encoder: SequenceEncoder) -> Sequences:
 
     Raises:
         TypeError: X is no table of values; an id is a list or another value that cannot be one.
-        ValueError: there are not as many ids as rows, or one is missing; time stamps are equal or missing; X
-            is of whole sequences.
+        ValueError: there are not as many ids as rows, or one is missing; time stamps are equal, missing or of
+            another kind than those of the fit; X is of whole sequences.
     """
     if isinstance(X, Sequences) and X.ids is not None:
         return X
@@ -70,6 +70,7 @@ def next_steps(X: object, ids: Any, encoder: SequenceEncoder) -> Sequences:
         stamps=steps.stamps,
     )
     if steps.stamps is not None:
+        encoder.clock.check(steps.stamps, encoder.time)
         distances = distances_of(steps.stamps, steps.lengths)
         named = None if names == (None,) else names
         check_sampling(
@@ -98,6 +99,7 @@ def next_step(
     at = find_column(row, rows, encoder.time, "time")
     assert at is not None
     stamp = read_stamps(rows, at, encoder.table.cells)
+    encoder.clock.check(stamp, encoder.time)
     now = reading_of(stamp)
     distance = distance_between(np.full(2, np.nan) if times is None else times[0], now, stamp)
     return encoder.encoded(row, distance, stamp), {TIME: now[None]}
@@ -133,14 +135,17 @@ def _listed(ids: Any, count: int) -> list[Hashable]:
         ids = ids.tolist()
     elif not isinstance(ids, list | tuple) and nw.dependencies.is_into_series(ids):
         ids = nw.from_native(ids, series_only=True).to_list()
-    named = list(ids) if isinstance(ids, list | tuple) else [ids] * count
+    several = isinstance(ids, Sequence) and not isinstance(ids, str | bytes)
+    if isinstance(ids, Iterable) and not several and not isinstance(ids, str | bytes):
+        text = "ids must be one id, or a list with one for each row"
+        raise TypeError(f"{text}, got a {type(ids).__name__}")
+    named = list(ids) if several else [ids] * count
     if len(named) != count:
         raise ValueError(f"there are {count} steps, but {len(named)} ids: give one for each row")
     for row, name in enumerate(named):
-        if not isinstance(name, Hashable):
-            raise TypeError(f"ids[{row}] is a {type(name).__name__}: an id is a text or a number")
-        if name is None or name != name:
+        if name is None:
             raise ValueError(f"ids[{row}] is missing: a step needs the id of its series")
+        check_id(name, row, "a step needs the id of its series")
     return named
 
 
