@@ -364,6 +364,8 @@ def test_a_level_by_blocks_bounds_false_alarms(series, upland_json, upland):
     assert document["rule"] == found.rule
     assert document["false_alarms_by_blocks"] == found.false_alarms(document["alpha"])
     done = upland("alarms", model, data, "--budget", "200 per 1000", "--by-blocks")
+    assert "falsely flagged steps: " in done.words
+    assert "false alarms: " not in done.words
     assert "false alarms by" in done.words
     assert "where those at most a block apart count once" in done.words
     done = upland("alarms", model, data, "--by-blocks")
