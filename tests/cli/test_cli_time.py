@@ -27,9 +27,11 @@ def data(tmp_path_factory):
 
 def test_what_info_says_of_a_flow_of_steps(data, tmp_path, upland):
     options = ("--time", "time", "--context", "set_point", "--calendar", "--model", "flow")
+    options += ("--smoothing", "7")
     assert upland("fit", data, "-o", tmp_path / "m", *options, "--keep-rows", "50", *FAST).code == 0
     words = upland("info", tmp_path / "m").words
     assert "context (set_point), calendar True" in words
+    assert "smoothing 7" in words
     assert re.search("kept steps reference [1-9][0-9]*, held out [1-9]", words)
     assert "prior" not in words
     plain = upland("fit", data, "-o", tmp_path / "n", "--time", "time", "--context", "set_point", *FAST)
@@ -39,8 +41,9 @@ def test_what_info_says_of_a_flow_of_steps(data, tmp_path, upland):
 
 def test_context_is_named_in_the_model_and_never_in_reasons(data, tmp_path, upland):
     model, new = tmp_path / "m", plant(tmp_path / "new.csv", seed=1)
-    options = ("--time", "time", "--context", "set_point", "--calendar")
+    options = ("--time", "time", "--context", "set_point", "--calendar", "--smoothing", "5")
     assert upland("fit", data, "-o", model, *options, *FAST).code == 0
+    assert "smoothing 5" in upland("info", model).words
     assert "1 numeric context: set_point" in upland("info", model).words
     done = upland("score", model, new, "-o", tmp_path / "scored.csv", "--why")
     assert done.code == 0
@@ -73,7 +76,7 @@ def test_it_is_said_of_long_files_and_of_irregular_steps_too(regular, data, tmp_
     assert "apart" not in upland("score", model, tmp_path / "fit.csv").words
 
 
-@pytest.mark.parametrize("option", [("--context", "flow"), ("--calendar",)])
+@pytest.mark.parametrize("option", [("--context", "flow"), ("--calendar",), ("--smoothing", "4")])
 def test_they_are_options_of_sequences(option, data, tmp_path, upland):
     done = upland("fit", data, "-o", tmp_path / "m", *option, "-q")
     assert done.code == 2
