@@ -461,6 +461,12 @@ SEQUENCES = [
         lambda _: small(Sequence, calendar=True, time="t").fit(dated()),
     ),
     case(
+        "data/sequence/encoder.py:_check_context",
+        lambda _: small(Sequence, time="t", context=["t"]).fit(dated()),
+        "context names 't', which is the time column: leave it out of context",
+        lambda _: small(Sequence, time="t").fit(dated()),
+    ),
+    case(
         "data/sequence/sampling.py:check_sampling",
         lambda _: small(Sequence, time="t").fit(dated()).anomaly_score(dated(120)),
         "resample these to that of the fit",

@@ -81,3 +81,23 @@ def test_they_are_options_of_sequences(option, data, tmp_path, upland):
     done = upland("fit", data, "-o", tmp_path / "m", *option, "-q")
     assert done.code == 2
     assert f"{option[0]} is for sequences" in done.words
+
+
+def test_messages_name_the_flag_the_time_column_and_the_context(data, tmp_path, upland):
+    model, lacking = tmp_path / "m", tmp_path / "lacking.csv"
+    options = ("--time", "time", "--context", "set_point")
+    assert "--calendar needs dates" in upland("fit", data, "-o", model, "--id", "power", "--calendar").words
+    done = upland("fit", data, "-o", model, *options, "--context", "time")
+    assert "--context names 'time', which is the time column: leave it out of --context" in done.words
+    assert upland("fit", data, "-o", model, *options, *FAST).code == 0
+    pd.read_csv(data).drop(columns="set_point").to_csv(lacking, index=False)
+    words = upland("score", model, lacking).words
+    assert "missing column(s): 'set_point' (context of the fit: 'set_point'); " in words
+    assert "lacking.csv has 'time', 'flow', 'power'" in words
+
+
+def test_one_block_is_one(data, tmp_path, upland):
+    model = tmp_path / "m"
+    assert upland("fit", data, "-o", model, "--time", "time", *FAST).code == 0
+    pd.read_csv(data).head(3).to_csv(tmp_path / "few.csv", index=False)
+    assert "and here is 1 block" in upland("score", model, tmp_path / "few.csv").words

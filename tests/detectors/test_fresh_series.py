@@ -39,7 +39,7 @@ def test_a_calibration_warns_of_what_the_fit_scores_alone(kind):
         warnings.simplefilter("error")  # three sequences are few, sixty steps are not
         detector.calibrate(SERIES[:60])
     assert detector.calibrations_["sequence"].smallest_p > detector.alpha_
-    with pytest.warns(UserWarning, match="p-values are coarse: 10 calibration steps"):
+    with pytest.warns(UserWarning, match="p-values are coarse: with 10 calibration steps"):
         detector.calibrate(SERIES[:10])
 
 

@@ -75,9 +75,10 @@ def _of_blocks(blocks: Mapping[str, Any] | None) -> str:
     """What p-values of episodes are by, and what is to be said of them."""
     if blocks is None:
         return ""
+    verb = "is" if blocks["searched"] == 1 else "are"
     text = (
         f"; an episode's p-value is by the peaks of {counted(blocks['count'], 'held-out block')} of "
-        f"{counted(blocks['length'], 'step')}, and here are {blocks['searched']:,} blocks"
+        f"{counted(blocks['length'], 'step')}, and here {verb} {counted(blocks['searched'], 'block')}"
     )
     return "; ".join([text, *blocks["doubts"]])
 

@@ -25,6 +25,7 @@ from upland.data.sequence.encoder import SequenceEncoder
 from upland.data.sequence.next_steps import TIME, continued, next_step
 from upland.detectors.ensemble import Member
 from upland.detectors.past import TOGETHER, Past, Reader
+from upland.io.advice import type_text
 from upland.models.blocks import FEW, fitting_threads
 from upland.models.sequential import SequenceModel
 
@@ -143,7 +144,7 @@ def _check_ids(ids: Sequence[Hashable]) -> None:
         raise TypeError(f"ids must be a list, one id for each series, got {ids!r}")
     for place, name in enumerate(ids):
         if not isinstance(name, Hashable):
-            raise TypeError(f"ids[{place}] is a {type(name).__name__}: an id is a text or a number")
+            raise TypeError(f"ids[{place}] is {type_text(name)}: an id is a text or a number")
         if name != name:
             raise ValueError(f"ids[{place}] is missing: a series needs an id")
     if len(set(ids)) != len(ids):

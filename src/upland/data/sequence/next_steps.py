@@ -18,6 +18,7 @@ from upland.data.sequence.encoder import SequenceEncoder
 from upland.data.sequence.longframes import find_column, in_time, read_ids, read_stamps
 from upland.data.sequence.sampling import check_sampling
 from upland.data.table.frames import view_table
+from upland.io.advice import type_text
 
 Indices = NDArray[np.int64]
 
@@ -138,7 +139,7 @@ def _listed(ids: Any, count: int) -> list[Hashable]:
         raise ValueError(f"there are {count} steps, but {len(named)} ids: give one for each row")
     for row, name in enumerate(named):
         if not isinstance(name, Hashable):
-            raise TypeError(f"ids[{row}] is a {type(name).__name__}: an id is a text or a number")
+            raise TypeError(f"ids[{row}] is {type_text(name)}: an id is a text or a number")
         if name is None or name != name:
             raise ValueError(f"ids[{row}] is missing: a step needs the id of its series")
     return named
