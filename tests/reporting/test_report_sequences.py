@@ -133,7 +133,9 @@ def test_what_contributes_is_what_explain_says(pumps):
     (reasons,) = upland.explain(pumps, data).top(3)[peak : peak + 1]
     said = tables(page, "Episodes").rows[0][3]
     most = reasons[0]
-    assert said[0] == f"{most.column} ({most.part:.0%}): {most.value:.4g}, expected {most.expected:.4g}"
+    band = f"{most.low:.4g} to {most.high:.4g}"
+    assert said[0] == f"{most.column} ({most.part:.0%}): {most.value:.4g}, expected {band}"
+    assert f"where {band} was expected" in page.summary[1]
     row = tables(page, "Episodes").rows[0]
     assert row[-3:] == pytest.approx([scores[peak], p_values[peak], pumps.blocks_.smallest_p])
 

@@ -183,6 +183,8 @@ def _episodes(steps: Steps) -> Section:
         f"Flagged steps of one series that are at most {NEAR} steps apart are one episode. Its score and its "
         "p-value are those of its worst step, and so are the channels that contribute most to it."
     ]
+    if any(explained.band for explained in steps.explained.values()):
+        words.append("What was expected is from one value to another: nine of ten normal steps lie between.")
     if any(kinds):
         words.append("The kind is of the channel that contributes most to all steps of the episode together.")
     words += [_of_blocks(blocks, found)] if blocks else []
