@@ -175,6 +175,10 @@ def pairs(detector, rows, **options):
     return detector.score_groups(rows, np.arange(len(rows)) % 2, **options)
 
 
+def halves(detector, rows=240):
+    return detector.score_groups(numbers(rows), np.repeat([0, 1], rows // 2))
+
+
 def checkpointed(folder, name):
     upland.save(quick().fit(numbers()), folder / "model")
     return quick().fit(numbers(), checkpoint=folder / name)
@@ -457,6 +461,12 @@ SEQUENCES = [
         lambda _: small(Sequence, calendar=True, time="t").fit(dated()),
     ),
     case(
+        "data/sequence/encoder.py:_check_context",
+        lambda _: small(Sequence, time="t", context=["t"]).fit(dated()),
+        "context names 't', which is the time column: leave it out of context",
+        lambda _: small(Sequence, time="t").fit(dated()),
+    ),
+    case(
         "data/sequence/sampling.py:check_sampling",
         lambda _: small(Sequence, time="t").fit(dated()).anomaly_score(dated(120)),
         "resample these to that of the fit",
@@ -497,6 +507,13 @@ SEQUENCES = [
         lambda _: fitted(Sequence).score_next(fitted(Sequence).score_next(None, [0, 0]), [0, 0]),
         r"give its \.state",
         lambda _: fitted(Sequence).score_next(fitted(Sequence).score_next(None, [0, 0]).state, [0, 0]),
+    ),
+    case(
+        "groups/stretches.py:_few_blocks",
+        lambda _: halves(flow_of_steps(2000)),
+        "2 held-out blocks of 20 steps are few: a group of 6, .*; calibrate on more normal data, of which "
+        "keep_rows steps",
+        lambda _: halves(flow_of_steps(2000).calibrate(numbers(1000))),
     ),
     case(
         "groups/tester.py:check_of_scores",

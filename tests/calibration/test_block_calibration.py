@@ -185,6 +185,8 @@ def test_a_short_calibration_is_warned_of():
         "alpha = 0.05: calibrate on at least 570 steps"
     )
     assert "too short to tell" in second
+    one = BlockCalibration(Calibration(np.arange(1.0)), 30)
+    assert one.doubts(0.05)[0].startswith("1 calibration block of 30 steps allows no p-value")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         BlockCalibration(Calibration(np.arange(570.0 // 30)), 30).warn(0.05)

@@ -130,6 +130,9 @@ def test_weak_calibrations_are_warned_of():
     calibrations = {"row": Calibration(np.ones(30)), "step": Calibration(np.arange(9.0))}
     with pytest.warns(UserWarning, match="all 30 calibration rows have the same anomaly score"):
         warn_of_weak(calibrations, ["row"], 0.05)
-    with pytest.warns(UserWarning, match="9 calibration steps allow none below 0.1, .* at least 19"):
+    with pytest.warns(UserWarning, match="with 9 calibration steps there is none below 0.1, .* at least 19"):
         warn_of_weak(calibrations, ["step"], 0.05)
     warn_of_weak(calibrations, ["step"], 0.1)
+    with pytest.warns(UserWarning) as caught:
+        warn_of_weak({"step": Calibration(np.ones(1))}, ["step"], 0.05)
+    assert [str(one.message)[:46] for one in caught] == ["p-values are coarse: with 1 calibration step t"]

@@ -373,7 +373,12 @@ SHELL = {
     "groups of steps": (
         "cli/groups.py:_grouped",
         lambda c: ("groups", c.series / "steps.safetensors", c.series / "new.csv", "--by", "pump"),
-        "fit on an array (N, T, D) of sequences, or on a table whose rows stand alone",
+        "fit with --model flow, which tests groups of steps, on an array (N, T, D) of sequences, or on a "
+        "table whose rows stand alone",
+        lambda c: (
+            *("fit", c.series / "normal.csv", "-o", c.folder / "flow", "--time", "time", "--id", "pump"),
+            *("--model", "flow", *FAST),
+        ),
         lambda c: ("groups", c.works / "energy.safetensors", c.works / "new.csv", "--by", "shift"),
     ),
     "model of another modality": (

@@ -10,6 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 import upland as library
+from upland.cli.rendering import _with_kind
+from upland.cli.results import Finding
+from upland.explanation import Reason
 from upland.scoring.episodes import episodes_of, most_anomalous
 
 FAST = ("--epochs", "2", "--calibration", "split")
@@ -327,6 +330,7 @@ def test_episodes_have_the_p_values_of_the_library(series, upland_json, upland):
         assert one["confidence"] == expected.confidence
         assert one["expected_false"] == expected.expected_false
         assert [part["column"] for part in one["channels"]] == [part.column for part in expected.channels]
+        assert one["kind"] == expected.kind
         assert [part["part"] for part in one["channels"]] == pytest.approx(
             [part.part for part in expected.channels]
         )
@@ -335,6 +339,20 @@ def test_episodes_have_the_p_values_of_the_library(series, upland_json, upland):
     done = upland("score", model, data, "--top", "2")
     assert f"{detector.blocks_.count} held-out block" in done.words
     assert "episode's" in done.out
+
+
+@pytest.mark.parametrize(
+    ("first", "words"),
+    [
+        ("flow", "flow: level shift\nflow 60% (9, expected 1)"),
+        ("vib", "flow 60% (9, expected 1)\nof the whole episode vib 52%: level shift"),
+    ],
+)
+def test_a_kind_is_said_of_the_channel_of_its_episode(first, words):
+    reasons = (Reason("flow", 6.0, 0.6, 9.0, 1.0),)
+    details = {"channels": [{"column": first, "part": 0.52}], "kind": "level shift"}
+    found = Finding("m1", 6.0, 0.01, True, reasons, details)
+    assert "\n".join(_with_kind(found, ["flow 60% (9, expected 1)"])) == words
 
 
 def test_a_level_by_blocks_bounds_false_alarms(series, upland_json, upland):
@@ -346,6 +364,8 @@ def test_a_level_by_blocks_bounds_false_alarms(series, upland_json, upland):
     assert document["rule"] == found.rule
     assert document["false_alarms_by_blocks"] == found.false_alarms(document["alpha"])
     done = upland("alarms", model, data, "--budget", "200 per 1000", "--by-blocks")
+    assert "falsely flagged steps: " in done.words
+    assert "false alarms: " not in done.words
     assert "false alarms by" in done.words
     assert "where those at most a block apart count once" in done.words
     done = upland("alarms", model, data, "--by-blocks")

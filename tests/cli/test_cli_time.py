@@ -27,9 +27,11 @@ def data(tmp_path_factory):
 
 def test_what_info_says_of_a_flow_of_steps(data, tmp_path, upland):
     options = ("--time", "time", "--context", "set_point", "--calendar", "--model", "flow")
+    options += ("--smoothing", "7")
     assert upland("fit", data, "-o", tmp_path / "m", *options, "--keep-rows", "50", *FAST).code == 0
     words = upland("info", tmp_path / "m").words
     assert "context (set_point), calendar True" in words
+    assert "smoothing 7" in words
     assert re.search("kept steps reference [1-9][0-9]*, held out [1-9]", words)
     assert "prior" not in words
     plain = upland("fit", data, "-o", tmp_path / "n", "--time", "time", "--context", "set_point", *FAST)
@@ -39,8 +41,9 @@ def test_what_info_says_of_a_flow_of_steps(data, tmp_path, upland):
 
 def test_context_is_named_in_the_model_and_never_in_reasons(data, tmp_path, upland):
     model, new = tmp_path / "m", plant(tmp_path / "new.csv", seed=1)
-    options = ("--time", "time", "--context", "set_point", "--calendar")
+    options = ("--time", "time", "--context", "set_point", "--calendar", "--smoothing", "5")
     assert upland("fit", data, "-o", model, *options, *FAST).code == 0
+    assert "smoothing 5" in upland("info", model).words
     assert "1 numeric context: set_point" in upland("info", model).words
     done = upland("score", model, new, "-o", tmp_path / "scored.csv", "--why")
     assert done.code == 0
@@ -73,8 +76,28 @@ def test_it_is_said_of_long_files_and_of_irregular_steps_too(regular, data, tmp_
     assert "apart" not in upland("score", model, tmp_path / "fit.csv").words
 
 
-@pytest.mark.parametrize("option", [("--context", "flow"), ("--calendar",)])
+@pytest.mark.parametrize("option", [("--context", "flow"), ("--calendar",), ("--smoothing", "4")])
 def test_they_are_options_of_sequences(option, data, tmp_path, upland):
     done = upland("fit", data, "-o", tmp_path / "m", *option, "-q")
     assert done.code == 2
     assert f"{option[0]} is for sequences" in done.words
+
+
+def test_messages_name_the_flag_the_time_column_and_the_context(data, tmp_path, upland):
+    model, lacking = tmp_path / "m", tmp_path / "lacking.csv"
+    options = ("--time", "time", "--context", "set_point")
+    assert "--calendar needs dates" in upland("fit", data, "-o", model, "--id", "power", "--calendar").words
+    done = upland("fit", data, "-o", model, *options, "--context", "time")
+    assert "--context names 'time', which is the time column: leave it out of --context" in done.words
+    assert upland("fit", data, "-o", model, *options, *FAST).code == 0
+    pd.read_csv(data).drop(columns="set_point").to_csv(lacking, index=False)
+    words = upland("score", model, lacking).words
+    assert "missing column(s): 'set_point' (context of the fit: 'set_point'); " in words
+    assert "lacking.csv has 'time', 'flow', 'power'" in words
+
+
+def test_one_block_is_one(data, tmp_path, upland):
+    model = tmp_path / "m"
+    assert upland("fit", data, "-o", model, "--time", "time", *FAST).code == 0
+    pd.read_csv(data).head(3).to_csv(tmp_path / "few.csv", index=False)
+    assert "and here is 1 block" in upland("score", model, tmp_path / "few.csv").words

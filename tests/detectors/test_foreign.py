@@ -49,7 +49,7 @@ OTHERS = {
     "text": ("model.safetensors", "a str"),
     "frame": (pd.DataFrame(ROWS), "a DataFrame"),
     "module": (torch.nn.Linear(2, 1), "a Linear"),
-    "another library's": (IsolationForest(), "a IsolationForest"),
+    "another library's": (IsolationForest(), "an IsolationForest"),
     "pipeline without": (make_pipeline(StandardScaler()), "a Pipeline"),
     "a class of another library": (IsolationForest, "the class IsolationForest"),
     "member": (vars, "a builtin_function_or_method"),

@@ -32,13 +32,15 @@ def test_one_fresh_series_calibrates_sequences_by_its_windows(detector):
     np.testing.assert_allclose(np.sort(scores), np.sort(detector.anomaly_score(cut)), rtol=1e-7)
 
 
-def test_a_calibration_of_sequences_that_has_become_too_small_is_warned_of(detector):
-    detector.calibrate(SERIES[:800])
-    with pytest.warns(UserWarning, match="p-values are coarse: 3 calibration sequences"):
-        detector.calibrate(SERIES[:60])
+@pytest.mark.parametrize("kind", [upland.SequenceEnergyDetector, upland.SequenceFlowDetector])
+def test_a_calibration_warns_of_what_the_fit_scores_alone(kind):
+    detector = small(kind, epochs=1, window=20).fit(SERIES)
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # it was too small before
-        detector.calibrate(SERIES[:80])
+        warnings.simplefilter("error")  # three sequences are few, sixty steps are not
+        detector.calibrate(SERIES[:60])
+    assert detector.calibrations_["sequence"].smallest_p > detector.alpha_
+    with pytest.warns(UserWarning, match="p-values are coarse: with 10 calibration steps"):
+        detector.calibrate(SERIES[:10])
 
 
 def wandering(steps, seed):

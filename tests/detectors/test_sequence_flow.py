@@ -89,6 +89,7 @@ def test_groups_of_stretches_are_found_by_their_latents(flow):
     assert found.columns[1][0] == "x1"
 
 
+@pytest.mark.filterwarnings("ignore:.* held-out blocks of .* are few")
 def test_p_values_of_normal_stretches_keep_their_rate(flow):
     p = np.concatenate(
         [
@@ -111,6 +112,7 @@ def test_groups_are_refused_where_nothing_is_kept_or_the_statistic_needs_more(fl
         flow.score_groups(series(64, 1), np.zeros(64), statistic="other")
 
 
+@pytest.mark.filterwarnings("ignore:.* held-out blocks of .* are few")
 def test_groups_are_the_same_after_loading(flow, tmp_path):
     upland.save(flow, tmp_path / "m.safetensors")
     new, labels = series(200, 5), np.arange(200) // 100

@@ -5,7 +5,7 @@ import torch
 
 from laws import normal
 from upland.groups.likelihood import Likelihood
-from upland.groups.stretches import Steps, block_features, numbered
+from upland.groups.stretches import Steps, block_features, half_anomalous, numbered
 
 
 def steps(runs):
@@ -40,3 +40,11 @@ def test_what_is_kept_is_whole_runs_and_comes_back_as_it_was():
     again = Steps.from_tensor(kept.to_tensor())
     torch.testing.assert_close(again.latents, kept.latents, rtol=0, atol=1e-6)
     assert torch.equal(again.runs, kept.runs)
+
+
+def test_a_group_half_of_whose_blocks_are_anomalous_is_as_rare_as_the_draws_that_hold_these():
+    rng = np.random.default_rng(0)
+    drawn = [rng.permutation(12)[:8] for _ in range(20_000)]
+    held = np.mean([np.isin([0, 1, 2, 3], chosen).all() for chosen in drawn])
+    assert abs(held - half_anomalous(4, 8)) < 0.01
+    assert half_anomalous(4, 1) == 1 / 5

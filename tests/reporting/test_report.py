@@ -439,7 +439,7 @@ def test_what_is_no_guarantee_is_not_called_one():
         model = upland.EnergyDetector(ignore=["pump", "time"], calibration=calibration, **QUIET)
         page = report(model.fit(pumps(600, 1)), planted().iloc[:50]).page
         slider = next(one for one in page.sections if one.title == "Alarms at each level").parts[1]
-        assert slider.shown[0]["False on average, if all are normal"].startswith(bound)
+        assert slider.shown[0]["Falsely flagged on average, if all are normal"].startswith(bound)
         assert ("each fold has a threshold" in str(page)) == (calibration == "cross")
 
 

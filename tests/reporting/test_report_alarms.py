@@ -31,7 +31,8 @@ def test_every_level_is_on_the_slider_and_in_the_table(name):
     assert found.guarantee in prose.paragraphs[1]
     for level, shown in zip(found.levels(), slider.shown, strict=True):
         assert shown["Alarms in all"] == f"{level.alarms:,}"
-        assert shown["False on average, if all are normal"] == f"{found.bound} {level.alpha * found.rows:.3g}"
+        expected = f"{found.bound} {level.alpha * found.rows:.3g} {found.unit}s"
+        assert shown["Falsely flagged on average, if all are normal"] == expected
 
 
 def test_a_page_holds_the_alarms_of_its_rows_over_time_and_by_the_models_own_level():

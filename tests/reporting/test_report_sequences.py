@@ -104,6 +104,22 @@ def test_the_fault_of_a_pump_is_found_from_the_page_alone(pumps):
     checked(found)
 
 
+def test_the_kind_is_of_the_channel_of_the_whole_episode():
+    """As `upland.episodes` has it, though another channel is the first at the worst step."""
+    rng = np.random.default_rng(3)
+    options = {"criterion": "max_channel", "smoothing": 1, "epochs": 1, "frame": 1}
+    detector = small(**options).fit(rng.normal(size=(800, 3)))
+    rows = rng.normal(size=(600, 3))
+    rows[400:430, 1] += 12
+    rows[415, 2] += 40
+    worst = upland.episodes(detector, rows).worst(1)[0]
+    assert (worst.channels[0].column, worst.reasons[0].column, worst.kind) == ("x1", "x2", "level shift")
+    table = tables(report(detector, rows).page, "Episodes")
+    first = dict(zip([column.name for column in table.columns], table.rows[0], strict=True))
+    assert first["contributes most at the worst step"][0].startswith("x2 (")
+    assert first["kind"] == "x1: level shift"
+
+
 def test_groups_of_series_are_refused(pumps):
     with pytest.raises(ValueError, match=r"groups are of rows of a table, .*: ask for none"):
         report(pumps, pump_series(1), by="id")
@@ -117,7 +133,9 @@ def test_what_contributes_is_what_explain_says(pumps):
     (reasons,) = upland.explain(pumps, data).top(3)[peak : peak + 1]
     said = tables(page, "Episodes").rows[0][3]
     most = reasons[0]
-    assert said[0] == f"{most.column} ({most.part:.0%}): {most.value:.4g}, expected {most.expected:.4g}"
+    band = f"{most.low:.4g} to {most.high:.4g}"
+    assert said[0] == f"{most.column} ({most.part:.0%}): {most.value:.4g}, expected {band}"
+    assert f"where {band} was expected" in page.summary[1]
     row = tables(page, "Episodes").rows[0]
     assert row[-3:] == pytest.approx([scores[peak], p_values[peak], pumps.blocks_.smallest_p])
 

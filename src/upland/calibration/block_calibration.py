@@ -39,7 +39,7 @@ from numpy.typing import NDArray
 from scipy.fft import irfft, next_fast_len, rfft
 from scipy.stats import rankdata
 
-from upland.calibration.conformal import Calibration, Floats, calibration_of_folds, size_for
+from upland.calibration.conformal import Calibration, Floats, calibration_of_folds, counted, size_for
 
 Indices = NDArray[np.int64]
 
@@ -253,9 +253,9 @@ class BlockCalibration:
         """
         found = []
         if self.smallest_p > alpha:
-            steps = size_for(alpha) * self.length
+            steps, allow = size_for(alpha) * self.length, "allows" if self.count == 1 else "allow"
             found.append(
-                f"{self.count} calibration blocks of {self.length} steps allow no p-value of an episode "
+                f"{counted(self.count, 'block')} of {self.length} steps {allow} no p-value of an episode "
                 f"below {self.smallest_p:.3g}, so that none reaches alpha = {alpha:g}: calibrate on at "
                 f"least {steps:,} steps"
             )

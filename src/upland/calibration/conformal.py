@@ -172,6 +172,11 @@ def size_for(alpha: float) -> int:
     return n - (n > 1 and 1 / n <= alpha)  # as 1 / n is rounded
 
 
+def counted(size: int, unit: str) -> str:
+    """`1 calibration step`, `99 calibration steps`."""
+    return f"{size} calibration {unit}{'' if size == 1 else 's'}"
+
+
 def warn_of_resolution(calibration: Calibration, unit: Unit, alpha: float) -> None:
     """Warn the caller's caller's caller of a calibration that cannot resolve alpha.
 
@@ -182,7 +187,7 @@ def warn_of_resolution(calibration: Calibration, unit: Unit, alpha: float) -> No
     """
     if calibration.smallest_p > alpha:
         warnings.warn(
-            f"{calibration.size} calibration {unit}s cannot resolve alpha = {alpha:g}: "
+            f"{counted(calibration.size, unit)} cannot resolve alpha = {alpha:g}: "
             f"the smallest p-value is {calibration.smallest_p:.3g}, so nothing is flagged; "
             f"calibrate on at least {size_for(alpha):,} {unit}s",
             stacklevel=4,
@@ -199,7 +204,7 @@ def warn_of_weak(calibrations: Mapping[Unit, Calibration], units: Sequence[Unit]
     """
     for unit in units:
         held_out = calibrations[unit]
-        if held_out.constant:
+        if held_out.constant and held_out.size > 1:
             warnings.warn(
                 f"all {held_out.size} calibration {unit}s have the same anomaly score "
                 f"({held_out.scores[0]:.6g}), which ranks nothing: are all columns constant?",
@@ -207,7 +212,7 @@ def warn_of_weak(calibrations: Mapping[Unit, Calibration], units: Sequence[Unit]
             )
         if held_out.smallest_p > alpha:
             warnings.warn(
-                f"p-values are coarse: {held_out.size} calibration {unit}s allow none below "
+                f"p-values are coarse: with {counted(held_out.size, unit)} there is none below "
                 f"{held_out.smallest_p:.3g}, so that nothing can be flagged at alpha = {alpha}; "
                 f"it takes at least {size_for(alpha):,}",
                 stacklevel=3,

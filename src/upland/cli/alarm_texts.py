@@ -120,8 +120,9 @@ def sentences(found: Alarms, level: Level, budget: Budget | None) -> list[str]:
         f"at alpha {shown_level(level.alpha)}: {counted(level.alarms, 'alarm')} "
         f"({_number(level.rate)} {a}, {ends}), {level.flagged:,} of {counted(found.rows, unit)} flagged"
     ]
+    falsely = "falsely flagged steps" if unit == "step" else "false alarms"
     lines.append(
-        f"false alarms: {found.bound} {_number(false)} {a} on average "
+        f"{falsely}: {found.bound} {_number(false)} {a} on average "
         f"(alpha times {found.rows_per:,.4g} {unit}s); p-values are {found.guarantee}"
     )
     by_blocks = found.false_alarms(level.alpha)
@@ -135,8 +136,8 @@ def sentences(found: Alarms, level: Level, budget: Budget | None) -> list[str]:
     allowed, takes = budget.on(found.rates) / found.rates.exposure, size_for(level.alpha)
     keeps = "within" if false <= allowed else "more than"
     lines += [
-        f"the budget {budget.said!r} allows {allowed:,.4g} {a}: the history keeps it, and the false "
-        f"alarms by alpha are {keeps} that",
+        f"the budget {budget.said!r} allows {allowed:,.4g} {a}: the history keeps it, and the "
+        f"{falsely} by alpha are {keeps} that",
         f"alpha {shown_level(level.alpha)} takes {counted(takes, f'calibration {unit}')}; the model has "
         f"{found.calibration:,}",
     ]

@@ -57,6 +57,7 @@ def fit(
     window: option.Window = None,
     stride: option.Stride = None,
     per: option.Per = None,
+    smoothing: option.Smoothing = None,
     size: option.Size = None,
     mode: option.Mode = None,
     criterion: option.Criterion = None,
@@ -97,6 +98,7 @@ def fit(
     """
     chosen = {
         **{"modality": modality, "time": time, "id": id, "window": window, "stride": stride, "per": per},
+        **{"smoothing": smoothing},
         "size": None if size is None else size_of(size),
         **{"mode": mode, "criterion": criterion, "noise": noise, "prior": prior, "n_nets": nets},
         **{"by": by, "unseen": unseen, "categorical": categorical, "ignore": ignore},

@@ -313,7 +313,7 @@ def in_shell(part: Argument | Estimator | Wording | Infinity, data: Path | None 
 
         return infinity_text(data, part.column)
     name = option(part.name)
-    if part.value is None:
+    if part.value is None or part.value is True:  # a flag
         return name
     if part.name == "size":
         return f"{name} {'x'.join(map(str, part.value))}"

@@ -149,7 +149,8 @@ def _grouped(detector: Detector, data: Path, by: tuple[str, ...]) -> tuple[Any, 
     if modality == "sequence" and form != "array" and detector.family != "flow":
         raise ValueError(
             "the model is of sequences, and groups of time steps are not tested: they depend on each other; "
-            "fit on an array (N, T, D) of sequences, or on a table whose rows stand alone"
+            "fit with --model flow, which tests groups of steps, on an array (N, T, D) of sequences, or on a "
+            "table whose rows stand alone"
         )
     if form == "rows":
         return data, by, " / ".join(by)

@@ -39,7 +39,7 @@ DIMENSIONS: dict[Modality, tuple[int, ...]] = {"sequence": (1, 2, 3), "image": (
 ROWS = ", ".join(FORMATS)
 """Suffixes of files of rows."""
 
-OF_SEQUENCES = ("time", "id", "window", "stride", "per", "context", "calendar")
+OF_SEQUENCES = ("time", "id", "window", "stride", "per", "smoothing", "context", "calendar")
 OF_IMAGES = ("size", "mode")
 OF_SEGMENTS = ("by", "unseen")
 OF_COLUMNS = ("categorical", "ignore", "decimal", "thousands", "missing", "dayfirst", "dates")

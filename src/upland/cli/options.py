@@ -87,6 +87,12 @@ Per = Annotated[
     Literal["sequence", "step"] | None,
     typer.Option(help="Unit of a score; by default a step of a long table, a sequence of an array."),
 ]
+Smoothing = Annotated[
+    int | None,
+    typer.Option(
+        min=1, metavar="N", help="Steps that the score of a step is smoothed over; 1 does not smooth."
+    ),
+]
 Size = Annotated[str | None, typer.Option(metavar="HxW", help="Bring images to this size, as in 28x28.")]
 Mode = Annotated[Literal["grey", "rgb"] | None, typer.Option(help="Bring images to grey or colour.")]
 Family = Annotated[

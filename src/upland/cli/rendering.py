@@ -75,9 +75,10 @@ def _of_blocks(blocks: Mapping[str, Any] | None) -> str:
     """What p-values of episodes are by, and what is to be said of them."""
     if blocks is None:
         return ""
+    verb = "is" if blocks["searched"] == 1 else "are"
     text = (
         f"; an episode's p-value is by the peaks of {counted(blocks['count'], 'held-out block')} of "
-        f"{counted(blocks['length'], 'step')}, and here are {blocks['searched']:,} blocks"
+        f"{counted(blocks['length'], 'step')}, and here {verb} {counted(blocks['searched'], 'block')}"
     )
     return "; ".join([text, *blocks["doubts"]])
 
@@ -105,13 +106,26 @@ def _why(found: Finding, result: Result) -> str:
     """The reasons of a finding; of a group, where p <= alpha, what stands out in it."""
     if result.unit != "group":
         reasons = found.reasons[: None if result.unit == "row" else SHOWN]
-        change, kind = found.details.get(COUNTERFACTUAL), found.details.get("kind")
-        said = [f"{one_line(found.details['channels'][0]['column'])}: {kind}"] if kind else []
+        change = found.details.get(COUNTERFACTUAL)
         more = [f"{COUNTERFACTUAL}: {change}"] if change else []
-        return "\n".join([*said, *map(reason_text, reasons), *more])
+        return "\n".join([*_with_kind(found, [*map(reason_text, reasons)]), *more])
     columns = one_line(", ".join(found.details["columns"]))
     anomalous = found.p_value <= result.request.alpha
     return f"{found.details['reason']}: {columns}" if columns and anomalous else ""
+
+
+def _with_kind(found: Finding, texts: list[str]) -> list[str]:
+    """The reasons of a worst step with the kind of its episode: of the channel that contributes most to all
+    of its steps, which may be another one.
+    """
+    kind = found.details.get("kind")
+    if not kind:
+        return texts
+    channel = found.details["channels"][0]
+    column, part = channel["column"], channel["part"]
+    if found.reasons and found.reasons[0].column == column:
+        return [f"{one_line(column)}: {kind}", *texts]
+    return [*texts, f"of the whole episode {one_line(column)} {part:.0%}: {kind}"]
 
 
 # -- for a program -------------------------------------------------------------------------------------------

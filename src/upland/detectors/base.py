@@ -225,17 +225,12 @@ class Detector(ScoringDetector):
             }
             blocks = _blocks(scores["step"]) if "step" in scores else None
             members = [self._with_held_out(member, X) for member in self.members_]
-        fine = [
-            unit
-            for unit, before in self.calibrations_.items()
-            if unit != self.unit_ and before.smallest_p <= self.alpha_
-        ]
         self.members_, self.calibrations_, self._tester = members, renewed, None
         self.blocks_ = blocks
         self.criterion_ = name_of(self._names())
         if self.contamination == "auto":
             self.offset_ = self._offset(X)
-        warn_of_weak(self.calibrations_, (self.unit_, *fine), self.alpha_)
+        warn_of_weak(self.calibrations_, (self.unit_,), self.alpha_)
         return self
 
     def _with_held_out(self, member: Member, X: Any) -> Member:

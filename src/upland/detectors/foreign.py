@@ -8,6 +8,7 @@ from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 
 from upland.detectors.base import Detector
+from upland.io.advice import type_text
 
 
 def check_detector(thing: Any, function: str) -> None:
@@ -26,7 +27,7 @@ def check_detector(thing: Any, function: str) -> None:
         what, name = f"the class {thing.__name__}", thing.__name__
         instead = f": give a detector, as {name}().fit(X) is" if issubclass(thing, Detector) else ""
     else:
-        what, place = "None" if thing is None else f"a {type(thing).__name__}", _place(thing)
+        what, place = "None" if thing is None else type_text(thing), _place(thing)
         instead = f": give its {place}" if place else ""
         if instead and isinstance(thing, Pipeline):
             instead += ", and apply the steps before it to the data yourself"

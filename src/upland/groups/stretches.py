@@ -16,6 +16,8 @@ multiple of it. What is left over at the end of a stretch, fewer steps than a bl
 
 from __future__ import annotations
 
+import math
+import warnings
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -183,14 +185,19 @@ class StretchTester:
         why = Reasons(self.standard.latents, self.names, self.columns) if reasons else None
         resolution = alpha / len(names) if control == "fdr" else alpha
         nulls: dict[int, Null] = {}
-        found = []
+        found, weakest = [], (0.0, 0, 0, 0)
         for number in range(len(names)):
             own = steps.take(torch.from_numpy(np.flatnonzero(groups == number)))
             size = self._block(own)
             if size not in nulls:
                 nulls[size] = self._null(fitted, size, resolution, alpha)
-            p = nulls[size].p_value(block_features(fitted, own, size))
+            features, kept = block_features(fitted, own, size), len(nulls[size].features)
+            p = nulls[size].p_value(features)
+            if p.smallest <= alpha:  # else all verdicts together say so
+                weakest = max(weakest, (half_anomalous(kept, len(features)), kept, size, len(features)))
             found.append(Finding(p, why.of(own.latents) if why else NO_REASON))
+        if weakest[0] > alpha:
+            warnings.warn(_few_blocks(*weakest, alpha), stacklevel=4)
         sizes = np.bincount(groups, minlength=len(names))
         return verdicts_of(names, sizes, found, alpha, control, len(self.held_out.nats), "steps")
 
@@ -217,6 +224,33 @@ class StretchTester:
 
         seed = zlib.crc32(self.held_out.latents.numpy().tobytes())
         return Null(features, value, resolution, seed, min(NEAR * alpha, 1.0))
+
+
+def half_anomalous(kept: int, count: int) -> float:
+    """About the least p-value of a group with anomalies in half of its blocks, which as many drawn from these
+    and the normal ones hold, too, with this probability.
+
+    Args:
+        kept: normal blocks.
+        count: blocks of the group.
+
+    Examples:
+        >>> round(half_anomalous(4, 8), 3), round(half_anomalous(18, 8), 4)
+        (0.141, 0.0047)
+    """
+    half = (count + 1) // 2
+    return math.comb(kept + count - half, count - half) / math.comb(kept + count, count)
+
+
+def _few_blocks(p: float, kept: int, size: int, count: int, alpha: float) -> Advice:
+    """What is said where anomalies in half of a group cannot be found."""
+    blocks = f"held-out blocks of {size} steps" if size else "held-out sequences"
+    return Advice(
+        f"{kept} {blocks} are few: a group of {count}, half of them anomalous, has hardly a p-value below "
+        f"{p:.3g}, so that it is not flagged at alpha = {alpha:g}; calibrate on more normal data, of which ",
+        Argument("keep_rows"),
+        " steps at most are kept",
+    )
 
 
 def block_features(statistic: Statistic, steps: Steps, size: int) -> Tensor:

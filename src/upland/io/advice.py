@@ -107,6 +107,20 @@ class Advice(str):
         return "".join(part if isinstance(part, str) else form(part) for part in self.parts)
 
 
+def type_text(thing: object) -> str:
+    """The type of a thing with its article.
+
+    Args:
+        thing: That a message is of.
+
+    Examples:
+        >>> type_text([]), type_text(3)
+        ('a list', 'an int')
+    """
+    name = type(thing).__name__
+    return f"a{'n' if name[0].casefold() in 'aeiou' else ''} {name}"
+
+
 def text_of(message: BaseException) -> str:
     """The text of an error or of a warning, as an `Advice` where it is one."""
     first = message.args[0] if len(message.args) == 1 else None

@@ -109,7 +109,9 @@ def _shown(found: Alarms, level: Level) -> Mapping[str, str]:
         f"Alarms per {found.per}": f"{level.rate:.3g} (between {level.low:.3g} and {level.high:.3g})",
         "Alarms in all": f"{level.alarms:,}",
         f"{found.unit.capitalize()}s flagged": f"{level.flagged:,} of {found.rows:,}",
-        "False on average, if all are normal": f"{found.bound} {level.alpha * found.rows:.3g}",
+        "Falsely flagged on average, if all are normal": (
+            f"{found.bound} {level.alpha * found.rows:.3g} {found.unit}s"
+        ),
     }
 
 

@@ -151,7 +151,11 @@ class Assessed:
         with usual_settings():
             shares, (reached, *_) = member_shares(self.detector, piece, self.unit)
             values = {name: cells[steps] for name, cells in self.encoder.values(piece).items()}
-            return Explained(self.channels, steps, shares[steps], values, self.encoder.decode(reached[steps]))
+            reached = reached[steps]
+            band = self.encoder.bounds(reached) if self.unit == "step" else []
+            return Explained(
+                self.channels, steps, shares[steps], values, self.encoder.decode(reached), tuple(band)
+            )
 
 
 class Cause(NamedTuple):
@@ -161,7 +165,7 @@ class Cause(NamedTuple):
         channel: Its name.
         part: Of the sum of the step's shares.
         value: What it holds, in words.
-        expected: What was expected, in words.
+        expected: What was expected, in words; of steps the band of it, where there is one.
     """
 
     channel: str
@@ -184,6 +188,7 @@ class Explained(NamedTuple):
         shares: `(K, C)`.
         values: By channel `(K,)`.
         expected: Likewise.
+        band: The lower and the upper bounds of what was expected, by channel; none where there is no band.
     """
 
     channels: Sequence[str]
@@ -191,6 +196,7 @@ class Explained(NamedTuple):
     shares: Floats
     values: Mapping[str, NDArray[Any]]
     expected: Mapping[str, NDArray[Any]]
+    band: tuple[Mapping[str, NDArray[Any]], ...] = ()
 
     def parts(self, step: int) -> Floats:
         """`(C,)` the part of each channel in the score of a step."""
@@ -210,6 +216,8 @@ class Explained(NamedTuple):
         """One channel at a step."""
         name, row = self.channels[channel], int(np.searchsorted(self.steps, step))
         value, expected = (cell_text(cells[name][row]) for cells in (self.values, self.expected))
+        if self.band and name in self.band[0]:
+            expected = " to ".join(cell_text(side[name][row]) for side in self.band)
         return Cause(name, part, value, expected)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,7 +13,6 @@ from upland.reporting.assessed import (
     CLOSE,
     FEWEST,
     Assessed,
-    Cause,
     Explained,
     Said,
     cause_texts,
@@ -23,7 +21,7 @@ from upland.reporting.page import Chart, Column, Part, Prose, Section, Table
 from upland.reporting.phrases import clipped, counted, flagged_text, most_of, percent
 from upland.reporting.strangest import columns_section
 from upland.reporting.traces import Floats, Indices, Line, line_chart, missing_share
-from upland.scoring.episode_list import block_p_values_of, found_in, kind_at
+from upland.scoring.episode_list import block_p_values_of, channels_of, found_in, kind_at
 from upland.scoring.episodes import NEAR, Episodes, most_anomalous
 from upland.scoring.words import cell_text
 
@@ -123,7 +121,7 @@ def _read(found: Assessed) -> Steps:
         worst.append(Episode(series, first - began, last - began, peak - began, peak, flagged, p_value))
     wanted: dict[int, list[Indices]] = {}
     for rank, episode in enumerate(worst):
-        wanted.setdefault(episode.series, []).append(np.array([episode.peak]))
+        wanted.setdefault(episode.series, []).append(np.arange(episode.first, episode.last + 1))
         if rank < CLOSE:
             wanted[episode.series].append(_window(found, episode))
     explained = {
@@ -164,16 +162,19 @@ def _episodes(steps: Steps) -> Section:
     unflagged = any(not episode.flagged for episode in steps.worst)
     columns = [] if found.alone else [Column(found.called)]
     columns += [Column("start"), Column("end"), Column("contributes most at the worst step")]
+    kinds = [_kind(steps, episode) for episode in steps.worst]
+    columns += [Column("kind")] if any(kinds) else []
     columns += [Column("steps", "number"), Column("score", "number")]
     blocks = found.detector.blocks_
     columns += [Column("p-value", "p_value"), *([Column("of the episode", "p_value")] if blocks else [])]
     columns += [Column("flagged")] if unflagged else []
     rows = []
-    for episode in steps.worst:
-        causes = steps.explained[episode.series].causes(episode.peak)
+    for episode, kind in zip(steps.worst, kinds, strict=True):
         row: list[object] = [] if found.alone else [found.name(episode.series)]
         row += [found.word(episode.series, step) for step in (episode.first, episode.last)]
-        row += [(*cause_texts(causes), *_kind(found, episode, causes)), episode.last - episode.first + 1]
+        row.append(cause_texts(steps.explained[episode.series].causes(episode.peak)))
+        row += [kind] if any(kinds) else []
+        row += [episode.last - episode.first + 1]
         row += [float(found.scores[episode.step]), float(found.p_values[episode.step])]
         row += [episode.p_value] if blocks else []
         rows.append([*row, "yes" if episode.flagged else "no"] if unflagged else row)
@@ -182,6 +183,10 @@ def _episodes(steps: Steps) -> Section:
         f"Flagged steps of one series that are at most {NEAR} steps apart are one episode. Its score and its "
         "p-value are those of its worst step, and so are the channels that contribute most to it."
     ]
+    if any(explained.band for explained in steps.explained.values()):
+        words.append("What was expected is from one value to another: nine of ten normal steps lie between.")
+    if any(kinds):
+        words.append("The kind is of the channel that contributes most to all steps of the episode together.")
     words += [_of_blocks(blocks, found)] if blocks else []
     if not count:
         words[0] = "No step is flagged. These have the highest scores."
@@ -191,14 +196,16 @@ def _episodes(steps: Steps) -> Section:
     return Section("Episodes", [Prose(words), Table(columns, rows, note)])
 
 
-def _kind(found: Assessed, episode: Episode, causes: Sequence[Cause]) -> list[str]:
-    """What the channel that contributes most does in an episode of flagged steps, where a kind is clear."""
-    if not causes or not episode.flagged:
-        return []
-    began = episode.step - episode.peak
+def _kind(steps: Steps, episode: Episode) -> str:
+    """What the first channel of an episode of flagged steps does, where a kind is clear; else nothing."""
+    if not episode.flagged:
+        return ""
+    found, explained, began = steps.found, steps.explained[episode.series], episode.step - episode.peak
+    at = np.searchsorted(explained.steps, np.arange(episode.first, episode.last + 1))
+    column = channels_of(explained.channels, explained.shares[at])[0].column
     span = (began + episode.first, began + episode.last, episode.step)
-    kind = kind_at(found.detector, found.sequences, span, causes[0].channel)
-    return [] if kind is None else [f"{clipped(causes[0].channel)}: {kind}"]
+    kind = kind_at(found.detector, found.sequences, span, column)
+    return "" if kind is None else f"{clipped(column)}: {kind}"
 
 
 def _of_blocks(blocks: BlockCalibration, found: Assessed) -> str:
@@ -208,7 +215,7 @@ def _of_blocks(blocks: BlockCalibration, found: Assessed) -> str:
         f"The p-value of an episode is by the peaks of {counted(blocks.count, 'held-out block')} of "
         f"{counted(blocks.length, 'step')}: of normal series on average at most alpha episodes a block have "
         "one of at most alpha, where two that have one and are at most a block apart are one. "
-        f"Here are {blocks.blocks_in(found.sequences.lengths):,} blocks.{doubts}"
+        f"These data make {counted(blocks.blocks_in(found.sequences.lengths), 'block')}.{doubts}"
     )
 
 

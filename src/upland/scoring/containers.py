@@ -13,6 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from upland.data.table.columns import is_one_value
+from upland.io.advice import type_text
 
 WAYS = "an Arrow table or record batch, a pandas or polars frame, or a dict of arrays"
 
@@ -243,7 +244,7 @@ def container(data: Any) -> Container:
         return PolarsFrame(data)
     lazy = isinstance(nw.from_native(data, pass_through=True), nw.LazyFrame)
     advice = ": collect it, or score its batches" if lazy else ""
-    raise TypeError(f"a Scorer takes {WAYS}, not a {type(data).__name__}{advice}")
+    raise TypeError(f"a Scorer takes {WAYS}, not {type_text(data)}{advice}")
 
 
 def as_arrow(column: Any) -> pa.Array:

@@ -19,7 +19,7 @@ from upland.data.table.frames import TableView
 from upland.data.table.matching import listed
 from upland.data.table.texts import read_dates
 from upland.data.table.values import Values, dtype_of, floats, is_text
-from upland.io.advice import Advice, Argument, Wording
+from upland.io.advice import Advice, Argument, Wording, type_text
 from upland.io.cells import USUAL, CellOptions
 from upland.io.stamps import stamp_of
 from upland.io.texts import clean
@@ -91,7 +91,7 @@ def check_id(name: Any, place: int, what: str) -> None:
         ValueError: it is missing.
     """
     if isinstance(name, bytes) or not isinstance(name, Hashable):
-        raise TypeError(f"ids[{place}] is a {type(name).__name__}: an id is a text or a number")
+        raise TypeError(f"ids[{place}] is {type_text(name)}: an id is a text or a number")
     same = name == name
     if not (isinstance(same, bool | np.bool_) and same):  # pandas' NA is equal to nothing, nor unequal
         raise ValueError(f"ids[{place}] is missing: {what}")
