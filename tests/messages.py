@@ -461,7 +461,7 @@ SEQUENCES = [
         lambda _: small(Sequence, calendar=True, time="t").fit(dated()),
     ),
     case(
-        "data/sequence/encoder.py:_check_context",
+        "data/sequence/longframes.py:check_context",
         lambda _: small(Sequence, time="t", context=["t"]).fit(dated()),
         "context names 't', which is the time column: leave it out of context",
         lambda _: small(Sequence, time="t").fit(dated()),

@@ -98,14 +98,12 @@ def fit(
     """
     chosen = {
         **{"modality": modality, "time": time, "id": id, "window": window, "stride": stride, "per": per},
-        **{"smoothing": smoothing},
-        "size": None if size is None else size_of(size),
+        **{"size": None if size is None else size_of(size), "keep_rows": keep_rows},
         **{"mode": mode, "criterion": criterion, "noise": noise, "prior": prior, "n_nets": nets},
-        **{"by": by, "unseen": unseen, "categorical": categorical, "ignore": ignore},
+        **{"by": by, "unseen": unseen, "categorical": categorical, "ignore": ignore, "epochs": epochs},
         **{"context": context, "calendar": calendar, "decimal": decimal, "thousands": thousands},
-        **{"missing": None if missing is None else [text_or_number(m) for m in missing]},
-        **{"dayfirst": dayfirst, "dates": dates},
-        **{"calibration": calibration, "keep_rows": keep_rows, "epochs": epochs, "device": device},
+        **{"missing": None if missing is None else [text_or_number(m) for m in missing], "device": device},
+        **{"dayfirst": dayfirst, "dates": dates, "smoothing": smoothing, "calibration": calibration},
     }
     given: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
     with reporting(as_json, quiet, data) as reporter, alone(output, wait):

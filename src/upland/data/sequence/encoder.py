@@ -9,7 +9,6 @@ them: a model is conditioned on them, and they are no channels.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, Self
 
@@ -28,11 +27,12 @@ from upland.data.sequence.clock import (
     typical,
 )
 from upland.data.sequence.container import Sequences, as_sequences
-from upland.data.sequence.longframes import column_name
+from upland.data.sequence.longframes import check_context, check_context_there, column_name
 from upland.data.sequence.padding import padded
 from upland.data.sequence.sampling import (
     Intervals,
     check_sampling,
+    each_warning_once,
     learned_intervals,
     stored_intervals,
     warn_of_gaps,
@@ -40,9 +40,7 @@ from upland.data.sequence.sampling import (
 from upland.data.table.encoder import TableEncoder
 from upland.data.table.frames import view_table
 from upland.data.table.matching import as_names, listed, resolve
-from upland.io.advice import Advice, Argument, Wording
 from upland.io.cells import USUAL, CellOptions
-from upland.io.locks import warnings_apart
 from upland.io.records import check_types
 
 FORMAT = 1
@@ -169,26 +167,16 @@ class SequenceEncoder:
         if not self.context:
             return
         rows = view_table(table)
-        for what, name in (("time", self.time), ("id", self.id)):
-            if name is not None and str(name) in map(str, self.context):
-                text = f" names {str(name)!r}, which is the {what} column: leave it out of "
-                raise ValueError(Advice(Argument("context"), text, Argument("context")))
+        check_context(self.context, self.time, self.id)
         context = resolve(self.context, rows, "context")
         if both := context & resolve(self.table.ignore, rows, "ignore"):
             raise ValueError(f"columns both in context and in ignore: {listed(sorted(both))}")
         self.context = tuple(name for name in rows.names if name in context)
 
     def _check_columns(self, sequences: Sequences) -> None:
-        """Refuse named columns that lack some of the fit: which are context, and all that there are."""
-        rows = view_table(sequences.table)
-        lacking = [name for name in self.table.column_names if name not in rows.names]
-        context = [name for name in lacking if name in self.context]
-        if context and self.table.named and rows.naming == "names":
-            keys = [(self.id, sequences.ids), (self.time, sequences.stamps)]
-            own = [str(name) for name, cells in keys if name is not None and cells is not None]
-            text = f"missing column(s): {listed(lacking)} (context of the fit: {listed(context)}); "
-            has = f" has {listed([*own, *rows.names])}"
-            raise ValueError(Advice(text, Wording("the table", "{data}"), has))
+        own = [str(name) for name in (self.id, self.time) if name is not None]
+        if self.context and self.table.named:
+            check_context_there(view_table(sequences.table), self.table.column_names, self.context, own)
 
     def _read(self, X: object) -> Sequences:
         return as_sequences(X, id=self.id, time=self.time, owner=self.owner, cells=self.table.cells)
@@ -315,18 +303,12 @@ class SequenceEncoder:
         warned: set[str] = set()
 
         def stretch(start: int, stop: int) -> Codes:
-            with warnings_apart(record=True) as caught:
-                warnings.simplefilter("always")
-                found = self.encoded(
+            with each_warning_once(warned):
+                return self.encoded(
                     slice_rows(table, start, stop),
                     None if distances is None else distances[start:stop],
                     None if stamps is None else stamps[start:stop],
                 )
-            for warning in caught:
-                if str(warning.message) not in warned:
-                    warned.add(str(warning.message))
-                    warnings.warn(warning.message, warning.category, stacklevel=2)
-            return found
 
         return stretch
 

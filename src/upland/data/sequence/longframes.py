@@ -7,7 +7,7 @@ order of their time stamps. One that occurs twice in a sequence is refused, sinc
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple
 
 import narwhals as nw
@@ -326,3 +326,33 @@ def _is_within_an_hour(codes: NDArray[np.int64], stamps: NDArray[Any]) -> bool:
     if stamps.dtype.kind != "M" or np.bincount(codes).max() < 2:
         return False
     return bool(stamps.max() - stamps.min() < np.timedelta64(1, "h"))
+
+
+def check_context(context: Sequence[str | int], time: str | int | None, id: str | int | None) -> None:
+    """Refuse context columns that are the time column or the id; raises ValueError."""
+    for what, name in (("time", time), ("id", id)):
+        if name is not None and str(name) in map(str, context):
+            text = f" names {str(name)!r}, which is the {what} column: leave it out of "
+            raise ValueError(Advice(Argument("context"), text, Argument("context")))
+
+
+def check_context_there(
+    rows: TableView, wanted: Sequence[str], context: Sequence[str | int], own: Sequence[str]
+) -> None:
+    """Refuse named columns that lack some context of a fit.
+
+    Args:
+        rows: The columns but for the id and the time.
+        wanted: Columns of the fit.
+        context: Those of them that are context.
+        own: The id and the time, where they are there.
+
+    Raises:
+        ValueError: Context is missing; all missing columns and all that there are are named.
+    """
+    lacking = [name for name in wanted if name not in rows.names]
+    absent = [name for name in lacking if name in context]
+    if absent and rows.naming == "names":
+        text = f"missing column(s): {listed(lacking)} (context of the fit: {listed(absent)}); "
+        has = f" has {listed([*own, *rows.names])}"
+        raise ValueError(Advice(text, Wording("the table", "{data}"), has))

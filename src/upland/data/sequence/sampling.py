@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from upland.data.sequence.clock import Floats, typical
 from upland.data.sequence.container import Sequences
 from upland.data.table.dateparts import DAY
+from upland.io.locks import warnings_apart
 from upland.io.records import check_types
 
 _UNITS = {"day": DAY, "h": 3600.0, "min": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
@@ -191,3 +193,19 @@ def _medians(values: Floats, owner: NDArray[Any], counts: NDArray[Any]) -> Float
     starts = np.cumsum(counts) - counts
     medians: Floats = ordered[starts + (counts - 1) // 2] / 2 + ordered[starts + counts // 2] / 2
     return medians
+
+
+@contextmanager
+def each_warning_once(said: set[str]) -> Iterator[None]:
+    """Give warnings that were not given before.
+
+    Args:
+        said: texts of those that were; new ones are added.
+    """
+    with warnings_apart(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    for warning in caught:
+        if str(warning.message) not in said:
+            said.add(str(warning.message))
+            warnings.warn(warning.message, warning.category, stacklevel=3)
