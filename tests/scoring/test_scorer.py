@@ -263,8 +263,12 @@ def test_arrays_of_a_dict_that_differ_in_length_are_refused(name):
 
 def test_what_is_no_container_is_refused_by_its_type():
     scorer = scorer_of("EnergyDetector")
-    for data, word in ((frame_of("EnergyDetector").to_numpy(), "ndarray"), ([[1.0]], "list"), (3, "int")):
-        with pytest.raises(TypeError, match=f"a Scorer takes an Arrow table .* not a {word}"):
+    for data, word in (
+        (frame_of("EnergyDetector").to_numpy(), "a ndarray"),
+        ([[1.0]], "a list"),
+        (3, "an int"),
+    ):
+        with pytest.raises(TypeError, match=f"a Scorer takes an Arrow table .* not {word}"):
             scorer(data)
     lazy = pl.from_pandas(frame_of("EnergyDetector")).lazy()
     with pytest.raises(TypeError, match="not a LazyFrame: collect it"):

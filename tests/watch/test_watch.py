@@ -257,6 +257,7 @@ def test_groups_of_data_without_columns_are_given(path):
     assert [one.group for one in found.groups] == ["a"]
 
 
+@pytest.mark.filterwarnings("ignore:.* held-out blocks of .* are few")
 @pytest.mark.parametrize("by", ["shift", "machine"])
 def test_groups_of_steps_are_named_by_a_column_of_the_file_or_by_the_id(by, path, tmp_path):
     rng = np.random.default_rng(0)
