@@ -291,7 +291,7 @@ class ImageEncoder:
         Z = np.asarray(Z)
         if Z.shape[1:] != (channels, height, width):
             raise ValueError(f"codes must have the shape (N, {channels}, {height}, {width}), got {Z.shape}")
-        images = np.empty((len(Z), height, width, channels), dtype=self._dtype)
+        images = np.zeros((len(Z), height, width, channels), dtype=self._dtype)
         if self.scaling == "contrast" and like is None:
             raise ValueError(
                 "contrast scaling forgets brightness: say like=the images that these codes are of"
