@@ -26,6 +26,7 @@ from upland.data.sequence.longframes import check_id
 from upland.data.sequence.next_steps import TIME, continued, next_step
 from upland.detectors.ensemble import Member
 from upland.detectors.past import TOGETHER, Past, Reader
+from upland.io.advice import type_text
 from upland.models.blocks import FEW, fitting_threads
 from upland.models.sequential import SequenceModel
 
@@ -143,7 +144,7 @@ class Stream:
 def _check_ids(ids: Sequence[Hashable]) -> None:
     """Refuse what cannot be the ids of series, as `Stream.ids` has them; raises TypeError or ValueError."""
     if isinstance(ids, str | bytes) or not (isinstance(ids, Iterable) and isinstance(ids, Sized)):
-        got = repr(ids) if isinstance(ids, str | bytes | int | float) else f"a {type(ids).__name__}"
+        got = repr(ids) if isinstance(ids, str | bytes | int | float) else type_text(ids)
         raise TypeError(f"ids must be a list, one id for each series, got {got}")
     for place, name in enumerate(ids):
         check_id(name, place, "a series needs an id")

@@ -28,6 +28,7 @@ def regular(count=300, step=60):
     return START + (np.arange(count) * step * 1e6).astype("m8[us]")
 
 
+KINDS = {"M": "dates", "m": "durations"}
 STAMPS = {
     "microseconds": irregular(),
     "nanoseconds": irregular().astype("M8[ns]"),
@@ -50,8 +51,8 @@ def test_the_distance_of_one_step_is_that_of_all(stamps):
 @pytest.mark.parametrize("stamps", STAMPS.values(), ids=STAMPS)
 def test_irregular_steps_have_their_distance_as_an_input(stamps):
     encoder = SequenceEncoder(time="t").fit(frame(stamps))
-    kind = np.asarray(stamps).dtype.kind
-    assert encoder.clock == Clock(True, dates=kind == "M", durations=None if kind == "M" else kind == "m")
+    kind = KINDS.get(np.asarray(stamps).dtype.kind, "numbers")
+    assert encoder.clock == Clock(True, kind=kind)
     assert (encoder.width, encoder.context_width) == (2, 1)
     distances = as_sequences(frame(stamps), time="t").distances
     expected = np.clip(np.log(distances[1:] / np.median(distances[1:])), -5, 5)
@@ -156,21 +157,21 @@ def test_irregular_series_give_a_warning_where_no_part_of_the_fit_was_sampled_li
             assert " apart, those of the fit were between " in text
 
 
-def test_an_irregular_model_of_before_its_distances_were_kept_warns_beyond_a_factor_of_three():
+def test_distances_of_a_fit_that_is_too_short_for_parts_are_within_a_factor_of_two():
+    encoder = SequenceEncoder(time="t").fit(frame(irregular(12)))
+    assert encoder.clock.distance
+    assert encoder.to_state()[0]["intervals"] == [encoder.step / 2, encoder.step * 2]
+    assert len(warnings_of(encoder.slices, frame(regular(100, 600)))) == 1
+
+
+def test_intervals_of_something_else_are_refused():
     manifest, tensors = SequenceEncoder(time="t").fit(frame(irregular())).to_state()
-    del manifest["intervals"]
-    older = SequenceEncoder.from_state(manifest, tensors)
-    assert older.to_state()[0]["intervals"] == [older.step / 2, older.step * 2]
-    assert not warnings_of(older.slices, frame(irregular()))
-    assert len(warnings_of(older.slices, frame(regular(100, 600)))) == 1
-    for wrong in ([1.0], [2.0, 1.0], [-1.0, 1.0], "ab", [True, 2.0], [1.0, float("inf")]):
+    for wrong in ([1.0], [2.0, 1.0], [-1.0, 1.0], "ab", [True, 2.0], [1.0, float("inf")], None):
         with pytest.raises(ValueError, match="intervals"):
             SequenceEncoder.from_state({**manifest, "intervals": wrong}, tensors)
+    regular_clock = Clock(parts=("hour",), kind="dates").to_json()
     with pytest.raises(ValueError, match="intervals"):
-        SequenceEncoder.from_state(
-            {**manifest, "clock": Clock(parts=("hour",), dates=True).to_json()} | {"intervals": [1.0, 2.0]},
-            tensors,
-        )
+        SequenceEncoder.from_state(manifest | {"clock": regular_clock, "intervals": [1.0, 2.0]}, tensors)
 
 
 @pytest.mark.parametrize("stamps", [regular(), irregular()], ids=["regular", "irregular"])
@@ -194,7 +195,7 @@ DAYS = {2: (), 4: ("hour",), 25: ("hour", "weekday")}
 def test_a_part_of_the_calendar_is_used_by_itself_where_the_fit_covers_three_of_its_periods(days, parts):
     stamps = regular(days * 24, 3600)
     encoder = SequenceEncoder(time="t", calendar="auto").fit(frame(stamps))
-    assert encoder.clock == Clock(parts=parts, dates=bool(parts))
+    assert encoder.clock == Clock(parts=parts, kind="dates" if parts else "")
     assert encoder.context_width == 2 * len(parts)
     assert SequenceEncoder(time="t", calendar=True).fit(frame(stamps)).clock.parts == ("hour", "weekday")
     assert SequenceEncoder(time="t").fit(frame(stamps)).clock.parts == ()
@@ -229,16 +230,13 @@ def test_a_calendar_needs_dates():
 @pytest.mark.parametrize(
     "record",
     [{"distance": 1, "parts": []}, {"distance": True}, {"distance": True, "parts": ["month"]}, 3]
-    + [{"distance": True, "parts": [], "dates": dates, "durations": 1} for dates in (True, False)]
-    + [{"distance": True, "parts": [], "dates": True, "durations": False}],
+    + [{"distance": True, "parts": [], "kind": kind} for kind in ("", "years", 1, None)]
+    + [{"distance": False, "parts": [], "kind": "dates"}],
 )
 def test_a_clock_of_something_else_is_refused(record):
     manifest, tensors = SequenceEncoder(time="t").fit(frame(irregular())).to_state()
     with pytest.raises(ValueError, match="clock"):
         SequenceEncoder.from_state(manifest | {"clock": record}, tensors)
-
-
-KINDS = {"M": "dates", "m": "durations"}
 
 
 @pytest.mark.parametrize("again", [False, True], ids=["fitted", "loaded"])
@@ -262,18 +260,3 @@ def test_time_stamps_of_another_kind_than_those_of_the_fit_are_refused(stamps, a
         ):
             with pytest.raises(ValueError, match=rf"^the time column 't' holds {kind}; the fit had {usual}$"):
                 read(new)
-
-
-def test_a_file_that_does_not_tell_durations_from_numbers_takes_both_and_no_dates():
-    durations = STAMPS["durations"]
-    manifest, tensors = SequenceEncoder(time="t").fit(frame(durations)).to_state()
-    assert manifest["clock"].pop("durations") is True
-    encoder = SequenceEncoder.from_state(manifest, tensors)
-    seconds = durations / np.timedelta64(1, "s")
-    np.testing.assert_allclose(
-        encoder.steps(frame(durations)), encoder.steps(frame(seconds)), rtol=1e-5, atol=1e-6
-    )
-    with pytest.raises(
-        ValueError, match=r"^the time column 't' holds dates; the fit had numbers or durations$"
-    ):
-        encoder.steps(frame(START + durations))

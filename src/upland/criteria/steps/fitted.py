@@ -90,7 +90,7 @@ class Expert:
 
     @property
     def weight(self) -> float:
-        """In the mean over experts: half for transitions, a sum over channels of which most are commands."""
+        """In the mean over experts; half for transitions, which rare commands alone make large."""
         return 0.5 if self.name == TRANSITIONS else 1.0
 
     def arrays(self) -> dict[str, NDArray[Any]]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,9 @@ PERIODS = 3
 PARTS = {"hour": DAY, "weekday": 7 * DAY}
 """The parts of the calendar, and their periods in seconds."""
 
+Kind = Literal["", "dates", "durations", "numbers"]
+KINDS = get_args(Kind)
+
 _WHOLE = 1 << 32
 
 
@@ -47,9 +50,8 @@ class Clock:
     Args:
         distance: whether the time since the step before is one.
         parts: of the calendar.
-        dates: whether the time stamps of the fit are dates; False where there is no input.
-        durations: whether they are durations, and not numbers; None of dates, where there is no input, and
-            in files of older versions, which do not say it.
+        kind: what the time stamps of the fit are, whose unit is another in each kind; empty where there is no
+            input.
 
     Examples:
         >>> Clock(distance=True, parts=("hour",)).width
@@ -58,8 +60,7 @@ class Clock:
 
     distance: bool = False
     parts: tuple[str, ...] = ()
-    dates: bool = False
-    durations: bool | None = None
+    kind: Kind = ""
 
     @property
     def width(self) -> int:
@@ -76,13 +77,8 @@ class Clock:
         Raises:
             ValueError: with both kinds.
         """
-        found = stamps.dtype.kind
-        alike = (found == "M") is self.dates and self.durations in (None, found == "m")
-        if self.width and not alike:
-            numbers = {True: "durations", False: "numbers", None: "numbers or durations"}
-            usual = "dates" if self.dates else numbers[self.durations]
-            these = {"M": "dates", "m": "durations"}.get(found, "numbers")
-            raise ValueError(f"the time column {str(name)!r} holds {these}; the fit had {usual}")
+        if self.width and (found := _kind_of(stamps)) != self.kind:
+            raise ValueError(f"the time column {str(name)!r} holds {found}; the fit had {self.kind}")
 
     def codes(self, step: float | None, distances: Floats | None, stamps: Any) -> Codes:
         """The inputs of steps: `(S, width)`.
@@ -106,18 +102,17 @@ class Clock:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data; `from_json` is the way back."""
-        record = {"distance": self.distance, "parts": list(self.parts), "dates": self.dates}
-        return record if self.durations is None else record | {"durations": self.durations}
+        return {"distance": self.distance, "parts": list(self.parts), "kind": self.kind}
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Clock:
         """Rebuild a clock; raises ValueError for what `to_json` did not give."""
-        hints = {"distance": bool, "parts": tuple[str, ...], "dates": bool, "durations": bool}
-        if not isinstance(record, Mapping) or hints.keys() - {"durations"} != record.keys() - {"durations"}:
+        hints = {"distance": bool, "parts": tuple[str, ...], "kind": str}
+        if not isinstance(record, Mapping) or record.keys() != hints.keys():
             raise ValueError("the clock of a sequence encoder has fields that are unknown or lacking")
         clock = cls(**check_types(hints, record, "the clock"))
-        if clock.dates and clock.durations is not None:
-            raise ValueError("the clock: time stamps are dates or durations")
+        if clock.kind not in KINDS or (clock.kind == "") is (clock.width > 0):
+            raise ValueError(f"the clock: there are no such time stamps: {clock.kind!r}")
         if list(clock.parts) != [part for part in PARTS if part in clock.parts]:
             raise ValueError(f"the clock: there are no such parts of the calendar: {list(clock.parts)}")
         return clock
@@ -138,19 +133,22 @@ def learned_clock(distances: Floats, stamps: NDArray[Any], calendar: Calendar) -
     irregular = bool(step) and _share_off(there, float(step or 1.0), NEAR) > FEW
     if calendar is True and stamps.dtype.kind != "M":
         raise no_dates()
-    if calendar is False or stamps.dtype.kind != "M" or not stamps.size:
-        if not irregular:
-            return Clock()
-        dates = stamps.dtype.kind == "M"
-        return Clock(True, dates=dates, durations=None if dates else stamps.dtype.kind == "m")
-    seconds = _seconds(stamps)
-    covered = float(seconds.max() - seconds.min())
-    parts = [
-        part
-        for part, period in PARTS.items()
-        if (calendar is True or covered >= PERIODS * period) and np.ptp(fractions(seconds, part)) > 0
-    ]
-    return Clock(irregular, tuple(parts), dates=irregular or bool(parts))
+    parts: list[str] = []
+    if calendar and stamps.dtype.kind == "M" and stamps.size:
+        seconds = _seconds(stamps)
+        covered = float(seconds.max() - seconds.min())
+        parts = [
+            part
+            for part, period in PARTS.items()
+            if (calendar is True or covered >= PERIODS * period) and np.ptp(fractions(seconds, part)) > 0
+        ]
+    return Clock(irregular, tuple(parts), _kind_of(stamps)) if irregular or parts else Clock()
+
+
+def _kind_of(stamps: NDArray[Any]) -> Kind:
+    if stamps.dtype.kind == "M":
+        return "dates"
+    return "durations" if stamps.dtype.kind == "m" else "numbers"
 
 
 def no_dates() -> ValueError:

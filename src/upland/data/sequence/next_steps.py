@@ -18,6 +18,7 @@ from upland.data.sequence.encoder import SequenceEncoder
 from upland.data.sequence.longframes import check_id, find_column, in_time, read_ids, read_stamps
 from upland.data.sequence.sampling import check_sampling
 from upland.data.table.frames import view_table
+from upland.io.advice import type_text
 
 Indices = NDArray[np.int64]
 
@@ -138,7 +139,7 @@ def _listed(ids: Any, count: int) -> list[Hashable]:
     several = isinstance(ids, Sequence) and not isinstance(ids, str | bytes)
     if isinstance(ids, Iterable) and not several and not isinstance(ids, str | bytes):
         text = "ids must be one id, or a list with one for each row"
-        raise TypeError(f"{text}, got a {type(ids).__name__}")
+        raise TypeError(f"{text}, got {type_text(ids)}")
     named = list(ids) if several else [ids] * count
     if len(named) != count:
         raise ValueError(f"there are {count} steps, but {len(named)} ids: give one for each row")

@@ -37,7 +37,7 @@ STRETCH = 16
 """Distances of a part of a sequence of irregular steps; of fewer the median says too little."""
 
 UNKNOWN = 2.0
-"""Times by which medians of parts may differ from that of the fit, where the fit has not kept them."""
+"""Times by which medians of parts may differ from that of the fit, where the fit is too short for parts."""
 
 
 class Intervals(NamedTuple):
@@ -67,7 +67,8 @@ def learned_intervals(step: float | None, irregular: bool, found: Sequence[Seque
     if not irregular:
         return Intervals(step, step)
     medians = [median for some in found for median in _medians_of_parts(some)]
-    return Intervals(min(medians), max(medians), True) if medians else _wide(step)
+    ends = (min(medians), max(medians)) if medians else (step / UNKNOWN, step * UNKNOWN)
+    return Intervals(*ends, True)
 
 
 def stored_intervals(step: float | None, irregular: bool, record: Any) -> Intervals | None:
@@ -76,18 +77,14 @@ def stored_intervals(step: float | None, irregular: bool, record: Any) -> Interv
     Args:
         step: the median distance.
         irregular: whether distances are inputs of the model.
-        record: two numbers of irregular steps; None where there are none, as in files of older versions.
+        record: two numbers of irregular steps; None of regular ones.
     """
-    if record is None:
-        return _wide(step) if step and irregular else learned_intervals(step, False, ())
+    if record is None and not irregular:
+        return learned_intervals(step, False, ())
     ends = check_types({"ends": tuple[float, ...]}, {"ends": record}, "the intervals")["ends"]
     if not irregular or len(ends) != 2 or not 0 <= ends[0] <= ends[1] < math.inf:
         raise ValueError(f"not the state of a SequenceEncoder: its intervals are {record!r}")
     return Intervals(ends[0], ends[1], True)
-
-
-def _wide(step: float) -> Intervals:
-    return Intervals(step / UNKNOWN, step * UNKNOWN, True)
 
 
 def check_sampling(fitted: Intervals | None, sequences: Sequences, whole: bool = True) -> None:
