@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from upland.calibration.conformal import Calibration
 from upland.catalogue import Unit
 from upland.data.image.encoder import ImageEncoder, Scaling
-from upland.data.image.ignored import as_ignored
 from upland.data.image.reader import ImageReader
 from upland.data.reader import Reader
 from upland.detectors.architecture import Architecture
@@ -55,21 +54,27 @@ class ImageDetector(PointDetector):
             calibrations: of each unit.
             offset: scikit-learn's.
             n_rows: images of the fit.
+
+        Raises:
+            ValueError: the encoders ignore other pixels than the plan says.
         """
         encoder, reader = members[0].encoder, plan.reader
         assert isinstance(encoder, ImageEncoder)
         assert isinstance(reader, ImageReader)
+        if reader.ignored != plain_argument(encoder.ignored):
+            raise ValueError("the encoders ignore other pixels than the plan says")
         self.ignore = encoder.ignored
-        plan = replace(plan, reader=replace(reader, ignored=encoder.ignored))
+        plan = replace(plan, reader=replace(reader, mask=encoder.ignored))
         super().restore(plan, members, calibrations, offset, n_rows)
 
     def _reader(self) -> ImageReader:
-        ignored = as_ignored(self.ignore)
-        return ImageReader(frozen(self.size), self.mode, self.scaling, type(self).__name__, ignored)
+        size, name = frozen(self.size), type(self).__name__
+        mask = ImageEncoder(size=size, mode=self.mode, ignore=self.ignore).ignored
+        return ImageReader(size, self.mode, self.scaling, name, plain_argument(mask), mask)
 
     def _settings(self) -> dict[str, Any]:
         """With what the pixels to ignore are, not the name of their file."""
-        return super()._settings() | {"ignore": plain_argument(as_ignored(self.ignore))}
+        return super()._settings() | {"ignore": self._reader().ignored}
 
     def _plan(self, rows: Any, reader: Reader, method: Literal["split", "cross"], seed: int) -> FitPlan:
         architecture, training = self._architecture(), self._training()

@@ -29,21 +29,23 @@ class ImageReader:
         mode: "grey" or "rgb" that images are brought to.
         scaling: how pixels become numbers, see `ImageEncoder`.
         owner: the estimator, for messages.
-        ignored: `(H, W)` booleans, pixels of every image that are left out; files hold it with the encoders.
+        ignored: the digest of the mask; None where there is none.
+        mask: `(H, W)` booleans, pixels of every image that are left out; files hold it with the encoders.
     """
 
     size: tuple[int, int] | None = None
     mode: Mode | None = None
     scaling: Scaling = "contrast"
     owner: str = "ImageReader"
-    ignored: Mask | None = field(default=None, compare=False)
+    ignored: str | None = None
+    mask: Mask | None = field(default=None, compare=False)
     modality: ClassVar[Literal["image"]] = "image"
     units: ClassVar[tuple[Unit, ...]] = ("image",)
 
     def encoder(self) -> ImageEncoder:
         """An encoder that has learned nothing yet."""
         return ImageEncoder(
-            size=self.size, mode=self.mode, scaling=self.scaling, owner=self.owner, ignore=self.ignored
+            size=self.size, mode=self.mode, scaling=self.scaling, owner=self.owner, ignore=self.mask
         )
 
     def normal_rows(self, X: Any) -> ImageRows:
