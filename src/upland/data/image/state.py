@@ -60,9 +60,7 @@ def sound_mask(mask: Any, shape: tuple[int, int, int]) -> Mask | None:
     if mask is None:
         return None
     if mask.shape != shape[:2] or mask.dtype != np.bool_ or mask.all() or not mask.any():
-        raise ValueError(
-            f"the pixels that the image encoder ignores must be some of {shape[:2]}, as booleans"
-        )
+        raise ValueError(f"the ignored pixels must be booleans of shape {shape[:2]}, some but not all true")
     own: Mask = mask.copy()
     own.setflags(write=False)
     return own
