@@ -48,7 +48,7 @@ def as_ignored(ignore: Any) -> Mask | None:
         return None
     if isinstance(ignore, str | PathLike):
         path = Path(fspath(ignore))
-        mask = read_array(path) if is_array_file(path) else _not_black(path)
+        mask = read_array(path) if is_array_file(path) else not_black(path)
     else:
         mask = as_array(ignore, "ignore is no array")
     if mask.dtype != np.bool_:
@@ -92,10 +92,20 @@ def check_size(mask: Mask | None, shape: tuple[int, ...]) -> None:
         raise ValueError(Advice(Argument("ignore"), text))
 
 
-def _not_black(path: Path) -> Mask:
+def not_black(path: Path) -> Mask:
+    """Which pixels of an image file are not black, `(H, W)`.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ImportError: Pillow is not installed.
+        ValueError: the file is damaged, or not all opaque.
+    """
     pixels, opaque = read_pixels(path, str(path))
     if not opaque:
-        raise ValueError(f"{path} is not all opaque: save it without alpha, black where pixels count")
+        raise ValueError(f"{path} is not all opaque: save it without alpha, black where nothing is marked")
     mask: Mask = (pixels != 0).any(axis=2)
     return mask
 
