@@ -4,8 +4,8 @@
     category/test/<kind>/*.png                     the kind "good", or "ok", is normal
     category/ground_truth/<kind>/<name>_mask.png   or <name>.png; white where the defect is
 
-Other data sets have the same layout: VisA in its split for one class, BTAD. Masks may have another suffix than
-images.
+Other data sets have the same layout: VisA in its split for one class, BTAD. Masks may have another suffix
+than images.
 
 Reference: Bergmann et al., MVTec AD, CVPR 2019.
 """
