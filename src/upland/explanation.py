@@ -207,8 +207,7 @@ class ImageExplanation:
             energy criterion to its reconstruction score. Ignored pixels have none, and the others sum to the
             score but for the little that the model adds in their place.
         values: `(N, H, W, C)` the pixels.
-        expected: `(N, H, W, C)` what the (first member's) model would have put there, in the same unit; in
-            the place of an ignored pixel the pixel itself.
+        expected: `(N, H, W, C)` what the (first member's) model would have put there, or the ignored pixel.
 
     Examples:
         >>> import numpy as np
@@ -353,11 +352,10 @@ def _of_rows(detector: ScoringDetector, encoder: TableEncoder, table: Any) -> Ex
 
 def _of_images(detector: ScoringDetector, encoder: ImageEncoder, X: Any) -> ImageExplanation:
     images = encoder.images(X)
-    found, (expected, *_) = member_shares(detector, images, "image")
-    shares = np.moveaxis(found, 1, 3)
-    if encoder.ignored is not None:
-        shares[:, encoder.ignored] = 0.0
-    return ImageExplanation(shares, encoder.values(images), encoder.decode(expected, images))
+    shares, (expected, *_) = member_shares(detector, images, "image")
+    return ImageExplanation(
+        np.moveaxis(shares, 1, 3), encoder.values(images), encoder.decode(expected, images)
+    )
 
 
 def _of_sequences(
