@@ -204,8 +204,7 @@ class ImageExplanation:
 
     Args:
         shares: `(N, H, W, C)` each pixel's part of |grad E|^2; an image's sum to its anomaly score, of the
-            energy criterion to its reconstruction score. Ignored pixels have none, and the others sum to the
-            score but for the little that the model adds in their place.
+            energy criterion to its reconstruction score. Ignored pixels have 0: what they add is left out.
         values: `(N, H, W, C)` the pixels.
         expected: `(N, H, W, C)` what the (first member's) model would have put there, or the ignored pixel.
 
