@@ -166,3 +166,9 @@ def test_a_checkpoint_is_of_the_mask_not_of_its_name(tmp_path):
 def test_a_wrong_mask_is_refused_by_name(name, ignore):
     with pytest.raises((ValueError, TypeError), match=r"^ignore (must|leaves|is)"):
         normals.small(MADE[name], ignore=ignore).fit(slopes(20))
+
+
+def test_the_report_says_how_many_pixels_are_ignored(fitted, tmp_path):
+    page = upland.report(fitted["ImageEnergyDetector"], with_others(NEW))
+    page.save(tmp_path / "report.html")
+    assert "10 pixels ignored" in (tmp_path / "report.html").read_text(encoding="utf-8")
