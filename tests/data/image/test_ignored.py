@@ -92,6 +92,7 @@ WRONG = {
     "colour": (lambda folder: MASK[..., None], ValueError, r"ignore must be .* got the shape \(6, 5, 1\)"),
     "all": (lambda folder: np.ones((6, 5), dtype=bool), ValueError, "ignore leaves out every pixel"),
     "no file": (lambda folder: folder / "no.png", FileNotFoundError, r"no\.png: there is no such file"),
+    "no image": (lambda folder: "label", ValueError, r"ignore must be .* got the path label"),
     "no array": (lambda folder: folder / "no.npy", FileNotFoundError, r"no\.npy"),
     "alpha": (transparent, ValueError, r"clear\.png is not all opaque: save it without alpha"),
 }

@@ -18,7 +18,7 @@ from upland.data.arrays import as_array
 from upland.data.image.pixels import resized
 from upland.io.advice import Advice, Argument
 from upland.io.arrays import is_array_file, read_array
-from upland.io.images import read_pixels
+from upland.io.images import is_image_file, read_pixels
 
 Mask = NDArray[np.bool_]
 
@@ -48,6 +48,8 @@ def as_ignored(ignore: Any) -> Mask | None:
         return None
     if isinstance(ignore, str | PathLike):
         path = Path(fspath(ignore))
+        if not (is_array_file(path) or is_image_file(path)):
+            raise ValueError(Advice(Argument("ignore"), f" must be {_WANTED}, got the path {path}"))
         mask = read_array(path) if is_array_file(path) else not_black(path)
     else:
         mask = as_array(ignore, "ignore is no array")
