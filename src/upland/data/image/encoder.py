@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from upland.data.image.arrays import Channels
 from upland.data.image.container import Images, as_images, digest, is_image_input
-from upland.data.image.ignored import as_ignored, brought_to, check_size
+from upland.data.image.ignored import as_ignored, brought_to, check_size, counted, spread
 from upland.data.image.pixels import Conversion, Mode
 from upland.data.image.rows import ImageRows, channel_names, check_count
 from upland.data.image.state import sound_mask, sound_scaling, sound_shape
@@ -140,13 +140,13 @@ class ImageEncoder:
                 first, sums = images, self._sums(images)
             self._check(images, first.shape, first.dtype)
             for _, pixels in images.chunks():
-                sums.add(self._counted(pixels.astype(np.float64)))
+                sums.add(counted(pixels.astype(np.float64), self.ignored))
         if first is None:
             raise ValueError("there is no batch to fit on")
         check_count(sums.count, self.owner)
         mean, scale = sums.finish()
         if self.ignored is not None and self.scaling == "pixel":
-            mean, scale = self._spread(mean, 0.0), self._spread(scale, 1.0)
+            mean, scale = spread(mean, self.ignored, 0.0), spread(scale, self.ignored, 1.0)
         self._set_scaling(first.shape, first.dtype, sums.largest, mean, scale)
         return self
 
@@ -159,17 +159,6 @@ class ImageEncoder:
         if self.scaling == "levels":
             return LevelSums(shape, images.dtype)
         return PixelSums(shape, images.dtype, _AXES[self.scaling])
-
-    def _counted(self, pixels: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Of images `(n, H, W, C)` the pixels that are not ignored, `(n, K, 1, C)`; all where none is."""
-        return pixels if self.ignored is None else pixels[:, ~self.ignored][:, :, None]
-
-    def _spread(self, values: NDArray[np.float64], other: float) -> NDArray[np.float64]:
-        """Values `(K, 1, C)` where they belong, `(H, W, C)`; another one for each ignored pixel."""
-        assert self.ignored is not None
-        spread = np.full((*self.ignored.shape, values.shape[2]), other, dtype=np.float64)
-        spread[~self.ignored] = values[:, 0]
-        return spread
 
     def _set_scaling(
         self,
@@ -302,7 +291,7 @@ class ImageEncoder:
         """What is taken from images `(n, H, W, C)`, and what they are then divided by."""
         if self.scaling != "contrast":
             return self.mean, self.scale
-        brightness, contrast = brightness_and_contrast(self._counted(pixels))
+        brightness, contrast = brightness_and_contrast(counted(pixels, self.ignored))
         return brightness[:, None, None, None], ((contrast + self.mean) * self.scale)[:, None, None, None]
 
     def decode(self, Z: NDArray[Any], like: Any = None) -> NDArray[Any]:

@@ -94,6 +94,29 @@ def check_size(mask: Mask | None, shape: tuple[int, ...]) -> None:
         raise ValueError(Advice(Argument("ignore"), text))
 
 
+def counted(pixels: NDArray[np.float64], mask: Mask | None) -> NDArray[np.float64]:
+    """Of images `(n, H, W, C)` the pixels that are not ignored, `(n, K, 1, C)`; all where there is no mask.
+
+    Args:
+        pixels: of the images.
+        mask: `(H, W)`, or None.
+    """
+    return pixels if mask is None else pixels[:, ~mask][:, :, None]
+
+
+def spread(values: NDArray[np.float64], mask: Mask, other: float) -> NDArray[np.float64]:
+    """Values of the pixels that are not ignored where they belong, `(H, W, C)`.
+
+    Args:
+        values: `(K, 1, C)`.
+        mask: `(H, W)`.
+        other: the value for each ignored pixel.
+    """
+    whole = np.full((*mask.shape, values.shape[2]), other, dtype=np.float64)
+    whole[~mask] = values[:, 0]
+    return whole
+
+
 def not_black(path: Path) -> Mask:
     """Which pixels of an image file are not black, `(H, W)`.
 
