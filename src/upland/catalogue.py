@@ -121,7 +121,7 @@ DETECTORS: dict[tuple[str, Modality], Detector] = {
         "upland.detectors.sequence_flow:SequenceFlowDetector",
         {"step": "likelihood_divergence", "sequence": "divergence"},
     ),
-    ("energy", "image"): Detector("upland.detectors.image:ImageEnergyDetector", {"image": "reconstruction"}),
+    ("energy", "image"): Detector("upland.detectors.image:ImageEnergyDetector", {"image": "experts"}),
     ("flow", "image"): Detector(
         "upland.detectors.image:ImageFlowDetector", {"image": "divergence_complexity"}
     ),
@@ -140,7 +140,7 @@ _VAES: _Models = (("vae", "table"), ("vae", "image"))
 CRITERIA: dict[str, Criterion] = {
     "experts": Criterion(
         "upland.criteria.experts:Experts",
-        (("energy", "table"), ("energy", "sequence")),
+        _ENERGIES,
         "mean, closer to the maximum, of what several experts say, each in units of normal data",
         "upland.criteria.step_experts:StepExperts",
         "upland.criteria.whole.experts:WholeExperts",
@@ -207,6 +207,12 @@ CRITERIA: dict[str, Criterion] = {
     ),
 }
 """The criteria, by the names that users give."""
+
+FEATURES: dict[str, str] = {
+    "pixels": "upland.features.dictionary:PatchDictionary",
+    "efficientnet-lite0": "upland.features.bundled:efficientnet_lite0",
+}
+"""What makes features of images, by the names that users give."""
 
 STATISTICS: dict[str, Statistic] = {
     "auto": Statistic(

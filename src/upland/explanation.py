@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from upland.catalogue import MODALITIES
 from upland.counterfactuals.result import Counterfactual, counterfactual
 from upland.data.image.encoder import ImageEncoder
+from upland.data.image.feature_encoder import FeatureEncoder, pixel_encoder
 from upland.data.modality import check_modality
 from upland.data.sequence.container import Sequences
 from upland.data.sequence.encoder import SequenceEncoder
@@ -41,7 +42,8 @@ class Reason(NamedTuple):
 
     `share` is in the criterion's unit, `part` its fraction of the row's positive shares, `value` what the row
     holds, `expected` what the model would have put there. Of time steps, `low` and `high` are the band around
-    it that held nine of ten held-out normal steps; None where there is none.
+    it that held nine of ten held-out normal steps; None where there is none. `is_foreseen` is False where the
+    model does not say what it would have put there, and `expected` is None.
     """
 
     column: str
@@ -51,6 +53,7 @@ class Reason(NamedTuple):
     expected: Any
     low: Any = None
     high: Any = None
+    is_foreseen: bool = True
 
 
 @dataclass(frozen=True)
@@ -206,7 +209,9 @@ class ImageExplanation:
         shares: `(N, H, W, C)` each pixel's part of |grad E|^2; an image's sum to its anomaly score, of the
             energy criterion to its reconstruction score. Ignored pixels have 0: what they add is left out.
         values: `(N, H, W, C)` the pixels.
-        expected: `(N, H, W, C)` what the (first member's) model would have put there, or the ignored pixel.
+        expected: `(N, H, W, C)` what the (first member's) model would have put there, or the ignored pixel;
+        None
+            where the features have no way back to pixels.
 
     Examples:
         >>> import numpy as np
@@ -218,7 +223,7 @@ class ImageExplanation:
 
     shares: NDArray[np.float64]
     values: NDArray[Any]
-    expected: NDArray[Any]
+    expected: NDArray[Any] | None
 
     def heat(self) -> NDArray[np.float64]:
         """The shares summed over the channels: `(N, H, W)`."""
@@ -236,8 +241,10 @@ class ImageExplanation:
         for pixel in np.argsort(-heat, axis=None, kind="stable")[:k]:
             y, x = divmod(int(pixel), heat.shape[1])
             share = float(heat[y, x])
-            seen, expected = self.values[image, y, x], self.expected[image, y, x]
-            found.append(Reason(f"row {y}, column {x}", share, share / total, _pixel(seen), _pixel(expected)))
+            expected = None if self.expected is None else _pixel(self.expected[image, y, x])
+            seen = _pixel(self.values[image, y, x])
+            rest = (expected, None, None, self.expected is not None)
+            found.append(Reason(f"row {y}, column {x}", share, share / total, seen, *rest))
         return found
 
 
@@ -327,7 +334,7 @@ def explain(
 
 def _explained(detector: ScoringDetector, X: Any) -> Explanation | SequenceExplanation | ImageExplanation:
     encoder = detector.encoder_
-    if isinstance(encoder, ImageEncoder):
+    if isinstance(encoder, ImageEncoder | FeatureEncoder):
         return _of_images(detector, encoder, X)
     if isinstance(encoder, SequenceEncoder):
         return _of_sequences(detector, encoder, next(iter(detector.plan_.reader.pieces(X, encoder))))
@@ -349,11 +356,12 @@ def _of_rows(detector: ScoringDetector, encoder: TableEncoder, table: Any) -> Ex
     )
 
 
-def _of_images(detector: ScoringDetector, encoder: ImageEncoder, X: Any) -> ImageExplanation:
-    images = encoder.images(X)
+def _of_images(detector: ScoringDetector, encoder: ImageEncoder | FeatureEncoder, X: Any) -> ImageExplanation:
+    pixels = pixel_encoder(encoder)
+    images = pixels.images(X)
     shares, (expected, *_) = member_shares(detector, images, "image")
     return ImageExplanation(
-        np.moveaxis(shares, 1, 3), encoder.values(images), encoder.decode(expected, images)
+        np.moveaxis(shares, 1, 3), pixels.values(images), encoder.decode(expected, images)
     )
 
 

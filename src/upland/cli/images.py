@@ -40,11 +40,10 @@ def open_images(detector: Detector, path: Path) -> Images:
         FileNotFoundError: There is nothing at the path.
         ValueError: Data of another modality; as `as_images`.
     """
-    from upland.data.image.encoder import ImageEncoder
+    from upland.data.image.feature_encoder import pixel_encoder
 
     check_new(path, "image")
-    assert isinstance(detector.encoder_, ImageEncoder)
-    return detector.encoder_.images(path)
+    return pixel_encoder(detector.encoder_).images(path)
 
 
 class OpenedImages(Assessed):

@@ -16,6 +16,7 @@ from upland.data.encoder import Encoder
 from upland.data.image.encoder import ImageEncoder
 from upland.detectors.architecture import Architecture
 from upland.detectors.experts import Experts
+from upland.detectors.image_experts import ExpertsOfImages
 from upland.detectors.own_modules import OwnLatent, OwnModule, OwnRecurrent, OwnSequenceFlow
 from upland.detectors.recurrent_flows import SequenceFlow
 from upland.models.base import EnergyModel, NoiseConditional
@@ -282,7 +283,7 @@ ARCHITECTURES: dict[str, type[Architecture]] = {
     architecture.name: architecture
     for architecture in (
         *(Dense, Multiscale, Experts, Recurrent, SequenceFlow, Convolutional, TableFlow),
-        *(FlowOrGaussian, ImageFlow, TableVAE, ImageVAE),
+        *(FlowOrGaussian, ExpertsOfImages, ImageFlow, TableVAE, ImageVAE),
         *(OwnModule, OwnRecurrent, OwnSequenceFlow, OwnLatent),
     )
 }

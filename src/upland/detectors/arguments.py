@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
+from inspect import signature
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 import torch
+from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from torch import nn
 
@@ -241,3 +243,33 @@ def plain_argument(value: Any) -> Any:
     if isinstance(value, Collection):
         return [plain_argument(part) for part in value]
     return str(getattr(value, "__qualname__", type(value).__qualname__))
+
+
+def given(estimator: BaseEstimator, names: Sequence[str]) -> list[str]:
+    """Those of some arguments of an estimator that are not their default.
+
+    Args:
+        estimator: any.
+        names: of its arguments.
+    """
+    values = estimator.get_params(deep=False)
+    defaults = {name: item.default for name, item in signature(type(estimator).__init__).parameters.items()}
+    return [name for name in names if not _equal(values[name], defaults[name])]
+
+
+def contradiction(estimator: BaseEstimator, name: str, other: str) -> ValueError:
+    """The error of an argument that the model that another one asks for does not have.
+
+    Args:
+        estimator: any.
+        name: of the argument that has no meaning.
+        other: of the argument that asks for the model.
+    """
+    value = estimator.get_params(deep=False)[other]
+    beside = Argument(other, value) if other == "energy" else Argument(other)
+    return ValueError(Advice(Argument(name), " has no meaning beside ", beside, ": leave one of them out"))
+
+
+def _equal(value: Any, default: Any) -> bool:
+    """Whether a value is the default, which is a word, a number or None."""
+    return type(value) is type(default) and bool(value == default)

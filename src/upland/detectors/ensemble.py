@@ -23,6 +23,7 @@ from upland.criteria.sequence import EncodedSequences, SequenceCriterion, Sequen
 from upland.criteria.step_latents import latent_steps
 from upland.data.encoder import Encoder
 from upland.data.image.encoder import ImageEncoder
+from upland.data.image.feature_encoder import FeatureEncoder, kept_numbers
 from upland.data.rows import NormalRows
 from upland.data.sequence.encoder import SequenceEncoder
 from upland.data.sequence.windows import SequenceRows
@@ -136,10 +137,10 @@ class Member:
             rows=self.standard,
             training_rows=self.training_rows,
             held_out=self.held_out,
-            columns=encoder.slots if isinstance(encoder, TableEncoder) else None,
-            column_names=encoder.column_names if isinstance(encoder, TableEncoder) else (),
+            columns=encoder.slots if isinstance(encoder, TableEncoder | FeatureEncoder) else None,
+            column_names=encoder.column_names if isinstance(encoder, TableEncoder | FeatureEncoder) else (),
             bin=encoder.bin if isinstance(encoder, ImageEncoder) and encoder.scaling == "levels" else None,
-            shape=encoder.shape,
+            shape=kept_numbers(encoder),
         )
 
     def criterion(self, name: str, unit: Unit, home: str) -> Criterion[Any, Any]:
@@ -215,12 +216,12 @@ class EncodedPoints(EncodedRows):
         return torch.from_numpy(self.encoder.transform(self.source.take(rows)))
 
     def kept(self, rows: Indices) -> Tensor | None:
-        """The same.
+        """The same; of features the vectors alone.
 
         Args:
             rows: their numbers, sorted.
         """
-        return self.take(rows)
+        return to_be_kept(self.encoder, self.take(rows))
 
     def held_out_scores(self, criterion: Criterion[Any, Any], rows: Indices, unit: Unit) -> Floats:
         """A score for each row.
@@ -231,6 +232,16 @@ class EncodedPoints(EncodedRows):
             unit: a row or an image.
         """
         return criterion.score(self.take(rows))
+
+
+def to_be_kept(encoder: Encoder, codes: Tensor) -> Tensor:
+    """What of encoded rows is kept with a model, and groups are tested by: of features the vectors alone.
+
+    Args:
+        encoder: fitted.
+        codes: `(n, ...)`.
+    """
+    return codes[:, : kept_numbers(encoder)[0]] if isinstance(encoder, FeatureEncoder) else codes
 
 
 class EncodedWindows(EncodedRows):

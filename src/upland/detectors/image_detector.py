@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from upland.calibration.conformal import Calibration
 from upland.catalogue import Unit
 from upland.data.image.encoder import ImageEncoder, Scaling
+from upland.data.image.feature_encoder import pixel_encoder
 from upland.data.image.reader import ImageReader
 from upland.data.reader import Reader
 from upland.detectors.architecture import Architecture
@@ -58,8 +59,7 @@ class ImageDetector(PointDetector):
         Raises:
             ValueError: the encoders ignore other pixels than the plan says.
         """
-        encoder, reader = members[0].encoder, plan.reader
-        assert isinstance(encoder, ImageEncoder)
+        encoder, reader = pixel_encoder(members[0].encoder), plan.reader
         assert isinstance(reader, ImageReader)
         if reader.ignored != plain_argument(encoder.ignored):
             raise ValueError("the encoders ignore other pixels than the plan says")

@@ -23,7 +23,8 @@ from upland.catalogue import load as load_entry
 from upland.criteria.base import Criterion
 from upland.criteria.sequence import SequenceCriterion
 from upland.data.encoder import Encoder
-from upland.data.image.encoder import ImageEncoder
+from upland.data.image.feature_encoder import kept_numbers, pixels_of
+from upland.data.image.reader import ImageReader
 from upland.data.sequence.encoder import SequenceEncoder
 from upland.data.table.encoder import TableEncoder
 from upland.detectors.architecture import Architecture
@@ -40,11 +41,7 @@ from upland.models.sequential import SequenceModel
 from upland.models.stored import check_values
 from upland.training.loop import LATER, History
 
-ENCODERS: dict[str, type[Encoder]] = {
-    "table": TableEncoder,
-    "sequence": SequenceEncoder,
-    "image": ImageEncoder,
-}
+ENCODERS: dict[str, type[Encoder]] = {"table": TableEncoder, "sequence": SequenceEncoder}
 KEPT = ("standard", "training_rows", "held_out", "refining")
 """Tensors of a member: its reference rows."""
 
@@ -113,9 +110,9 @@ def _in_common(member: Member) -> tuple[Any, ...]:
     """What the members of one detector have in common."""
     encoder, kept = member.encoder, (member.standard, member.training_rows, member.held_out)
     image: tuple[Any, ...] = ()
-    if isinstance(encoder, ImageEncoder):
-        ignored = None if encoder.ignored is None else encoder.ignored.tobytes()
-        image = encoder.shape, encoder.dtype, encoder.scaling, ignored
+    if (pixels := pixels_of(encoder)) is not None:
+        ignored = None if pixels.ignored is None else pixels.ignored.tobytes()
+        image = encoder.shape, pixels.shape, pixels.dtype, pixels.scaling, ignored
     return encoder.inputs, encoder.named, *image, *(rows is None for rows in kept)
 
 
@@ -216,7 +213,7 @@ class _MemberLoader:
             raise ValueError("a member has tensors that nothing needs")
         if not fits(sigma, float) or not 0 < sigma**2 < math.inf:
             raise ValueError(f"sigma must be positive, not {shown(sigma)}")
-        encoder = ENCODERS[self.estimator.modality].from_state(record["encoder"], parts.get("encoder", {}))
+        encoder = self._encoder(record["encoder"], parts.get("encoder", {}))
         architecture = architecture_of(record["architecture"], self.own)
         if not _resolves(self.plan.architecture, architecture):
             raise ValueError("a member has another architecture than the plan says")
@@ -230,6 +227,13 @@ class _MemberLoader:
         return Member(
             encoder, model, sigma, history, architecture, **kept, refinement=refinement, criteria=criteria
         )
+
+    def _encoder(self, manifest: Mapping[str, Any], tensors: Tensors) -> Encoder:
+        """The encoder."""
+        reader = self.plan.reader
+        if isinstance(reader, ImageReader):
+            return reader.restored_encoder(manifest, tensors)
+        return ENCODERS[self.estimator.modality].from_state(manifest, tensors)
 
     def _model(self, architecture: Architecture, encoder: Encoder, weights: dict[str, Tensor]) -> Any:
         """The model with its weights, in evaluation mode."""
@@ -246,7 +250,7 @@ class _MemberLoader:
         if rows.keys() - KEPT:
             raise ValueError("a member has reference rows that nothing needs")
         of_steps = isinstance(encoder, SequenceEncoder)  # their latents, -log p, and the number of the run
-        shape = (encoder.width + 2,) if of_steps else encoder.shape
+        shape = (encoder.width + 2,) if of_steps else kept_numbers(encoder)
         for name, some in rows.items():
             count = len(some) if some.ndim else 0
             if some.shape[1:] != shape or some.dtype != torch.float32:
@@ -310,7 +314,7 @@ def _ordinary(model: nn.Module, encoder: Encoder, kept: Mapping[str, Tensor]) ->
     if isinstance(model, SequenceModel):
         return torch.zeros(1, model.frame, model.width + model.context_width, dtype=torch.float32)
     return torch.cat(
-        [torch.zeros(1, *encoder.shape, dtype=torch.float32), *(rows[:1] for rows in kept.values())]
+        [torch.zeros(1, *kept_numbers(encoder), dtype=torch.float32), *(rows[:1] for rows in kept.values())]
     )
 
 

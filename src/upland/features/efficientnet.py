@@ -1,8 +1,8 @@
 """EfficientNet-Lite, a convolutional network for mobile processors, as a source of feature maps.
 
 Tan and Le, "EfficientNet: Rethinking model scaling for convolutional neural networks", ICML 2019 (arXiv
-1905.11946); the Lite variants (2020) have no squeeze-and-excitation and ReLU6 for swish. Batch normalisation is
-folded into the convolutions, w' = w g / sqrt(v + e) and b' = b - m g / sqrt(v + e), so that a map is one
+1905.11946); the Lite variants (2020) have no squeeze-and-excitation and ReLU6 for swish. Batch normalisation
+is folded into the convolutions, w' = w g / sqrt(v + e) and b' = b - m g / sqrt(v + e), so that a map is one
 convolution and one bound. Padding is that of TensorFlow ("same"), from which the weights were converted.
 """
 
@@ -120,7 +120,8 @@ def _convolution(
     """A convolution with the batch normalisation behind it folded in."""
     channels = shape[0]
     gain, offset, mean, variance = (
-        source.get(f"{norm}.{part}", (channels,)) for part in ("weight", "bias", "running_mean", "running_var")
+        source.get(f"{norm}.{part}", (channels,))
+        for part in ("weight", "bias", "running_mean", "running_var")
     )
     factor = gain / torch.sqrt(variance + _EPSILON)
     made = _Same(shape[1] * groups, channels, shape[2], stride, groups=groups)

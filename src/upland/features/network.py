@@ -1,9 +1,9 @@
 """Features by a network that is not trained here: a bundled backbone, or a module of the user's.
 
-A backbone gives a map after each of its stages. The means over the deeper ones are the vectors of an image; two of
-middle depth, averaged over three by three positions and brought to one size, are the map of patches (Roth et al.,
-CVPR 2022). Images are enlarged to `LEAST` pixels a side at least and reduced to `MOST` at most, and the map has
-`GRID` positions a side at most.
+A backbone gives a map after each of its stages. The means over the deeper ones are the vectors of an image;
+two of middle depth, averaged over three by three positions and brought to one size, are the map of patches
+(Roth et al., CVPR 2022). Images are enlarged to `LEAST` pixels a side at least and reduced to `MOST` at most,
+and the map has `GRID` positions a side at most.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from upland.data.image.features import FeatureLayout
+from upland.data.image.encoder import Scaling
+from upland.data.image.features import WHOLE, FeatureLayout
 from upland.features.placing import placed, split
 from upland.models.process import THREADS
 
@@ -61,7 +62,7 @@ class NetworkFeatures:
         scaling: "levels".
     """
 
-    scaling = "levels"
+    scaling: Scaling = "levels"
 
     def __init__(self, name: str, backbone: Backbone) -> None:
         self.name, self.backbone = name, backbone
@@ -89,7 +90,7 @@ class NetworkFeatures:
     def transform(self, codes: NDArray[np.float32]) -> NDArray[np.float32]:
         """The features of images, each by itself: `(n, C, H, W) -> (n, D)`."""
         shape = codes.shape[1:]
-        found = np.empty((len(codes), self.layout(shape).width), dtype=np.float32)  # type: ignore[arg-type]
+        found = np.empty((len(codes), self.layout(shape).width), dtype=np.float32)
         with THREADS.at(1), torch.no_grad():
             for row, image in zip(found, torch.from_numpy(codes), strict=True):
                 row[:] = self._of_image(image[None]).numpy()
@@ -101,7 +102,9 @@ class NetworkFeatures:
         pixels = pixels.expand(-1, 3, -1, -1)
         sides = _sides(codes.shape[1:])
         if sides != tuple(pixels.shape[2:]):
-            pixels = functional.interpolate(pixels, sides, mode="bicubic", antialias=True, align_corners=False)
+            pixels = functional.interpolate(
+                pixels, sides, mode="bicubic", antialias=True, align_corners=False
+            )
             pixels = pixels.clamp(0, LEVELS - 1)
         maps = self.backbone.network(pixels)
         vectors = [self._vector(maps[number], number) for number in self.backbone.vectors]
@@ -123,6 +126,22 @@ class NetworkFeatures:
         vectors, patches = split(shares, self.layout(shape))
         return placed(sum(part.sum(axis=1) for part in vectors), patches.sum(axis=1), shape)
 
+    def regions(self, shape: tuple[int, int, int]) -> NDArray[np.int64]:
+        """The vectors are of the whole image: `(V,)`.
+
+        Args:
+            shape: (C, H, W).
+        """
+        return np.full(self.layout(shape).of_vectors, WHOLE, dtype=np.int64)
+
+    def to_codes(self, features: NDArray[Any], shape: tuple[int, int, int]) -> None:
+        """None: features of a network have no way back to pixels.
+
+        Args:
+            features: not used.
+            shape: not used.
+        """
+
     def to_state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """Name and digest; the weights are not stored."""
         return {"name": self.name, "digest": self.backbone.digest}, {}
@@ -132,9 +151,8 @@ class NetworkFeatures:
         if set(manifest) != {"name", "digest"} or tensors:
             raise ValueError("not the state of features of a network")
         if manifest != self.to_state()[0]:
-            raise ValueError(
-                f"the features are of {manifest['name']!r} with other weights than those of {self.name!r} here"
-            )
+            other = f"the features are of {manifest['name']!r} with other weights"
+            raise ValueError(f"{other} than those of {self.name!r} here")
 
 
 def _sides(shape: Sequence[int]) -> tuple[int, int]:

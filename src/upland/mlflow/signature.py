@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from upland.data.image.encoder import ImageEncoder
+from upland.data.image.feature_encoder import pixels_of
 from upland.data.sequence.encoder import SequenceEncoder
 from upland.data.table.encoder import TableEncoder
 from upland.detectors.segmented import SegmentedDetector
@@ -105,9 +105,9 @@ def _columns(detector: Detector) -> list[tuple[str | None, str, bool]] | None:
 def _array(detector: Detector) -> tuple[tuple[int, ...], np.dtype[Any]]:
     """Shape of one image or sequence, -1 for any length, and the type of its values."""
     encoder = detector.encoder_
-    if isinstance(encoder, ImageEncoder):
-        channels, height, width = encoder.shape
-        return ((height, width) if channels == 1 else (height, width, channels)), encoder.dtype
+    if (pixels := pixels_of(encoder)) is not None:
+        channels, height, width = pixels.shape
+        return ((height, width) if channels == 1 else (height, width, channels)), pixels.dtype
     assert isinstance(encoder, SequenceEncoder)
     return (-1, encoder.table.n_columns), np.dtype(np.float64)
 
@@ -161,9 +161,9 @@ def _number(column: Column) -> Any:
 
 def _level(encoder: Any) -> float:
     """Mid-grey of an image, the mean of a sequence's first channel."""
-    if isinstance(encoder, ImageEncoder):
-        middle = float(np.mean(encoder.mean))
-        return round(middle) if encoder.dtype.kind in "ui" else middle
+    if (pixels := pixels_of(encoder)) is not None:
+        middle = float(np.mean(pixels.mean))
+        return round(middle) if pixels.dtype.kind in "ui" else middle
     return float(encoder.table.schema_.columns[0].center)
 
 

@@ -153,6 +153,10 @@ class JoinedEnergy(EnergyModel):
         """The share of each input in the joined score, which they sum to: `(N, D) -> (N, D)`."""
 
 
+class ExpertEnergy(JoinedEnergy):
+    """A product of experts: energies of several aspects of the data, fitted in closed form; abstract."""
+
+
 class NoiseConditional(JoinedEnergy):
     """An ensemble of energies to which the scale of the noise is an input: abstract.
 

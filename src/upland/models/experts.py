@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from upland.models.adaptive_kernel import AdaptiveKernel
-from upland.models.base import EnergyModel, JoinedEnergy
+from upland.models.base import EnergyModel, ExpertEnergy
 from upland.models.conditional import ConditionalEnergy
 from upland.models.kernel_prior import distinct_rows
 from upland.models.missing_mass import UnseenPairs, UnseenValues
@@ -49,7 +49,7 @@ PARTS: dict[str, float] = {
 COUNTS = ("unseen", "pairs")
 
 
-class ProductOfExperts(JoinedEnergy, StoredModule):
+class ProductOfExperts(ExpertEnergy, StoredModule):
     """Energies of rows of a table in closed form, joined by the cubic mean of their standard scores.
 
     Args:

@@ -1,26 +1,31 @@
 r"""A product of experts for images: energies in closed form of vectors and patches of features.
 
-Features (`upland.data.image.features`) are vectors of the whole image and a map of patches. Each vector has two
-energies (pixels only the first), a kernel density (`upland.models.adaptive_kernel`, the distance to the nearest normal images) and a
-Gaussian of principal axes (`upland.models.ppca`); the patches have one (`upland.models.patch_maps`). Each is
-standardised by what it is of normal images that it has not seen, z = (E - m) / s, and
+Features (`upland.data.image.features`) are vectors of the whole image and a map of patches. Each vector has
+two energies (pixels only the first), a kernel density (`upland.models.adaptive_kernel`, the distance to the
+nearest normal images) and a Gaussian of principal axes (`upland.models.ppca`); the patches have one
+(`upland.models.patch_maps`). Each is standardised by what it is of normal images that it has not seen, z = (E
+- m) / s, and
 
     A(x) = (sum_p w_p softplus(z_p)^3 / sum_p w_p)^(1/3),
 
-as for tables (`upland.models.experts`).
+as for tables (`upland.models.experts`). The weights are 1, but for the patches where vectors are of a
+network. There
+the mean cosine r of the vectors of two normal images says how alike these are as wholes: near 1 of one part
+or texture photographed again and again, below one half of different things of a class. The more alike, the
+more it is a detail that is wrong, and the patches have the weight (r / (1 - r))^2.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from upland.data.image.features import FeatureLayout
 from upland.models.adaptive_kernel import AdaptiveKernel
-from upland.models.base import JoinedEnergy
+from upland.models.base import EnergyModel, ExpertEnergy
 from upland.models.kernel_prior import distinct_rows
 from upland.models.parts import LEAST_DEVIATION, Part, plain_layout
 from upland.models.patch_maps import PatchMaps
@@ -30,9 +35,27 @@ from upland.models.stored import StoredModule, require
 POWER = 3
 PATCHES = "patches"
 LEAST_LENGTH = 1e-12
+ALIKE = (0.01, 0.99)
+"""Bounds of the mean cosine."""
 
 
-class ImageExperts(JoinedEnergy, StoredModule):
+class _Seen(NamedTuple):
+    """A part and what it sees.
+
+    Args:
+        part: of the product.
+        x: features of images.
+        points: those of the support points.
+        where: which features these are.
+    """
+
+    part: Part
+    x: Tensor
+    points: Tensor
+    where: slice
+
+
+class ImageExperts(ExpertEnergy, StoredModule):
     """Energies of features of images in closed form, joined by the cubic mean of their standard scores.
 
     Args:
@@ -53,6 +76,7 @@ class ImageExperts(JoinedEnergy, StoredModule):
     block_rows = 32
 
     rows: Tensor
+    weights: Tensor
     normal_means: Tensor
     normal_deviations: Tensor
 
@@ -68,6 +92,7 @@ class ImageExperts(JoinedEnergy, StoredModule):
             parts[PATCHES] = PatchMaps(layout.map)
         self.parts = nn.ModuleDict(parts)
         self.register_buffer("rows", torch.zeros(1, layout.of_vectors, dtype=torch.float32))
+        self.register_buffer("weights", torch.ones(len(parts), dtype=torch.float32))
         self.register_buffer("normal_means", torch.zeros(len(parts), dtype=torch.float32))
         self.register_buffer("normal_deviations", torch.ones(len(parts), dtype=torch.float32))
         # models live where their parameters do
@@ -85,11 +110,12 @@ class ImageExperts(JoinedEnergy, StoredModule):
         x = x[torch.randperm(len(x), generator=generator).to(x.device)]
         first, copies, number = distinct_rows(x[:, : self.layout.of_vectors])
         first = first[: self.support_points]
-        self.rows = x[first][:, : self.layout.of_vectors]
+        self.rows = x[first, : self.layout.of_vectors].contiguous()
         left_in = (copies > 1) | (number >= len(first)) | (len(first) < 2)
         own = torch.where(left_in, -1, number)
+        self.weights = self._fitted_weights(x)
         means, deviations = [], []
-        for part, seen, points in self._parts(x, self.rows):
+        for part, seen, points, _ in self.seen(x):
             if isinstance(part, AdaptiveKernel):
                 part.set_points(points, first, own)
             left_out = part.fit(seen, generator)
@@ -98,17 +124,28 @@ class ImageExperts(JoinedEnergy, StoredModule):
         self.normal_means = self.normal_means.new_tensor(means)
         self.normal_deviations = self.normal_deviations.new_tensor(deviations)
 
-    def _parts(self, x: Tensor, rows: Tensor) -> Iterator[tuple[Part, Tensor, Tensor]]:
-        """Each part with what it sees of features, and of the support points."""
+    def _fitted_weights(self, x: Tensor) -> Tensor:
+        """The weight of each part: `(N, D) -> (P,)`."""
+        weights = torch.ones_like(self.weights)
+        if self.layout.directions and self.layout.map[0]:
+            alike = [_mean_cosine(one.x) for one in self.seen(x) if isinstance(one.part, AdaptiveKernel)]
+            mean = min(max(sum(alike) / max(len(alike), 1), ALIKE[0]), ALIKE[1])
+            weights[-1] = (mean / (1 - mean)) ** 2
+        return weights
+
+    def seen(self, x: Tensor) -> Iterator[_Seen]:
+        """Each part with what it sees of images `(N, D)`; of vectors alone there are no patches."""
         start = 0
         for number, width in enumerate(self.layout.vectors):
-            there = slice(start, start + width)
-            yield self._part(f"kernel {number}"), self._directions(x[:, there]), self._directions(rows[:, there])
+            where = slice(start, start + width)
+            kernel = self._part(f"kernel {number}")
+            yield _Seen(kernel, self._directions(x[:, where]), self._directions(self.rows[:, where]), where)
             if number or not self.layout.pixels:
-                yield self._part(f"gaussian {number}"), x[:, there], rows[:, there]
+                yield _Seen(self._part(f"gaussian {number}"), x[:, where], self.rows[:, where], where)
             start += width
-        if self.layout.map[0]:
-            yield self._part(PATCHES), x[:, start:], rows[:, :0]
+        if self.layout.map[0] and x.shape[1] > start:
+            where = slice(start, x.shape[1])
+            yield _Seen(self._part(PATCHES), x[:, where], self.rows[:, :0], where)
 
     def _part(self, name: str) -> Part:
         part = self.parts[name]
@@ -118,24 +155,27 @@ class ImageExperts(JoinedEnergy, StoredModule):
     def _directions(self, x: Tensor) -> Tensor:
         if not self.layout.directions:
             return x
-        return x / x.norm(dim=1, keepdim=True).clamp(min=LEAST_LENGTH)
+        units: Tensor = x / x.norm(dim=1, keepdim=True).clamp(min=LEAST_LENGTH)
+        return units
 
     # -- scores ----------------------------------------------------------------------------------------------
 
     def standard_scores(self, x: Tensor) -> Tensor:
         """The standard score of each part: `(N, D) -> (P, N)`, float64."""
-        energies = torch.stack([part.values(seen) for part, seen, _ in self._parts(x, self.rows[:1])])
-        return (energies - self.normal_means.double()[:, None]) / self.normal_deviations.double()[:, None]
+        energies = torch.stack([one.part.values(one.x) for one in self.seen(x)])
+        there = slice(0, len(energies))
+        centred = energies - self.normal_means.double()[there, None]
+        return centred / self.normal_deviations.double()[there, None]
 
     def _terms(self, x: Tensor) -> Tensor:
         """What each part adds to A(x)^3: `(N, D) -> (P, N)`."""
-        return _cubes(self.standard_scores(x)) * self._weights()[:, None]
+        cubes = _cubes(self.standard_scores(x))
+        return cubes * self._shares_of(len(cubes))[:, None]
 
-    def _weights(self) -> Tensor:
-        """The weights as shares of one: `(P,)`, float64."""
-        weights = [1.0] * len(self.parts)
-        whole = torch.tensor(weights, dtype=torch.float64, device=self.anchor.device)
-        return whole / whole.sum()
+    def _shares_of(self, count: int) -> Tensor:
+        """The weights of the first parts as shares of one: `(P,)`, float64."""
+        weights = self.weights[:count].double()
+        return weights / weights.sum()
 
     def joined_score(self, x: Tensor) -> Tensor:
         """The cubic mean of the parts, in standard deviations of normal images: `(N, D) -> (N,)`, float64."""
@@ -143,45 +183,99 @@ class ImageExperts(JoinedEnergy, StoredModule):
         return joined
 
     def shares(self, x: Tensor) -> Tensor:
-        """The share of each feature in the joined score, which they sum to: `(N, D) -> (N, D)`, float64."""
+        """The share of each feature in the joined score, which they sum to: `(N, D) -> (N, D)`, float64.
+
+        The score is divided among the parts by their terms in A(x)^3, and each of these as the part divides
+        its energy.
+        """
         cubes = self._terms(x)
         whole = cubes.sum(0)
         pieces = cubes * whole ** (1 / POWER) / whole.clamp(min=1e-300)
         found = torch.zeros(x.shape, dtype=torch.float64, device=x.device)
-        start, several = 0, self._parts(x, self.rows[:1])
-        for (part, seen, _), piece in zip(several, pieces, strict=True):
-            inputs = part.shares(seen)
+        for one, piece in zip(self.seen(x), pieces, strict=True):
+            inputs = one.part.shares(one.x)
             energy = inputs.sum(1, keepdim=True)
             even = torch.full_like(inputs, 1 / inputs.shape[1])
-            there = slice(start, start + inputs.shape[1])
-            found[:, there] += piece[:, None] * torch.where(energy > 0, inputs / energy.clamp(min=1e-300), even)
-            start += inputs.shape[1] if isinstance(part, PrincipalGaussian) else 0
+            part = torch.where(energy > 0, inputs / energy.clamp(min=1e-300), even)
+            found[:, one.where] += piece[:, None] * part
         return found
 
     def expected(self, x: Tensor) -> Tensor:
-        """The features themselves: what is expected instead of them is not known."""
-        return x
+        """The features, with pixels as those of the nearest normal images: `(N, D)` twice."""
+        if not self.layout.pixels:
+            return x
+        first = next(self.seen(x))
+        pixels = first.part.expected(first.x)
+        assert pixels is not None
+        return torch.cat([pixels, x[:, pixels.shape[1] :]], 1)
 
-    # -- as one energy
+    # -- as one energy ---------------------------------------------------------------------------------------
 
     def energy(self, x: Tensor) -> Tensor:
-        """The mean of the standard scores: `(N, D) -> (N,)`, float64."""
-        return self._weights() @ self.standard_scores(x)
+        """The weighted mean of the standard scores: `(N, D) -> (N,)`, float64."""
+        scores = self.standard_scores(x)
+        return self._shares_of(len(scores)) @ scores
+
+    def without_prior(self) -> EnergyModel:
+        """The Gaussians of the vectors alone, in nats, which no single training image stands in."""
+        return VectorGaussians(self)
+
+    def reconstruct_without_prior(self, x: Tensor) -> Tensor:
+        """Each vector moved against the slope of its Gaussian: `(N, D) -> (N, D)`."""
+        return self.without_prior().reconstruct(x)
 
     # -- persistence -----------------------------------------------------------------------------------------
 
     def check_values(self) -> None:
-        """Refuse deviations that are not positive; raises ValueError."""
+        """Refuse deviations and weights that are not positive; raises ValueError."""
         require(self.normal_deviations > 0, "deviations of normal images must be positive")
+        require(self.weights > 0, "weights of parts must be positive")
 
     def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *rest: Any) -> None:
         """Take over the number of the support points, and give them to the kernels, which are loaded next."""
         self.rows = self.rows.new_zeros(state.get(prefix + "rows", self.rows).shape)
         super()._load_from_state_dict(state, prefix, *rest)
-        for part, _, points in self._parts(self.rows[:1], self.rows):
-            if isinstance(part, AdaptiveKernel):
-                part.points = points
+        for one in self.seen(self.rows):
+            if isinstance(one.part, AdaptiveKernel):
+                one.part.points = one.points
 
 
 def _cubes(z: Tensor) -> Tensor:
     return torch.logaddexp(z, torch.zeros_like(z)) ** POWER
+
+
+def _mean_cosine(units: Tensor) -> float:
+    """The mean cosine of two of some unit vectors: `(N, D)`; 1 of a single one."""
+    count = len(units)
+    if count < 2:
+        return 1.0
+    return (float(units.double().sum(0).square().sum()) - count) / (count * (count - 1))
+
+
+class VectorGaussians(EnergyModel):
+    """The Gaussians of the vectors of images, as an energy in nats up to a constant.
+
+    Args:
+        model: fitted.
+    """
+
+    def __init__(self, model: ImageExperts) -> None:
+        super().__init__()
+        self.model = model
+
+    def energy(self, x: Tensor) -> Tensor:
+        """The sum of half the squared lengths: `(N, D) -> (N,)`, float64."""
+        lengths = [one.part.values(one.x) for one in self._seen(x)]
+        return 0.5 * torch.stack(lengths).square().sum(0)
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """X - grad E: `(N, D) -> (N, D)`."""
+        moved = x.clone()
+        for one in self._seen(x):
+            assert isinstance(one.part, PrincipalGaussian)
+            moved[:, one.where] -= one.part.slope(one.x)
+        return moved
+
+    def _seen(self, x: Tensor) -> list[_Seen]:
+        found = self.model.seen(x[:, : self.model.layout.of_vectors])
+        return [one for one in found if isinstance(one.part, PrincipalGaussian)]

@@ -2,15 +2,16 @@ r"""Energies of the patches of an image, each compared with what is usual at its
 
 The features of a patch are whitened over all places. Two distances say how far it is from normal patches:
 
-* *anywhere*: to the nearest of a few thousand normal patches of any place (Roth et al., "Towards total recall in
+* *anywhere*: to the nearest of a few thousand normal patches of any place (Roth et al., "Towards total recall
+in
   industrial anomaly detection", CVPR 2022, arXiv 2106.08265);
 * *here*: to the nearest patch that some normal images have at this place or beside it, which is what aligned
   parts are compared by (Defard et al., "PaDiM", ICPR 2020, arXiv 2011.08785, with a Gaussian for each place).
 
-Distances are large at the edge of an image and where normal images differ from each other, whatever is wrong. So
-each is standardised by the mean and the deviation that it has at its place among normal images that it has not
-seen, d = (e - m_p) / s_p, where few images are not enough for s_p with the deviation over all places. Both are
-joined at each place by their cubic mean z_p, and over an image by a mean near the maximum,
+Distances are large at the edge of an image and where normal images differ from each other, whatever is wrong.
+So each is standardised by the mean and the deviation that it has at its place among normal images that it has
+not seen, d = (e - m_p) / s_p, where few images are not enough for s_p with the deviation over all places.
+Both are joined at each place by their cubic mean z_p, and over an image by a mean near the maximum,
 
     A = (1/P sum_p softplus(z_p)^6)^(1/6).
 """
@@ -34,6 +35,7 @@ POWER, OVER_PLACES = 3, 6
 OWN = 10.0
 """Images whose deviation over all places counts beside that of a place."""
 LEAST_DEVIATION = 1e-6
+LEAST_SQUARE = 1e-12
 AT_ONCE = 4_096
 
 
@@ -113,10 +115,10 @@ class PatchMaps(Part):
         axes = axes / (squares + SHRINKAGE * squares.mean().clamp(min=LEAST_DEVIATION)).sqrt()
         self.mean, self.axes = mean.to(flat), axes[:, -count:].flip(1).contiguous().to(flat)
         chosen = torch.randperm(len(flat), generator=generator)[:ANYWHERE].to(flat.device)
-        self.anywhere = self._whitened(flat[chosen])
+        self.anywhere = self._whitened(flat[chosen]).contiguous()
         images = max(1, HERE // (patches.shape[1] * min(AXES_HERE, count)))
         some = self._whitened(patches[:images].flatten(0, 1))[:, :AXES_HERE]
-        self.here = some.reshape(min(images, len(patches)), patches.shape[1], -1)
+        self.here = some.reshape(min(images, len(patches)), patches.shape[1], -1).contiguous()
 
     def _fit_usual(self, distances: Tensor) -> None:
         """Mean and deviation of both distances at each place among images: `(2, N, P)`."""
@@ -191,4 +193,4 @@ def _nearest(x: Tensor, others: Tensor) -> Tensor:
     """The distance of each row to the nearest of others: `(M, K)`, `(R, K)` -> `(M,)`."""
     squares = others.square().sum(1, keepdim=True) - 2 * (others @ x.T)
     least: Tensor = squares.amin(0) + x.square().sum(1)
-    return least.clamp(min=0).sqrt()
+    return least.clamp(min=LEAST_SQUARE).sqrt()

@@ -1,7 +1,8 @@
-r"""Probabilistic principal components: a Gaussian with some axes of its own and one variance along all others.
+r"""Probabilistic principal components: a Gaussian with some axes of its own and one variance along all
+others.
 
-Tipping and Bishop, "Probabilistic principal component analysis", JRSS B 61 (1999). With the mean m, the K axes
-v_k of largest variance l_k and a variance s for the rest,
+Tipping and Bishop, "Probabilistic principal component analysis", JRSS B 61 (1999). With the mean m, the K
+axes v_k of largest variance l_k and a variance s for the rest,
 
     E(x) = 1/2 sum_k (v_k (x - m))^2 / (l_k + s) + 1/2 |r|^2 / s,     r = x - m - sum_k v_k (v_k (x - m)).
 
@@ -74,16 +75,16 @@ class PrincipalGaussian(Part):
         squares, axes = _principal(centred)
         total = centred.square().mean(0).sum()
         rest = (SHARE * total / x.shape[1]).clamp(min=LEAST_VARIANCE)
-        self.mean, self.axes = mean.to(x), axes.to(x)
+        self.mean, self.axes = mean.to(x), axes.to(x).contiguous()
         self.variances, self.rest = (squares + rest).to(x), rest.reshape(1).to(x)
 
     def values(self, x: Tensor) -> Tensor:
         """The length sqrt(2 E): `(N, D) -> (N,)`, float64."""
         centred, along = self._along(x)
         own = (along.square() / self.variances).sum(1, dtype=torch.float64)
-        others = (centred.square().sum(1, dtype=torch.float64) - along.square().sum(1, dtype=torch.float64)).clamp(
-            min=0
-        )
+        others = (
+            centred.square().sum(1, dtype=torch.float64) - along.square().sum(1, dtype=torch.float64)
+        ).clamp(min=0)
         return (own + others / self.rest.double()).clamp(min=LEAST_VARIANCE).sqrt()
 
     def _along(self, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from upland.data.image.encoder import ImageEncoder
+from upland.data.image.feature_encoder import pixel_encoder
 from upland.io.heatmaps import png_of_heat, png_of_pixels, reduced_heat, reduced_pixels
 from upland.reporting.alarms import AlarmsSeen
 from upland.reporting.base import Floats, Found, Indices, Settings, check_no_rows
@@ -106,8 +106,7 @@ def found_in_images(detector: ScoringDetector, data: Any, settings: Settings) ->
     from upland.io.images import pillow
 
     pillow()
-    encoder = detector.encoder_
-    assert isinstance(encoder, ImageEncoder)
+    encoder = pixel_encoder(detector.encoder_)
     check_no_rows(settings, "image")
     images = encoder.images(data)
     counter, parts = ScoreCounter(detector, settings, "image"), []

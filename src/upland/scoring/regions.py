@@ -18,7 +18,7 @@ Floats = NDArray[np.float64]
 
 def regions(explained: ImageExplanation, count: int) -> list[list[Reason]]:
     """The contributing parts of each image, those with most heat first: rectangles that do not overlap; value
-    and expected are means over the rectangle.
+    and expected are means over the rectangle, None where the features have no way back to pixels.
 
     Args:
         explained: Images with the shares of their pixels.
@@ -27,7 +27,7 @@ def regions(explained: ImageExplanation, count: int) -> list[list[Reason]]:
     from upland.explanation import Reason
 
     found = []
-    for heat, values, expected in zip(explained.heat(), explained.values, explained.expected, strict=True):
+    for image, (heat, values) in enumerate(zip(explained.heat(), explained.values, strict=True)):
         reasons: list[Reason] = []
         total, left = float(heat.sum()), heat.copy()
         for _ in range(count):
@@ -37,7 +37,11 @@ def regions(explained: ImageExplanation, count: int) -> list[list[Reason]]:
                 break
             rows, columns = (f"{part.start}-{part.stop - 1}" for part in window)
             name = f"rows {rows}, columns {columns}"
-            reasons.append(Reason(name, share, share / total, _mean(values[window]), _mean(expected[window])))
+            foreseen = explained.expected is not None
+            expected = None if explained.expected is None else _mean(explained.expected[image][window])
+            reasons.append(
+                Reason(name, share, share / total, _mean(values[window]), expected, is_foreseen=foreseen)
+            )
             left[window] = 0.0
         found.append(reasons)
     return found

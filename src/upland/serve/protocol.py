@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from upland.data.image.encoder import ImageEncoder
+from upland.data.image.feature_encoder import pixels_of
 from upland.scoring.inputs import keys_of
 from upland.serve.answers import listed
 from upland.serve.bodies import Body
@@ -39,9 +39,9 @@ def metadata(served: Served) -> dict[str, Any]:
         served: the model.
     """
     encoder, modality = served.detector.encoder_, served.detector.modality
-    if isinstance(encoder, ImageEncoder):
-        channels, height, width = encoder.shape
-        datatype = {dtype: name for name, dtype in DTYPES.items()}.get(str(encoder.dtype), "UINT8")
+    if (pixels := pixels_of(encoder)) is not None:
+        channels, height, width = pixels.shape
+        datatype = {dtype: name for name, dtype in DTYPES.items()}.get(str(pixels.dtype), "UINT8")
         inputs = [{"name": "image", "datatype": datatype, "shape": [-1, height, width, channels]}]
     elif served.schema is not None and (modality == "table" or encoder.named):
         found = {column.name: _datatype(column) for column in served.schema.columns}

@@ -12,7 +12,7 @@ from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from upland.catalogue import MODALITIES
-from upland.data.image.encoder import ImageEncoder
+from upland.data.image.feature_encoder import pixel_encoder
 from upland.serve.answers import JSON
 from upland.serve.bodies import Body, Plain, check_lengths, json_body
 from upland.serve.errors import Refusal
@@ -69,8 +69,7 @@ def _fitting(body: Body, served: Served) -> Body:
 
 def _pixels(body: Body, served: Served) -> Body:
     """An array of images in the type of the model, since JSON has none."""
-    encoder, values = served.detector.encoder_, body.data
-    assert isinstance(encoder, ImageEncoder)
+    encoder, values = pixel_encoder(served.detector.encoder_), body.data
     if values.ndim < 3:
         raise Refusal(422, f"an array of images is (N, H, W) or (N, H, W, C), not {values.shape}")
     if values.dtype.kind in "iu" and encoder.dtype.kind == "u":

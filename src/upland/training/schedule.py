@@ -124,6 +124,15 @@ def expert_rows(width: int) -> int:
     return max(SUPPORT_LEAST, min(EXPERT_ROWS, 4 * SUPPORT_NUMBERS // width))
 
 
+def image_rows(width: int) -> int:
+    """Training images whose features a product of experts is fitted on at most: as many as 256 MB hold.
+
+    Args:
+        width: features of an image.
+    """
+    return max(SUPPORT_LEAST, min(EXPERT_ROWS, 16 * SUPPORT_NUMBERS // width))
+
+
 STEPS: dict[str, Callable[[int, int, int], int]] = {
     "denoising": denoising_steps,
     "multiscale": multiscale_steps,
@@ -138,5 +147,6 @@ START_ROWS: dict[str, Callable[[int], int]] = {
     "few": init_rows,
     "kernel": support_candidates,
     "experts": expert_rows,
+    "images": image_rows,
 }
 """How many training rows a model is initialised from, by its encoded dimensions."""

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from upland.calibration.conformal import Floats
 from upland.calibration.segments import Indices
 from upland.data.image.container import Images
-from upland.data.image.encoder import ImageEncoder
+from upland.data.image.feature_encoder import pixel_encoder
 from upland.data.sequence.container import Sequences, as_sequences
 from upland.data.sequence.encoder import SequenceEncoder
 from upland.data.table.frames import TableView, arrow_table, view_table
@@ -102,8 +102,7 @@ class BatchReader:
             )
             moments = None if self.time is None else _of_steps(data)
         else:
-            assert isinstance(encoder, ImageEncoder)
-            data = encoder.images(X)
+            data = pixel_encoder(encoder).images(X)
             if self.time is not None:
                 raise ValueError(Advice("images have no times: leave ", Argument("every"), " out"))
         if self.by is not None and groups is None:

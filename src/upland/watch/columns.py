@@ -23,6 +23,7 @@ from scipy.stats import norm
 from upland.calibration.conformal import Floats
 from upland.criteria.sequence import EncodedSequences
 from upland.data.image.encoder import ImageEncoder
+from upland.data.image.feature_encoder import FeatureEncoder
 from upland.data.sequence.encoder import SequenceEncoder
 from upland.data.table.encoder import TableEncoder
 from upland.detectors.base import Detector
@@ -99,7 +100,9 @@ class Columns:
 
     def __init__(self, detector: Detector) -> None:
         encoder = detector.encoder_
-        if isinstance(encoder, ImageEncoder):
+        if isinstance(encoder, FeatureEncoder):
+            self.names, self.slots = encoder.column_names, np.asarray(encoder.slots)[:INPUTS]
+        elif isinstance(encoder, ImageEncoder):
             self.names, of = regions(encoder.shape)
             self._of = of.numpy()
             self.slots = np.arange(len(self.names))

@@ -15,6 +15,14 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from upland.data.image.encoder import Scaling
+
+WHOLE = 9
+"""The number that stands for the whole image, behind those of the parts of a grid of three by three."""
+REGIONS = tuple(
+    f"{row} {column}" for row in ("top", "middle", "bottom") for column in ("left", "centre", "right")
+)
+NAMES = (*REGIONS, "the whole image")
 SAMPLED = 1 << 24
 """Pixel values of normal images that a source learns from at most."""
 
@@ -55,7 +63,7 @@ class FeatureSource(Protocol):
     """
 
     name: str
-    scaling: str
+    scaling: Scaling
 
     def fit(self, codes: NDArray[np.float32]) -> None:
         """Learn from some normal images.
@@ -79,6 +87,22 @@ class FeatureSource(Protocol):
 
         Args:
             shares: of each feature.
+            shape: (C, H, W) of an encoded image.
+        """
+
+    def regions(self, shape: tuple[int, int, int]) -> NDArray[np.int64]:
+        """The number of the part of an image that each number of its vectors is of, of a grid of three by
+        three in the order of rows; 9 where it is of the whole image: `(V,)`.
+
+        Args:
+            shape: (C, H, W) of an encoded image.
+        """
+
+    def to_codes(self, features: NDArray[Any], shape: tuple[int, int, int]) -> NDArray[np.float32] | None:
+        """The codes of pixels that features have: `(n, D) -> (n, C, H, W)`; None where there is no way back.
+
+        Args:
+            features: `(n, D)`.
             shape: (C, H, W) of an encoded image.
         """
 

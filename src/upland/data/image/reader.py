@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
-from upland.catalogue import Unit
+from upland.catalogue import FEATURES, Unit, load
+from upland.data.encoder import Encoder
 from upland.data.image.container import Images
 from upland.data.image.encoder import ImageEncoder, ImageRows, Scaling
+from upland.data.image.feature_encoder import FeatureEncoder, pixel_encoder
+from upland.data.image.features import FeatureSource
 from upland.data.image.ignored import Mask
+from upland.data.image.photographs import AUTO, suitable_features
 from upland.data.image.pixels import Mode
 from upland.data.reader import Floats
 from upland.data.rows import NormalRows
@@ -31,6 +36,9 @@ class ImageReader:
         owner: the estimator, for messages.
         ignored: the digest of the mask; None where there is none.
         mask: `(H, W)` booleans, pixels of every image that are left out; files hold it with the encoders.
+        features: what makes features of the pixels, a name of `upland.catalogue.FEATURES`; "auto" goes by the
+            normal images; None for no features.
+        source: what does so, where it does not learn; it is in no file.
     """
 
     size: tuple[int, int] | None = None
@@ -39,35 +47,67 @@ class ImageReader:
     owner: str = "ImageReader"
     ignored: str | None = None
     mask: Mask | None = field(default=None, compare=False)
+    features: str | None = None
+    source: FeatureSource | None = field(default=None, compare=False)
     modality: ClassVar[Literal["image"]] = "image"
     units: ClassVar[tuple[Unit, ...]] = ("image",)
 
-    def encoder(self) -> ImageEncoder:
+    def encoder(self) -> ImageEncoder | FeatureEncoder:
         """An encoder that has learned nothing yet."""
-        return ImageEncoder(
-            size=self.size, mode=self.mode, scaling=self.scaling, owner=self.owner, ignore=self.mask
+        source = self._source()
+        pixels = ImageEncoder(
+            size=self.size,
+            mode=self.mode,
+            scaling=self.scaling if source is None else source.scaling,
+            owner=self.owner,
+            ignore=self.mask,
         )
+        return pixels if source is None else FeatureEncoder(pixels, source)
+
+    def restored_encoder(
+        self, manifest: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]
+    ) -> ImageEncoder | FeatureEncoder:
+        """The encoder of a file; raises ValueError for what no fit leaves in one.
+
+        Args:
+            manifest: what the encoder's `to_state` gave.
+            tensors: likewise.
+        """
+        source = self._source()
+        if source is None:
+            return ImageEncoder.from_state(manifest, tensors)
+        return FeatureEncoder.restored(source, manifest, tensors)
+
+    def _source(self) -> FeatureSource | None:
+        """What makes features; one that learns is made anew."""
+        if self.features is None or self.source is not None:
+            return self.source
+        made: FeatureSource = load(FEATURES[self.features])()
+        return made
 
     def normal_rows(self, X: Any) -> ImageRows:
         """One row an image."""
         return ImageRows(X, size=self.size, mode=self.mode, owner=self.owner)
 
     def resolved(self, rows: NormalRows) -> ImageReader:
-        """Returns itself."""
-        return self
+        """With the features that suit the images."""
+        if self.features != AUTO:
+            return self
+        assert isinstance(rows, ImageRows)
+        return replace(self, features=suitable_features(rows.whole()))
 
     def blocks(self, rows: NormalRows) -> tuple[None, int]:
         """Each image is a block of its own."""
         return None, rows.n_rows
 
-    def pieces(self, X: Any, encoder: ImageEncoder) -> Iterator[Images]:
+    def pieces(self, X: Any, encoder: Encoder) -> Iterator[Images]:
         """As many images at a time as memory allows."""
-        images = encoder.images(X)
+        images = pixel_encoder(encoder).images(X)
         at_once = max(1, PIXELS_AT_ONCE // math.prod(images.shape))
         for start in range(0, len(images), at_once):
             yield images.select(np.arange(start, min(start + at_once, len(images))))
 
-    def calibration_pieces(self, X: Any, encoder: ImageEncoder, unit: Unit) -> Iterator[Images]:
+    def calibration_pieces(self, X: Any, encoder: Encoder, unit: Unit) -> Iterator[Images]:
         """The same as `pieces`."""
         return self.pieces(X, encoder)
 

@@ -1,0 +1,53 @@
+"""Which features suit images: those of a pretrained network where they are photographs, their own otherwise.
+
+A photograph has many tones and no background of one exact value, as drawings, glyphs and masks have. Networks
+that were trained on photographs have much to say of them, and little of small or synthetic images.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from upland.catalogue import FEATURES, load
+from upland.data.image.container import Images
+
+AUTO = "auto"
+PIXELS, NETWORK = "pixels", "efficientnet-lite0"
+INSTALLED = "upland.features.bundled:is_installed"
+LEAST_SIDE = 32
+SEEN = 50
+"""Images that the choice is made by, at even steps."""
+TONES = 32
+BACKGROUND = 0.2
+"""Share of pixels of one value from which an image has a background."""
+
+
+def suitable_features(images: Images) -> str:
+    """The name of the features that suit normal images, of `upland.catalogue.FEATURES`.
+
+    Args:
+        images: normal ones.
+    """
+    chosen = NETWORK if are_photographs(images) and load(INSTALLED)() else PIXELS
+    assert chosen in FEATURES
+    return chosen
+
+
+def are_photographs(images: Images) -> bool:
+    """Whether most images are photographs, of `LEAST_SIDE` pixels a side at least.
+
+    Args:
+        images: one at least.
+    """
+    if min(images.shape[:2]) < LEAST_SIDE or images.dtype.kind == "b":
+        return False
+    rows = np.unique(np.linspace(0, len(images) - 1, SEEN).astype(np.int64))
+    seen = [_is_photograph(images.take([row])[0]) for row in rows.tolist()]
+    return 2 * sum(seen) > len(seen)
+
+
+def _is_photograph(pixels: NDArray[np.generic]) -> bool:
+    """Whether an image `(H, W, C)` has many tones, and no exact one on a large part."""
+    counts = np.unique(pixels.reshape(-1, pixels.shape[2])[:, 0], return_counts=True)[1]
+    return len(counts) >= TONES and bool(counts.max() < BACKGROUND * counts.sum())
