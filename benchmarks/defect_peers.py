@@ -137,14 +137,15 @@ def patches(pictures: Images, maps: Maps) -> Patches:
 def patch_neighbours(train: Patches, seed: int) -> FindPatches:
     """Distance of patches to the nearest of a coreset."""
     rows = train.features.reshape(-1, train.features.shape[3])
-    kept = rows[coreset(rows, round(CORESET * len(rows)), np.random.default_rng([seed, 1]))]
+    middle = rows.mean(axis=0)  # differences of squares lose fewer digits
+    kept = rows[coreset(rows, round(CORESET * len(rows)), np.random.default_rng([seed, 1]))] - middle
     squares = np.einsum("nd,nd->n", kept, kept)
 
     def find(test: Patches) -> Found:
         flat = test.features.reshape(-1, test.features.shape[3])
         least = np.empty(len(flat), dtype=np.float32)
         for start in range(0, len(flat), CHUNK):
-            part = flat[start : start + CHUNK]
+            part = flat[start : start + CHUNK] - middle
             products = (squares - 2 * part @ kept.T).min(axis=1)
             least[start : start + CHUNK] = products + np.einsum("nd,nd->n", part, part)
         return patch_heat(np.sqrt(np.maximum(least, 0)).reshape(test.features.shape[:3]), test.size)

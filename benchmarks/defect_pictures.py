@@ -1,8 +1,9 @@
 """Pictures for the benchmark of planted local defects: three kinds of real ones, and generated textures.
 
-* **textures**, of scikit-image's photographs of bricks, grass and gravel (512 x 512, grey): crops of
-  256 x 256. The photograph is cut into halves; training crops are of one, test crops of the other; which, and
-  along which side, goes by the seed. Crops are mirrored, those of grass and gravel also turned.
+* **textures**, of scikit-image's photographs of bricks, grass and gravel (512 x 512, grey): crops of 256 x
+  256. Training crops are of the left half, test crops of the right one, or the other way round, by the seed
+  (what is near lies below and what is far above: halves from top to bottom would differ in scale). Crops are
+  mirrored, those of grass and gravel also turned.
 * **objects**, aligned: the classes bag and sneaker of Fashion-MNIST, 28 x 28 brought to 128 x 128. Other
   pictures train than test. The change of a defect is blurred as much as the enlarged picture is, and 1.6
   times as strong as elsewhere, since one bag differs from the next.
@@ -190,9 +191,8 @@ def photograph(name: str) -> NDArray[np.uint8]:
 def texture(kind: str, seed: int, count: int, part: str, data: Path | None) -> list[Picture]:
     """Crops of one half of the photograph."""
     picture = photograph(kind).astype(np.float32)
-    axis, first = divmod(seed % 4, 2)  # top and bottom, then left and right
-    is_first = (part == "train") == (first == 0)
-    area = np.split(picture, 2, axis=axis)[0 if is_first else 1]
+    is_left = (part == "train") == (seed % 2 == 0)
+    area = np.split(picture, 2, axis=1)[0 if is_left else 1]
     rng = generator(kind, seed, f"crops {part}")
     crops = []
     for _ in range(count):
