@@ -398,7 +398,7 @@ def test_without_a_backbone_the_row_is_a_note(small, tmp_path):
 
 
 def test_upland_gives_scores_and_heat_maps_of_the_pictures_size():
-    train = pictures(12, side=16, channels=())
+    train = pictures(20, side=16, channels=())
     result = defects.upland(train, 0, side=8)(train[:3])
     assert result.scores.shape == (3,)
     assert result.heat.shape == (3, 16, 16)
