@@ -335,14 +335,16 @@ def sheet(kind: str, seed: int, data: Path | None) -> Images:
     rows = [np.flatnonzero(np.array(split.defects) == name)[:2] for name in KINDS[kind].defects]
     shown = [*split.train[:2], *split.test[np.concatenate(rows)]]
     masks = [*np.zeros((2, *split.masks.shape[1:]), dtype=np.bool_), *split.masks[np.concatenate(rows)]]
-    top, bottom = [], []
-    for picture, mask in zip(shown, masks, strict=True):
-        colour = np.repeat(picture[..., None], 3, axis=2) if picture.ndim == 2 else picture.copy()
-        top.append(colour)
-        outlined = colour.copy()
-        outlined[mask ^ ndimage.binary_erosion(mask)] = (255, 0, 0)
-        bottom.append(outlined)
-    return np.concatenate([np.concatenate(top, axis=1), np.concatenate(bottom, axis=1)])
+    plain = [outlined(picture, np.zeros_like(mask)) for picture, mask in zip(shown, masks, strict=True)]
+    marked = [outlined(picture, mask) for picture, mask in zip(shown, masks, strict=True)]
+    return np.concatenate([np.concatenate(plain, axis=1), np.concatenate(marked, axis=1)])
+
+
+def outlined(picture: Images, mask: Mask) -> Images:
+    """The picture in colour, with the outline of the mask in red."""
+    colour = np.repeat(picture[..., None], 3, axis=2) if picture.ndim == 2 else picture.copy()
+    colour[mask ^ ndimage.binary_erosion(mask)] = (255, 0, 0)
+    return colour
 
 
 def main(argv: Sequence[str] | None = None) -> int:

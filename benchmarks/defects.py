@@ -13,6 +13,9 @@ to 64 x 64; each also with its heat map smoothed as the peers' are. The peers ar
 `benchmarks.defect_peers`; those on patches need the maps of a backbone, which `main` is given; without it
 the row says so in `note`, and a later call with a backbone replaces it.
 
+`--sheets DIR` writes a PNG of each kind, seed and method that is run: a test picture of each defect, its mask
+and its heat map.
+
 Rows are written as they come; a second call with the same output does what is missing. A seed draws the
 crops, the views and the defects.
 """
@@ -32,8 +35,8 @@ from sklearn.metrics import roc_auc_score
 
 from benchmarks import defect_peers as peers
 from benchmarks import localization
-from benchmarks.defect_peers import Find, FindPatches, Found, Maps, Patches
-from benchmarks.defect_pictures import KINDS, REAL, Images, Split, half, load
+from benchmarks.defect_peers import Find, FindPatches, Floats, Found, Maps, Patches
+from benchmarks.defect_pictures import KINDS, REAL, Images, Split, half, load, outlined
 from benchmarks.options import command, data_argument, parsed
 from benchmarks.records import Records
 
@@ -85,7 +88,7 @@ def main(argv: Sequence[str] | None = None, maps: Maps | None = None) -> int:
     records = Records.open(options.output, KEYS)
     for seed in options.seeds:
         for kind in options.kinds:
-            run_kind(records, kind, seed, options.methods, options.data, maps)
+            run_kind(records, kind, seed, options, maps)
     return 0
 
 
@@ -95,18 +98,17 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), metavar="METHOD")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS), metavar="KIND")
+    parser.add_argument("--sheets", type=Path, help="folder for pictures of the heat maps")
     quick = {"methods": ["kNN", "PCA", "OCSVM", *ON_PATCHES], "seeds": [0], "kinds": ["china", "weave"]}
     return parsed(parser, None if argv is None else list(argv), "defects", quick)
 
 
-def run_kind(
-    records: Records, kind: str, seed: int, methods: Sequence[str], data: Path | None, maps: Maps | None
-) -> None:
+def run_kind(records: Records, kind: str, seed: int, options: argparse.Namespace, maps: Maps | None) -> None:
     """Every method that has no row yet, on one kind and seed."""
-    missing = [name for name in methods if is_missing(records, kind, seed, name, maps is not None)]
+    missing = [name for name in options.methods if is_missing(records, kind, seed, name, maps is not None)]
     if not missing:
         return
-    split = load(kind, seed, data)
+    split = load(kind, seed, options.data)
     both: tuple[Patches, Patches, list[float]] | None = None
     for name in missing:
         if name in ON_PATCHES and maps is None:
@@ -114,9 +116,13 @@ def run_kind(
         elif name in ON_PATCHES:
             both = both or described(split, maps)
             train, test, seconds = both
-            rows = measured(name, ON_PATCHES[name], train, test, split, seed, seconds)
+            found, times = run(ON_PATCHES[name], train, test, seed, seconds)
+            rows = measured(name, found, split, times)
         else:
-            rows = measured(name, ON_PICTURES[name], split.train, split.test, split, seed, [0.0, 0.0])
+            found, times = run(ON_PICTURES[name], split.train, split.test, seed, [0.0, 0.0])
+            rows = measured(name, found, split, times)
+        if options.sheets and "note" not in rows[name] and found.heat is not None:
+            save_sheet(split, found.heat, options.sheets / f"{kind} {seed} {name}.png")
         for method, row in rows.items():
             key = {"kind": kind, "seed": seed, "method": method}
             stored = records.find(**key)
@@ -150,33 +156,52 @@ def described(split: Split, maps: Maps | None) -> tuple[Patches, Patches, list[f
     return train, test, [middle - start, time.process_time() - middle]
 
 
-def measured(
-    name: str, fit: Any, train: Any, test: Any, split: Split, seed: int, seconds: Sequence[float]
-) -> dict[str, dict[str, Any]]:
-    """The row of a method, and for upland a second one with the heat map smoothed.
+def run(
+    fit: Any, train: Any, test: Any, seed: int, before: Sequence[float]
+) -> tuple[Found, dict[str, float]]:
+    """What a method finds, and its CPU seconds.
 
     Args:
-        name: of the method.
         fit: `(train, seed) -> find`, `find(test) -> Found`.
         train: what the method is fitted on: pictures or patches.
         test: what it is asked about.
-        split: the labels and masks.
         seed: of the method.
-        seconds: CPU seconds that `train` and `test` have taken already.
+        before: CPU seconds that `train` and `test` have taken already.
     """
     start = time.process_time()
     find = fit(train, seed)
     fitted = time.process_time()
     found = find(test)
-    times = {
-        "fit_seconds": fitted - start + seconds[0],
-        "score_seconds": time.process_time() - fitted + seconds[1],
-    }
+    scored = time.process_time()
+    return found, {"fit_seconds": fitted - start + before[0], "score_seconds": scored - fitted + before[1]}
+
+
+def measured(name: str, found: Found, split: Split, times: dict[str, float]) -> dict[str, dict[str, Any]]:
+    """The row of a method, and for upland a second one with the heat map smoothed."""
     rows = {name: {**measures(split, found), **times}}
     if name.startswith("upland") and found.heat is not None:
         again = Found(found.scores, peers.smoothed(found.heat))
         rows[name + SMOOTHED] = {**measures(split, again), **times}
     return rows
+
+
+def save_sheet(split: Split, heat: Floats, path: Path) -> None:
+    """A PNG: a test picture of each defect and a normal one, masks outlined in red, and the heat maps below.
+
+    Heat is white at the largest value of all test pictures, black at their median.
+    """
+    from PIL import Image
+
+    names = np.array(split.defects)
+    shown = [int(np.flatnonzero(names == name)[0]) for name in dict.fromkeys(split.defects)]
+    low, high = float(np.median(heat)), float(heat.max())
+    top, bottom = [], []
+    for row in shown:
+        top.append(outlined(split.test[row], split.masks[row]))
+        grey = np.clip((heat[row] - low) / max(high - low, 1e-12), 0, 1) ** 0.5
+        bottom.append(np.repeat((255 * grey).astype(np.uint8)[..., None], 3, axis=2))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.concatenate([np.concatenate(top, axis=1), np.concatenate(bottom, axis=1)])).save(path)
 
 
 def measures(split: Split, found: Found) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from benchmarks.defect_kinds import DEFECTS, SHARE, STEP, VISIBLE
 from benchmarks.defect_pictures import KINDS, REAL, half
+from PIL import Image
 from scipy import ndimage
 from scipy.spatial.distance import mahalanobis
 from sklearn.metrics import roc_auc_score
@@ -395,6 +396,15 @@ def test_without_a_backbone_the_row_is_a_note(small, tmp_path):
     assert f"{100 * measured['auroc']:.2f}" in line
     assert f"{100 * measured['aupro']:.2f}" in line
     assert text.count("### Defects") == 2 + len(("auroc", "pixel_auroc", "aupro")) + 1
+
+
+def test_sheets_show_each_defect_above_its_heat(small, tmp_path):
+    run(tmp_path, "--methods", "kNN", "OCSVM", "patch kNN", "--sheets", str(tmp_path / "sheets"))
+    assert [path.name for path in (tmp_path / "sheets").iterdir()] == ["weave 0 kNN.png"]
+    sheet = np.asarray(Image.open(tmp_path / "sheets" / "weave 0 kNN.png"))
+    assert sheet.shape == (2 * SMALL, (len(DEFECTS) + 1) * SMALL, 3)
+    red = (sheet == (255, 0, 0)).all(axis=2).reshape(2, SMALL, -1, SMALL).any(axis=(1, 3))
+    assert red.tolist() == [[False, *len(DEFECTS) * [True]], (len(DEFECTS) + 1) * [False]]
 
 
 def test_upland_gives_scores_and_heat_maps_of_the_pictures_size():
