@@ -34,7 +34,7 @@ SHARE = (0.01, 0.05)
 CLOSING = 3
 """Gaps in the mask up to twice so many pixels wide are closed, in a picture of 256."""
 SPECK = 20
-"""Pieces of the mask with fewer pixels are left out."""
+"""Pieces of the mask with fewer pixels, or less than a tenth of the largest piece, are left out."""
 TONE = 40.0
 """The mean of a part that is swapped differs from the mean of what it replaces by less, in each channel."""
 DRAWS = 200
@@ -80,7 +80,8 @@ def changed(before: Picture, after: Picture) -> Mask:
     mask = ndimage.binary_fill_holes(mask)
     labels, count = ndimage.label(mask)
     sizes = ndimage.sum_labels(mask, labels, np.arange(count + 1))
-    return np.asarray(mask & (sizes[labels] >= SPECK), dtype=np.bool_)
+    least = max(SPECK, 0.1 * float(sizes[1:].max(initial=0)))
+    return np.asarray(mask & (sizes[labels] >= least), dtype=np.bool_)
 
 
 # -- shapes --------------------------------------------------------------------------------------------------
@@ -100,7 +101,9 @@ def blob(
     noise = ndimage.gaussian_filter(rng.standard_normal(shape[:2]), side / 20)
     reach = distance(shape, place) / side - 0.05 * noise / noise.std()
     limit = np.partition(reach, round(share * reach.size), axis=None)[round(share * reach.size)]
-    inside = ndimage.gaussian_filter((reach < limit).astype(np.float32), edge)
+    labels, _ = ndimage.label(reach < limit)
+    largest = labels == 1 + np.bincount(labels.ravel())[1:].argmax()
+    inside = ndimage.gaussian_filter(largest.astype(np.float32), edge)
     return inside[..., None]
 
 
