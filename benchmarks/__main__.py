@@ -44,7 +44,7 @@ WITHOUT_DATA = (
 )
 WITH_DATA = (
     *("tables", "few_labels", "dagmm", "sequences", "telemetry", "faults", "tsb_ad"),
-    *("images", "groups"),
+    *("images", "defects", "groups"),
 )
 
 
@@ -109,6 +109,7 @@ def plan(data: Path | None, quick: bool) -> dict[str, list[str]]:
         "faults": ["faults", *source],
         "images_upland": ["images", *source, "--methods", "upland"],
         "images_peers": ["images", *source, "--methods", "kNN", "PCA", "IForest", "OCSVM"],
+        "defects": ["defects", *source],
         "speed_groups": ["speed_groups"],
         "scorer": ["scorer"],
         "equality": ["equality"],

@@ -20,6 +20,7 @@ import numpy as np
 from benchmarks import (
     report_alarms,
     report_blocks,
+    report_defects,
     report_faults,
     report_groups,
     report_guarantees,
@@ -303,6 +304,7 @@ SECTIONS: dict[str, Callable[[Sequence[Row]], str]] = {
     "faults": report_faults.faults,
     "tsb_ad": report_series.tsb_ad,
     "images": report_images.images,
+    "defects": report_defects.defects,
     "groups": report_groups.groups,
     "groups tables": report_groups.tables,
     "group fdr": report_groups.discoveries,
