@@ -123,7 +123,7 @@ DETECTORS: dict[tuple[str, Modality], Detector] = {
     ),
     ("energy", "image"): Detector("upland.detectors.image:ImageEnergyDetector", {"image": "reconstruction"}),
     ("flow", "image"): Detector(
-        "upland.detectors.image:ImageFlowDetector", {"image": "divergence_complexity"}
+        "upland.detectors.image_flow:ImageFlowDetector", {"image": "divergence_complexity"}
     ),
     ("vae", "image"): Detector("upland.detectors.image:ImageVAEDetector", {"image": "reconstruction"}),
 }
