@@ -60,6 +60,7 @@ def fit(
     smoothing: option.Smoothing = None,
     size: option.Size = None,
     mode: option.Mode = None,
+    classes: option.Classes = None,
     criterion: option.Criterion = None,
     noise: option.Noise = None,
     prior: option.Prior = None,
@@ -113,7 +114,7 @@ def fit(
         given |= {"random_state": seed, "progress": False if quiet or as_json else "auto"}
         cluster = (address, workers) if is_ray(engine, address, workers) else None
         with claimed(output, overwrite) as target, normal_rows(reporter, data) as rows:
-            _save(reporter, _fitted(reporter, rows, model, given, checkpoint, cluster), target)
+            _save(reporter, _fitted(reporter, rows, model, given, checkpoint, cluster, classes), target)
 
 
 def _fitted(
@@ -123,6 +124,7 @@ def _fitted(
     given: dict[str, Any],
     checkpoint: Path | None,
     cluster: tuple[str | None, int | None] | None,
+    classes: str | None = None,
 ) -> Detector:
     """A detector that has learned from what is at a path, here or on a cluster."""
     from upland.cli.inputs import OF_SEGMENTS, array_in, check_model, form_of, modality_in
@@ -138,6 +140,10 @@ def _fitted(
         from upland.detectors.segmented import SegmentedDetector
 
         detector = SegmentedDetector(detector, **of_segments)
+    if classes is not None:
+        from upland.cli.classes import fit_with_classes
+
+        return fit_with_classes(detector, x, classes, checkpoint)
     if cluster is None:
         return detector.fit(x, checkpoint=checkpoint)
     from upland.cli.engines import fit_partitions
@@ -212,6 +218,7 @@ def groups(
     alpha: option.Alpha = 0.05,
     control: option.GroupControl = "fdr",
     statistic: option.GroupStatistic = "auto",
+    classes: option.Expected = None,
     top: option.Shown = 20,
     engine: option.Engine = "local",
     address: option.Address = None,
@@ -232,7 +239,12 @@ def groups(
         from upland.persistence import load
 
         way = with_ray(reporter, model, address, workers) if is_ray(engine, address, workers) else None
-        result = score_groups(load(model), data, by, request, statistic, way)
+        detector = load(model)
+        if classes is not None:
+            from upland.cli.classes import against_classes
+
+            way = against_classes(detector, classes)
+        result = score_groups(detector, data, by, request, statistic, way)
         _report(reporter, result, fail_on_anomaly)
 
 
@@ -253,6 +265,7 @@ def calibrate(
     data: option.Normal,
     output: option.Renewed = None,
     in_place: option.InPlace = False,
+    classes: option.Classes = None,
     overwrite: option.Overwrite = False,
     wait: option.Wait = 0.0,
     quiet: option.Quiet = False,
@@ -271,7 +284,13 @@ def calibrate(
 
         detector = load(model)
         with claimed(output or model, overwrite or in_place) as target, normal_rows(reporter, data) as rows:
-            detector.calibrate(normal_data(detector, rows))
+            fresh = normal_data(detector, rows)
+            if classes is None:
+                detector.calibrate(fresh)
+            else:
+                from upland.cli.classes import calibrate_with_classes
+
+                calibrate_with_classes(detector, fresh, classes)
             _save(reporter, detector, target)
 
 

@@ -101,7 +101,7 @@ def _folders(images: Images) -> list[str]:
     loose = len(images) if not parts else sum(len(part) < 2 for part in parts)
     if loose:
         raise ValueError(
-            f"{loose} of {len(images)} images lie in no sub-folder: with classes={SUBFOLDERS!r} each class is "
+            f"{loose} of {len(images)} images lie in no sub-folder: with classes={SUBFOLDERS!r} each is "
             "a sub-folder of the folder that is given"
         )
     return [part[0] for part in parts]

@@ -14,12 +14,20 @@ from torch import nn
 from upland.calibration.conformal import Calibration
 from upland.calibration.false_discovery import ALPHA, Control, check_rate
 from upland.catalogue import Unit
+from upland.data.image.container import Images
 from upland.data.image.encoder import Scaling
 from upland.data.modality import check_modality
 from upland.detectors.architecture import Architecture
 from upland.detectors.architectures import ClassFlow, ImageFlow
 from upland.detectors.arguments import given_noise, whole_or_none
-from upland.detectors.classes import class_name, classes_of, names_of_classes, number_of, reference_of_class
+from upland.detectors.classes import (
+    SUBFOLDERS,
+    class_name,
+    classes_of,
+    names_of_classes,
+    number_of,
+    reference_of_class,
+)
 from upland.detectors.ensemble import Member
 from upland.detectors.host import usual_settings
 from upland.detectors.image import ImageDetector
@@ -217,6 +225,13 @@ class ImageFlowDetector(ImageDetector):
             self._testers[name] = GroupTester(reference_of_class(self.members_[0], number))
         return self._testers[name]
 
+    def _expected(self, classes: Any, images: Images) -> list[str]:
+        """The class that each image is to be of; a single text or number names that of all."""
+        folders = isinstance(classes, str) and classes == SUBFOLDERS and classes not in self.classes_
+        if isinstance(classes, str | int | np.integer) and not folders:
+            return [class_name(classes)] * len(images)
+        return names_of_classes(classes, images)
+
     def score_groups(
         self,
         X: Any,
@@ -239,9 +254,9 @@ class ImageFlowDetector(ImageDetector):
             statistic: a name of `upland.catalogue.STATISTICS`; "auto" puts together what suits the model.
             reasons: whether verdicts say which regions contribute.
             classes: after a fit with classes, the class that groups are to be of: `(N,)` one for each image,
-                the same in a group, or one name for all. A group is then compared with normal images of its
-                class alone. None compares each with images of all classes together, of which a group of one
-                class is no usual draw.
+                the same in a group; "subfolders" for the folders that they lie in; or one name for all. A
+                group is then compared with normal images of its class alone. None compares each with images
+                of all classes together, of which a group of one class is no usual draw.
 
         Returns:
             A verdict for each group, in order of first appearance.
@@ -260,8 +275,7 @@ class ImageFlowDetector(ImageDetector):
         check_modality(X, self.modality, self.family)
         with usual_settings():
             images = self.encoder_.images(X)
-            whole = isinstance(classes, str | int | np.integer)
-            names = [class_name(classes)] * len(images) if whole else names_of_classes(classes, images)
+            names = self._expected(classes, images)
             for name in sorted(set(names)):
                 self._tester_of(name).check(statistic)
             x, labels = self.encoded_with_labels(images, groups)

@@ -187,7 +187,8 @@ class ClassMixture(LikelihoodModel, Latent):
             generator: source of classes and latents; None draws from torch's own.
         """
         prior = self.prior
-        classes = torch.multinomial(prior.log_weights.exp(), n, replacement=True, generator=generator)
+        even = torch.rand(n, generator=generator, dtype=torch.float32, device=prior.means.device)
+        classes = torch.searchsorted(prior.log_weights.exp().cumsum(0)[:-1].contiguous(), even)
         noise = torch.randn(
             (n, prior.means.shape[1]), generator=generator, dtype=prior.means.dtype, device=prior.means.device
         )
