@@ -4,11 +4,11 @@
 one flow of all ten classes with a Gaussian of the latents for each (`fit(X, classes=...)`); a group is tested
 against the component of the class that it is to be of.
 
-**Statistics.** Those of a flow, and `mmd` of the pixels themselves, which needs no model, all compared with the
-same normal images.
+**Statistics.** Those of a flow; `mmd` of the pixels and `shift` need no model. All are fitted on the same
+normal images.
 
-Groups are drawn from at most 1,000 test images of each class, by `group_draws.py`. Statistics were chosen on
-normal classes of even number and confirmed on odd ones.
+Groups are drawn from test images by `group_draws.py`. Statistics were chosen on normal classes of even number
+and confirmed on odd ones.
 """
 
 from __future__ import annotations
@@ -24,33 +24,38 @@ import torch
 from torch import Tensor
 
 from benchmarks.fitted import remembered
-from benchmarks.group_draws import Case, Contest, drawn, generator, single
-from benchmarks.group_features import GroupFeatures
-from benchmarks.groups import FASHION, MOST, SIZES, some
+from benchmarks.group_draws import auroc, drawn, generator, single, values
+from benchmarks.groups import FASHION, SIZES, some
 from benchmarks.images import load_images
 from benchmarks.options import QUICK, command, data_argument, parsed
 from benchmarks.records import Records
-from upland.catalogue import STATISTICS
-from upland.detectors.classes import reference_of_class
+from upland.catalogue import STATISTICS, load
 from upland.detectors.image_flow import ImageFlowDetector
+from upland.groups.auto import default_components
+from upland.groups.base import Statistic
+from upland.groups.joint import JointStatistic
 from upland.groups.mmd import MeanDiscrepancy
-from upland.groups.tester import GroupTester
+from upland.groups.outputs import ModelOutputs
+from upland.groups.shift import Shift
+from upland.models.base import Level
 
 KEYS = ("model", "seed", "normal", "case", "statistic")
 OF_ONE, OF_ALL = "flow of one class", "flow of classes"
 PER_CLASS = ("T-shirt", "Trouser", "Pullover")
 PIXELS = "mmd of pixels"
-NAMES = tuple(name for name, entry in STATISTICS.items() if entry.needs != "score")
+NAMES = ("auto", "divergence", "likelihood", "typicality", "mmd", "shift")
 
 
-class Pixels(GroupFeatures):
-    """The statistics of a flow, and the mean discrepancy of encoded pixels."""
+TRIED = "auto and shift"
+"""The statistic that `auto` would be with a further component."""
 
-    def __init__(self, detector: Any, tester: GroupTester) -> None:
-        super().__init__(detector, NAMES, tester)
-        reference = tester.reference
-        rows = reference.reference_rows() if reference.training_rows is None else reference.training_rows
-        self.statistics[PIXELS] = MeanDiscrepancy("points").fit(reference.outputs(rows))
+
+def statistics(outputs: ModelOutputs) -> dict[str, Statistic]:
+    """Every statistic, not fitted yet, by its name."""
+    made: dict[str, Statistic] = {name: load(STATISTICS[name].home)(outputs) for name in NAMES}
+    made[PIXELS] = MeanDiscrepancy("points")
+    made[TRIED] = JointStatistic([*default_components(outputs), Shift()])
+    return made
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -69,6 +74,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--rows", type=int, default=18_000, help="training images of all classes at most")
     parser.add_argument("--epochs", type=int, help="passes, fewer than usual")
     parser.add_argument("--depth", type=int, default=8, help="steps of each scale of the flow")
+    parser.add_argument("--most", type=int, default=1_000, help="test images of each class at most")
     parser.add_argument("--keep-rows", type=int, default=5_000, help="normal images kept of each sort")
     quick = {"kinds": [OF_ALL], "normal": ["Trouser"], "rows": 1_000, "epochs": 1, "depth": 2}
     quick |= {"groups": 20, "draws": 2, "models": QUICK / "models"}
@@ -115,46 +121,106 @@ class WithClasses:
         return self.detector.fit(X, classes=self.classes)
 
 
+class Encoded:
+    """What a detector says of images, of each class; each image goes through the flow once."""
+
+    def __init__(self, detector: Any, whole: Any, options: argparse.Namespace) -> None:
+        member = detector.members_[0]
+        self.model, self.labels = member.model.eval(), member.labels
+        self.classes = detector.classes_
+        test = {
+            name: some(whole.test[whole.test_classes == number], options.most, 2)
+            for number, name in enumerate(whole.names)
+        }
+        rows = {name: detector.encode(member.encoder, images) for name, images in test.items()}
+        self.test = {name: self._passed(x) for name, x in rows.items()}
+        self.kept = {name: self._passed(getattr(member, name)) for name in ("standard", "training_rows")}
+
+    @torch.no_grad()
+    def _passed(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Images, their latents side by side, and log-determinants."""
+        flow = self.model.flow if self.classes else self.model
+        parts = [flow.encode(part) for part in x.split(200)]
+        flat = [torch.cat([level.flatten(1) for level in z], 1) for z, _ in parts]
+        return x, torch.cat(flat), torch.cat([ladj for _, ladj in parts])
+
+    @torch.no_grad()
+    def outputs(self, passed: tuple[Tensor, Tensor, Tensor], name: str) -> ModelOutputs:
+        """What the model of one class says of them."""
+        x, z, ladj = passed
+        flow = self.model.flow if self.classes else self.model
+        if self.classes:
+            number, prior = self.classes.index(name), self.model.prior
+            z, density = prior.standardised(z, number), prior.log_density(z, number)
+        else:
+            squares = z.square().sum(1, dtype=torch.float64)
+            density = -0.5 * (squares + z.shape[1] * np.log(2 * np.pi))
+        parts = z.split([int(np.prod(shape)) for shape in flow.latent_shapes], 1)
+        levels = zip(parts, flow.latent_shapes, strict=True)
+        return ModelOutputs(
+            x, -density - ladj, [Level(part.reshape(len(x), *shape)) for part, shape in levels]
+        )
+
+    def normal(self, kept: str, name: str) -> ModelOutputs:
+        """Of the normal images of a class that are kept."""
+        found = self.outputs(self.kept[kept], name)
+        return found.take(self.labels[kept] == self.classes.index(name)) if self.classes else found
+
+
 def run(kind: str, name: str, seed: int, whole: Any, options: argparse.Namespace) -> None:
     """Every pair of one normal class that has no rows yet."""
     records = Records.open(options.output, KEYS)
     key = {"model": kind, "seed": seed, "normal": name}
     if any(all(row[k] == v for k, v in key.items()) for row in records.rows):
         return
-    detector, facts = fitted(kind, name, seed, whole, options)
+    encoded, facts = passed(kind, name, seed, whole, options)
     start = time.process_time()
-    tester = detector.group_tester_
-    if kind == OF_ALL:
-        number = detector.classes_.index(name)
-        tester = GroupTester(reference_of_class(detector.members_[0], number))
-    features = Pixels(detector, tester)
-    held_out = features.held_out()
-    of_class = {
-        other: features.of(some(whole.test[whole.test_classes == number], MOST, 2))
-        for number, other in enumerate(whole.names)
-    }
-    for statistic, fitted_one in features.statistics.items():
-        normal = of_class[name][statistic]
-        contest = Contest(fitted_one, held_out[statistic], normal, options.groups, options.draws)
+    standard, training = encoded.normal("standard", name), encoded.normal("training_rows", name)
+    test = {other: encoded.outputs(images, name) for other, images in encoded.test.items()}
+    for called, statistic in statistics(standard).items():
+        if isinstance(statistic, JointStatistic):
+            statistic.fit(standard, training)
+        else:
+            statistic.fit(training)
+        features = {other: statistic.features(outputs) for other, outputs in test.items()}
         for other in whole.names:
             if other != name:
-                sizes = [
-                    contest.measured(size, case(of_class[other][statistic], size, options)) for size in SIZES
-                ]
-                row = {"benchmark": "group_classes", **key, "case": other, "statistic": statistic}
+                sizes = [areas(statistic, features[name], features[other], size, options) for size in SIZES]
+                row = {"benchmark": "group_classes", **key, "case": other, "statistic": called}
                 row |= {"number": list(whole.names).index(name), "sizes": sizes, **facts}
                 records.rows.append({**row, "depth": options.depth, "epochs": options.epochs})
-        show(records.rows, key, statistic)
+        show(records.rows, key, called)
     records.rows[-1]["verdict_seconds"] = time.process_time() - start
     records.add(records.rows.pop())
 
 
-def case(rows: Tensor, size: int, options: argparse.Namespace) -> Case:
-    """Outlying groups of one size."""
-    if size == 1:
-        return Case(rows, [single(len(rows))])
-    sources = [generator(draw, size, 2) for draw in range(options.draws)]
-    return Case(rows, [drawn(len(rows), size, options.groups, source) for source in sources])
+ENCODED: dict[str, tuple[Encoded, Any]] = {}
+
+
+def passed(kind: str, name: str, seed: int, whole: Any, options: argparse.Namespace) -> tuple[Encoded, Any]:
+    """What the detector says of all images, computed once for a detector."""
+    of = f"{kind} {name if kind == OF_ONE else ''} {seed}"
+    if of not in ENCODED:
+        detector, facts = fitted(kind, name, seed, whole, options)
+        ENCODED[of] = Encoded(detector, whole, options), facts
+    return ENCODED[of]
+
+
+def areas(
+    statistic: Statistic, normal: Tensor, other: Tensor, size: int, options: argparse.Namespace
+) -> dict[str, Any]:
+    """AUROC between normal and outlying groups of one size, over draws."""
+    found = []
+    for draw in range(options.draws if size > 1 else 1):
+        groups = [
+            single(len(rows))
+            if size == 1
+            else drawn(len(rows), size, options.groups, generator(draw, size, of))
+            for rows, of in ((normal, 0), (other, 2))
+        ]
+        found.append(auroc(values(statistic, normal, groups[0]), values(statistic, other, groups[1])))
+    spread = float(np.std(found, ddof=1)) if len(found) > 1 else 0.0
+    return {"size": size, "auroc": float(np.mean(found)), "auroc_sd": spread}
 
 
 def show(rows: list[dict[str, Any]], key: dict[str, Any], statistic: str) -> None:

@@ -237,6 +237,7 @@ STATISTICS: dict[str, Statistic] = {
         of_scores=True,
     ),
     "mmd": Statistic("upland.groups.mmd:mmd", "maximum mean discrepancy from normal data"),
+    "shift": Statistic("upland.groups.shift:shift", "distance of the mean row from that of normal data"),
     "stein": Statistic(
         "upland.groups.stein:stein", "Stein discrepancy by the model's gradient of log p", "score"
     ),

@@ -203,7 +203,7 @@ def test_cross_calibration_and_a_class_that_a_fold_lacks():
 
 
 def test_a_folder_of_folders_has_its_classes_by_name(tmp_path):
-    X, labels = pictures(45)
+    X, labels = pictures(120)
     for number, (pixels, name) in enumerate(zip(X, labels, strict=True)):
         inner = tmp_path / "normal" / name
         inner.mkdir(parents=True, exist_ok=True)
@@ -211,8 +211,8 @@ def test_a_folder_of_folders_has_its_classes_by_name(tmp_path):
     folder = tmp_path / "normal"
     detector = made(epochs=3).fit(folder, classes="subfolders")
     assert detector.classes_ == NAMES
-    found = detector.score_groups(folder, np.zeros(45), classes="left", reasons=False)
-    assert found.size.tolist() == [45]
+    found = detector.score_groups(folder, np.zeros(120), classes="left", reasons=False)
+    assert found.size.tolist() == [120]
     named = detector.score_groups(folder, np.sort(labels), classes="subfolders", reasons=False)
     assert sorted(named.group) == list(NAMES)
     with pytest.raises(ValueError, match="no sub-folder"):

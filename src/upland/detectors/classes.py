@@ -100,10 +100,8 @@ def _folders(images: Images) -> list[str]:
     parts = [PurePosixPath(name).parts for name in images.names or ()]
     loose = len(images) if not parts else sum(len(part) < 2 for part in parts)
     if loose:
-        raise ValueError(
-            f"{loose} of {len(images)} images lie in no sub-folder: with classes={SUBFOLDERS!r} each is "
-            "a sub-folder of the folder that is given"
-        )
+        text = f"{loose} of {len(images)} images lie in no sub-folder: with "
+        raise ValueError(Advice(text, Argument("classes", SUBFOLDERS), " each sub-folder is a class"))
     return [part[0] for part in parts]
 
 

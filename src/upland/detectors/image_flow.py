@@ -37,6 +37,7 @@ from upland.detectors.reference_rows import some_of
 from upland.groups.by_class import verdicts_by_class
 from upland.groups.tester import GroupTester
 from upland.groups.verdicts import GroupVerdicts
+from upland.io.advice import Advice, Argument
 
 
 class ImageFlowDetector(ImageDetector):
@@ -271,7 +272,8 @@ class ImageFlowDetector(ImageDetector):
         self.check_fitted()
         check_rate(alpha, control)
         if not self.classes_:
-            raise ValueError("the detector was fitted without classes: fit(X, classes=...) learns them")
+            text = "the detector was fitted without classes: fit with "
+            raise ValueError(Advice(text, Argument("classes"), " to test groups against one"))
         check_modality(X, self.modality, self.family)
         with usual_settings():
             images = self.encoder_.images(X)

@@ -1,12 +1,13 @@
-r"""How far the mean of a group's latents, or of its encoded rows, is from the normal mean.
+r"""How far the mean of a group's rows is from the normal mean.
 
 With v the principal directions of normal rows, of variance l each,
 
-    T = |W' (mean z - m)|^2,   W = v (l + r)^(-1/2),   r = RIDGE times the mean variance,
+    T = |W' (mean x - m)|^2,   W = v (l + r)^(-1/2),   r = RIDGE times the mean variance,
 
-over the first `MOST` directions. It is the mean's Mahalanobis distance, with a ridge because thousands of
-variances are estimated from as many rows; Hotelling's T^2 up to the factor n. Divergences pool the vectors of
-all positions, so that they see how an image is made and not what is where in it: this sees where.
+over the first `MOST` directions, of the encoded rows: of images the mean picture. Without a ridge it is
+Hotelling's T^2 up to the factor n; thousands of variances are estimated from as many rows, and the least of
+them say least about other rows, so that the ridge is large. Divergences pool the vectors of all positions,
+so that they see how an image is made and not what is where in it: this sees where.
 """
 
 from dataclasses import dataclass
@@ -15,11 +16,11 @@ import torch
 from torch import Tensor
 
 from upland.groups.base import Statistic
-from upland.groups.coordinates import Space, flat, product, space_of
+from upland.groups.coordinates import Space, flat, product
 from upland.groups.gaussians import LEAST_EIGENVALUE
 from upland.groups.outputs import ModelOutputs
 
-RIDGE = 1.0
+RIDGE = 10.0
 """Of the mean variance, that is added to each."""
 
 MOST = 256
@@ -39,7 +40,7 @@ class Shift(Statistic):
         most: directions.
     """
 
-    space: Space = "latents"
+    space: Space = "points"
     ridge: float = RIDGE
     most: int = MOST
 
@@ -72,9 +73,9 @@ class Shift(Statistic):
 
 
 def shift(outputs: ModelOutputs) -> Shift:
-    """Of the latents where the model has them, otherwise of the encoded rows.
+    """Of the encoded rows, whatever the model.
 
     Args:
-        outputs: of some rows.
+        outputs: not used.
     """
-    return Shift(space_of(outputs))
+    return Shift()
