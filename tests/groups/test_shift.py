@@ -1,4 +1,4 @@
-"""The distance of the mean of a group: that of Hotelling without a ridge, and what ridge and directions do."""
+"""The distance of the mean of a group: Hotelling without a ridge, and what ridge and directions do."""
 
 import pytest
 import torch
