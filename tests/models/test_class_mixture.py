@@ -62,7 +62,7 @@ def test_a_class_is_the_image_of_its_gaussian_under_the_flow(fitted):
         torch.testing.assert_close(fitted.of_class(number).log_prob(x), expected, rtol=1e-5, atol=1e-4)
 
 
-def test_classes_of_fresh_pictures_are_told_and_have_standard_latents(fitted):
+def test_classes_of_fresh_pictures_are_found_and_have_standard_latents(fitted):
     x, labels = pictures(2_000, seed=3)
     assert float((fitted.log_probs(x).argmax(1) == labels).double().mean()) > 0.99
     for number in range(2):

@@ -99,22 +99,27 @@ def fit(
     """
     chosen = {
         **{"modality": modality, "time": time, "id": id, "window": window, "stride": stride, "per": per},
-        **{"size": None if size is None else size_of(size), "keep_rows": keep_rows},
+        **{"size": None if size is None else size_of(size), "keep_rows": keep_rows, "classes": classes},
         **{"mode": mode, "criterion": criterion, "noise": noise, "prior": prior, "n_nets": nets},
         **{"by": by, "unseen": unseen, "categorical": categorical, "ignore": ignore, "epochs": epochs},
         **{"context": context, "calendar": calendar, "decimal": decimal, "thousands": thousands},
         **{"missing": None if missing is None else [text_or_number(m) for m in missing], "device": device},
         **{"dayfirst": dayfirst, "dates": dates, "smoothing": smoothing, "calibration": calibration},
+        **{"random_state": seed, "progress": False if quiet or as_json else "auto"},
     }
     given: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
     with reporting(as_json, quiet, data) as reporter, alone(output, wait):
         check_numbers(noise, device)
-        check_model_file(output, data, overwrite)
-        check_checkpoint(checkpoint, output, data)
-        given |= {"random_state": seed, "progress": False if quiet or as_json else "auto"}
+        _check_files(output, data, checkpoint, overwrite)
         cluster = (address, workers) if is_ray(engine, address, workers) else None
         with claimed(output, overwrite) as target, normal_rows(reporter, data) as rows:
-            _save(reporter, _fitted(reporter, rows, model, given, checkpoint, cluster, classes), target)
+            _save(reporter, _fitted(reporter, rows, model, given, checkpoint, cluster), target)
+
+
+def _check_files(output: Path, data: Path, checkpoint: Path | None, overwrite: bool) -> None:
+    """Refuse, before any work, files that a fit could not write."""
+    check_model_file(output, data, overwrite)
+    check_checkpoint(checkpoint, output, data)
 
 
 def _fitted(
@@ -124,12 +129,12 @@ def _fitted(
     given: dict[str, Any],
     checkpoint: Path | None,
     cluster: tuple[str | None, int | None] | None,
-    classes: str | None = None,
 ) -> Detector:
     """A detector that has learned from what is at a path, here or on a cluster."""
     from upland.cli.inputs import OF_SEGMENTS, array_in, check_model, form_of, modality_in
     from upland.detectors.auto import detector_for
 
+    classes = given.pop("classes", None)
     given["modality"] = modality_in(data, given)
     check_model(model, data, given)
     an_array = given["modality"] == "sequence" and form_of(data, given["modality"]) == "array"

@@ -196,12 +196,8 @@ class MemberFitter:
         model.init_from_data(start_from.to(self.device), weights)
         sigma = self._sigma(rows, encoder, model, training_rows, number)
         start = {name: value.detach().clone() for name, value in model.named_parameters()}
-        objective = plan.objective
-        training = Training(
-            model,
-            lambda energy, x, noise: objective(energy, x, sigma, noise),
-            plan.settings(training_rows.size, encoder.width, batch),
-        )
+        settings, objective = plan.settings(training_rows.size, encoder.width, batch), plan.objective
+        training = Training(model, lambda energy, x, noise: objective(energy, x, sigma, noise), settings)
         if resume is not None:
             resume(training)
         checked = rows.take(validation if validation.size else training_rows)
@@ -228,7 +224,7 @@ class MemberFitter:
         )
         if isinstance(rows, EncodedWindows):
             member = self._of_sequences(member, rows, seen, fresh, held_out)
-        if self.classes is not None:
+        elif self.classes is not None:
             kept = {"standard": fresh, "training_rows": training_rows, "held_out": held_out}
             member = with_classes(member, self.classes, plan, rows.take(training_rows), kept, number)
         return self._fitted(member, rows, held_out)
