@@ -13,7 +13,6 @@ class that is not among the training images of a member so has those of all.
 from __future__ import annotations
 
 import math
-from typing import cast
 
 import torch
 from torch import Tensor
@@ -177,7 +176,7 @@ class ClassMixture(LikelihoodModel, Latent):
         Args:
             number: of the class.
         """
-        return cast(ClassComponent, ClassComponent(self, number).eval())
+        return ClassComponent(self, number).eval()
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """Images drawn from the model: `(n, C, H, W)`.
