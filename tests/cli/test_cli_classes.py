@@ -7,12 +7,10 @@ from PIL import Image
 import upland as library
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """120 pictures in two folders, `left` and `right`, by their bright side."""
-    root = tmp_path_factory.mktemp("classes") / "normal"
-    rng = np.random.default_rng(0)
-    for number in range(120):
+def written(root, count, seed):
+    """So many pictures in two folders, `left` and `right`, by their bright side; returns where."""
+    rng = np.random.default_rng(seed)
+    for number in range(count):
         name = ("left", "right")[number % 2]
         x = 60 + rng.normal(0, 15, (8, 8))
         x[:, :3] += 80 * (name == "left")
@@ -20,6 +18,16 @@ def folder(tmp_path_factory):
         (root / name).mkdir(parents=True, exist_ok=True)
         Image.fromarray(x.round().clip(0, 255).astype(np.uint8)).save(root / name / f"{number:03}.png")
     return root
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return written(tmp_path_factory.mktemp("classes") / "normal", 400, 0)
+
+
+@pytest.fixture(scope="module")
+def fresh(folder):
+    return written(folder.parent / "fresh", 40, 1)
 
 
 @pytest.fixture(scope="module")
@@ -33,9 +41,9 @@ def model(folder):
 
 @pytest.fixture(scope="module")
 def labels(folder):
-    """A file with the class of each picture, in the order of the folder."""
+    """A file with the class of each normal picture, in the order of the folder."""
     path = folder.parent / "labels.csv"
-    path.write_text("class\n" + "left\n" * 60 + "right\n" * 60)
+    path.write_text("class\n" + "left\n" * 200 + "right\n" * 200)
     return path
 
 
@@ -48,12 +56,15 @@ def test_a_fit_has_the_classes_of_sub_folders_or_of_a_file(upland, folder, label
     assert library.load(out).classes_ == ("left", "right")
 
 
-def test_groups_are_tested_against_a_class(upland_json, model, folder, labels):
-    for expected in ("subfolders", labels):
-        own = upland_json("groups", model, folder, "--by", "folder", "--classes", expected)
+def test_groups_are_tested_against_a_class(upland_json, model, fresh):
+    path = fresh.parent / "expected.csv"
+    path.write_text("class\n" + "left\n" * 20 + "right\n" * 20)
+    options = ("--by", "folder", "--alpha", "0.01")
+    for expected in ("subfolders", path):
+        own = upland_json("groups", model, fresh, *options, "--classes", expected)
         assert [verdict["group"] for verdict in own["verdicts"]] == ["left", "right"]
         assert own["flagged"] == 0
-    as_left = upland_json("groups", model, folder, "--by", "folder", "--classes", "left")
+    as_left = upland_json("groups", model, fresh, *options, "--classes", "left")
     assert [verdict["is_anomaly"] for verdict in as_left["verdicts"]] == [False, True]
 
 
@@ -61,7 +72,7 @@ def test_a_calibration_brings_classes(upland, model, folder, tmp_path):
     out = tmp_path / "m.safetensors"
     done = upland("calibrate", model, folder, "--classes", "subfolders", "-o", out, "--quiet")
     assert done.code == 0, done.err
-    assert len(library.load(out).members_[0].labels["held_out"]) == 120
+    assert len(library.load(out).members_[0].labels["held_out"]) == 400
     done = upland("calibrate", model, folder, "-o", tmp_path / "n.safetensors", "--quiet")
     assert done.code != 0
     assert "fitted with classes: calibrate it with classes" in done.words
@@ -73,7 +84,7 @@ def test_what_has_no_classes_says_so(upland, model, folder, works, tmp_path):
     assert (done.code, out.exists()) == (2, False)
     assert "--classes is for images and --model flow" in done.words
     inside = ("fit", folder / "left", "--model", "flow", "--classes", "subfolders", "-o", out)
-    assert "60 of 60 images lie in no sub-folder: with --classes subfolders" in upland(*inside).words
+    assert "200 of 200 images lie in no sub-folder: with --classes subfolders" in upland(*inside).words
     done = upland("groups", model, folder, "--by", "folder", "--classes", "odd")
     assert done.code != 0
     assert "there is no class 'odd'" in done.words
