@@ -26,6 +26,9 @@ RIDGE = 10.0
 MOST = 256
 """Directions."""
 
+THIN = 1e-6
+"""Of the mean variance, the least that a direction counts as having."""
+
 ROWS = 2_000
 """Normal rows that directions are found from, at most."""
 
@@ -60,7 +63,7 @@ class Shift(Statistic):
         else:
             values, directions = torch.linalg.eigh(away.mT @ away / len(away))
         first = values.flip(0).clamp(min=0)[: self.most]
-        units = (first + self.ridge * variance).rsqrt()
+        units = (first + self.ridge * variance).maximum(THIN * variance).rsqrt()
         return {"center": center, "directions": directions.flip(1)[:, : self.most] * units}
 
     def features(self, outputs: ModelOutputs) -> Tensor:
