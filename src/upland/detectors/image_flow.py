@@ -15,7 +15,7 @@ from upland.calibration.conformal import Calibration
 from upland.calibration.false_discovery import ALPHA, Control, check_rate
 from upland.catalogue import Unit
 from upland.data.image.container import Images
-from upland.data.image.encoder import Scaling
+from upland.data.image.encoder import ImageEncoder, Scaling
 from upland.data.modality import check_modality
 from upland.detectors.architecture import Architecture
 from upland.detectors.architectures import ClassFlow, ImageFlow
@@ -95,6 +95,8 @@ class ImageFlowDetector(ImageDetector):
 
     family: ClassVar[str] = "flow"
     scaling: ClassVar[Scaling] = "levels"
+
+    _testers: dict[str, GroupTester]
 
     def __init__(
         self,
@@ -217,7 +219,7 @@ class ImageFlowDetector(ImageDetector):
         n_rows: int,
     ) -> None:
         super()._take(plan, members, calibrations, n_rows)
-        self._testers: dict[str, GroupTester] = {}
+        self._testers = {}
 
     def _tester_of(self, name: str) -> GroupTester:
         """Tests groups against the images of one class that the first member keeps."""
@@ -276,7 +278,9 @@ class ImageFlowDetector(ImageDetector):
             raise ValueError(Advice(text, Argument("classes"), " to test groups against one"))
         check_modality(X, self.modality, self.family)
         with usual_settings():
-            images = self.encoder_.images(X)
+            encoder = self.encoder_
+            assert isinstance(encoder, ImageEncoder)
+            images = encoder.images(X)
             names = self._expected(classes, images)
             for name in sorted(set(names)):
                 self._tester_of(name).check(statistic)

@@ -226,8 +226,17 @@ class _MemberLoader:
         refinement = _refinement(record, model, kept)
         if not architecture.own and encoder.width <= PROBED:
             _check_numbers(model, sigma, _ordinary(model, encoder, kept))
-        found = {"refinement": refinement, "labels": labels, "criteria": criteria}
-        return Member(encoder, model, sigma, history, architecture, **kept, **found)
+        return Member(
+            encoder,
+            model,
+            sigma,
+            history,
+            architecture,
+            **kept,
+            refinement=refinement,
+            labels=labels,
+            criteria=criteria,
+        )
 
     def _model(self, architecture: Architecture, encoder: Encoder, weights: dict[str, Tensor]) -> Any:
         """The model with its weights, in evaluation mode."""
