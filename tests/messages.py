@@ -65,6 +65,25 @@ def frames(folder):
     return saved(first, folder / "moving.gif", save_all=True, append_images=others)
 
 
+def signed(folder):
+    return saved(pillow(grey()[0]), folder / "signed.tif", tiffinfo={339: 2})
+
+
+def corner():
+    mask = np.zeros((8, 7), dtype=bool)
+    mask[0, 0] = True
+    return mask
+
+
+def seen_through():
+    """A picture of a mask that is half transparent."""
+    return pillow(np.dstack([255 * corner().astype(np.uint8)] * 3 + [np.full((8, 7), 127, np.uint8)]))
+
+
+def ignoring(mask, **options):
+    return small(Image, ignore=mask, **options).fit(grey())
+
+
 def scored_twice(folder, **options):
     upland.save(fitted(), folder / "model.safetensors")
     scorer = upland.Scorer(folder / "model.safetensors", **options)
@@ -585,6 +604,36 @@ IMAGES = [
         lambda _: contrast(like=True),
     ),
     case(
+        "data/image/ignored.py:as_ignored",
+        lambda _: ignoring(corner().astype(np.uint8)),
+        r"ignore must be a boolean array .* got dtype uint8: as in mask > 0",
+        lambda _: ignoring(corner().astype(np.uint8) > 0),
+    ),
+    case(
+        "data/image/ignored.py:_some",
+        lambda _: ignoring(np.ones((8, 7), dtype=bool)),
+        "ignore leaves out every pixel: True is what is left out",
+        lambda _: ignoring(corner()),
+    ),
+    case(
+        "data/image/ignored.py:check_size",
+        lambda _: ignoring(corner().T),
+        "images of 8 x 7: give it in their size",
+        lambda _: ignoring(corner()),
+    ),
+    case(
+        "data/image/ignored.py:brought_to",
+        lambda _: ignoring(np.arange(64).reshape(8, 8) % 2 > 0, size=(2, 2)),
+        "ignore leaves no pixel of images of 2 x 2 that counts",
+        lambda _: ignoring(corner(), size=(4, 4)),
+    ),
+    case(
+        "data/image/ignored.py:not_black",
+        lambda folder: ignoring(saved(seen_through(), folder / "mask.png")),
+        "save it without alpha, black where nothing is marked",
+        lambda folder: ignoring(saved(seen_through().convert("RGB"), folder / "mask.png")),
+    ),
+    case(
         "data/image/pixels.py:_checked_size",
         lambda _: small(Image, size=8).fit(grey()),
         r"size must be \(height, width\)",
@@ -603,6 +652,12 @@ IMAGES = [
         ),
         "make it smaller, or raise PIL.Image.MAX_IMAGE_PIXELS",
         lambda folder: fitted(Image).anomaly_score(saved(pillow(grey()[0]), folder / "small.png")),
+    ),
+    case(
+        "io/images.py:_check_tiff",
+        lambda folder: fitted(Image).anomaly_score(signed(folder)),
+        "holds values of 8 bits with a sign: save it from 0 to 255",
+        lambda folder: fitted(Image).anomaly_score(saved(pillow(grey()[0]), folder / "plain.tif")),
     ),
     case(
         "io/images.py:_pixel_type",

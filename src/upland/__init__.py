@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from upland.calibration.false_discovery import benjamini_hochberg
     from upland.counterfactuals.result import Counterfactual
     from upland.data.image.encoder import ImageEncoder
+    from upland.data.image.mvtec import load_mvtec
     from upland.data.sequence.encoder import SequenceEncoder
     from upland.data.table.encoder import TableEncoder
     from upland.detectors.auto import detector_for
@@ -75,6 +76,7 @@ __all__ = [
     "episodes",
     "explain",
     "load",
+    "load_mvtec",
     "report",
     "save",
 ]
@@ -111,6 +113,7 @@ _HOMES = {
     "episodes": "upland.scoring.episode_list",
     "explain": "upland.explanation",
     "load": "upland.persistence",
+    "load_mvtec": "upland.data.image.mvtec",
     "report": "upland.reporting.report",
     "save": "upland.persistence",
 }

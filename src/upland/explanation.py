@@ -204,9 +204,9 @@ class ImageExplanation:
 
     Args:
         shares: `(N, H, W, C)` each pixel's part of |grad E|^2; an image's sum to its anomaly score, of the
-            energy criterion to its reconstruction score.
+            energy criterion to its reconstruction score. Ignored pixels have 0: what they add is left out.
         values: `(N, H, W, C)` the pixels.
-        expected: `(N, H, W, C)` what the (first member's) model would have put there, in the same unit.
+        expected: `(N, H, W, C)` what the (first member's) model would have put there, or the ignored pixel.
 
     Examples:
         >>> import numpy as np

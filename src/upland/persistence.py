@@ -156,7 +156,8 @@ def _array(value: Tensor) -> Any:
 
 
 def _plain_arguments(detector: Detector) -> dict[str, Any]:
-    arguments = {name: value for name, value in detector.fitted_params().items() if name != "model"}
+    left_out = {"model", "ignore"} if detector.modality == "image" else {"model"}  # the encoders hold it
+    arguments = {name: value for name, value in detector.fitted_params().items() if name not in left_out}
     seed = arguments["random_state"]
     arguments["random_state"] = int(seed) if isinstance(seed, int | np.integer) else None
     return {name: plain_argument(value) for name, value in arguments.items()}

@@ -27,6 +27,64 @@ def test_fit_brings_images_to_a_size_and_mode(pictures, tmp_path, upland):
     assert library.load(tmp_path / "m").encoder_.shape == (3, 8, 6)
 
 
+def test_fit_leaves_out_what_a_mask_marks(pictures, tmp_path, upland, upland_json):
+    from PIL import Image
+
+    mask = np.zeros((12, 12), dtype=np.uint8)
+    mask[2:4, 8:10] = 255  # where the odd ones are odd
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    options = ("--ignore", tmp_path / "mask.png", *FAST)
+    document = upland_json("fit", pictures / "normal", "-o", tmp_path / "m", *options)["info"]
+    assert document["columns"] == [{"name": "grey", "kind": "uint8, 12 x 12, 4 pixels ignored"}]
+    assert "4 pixels ignored" in upland("info", tmp_path / "m").words
+    scored = upland_json("score", tmp_path / "m", pictures / "new", "--top", "10")
+    assert scored["flagged"] < 2
+    for row in scored["most_anomalous"]:
+        assert all(part["column"] != "rows 2-3, columns 8-9" for part in row["reason"])
+    small = ("--size", "6x6", *options)
+    assert upland("fit", pictures / "normal", "-o", tmp_path / "n", *small, "-q").code == 0
+    assert library.load(tmp_path / "n").encoder_.ignored.shape == (6, 6)
+    wrong = ("--ignore", pictures / "rows.csv", *FAST)
+    assert upland("fit", pictures / "normal", "-o", tmp_path / "o", *wrong).code == 1
+
+
+DEPTHS = {
+    "16-bit PNG": (".png", lambda x: 257 * x.astype(np.uint16), {}),
+    "12 of 16 bits": (".tif", lambda x: 16 * x.astype(np.uint16), {"compression": "tiff_lzw"}),
+    "float TIFF": (".tiff", lambda x: x.astype(np.float32) / 255 - 0.5, {}),
+}
+
+
+@pytest.mark.parametrize("depth", DEPTHS)
+def test_deep_pictures_all_the_way(depth, pictures, tmp_path, upland, upland_json):
+    """Fit, score, heat maps and report; the same are found as with 8 bits, and a mixture is refused."""
+    from PIL import Image
+
+    suffix, deepened, options = DEPTHS[depth]
+    for folder in ("normal", "new"):
+        (tmp_path / folder).mkdir()
+        for path in (pictures / folder).iterdir():
+            deep = deepened(np.asarray(Image.open(path)))
+            Image.fromarray(deep).save(tmp_path / folder / f"{path.stem}{suffix}", **options)
+    upland_json("fit", tmp_path / "normal", "-o", tmp_path / "m", *FAST)
+    call = ("score", tmp_path / "m", tmp_path / "new", "--maps", tmp_path / "heat", "--top", "2", "--why")
+    worst = upland_json(*call)["most_anomalous"]
+    assert {row["image"] for row in worst} == {f"odd-8{suffix}", f"odd-9{suffix}"}
+    assert all(row["reason"][0]["column"] == "rows 2-3, columns 8-9" for row in worst)
+    for path in (tmp_path / "heat").glob("*_odd-*.png"):
+        shown = np.asarray(Image.open(path))[:, :256].astype(int)
+        assert (shown.min(), shown.max()) == (0, 255)
+    report = upland("report", tmp_path / "m", tmp_path / "new", "-o", tmp_path / "report.html")
+    assert report.code == 0, report.err
+    (tmp_path / "new" / "old.png").write_bytes((pictures / "new" / "odd-8.png").read_bytes())
+    mixed = upland("score", tmp_path / "m", tmp_path / "new")
+    assert mixed.code == 1
+    assert "images of several depths:" in mixed.words
+    other = upland("score", tmp_path / "m", pictures / "new")
+    assert other.code == 1
+    assert "bring them to the same depth" in other.words
+
+
 def test_each_image_has_one_row(pictures, tmp_path, upland_json):
     model = pictures / "model.safetensors"
     document = upland_json("score", model, pictures / "new", "-o", tmp_path / "s.csv", "--why", "--top", "2")
@@ -158,7 +216,9 @@ def test_score_refuses(data, options, code, words, pictures, tmp_path, upland, m
         (("--window", "4"), 2, "--window is for sequences"),
         (("--time", "t"), 2, "leave --time out"),
         (("--modality", "table"), 2, "--modality image does"),
-        (("--ignore", "x"), 2, "--ignore names a column"),
+        (("--ignore", "x"), 1, "x does not exist"),
+        (("--ignore", "a.png", "--ignore", "b.png"), 2, "--ignore names one file for images"),
+        (("--categorical", "x"), 2, "--categorical names a column"),
         (("--size", "1x9"), 1, "at least 2"),
         (("--size", "x9"), 2, "28x28"),
     ],

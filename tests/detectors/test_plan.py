@@ -97,6 +97,8 @@ def other_value(name, argument):
         return 3 if name == "ImageFlowDetector" else (3,)
     if argument == "ignore" and name.startswith("Sequence"):
         return ("load",)
+    if argument == "ignore" and name.startswith("Image"):
+        return np.eye(*EXAMPLES[name].rows.shape[1:3], dtype=bool)
     return OTHER[argument]
 
 

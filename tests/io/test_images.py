@@ -2,9 +2,11 @@
 
 import os
 import socket
+import struct
 import sys
 import tracemalloc
 import warnings
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -247,6 +249,91 @@ def test_pictures_of_several_frames_are_refused(tmp_path):
         path = saved(tmp_path / name, frames[0], save_all=True, append_images=frames[1:])
         with pytest.raises(ValueError, match=f"{name} holds 2 frames: save each as a file of its own"):
             as_images(path)
+
+
+def tiff(path, pixels, planes=1):
+    """A TIFF without compression of any dtype: Pillow writes few of those that there are."""
+    height, width, channels = pixels.shape
+    data = np.ascontiguousarray(pixels.transpose(2, 0, 1) if planes == 2 else pixels).tobytes()
+    size, parts = pixels.dtype.itemsize, channels if planes == 2 else 1
+    tags = {256: [width], 257: [height], 258: [8 * size] * channels, 259: [1]}
+    tags |= {
+        262: [2 if channels == 3 else 1],
+        273: [8 + n * len(data) // parts for n in range(parts)],
+        277: [channels],
+        278: [height],
+    }
+    tags |= {279: [len(data) // parts] * parts, 284: [planes]}
+    tags[339] = [{"u": 1, "i": 2, "f": 3}[pixels.dtype.kind]] * channels
+    at = 8 + len(data)
+    entries, beyond = b"", at + 2 + 12 * len(tags) + 4
+    behind = b""
+    for tag, values in sorted(tags.items()):
+        packed = struct.pack(f"<{len(values)}I", *values)
+        entries += struct.pack("<HHI", tag, 4, len(values))
+        entries += packed if len(values) == 1 else struct.pack("<I", beyond + len(behind))
+        behind += packed if len(values) > 1 else b""
+    directory = struct.pack("<H", len(tags)) + entries + bytes(4)
+    path.write_bytes(struct.pack("<2sHI", b"II", 42, at) + data + directory + behind)
+    return path
+
+
+def png16(path, pixels):
+    """A PNG of 16 bits in colour, which Pillow does not write."""
+    height, width, channels = pixels.shape
+
+    def chunk(name, data):
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    head = struct.pack(">IIBBBBB", width, height, 16, {3: 2, 4: 6}[channels], 0, 0, 0)
+    parts = (chunk(b"IHDR", head), chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b""))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+    return path
+
+
+def ppm16(path, pixels):
+    path.write_bytes(b"P6 5 6 65535\n" + pixels.astype(">u2").tobytes())
+    return path
+
+
+DEEP_COLOUR = RNG.integers(0, 65536, (6, 5, 3), dtype=np.uint16)
+
+
+@pytest.mark.parametrize(("write", "name"), [(tiff, "x.tif"), (png16, "x.png"), (ppm16, "x.ppm")])
+def test_colour_of_16_bits_is_read_as_8_with_a_warning(write, name, tmp_path):
+    write(tmp_path / name, DEEP_COLOUR)
+    message = f"colour of 16 bits is read as 8 bits in 1 of 1 files, as in {name}: arrays keep all bits"
+    with pytest.warns(UserWarning, match=message):
+        found = pixels_of(tmp_path)
+    assert found.dtype == np.uint8
+    np.testing.assert_allclose(found[0], DEEP_COLOUR / 257, atol=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert as_images(DEEP_COLOUR[None]).dtype == np.uint16
+        as_images(saved(tmp_path / "8" / "x.png", COLOUR))
+        as_images(tiff(tmp_path / "8" / "y.tif", COLOUR))
+        as_images(tiff(tmp_path / "8" / "z.tif", COLOUR, planes=2))
+        as_images(saved(tmp_path / "8" / "w.ppm", COLOUR))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float64, np.uint64])
+def test_a_tiff_of_another_type_is_refused_with_those_that_are_read(dtype, tmp_path):
+    path = tiff(tmp_path / "x.tif", GREY[..., None].astype(dtype))
+    for X in (path, [path.read_bytes()]):
+        with pytest.raises(ValueError, match=r"no image of a type that is read: save it as grey of 8 or 16"):
+            as_images(X)
+
+
+def test_what_pillow_reads_wrong_is_refused(tmp_path):
+    np.testing.assert_array_equal(pixels_of(tiff(tmp_path / "x.tif", COLOUR, planes=2))[0], COLOUR)
+    with pytest.raises(ValueError, match=r"y\.tif has planes of 16 bits, one a colour: save it as"):
+        as_images(tiff(tmp_path / "y.tif", DEEP_COLOUR, planes=2))
+    with pytest.raises(ValueError, match=r"z\.tif holds values of 8 bits with a sign: save it from 0 to 255"):
+        as_images(tiff(tmp_path / "z.tif", GREY[..., None].astype(np.int8)))
+    for dtype in (np.int16, np.int32, np.uint32):
+        with pytest.raises(ValueError, match=r"mode 'I', which is not supported: save it as grey of 16 bits"):
+            as_images(tiff(tmp_path / "w.tif", GREY[..., None].astype(dtype)))
 
 
 def test_rare_kinds_are_refused(tmp_path):

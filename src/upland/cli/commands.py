@@ -131,12 +131,14 @@ def _fitted(
     cluster: tuple[str | None, int | None] | None,
 ) -> Detector:
     """A detector that has learned from what is at a path, here or on a cluster."""
-    from upland.cli.inputs import OF_SEGMENTS, array_in, check_model, form_of, modality_in
+    from upland.cli.inputs import OF_SEGMENTS, array_in, check_model, form_of, mask_in, modality_in
     from upland.detectors.auto import detector_for
 
     classes = given.pop("classes", None)
     given["modality"] = modality_in(data, given)
     check_model(model, data, given)
+    if given["modality"] == "image" and "ignore" in given:
+        given["ignore"] = mask_in(given["ignore"])
     an_array = given["modality"] == "sequence" and form_of(data, given["modality"]) == "array"
     x = array_in(data) if an_array else data
     of_segments = {name: given.pop(name) for name in OF_SEGMENTS if name in given}

@@ -42,7 +42,7 @@ ROWS = ", ".join(FORMATS)
 OF_SEQUENCES = ("time", "id", "window", "stride", "per", "smoothing", "context", "calendar")
 OF_IMAGES = ("size", "mode")
 OF_SEGMENTS = ("by", "unseen")
-OF_COLUMNS = ("categorical", "ignore", "decimal", "thousands", "missing", "dayfirst", "dates")
+OF_COLUMNS = ("categorical", "decimal", "thousands", "missing", "dayfirst", "dates")
 
 
 def check_model_name(path: Path) -> None:
@@ -154,6 +154,22 @@ def check_model(family: str, path: Path, given: Mapping[str, Any]) -> None:
             f"--criterion {criterion} does not go with --model {family} on {MODALITIES[modality]}: "
             f"choose from {', '.join(criteria)}" + (f", or take --model {able}" if able else "")
         )
+
+
+def mask_in(given: list[str]) -> Path:
+    """The file that --ignore names for images.
+
+    Args:
+        given: What it names.
+
+    Raises:
+        typer.BadParameter: Several files.
+        FileNotFoundError: There is nothing at the path.
+    """
+    if len(given) > 1:
+        raise typer.BadParameter("--ignore names one file for images: mark all that is left out in one mask")
+    check_there(Path(given[0]))
+    return Path(given[0])
 
 
 def _by_looks(path: Path, form: Form, given: Mapping[str, Any]) -> Modality:

@@ -132,7 +132,11 @@ Categorical = Annotated[
 ]
 Ignore = Annotated[
     list[str] | None,
-    typer.Option(metavar=COLUMN, help="Left out, such as a label; repeatable."),
+    typer.Option(
+        metavar=COLUMN,
+        help="Left out, such as a label; repeatable. Of images FILE, an image: its pixels that are not black "
+        "are left out of every image.",
+    ),
 ]
 Context = Annotated[
     list[str] | None,

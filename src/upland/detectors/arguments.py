@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
@@ -189,11 +190,16 @@ def given_noise(given: Any, default: Any) -> Any:
 
 
 def frozen(value: Any) -> Any:
-    """A list, an array or an index as a tuple, which nobody can change; text and numbers as they are.
+    """A list, an array or an index as a tuple, which nobody can change, an array of more dimensions as a copy
+    that cannot be written; text and numbers as they are.
 
     Args:
         value: given by the user.
     """
+    if isinstance(value, np.ndarray) and value.ndim > 1:
+        own = value.copy()
+        own.setflags(write=False)
+        return own
     return tuple(value) if isinstance(value, Collection) and not isinstance(value, str) else value
 
 
@@ -215,12 +221,15 @@ def cell_options(estimator: Any) -> CellOptions:
 
 
 def plain_argument(value: Any) -> Any:
-    """A constructor's argument as plain data, equal in every process: numbers as Python's, an object as its
-    own name or that of its type.
+    """A constructor's argument as plain data, equal in every process: numbers as Python's, an array of more
+    dimensions as its shape and digest, an object as its own name or that of its type.
 
     Args:
         value: given by the user.
     """
+    if isinstance(value, np.ndarray) and value.ndim > 1:
+        content = hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
+        return f"{value.dtype} {value.shape}, SHA-256 {content}"
     if isinstance(value, np.generic):
         return value.item()
     if value is None or isinstance(value, str | int | float):

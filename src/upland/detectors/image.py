@@ -2,55 +2,26 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from os import PathLike
 from typing import Any, ClassVar, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import nn
 
 from upland.data.image.encoder import Scaling
-from upland.data.image.reader import ImageReader
-from upland.data.reader import Reader
 from upland.detectors.architecture import Architecture
 from upland.detectors.architectures import Convolutional, ImageVAE
-from upland.detectors.arguments import frozen, given_noise, sizes_of, whole_or_none
+from upland.detectors.arguments import given_noise, sizes_of, whole_or_none
+from upland.detectors.image_detector import ImageDetector
 from upland.detectors.own_modules import OwnLatent, OwnModule
-from upland.detectors.plan import FitPlan, TrainingPlan
-from upland.detectors.points import PointDetector
+from upland.detectors.plan import TrainingPlan
 
 NOISE = 1.0
 """Noise of an energy, in units of a share 1 / 6.5 of the norm of a typical encoded image."""
 LATENT = 32
 """Numbers of the latent of a VAE."""
-
-
-class ImageDetector(PointDetector):
-    """A detector of images: abstract.
-
-    Attributes:
-        scaling: how pixels become numbers, see `ImageEncoder`.
-    """
-
-    modality: ClassVar[Literal["image"]] = "image"
-    scaling: ClassVar[Scaling]
-
-    size: tuple[int, int] | None
-    mode: Literal["grey", "rgb"] | None
-
-    def _reader(self) -> ImageReader:
-        return ImageReader(frozen(self.size), self.mode, self.scaling, type(self).__name__)
-
-    def _plan(self, rows: Any, reader: Reader, method: Literal["split", "cross"], seed: int) -> FitPlan:
-        architecture, training = self._architecture(), self._training()
-        return FitPlan(reader, "image", method, architecture, training, int(self.keep_rows), None, seed)
-
-    @abstractmethod
-    def _architecture(self) -> Architecture:
-        """The model that the constructor's arguments ask for."""
-
-    @abstractmethod
-    def _training(self) -> TrainingPlan:
-        """How long and how fast it is trained."""
 
 
 class ImageEnergyDetector(ImageDetector):
@@ -79,6 +50,8 @@ class ImageEnergyDetector(ImageDetector):
         patience: checks (20 in a training) of the held-out loss without improvement before it ends.
         size: (height, width) to bring images to; None refuses images of another size than the first.
         mode: "grey" or "rgb" to bring images to; None refuses a mixture.
+        ignore: pixels of every image that are left out: `(H, W)` booleans, True where they are, or the path
+            of an image file, of which those that are not black are; brought to `size` where that is given.
         keep_rows: reference images of each of three sorts that are kept with the model at most, for groups
             and for criteria that compare with them; 0 keeps none.
         model: a module of your own from `(N, C, H, W)` encoded images to `(N,)` energies, or a function that
@@ -128,6 +101,7 @@ class ImageEnergyDetector(ImageDetector):
         patience: int = 5,
         size: tuple[int, int] | None = None,
         mode: Literal["grey", "rgb"] | None = None,
+        ignore: NDArray[np.bool_] | str | PathLike[str] | None = None,
         keep_rows: int = 2_000,
         model: nn.Module | Callable[[Any], nn.Module] | None = None,
         device: str = "auto",
@@ -141,7 +115,7 @@ class ImageEnergyDetector(ImageDetector):
         self.contamination = contamination
         self.epochs, self.batch_size = epochs, batch_size
         self.learning_rate, self.patience = learning_rate, patience
-        self.size, self.mode = size, mode
+        self.size, self.mode, self.ignore = size, mode, ignore
         self.keep_rows, self.model = keep_rows, model
         self.device, self.progress = device, progress
         self.random_state = random_state
@@ -186,6 +160,8 @@ class ImageVAEDetector(ImageDetector):
         patience: checks (20 in a training) of the held-out loss without improvement before it ends.
         size: (height, width) to bring images to; None refuses images of another size than the first.
         mode: "grey" or "rgb" to bring images to; None refuses a mixture.
+        ignore: pixels of every image that are left out: `(H, W)` booleans, True where they are, or the path
+            of an image file, of which those that are not black are; brought to `size` where that is given.
         keep_rows: reference images of each of three sorts that are kept with the model at most, for groups
             and for criteria that compare with them; 0 keeps none.
         model: a module of your own, a `Variational` of `upland.models.base`, or a function that makes one for
@@ -231,6 +207,7 @@ class ImageVAEDetector(ImageDetector):
         patience: int = 5,
         size: tuple[int, int] | None = None,
         mode: Literal["grey", "rgb"] | None = None,
+        ignore: NDArray[np.bool_] | str | PathLike[str] | None = None,
         keep_rows: int = 2_000,
         model: nn.Module | Callable[[Any], nn.Module] | None = None,
         device: str = "auto",
@@ -242,7 +219,7 @@ class ImageVAEDetector(ImageDetector):
         self.contamination = contamination
         self.epochs, self.batch_size = epochs, batch_size
         self.learning_rate, self.patience = learning_rate, patience
-        self.size, self.mode = size, mode
+        self.size, self.mode, self.ignore = size, mode, ignore
         self.keep_rows, self.model = keep_rows, model
         self.device, self.progress = device, progress
         self.random_state = random_state

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from os import PathLike
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from upland.calibration.conformal import Calibration
@@ -30,7 +32,7 @@ from upland.detectors.classes import (
 )
 from upland.detectors.ensemble import Member
 from upland.detectors.host import usual_settings
-from upland.detectors.image import ImageDetector
+from upland.detectors.image_detector import ImageDetector
 from upland.detectors.own_modules import OwnLatent
 from upland.detectors.plan import FitPlan, TrainingPlan
 from upland.detectors.reference_rows import some_of
@@ -64,6 +66,8 @@ class ImageFlowDetector(ImageDetector):
         patience: checks (20 in a training) of the held-out loss without improvement before it ends.
         size: (height, width) to bring images to; None refuses images of another size than the first.
         mode: "grey" or "rgb" to bring images to; None refuses a mixture.
+        ignore: pixels of every image that are left out: `(H, W)` booleans, True where they are, or the path
+            of an image file, of which those that are not black are; brought to `size` where that is given.
         keep_rows: reference images of each of three sorts that are kept with the model at most, for groups
             and for criteria that compare with them; 0 keeps none.
         model: a module of your own, a `LikelihoodModel` with `Latent` of `upland.models.base`, or a function
@@ -113,6 +117,7 @@ class ImageFlowDetector(ImageDetector):
         patience: int = 5,
         size: tuple[int, int] | None = None,
         mode: Literal["grey", "rgb"] | None = None,
+        ignore: NDArray[np.bool_] | str | PathLike[str] | None = None,
         keep_rows: int = 2_000,
         model: nn.Module | Callable[[Any], nn.Module] | None = None,
         device: str = "auto",
@@ -125,7 +130,7 @@ class ImageFlowDetector(ImageDetector):
         self.contamination = contamination
         self.epochs, self.batch_size = epochs, batch_size
         self.learning_rate, self.patience = learning_rate, patience
-        self.size, self.mode = size, mode
+        self.size, self.mode, self.ignore = size, mode, ignore
         self.keep_rows, self.model = keep_rows, model
         self.device, self.progress = device, progress
         self.random_state = random_state

@@ -113,7 +113,10 @@ def restored(estimator: type[Detector], manifest: Mapping[str, Any], tensors: Te
 def _in_common(member: Member) -> tuple[Any, ...]:
     """What the members of one detector have in common."""
     encoder, kept = member.encoder, (member.standard, member.training_rows, member.held_out)
-    image = (encoder.shape, encoder.dtype, encoder.scaling) if isinstance(encoder, ImageEncoder) else ()
+    image: tuple[Any, ...] = ()
+    if isinstance(encoder, ImageEncoder):
+        ignored = None if encoder.ignored is None else encoder.ignored.tobytes()
+        image = encoder.shape, encoder.dtype, encoder.scaling, ignored
     return encoder.inputs, encoder.named, *image, *(rows is None for rows in kept)
 
 

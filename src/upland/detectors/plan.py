@@ -53,8 +53,10 @@ MEMBER_STREAMS = {
 """Streams of randomness of each member, by number."""
 
 
-LATER = frozenset({"context", "calendar"})
-"""Fields of readers that older files lack; they are left out where they are as by default."""
+LATER = frozenset({"context", "calendar", "ignored", "mask"})
+"""Fields of readers that older files lack; they are left out where they are as by default, and masks of
+images always: the encoders hold them.
+"""
 
 
 @dataclass(frozen=True)
@@ -226,6 +228,7 @@ def _reader_to_json(reader: Reader) -> dict[str, Any]:
     record: dict[str, Any] = asdict(reader)  # type: ignore[call-overload]
     cells = record.pop("cells", None)
     said = {} if cells is None or CellOptions(**cells) == USUAL else {"cells": CellOptions(**cells).to_json()}
+    record.pop("mask", None)
     usual = {name for name in LATER if name in record and record[name] == getattr(type(reader), name)}
     return _plain({name: value for name, value in record.items() if name not in usual}) | said
 

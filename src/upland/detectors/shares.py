@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from upland.catalogue import Unit
 from upland.criteria.base import Floats, finite
+from upland.data.image.encoder import ImageEncoder
 from upland.data.sequence.encoder import SequenceEncoder
 from upland.data.table.encoder import TableEncoder
 from upland.detectors.scoring import ScoringDetector
@@ -20,7 +21,7 @@ class MemberShares(NamedTuple):
 
     Args:
         mean: the mean of the members' shares, by the column of each encoded input where there are columns;
-            members may encode a column in different numbers of slots.
+            members may encode a column in different numbers of slots. Ignored pixels have none.
         expected: what each member expected, encoded.
     """
 
@@ -49,7 +50,8 @@ def member_shares(detector: ScoringDetector, piece: Any, unit: Unit) -> MemberSh
         if isinstance(encoder, TableEncoder | SequenceEncoder):
             shares.append(_by_column(found.inputs, encoder))
         else:
-            shares.append(found.inputs)
+            assert isinstance(encoder, ImageEncoder)
+            shares.append(found.inputs if encoder.ignored is None else found.inputs * ~encoder.ignored)
         expected.append(found.expected)
     return MemberShares(finite(np.mean(shares, axis=0)), expected)
 

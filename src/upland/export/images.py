@@ -43,21 +43,24 @@ def encoded(graph: Graph, detector: Detector) -> Encoded:
 def _codes(graph: Graph, encoder: ImageEncoder, pixels: Value) -> Value:
     """Codes `(N, C, H, W)` float32 of pixels `(N, H, W, C)` float64."""
     center, unit = encoder.mean, encoder.scale
+    channels, height, width = encoder.shape
+    counted = None
+    if encoder.ignored is not None:
+        counted = graph.constant(~encoder.ignored[..., None], bool)
+        pixels = graph.where(counted, pixels, 0.0)
     if encoder.scaling == "contrast":
         pixels = graph.op("Sign", pixels) * pixels.abs().sqrt()
         flat = pixels.reshape(0, -1)
-        count = float(encoder.width)
+        count = float(encoder.width if encoder.ignored is None else channels * (~encoder.ignored).sum())
         mean = flat.sum(1, keep=True) / count
         away = flat - mean
+        if counted is not None:
+            away = graph.where(counted, away.reshape(-1, height, width, channels), 0.0).reshape(0, -1)
         contrast = ((away * away).sum(1, keep=True) / count).sqrt()
-        codes = (away / ((contrast + center) * unit)).reshape(-1, *pixel_shape(encoder))
+        codes = (away / ((contrast + center) * unit)).reshape(-1, height, width, channels)
     else:
         codes = (pixels - center) / unit
+        if counted is not None:
+            codes = graph.where(counted, codes, 0.0)
     codes = within(codes, -FAR, FAR).to(np.float32)
     return graph.op("Transpose", codes, perm=[0, 3, 1, 2])
-
-
-def pixel_shape(encoder: ImageEncoder) -> tuple[int, int, int]:
-    """The shape (H, W, C) of an image."""
-    channels, height, width = encoder.shape
-    return height, width, channels

@@ -3,7 +3,7 @@
 PNG, JPEG, BMP, TIFF, GIF, WebP and PNM are read by Pillow. Every image is read as one of four types: grey or
 colour of 8 bits, grey of 16 bits, grey float (a TIFF). Palettes, CMYK, YCbCr and HSV become RGB; one-bit
 images become grey of 0 and 255; alpha is dropped; the camera's orientation (EXIF) is applied. Pillow reads
-colour of 16 bits as 8 bits.
+colour of 16 bits as 8 bits, which a header says, and in a TIFF with planes of colour wrong, which is refused.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -66,6 +66,9 @@ _GREY = frozenset({"1", "L", "LA"})
 _GREY16 = frozenset({"I;16", "I;16B", "I;16L", "I;16N"})
 _ALPHA = frozenset({"PA", "RGBA", "RGBa", "LA"})
 _ORIENTATION = 0x0112
+_BITS, _PLANES, _FORMAT = 258, 284, 339  # tags of a TIFF: of a value, of planes, of numbers
+_APART, _SIGNED = 2, 2  # values of the latter two
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # what a TIFF begins with
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, struct.error, zlib.error)
 
 
@@ -78,12 +81,14 @@ class Header:
         width: pixels from left to right.
         channels: 1 or 3, without alpha.
         dtype: uint8, uint16 or float32.
+        deeper: whether the file has more bits than those that are read.
     """
 
     height: int
     width: int
     channels: int
     dtype: np.dtype[Any]
+    deeper: bool = field(default=False, compare=False)
 
     def __str__(self) -> str:
         return f"{self.height} x {self.width} of {self.channels} channels, {self.dtype}"
@@ -210,7 +215,7 @@ def read_header(file: ImageFile, label: str) -> Header:
         width, height = image.size
         if _orientation(image) >= 5:
             width, height = height, width
-        return Header(height, width, channels, dtype)
+        return Header(height, width, channels, dtype, dtype == np.uint8 and _is_deep(image))
 
 
 def read_pixels(file: ImageFile, label: str) -> tuple[NDArray[Any], bool]:
@@ -269,8 +274,12 @@ def _opened(file: ImageFile, label: str) -> Iterator[Image]:
             "make it smaller, or raise PIL.Image.MAX_IMAGE_PIXELS if you trust it"
         ) from None
     except _BROKEN as error:
-        reason = "no image" if isinstance(error, module.UnidentifiedImageError) else str(error)
-        raise ValueError(f"{label} cannot be read, it is damaged or no image: {reason}") from error
+        text = f"{label} cannot be read, it is damaged or no image"
+        if not isinstance(error, module.UnidentifiedImageError):
+            raise ValueError(f"{text}: {error}") from error
+        kinds = "grey of 8 or 16 bits, grey of 32-bit floats, or colour of 8 bits"
+        of_tiff = f" of a type that is read: save it as {kinds}" if _is_tiff(file) else ": no image"
+        raise ValueError(text + of_tiff) from error
 
 
 class _Unsupported(Exception):
@@ -287,6 +296,7 @@ def _pixel_type(image: Image, label: str) -> tuple[int, np.dtype[Any]]:
     frames = getattr(image, "n_frames", 1)
     if frames > 1 and image.format != "MPO":  # a camera's JPEG with a preview
         raise _Unsupported(f"{label} holds {frames} frames: save each as a file of its own")
+    _check_tiff(image, label)
     if image.mode in _COLOUR:
         return 3, np.dtype(np.uint8)
     if image.mode in _GREY:
@@ -296,8 +306,44 @@ def _pixel_type(image: Image, label: str) -> tuple[int, np.dtype[Any]]:
     if image.mode == "F":
         return 1, np.dtype(np.float32)
     raise _Unsupported(
-        f"{label} is of Pillow's mode {image.mode!r}, which is not supported: save it as grey or RGB"
+        f"{label} is of Pillow's mode {image.mode!r}, which is not supported: save it as grey"
+        f"{' of 16 bits, from 0 to 65,535' if image.mode == 'I' else ' or RGB'}"
     )
+
+
+def _is_deep(image: Image) -> bool:
+    """Whether a file has more than 8 bits for a value; not of images whose pixels are in memory."""
+    if image.format == "TIFF":
+        return max(_tag(image, _BITS)) > 8
+    if image.format not in ("PNG", "PPM"):
+        return False
+    said = [tile[3] for tile in getattr(image, "tile", [])]  # a mode; of PPM the greatest value too
+    return any(";16" in one if isinstance(one, str) else one[-1] > 255 for one in said)
+
+
+def _check_tiff(image: Image, label: str) -> None:
+    """Refuse what Pillow reads wrong: colour of 16 bits in planes, and 8 bits with a sign."""
+    if image.format != "TIFF":
+        return
+    deep = max(_tag(image, _BITS)) > 8
+    if deep and image.mode in _COLOUR and _tag(image, _PLANES) == (_APART,):
+        raise _Unsupported(f"{label} has planes of 16 bits, one a colour: save it as pixels, or of 8 bits")
+    if not deep and _SIGNED in _tag(image, _FORMAT):
+        raise _Unsupported(f"{label} holds values of 8 bits with a sign: save it from 0 to 255")
+
+
+def _tag(image: Image, number: int) -> tuple[int, ...]:
+    """The whole numbers of a tag of a TIFF; 1 where it is not there."""
+    found = getattr(image, "tag_v2", {}).get(number, 1)
+    return found if isinstance(found, tuple) else (found,)
+
+
+def _is_tiff(file: ImageFile) -> bool:
+    """Whether the first bytes are those of a TIFF."""
+    if isinstance(file, Path):
+        with file.open("rb") as opened:
+            return opened.read(4) in _TIFF
+    return isinstance(file, bytes) and file[:4] in _TIFF
 
 
 def _orientation(image: Image) -> int:

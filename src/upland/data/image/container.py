@@ -295,6 +295,9 @@ def _from_arrays(arrays: list[NDArray[Any]], labels: list[str], to: Conversion) 
 def _from_image_files(files: Sequence[Any], labels: list[str], to: Conversion, from_files: bool) -> Images:
     """Files and Pillow images; alpha is dropped, with one warning where it hid anything."""
     headers = [read_header(file, label) for file, label in zip(files, labels, strict=True)]
+    if deeper := [label for header, label in zip(headers, labels, strict=True) if header.deeper]:
+        text = f"colour of 16 bits is read as 8 bits in {len(deeper)} of {len(files)} files"
+        warnings.warn(f"{text}, as in {deeper[0]}: arrays keep all bits", UserWarning, stacklevel=2)
     warned: list[str] = []
 
     def one(row: int) -> NDArray[Any]:

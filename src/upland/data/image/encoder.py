@@ -7,6 +7,7 @@ constant c is learned from the normal images, in units u that make the norm of a
 (x - m) / ((s + c) u).
 With level scaling nothing is learned: 8 bits become (x + 1/2) / 256 - 1/2, so that a density of codes with
 even noise, of the width `bin` of one step, is one of the pixels.
+A pixel that is ignored has the code 0, and nothing is learned from it.
 
 An image's code depends on that image alone.
 """
@@ -23,8 +24,10 @@ from numpy.typing import NDArray
 
 from upland.data.image.arrays import Channels
 from upland.data.image.container import Images, as_images, digest, is_image_input
+from upland.data.image.ignored import as_ignored, brought_to, check_size, counted, spread
 from upland.data.image.pixels import Conversion, Mode
 from upland.data.image.rows import ImageRows, channel_names, check_count
+from upland.data.image.state import sound_mask, sound_scaling, sound_shape
 from upland.data.image.statistics import (
     ContrastSums,
     LevelSums,
@@ -35,16 +38,13 @@ from upland.data.image.statistics import (
 )
 from upland.io.advice import Advice, Argument
 from upland.io.colours import rounded
-from upland.io.records import check_types, fits
+from upland.io.records import check_types
 
 __all__ = ["ImageEncoder", "ImageRows", "Images", "as_images", "digest", "is_image_input"]
 
 FORMAT = 1
 FAR = 1e4
 """The greatest code, in standard deviations."""
-
-MOST_PIXELS = 1 << 28
-"""Values of an image that a stored encoder may have at most."""
 
 _OTHER_SCALE = 16  # floats this many times the greatest of the fit are of another unit
 
@@ -70,8 +70,11 @@ class ImageEncoder:
             each channel, or each pixel, by its mean and standard deviation among the normal images; "levels"
             brings the whole range of a pixel to an interval of length one around zero.
         owner: who encodes, for messages.
+        ignore: pixels of every image that are left out, see `upland.data.image.ignored.as_ignored`.
 
     Attributes:
+        ignored: `(H, W)` booleans of the size that images are brought to, True where pixels are left out;
+            None for none.
         mean: `(C,)` or `(H, W, C)` of the normal images, in their own units; with contrast scaling `(1,)`,
             what is added to each image's contrast; with level scaling `(1,)`, the middle of the range.
         scale: likewise, what counts as one.
@@ -97,6 +100,7 @@ class ImageEncoder:
         channels: Channels | None = None,
         scaling: Scaling = "channel",
         owner: str = "ImageEncoder",
+        ignore: Any = None,
     ) -> None:
         if scaling not in get_args(Scaling):
             raise ValueError(f"scaling must be one of {', '.join(get_args(Scaling))}, got {scaling!r}")
@@ -104,6 +108,8 @@ class ImageEncoder:
         self.size, self.mode, self.channels = to.size, to.mode, to.channels
         self.scaling = scaling
         self.owner = owner
+        mask = as_ignored(ignore)
+        self.ignored = mask if mask is None or self.size is None else brought_to(mask, self.size)
 
     def images(self, X: Any) -> Images:
         """A user's images, brought to this encoder's size and mode; raises as `as_images`."""
@@ -124,29 +130,35 @@ class ImageEncoder:
 
         Raises:
             ValueError: as `as_images`; fewer than two images; batches of several shapes or depths; numbers
-                too large to square.
+                too large to square; pixels to ignore of images of another size.
         """
-        sums: _Sums | None = None
+        first: Images | None = None
         for batch in batches:
             images = self.images(batch)
-            if sums is None:
-                sums = self._sums(images)
-            self._check(images, sums.shape, sums.dtype)
+            if first is None:
+                check_size(self.ignored, images.shape)
+                first, sums = images, self._sums(images)
+            self._check(images, first.shape, first.dtype)
             for _, pixels in images.chunks():
-                sums.add(pixels.astype(np.float64))
-        if sums is None:
+                sums.add(counted(pixels.astype(np.float64), self.ignored))
+        if first is None:
             raise ValueError("there is no batch to fit on")
         check_count(sums.count, self.owner)
         mean, scale = sums.finish()
-        self._set_scaling(sums.shape, sums.dtype, sums.largest, mean, scale)
+        if self.ignored is not None and self.scaling == "pixel":
+            mean, scale = spread(mean, self.ignored, 0.0), spread(scale, self.ignored, 1.0)
+        self._set_scaling(first.shape, first.dtype, sums.largest, mean, scale)
         return self
 
     def _sums(self, images: Images) -> _Sums:
+        shape = images.shape
+        if self.ignored is not None:
+            shape = int((~self.ignored).sum()), 1, shape[2]
         if self.scaling == "contrast":
-            return ContrastSums(images.shape, images.dtype)
+            return ContrastSums(shape, images.dtype)
         if self.scaling == "levels":
-            return LevelSums(images.shape, images.dtype)
-        return PixelSums(images.shape, images.dtype, _AXES[self.scaling])
+            return LevelSums(shape, images.dtype)
+        return PixelSums(shape, images.dtype, _AXES[self.scaling])
 
     def _set_scaling(
         self,
@@ -223,6 +235,8 @@ class ImageEncoder:
     def describe(self) -> list[dict[str, str]]:
         """Name and kind of each channel."""
         kind = f"{self.dtype}, {_sides(self._fitted)}"
+        if self.ignored is not None:
+            kind += f", {int(self.ignored.sum()):,} pixels ignored"
         return [{"name": name, "kind": kind} for name in self.inputs]
 
     @property
@@ -249,6 +263,8 @@ class ImageEncoder:
         with np.errstate(over="ignore"):
             for start, pixels in images.chunks():
                 z = pixels.astype(np.float64)
+                if self.ignored is not None:
+                    z[:, self.ignored] = 0.0
                 if self._dtype.kind == "f":
                     largest = max(largest, float(np.abs(z).max()))
                 if self.scaling == "contrast":
@@ -257,6 +273,8 @@ class ImageEncoder:
                 z -= center
                 z /= unit
                 np.clip(z, -FAR, FAR, out=z)
+                if self.ignored is not None:
+                    z[:, self.ignored] = 0.0
                 codes[start : start + len(z)] = np.moveaxis(z, 3, 1)
         if largest > _OTHER_SCALE * self._largest > 0:
             warnings.warn(
@@ -273,7 +291,7 @@ class ImageEncoder:
         """What is taken from images `(n, H, W, C)`, and what they are then divided by."""
         if self.scaling != "contrast":
             return self.mean, self.scale
-        brightness, contrast = brightness_and_contrast(pixels)
+        brightness, contrast = brightness_and_contrast(counted(pixels, self.ignored))
         return brightness[:, None, None, None], ((contrast + self.mean) * self.scale)[:, None, None, None]
 
     def decode(self, Z: NDArray[Any], like: Any = None) -> NDArray[Any]:
@@ -282,7 +300,7 @@ class ImageEncoder:
         Args:
             Z: codes.
             like: the images whose codes they are near; contrast scaling takes brightness and contrast from
-                them, and cannot do without.
+                them, and cannot do without. Ignored pixels are theirs.
 
         Raises:
             ValueError: another shape; no images to be like.
@@ -306,6 +324,8 @@ class ImageEncoder:
             if contrast:
                 shown = np.sign(shown) * np.square(shown)
             images[number] = rounded(shown[0], self._dtype)
+            if self.ignored is not None and reference is not None:
+                images[number, self.ignored] = pixels[0, self.ignored]
         return images
 
     def values(self, X: Any) -> NDArray[Any]:
@@ -329,7 +349,8 @@ class ImageEncoder:
             "dtype": self._dtype.name,
             "largest": self._largest,
         }
-        return manifest, {"mean": self.mean, "scale": self.scale}
+        mask = {} if self.ignored is None else {"ignored": self.ignored}
+        return manifest, {"mean": self.mean, "scale": self.scale, **mask}
 
     @classmethod
     def from_state(cls, manifest: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> Self:
@@ -338,7 +359,7 @@ class ImageEncoder:
         """
         arguments = {"size", "mode", "channels", "scaling", "owner"}
         fields = arguments | {"format", "shape", "dtype", "largest"}
-        if wrong := (set(manifest) ^ fields) | (set(tensors) ^ {"mean", "scale"}):
+        if wrong := (set(manifest) ^ fields) | (set(tensors) - {"ignored"} ^ {"mean", "scale"}):
             raise ValueError(f"not the state of an ImageEncoder: {sorted(wrong)} are unknown or lacking")
         if manifest["format"] != FORMAT:
             raise ValueError(
@@ -347,21 +368,16 @@ class ImageEncoder:
             )
         stored = {name: manifest[name] for name in arguments}
         encoder = cls(**check_types(get_type_hints(cls.__init__), stored, "the image encoder"))
-        shape, dtype, largest = _sound(manifest)
+        shape, dtype, largest = sound_shape(manifest)
         if Conversion(encoder.size, encoder.mode).shape(*shape) != shape:
             raise ValueError(f"the image encoder's shape is {shape!r}, which is not what it brings images to")
+        encoder.ignored = sound_mask(tensors.get("ignored"), shape)
         axes = _AXES.get(encoder.scaling)
         wanted = (
             (1,) if axes is None else tuple(n for axis, n in enumerate(shape, start=1) if axis not in axes)
         )
-        parts = [np.asarray(tensors[name]) for name in ("mean", "scale")]
-        if any(part.shape != wanted or part.dtype != np.float64 for part in parts):
-            raise ValueError(f"mean and scale of the image encoder must be float64 of shape {wanted}")
-        if not np.isfinite(parts).all() or (parts[1] <= 0).any():
-            raise ValueError("mean and scale of the image encoder must be finite, and scale positive")
-        if encoder.scaling == "contrast" and parts[0] <= 0:
-            raise ValueError("what the image encoder adds to a contrast must be positive")
-        encoder._set_scaling(shape, dtype, largest, parts[0].copy(), parts[1].copy())
+        mean, scale = sound_scaling(tensors["mean"], tensors["scale"], wanted, encoder.scaling == "contrast")
+        encoder._set_scaling(shape, dtype, largest, mean, scale)
         return encoder
 
 
@@ -371,16 +387,3 @@ def _family(dtype: np.dtype[Any]) -> str:
 
 def _sides(shape: tuple[int, ...]) -> str:
     return f"{shape[0]} x {shape[1]}"
-
-
-def _sound(manifest: Mapping[str, Any]) -> tuple[tuple[int, int, int], np.dtype[Any], float]:
-    """The shape, dtype and greatest value in a manifest; raises ValueError for impossible ones."""
-    shape, name, largest = manifest["shape"], manifest["dtype"], manifest["largest"]
-    whole = isinstance(shape, list) and all(type(side) is int and side > 0 for side in shape)
-    if not whole or len(shape) != 3 or shape[2] not in (1, 3, 4) or math.prod(shape) > MOST_PIXELS:
-        raise ValueError(f"the image encoder's shape is {shape!r}, which is not that of an image")
-    if name not in ("bool", "uint8", "uint16", "float16", "float32", "float64"):
-        raise ValueError(f"the image encoder's dtype is {name!r}, which is not that of an image")
-    if not fits(largest, float) or largest < 0:
-        raise ValueError(f"the image encoder's greatest value is {largest!r}")
-    return (shape[0], shape[1], shape[2]), np.dtype(name), float(largest)

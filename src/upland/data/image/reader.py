@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy as np
 from upland.catalogue import Unit
 from upland.data.image.container import Images
 from upland.data.image.encoder import ImageEncoder, ImageRows, Scaling
+from upland.data.image.ignored import Mask
 from upland.data.image.pixels import Mode
 from upland.data.reader import Floats
 from upland.data.rows import NormalRows
@@ -28,18 +29,24 @@ class ImageReader:
         mode: "grey" or "rgb" that images are brought to.
         scaling: how pixels become numbers, see `ImageEncoder`.
         owner: the estimator, for messages.
+        ignored: the digest of the mask; None where there is none.
+        mask: `(H, W)` booleans, pixels of every image that are left out; files hold it with the encoders.
     """
 
     size: tuple[int, int] | None = None
     mode: Mode | None = None
     scaling: Scaling = "contrast"
     owner: str = "ImageReader"
+    ignored: str | None = None
+    mask: Mask | None = field(default=None, compare=False)
     modality: ClassVar[Literal["image"]] = "image"
     units: ClassVar[tuple[Unit, ...]] = ("image",)
 
     def encoder(self) -> ImageEncoder:
         """An encoder that has learned nothing yet."""
-        return ImageEncoder(size=self.size, mode=self.mode, scaling=self.scaling, owner=self.owner)
+        return ImageEncoder(
+            size=self.size, mode=self.mode, scaling=self.scaling, owner=self.owner, ignore=self.mask
+        )
 
     def normal_rows(self, X: Any) -> ImageRows:
         """One row an image."""

@@ -1,0 +1,91 @@
+"""Features of images: the interface of what turns pixels into the numbers that experts of images see.
+
+A source of features gives an image a row of numbers: *vectors* of the whole image, one after the other, then
+a *map* of patches, `(C, h, w)` flattened. What each is is said by a `FeatureLayout`. A source may learn from
+normal images, as a dictionary of patches does, or be fixed, as a network with weights of its own is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+SAMPLED = 1 << 24
+"""Pixel values of normal images that a source learns from at most."""
+
+
+@dataclass(frozen=True)
+class FeatureLayout:
+    """Which numbers of a row of features belong together.
+
+    Args:
+        vectors: numbers of each vector.
+        map: (C, h, w) of the map of patches; C is 0 where there is none.
+        directions: whether what matters in a vector is its direction, as for networks, and not its length.
+        pixels: whether the first vector are pixels, of which there are many shapes and no one Gaussian.
+    """
+
+    vectors: tuple[int, ...]
+    map: tuple[int, int, int]
+    directions: bool = False
+    pixels: bool = False
+
+    @property
+    def of_vectors(self) -> int:
+        """Numbers of all vectors."""
+        return sum(self.vectors)
+
+    @property
+    def width(self) -> int:
+        """Numbers of a row."""
+        return self.of_vectors + math.prod(self.map)
+
+
+class FeatureSource(Protocol):
+    """What makes features of encoded images; a structural type.
+
+    Attributes:
+        name: what it is called in files and messages.
+        scaling: of the pixels that it takes, see `ImageEncoder`.
+    """
+
+    name: str
+    scaling: str
+
+    def fit(self, codes: NDArray[np.float32]) -> None:
+        """Learn from some normal images.
+
+        Args:
+            codes: `(n, C, H, W)` with its scaling.
+        """
+
+    def layout(self, shape: tuple[int, int, int]) -> FeatureLayout:
+        """The layout of the features of images of one shape.
+
+        Args:
+            shape: (C, H, W).
+        """
+
+    def transform(self, codes: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The features of images, each by itself: `(n, C, H, W) -> (n, D)`, finite."""
+
+    def to_pixels(self, shares: NDArray[Any], shape: tuple[int, int, int]) -> NDArray[np.float64]:
+        """Shares of features where they come from in the image: `(n, D) -> (n, C, H, W)`, with equal sums.
+
+        Args:
+            shares: of each feature.
+            shape: (C, H, W) of an encoded image.
+        """
+
+    def to_state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        """A JSON-able manifest and tensors."""
+
+    def restore(self, manifest: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> None:
+        """Take up what `to_state` gave; raises ValueError for what it did not give, or what another source
+        gave.
+        """

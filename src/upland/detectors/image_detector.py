@@ -1,0 +1,89 @@
+"""What the detectors of images have in common: how images are read, and what of them is left out."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import replace
+from os import PathLike
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from upland.calibration.conformal import Calibration
+from upland.catalogue import Unit
+from upland.data.image.encoder import ImageEncoder, Scaling
+from upland.data.image.reader import ImageReader
+from upland.data.reader import Reader
+from upland.detectors.architecture import Architecture
+from upland.detectors.arguments import frozen, plain_argument
+from upland.detectors.ensemble import Member
+from upland.detectors.plan import FitPlan, TrainingPlan
+from upland.detectors.points import PointDetector
+
+
+class ImageDetector(PointDetector):
+    """A detector of images: abstract.
+
+    Attributes:
+        scaling: how pixels become numbers, see `ImageEncoder`.
+    """
+
+    modality: ClassVar[Literal["image"]] = "image"
+    scaling: ClassVar[Scaling]
+
+    size: tuple[int, int] | None
+    mode: Literal["grey", "rgb"] | None
+    ignore: NDArray[np.bool_] | str | PathLike[str] | None
+
+    def restore(
+        self,
+        plan: FitPlan,
+        members: list[Member],
+        calibrations: Mapping[Unit, Calibration],
+        offset: float,
+        n_rows: int,
+    ) -> None:
+        """Put a detector back into the state that a fit left it in; pixels to ignore are as the encoders hold
+        them.
+
+        Args:
+            plan: of the fit.
+            members: as fitted.
+            calibrations: of each unit.
+            offset: scikit-learn's.
+            n_rows: images of the fit.
+
+        Raises:
+            ValueError: the encoders ignore other pixels than the plan says.
+        """
+        encoder, reader = members[0].encoder, plan.reader
+        assert isinstance(encoder, ImageEncoder)
+        assert isinstance(reader, ImageReader)
+        if reader.ignored != plain_argument(encoder.ignored):
+            raise ValueError("the encoders ignore other pixels than the plan says")
+        self.ignore = encoder.ignored
+        plan = replace(plan, reader=replace(reader, mask=encoder.ignored))
+        super().restore(plan, members, calibrations, offset, n_rows)
+
+    def _reader(self) -> ImageReader:
+        size, name = frozen(self.size), type(self).__name__
+        mask = ImageEncoder(size=size, mode=self.mode, ignore=self.ignore).ignored
+        return ImageReader(size, self.mode, self.scaling, name, plain_argument(mask), mask)
+
+    def _settings(self) -> dict[str, Any]:
+        """With what the pixels to ignore are, not the name of their file."""
+        return super()._settings() | {"ignore": self._reader().ignored}
+
+    def _plan(self, rows: Any, reader: Reader, method: Literal["split", "cross"], seed: int) -> FitPlan:
+        architecture, training = self._architecture(), self._training()
+        return FitPlan(reader, "image", method, architecture, training, int(self.keep_rows), None, seed)
+
+    @abstractmethod
+    def _architecture(self) -> Architecture:
+        """The model that the constructor's arguments ask for."""
+
+    @abstractmethod
+    def _training(self) -> TrainingPlan:
+        """How long and how fast it is trained."""

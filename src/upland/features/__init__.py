@@ -1,0 +1,1 @@
+"""Features of images from networks that are not trained here: a bundled one, or the user's own."""
