@@ -177,23 +177,11 @@ class PatchDictionary:
             raise ValueError("the softening of a dictionary of patches must be positive")
         width, count = len(tensors["mean"]), len(tensors["centres"])
         axes = tensors["axes"].shape[-1] if tensors["axes"].ndim == 2 else 0
-        shapes = {
-            "mean": (width,),
-            "whitening": (width, width),
-            "centres": (count, width),
-            "axes": (count, axes),
-        }
+        shapes = {"mean": (width,), "whitening": (width, width), "centres": (count, width), "axes": (count, axes)}
         for name, wanted in shapes.items():
             part = tensors[name]
-            if (
-                part.shape != wanted
-                or part.dtype != np.float32
-                or not np.isfinite(part).all()
-                or not part.size
-            ):
-                raise ValueError(
-                    f"{name} of a dictionary of patches must be finite float32 of shape {wanted}"
-                )
+            if part.shape != wanted or part.dtype != np.float32 or not np.isfinite(part).all() or not part.size:
+                raise ValueError(f"{name} of a dictionary of patches must be finite float32 of shape {wanted}")
         self.softening = softening
         self.mean, self.whitening = torch.from_numpy(tensors["mean"]), torch.from_numpy(tensors["whitening"])
         self.centres, self.axes = torch.from_numpy(tensors["centres"]), torch.from_numpy(tensors["axes"])

@@ -120,8 +120,7 @@ def _convolution(
     """A convolution with the batch normalisation behind it folded in."""
     channels = shape[0]
     gain, offset, mean, variance = (
-        source.get(f"{norm}.{part}", (channels,))
-        for part in ("weight", "bias", "running_mean", "running_var")
+        source.get(f"{norm}.{part}", (channels,)) for part in ("weight", "bias", "running_mean", "running_var")
     )
     factor = gain / torch.sqrt(variance + _EPSILON)
     made = _Same(shape[1] * groups, channels, shape[2], stride, groups=groups)

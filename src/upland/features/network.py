@@ -101,9 +101,7 @@ class NetworkFeatures:
         pixels = pixels.expand(-1, 3, -1, -1)
         sides = _sides(codes.shape[1:])
         if sides != tuple(pixels.shape[2:]):
-            pixels = functional.interpolate(
-                pixels, sides, mode="bicubic", antialias=True, align_corners=False
-            )
+            pixels = functional.interpolate(pixels, sides, mode="bicubic", antialias=True, align_corners=False)
             pixels = pixels.clamp(0, LEVELS - 1)
         maps = self.backbone.network(pixels)
         vectors = [self._vector(maps[number], number) for number in self.backbone.vectors]

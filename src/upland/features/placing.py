@@ -14,7 +14,9 @@ from upland.data.image.features import FeatureLayout
 LEAST = 1e-300
 
 
-def placed(vectors: NDArray[Any], patches: NDArray[Any], shape: tuple[int, int, int]) -> NDArray[np.float64]:
+def placed(
+    vectors: NDArray[Any], patches: NDArray[Any], shape: tuple[int, int, int]
+) -> NDArray[np.float64]:
     """Shares of an image's pixels: those of the patches spread over the image, and those of the vectors, which
     have no place, in proportion to them: `(n,)`, `(n, h, w)` -> `(n, C, H, W)`.
 
@@ -35,7 +37,9 @@ def placed(vectors: NDArray[Any], patches: NDArray[Any], shape: tuple[int, int, 
     return np.repeat(pixels[:, None], channels, axis=1)
 
 
-def split(shares: NDArray[Any], layout: FeatureLayout) -> tuple[list[NDArray[Any]], NDArray[Any]]:
+def split(
+    shares: NDArray[Any], layout: FeatureLayout
+) -> tuple[list[NDArray[Any]], NDArray[Any]]:
     """Numbers of features as those of each vector, `(n, D_k)`, and those of the map, `(n, C, h, w)`.
 
     Args:

@@ -103,11 +103,7 @@ class ImageExperts(JoinedEnergy, StoredModule):
         start = 0
         for number, width in enumerate(self.layout.vectors):
             there = slice(start, start + width)
-            yield (
-                self._part(f"kernel {number}"),
-                self._directions(x[:, there]),
-                self._directions(rows[:, there]),
-            )
+            yield self._part(f"kernel {number}"), self._directions(x[:, there]), self._directions(rows[:, there])
             if number or not self.layout.pixels:
                 yield self._part(f"gaussian {number}"), x[:, there], rows[:, there]
             start += width
@@ -158,9 +154,7 @@ class ImageExperts(JoinedEnergy, StoredModule):
             energy = inputs.sum(1, keepdim=True)
             even = torch.full_like(inputs, 1 / inputs.shape[1])
             there = slice(start, start + inputs.shape[1])
-            found[:, there] += piece[:, None] * torch.where(
-                energy > 0, inputs / energy.clamp(min=1e-300), even
-            )
+            found[:, there] += piece[:, None] * torch.where(energy > 0, inputs / energy.clamp(min=1e-300), even)
             start += inputs.shape[1] if isinstance(part, PrincipalGaussian) else 0
         return found
 

@@ -81,9 +81,9 @@ class PrincipalGaussian(Part):
         """The length sqrt(2 E): `(N, D) -> (N,)`, float64."""
         centred, along = self._along(x)
         own = (along.square() / self.variances).sum(1, dtype=torch.float64)
-        others = (
-            centred.square().sum(1, dtype=torch.float64) - along.square().sum(1, dtype=torch.float64)
-        ).clamp(min=0)
+        others = (centred.square().sum(1, dtype=torch.float64) - along.square().sum(1, dtype=torch.float64)).clamp(
+            min=0
+        )
         return (own + others / self.rest.double()).clamp(min=LEAST_VARIANCE).sqrt()
 
     def _along(self, x: Tensor) -> tuple[Tensor, Tensor]:
