@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from upland.catalogue import STATISTICS
-from upland.groups.tester import needs_score
+from upland.groups.tester import GroupTester, needs_score
 
 Features = dict[str, Tensor]  # `(N, F)` by the name of the statistic
 
@@ -19,10 +19,11 @@ class GroupFeatures:
     Args:
         detector: fitted; its first member is used, as in `score_groups`.
         names: of statistics.
+        tester: of groups; None for that of the detector.
     """
 
-    def __init__(self, detector: Any, names: Sequence[str]) -> None:
-        self.detector, self.tester = detector, detector.group_tester_
+    def __init__(self, detector: Any, names: Sequence[str], tester: GroupTester | None = None) -> None:
+        self.detector, self.tester = detector, tester or detector.group_tester_
         self.model = self.tester.reference.model
         self.statistics = {name: self.tester.statistic(name) for name in names}
         self.score = any(needs_score(name, self.model) for name in names)

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from upland.data.sequence.encoder import SequenceEncoder
     from upland.data.table.encoder import TableEncoder
     from upland.detectors.auto import detector_for
-    from upland.detectors.image import ImageEnergyDetector, ImageFlowDetector, ImageVAEDetector
+    from upland.detectors.image import ImageEnergyDetector, ImageVAEDetector
+    from upland.detectors.image_flow import ImageFlowDetector
     from upland.detectors.segmented import SegmentedDetector
     from upland.detectors.sequence import SequenceEnergyDetector
     from upland.detectors.sequence_flow import SequenceFlowDetector
@@ -92,7 +93,7 @@ _HOMES = {
     "ImageEncoder": "upland.data.image.encoder",
     "ImageEnergyDetector": "upland.detectors.image",
     "ImageExplanation": "upland.explanation",
-    "ImageFlowDetector": "upland.detectors.image",
+    "ImageFlowDetector": "upland.detectors.image_flow",
     "ImageVAEDetector": "upland.detectors.image",
     "Report": "upland.reporting.report",
     "Scorer": "upland.scoring.scorer",

@@ -123,7 +123,7 @@ DETECTORS: dict[tuple[str, Modality], Detector] = {
     ),
     ("energy", "image"): Detector("upland.detectors.image:ImageEnergyDetector", {"image": "experts"}),
     ("flow", "image"): Detector(
-        "upland.detectors.image:ImageFlowDetector", {"image": "divergence_complexity"}
+        "upland.detectors.image_flow:ImageFlowDetector", {"image": "divergence_complexity"}
     ),
     ("vae", "image"): Detector("upland.detectors.image:ImageVAEDetector", {"image": "reconstruction"}),
 }
@@ -243,6 +243,7 @@ STATISTICS: dict[str, Statistic] = {
         of_scores=True,
     ),
     "mmd": Statistic("upland.groups.mmd:mmd", "maximum mean discrepancy from normal data"),
+    "shift": Statistic("upland.groups.shift:shift", "distance of the mean row from that of normal data"),
     "stein": Statistic(
         "upland.groups.stein:stein", "Stein discrepancy by the model's gradient of log p", "score"
     ),

@@ -133,6 +133,7 @@ def _to_state(member: Member) -> tuple[dict[str, Any], dict[str, Any]]:
     tensors |= {f"model/{name}": _array(value) for name, value in member.model.state_dict().items()}
     kept = {name: getattr(member, name) for name in KEPT}
     tensors |= {f"rows/{name}": _array(rows) for name, rows in kept.items() if rows is not None}
+    tensors |= {f"classes/{name}": _array(labels) for name, labels in member.labels.items()}
     criteria = []
     for (name, unit), criterion in list(member.criteria.items()):  # a thread may add one
         if isinstance(criterion, SequenceCriterion):  # others are fitted again on the reference rows

@@ -12,6 +12,7 @@ from upland.data.image.encoder import ImageEncoder
 from upland.data.table.encoder import TableEncoder
 from upland.detectors.architectures import (
     ARCHITECTURES,
+    ClassFlow,
     Convolutional,
     Dense,
     FlowOrGaussian,
@@ -108,6 +109,11 @@ CASES = [
         for depth in (1, 2)
         for height, width, channels in [(8, 8, 1), (9, 14, 3), (13, 13, 1)]
     ],
+    *[
+        (ClassFlow(levels, 1, 3, 16, classes), images(9, 8, 1))
+        for levels in (1, 2)
+        for classes in [("a", "b"), ("1", "2", "3")]
+    ],
     *[(TableVAE(hidden, 2), rows(5)) for hidden in [(4,), (4, 3)]],
     *[(ImageVAE(filters, 3), images(height, 7, 3)) for filters in [(), (2,), (2, 5)] for height in (6, 9)],
 ]  # fmt: skip
@@ -160,6 +166,7 @@ HUGE = [
     (ImageFlow(MANY, 1, 3, 16), images(8, 8, 1)),
     (ImageFlow(1, MANY, 3, 16), images(8, 8, 1)),
     (ImageFlow(1, 1, 3, MANY), images(8, 8, 1)),
+    (ClassFlow(1, MANY, 3, 16, ("a", "b")), images(8, 8, 1)),
     (TableVAE((4,), MANY), rows(5)),
     (ImageVAE((MANY,), 3), images(6, 7, 3)),
 ]

@@ -17,6 +17,7 @@ from upland.groups.likelihood import Likelihood
 from upland.groups.mmd import MeanDiscrepancy
 from upland.groups.outputs import ModelOutputs
 from upland.groups.projections import Projections
+from upland.groups.shift import Shift
 from upland.groups.sphericity import Sphericity
 from upland.groups.stein import Stein
 from upland.groups.typicality import Typicality
@@ -38,6 +39,8 @@ STATISTICS = {
     "projections": Projections,
     "mmd": MeanDiscrepancy,
     "stein": Stein,
+    "shift": Shift,
+    "shift of latents": lambda: Shift("latents", ridge=0.0, most=20),
     "joint": lambda: JointStatistic([Divergence("pair", 0), Divergence("whole", 1), Typicality()]),
 }
 

@@ -60,6 +60,7 @@ def fit(
     smoothing: option.Smoothing = None,
     size: option.Size = None,
     mode: option.Mode = None,
+    classes: option.Classes = None,
     criterion: option.Criterion = None,
     noise: option.Noise = None,
     prior: option.Prior = None,
@@ -98,22 +99,27 @@ def fit(
     """
     chosen = {
         **{"modality": modality, "time": time, "id": id, "window": window, "stride": stride, "per": per},
-        **{"size": None if size is None else size_of(size), "keep_rows": keep_rows},
+        **{"size": None if size is None else size_of(size), "keep_rows": keep_rows, "classes": classes},
         **{"mode": mode, "criterion": criterion, "noise": noise, "prior": prior, "n_nets": nets},
         **{"by": by, "unseen": unseen, "categorical": categorical, "ignore": ignore, "epochs": epochs},
         **{"context": context, "calendar": calendar, "decimal": decimal, "thousands": thousands},
         **{"missing": None if missing is None else [text_or_number(m) for m in missing], "device": device},
         **{"dayfirst": dayfirst, "dates": dates, "smoothing": smoothing, "calibration": calibration},
+        **{"random_state": seed, "progress": False if quiet or as_json else "auto"},
     }
     given: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
     with reporting(as_json, quiet, data) as reporter, alone(output, wait):
         check_numbers(noise, device)
-        check_model_file(output, data, overwrite)
-        check_checkpoint(checkpoint, output, data)
-        given |= {"random_state": seed, "progress": False if quiet or as_json else "auto"}
+        _check_files(output, data, checkpoint, overwrite)
         cluster = (address, workers) if is_ray(engine, address, workers) else None
         with claimed(output, overwrite) as target, normal_rows(reporter, data) as rows:
             _save(reporter, _fitted(reporter, rows, model, given, checkpoint, cluster), target)
+
+
+def _check_files(output: Path, data: Path, checkpoint: Path | None, overwrite: bool) -> None:
+    """Refuse, before any work, files that a fit could not write."""
+    check_model_file(output, data, overwrite)
+    check_checkpoint(checkpoint, output, data)
 
 
 def _fitted(
@@ -128,6 +134,7 @@ def _fitted(
     from upland.cli.inputs import OF_SEGMENTS, array_in, check_model, form_of, mask_in, modality_in
     from upland.detectors.auto import detector_for
 
+    classes = given.pop("classes", None)
     given["modality"] = modality_in(data, given)
     check_model(model, data, given)
     if given["modality"] == "image" and "ignore" in given:
@@ -140,6 +147,10 @@ def _fitted(
         from upland.detectors.segmented import SegmentedDetector
 
         detector = SegmentedDetector(detector, **of_segments)
+    if classes is not None:
+        from upland.cli.classes import fit_with_classes
+
+        return fit_with_classes(detector, x, classes, checkpoint)
     if cluster is None:
         return detector.fit(x, checkpoint=checkpoint)
     from upland.cli.engines import fit_partitions
@@ -214,6 +225,7 @@ def groups(
     alpha: option.Alpha = 0.05,
     control: option.GroupControl = "fdr",
     statistic: option.GroupStatistic = "auto",
+    classes: option.Expected = None,
     top: option.Shown = 20,
     engine: option.Engine = "local",
     address: option.Address = None,
@@ -234,7 +246,12 @@ def groups(
         from upland.persistence import load
 
         way = with_ray(reporter, model, address, workers) if is_ray(engine, address, workers) else None
-        result = score_groups(load(model), data, by, request, statistic, way)
+        detector = load(model)
+        if classes is not None:
+            from upland.cli.classes import against_classes
+
+            way = against_classes(detector, classes)
+        result = score_groups(detector, data, by, request, statistic, way)
         _report(reporter, result, fail_on_anomaly)
 
 
@@ -255,6 +272,7 @@ def calibrate(
     data: option.Normal,
     output: option.Renewed = None,
     in_place: option.InPlace = False,
+    classes: option.Classes = None,
     overwrite: option.Overwrite = False,
     wait: option.Wait = 0.0,
     quiet: option.Quiet = False,
@@ -273,7 +291,13 @@ def calibrate(
 
         detector = load(model)
         with claimed(output or model, overwrite or in_place) as target, normal_rows(reporter, data) as rows:
-            detector.calibrate(normal_data(detector, rows))
+            fresh = normal_data(detector, rows)
+            if classes is None:
+                detector.calibrate(fresh)
+            else:
+                from upland.cli.classes import calibrate_with_classes
+
+                calibrate_with_classes(detector, fresh, classes)
             _save(reporter, detector, target)
 
 

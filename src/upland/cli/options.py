@@ -95,6 +95,20 @@ Smoothing = Annotated[
 ]
 Size = Annotated[str | None, typer.Option(metavar="HxW", help="Bring images to this size, as in 28x28.")]
 Mode = Annotated[Literal["grey", "rgb"] | None, typer.Option(help="Bring images to grey or colour.")]
+Classes = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CLASSES",
+        help="Classes of the normal images: subfolders, or a file with a label for each; with --model flow.",
+    ),
+]
+Expected = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CLASSES",
+        help="The class that groups of images are to be of: a name, subfolders, or a file of labels.",
+    ),
+]
 Family = Annotated[
     OneFamily,
     typer.Option(help=f"Family of the model: {'; '.join(FAMILIES.values())}."),

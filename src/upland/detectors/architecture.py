@@ -47,6 +47,17 @@ class Architecture(ABC):
         """
         return self
 
+    def of_classes(self, names: tuple[str, ...]) -> Architecture:
+        """The same for normal data of several classes.
+
+        Args:
+            names: of the classes.
+
+        Raises:
+            ValueError: there is no such model.
+        """
+        raise ValueError("classes are of upland's own flow of images: leave model out")
+
     def to_json(self) -> dict[str, Any]:
         """Name and sizes as plain data."""
         plain = {

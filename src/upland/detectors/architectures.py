@@ -20,6 +20,7 @@ from upland.detectors.image_experts import ExpertsOfImages
 from upland.detectors.own_modules import OwnLatent, OwnModule, OwnRecurrent, OwnSequenceFlow
 from upland.detectors.recurrent_flows import SequenceFlow
 from upland.models.base import EnergyModel, NoiseConditional
+from upland.models.class_mixture import ClassMixture
 from upland.models.convolutional import ConvolutionalEnergy, Pool
 from upland.models.energies import DenseEnergy
 from upland.models.flow import Flow, gaussian_flow, table_flow
@@ -232,6 +233,44 @@ class ImageFlow(Architecture):
         assert all_sizes.tones is not None
         return Glow(encoder.shape, all_sizes.levels, self.depth, self.filters, all_sizes.tones, generator)
 
+    def of_classes(self, names: tuple[str, ...]) -> Architecture:
+        """A Glow with a Gaussian of the latents for each class.
+
+        Args:
+            names: of the classes.
+        """
+        return ClassFlow(self.levels, self.depth, self.filters, self.tones, names)
+
+
+@dataclass(frozen=True)
+class ClassFlow(ImageFlow):
+    """A Glow of images with a Gaussian of the latents for each class.
+
+    Args:
+        levels: scales; None goes by the size of the images.
+        depth: steps of each scale.
+        filters: of the couplings' layers.
+        tones: pieces of the curve that values first go through; None goes by the pixels.
+        classes: their names, two at least, in order.
+
+    Raises:
+        ValueError: there are fewer names, or not each is another.
+    """
+
+    classes: tuple[str, ...] = ()
+    name: ClassVar[str] = "glow of classes"
+    model_type: ClassVar[type] = ClassMixture
+
+    def __post_init__(self) -> None:
+        if len(self.classes) < 2 or list(self.classes) != sorted(set(self.classes)):
+            raise ValueError("the classes of a model must be two at least, each once and in order")
+
+    def build(self, encoder: Encoder, generator: torch.Generator | None = None) -> EnergyModel:
+        """A `ClassMixture`."""
+        flow = super().build(encoder, generator)
+        assert isinstance(flow, Glow)
+        return ClassMixture(flow, len(self.classes))
+
 
 @dataclass(frozen=True)
 class TableVAE(Architecture):
@@ -283,7 +322,7 @@ ARCHITECTURES: dict[str, type[Architecture]] = {
     architecture.name: architecture
     for architecture in (
         *(Dense, Multiscale, Experts, Recurrent, SequenceFlow, Convolutional, TableFlow),
-        *(FlowOrGaussian, ExpertsOfImages, ImageFlow, TableVAE, ImageVAE),
+        *(FlowOrGaussian, ExpertsOfImages, ImageFlow, ClassFlow, TableVAE, ImageVAE),
         *(OwnModule, OwnRecurrent, OwnSequenceFlow, OwnLatent),
     )
 }

@@ -32,16 +32,17 @@ from upland.data.table.frames import held
 from upland.detectors.arguments import check_arguments, check_live, device_of, plain_argument, seed_of
 from upland.detectors.assessment import Scores
 from upland.detectors.baselines import warn_of_gaussians
+from upland.detectors.classes import Classes
 from upland.detectors.ensemble import Member, Offered, offered_criteria
 from upland.detectors.fitting import (
     CALIBRATION_MOST,
     MemberFitter,
     calibration_method,
     held_out_rows,
-    some_of,
 )
 from upland.detectors.host import usual_settings
 from upland.detectors.plan import LIVE, FitPlan, TrainingPlan
+from upland.detectors.reference_rows import some_of
 from upland.detectors.scoring import ScoringDetector, name_of
 from upland.groups.outputs import LEAST_REFERENCE
 from upland.io.advice import Advice, Argument
@@ -117,16 +118,28 @@ class Detector(ScoringDetector):
         """
         return self._fit_whole(X, None, rows)
 
-    def _fit_whole(self, X: Any, checkpoint: str | Path | None, sampled: SampledRows | None) -> Self:
+    def _fit_whole(
+        self,
+        X: Any,
+        checkpoint: str | Path | None,
+        sampled: SampledRows | None,
+        classes: Classes | None = None,
+    ) -> Self:
         fitted = copy.copy(self)  # where this fit fails, an earlier one stays whole
         with usual_settings():
-            fitted._fit(X, checkpoint, sampled)
+            fitted._fit(X, checkpoint, sampled, classes)
         warn_of_weak(fitted.calibrations_, (fitted.unit_,), fitted.alpha_)
         warn_of_gaussians([member.history for member in fitted.members_])
         self.__dict__ = fitted.__dict__
         return self
 
-    def _fit(self, X: Any, checkpoint: str | Path | None, sampled: SampledRows | None = None) -> None:
+    def _fit(
+        self,
+        X: Any,
+        checkpoint: str | Path | None,
+        sampled: SampledRows | None = None,
+        classes: Classes | None = None,
+    ) -> None:
         check_arguments(self.get_params(deep=False), type(self)().get_params(deep=False))
         X = held(X)
         check_modality(X, self.modality, self.family)
@@ -136,14 +149,17 @@ class Detector(ScoringDetector):
         blocks, units = reader.blocks(rows)
         method = calibration_method(units, self.calibration)
         fresh = seed_of(self.random_state)
-        saved = None if checkpoint is None else Checkpoint(checkpoint, identity_of(rows, self._settings()))
+        settings = self._settings() | ({} if classes is None else {"classes": classes.digest()})
+        saved = None if checkpoint is None else Checkpoint(checkpoint, identity_of(rows, settings))
         plan = self._plan(rows, reader, method, saved.seed(fresh) if saved is not None else fresh)
+        if classes is not None:
+            plan = replace(plan, architecture=plan.architecture.of_classes(classes.names))
         offered = offered_criteria(self.family, self.modality, plan.architecture.model_type)
         plan = replace(plan, criteria=tuple(offered.defaults.items()))
         criteria = offered.chosen(self.criterion)
         self._check_reference_rows(offered, criteria[plan.unit], plan, rows)
         folds = held_out_rows(rows.n_rows, method, plan.stream("folds"), blocks)
-        fitter = MemberFitter(rows, plan, device_of(self.device), offered.homes, criteria)
+        fitter = MemberFitter(rows, plan, device_of(self.device), offered.homes, criteria, classes)
         fitter.check_columns()
         with progress_bar(self.progress, len(folds)) as show:
             found = fitter.fit_all(folds, saved, show)

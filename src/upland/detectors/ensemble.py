@@ -8,6 +8,7 @@ and for statistics of groups), and of those held out from it (which groups are c
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -112,6 +113,7 @@ class Member:
         refining: `(H, ...)` encoded rows held out from it that a refinement has taken as normal; `held_out`
             has none of them. None where there are none.
         refinement: what labelled rows have changed; None where there were none.
+        labels: of the rows kept under a name, `(S,)` numbers of classes; empty where they have none.
         criteria: fitted, by name and unit; filled when one is first asked for.
     """
 
@@ -125,6 +127,7 @@ class Member:
     held_out: Tensor | None = None
     refining: Tensor | None = None
     refinement: Refinement | None = None
+    labels: Mapping[str, Tensor] = field(default_factory=dict)
     criteria: dict[tuple[str, Unit], Criterion[Any, Any]] = field(default_factory=dict)
 
     @property

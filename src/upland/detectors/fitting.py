@@ -27,6 +27,7 @@ from upland.data.image.encoder import ImageEncoder
 from upland.data.rows import NormalRows, SampledRows
 from upland.data.sequence.encoder import SequenceEncoder
 from upland.data.sequence.windows import SequenceRows
+from upland.detectors.classes import Classes, with_classes
 from upland.detectors.ensemble import (
     EncodedPoints,
     EncodedRows,
@@ -35,6 +36,7 @@ from upland.detectors.ensemble import (
     fitted_sequence_criteria,
 )
 from upland.detectors.plan import CLOSED_FORM, FitPlan
+from upland.detectors.reference_rows import some_of
 from upland.detectors.trained import Shown, normalized, warn_if_unmoved
 from upland.io.locks import warnings_apart
 from upland.models.base import EnergyModel
@@ -55,7 +57,6 @@ NOISE_MOST = 1.0
 PIECE = 65_536  # rows of a piece of a streamed file
 NORMALIZATION_LEAST, NORMALIZATION_MOST = 16, 4_096  # held-out rows, below which training rows serve
 STANDARD_LEAST = 32  # rows without training, below which statistics are fitted on rows with it
-KEPT_NUMBERS, KEPT_LEAST = 1 << 22, 256  # encoded numbers that are kept with a model; rows, however wide
 
 
 class Fitted(NamedTuple):
@@ -108,6 +109,7 @@ class MemberFitter:
         device: where models live.
         homes: where each criterion that the model can be scored by is loaded from, by name.
         criteria: the name of the criterion of each unit of score.
+        classes: of the rows; None where they have none.
     """
 
     def __init__(
@@ -117,9 +119,10 @@ class MemberFitter:
         device: torch.device,
         homes: dict[str, str],
         criteria: dict[Unit, str],
+        classes: Classes | None = None,
     ) -> None:
         self.source, self.plan, self.device = source, plan, device
-        self.homes, self.criteria = homes, criteria
+        self.homes, self.criteria, self.classes = homes, criteria, classes
         self.everything = source.whole() if source.in_memory else None
         self.checked: Encoder | None = None
 
@@ -193,12 +196,8 @@ class MemberFitter:
         model.init_from_data(start_from.to(self.device), weights)
         sigma = self._sigma(rows, encoder, model, training_rows, number)
         start = {name: value.detach().clone() for name, value in model.named_parameters()}
-        objective = plan.objective
-        training = Training(
-            model,
-            lambda energy, x, noise: objective(energy, x, sigma, noise),
-            plan.settings(training_rows.size, encoder.width, batch),
-        )
+        settings, objective = plan.settings(training_rows.size, encoder.width, batch), plan.objective
+        training = Training(model, lambda energy, x, noise: objective(energy, x, sigma, noise), settings)
         if resume is not None:
             resume(training)
         checked = rows.take(validation if validation.size else training_rows)
@@ -225,6 +224,9 @@ class MemberFitter:
         )
         if isinstance(rows, EncodedWindows):
             member = self._of_sequences(member, rows, seen, fresh, held_out)
+        elif self.classes is not None:
+            kept = {"standard": fresh, "training_rows": training_rows, "held_out": held_out}
+            member = with_classes(member, self.classes, plan, rows.take(training_rows), kept, number)
         return self._fitted(member, rows, held_out)
 
     def _validation_rows(self, seen: Indices, number: int) -> Indices:
@@ -361,21 +363,6 @@ class MemberFitter:
             else:
                 found[unit] = finite(rows.held_out_scores(criterion, held_out, unit))
         return Fitted(member, found, stretches)
-
-
-def some_of(rows: Indices, most: int, width: int, generator: np.random.Generator) -> Indices:
-    """Some of the rows, sorted, few enough to be kept with a model.
-
-    Args:
-        rows: the numbers of those that may be kept, sorted.
-        most: how many at most; of wide rows fewer.
-        width: encoded numbers of a row.
-        generator: chooses.
-    """
-    count = min(most, rows.size, max(KEPT_LEAST, KEPT_NUMBERS // width))
-    if not count:
-        return rows[:0]
-    return np.sort(generator.choice(rows, count, replace=False))
 
 
 def _streamed(

@@ -1,4 +1,4 @@
-"""The detectors of images: energies, flows, variational auto-encoders."""
+"""The detectors of images: energies and variational auto-encoders; flows are in `image_flow`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import nn
 from upland.data.image.encoder import Scaling
 from upland.data.image.reader import ImageReader
 from upland.detectors.architecture import Architecture
-from upland.detectors.architectures import Convolutional, ImageFlow, ImageVAE
+from upland.detectors.architectures import Convolutional, ImageVAE
 from upland.detectors.arguments import contradiction, given, given_noise, sizes_of, whole_or_none
 from upland.detectors.image_detector import ImageDetector
 from upland.detectors.image_experts import SUPPORT_POINTS, ExpertsOfImages
@@ -175,106 +175,6 @@ class ImageEnergyDetector(ImageDetector):
             return TrainingPlan(CLOSED_FORM, 1, 1, 1.0, noise=1.0, start_rows="images")
         noise = given_noise(self.noise, NOISE)
         return self._with_lengths(TrainingPlan(self.objective, 300, 128, 1e-3, noise=noise))
-
-
-class ImageFlowDetector(ImageDetector):
-    """Anomaly detection in images by Glow, a normalising flow with latents at several scales.
-
-    Normal data are an array `(N, H, W)`, `(N, H, W, C)` or `(N, C, H, W)`, a list of images, or a folder.
-
-    Args:
-        levels: scales of the flow; None goes by the size of the images.
-        depth: steps of each scale.
-        filters: of the couplings' layers.
-        noise: width of the uniform noise added in training; "auto" is one step of the pixels.
-        criterion: "divergence_complexity", the mean of the divergence and of the squared complexity, both
-            standardised; "divergence", the KL of one latent's parts from normal ones; "likelihood",
-            -log p(x) in nats; "typicality", its distance from the mean of normal data; "complexity", nats
-            beyond those of a compressor; "auto" is divergence_complexity.
-        calibration: "split" holds out a fifth of the images and gives exact p-values; "cross" fits five
-            folds; "auto" splits from 500 images.
-        contamination: sets scikit-learn's `offset_`: "auto" from the calibration at `alpha_`, a number
-            as a quantile of the training scores.
-        epochs: passes over the training images; None goes by their number.
-        batch_size: images of a training step at most; None goes by the model.
-        learning_rate: of Adam at its highest; None goes by the model.
-        patience: checks (20 in a training) of the held-out loss without improvement before it ends.
-        size: (height, width) to bring images to; None refuses images of another size than the first.
-        mode: "grey" or "rgb" to bring images to; None refuses a mixture.
-        ignore: pixels of every image that are left out: `(H, W)` booleans, True where they are, or the path
-            of an image file, of which those that are not black are; brought to `size` where that is given.
-        keep_rows: reference images of each of three sorts that are kept with the model at most, for groups
-            and for criteria that compare with them; 0 keeps none.
-        model: a module of your own, a `LikelihoodModel` with `Latent` of `upland.models.base`, or a function
-            that makes one for a shape (C, H, W); None is upland's own flow.
-        device: "auto", "cpu", "cuda" or any torch device.
-        progress: whether to show a bar; "auto" shows one on a terminal.
-        random_state: seed or NumPy RandomState; with a seed two fits are equal bit for bit.
-
-    Attributes:
-        plan_: every argument as the fit resolved it (`upland.detectors.plan.FitPlan`).
-        members_: encoder, model, noise and history of each member.
-        calibrations_: the held-out scores and the p-values that follow, by unit; `calibration_` is the one of
-            `unit_`.
-        criterion_: the criterion that `calibration_` and `offset_` are of.
-        n_samples_fit_: number of images that the fit was given, those held out among them.
-        offset_: scikit-learn's threshold: `decision_function = score_samples - offset_`.
-        params_: the constructor's arguments as the fit found them.
-        unit_: what one score is of: "image".
-
-    Examples:
-        >>> import upland
-        >>> from sklearn.datasets import load_digits
-        >>> pictures = load_digits().images[:100].astype("uint8")
-        >>> detector = upland.ImageFlowDetector(random_state=0, epochs=2, depth=2).fit(pictures)
-        >>> detector.anomaly_score(pictures[:3]).shape
-        (3,)
-    """
-
-    family: ClassVar[str] = "flow"
-    scaling: ClassVar[Scaling] = "levels"
-
-    def __init__(
-        self,
-        levels: int | None = None,
-        depth: int = 8,
-        filters: int = 32,
-        noise: float | Literal["auto"] = "auto",
-        criterion: str | None = "auto",
-        calibration: Literal["auto", "split", "cross"] = "auto",
-        contamination: float | Literal["auto"] = "auto",
-        epochs: int | None = None,
-        batch_size: int | None = None,
-        learning_rate: float | None = None,
-        patience: int = 5,
-        size: tuple[int, int] | None = None,
-        mode: Literal["grey", "rgb"] | None = None,
-        ignore: NDArray[np.bool_] | str | PathLike[str] | None = None,
-        keep_rows: int = 2_000,
-        model: nn.Module | Callable[[Any], nn.Module] | None = None,
-        device: str = "auto",
-        progress: bool | Literal["auto"] = "auto",
-        random_state: Any = None,
-    ) -> None:
-        self.levels, self.depth, self.filters = levels, depth, filters
-        self.noise = noise
-        self.criterion, self.calibration = criterion, calibration
-        self.contamination = contamination
-        self.epochs, self.batch_size = epochs, batch_size
-        self.learning_rate, self.patience = learning_rate, patience
-        self.size, self.mode, self.ignore = size, mode, ignore
-        self.keep_rows, self.model = keep_rows, model
-        self.device, self.progress = device, progress
-        self.random_state = random_state
-
-    def _architecture(self) -> Architecture:
-        if self.model is not None:
-            return OwnLatent(self.model)
-        return ImageFlow(whole_or_none(self.levels), int(self.depth), int(self.filters))
-
-    def _training(self) -> TrainingPlan:
-        noise = given_noise(self.noise, "bin")
-        return self._with_lengths(TrainingPlan("dequantised", 3_000, 32, 2e-3, noise=noise))
 
 
 class ImageVAEDetector(ImageDetector):

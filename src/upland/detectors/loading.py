@@ -28,6 +28,7 @@ from upland.data.image.reader import ImageReader
 from upland.data.sequence.encoder import SequenceEncoder
 from upland.data.table.encoder import TableEncoder
 from upland.detectors.architecture import Architecture
+from upland.detectors.architectures import ClassFlow
 from upland.detectors.arguments import check_live
 from upland.detectors.base import Detector
 from upland.detectors.ensemble import Member, offered_criteria
@@ -209,7 +210,7 @@ class _MemberLoader:
         if set(record) - {"refinement"} != fields:
             raise ValueError("a member has fields that are unknown or lacking")
         parts, sigma = _parts(tensors), record["sigma"]
-        if parts.keys() - {"encoder", "model", "rows", "criteria"}:
+        if parts.keys() - {"encoder", "model", "rows", "criteria", "classes"}:
             raise ValueError("a member has tensors that nothing needs")
         if not fits(sigma, float) or not 0 < sigma**2 < math.inf:
             raise ValueError(f"sigma must be positive, not {shown(sigma)}")
@@ -220,12 +221,21 @@ class _MemberLoader:
         kept = self._kept(encoder, _as_tensors(parts.get("rows", {})))
         model = self._model(architecture, encoder, _as_tensors(parts.get("model", {})))
         criteria = self._criteria(record["criteria"], model, sigma, parts.get("criteria", {}))
+        labels = _labels(architecture, kept, _as_tensors(parts.get("classes", {})))
         history = _history(record["history"])
         refinement = _refinement(record, model, kept)
         if not architecture.own and encoder.width <= PROBED:
             _check_numbers(model, sigma, _ordinary(model, encoder, kept))
         return Member(
-            encoder, model, sigma, history, architecture, **kept, refinement=refinement, criteria=criteria
+            encoder,
+            model,
+            sigma,
+            history,
+            architecture,
+            **kept,
+            refinement=refinement,
+            labels=labels,
+            criteria=criteria,
         )
 
     def _encoder(self, manifest: Mapping[str, Any], tensors: Tensors) -> Encoder:
@@ -289,6 +299,20 @@ def _resolves(plan: Architecture, architecture: Architecture) -> bool:
         return False
     pairs = zip(astuple(plan), astuple(architecture), strict=True) if not plan.own else ()
     return all(asked is None or asked == size for asked, size in pairs)
+
+
+def _labels(
+    architecture: Architecture, kept: Mapping[str, Tensor], labels: dict[str, Tensor]
+) -> dict[str, Tensor]:
+    """The classes of the reference rows."""
+    classes = len(architecture.classes) if isinstance(architecture, ClassFlow) else 0
+    if set(labels) != (set(kept) if classes else set()):
+        raise ValueError("the classes of a member are not those of its reference rows")
+    for name, codes in labels.items():
+        whole = codes.dtype == torch.int64 and codes.shape == (len(kept[name]),)
+        if not whole or not bool(((codes >= 0) & (codes < classes)).all()):
+            raise ValueError(f"the classes of the rows {name} must be numbers below {classes}, one a row")
+    return labels
 
 
 def _pairs(homes: Mapping[str, str]) -> set[tuple[str, str]]:

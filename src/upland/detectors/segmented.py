@@ -115,7 +115,9 @@ class SegmentedDetector(PointDetector):
 
     # -- fit -----------------------------------------------------------------------------------------------
 
-    def _fit(self, X: Any, checkpoint: str | Path | None, sampled: SampledRows | None = None) -> None:
+    def _fit(
+        self, X: Any, checkpoint: str | Path | None, sampled: SampledRows | None = None, classes: Any = None
+    ) -> None:
         if sampled is not None:
             raise TypeError("models of segments are fitted on all rows, not on a sample")
         self._check_own_arguments()
@@ -129,8 +131,7 @@ class SegmentedDetector(PointDetector):
         segments = [names[number] for number in order]
         generator = np.random.default_rng(seed_of(self.detector.random_state))
         training, calibrating = parted(of, generator)
-        pooled = clone(self.detector)
-        pooled.set_params(ignore=(*pooled.ignore, self.by))
+        pooled = clone(self.detector).set_params(ignore=(*self.detector.ignore, self.by))
         some = np.sort(generator.permutation(training)[:POOLED_ROWS])
         pooled._fit(rows.take(some) if some.size > 1 else rows, checkpoint)
         self._adopt(pooled, segments, by)

@@ -18,6 +18,7 @@ from upland.data.encoder import Encoder
 from upland.data.table.encoder import TableEncoder
 from upland.detectors.architecture import Architecture
 from upland.detectors.architectures import (
+    ClassFlow,
     Convolutional,
     Dense,
     FlowOrGaussian,
@@ -278,6 +279,13 @@ def _image_flow(model: ImageFlow, encoder: Encoder, weights: Weights) -> Shapes:
         channels, height, width = 2 * channels, height // 2, width // 2
 
 
+def _class_flow(model: ClassFlow, encoder: Encoder, weights: Weights) -> Shapes:
+    yield from _under("flow", _image_flow(model, encoder, weights))
+    yield "prior.log_weights", (len(model.classes),)
+    yield "prior.means", (len(model.classes), encoder.width)
+    yield "prior.log_scales", (len(model.classes), encoder.width)
+
+
 def _level(channels: int, depth: int, filters: int, odd: bool, last: bool) -> Shapes:
     """Of one level of a Glow."""
     if odd:
@@ -364,6 +372,7 @@ SHAPES: dict[type[Architecture], Callable[[Any, Encoder, Weights], Shapes]] = {
     FlowOrGaussian: _flow_or_gaussian,
     ExpertsOfImages: shapes_of_image_experts,
     ImageFlow: _image_flow,
+    ClassFlow: _class_flow,
     TableVAE: _table_vae,
     ImageVAE: _image_vae,
 }

@@ -14,11 +14,12 @@ from upland.data.table.frames import TableView, view_table
 from upland.io.advice import Advice, Argument, Wording
 
 
-def listed(labels: Any) -> list[Any]:
+def listed(labels: Any, what: str = "groups") -> list[Any]:
     """Labels as a list of plain values, from a list, an array, a tensor or a column of a frame.
 
     Args:
         labels: `(N,)`.
+        what: they are, for messages.
 
     Raises:
         ValueError: they are not one for each row.
@@ -30,12 +31,17 @@ def listed(labels: Any) -> list[Any]:
     else:
         found = list(labels)
     if not isinstance(found, list) or any(isinstance(label, list | dict | np.ndarray) for label in found[:1]):
-        raise ValueError("groups must be one label for each row, (N,), or the name of a column")
+        or_column = ", or the name of a column" if what == "groups" else ""
+        raise ValueError(f"{what} must be one label for each row, (N,){or_column}")
     return found
 
 
-def _is_missing(label: Any) -> bool:
-    """None, NaN, NaT, or pandas' NA."""
+def is_missing(label: Any) -> bool:
+    """Whether a label is None, NaN, NaT, or pandas' NA.
+
+    Args:
+        label: of a row.
+    """
     if label is None or type(label).__name__ in ("NAType", "NaTType"):
         return True
     return bool(label != label)
@@ -56,7 +62,7 @@ def grouped(labels: Any, rows: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
         raise ValueError(Advice(f"there are {rows} rows, but ", Argument("groups"), f" names {len(found)}"))
     if not found:
         raise ValueError("there are no rows, and so no group to test")
-    lost = [row for row, label in enumerate(found) if _is_missing(label)]
+    lost = [row for row, label in enumerate(found) if is_missing(label)]
     if lost:
         first = Wording(f"row {lost[0]}", f"row {lost[0] + 1}")
         raise ValueError(Advice(f"{len(lost)} of {rows} rows have no group, the first is ", first))
@@ -98,7 +104,7 @@ def joined_labels(values: Sequence[list[Any]]) -> list[Any]:
     if len(values) == 1:
         return values[0]
     rows = zip(*values, strict=True)
-    return [None if any(map(_is_missing, row)) else " / ".join(map(_part, row)) for row in rows]
+    return [None if any(map(is_missing, row)) else " / ".join(map(_part, row)) for row in rows]
 
 
 def _part(value: Any) -> str:
