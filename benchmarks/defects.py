@@ -8,10 +8,10 @@ AUPRO to 30 % false positives (`benchmarks.localization`).
 
 Kinds are parted into two halves, by their sorted names: choices look at "even", "odd" confirms them.
 
-Methods: upland by its default, its heat map by `upland.explain`; `upland 64`, the same on pictures brought
-to 64 x 64; each also with its heat map smoothed as the peers' are. The peers are those of
-`benchmarks.defect_peers`; those on patches need the maps of a backbone, which `main` is given; without it
-the row says so in `note`, and a later call with a backbone replaces it.
+Methods: upland on the features of the bundled network and, `upland pixels`, on its own; the heat map is that
+of `upland.explain`, also smoothed as the peers' are. The peers are those of `benchmarks.defect_peers`; those
+on patches see two maps of the same network. Where its weights are not installed the row says so in `note`,
+and a later call replaces it.
 
 `--sheets DIR` writes a PNG of each kind, seed and method that is run: a test picture of each defect, its mask
 and its heat map.
@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from sklearn.metrics import roc_auc_score
 
 from benchmarks import defect_peers as peers
@@ -41,24 +42,25 @@ from benchmarks.options import command, data_argument, parsed
 from benchmarks.records import Records
 
 KEYS = ("kind", "seed", "method")
-NOTE = "needs the maps of a backbone"
+NOTE = "needs upland[backbone]"
+BACKBONE = "efficientnet-lite0"
+MAPS = (2, 4)  # stages of the network at strides of 8 and 16 pixels
 SMOOTHED = ", smoothed"
 GROUPS = {kind: group for group, kinds in REAL.items() for kind in kinds}
 """The sort of real pictures that a kind is of."""
 
 
-def upland(train: Images, seed: int, side: int | None = None) -> Find:
-    """The default detector, where asked for on pictures that it brings to a smaller side."""
+def upland(train: Images, seed: int, features: str = BACKBONE) -> Find:
+    """The default detector on some features."""
     from upland import ImageEnergyDetector, explain
 
-    size = (side, side) if side else None
-    detector = ImageEnergyDetector(size=size, random_state=seed, progress=False).fit(train)
+    detector = ImageEnergyDetector(features=features, random_state=seed, progress=False).fit(train)
 
     def find(test: Images) -> Found:
         scores = np.asarray(detector.anomaly_score(test), dtype=np.float64)
         parts = [explain(detector, test[start : start + 16]).heat() for start in range(0, len(test), 16)]
         heat = np.concatenate(parts).astype(np.float32)
-        return Found(scores, peers.enlarged(heat, test.shape[1:3]) if side else heat)
+        return Found(scores, heat)
 
     return find
 
@@ -67,14 +69,15 @@ ON_PICTURES: dict[str, Callable[[Images, int], Find]] = {
     "kNN": peers.neighbours,
     "PCA": peers.pca,
     "OCSVM": peers.ocsvm,
-    "upland 64": partial(upland, side=64),
     "upland": upland,
+    "upland pixels": partial(upland, features="pixels"),
 }
 ON_PATCHES: dict[str, Callable[[Patches, int], FindPatches]] = {
     "patch kNN": peers.patch_neighbours,
     "patch Gaussian": peers.patch_gaussian,
 }
 METHODS = (*ON_PICTURES, *ON_PATCHES)
+NEEDS_NETWORK = ("upland", *ON_PATCHES)
 
 
 def main(argv: Sequence[str] | None = None, maps: Maps | None = None) -> int:
@@ -82,14 +85,35 @@ def main(argv: Sequence[str] | None = None, maps: Maps | None = None) -> int:
 
     Args:
         argv: the command's arguments; None for those of the process.
-        maps: pictures -> the backbone's maps; None leaves the methods on patches with a note.
+        maps: pictures -> the backbone's maps; None for those of the bundled network.
     """
+    maps = maps or bundled_maps()
     options = arguments(argv)
     records = Records.open(options.output, KEYS)
     for seed in options.seeds:
         for kind in options.kinds:
             run_kind(records, kind, seed, options, maps)
     return 0
+
+
+def bundled_maps() -> Maps | None:
+    """The maps of the bundled network; None where its weights are not installed."""
+    from upland.features import bundled
+
+    if not bundled.is_installed():
+        return None
+    network = bundled.efficientnet_lite0().backbone.network
+
+    def maps(pictures: Images) -> list[Floats]:
+        found = []
+        for picture in pictures:
+            pixels = torch.from_numpy(np.atleast_3d(picture).astype(np.float32)).movedim(2, 0)[None]
+            with torch.no_grad():
+                stages = network(pixels.expand(-1, 3, -1, -1))
+            found.append([stages[number][0].numpy() for number in MAPS])
+        return [np.stack(parts) for parts in zip(*found, strict=True)]
+
+    return maps
 
 
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -111,7 +135,7 @@ def run_kind(records: Records, kind: str, seed: int, options: argparse.Namespace
     split = load(kind, seed, options.data)
     both: tuple[Patches, Patches, list[float]] | None = None
     for name in missing:
-        if name in ON_PATCHES and maps is None:
+        if name in NEEDS_NETWORK and maps is None:
             rows: Mapping[str, dict[str, Any]] = {name: {"note": NOTE}}
         elif name in ON_PATCHES:
             both = both or described(split, maps)

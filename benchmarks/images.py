@@ -1,4 +1,4 @@
-"""Three sets of labelled images, each class normal in turn: the peers on pixels, and upland.
+"""Three sets of labelled images, each class normal in turn: the peers on pixels and on features, and upland.
 
 Rows are written as they come; a second call with the same output does what is missing. Where the method does
 not depend on the seed, one seed is run and its row repeated. All criteria of upland, and both numbers of
@@ -59,6 +59,11 @@ DRAWS = 20
 CHUNK = 1000  # test images that are held against all training images at once
 PCA_SHARE = 0.95  # of the variance that the kept components explain
 SVM_ROWS, SVM_NU = 5000, 0.1
+BACKBONE = "efficientnet-lite0"
+OF_PHOTOGRAPHS = (
+    "upland backbone",
+    "kNN features",
+)  # of the set of photographs alone, unless they are asked for
 
 
 # -- sets, protocols -----------------------------------------------------------------------------------------
@@ -190,26 +195,69 @@ def ocsvm(train: Images, seed: int) -> dict[str, Score]:
 
 
 def upland(train: Images, seed: int) -> dict[str, Score]:
-    """The default detector, and the paper's other criterion of the same fit."""
-    from upland import ImageEnergyDetector
+    """The default detector, on pixels."""
+    return {"upland": fitted(train, seed, features="pixels").anomaly_score}
 
-    detector = ImageEnergyDetector(random_state=seed, progress=False).fit(train)
+
+def with_backbone(train: Images, seed: int) -> dict[str, Score]:
+    """The same on features of the bundled network."""
+    return {"upland backbone": fitted(train, seed, features=BACKBONE).anomaly_score}
+
+
+def dsebm(train: Images, seed: int) -> dict[str, Score]:
+    """The deep energy, by both criteria of the paper."""
+    detector = fitted(train, seed, energy="dsebm")
 
     def score(criterion: str, test: Images) -> Array:
         return detector.set_params(criterion=criterion).anomaly_score(test)
 
-    criteria = {"upland": "auto", "upland energy": "energy"}
+    criteria = {"dsebm": "reconstruction", "dsebm energy": "energy"}
     return {name: partial(score, criterion) for name, criterion in criteria.items()}
+
+
+def fitted(train: Images, seed: int, **arguments: Any) -> Any:
+    """A fitted detector of upland."""
+    from upland import ImageEnergyDetector
+
+    return ImageEnergyDetector(random_state=seed, progress=False, **arguments).fit(train)
+
+
+def neighbours_of_features(train: Images, seed: int) -> dict[str, Score]:
+    """Distances between the directions of all vectors of the bundled network, each of length one."""
+    from upland.features.bundled import efficientnet_lite0
+
+    source = efficientnet_lite0()
+
+    def features(images: Images) -> Pixels:
+        rows = []
+        for image in images:
+            codes = (np.atleast_3d(image).astype(np.float32) + 0.5) / 256 - 0.5
+            codes = np.moveaxis(codes, 2, 0)[None]
+            whole = source.transform(codes)[0]
+            cuts = np.cumsum(source.layout(codes.shape[1:]).vectors)
+            rows.append(np.concatenate([part / np.linalg.norm(part) for part in np.split(whole, cuts)[:-1]]))
+        return np.stack(rows)
+
+    seen = features(train)
+    squares = np.einsum("nd,nd->n", seen, seen)
+
+    def score(count: int, test: Images) -> Array:
+        return nearest(features(test), seen, squares, count)
+
+    return {"1-NN features": partial(score, 1), "kNN features": partial(score, peers.NEIGHBOURS)}
 
 
 FITS: dict[str, tuple[Fit, tuple[str, ...]]] = {  # what `--methods` names, and the rows that come of it
     "kNN": (neighbours, ("1-NN", "kNN")),
     "PCA": (pca, ("PCA",)),
     "IForest": (isolation_forest, ("IForest",)),
-    "upland": (upland, ("upland", "upland energy")),
+    "upland": (upland, ("upland",)),
+    "upland backbone": (with_backbone, ("upland backbone",)),
+    "kNN features": (neighbours_of_features, ("1-NN features", "kNN features")),
+    "dsebm": (dsebm, ("dsebm", "dsebm energy")),
     "OCSVM": (ocsvm, ("OCSVM",)),
 }
-DETERMINISTIC = frozenset({"kNN", "PCA"})  # given the images, the seed changes nothing
+DETERMINISTIC = frozenset({"kNN", "PCA", "kNN features"})  # given the images, the seed changes nothing
 
 
 # -- runner --------------------------------------------------------------------------------------------------
@@ -218,7 +266,9 @@ DETERMINISTIC = frozenset({"kNN", "PCA"})  # given the images, the seed changes 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = command(__doc__)
     data_argument(parser)
-    parser.add_argument("--methods", nargs="+", choices=FITS, default=list(FITS), metavar="METHOD")
+    parser.add_argument(
+        "--methods", nargs="+", choices=FITS, metavar="METHOD", help="all that suit a set if left out"
+    )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS), metavar="SET")
     parser.add_argument("--classes", nargs="+", help="names of classes; all if left out")
@@ -229,7 +279,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     options = arguments(argv)
     records = Records.open(options.output, KEYS)
-    for method in options.methods:
+    for method in options.methods or FITS:
         warm_up(FITS[method][0])
     for seed in options.seeds:
         for name in options.sets:
@@ -249,7 +299,7 @@ def run_set(records: Records, data: ImageSet, name: str, seed: int, options: arg
     for normal in data.names:
         if options.classes and normal not in options.classes:
             continue
-        for method in options.methods:
+        for method in options.methods or usual_methods(name):
             keys = [{"set": name, "class": normal, "seed": seed, "method": row} for row in FITS[method][1]]
             if all(records.find(**key) for key in keys):
                 continue
@@ -259,6 +309,11 @@ def run_set(records: Records, data: ImageSet, name: str, seed: int, options: arg
                 if records.find(**key) is None:
                     records.add({"benchmark": "images", **rows[key["method"]], **key})
                     show(records.rows[-1])
+
+
+def usual_methods(name: str) -> list[str]:
+    """The methods of a set where none are asked for."""
+    return [method for method in FITS if name == "CIFAR-10" or method not in OF_PHOTOGRAPHS]
 
 
 def repeated(records: Records, keys: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]] | None:

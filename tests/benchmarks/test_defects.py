@@ -390,7 +390,7 @@ def test_without_a_backbone_the_row_is_a_note(small, tmp_path):
     stored = run(tmp_path, "--methods", "PCA", "patch Gaussian")
     assert [row.get("note") for row in stored["rows"]] == [None, defects.NOTE]
     text = report.report([stored])
-    assert "Without rows: patch Gaussian; needs the maps of a backbone." in text
+    assert "Without rows: patch Gaussian; needs upland[backbone]." in text
     measured = stored["rows"][0]
     line = next(line for line in text.splitlines() if line.startswith("| PCA"))
     assert f"{100 * measured['auroc']:.2f}" in line
