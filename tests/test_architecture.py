@@ -17,6 +17,7 @@ ORDER = [
     ["io"],
     ["data"],
     ["models"],
+    ["features"],
     ["training"],
     ["calibration"],
     ["groups"],
