@@ -1,5 +1,7 @@
 """Laws of every source of features: an image's features are its own, and lead back to where they come from."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 import torch
@@ -18,6 +20,7 @@ BAD_STATES = {
 }
 
 
+@cache
 def fitted(name, shape):
     """A source that has learned, codes of new images, and the features of these."""
     made = encoder(name, shape)
@@ -145,6 +148,7 @@ def test_nothing_depends_on_the_state_of_the_program(name):
     try:
         torch.set_default_dtype(torch.float64)
         torch.set_num_threads(3)
+        fitted.cache_clear()
         found = fitted(name, shape)[2]
         assert torch.get_num_threads() == 3
     finally:
