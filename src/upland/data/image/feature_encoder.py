@@ -174,6 +174,7 @@ class FeatureEncoder:
             parts[first][rest] = value
         encoder = cls(ImageEncoder.from_state(manifest["pixels"], parts["pixels"]), source)
         source.restore(manifest["source"], parts["source"])
+        source.layout(encoder.pixels.shape)  # that of images of these channels
         return encoder
 
 

@@ -73,7 +73,8 @@ class FeatureSource(Protocol):
         """
 
     def layout(self, shape: tuple[int, int, int]) -> FeatureLayout:
-        """The layout of the features of images of one shape.
+        """The layout of the features of images of one shape; raises ValueError where it has learned from
+        images of other channels.
 
         Args:
             shape: (C, H, W).
