@@ -30,7 +30,7 @@ CASES = {
     "16 bits": (photographs(20, 32).astype(np.uint16) * 257, True),
     "without red": (photographs(20, 32) * np.array([0, 1, 1], dtype=np.uint8), True),
     "one": (photographs(1, 64), True),
-    "most of them": (np.concatenate([photographs(14, 40)[..., 0], glyphs(6)]), True),
+    "most of them": (np.concatenate([photographs(16, 40)[..., 0], glyphs(4)]), True),
     "small": (photographs(20, 31), False),
     "flat": (photographs(20, 40)[:, :20], False),
     "digits": (load_digits().images[:50].astype(np.uint8), False),
