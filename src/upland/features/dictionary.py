@@ -42,6 +42,7 @@ fewer, is a position."""
 MOST_PIXELS = 4_096
 """Numbers of an image up to which its codes are a vector of its features; larger ones are reduced."""
 SOFTENING, SHRINKAGE = 0.1, 0.1
+ROUNDING = 1e-3
 
 
 class PatchDictionary:
@@ -226,6 +227,8 @@ class PatchDictionary:
                 raise ValueError(
                     f"{name} of a dictionary of patches must be finite float32 of shape {wanted}"
                 )
+        if np.abs(tensors["axes"]).max() > 1 + ROUNDING:
+            raise ValueError("axes of a dictionary of patches must be of length one")
         self.softening = softening
         self.mean, self.whitening = torch.from_numpy(tensors["mean"]), torch.from_numpy(tensors["whitening"])
         self.centres, self.axes = torch.from_numpy(tensors["centres"]), torch.from_numpy(tensors["axes"])

@@ -82,6 +82,8 @@ class ImageReader:
         """What makes features; one that learns is made anew."""
         if self.features is None or self.source is not None:
             return self.source
+        if self.features not in FEATURES:
+            raise ValueError(f"there are no features called {self.features!r}")
         made: FeatureSource = load(FEATURES[self.features])()
         return made
 
