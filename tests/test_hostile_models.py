@@ -312,8 +312,7 @@ def test_values_that_no_fit_gives_are_refused(name, place, tmp_path):
     refused(tmp_path / "m", tensors | {place: -np.abs(tensors[place]) - 1}, manifest)
 
 
-@pytest.mark.parametrize("value", [1e30, -1e30])
-def test_features_that_are_huge_are_refused_or_give_finite_scores(value, tmp_path):
+def test_features_that_are_huge_are_refused_or_give_finite_scores(tmp_path):
     """Each tensor of a detector of features, one by one, in one place and in all."""
     tensors, manifest = small(FEATURES)
     new, loaded = EXAMPLES[FEATURES].new[:2], 0
@@ -321,7 +320,7 @@ def test_features_that_are_huge_are_refused_or_give_finite_scores(value, tmp_pat
         for which in (slice(-1, None), slice(None)):
             if before.size and before.dtype.kind == "f":
                 other = before.copy()
-                other.reshape(-1)[which] = value
+                other.reshape(-1)[which] = 1e30
                 write_tensors(tmp_path / "m", tensors | {place: other}, manifest)
                 if not reasons_of(tmp_path / "m"):
                     assert np.isfinite(upland.load(tmp_path / "m").anomaly_score(new)).all(), place
