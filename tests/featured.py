@@ -15,10 +15,7 @@ from upland.features.bundled import is_installed
 NEEDS_WEIGHTS = pytest.mark.skipif(not is_installed(), reason="needs upland[backbone]")
 """A mark of tests of the bundled network."""
 
-NAMES = [
-    name if name == "pixels" else pytest.param(name, marks=NEEDS_WEIGHTS)
-    for name in FEATURES
-]
+NAMES = [name if name == "pixels" else pytest.param(name, marks=NEEDS_WEIGHTS) for name in FEATURES]
 """The sources of features, as parameters of tests; those whose weights are absent are skipped."""
 
 

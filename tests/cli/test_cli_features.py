@@ -49,7 +49,8 @@ def test_from_a_folder_of_photographs_to_maps_and_reasons(folders, tmp_path, upl
     assert page.code == 0, page.err
     written = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "03.png" in written
-    assert "None" not in written
+    assert ">None<" not in written
+    assert "expected None" not in written
     info = upland("info", model)
     assert info.code == 0
     assert "images 22" in info.words

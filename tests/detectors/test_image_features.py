@@ -84,7 +84,9 @@ def test_features_contradict_the_deep_energy_by_name():
     assert "energy" in str(caught.value)
 
 
-@pytest.mark.parametrize("options", [{"epochs": 1}, {"energy": "dsebm", "epochs": 1}, {"hidden": (4,), "epochs": 1}])
+@pytest.mark.parametrize(
+    "options", [{"epochs": 1}, {"energy": "dsebm", "epochs": 1}, {"hidden": (4,), "epochs": 1}]
+)
 def test_an_argument_of_the_deep_energy_selects_it(options):
     found = detector("auto", **options).fit(slopes(12))
     assert found.plan_.architecture.name != "product of experts of images"
@@ -223,7 +225,9 @@ def test_shares_of_pixels_sum_to_the_score(name, calibration):
 def test_what_is_wrong_in_one_part_is_shown_there(name):
     """Of a part that is photographed again and again."""
     rng = np.random.default_rng(0)
-    normal = np.clip(photographs(1, 48).astype(int) + rng.normal(0, 4, (21, 48, 48, 3)), 0, 255).astype(np.uint8)
+    normal = np.clip(photographs(1, 48).astype(int) + rng.normal(0, 4, (21, 48, 48, 3)), 0, 255).astype(
+        np.uint8
+    )
     made, new = detector(name).fit(normal[:20]), normal[20:].repeat(2, axis=0)
     new[1, 8:20, 28:40] = rng.integers(0, 256, (12, 12, 3))
     scores, heat = made.anomaly_score(new), upland.explain(made, new).heat()[1]

