@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -26,6 +27,7 @@ from upland.data.modality import check_modality
 from upland.detectors.arguments import frozen
 from upland.detectors.assessment import Assessment, MemberAssessment, Observer, Scores, assessed
 from upland.detectors.contract import OutlierContract
+from upland.detectors.encoding import Encodings
 from upland.detectors.ensemble import Member, Offered, offered_criteria
 from upland.detectors.host import usual_settings
 from upland.detectors.information import description
@@ -235,9 +237,9 @@ class ScoringDetector(OutlierContract):
         parts, of, last = [], unit or self.unit_, None
         for piece in read:
             of, last = unit or reader.unit(piece), piece
-            found = []
+            found, codes = [], Encodings(partial(self.encode, piece=piece))
             for member in self.members_:
-                x = self.encode(member.encoder, piece)
+                x = codes.of(member.encoder)
                 found.append(self.fitted_criterion(member, of).score(x))
                 if observe is not None and len(found) == 1:
                     observe(x)

@@ -50,6 +50,7 @@ class PatchDictionary:
     Attributes:
         name: "pixels".
         scaling: "contrast".
+        is_fixed: False.
 
     Examples:
         >>> import numpy as np
@@ -62,6 +63,7 @@ class PatchDictionary:
 
     name = "pixels"
     scaling: Scaling = "contrast"
+    is_fixed = False
 
     softening: float
     mean: Tensor
