@@ -201,12 +201,12 @@ class EncodedPoints(EncodedRows):
     Args:
         encoder: fitted.
         source: all normal rows.
-        everything: all of them, where they are in memory; None where they are read when they are needed.
+        codes: `(N, ...)` of all of them, where they are in memory; None where rows are encoded when they are
+        needed.
     """
 
-    def __init__(self, encoder: Encoder, source: NormalRows, everything: Any) -> None:
-        self.encoder, self.source = encoder, source
-        self.codes = None if everything is None else torch.from_numpy(encoder.transform(everything))
+    def __init__(self, encoder: Encoder, source: NormalRows, codes: Tensor | None) -> None:
+        self.encoder, self.source, self.codes = encoder, source, codes
 
     def take(self, rows: Indices) -> Tensor:
         """`(n, ...)` codes.

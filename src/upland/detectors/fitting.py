@@ -24,10 +24,12 @@ from upland.catalogue import Unit
 from upland.criteria.base import Floats, finite
 from upland.data.encoder import Encoder
 from upland.data.image.encoder import ImageEncoder
+from upland.data.image.feature_encoder import FeatureEncoder
 from upland.data.rows import NormalRows, SampledRows
 from upland.data.sequence.encoder import SequenceEncoder
 from upland.data.sequence.windows import SequenceRows
 from upland.detectors.classes import Classes, with_classes
+from upland.detectors.encoding import Encodings
 from upland.detectors.ensemble import (
     EncodedPoints,
     EncodedRows,
@@ -54,6 +56,7 @@ VALIDATION_SHARE, VALIDATION_MOST, VALIDATION_FROM = 0.1, 5_000, 20
 FOLDS = 5
 DISTANCE_ROWS = 2_000  # rows whose nearest neighbours set the noise
 NOISE_MOST = 1.0
+NUMBERS_IN_MEMORY = 1 << 29  # features of all images, above which they are made when they are needed
 PIECE = 65_536  # rows of a piece of a streamed file
 NORMALIZATION_LEAST, NORMALIZATION_MOST = 16, 4_096  # held-out rows, below which training rows serve
 STANDARD_LEAST = 32  # rows without training, below which statistics are fitted on rows with it
@@ -125,6 +128,7 @@ class MemberFitter:
         self.homes, self.criteria, self.classes = homes, criteria, classes
         self.everything = source.whole() if source.in_memory else None
         self.checked: Encoder | None = None
+        self.codes = Encodings(lambda encoder: torch.from_numpy(encoder.transform(self.everything)))
 
     def check_columns(self) -> None:
         """Refuse or warn of columns by all the rows in memory, before any is held out, so that messages count
@@ -292,12 +296,13 @@ class MemberFitter:
             warnings.simplefilter("ignore")
             if isinstance(source, SampledRows):
                 source.learn(encoder, held_out)
-                return encoder, EncodedPoints(encoder, source, self.everything)
+                return encoder, EncodedPoints(encoder, source, self.codes.of(encoder))
             encoder.fit_batches([source.take(seen)] * max(1, 2 // seen.size))  # of two rows one is held out
             if isinstance(source, SequenceRows):
                 assert isinstance(encoder, SequenceEncoder)
                 return encoder, EncodedWindows(encoder, source)
-            return encoder, EncodedPoints(encoder, source, self.everything)
+            many = isinstance(encoder, FeatureEncoder) and source.n_rows * encoder.width > NUMBERS_IN_MEMORY
+            return encoder, EncodedPoints(encoder, source, None if many else self.codes.of(encoder))
 
     def _batches(
         self,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from typing import Any, get_type_hints
 
 import numpy as np
@@ -79,6 +79,8 @@ def restored(estimator: type[Detector], manifest: Mapping[str, Any], tensors: Te
     check_live(detector.get_params(deep=False))
     plan = FitPlan.from_json(manifest["plan"], own)
     _check_plan(plan, estimator)
+    if isinstance(plan.reader, ImageReader):
+        plan = replace(plan, reader=plan.reader.with_source())
     parts = _parts(tensors)
     loader = _MemberLoader(estimator, plan, own)
     members = [

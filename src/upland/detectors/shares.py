@@ -43,9 +43,10 @@ def member_shares(detector: ScoringDetector, piece: Any, unit: Unit) -> MemberSh
         assert isinstance(encoder, TableEncoder)
         return MemberShares(finite(_by_column(inputs, encoder)), [typical])
     shares, expected = [], []
+    encode = detector.encodings(piece)
     for member in detector.members_:
         criterion = detector.fitted_criterion(member, unit)
-        found = criterion.shares(detector.encode(member.encoder, piece))
+        found = criterion.shares(encode(member.encoder))
         encoder = member.encoder
         if isinstance(encoder, TableEncoder | SequenceEncoder):
             shares.append(_by_column(found.inputs, encoder))

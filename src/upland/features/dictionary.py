@@ -51,6 +51,7 @@ class PatchDictionary:
     Attributes:
         name: "pixels".
         scaling: "contrast".
+        is_fixed: False.
 
     Examples:
         >>> import numpy as np
@@ -63,6 +64,7 @@ class PatchDictionary:
 
     name = "pixels"
     scaling: Scaling = "contrast"
+    is_fixed = False
 
     softening: float
     mean: Tensor

@@ -60,9 +60,11 @@ class NetworkFeatures:
 
     Attributes:
         scaling: "levels".
+        is_fixed: True.
     """
 
     scaling: Scaling = "levels"
+    is_fixed = True
 
     def __init__(self, name: str, backbone: Backbone) -> None:
         self.name, self.backbone = name, backbone

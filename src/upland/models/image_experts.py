@@ -35,6 +35,8 @@ from upland.models.stored import StoredModule, require
 POWER = 3
 PATCHES = "patches"
 LEAST_LENGTH = 1e-12
+BLOCK, BLOCK_NUMBERS = 32, 1 << 19
+"""Images that are scored together at most, and their features: a few are padded to a whole block."""
 ALIKE = (0.01, 0.99)
 """Bounds of the mean cosine."""
 
@@ -73,8 +75,6 @@ class ImageExperts(ExpertEnergy, StoredModule):
         True
     """
 
-    block_rows = 32
-
     rows: Tensor
     weights: Tensor
     normal_means: Tensor
@@ -83,6 +83,7 @@ class ImageExperts(ExpertEnergy, StoredModule):
     def __init__(self, layout: FeatureLayout, support_points: int = 3_000) -> None:
         super().__init__()
         self.layout, self.support_points = layout, support_points
+        self.block_rows = max(1, min(BLOCK, BLOCK_NUMBERS // max(layout.width, 1)))
         parts: dict[str, Part] = {}
         for number, width in enumerate(layout.vectors):
             parts[f"kernel {number}"] = AdaptiveKernel(plain_layout(width), "bent", adaptive=False)
@@ -162,14 +163,19 @@ class ImageExperts(ExpertEnergy, StoredModule):
 
     def standard_scores(self, x: Tensor) -> Tensor:
         """The standard score of each part: `(N, D) -> (P, N)`, float64."""
-        energies = torch.stack([one.part.values(one.x) for one in self.seen(x)])
+        return self._standardised(self._energies(x))
+
+    def _energies(self, x: Tensor) -> Tensor:
+        return torch.stack([one.part.values(one.x) for one in self.seen(x)])
+
+    def _standardised(self, energies: Tensor) -> Tensor:
         there = slice(0, len(energies))
         centred = energies - self.normal_means.double()[there, None]
         return centred / self.normal_deviations.double()[there, None]
 
-    def _terms(self, x: Tensor) -> Tensor:
-        """What each part adds to A(x)^3: `(N, D) -> (P, N)`."""
-        cubes = _cubes(self.standard_scores(x))
+    def _terms(self, energies: Tensor) -> Tensor:
+        """What each part adds to A(x)^3: `(P, N)` twice."""
+        cubes = _cubes(self._standardised(energies))
         return cubes * self._shares_of(len(cubes))[:, None]
 
     def _shares_of(self, count: int) -> Tensor:
@@ -179,7 +185,7 @@ class ImageExperts(ExpertEnergy, StoredModule):
 
     def joined_score(self, x: Tensor) -> Tensor:
         """The cubic mean of the parts, in standard deviations of normal images: `(N, D) -> (N,)`, float64."""
-        joined: Tensor = self._terms(x).sum(0) ** (1 / POWER)
+        joined: Tensor = self._terms(self._energies(x)).sum(0) ** (1 / POWER)
         return joined
 
     def shares(self, x: Tensor) -> Tensor:
@@ -188,16 +194,16 @@ class ImageExperts(ExpertEnergy, StoredModule):
         The score is divided among the parts by their terms in A(x)^3, and each of these as the part divides
         its energy.
         """
-        cubes = self._terms(x)
+        each = [(one, one.part.shares(one.x)) for one in self.seen(x)]  # they sum to the energies
+        cubes = self._terms(torch.stack([inputs.sum(1) for _, inputs in each]))
         whole = cubes.sum(0)
         pieces = cubes * whole ** (1 / POWER) / whole.clamp(min=1e-300)
         found = torch.zeros(x.shape, dtype=torch.float64, device=x.device)
-        for one, piece in zip(self.seen(x), pieces, strict=True):
-            inputs = one.part.shares(one.x)
-            energy = inputs.sum(1, keepdim=True)
-            even = torch.full_like(inputs, 1 / inputs.shape[1])
-            part = torch.where(energy > 0, inputs / energy.clamp(min=1e-300), even)
-            found[:, one.where] += piece[:, None] * part
+        for (one, inputs), piece in zip(each, pieces, strict=True):
+            energy = inputs.sum(1)
+            scaled = inputs * (piece / energy.clamp(min=1e-300))[:, None]
+            even = (piece / inputs.shape[1])[:, None]
+            found[:, one.where] += torch.where(energy[:, None] > 0, scaled, even)
         return found
 
     def expected(self, x: Tensor) -> Tensor:

@@ -103,6 +103,19 @@ class FeatureEncoder:
         """Name and kind of each channel."""
         return self.pixels.describe()
 
+    def gives_the_same(self, other: FeatureEncoder) -> bool:
+        """Whether another encoder gives the same features of any image: by one fixed source, of the same
+        codes.
+
+        Args:
+            other: fitted.
+        """
+        if not self.source.is_fixed or other.source is not self.source:
+            return False
+        (own, arrays), (others, theirs) = self.pixels.to_state(), other.pixels.to_state()
+        same = {**own, "largest": None} == {**others, "largest": None} and arrays.keys() == theirs.keys()
+        return same and all(np.array_equal(array, theirs[name]) for name, array in arrays.items())
+
     # -- features --------------------------------------------------------------------------------------------
 
     def transform(self, X: Any) -> NDArray[np.float32]:

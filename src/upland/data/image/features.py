@@ -60,10 +60,12 @@ class FeatureSource(Protocol):
     Attributes:
         name: what it is called in files and messages.
         scaling: of the pixels that it takes, see `ImageEncoder`.
+        is_fixed: whether it learns nothing, so that all members of a detector can have the same one.
     """
 
     name: str
     scaling: Scaling
+    is_fixed: bool
 
     def fit(self, codes: NDArray[np.float32]) -> None:
         """Learn from some normal images.

@@ -92,11 +92,16 @@ class ImageReader:
         return ImageRows(X, size=self.size, mode=self.mode, owner=self.owner)
 
     def resolved(self, rows: NormalRows) -> ImageReader:
-        """With the features that suit the images."""
+        """With the features that suit the images, and what makes them where it learns nothing."""
         if self.features != AUTO:
-            return self
+            return self.with_source()
         assert isinstance(rows, ImageRows)
-        return replace(self, features=suitable_features(rows.whole()))
+        return replace(self, features=suitable_features(rows.whole())).with_source()
+
+    def with_source(self) -> ImageReader:
+        """With what makes the features, where it learns nothing: then all encoders have the same one."""
+        source = self._source()
+        return replace(self, source=source) if source is not None and source.is_fixed else self
 
     def blocks(self, rows: NormalRows) -> tuple[None, int]:
         """Each image is a block of its own."""
