@@ -1,4 +1,4 @@
-"""Laws of the bundled network: batch normalisation folded in changes nothing; weights and file are checked."""
+"""Laws of the bundled network: folded batch normalisation, and weights and a file that are checked."""
 
 import math
 

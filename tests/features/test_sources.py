@@ -1,4 +1,4 @@
-"""Laws of every source of features: an image's features are its own, and lead back to where they come from."""
+"""Laws of every source of features: an image's are its own, and lead back to where they come from."""
 
 from functools import cache
 

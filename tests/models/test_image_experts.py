@@ -82,7 +82,7 @@ def test_what_is_far_from_normal_images_scores_more(layout):
 
 
 def test_the_weight_of_patches_goes_by_how_alike_the_images_are():
-    """(r / (1 - r))^2 with the mean cosine r of the vectors of two images; 1 where vectors are not of a network."""
+    """(r / (1 - r))^2 with the mean cosine r of the vectors of two images, of vectors of a network."""
     layout = LAYOUTS["of a network"]
     apart = rows(layout, shift=0.0)
     alike = rows(layout, 1) + 1e-4 * rows(layout)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from featured import NAMES, encoder, shades, source
+from upland.catalogue import FEATURES
 from upland.data.image import feature_encoder
 from upland.data.image.encoder import ImageEncoder
 from upland.data.image.feature_encoder import FeatureEncoder, kept_numbers, pixel_encoder, pixels_of
@@ -83,11 +84,7 @@ def test_a_state_of_something_else_is_refused(name):
         ({key: value for key, value in manifest.items() if key != "source"}, tensors),
         (manifest, tensors | {"source/more": np.zeros(1, np.float32)}),
         (manifest, tensors | {"more": np.zeros(1, np.float32)}),
-        *(
-            (manifest | {"features": other}, tensors)
-            for other in ("pixels", "efficientnet-lite0")
-            if other != name
-        ),
+        *((manifest | {"features": other}, tensors) for other in FEATURES if other != name),
     ]
     for case in wrong:
         with pytest.raises(ValueError):

@@ -1,4 +1,4 @@
-"""Laws of the choice of features: photographs have those of a network where it is installed, others their own."""
+"""Laws of the choice of features: those of a network for photographs, where it is installed."""
 
 import numpy as np
 import pytest
@@ -49,7 +49,10 @@ def test_what_is_a_photograph(case):
 
 
 @pytest.mark.parametrize(("installed", "photo", "expected"), [
-    (True, True, "efficientnet-lite0"), (False, True, "pixels"), (True, False, "pixels"), (False, False, "pixels"),
+    (True, True, "efficientnet-lite0"),
+    (False, True, "pixels"),
+    (True, False, "pixels"),
+    (False, False, "pixels"),
 ])  # fmt: skip
 def test_the_network_is_chosen_for_photographs_where_it_is_installed(installed, photo, expected, monkeypatch):
     monkeypatch.setattr(rule, "load", lambda _: lambda: installed)
