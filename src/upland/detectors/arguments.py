@@ -151,10 +151,8 @@ def _check_features(features: Any) -> None:
     known = (AUTO, *FEATURES)
     if isinstance(features, str):
         if features not in known:
-            text = (
-                f"features must be one of {', '.join(map(repr, known))}, or a module or function of your own"
-            )
-            raise ValueError(f"{text}, as in features=module; got {features!r}")
+            text = f"must be one of {', '.join(map(repr, known))}, or a module or function of your own"
+            raise ValueError(f"features {text}, as in features=module; got {features!r}")
         return
     check_own(features)
 

@@ -80,8 +80,8 @@ def copied(module: nn.Module) -> nn.Module:
         made = copy.deepcopy(module)
     except Exception as error:  # code of the user's
         raise FeaturesError(
-            f"features: {label_of(module)} cannot be copied ({type(error).__name__}: {error}): give a function "
-            "that calls it, with the module in evaluation mode"
+            f"features: {label_of(module)} cannot be copied ({type(error).__name__}: {error}): give a "
+            "function that calls it, with the module in evaluation mode"
         ) from error
     weights = [*made.parameters(), *made.buffers()]
     if any(weight.is_floating_point() and weight.dtype != torch.float32 for weight in weights):

@@ -97,8 +97,8 @@ class OwnFeatures:
         if self._probed is None or self._probed[0] != shape:
             self._probe(shape)
 
-    def _probe(self, shape: Shape) -> NDArray[np.float32]:
-        """The first features of a fixed picture of some shape; raises as `fit`."""
+    def _probe(self, shape: Shape) -> None:
+        """Find and keep the first features of a fixed picture of some shape; raises as `fit`."""
         codes = _fixed_picture(shape)
         first, second = (self.transform(codes)[0, :PROBE] for _ in range(2))
         if not np.isfinite(first).all():
@@ -109,7 +109,6 @@ class OwnFeatures:
                 "draw random numbers, as dropout does in training mode"
             )
         self._probed = shape, first
-        return first
 
     def layout(self, shape: tuple[int, int, int]) -> FeatureLayout:
         """Vectors and the map, found by one call on a fixed picture.
@@ -249,8 +248,10 @@ class OwnFeatures:
                 f"was fitted with features by {self.label} with other weights (SHA-256 {shown(digest)}) than "
                 f"the one given has ({self.digest}): load the weights of the fit into it"
             )
-        if self._probed is None or self._probed[0] != shape:
-            self._probe(shape)
+        try:
+            self.fit(np.zeros((0, *shape), dtype=np.float32))
+        except FeaturesError as error:
+            raise FeaturesError(f"cannot be read with the features given: {error}") from error
         assert self._probed is not None
         self._compare(tensors["probe"], self._probed[1])
 
