@@ -316,7 +316,8 @@ def _stored_shape(shape: Any) -> Shape:
 
 def _fixed_picture(shape: Shape) -> NDArray[np.float32]:
     """The codes of a picture of waves and grain, the same everywhere: `(1, C, H, W)`."""
-    channel, row, column = np.indices(shape, dtype=np.int64)
+    channel, row, column = (np.arange(side, dtype=np.int64) for side in shape)
+    channel, row = channel[:, None, None], row[:, None]
     levels = (row * row + 3 * column * column + 7 * row * column + 85 * channel) % 256
     codes: NDArray[np.float32] = ((levels + 0.5) / 256 - 0.5).astype(np.float32)[None]
     return codes
