@@ -26,7 +26,7 @@ class Net(torch.nn.Module):
 
     def __init__(self, seed=0):
         super().__init__()
-        self.first, self.norm = torch.nn.Conv2d(3, 6, 3, 1, 1), torch.nn.BatchNorm2d(6)
+        self.first, self.norm = torch.nn.Conv2d(3, 6, 3, 2, 1), torch.nn.BatchNorm2d(6)
         self.second = torch.nn.Conv2d(6, 8, 3, 2, 1)
         source = torch.Generator().manual_seed(seed)
         with torch.no_grad():
@@ -127,9 +127,9 @@ def test_heat_shows_where_a_planted_spot_is(fitted):
     spotted = NEW[:1].copy()
     spotted[0, 10:14, 2:6] = [255, 0, 255]
     heat = upland.explain(fitted["a function to maps"], spotted).heat()[0]
-    row, column = np.unravel_index(heat.argmax(), heat.shape)
-    assert 9 <= row <= 14
-    assert 1 <= column <= 6
+    around = heat[8:, :8]  # patches are averaged over three by three
+    assert around.sum() > heat.sum() / 2
+    assert around.max() == heat.max()
 
 
 @every
@@ -251,11 +251,10 @@ def test_info_says_what_they_are_and_is_plain(made, fitted):
     assert json.loads(json.dumps(info)) == info
 
 
-def test_a_checkpoint_is_of_the_weights(tmp_path):
-    make(Net()).fit(X, checkpoint=tmp_path / "c")
-    make(Net()).fit(X, checkpoint=tmp_path / "c")
-    with pytest.raises(ValueError, match=r"checkpoint of another fit \(other features\)"):
-        make(Net(seed=1)).fit(X, checkpoint=tmp_path / "c")
+def test_what_decides_a_fit_are_the_weights_and_not_the_object():
+    settings = [make(features)._settings()["features"] for features in (Net(), Net(), Net(seed=1), pooled)]
+    assert settings[0] == settings[1] == described(Net())
+    assert len(set(settings)) == 3
 
 
 # -- files ---------------------------------------------------------------------------------------------------
