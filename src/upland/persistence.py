@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -29,8 +29,9 @@ from upland.detectors.base import Detector
 from upland.detectors.ensemble import Member
 from upland.detectors.foreign import check_detector
 from upland.detectors.host import usual_settings
-from upland.detectors.loading import KEPT, ModuleError, restored
+from upland.detectors.loading import KEPT, restored
 from upland.detectors.manifests import check_manifest
+from upland.detectors.own_features import ModuleError
 from upland.detectors.segmented import SegmentedDetector
 from upland.detectors.segmentstate import from_state, to_state
 from upland.detectors.table import TableDetector
@@ -157,26 +158,35 @@ def _array(value: Tensor) -> Any:
 
 def _plain_arguments(detector: Detector) -> dict[str, Any]:
     left_out = {"model", "ignore"} if detector.modality == "image" else {"model"}  # the encoders hold it
+    if not isinstance(detector.fitted_params().get("features", ""), str):
+        left_out.add("features")  # of the user's own
     arguments = {name: value for name, value in detector.fitted_params().items() if name not in left_out}
     seed = arguments["random_state"]
     arguments["random_state"] = int(seed) if isinstance(seed, int | np.integer) else None
     return {name: plain_argument(value) for name, value in arguments.items()}
 
 
-def load(path: str | Path, model: nn.Module | None = None) -> Detector:
+def load(
+    path: str | Path,
+    model: nn.Module | None = None,
+    features: nn.Module | Callable[[Any], Any] | None = None,
+) -> Detector:
     """Read a detector that `save` wrote; its scores are bit-equal to those of the one that was saved.
 
     Args:
         path: the file.
         model: the module, or the function that makes one, of a detector that was fitted with a module of
             your own; the file holds its weights, not its code.
+        features: the module or function, with its weights, of a detector that was fitted with features of
+            your own; the file holds its name, the digest of its weights and some features of a fixed picture.
 
     Raises:
         FileNotFoundError: there is no such file.
         PermissionError: it may not be read.
         TensorFileError: the file is truncated, corrupted, foreign, of a newer format, or no regular file; or
             it holds what no fit leaves in a file. The message says which.
-        ValueError: the file needs a module of your own, or the module given does not fit its weights.
+        ValueError: the file needs a module of your own, or the module given does not fit its weights; the
+            features are not those of the fit.
 
     Examples:
         >>> import numpy as np, tempfile, pathlib, upland
@@ -188,7 +198,7 @@ def load(path: str | Path, model: nn.Module | None = None) -> Detector:
         True
     """
     path = Path(path)
-    return _loaded(path, *read_tensors(path), model)
+    return _loaded(path, *read_tensors(path), model, features)
 
 
 def load_bytes(data: bytes, path: str | Path) -> Detector:
@@ -203,7 +213,11 @@ def load_bytes(data: bytes, path: str | Path) -> Detector:
 
 
 def _loaded(
-    path: Path, tensors: dict[str, Any], manifest: dict[str, Any], model: nn.Module | None
+    path: Path,
+    tensors: dict[str, Any],
+    manifest: dict[str, Any],
+    model: nn.Module | None,
+    features: Callable[[Any], Any] | None = None,
 ) -> Detector:
     if manifest.get("content") != "detector":
         found = shown(manifest.get("content", "nothing of upland's"))
@@ -217,7 +231,7 @@ def _loaded(
             raise ValueError(f"there is no estimator {shown(name)}")
         with usual_settings():
             own, of_segments = _parted(tensors)
-            detector = restored(load_entry(homes[name]), manifest, own, model)
+            detector = restored(load_entry(homes[name]), manifest, own, model, features)
             detector = _segmented(detector, manifest.get("segments"), of_segments)
             detector.alpha_ = _alpha(manifest.get("alpha", ALPHA))
             return detector

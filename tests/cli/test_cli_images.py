@@ -255,3 +255,21 @@ def test_regions_do_not_overlap_and_add_up():
     assert sum(reason.part for reason in found) == pytest.approx(1.0)
     assert found[0].value == (10.0, 20.0, 30.0)
     assert regions(ImageExplanation(0 * shares, values, values), 3) == [[]]
+
+
+def colours(x):
+    """Features of one's own: the mean of each channel."""
+    return x.mean((2, 3))
+
+
+@pytest.mark.parametrize("command", ["info", "score", "report", "export"])
+def test_a_model_with_features_of_ones_own_is_refused(command, pictures, tmp_path, upland):
+    images = np.random.default_rng(0).integers(0, 256, (40, 8, 8), dtype=np.uint8)
+    detector = library.ImageEnergyDetector(features=colours, random_state=0, progress=False).fit(images)
+    library.save(detector, tmp_path / "m")
+    np.save(tmp_path / "new.npy", images)
+    more = {"score": [tmp_path / "new.npy"], "report": [tmp_path / "new.npy", "-o", tmp_path / "r.html"]}
+    more["export"] = ["-o", tmp_path / "m.onnx"]
+    done = upland(command, tmp_path / "m", *more.get(command, []))
+    assert done.code == 1
+    assert "was fitted with features of your own" in done.words

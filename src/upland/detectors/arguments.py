@@ -15,6 +15,8 @@ from sklearn.utils import check_random_state
 from torch import nn
 
 from upland.catalogue import FEATURES
+from upland.data.image.photographs import AUTO
+from upland.features.modules import check_own
 from upland.io.advice import Advice, Argument
 from upland.io.cells import CellOptions
 
@@ -29,7 +31,6 @@ open.
 CHOICES: dict[str, tuple[Any, ...]] = {
     "calibration": ("auto", "split", "cross"),
     "energy": ("auto", "experts", "multiscale", "dsebm"),
-    "features": ("auto", *FEATURES),
     "speed": ("auto", "fast"),
     "prior": ("auto", "kernel", "mixture", "centre"),
     "objective": ("denoising", "sliced"),
@@ -76,6 +77,7 @@ def check_arguments(arguments: Mapping[str, Any], defaults: Mapping[str, Any]) -
         raise ValueError(f"kernel_size must be an odd number, got {arguments['kernel_size']!r}")
     _check_kept(arguments.get("keep_rows", 0))
     _check_model(arguments["model"])
+    _check_features(arguments.get("features", AUTO))
     check_live(arguments)
 
 
@@ -145,6 +147,16 @@ def _check_model(model: Any) -> None:
         )
 
 
+def _check_features(features: Any) -> None:
+    known = (AUTO, *FEATURES)
+    if isinstance(features, str):
+        if features not in known:
+            text = f"must be one of {', '.join(map(repr, known))}, or a module or function of your own"
+            raise ValueError(f"features {text}, as in features=module; got {features!r}")
+        return
+    check_own(features)
+
+
 def _check_kept(kept: Any) -> None:
     if isinstance(kept, bool) or not isinstance(kept, Integral) or not 0 <= int(kept) < 2**63:
         raise ValueError(f"keep_rows must be a whole number of at least 0, got {kept!r}")
@@ -204,7 +216,7 @@ def frozen(value: Any) -> Any:
         own = value.copy()
         own.setflags(write=False)
         return own
-    return tuple(value) if isinstance(value, Collection) and not isinstance(value, str) else value
+    return tuple(value) if isinstance(value, Collection) and not isinstance(value, str | nn.Module) else value
 
 
 def cell_options(estimator: Any) -> CellOptions:

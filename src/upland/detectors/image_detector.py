@@ -16,6 +16,7 @@ from upland.catalogue import Unit
 from upland.data.encoder import Encoder
 from upland.data.image.encoder import ImageEncoder, Scaling
 from upland.data.image.feature_encoder import pixel_encoder
+from upland.data.image.ignored import Mask
 from upland.data.image.reader import ImageReader
 from upland.data.reader import Reader
 from upland.detectors.architecture import Architecture
@@ -78,13 +79,16 @@ class ImageDetector(PointDetector):
         return Encodings(super().encodings(piece)).of
 
     def _reader(self) -> ImageReader:
-        size, name = frozen(self.size), type(self).__name__
-        mask = ImageEncoder(size=size, mode=self.mode, ignore=self.ignore).ignored
+        size, name, mask = frozen(self.size), type(self).__name__, self._mask()
         return ImageReader(size, self.mode, self.scaling, name, plain_argument(mask), mask)
+
+    def _mask(self) -> Mask | None:
+        """The pixels to ignore."""
+        return ImageEncoder(size=frozen(self.size), mode=self.mode, ignore=self.ignore).ignored
 
     def _settings(self) -> dict[str, Any]:
         """With what the pixels to ignore are, not the name of their file."""
-        return super()._settings() | {"ignore": self._reader().ignored}
+        return super()._settings() | {"ignore": plain_argument(self._mask())}
 
     def _plan(self, rows: Any, reader: Reader, method: Literal["split", "cross"], seed: int) -> FitPlan:
         architecture, training = self._architecture(), self._training()

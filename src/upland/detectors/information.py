@@ -10,11 +10,13 @@ from typing import Any
 from upland import __version__
 from upland.calibration.block_calibration import BlockCalibration
 from upland.calibration.conformal import GUARANTEES, OF_CUT_SEQUENCES, OF_STEPS, Calibration
+from upland.data.image.reader import ImageReader
 from upland.data.sequence.reader import SequenceReader
 from upland.detectors.arguments import plain_argument
 from upland.detectors.baselines import held_out_losses
 from upland.detectors.ensemble import Member
 from upland.detectors.plan import FitPlan
+from upland.features.own import OwnFeatures
 from upland.models.base import NoiseConditional
 from upland.models.experts import ProductOfExperts
 from upland.models.multiscale import MultiscaleEnergy
@@ -49,7 +51,8 @@ def description(
             name: plain_argument(value)
             for name, value in arguments.items()
             if name not in ("model", "device", "progress")
-        },
+        }
+        | _features(plan),
         "architecture": members[0].architecture.to_json(),
         "noise": [_noise(member) for member in members],
         "prior": _prior(members, rows),
@@ -75,6 +78,12 @@ def description(
         "versions": {"upland": __version__}
         | {name: version(name) for name in ("torch", "numpy", "scikit-learn")},
     }
+
+
+def _features(plan: FitPlan) -> dict[str, str]:
+    """What features of the user's own are; nothing where there are none."""
+    source = plan.reader.source if isinstance(plan.reader, ImageReader) else None
+    return {"features": f"{source.label}, SHA-256 {source.digest}"} if isinstance(source, OwnFeatures) else {}
 
 
 def _refinement(members: Sequence[Member]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, dataclass
 from typing import Any, get_type_hints
 
 import numpy as np
@@ -24,6 +24,7 @@ from upland.criteria.base import Criterion
 from upland.criteria.sequence import SequenceCriterion
 from upland.data.encoder import Encoder
 from upland.data.image.feature_encoder import FeatureEncoder, kept_numbers, pixels_of
+from upland.data.image.features import FeaturesError
 from upland.data.image.reader import ImageReader
 from upland.data.sequence.encoder import SequenceEncoder
 from upland.data.table.encoder import TableEncoder
@@ -32,6 +33,7 @@ from upland.detectors.architectures import ClassFlow
 from upland.detectors.arguments import check_live
 from upland.detectors.base import Detector
 from upland.detectors.ensemble import Member, offered_criteria
+from upland.detectors.own_features import ModuleError, own_source, with_source
 from upland.detectors.plan import FitPlan, architecture_of
 from upland.detectors.refinement import Refinement, are_changes
 from upland.detectors.shapes import check_shapes
@@ -52,11 +54,9 @@ PROBED = 1 << 18
 Tensors = Mapping[str, Any]
 
 
-class ModuleError(Exception):
-    """The module that the user gave, or did not give, is at fault, not the file."""
-
-
-def restored(estimator: type[Detector], manifest: Mapping[str, Any], tensors: Tensors, own: Any) -> Detector:
+def restored(
+    estimator: type[Detector], manifest: Mapping[str, Any], tensors: Tensors, own: Any, features: Any = None
+) -> Detector:
     """The detector of a manifest and its tensors.
 
     Args:
@@ -64,6 +64,7 @@ def restored(estimator: type[Detector], manifest: Mapping[str, Any], tensors: Te
         manifest: plain data, as `upland.persistence.save` writes them.
         tensors: by name.
         own: the user's module, or the function that makes one; None for upland's own model.
+        features: the user's module or function that makes features of images; None for upland's own.
 
     Raises:
         ModuleError: there is no module of the user's where one is needed, or it is another.
@@ -75,12 +76,13 @@ def restored(estimator: type[Detector], manifest: Mapping[str, Any], tensors: Te
         raise ModuleError("was fitted with a module of your own: give it as load(path, model=module)")
     if own is not None and not is_own:
         raise ModuleError("was fitted with upland's own model: leave model out")
-    detector = estimator(**_arguments(estimator, manifest["arguments"]), model=own)
+    source = own_source(manifest, features)
+    given = {"model": own} if source is None else {"model": own, "features": features}
+    detector = estimator(**_arguments(estimator, manifest["arguments"]), **given)
     check_live(detector.get_params(deep=False))
     plan = FitPlan.from_json(manifest["plan"], own)
     _check_plan(plan, estimator)
-    if isinstance(plan.reader, ImageReader):
-        plan = replace(plan, reader=plan.reader.with_source())
+    plan = with_source(plan, source)
     parts = _parts(tensors)
     loader = _MemberLoader(estimator, plan, own)
     members = [
@@ -246,7 +248,10 @@ class _MemberLoader:
         """The encoder."""
         reader = self.plan.reader
         if isinstance(reader, ImageReader):
-            return reader.restored_encoder(manifest, tensors)
+            try:
+                return reader.restored_encoder(manifest, tensors)
+            except FeaturesError as error:
+                raise ModuleError(str(error)) from error
         return ENCODERS[self.estimator.modality].from_state(manifest, tensors)
 
     def _model(self, architecture: Architecture, encoder: Encoder, weights: dict[str, Tensor]) -> Any:

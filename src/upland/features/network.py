@@ -100,8 +100,7 @@ class NetworkFeatures:
 
     def _of_image(self, codes: Tensor) -> Tensor:
         """Vectors and map of one image: `(1, C, H, W) -> (D,)`."""
-        pixels = ((codes[:, :3] + 0.5) * LEVELS - 0.5).clamp(0, LEVELS - 1)
-        pixels = pixels.expand(-1, 3, -1, -1)
+        pixels = rgb_pixels(codes)
         sides = _sides(codes.shape[1:])
         if sides != tuple(pixels.shape[2:]):
             pixels = functional.interpolate(
@@ -111,7 +110,7 @@ class NetworkFeatures:
         maps = self.backbone.network(pixels)
         vectors = [self._vector(maps[number], number) for number in self.backbone.vectors]
         grid = _grid(sides, self.backbone.stride)
-        patches = [_brought(maps[number], grid).flatten() for number in self.backbone.patches]
+        patches = [brought(maps[number], grid).flatten() for number in self.backbone.patches]
         return torch.cat([*vectors, *patches])
 
     def _vector(self, found: Tensor, number: int) -> Tensor:
@@ -171,13 +170,35 @@ def _rounded(side: float) -> int:
 
 def _grid(sides: tuple[int, int], stride: int) -> tuple[int, int]:
     """Positions of the map of patches."""
-    positions = [math.ceil(side / stride) for side in sides]
+    return coarsened([math.ceil(side / stride) for side in sides])
+
+
+def rgb_pixels(codes: Tensor) -> Tensor:
+    """Pixels from 0 to 255 of three channels, grey ones repeated: `(N, C, H, W) -> (N, 3, H, W)`.
+
+    Args:
+        codes: with the scaling "levels"; a fourth channel is left out.
+    """
+    return ((codes[:, :3] + 0.5) * LEVELS - 0.5).clamp(0, LEVELS - 1).expand(-1, 3, -1, -1)
+
+
+def coarsened(positions: Sequence[int]) -> tuple[int, int]:
+    """Positions of a map, `GRID` a side at most.
+
+    Args:
+        positions: (h, w) of the finest map.
+    """
     factor = math.ceil(max(positions) / GRID)
     return math.ceil(positions[0] / factor), math.ceil(positions[1] / factor)
 
 
-def _brought(found: Tensor, grid: tuple[int, int]) -> Tensor:
-    """A map averaged over three by three positions, at the positions of the grid."""
+def brought(found: Tensor, grid: tuple[int, int]) -> Tensor:
+    """A map averaged over three by three positions, at the positions of the grid.
+
+    Args:
+        found: `(N, C, h, w)`.
+        grid: its positions.
+    """
     smooth = functional.avg_pool2d(found, 3, 1, 1, count_include_pad=False)
     if smooth.shape[2] > grid[0] or smooth.shape[3] > grid[1]:
         return functional.adaptive_avg_pool2d(smooth, grid)
@@ -185,7 +206,7 @@ def _brought(found: Tensor, grid: tuple[int, int]) -> Tensor:
 
 
 def weights_digest(module: nn.Module) -> str:
-    """SHA-256 of all weights of a module, by their names.
+    """SHA-256 of all weights of a module, by their names; what is stored beside them is left out.
 
     Args:
         module: any.
@@ -194,6 +215,7 @@ def weights_digest(module: nn.Module) -> str:
 
     found = hashlib.sha256()
     for name, value in sorted(module.state_dict().items()):
-        found.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        found.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        if isinstance(value, Tensor):
+            found.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+            found.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return found.hexdigest()

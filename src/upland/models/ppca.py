@@ -70,7 +70,8 @@ class PrincipalGaussian(Part):
             found[folds == fold] = self.values(x[folds == fold])
         self._fit(x)
         if len(x) == 2:
-            return (x[0] - x[1]).double().norm().expand(2) / self.rest.double().sqrt()
+            apart: Tensor = (x[0] - x[1]).double().norm() / self.rest.double().sqrt()
+            return apart.expand(2)
         return found if len(x) > 1 else self.values(x)
 
     def _fit(self, x: Tensor) -> None:

@@ -129,7 +129,7 @@ class FeatureEncoder:
             found[start : start + step] = self.source.transform(codes)
         if not np.isfinite(found).all():
             first = images.label(int(np.argmin(np.isfinite(found).all(axis=1))))
-            raise ValueError(f"the features of {first} by {self.source.name!r} are not all finite")
+            raise ValueError(f"features={self.source.name!r}: those of {first} are not all finite")
         return found
 
     def to_pixels(self, shares: NDArray[Any]) -> NDArray[np.float64]:

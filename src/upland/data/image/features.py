@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 from upland.data.image.encoder import Scaling
 
+OWN = "own"
+"""The name of features that a module of the user's own makes."""
 WHOLE = 9
 """The number that stands for the whole image, behind those of the parts of a grid of three by three."""
 REGIONS = tuple(
@@ -25,6 +27,10 @@ REGIONS = tuple(
 NAMES = (*REGIONS, "the whole image")
 SAMPLED = 1 << 24
 """Pixel values of normal images that a source learns from at most."""
+
+
+class FeaturesError(ValueError):
+    """What the user gave to make features is at fault."""
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ class ImageReader:
         ignored: the digest of the mask; None where there is none.
         mask: `(H, W)` booleans, pixels of every image that are left out; files hold it with the encoders.
         features: what makes features of the pixels, a name of `upland.catalogue.FEATURES`; "auto" goes by the
-            normal images; None for no features.
+            normal images; "own" is a module of the user's own; None for no features.
         source: what does so, where it does not learn; it is in no file.
     """
 
