@@ -8,7 +8,7 @@ import pytest
 from torch import nn
 
 import upland
-from estimators import EXAMPLES, EXPERTS
+from estimators import EXAMPLES, EXPERTS, FEATURES
 from laws import generator, randomise
 from upland.detectors.plan import LIVE, MEMBER_STREAMS, STREAMS, FitPlan
 from upland.detectors.table import NETS_ONLY
@@ -37,6 +37,7 @@ OWN = {
     ),
     "SequenceFlowDetector": lambda width: RecurrentFlow(width, 2, (3,), 4, generator=generator()),
     "ImageEnergyDetector": own_image_net,
+    FEATURES: own_image_net,
     "ImageFlowDetector": lambda shape: Glow(shape, 1, 1, 3, generator=generator()),
     "ImageVAEDetector": lambda shape: convolutional_vae(shape, (2,), 1, generator()),
 }
@@ -44,6 +45,7 @@ OWN = {
 
 OTHER = {
     "energy": "dsebm",
+    "features": "efficientnet-lite0",
     "parts": ("conditional", "distance"),
     "speed": "fast",
     "hidden": (3,),
@@ -111,7 +113,9 @@ WITHOUT_MEANING = [("EnergyDetector", "parts"), ("EnergyDetector", "speed")]
 
 def with_other(name, argument):
     """The other value, and what changes with it; what makes an example one of nets is trained briefly."""
-    brief = {"epochs": 1} if name == EXPERTS and argument in ("energy", "model", *NETS_ONLY) else {}
+    brief = (
+        {"epochs": 1} if name in (EXPERTS, FEATURES) and argument in ("energy", "model", *NETS_ONLY) else {}
+    )
     return brief | {argument: other_value(name, argument)} | WITH.get(argument, {})
 
 

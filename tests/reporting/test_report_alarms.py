@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 import upland
-from estimators import EXAMPLES
+from estimators import EXAMPLES, FEATURES
 from scorers import NAMES, file_of, frame_of
 from upland.reporting.alarms import alarms_section
 from upland.reporting.page import Prose, Slider, Table
@@ -16,7 +16,13 @@ from upland.reporting.report import report
 @pytest.mark.parametrize("name", NAMES)
 def test_every_level_is_on_the_slider_and_in_the_table(name):
     arrays = np.random.default_rng(3).normal(size=(20, 6, 2)).cumsum(axis=1)
-    data = arrays if "array" in name else frame_of(name) if " of " in name or name not in EXAMPLES else None
+    data = (
+        arrays
+        if "array" in name
+        else frame_of(name)
+        if (" of " in name and name != FEATURES) or name not in EXAMPLES
+        else None
+    )
     model = upland.load(file_of(name)).set_alpha(0.2)
     found = upland.alarms(model, EXAMPLES[name].new if data is None else data)
     section = alarms_section(found)
