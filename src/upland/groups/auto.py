@@ -22,15 +22,30 @@ def auto(outputs: ModelOutputs) -> JointStatistic:
 
 def default_components(outputs: ModelOutputs) -> list[Statistic]:
     """Divergences of every level and of the rows themselves, and the likelihood; without latents
-    projections and the Stein discrepancy.
+    projections and the Stein discrepancy. Where latents are of some axes of a row only, one divergence of
+    them and the likelihood, which says what the other axes do.
 
     Args:
         outputs: of some rows, for their shapes.
     """
     points = outputs.points
+    if are_reduced(outputs):
+        of_latents = [Divergence(suitable_splits(level.mean)[0], n) for n, level in enumerate(outputs.levels)]
+        return [*of_latents, Likelihood()]
     inputs = [Divergence(split, INPUT) for split in suitable_splits(points)] if points.ndim == 2 else []
     latents = [Divergence(split, level) for split, level in latent_splits(outputs)]
     if latents:
         return [*latents, *inputs, Likelihood()]
     shifts = Projections("points", min(2 * points[0].numel(), 32))
     return [Likelihood(), *inputs, shifts, *([Stein()] if outputs.score is not None else [])]
+
+
+def are_reduced(outputs: ModelOutputs) -> bool:
+    """Whether exact latents are fewer than the numbers of a row, as those of a flow on principal axes are.
+
+    Args:
+        outputs: of some rows, for their shapes.
+    """
+    exact = all(level.variance is None for level in outputs.levels)
+    latents = sum(level.mean[:1].numel() for level in outputs.levels)
+    return bool(outputs.levels) and exact and latents < outputs.points[:1].numel()
