@@ -4,6 +4,7 @@ from upland.groups.base import Statistic
 from upland.groups.divergence import Divergence
 from upland.groups.joint import JointStatistic
 from upland.groups.likelihood import Likelihood
+from upland.groups.mmd import MeanDiscrepancy
 from upland.groups.moments import INPUT
 from upland.groups.outputs import ModelOutputs
 from upland.groups.projections import Projections
@@ -22,16 +23,15 @@ def auto(outputs: ModelOutputs) -> JointStatistic:
 
 def default_components(outputs: ModelOutputs) -> list[Statistic]:
     """Divergences of every level and of the rows themselves, and the likelihood; without latents
-    projections and the Stein discrepancy. Where latents are of some axes of a row only, one divergence of
-    them and the likelihood, which says what the other axes do.
+    projections and the Stein discrepancy. Where latents are of some axes of a row only, the
+    likelihood, which knows the others, and the mean discrepancy (docs/decisions/0033-flow-of-features.md).
 
     Args:
         outputs: of some rows, for their shapes.
     """
     points = outputs.points
     if are_reduced(outputs):
-        of_latents = [Divergence(suitable_splits(level.mean)[0], n) for n, level in enumerate(outputs.levels)]
-        return [*of_latents, Likelihood()]
+        return [Likelihood(), MeanDiscrepancy("points")]
     inputs = [Divergence(split, INPUT) for split in suitable_splits(points)] if points.ndim == 2 else []
     latents = [Divergence(split, level) for split, level in latent_splits(outputs)]
     if latents:

@@ -8,6 +8,9 @@ B 61, 1999):
     z_k = v_k (u - m) / l_k^(1/2),      r = u - m - sum_k v_k (v_k (u - m)),
     -log p(u) = 1/2 |z|^2 + 1/2 sum_k log l_k + 1/2 |r|^2 / s + (V - K) / 2 log s + V / 2 log(2 pi).
 
+Of few wide rows the largest variances come out too large and s too small. So what rows have along the axes of
+others says by how much the l_k are multiplied, all alike, and what s is, the mean of |r|^2 / (V - K).
+
 It is a flow of one linear map, with the latents z from N(0, I). Couplings on the axes, trained by their
 likelihood, made held-out images likelier, but neither images nor groups easier to tell
 (docs/decisions/0033-flow-of-features.md).
@@ -30,6 +33,7 @@ AXES = 64
 SHARE = 0.05
 """Of the mean variance, the least that an axis and the rest have."""
 
+FOLDS = 5
 LEAST_VARIANCE = 1e-12
 LEAST_LENGTH = 1e-12
 LEAST_SQUARE = 1e-300
@@ -76,13 +80,17 @@ class FeatureGaussian(LikelihoodModel, Latent, OfFeatures, StoredModule):
             generator: not used: nothing is random here.
         """
         u = self.vectors(x).double()
-        mean, count = u.mean(0), self.axes.shape[1]
-        squares, axes, total = principal_axes(u - mean, count)
-        least = (SHARE * total / self.width).clamp(min=LEAST_VARIANCE)
-        rest = (total - squares.sum()) / max(self.width - count, 1)
+        count = self.axes.shape[1]
+        folds = torch.arange(len(u), dtype=torch.int64, device=u.device) % FOLDS
+        parts = range(min(FOLDS if len(u) <= self.width else 1, len(u)) if len(u) > 1 else 0)
+        left_out = [_left_out(u[folds != fold], u[folds == fold], count) for fold in parts]
+        mean, squares, axes, rest = _moments(u, count)
+        if left_out:
+            times, rests = torch.stack(left_out).mean(0)
+            rest = rests.maximum(rest)
+            squares = (squares * times).maximum(rest)
         self.mean, self.axes = mean.to(x), axes.to(x).contiguous()
-        self.variances = squares.maximum(least).to(x)
-        self.rest = rest.maximum(least).reshape(1).to(x)
+        self.variances, self.rest = squares.to(x), rest.reshape(1).to(x)
 
     # -- density ---------------------------------------------------------------------------------------------
 
@@ -150,6 +158,27 @@ class FeatureGaussian(LikelihoodModel, Latent, OfFeatures, StoredModule):
         """Refuse variances that are not positive; raises ValueError."""
         require(self.variances > 0, "variances must be positive")
         require(self.rest > 0, "the variance of the rest must be positive")
+
+
+def _moments(u: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Mean, variances along the axes of the largest, these axes, and the mean variance along all others:
+    `(V,)`, `(K,)`, `(V, K)`, scalar.
+    """
+    mean, width = u.mean(0), u.shape[1]
+    squares, axes, total = principal_axes(u - mean, count)
+    least = (SHARE * total / width).clamp(min=LEAST_VARIANCE)
+    rest = (total - squares.sum()) / max(width - count, 1)
+    return mean, squares.maximum(least), axes, rest.maximum(least)
+
+
+def _left_out(u: Tensor, others: Tensor, count: int) -> Tensor:
+    """What other rows have along the axes of some, as a share of what these have, and along all other
+    directions: the variance of the axes and the mean |r|^2 / (V - K), `(2,)`.
+    """
+    mean, squares, axes, _ = _moments(u, count)
+    along = (others - mean) @ axes
+    rest = ((others - mean).square().sum(1) - along.square().sum(1)).mean() / max(u.shape[1] - count, 1)
+    return torch.stack([along.square().mean(0).sum() / squares.sum(), rest.clamp(min=LEAST_VARIANCE)])
 
 
 def principal_axes(centred: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -23,6 +23,7 @@ REGIONS = tuple(
     f"{row} {column}" for row in ("top", "middle", "bottom") for column in ("left", "centre", "right")
 )
 NAMES = (*REGIONS, "the whole image")
+LEAST_LENGTH = 1e-12
 SAMPLED = 1 << 24
 """Pixel values of normal images that a source learns from at most."""
 
@@ -117,8 +118,8 @@ class FeatureSource(Protocol):
         """
 
 
-class WithoutMaps:
-    """The vectors alone of what another source gives.
+class VectorsAlone:
+    """The vectors alone of what another source gives, each of length one where its direction is what matters.
 
     Args:
         source: gives vectors and perhaps a map.
@@ -151,8 +152,12 @@ class WithoutMaps:
 
     def transform(self, codes: NDArray[np.float32]) -> NDArray[np.float32]:
         """The vectors of images: `(n, C, H, W) -> (n, V)`."""
-        width = self.source.layout(_shape_of(codes)).of_vectors
-        return np.ascontiguousarray(self.source.transform(codes)[:, :width])
+        layout = self.source.layout(_shape_of(codes))
+        found = self.source.transform(codes)[:, : layout.of_vectors]
+        if not layout.directions:
+            return np.ascontiguousarray(found)
+        parts = np.split(found, np.cumsum(layout.vectors)[:-1], axis=1)
+        return np.concatenate([_directions(part) for part in parts], axis=1)
 
     def to_pixels(self, shares: NDArray[Any], shape: tuple[int, int, int]) -> NDArray[np.float64]:
         """As the source: `(n, V) -> (n, C, H, W)`.
@@ -188,6 +193,12 @@ class WithoutMaps:
     def restore(self, manifest: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> None:
         """As the source; raises ValueError for the state of another."""
         self.source.restore(manifest, tensors)
+
+
+def _directions(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Rows of length one, where they are of another than none: `(n, D) -> (n, D)`."""
+    lengths = np.sqrt(np.square(x, dtype=np.float64).sum(axis=1, keepdims=True))
+    return (x / np.maximum(lengths, LEAST_LENGTH)).astype(np.float32)
 
 
 def _shape_of(codes: NDArray[Any]) -> tuple[int, int, int]:

@@ -15,7 +15,7 @@ from upland.data.encoder import Encoder
 from upland.data.image.container import Images
 from upland.data.image.encoder import ImageEncoder, ImageRows, Scaling
 from upland.data.image.feature_encoder import FeatureEncoder, pixel_encoder
-from upland.data.image.features import FeatureSource, WithoutMaps
+from upland.data.image.features import FeatureSource, VectorsAlone
 from upland.data.image.ignored import Mask
 from upland.data.image.photographs import AUTO, suitable_features
 from upland.data.image.pixels import Mode
@@ -39,7 +39,8 @@ class ImageReader:
         features: what makes features of the pixels, a name of `upland.catalogue.FEATURES`; "auto" goes by the
             normal images; None for no features.
         source: what does so, where it does not learn; it is in no file.
-        maps: whether features have the map of patches that the source gives, beside the vectors.
+        maps: whether features are all that the source gives, the map of patches beside the vectors; else they
+            are the directions of the vectors.
     """
 
     size: tuple[int, int] | None = None
@@ -85,7 +86,7 @@ class ImageReader:
         if self.features is None:
             return self.source
         made: FeatureSource = self.source or load(FEATURES[self.features])()
-        return made if self.maps or isinstance(made, WithoutMaps) else WithoutMaps(made)
+        return made if self.maps or isinstance(made, VectorsAlone) else VectorsAlone(made)
 
     def normal_rows(self, X: Any) -> ImageRows:
         """One row an image."""
