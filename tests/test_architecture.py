@@ -76,7 +76,7 @@ def in_packages(*names):
 
 def test_every_file_is_in_a_package_of_the_order():
     assert {package(file) for file in TEXT} == {*RANK, "catalogue", "__init__"}
-    assert len([path for path in SOURCE.iterdir() if path.name != "__pycache__"]) <= 23
+    assert len([path for path in SOURCE.iterdir() if path.name != "__pycache__"]) <= 24
 
 
 def test_imports_point_to_earlier_packages():
@@ -149,7 +149,8 @@ NEVER = {
     r"^(global|\s+global) ": "no state in a module",
     r"^@(functools\.)?(lru_)?cache\b": "no module-global cache",
     r"^\s*(import|from) (pickle|joblib|dill|cloudpickle|shelve|marshal)\b": "nothing is ever unpickled",
-    r"torch\.(load|save)\(|joblib\.load|pickle\.loads?": "nothing is ever unpickled",
+    r"torch\.save\(|joblib\.load|pickle\.loads?": "nothing is ever unpickled",
+    r"torch\.load\((?!.*weights_only=True)": "nothing is ever unpickled",
     r"\btorch\.manual_seed|\brandom\.seed\(|\bnp\.random\.(?!default_rng)[a-z]": "randomness is an argument",
 }
 

@@ -42,8 +42,7 @@ class Reason(NamedTuple):
 
     `share` is in the criterion's unit, `part` its fraction of the row's positive shares, `value` what the row
     holds, `expected` what the model would have put there. Of time steps, `low` and `high` are the band around
-    it that held nine of ten held-out normal steps; None where there is none. `is_foreseen` is False where the
-    model does not say what it would have put there, and `expected` is None.
+    it that held nine of ten held-out normal steps, or None. `is_foreseen` is False if `expected` is unknown.
     """
 
     column: str
@@ -113,15 +112,9 @@ class Explanation:
     def _reason(self, row: int, column: int, total: float) -> Reason:
         share = float(self.shares[row, column])
         where = (row, column)
-        return Reason(
-            self.columns[column],
-            share,
-            max(share, 0) / float(total),
-            self.values[where],
-            self.expected[where],
-            None if self.low is None else self.low[where],
-            None if self.high is None else self.high[where],
-        )
+        low, high = (None if end is None else end[where] for end in (self.low, self.high))
+        part, value, expected = max(share, 0) / float(total), self.values[where], self.expected[where]
+        return Reason(self.columns[column], share, part, value, expected, low, high)
 
     def to_frame(self) -> Any:
         """The shares as a pandas frame with the columns' names; the steps of an array one after the other.
@@ -209,9 +202,8 @@ class ImageExplanation:
         shares: `(N, H, W, C)` each pixel's part of |grad E|^2; an image's sum to its anomaly score, of the
             energy criterion to its reconstruction score. Ignored pixels have 0: what they add is left out.
         values: `(N, H, W, C)` the pixels.
-        expected: `(N, H, W, C)` what the (first member's) model would have put there, or the ignored pixel;
-        None
-            where the features have no way back to pixels.
+        expected: `(N, H, W, C)` what the (first member's) model would have put there, or the ignored
+            pixel; None where features have no way back to pixels.
 
     Examples:
         >>> import numpy as np

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from os import PathLike
 from typing import Any, ClassVar, Literal
@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 
 from upland.calibration.conformal import Calibration
 from upland.catalogue import Unit
+from upland.data.encoder import Encoder
 from upland.data.image.encoder import ImageEncoder, Scaling
 from upland.data.image.feature_encoder import pixel_encoder
 from upland.data.image.reader import ImageReader
 from upland.data.reader import Reader
 from upland.detectors.architecture import Architecture
 from upland.detectors.arguments import frozen, plain_argument
+from upland.detectors.encoding import Encodings
 from upland.detectors.ensemble import Member
 from upland.detectors.plan import FitPlan, TrainingPlan
 from upland.detectors.points import PointDetector
@@ -66,6 +68,14 @@ class ImageDetector(PointDetector):
         self.ignore = encoder.ignored
         plan = replace(plan, reader=replace(reader, mask=encoder.ignored))
         super().restore(plan, members, calibrations, offset, n_rows)
+
+    def encodings(self, piece: Any) -> Callable[[Encoder], Any]:
+        """What gives the codes of images by the encoder of each member; features in common are made once.
+
+        Args:
+            piece: as `plan_.reader.pieces` gives them.
+        """
+        return Encodings(super().encodings(piece)).of
 
     def _reader(self) -> ImageReader:
         size, name = frozen(self.size), type(self).__name__

@@ -8,7 +8,7 @@ compare new data with held-out normal data (see `upland.calibration.conformal` f
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, ClassVar, Literal, Self
 
@@ -27,7 +27,6 @@ from upland.data.modality import check_modality
 from upland.detectors.arguments import frozen
 from upland.detectors.assessment import Assessment, MemberAssessment, Observer, Scores, assessed
 from upland.detectors.contract import OutlierContract
-from upland.detectors.encoding import Encodings
 from upland.detectors.ensemble import Member, Offered, offered_criteria
 from upland.detectors.host import usual_settings
 from upland.detectors.information import description
@@ -75,14 +74,18 @@ class ScoringDetector(OutlierContract):
         """
         return torch.from_numpy(encoder.transform(piece))
 
+    def encodings(self, piece: Any) -> Callable[[Encoder], Any]:
+        """What gives the codes of new data by the encoder of each member.
+
+        Args:
+            piece: as `plan_.reader.pieces` gives them.
+        """
+        return partial(self.encode, piece=piece)
+
     # -- the state after a fit ----------------------------------------------------------------------
 
     def _take(
-        self,
-        plan: FitPlan,
-        members: list[Member],
-        calibrations: Mapping[Unit, Calibration],
-        n_rows: int,
+        self, plan: FitPlan, members: list[Member], calibrations: Mapping[Unit, Calibration], n_rows: int
     ) -> None:
         """Put on what a fit made."""
         self.plan_, self.members_, self.calibrations_ = plan, members, dict(calibrations)
@@ -237,9 +240,9 @@ class ScoringDetector(OutlierContract):
         parts, of, last = [], unit or self.unit_, None
         for piece in read:
             of, last = unit or reader.unit(piece), piece
-            found, codes = [], Encodings(partial(self.encode, piece=piece))
+            found, encode = [], self.encodings(piece)
             for member in self.members_:
-                x = codes.of(member.encoder)
+                x = encode(member.encoder)
                 found.append(self.fitted_criterion(member, of).score(x))
                 if observe is not None and len(found) == 1:
                     observe(x)
@@ -380,9 +383,7 @@ class ScoringDetector(OutlierContract):
         return named | {"alpha": self.alpha_} | description(self.fitted_params(), *of_fit)
 
     def fitted_params(self) -> dict[str, Any]:
-        """The constructor's arguments that hold: as the fit found them, but for those that may change later
-        (`upland.detectors.plan.LIVE`).
-        """
+        """The constructor's arguments that hold: as the fit found them, but for those of `plan.LIVE`."""
         self.check_fitted()
         now: dict[str, Any] = self.get_params(deep=False)
         return {name: value if name in LIVE else self.params_[name] for name, value in now.items()}

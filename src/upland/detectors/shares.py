@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +12,6 @@ from upland.criteria.base import Floats, finite
 from upland.data.image.feature_encoder import FeatureEncoder, pixel_encoder
 from upland.data.sequence.encoder import SequenceEncoder
 from upland.data.table.encoder import TableEncoder
-from upland.detectors.encoding import Encodings
 from upland.detectors.scoring import ScoringDetector
 from upland.detectors.segmented import SegmentedDetector
 
@@ -45,10 +43,10 @@ def member_shares(detector: ScoringDetector, piece: Any, unit: Unit) -> MemberSh
         assert isinstance(encoder, TableEncoder)
         return MemberShares(finite(_by_column(inputs, encoder)), [typical])
     shares, expected = [], []
-    codes = Encodings(partial(detector.encode, piece=piece))
+    encode = detector.encodings(piece)
     for member in detector.members_:
         criterion = detector.fitted_criterion(member, unit)
-        found = criterion.shares(codes.of(member.encoder))
+        found = criterion.shares(encode(member.encoder))
         encoder = member.encoder
         if isinstance(encoder, TableEncoder | SequenceEncoder):
             shares.append(_by_column(found.inputs, encoder))

@@ -21,11 +21,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from upland.data.image.features import REGIONS
+
 DRAWS = 100
 WIDEST = 256  # encoded columns up to which dependence is compared
 NAMED = 3
 LEAST_VARIANCE = 1e-6
-_ROWS, _COLUMNS = ("top", "middle", "bottom"), ("left", "centre", "right")
 
 
 class Reason(NamedTuple):
@@ -129,8 +130,7 @@ def regions(shape: tuple[int, ...]) -> tuple[tuple[str, ...], Tensor]:
     """
     channels, height, width = shape
     cells = 3 * _thirds(height)[:, None] + _thirds(width)
-    names = tuple(f"{row} {column}" for row in _ROWS for column in _COLUMNS)
-    return names, torch.from_numpy(np.tile(cells.ravel(), channels))
+    return REGIONS, torch.from_numpy(np.tile(cells.ravel(), channels))
 
 
 def _thirds(side: int) -> NDArray[np.int64]:

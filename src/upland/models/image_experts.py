@@ -35,6 +35,8 @@ from upland.models.stored import StoredModule, require
 POWER = 3
 PATCHES = "patches"
 LEAST_LENGTH = 1e-12
+BLOCK, BLOCK_NUMBERS = 32, 1 << 19
+"""Images that are scored together at most, and their features: a few are padded to a whole block."""
 ALIKE = (0.01, 0.99)
 """Bounds of the mean cosine."""
 
@@ -73,8 +75,6 @@ class ImageExperts(ExpertEnergy, StoredModule):
         True
     """
 
-    block_rows = 32
-
     rows: Tensor
     weights: Tensor
     normal_means: Tensor
@@ -83,6 +83,7 @@ class ImageExperts(ExpertEnergy, StoredModule):
     def __init__(self, layout: FeatureLayout, support_points: int = 3_000) -> None:
         super().__init__()
         self.layout, self.support_points = layout, support_points
+        self.block_rows = max(1, min(BLOCK, BLOCK_NUMBERS // max(layout.width, 1)))
         parts: dict[str, Part] = {}
         for number, width in enumerate(layout.vectors):
             parts[f"kernel {number}"] = AdaptiveKernel(plain_layout(width), "bent", adaptive=False)

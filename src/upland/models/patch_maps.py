@@ -22,6 +22,7 @@ import math
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from upland.models.parts import Part
 from upland.models.stored import require
@@ -37,6 +38,8 @@ OWN = 10.0
 LEAST_DEVIATION = 1e-6
 LEAST_SQUARE = 1e-12
 AT_ONCE = 4_096
+BESIDE = 3
+"""Places along a side among which a patch is looked for."""
 
 
 class PatchMaps(Part):
@@ -143,18 +146,27 @@ class PatchMaps(Part):
         return torch.stack([anywhere.reshape(near.shape[:2]), self._nearest_here(near)])
 
     def _nearest_here(self, seen: Tensor) -> Tensor:
-        """The distance of each patch to the nearest at its place or beside it: `(N, P, K) -> (N, P)`."""
+        """The distance of each patch to the nearest at its place or beside it: `(N, P, K) -> (N, P)`.
+
+        Each kept patch is compared with those that are seen at its place and at the eight beside it; of a
+        place the least of the nine comparisons counts in which it has a part.
+        """
+        count, places, axes = seen.shape
         _, height, width = self.map
-        kept = self.here.reshape(len(self.here), height, width, -1)
-        found = seen.reshape(len(seen), height, width, -1)
-        least = torch.full(found.shape[:3], math.inf, dtype=seen.dtype, device=seen.device)
-        for row in range(height):
-            for column in range(width):
-                rows = slice(max(0, row - 1), row + 2)
-                columns = slice(max(0, column - 1), column + 2)
-                others = kept[:, rows, columns].flatten(0, 2)
-                least[:, row, column] = _nearest(found[:, row, column], others)
-        return least.flatten(1)
+        maps = seen.movedim(1, 2).reshape(count, axes, height, width)
+        around = functional.unfold(maps, BESIDE, padding=BESIDE // 2).reshape(count, axes, -1, places)
+        kept = self.here.movedim(0, 1)
+        products = kept @ around.permute(3, 1, 0, 2).reshape(places, axes, -1)
+        least = (kept.square().sum(2, keepdim=True) - 2 * products).amin(1).reshape(height, width, count, -1)
+        found = torch.full((height, width, count), math.inf, dtype=seen.dtype, device=seen.device)
+        for number in range(BESIDE**2):
+            down, right = (part - BESIDE // 2 for part in divmod(number, BESIDE))
+            rows, own_rows = _overlap(height, down)
+            columns, own_columns = _overlap(width, right)
+            own = found[own_rows, own_columns]
+            torch.minimum(own, least[rows, columns, :, number], out=own)
+        squares = found.permute(2, 0, 1).flatten(1) + seen.square().sum(2)
+        return squares.clamp(min=LEAST_SQUARE).sqrt()
 
     def _standardised(self, distances: Tensor) -> Tensor:
         """softplus(z_p) of each place: `(2, N, P) -> (N, P)`, float64."""
@@ -187,6 +199,11 @@ class PatchMaps(Part):
         """Refuse deviations that are not positive; raises ValueError."""
         require(self.deviations > 0, "deviations of places must be positive")
         require(self.scale > 0, "scales of patches must be positive")
+
+
+def _overlap(side: int, step: int) -> tuple[slice, slice]:
+    """The places of a side that have a neighbour some steps on, and these neighbours."""
+    return slice(max(0, -step), side - max(0, step)), slice(max(0, step), side - max(0, -step))
 
 
 def _nearest(x: Tensor, others: Tensor) -> Tensor:

@@ -112,8 +112,8 @@ class FeatureEncoder:
         """
         if not self.source.is_fixed or other.source is not self.source:
             return False
-        (mine, arrays), (others, theirs) = self.pixels.to_state(), other.pixels.to_state()
-        same = {**mine, "largest": None} == {**others, "largest": None} and arrays.keys() == theirs.keys()
+        (own, arrays), (others, theirs) = self.pixels.to_state(), other.pixels.to_state()
+        same = {**own, "largest": None} == {**others, "largest": None} and arrays.keys() == theirs.keys()
         return same and all(np.array_equal(array, theirs[name]) for name, array in arrays.items())
 
     # -- features --------------------------------------------------------------------------------------------
