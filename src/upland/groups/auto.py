@@ -24,7 +24,7 @@ def auto(outputs: ModelOutputs) -> JointStatistic:
 def default_components(outputs: ModelOutputs) -> list[Statistic]:
     """Divergences of every level and of the rows themselves, and the likelihood; without latents
     projections and the Stein discrepancy. Where latents are of some axes of a row only, the
-    likelihood, which knows the others, and the mean discrepancy (docs/decisions/0033-flow-of-features.md).
+    likelihood, which knows the others, and the mean discrepancy (docs/decisions/0034-flow-of-features.md).
 
     Args:
         outputs: of some rows, for their shapes.

@@ -13,7 +13,7 @@ others says by how much the l_k are multiplied, all alike, and what s is, the me
 
 It is a flow of one linear map, with the latents z from N(0, I). Couplings on the axes, trained by their
 likelihood, made held-out images likelier, but neither images nor groups easier to tell
-(docs/decisions/0033-flow-of-features.md).
+(docs/decisions/0034-flow-of-features.md).
 """
 
 from __future__ import annotations
