@@ -64,7 +64,9 @@ COLOUR_SIZES = (*SIZES, 100)
 POINTS = "point "  # before the name of a criterion of single images
 
 
-FAMILIES = {family: load(entry.home) for (family, modality), entry in DETECTORS.items() if modality == "image"}
+FAMILIES = {
+    family: load(entry.home) for (family, modality), entry in DETECTORS.items() if modality == "image"
+}
 LITE0 = "efficientnet-lite0"
 BACKBONE = "flow backbone"
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {

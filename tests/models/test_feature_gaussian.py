@@ -50,7 +50,9 @@ def test_draws_have_its_moments_and_latents_of_a_standard_normal(axes):
     (z,) = [level.mean for level in model.latents(draws)]
     assert z.shape == (40_000, axes)
     assert z.mean(0).abs().max() < 0.03
-    torch.testing.assert_close(torch.cov(z.T).reshape(axes, axes), torch.eye(axes).double(), rtol=0, atol=0.03)
+    torch.testing.assert_close(
+        torch.cov(z.T).reshape(axes, axes), torch.eye(axes).double(), rtol=0, atol=0.03
+    )
 
 
 def test_of_many_rows_it_has_their_moments_along_the_axes():
