@@ -139,5 +139,5 @@ def test_the_gradient_is_that_of_the_energy():
 def test_variances_that_no_fit_gives_are_refused(name, value):
     model = fitted()
     getattr(model, name)[0] = value
-    with pytest.raises(ValueError, match="must be positive|not all finite"):
+    with pytest.raises(ValueError, match=r"must be positive|not all finite"):
         check_values(model)
