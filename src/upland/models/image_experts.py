@@ -163,14 +163,19 @@ class ImageExperts(ExpertEnergy, StoredModule):
 
     def standard_scores(self, x: Tensor) -> Tensor:
         """The standard score of each part: `(N, D) -> (P, N)`, float64."""
-        energies = torch.stack([one.part.values(one.x) for one in self.seen(x)])
+        return self._standardised(self._energies(x))
+
+    def _energies(self, x: Tensor) -> Tensor:
+        return torch.stack([one.part.values(one.x) for one in self.seen(x)])
+
+    def _standardised(self, energies: Tensor) -> Tensor:
         there = slice(0, len(energies))
         centred = energies - self.normal_means.double()[there, None]
         return centred / self.normal_deviations.double()[there, None]
 
-    def _terms(self, x: Tensor) -> Tensor:
-        """What each part adds to A(x)^3: `(N, D) -> (P, N)`."""
-        cubes = _cubes(self.standard_scores(x))
+    def _terms(self, energies: Tensor) -> Tensor:
+        """What each part adds to A(x)^3: `(P, N)` twice."""
+        cubes = _cubes(self._standardised(energies))
         return cubes * self._shares_of(len(cubes))[:, None]
 
     def _shares_of(self, count: int) -> Tensor:
@@ -180,7 +185,7 @@ class ImageExperts(ExpertEnergy, StoredModule):
 
     def joined_score(self, x: Tensor) -> Tensor:
         """The cubic mean of the parts, in standard deviations of normal images: `(N, D) -> (N,)`, float64."""
-        joined: Tensor = self._terms(x).sum(0) ** (1 / POWER)
+        joined: Tensor = self._terms(self._energies(x)).sum(0) ** (1 / POWER)
         return joined
 
     def shares(self, x: Tensor) -> Tensor:
@@ -189,16 +194,16 @@ class ImageExperts(ExpertEnergy, StoredModule):
         The score is divided among the parts by their terms in A(x)^3, and each of these as the part divides
         its energy.
         """
-        cubes = self._terms(x)
+        each = [(one, one.part.shares(one.x)) for one in self.seen(x)]  # they sum to the energies
+        cubes = self._terms(torch.stack([inputs.sum(1) for _, inputs in each]))
         whole = cubes.sum(0)
         pieces = cubes * whole ** (1 / POWER) / whole.clamp(min=1e-300)
         found = torch.zeros(x.shape, dtype=torch.float64, device=x.device)
-        for one, piece in zip(self.seen(x), pieces, strict=True):
-            inputs = one.part.shares(one.x)
-            energy = inputs.sum(1, keepdim=True)
-            even = torch.full_like(inputs, 1 / inputs.shape[1])
-            part = torch.where(energy > 0, inputs / energy.clamp(min=1e-300), even)
-            found[:, one.where] += piece[:, None] * part
+        for (one, inputs), piece in zip(each, pieces, strict=True):
+            energy = inputs.sum(1)
+            scaled = inputs * (piece / energy.clamp(min=1e-300))[:, None]
+            even = (piece / inputs.shape[1])[:, None]
+            found[:, one.where] += torch.where(energy[:, None] > 0, scaled, even)
         return found
 
     def expected(self, x: Tensor) -> Tensor:
