@@ -56,6 +56,9 @@ def pictures(count, seed):
 EXPERTS = "EnergyDetector of experts"
 """The example of `EnergyDetector` without an argument of nets; the other one is of nets."""
 
+FEATURES = "ImageEnergyDetector of features"
+"""The example of `ImageEnergyDetector` without an argument of nets."""
+
 _COLUMNS = {"categorical": ["valve"], "keep_rows": 16}
 _NETS = {"epochs": 2}
 _TABLE = _NETS | _COLUMNS | {"hidden": [4]}
@@ -71,6 +74,7 @@ EXAMPLES = {
     "SequenceEnergyDetector": _NETS | _SERIES | {"hidden": [4], "frame": 3},
     "SequenceFlowDetector": _NETS | _SERIES | {"hidden": [4], "lags": 3, "keep_rows": 100},
     "ImageEnergyDetector": _IMAGE | {"hidden": [4], "filters": [2], "kernel_size": 3, "n_centres": 4},
+    FEATURES: {"keep_rows": 12},
     "ImageFlowDetector": _IMAGE | {"levels": 1, "depth": 1, "filters": 2},
     "ImageVAEDetector": _IMAGE | {"filters": [2], "latent": 2},
 }
@@ -87,4 +91,4 @@ def _example(label, params):
 
 
 EXAMPLES = {label: _example(label, params) for label, params in EXAMPLES.items()}
-"""By a label, which is the class name but of `EXPERTS`."""
+"""By a label, which is the class name but of `EXPERTS` and `FEATURES`."""

@@ -18,7 +18,7 @@ import torch
 from safetensors.numpy import save_file
 
 import upland
-from estimators import EXAMPLES, EXPERTS
+from estimators import EXAMPLES, EXPERTS, FEATURES
 from upland.detectors.architectures import ARCHITECTURES
 from upland.io import modelfile
 from upland.io.modelfile import TensorFileError, read_tensors, write_tensors
@@ -27,7 +27,7 @@ from upland.persistence import load_bytes
 STORED = {
     path.stem: path for path in sorted((Path(__file__).parent / "stored" / "format-2").glob("*.safetensors"))
 }
-SMALL = [*STORED, EXPERTS]
+SMALL = [*STORED, EXPERTS, FEATURES]
 MANY = 10**12
 
 files = pytest.mark.parametrize("name", SMALL)
@@ -37,7 +37,8 @@ files = pytest.mark.parametrize("name", SMALL)
 def _fresh(name):
     with tempfile.TemporaryDirectory() as folder:
         rows = EXAMPLES[name].rows
-        detector = EXAMPLES[name].make().fit(rows.assign(lamp=rows["valve"]))
+        rows = rows[:110] if name == FEATURES else rows.assign(lamp=rows["valve"])
+        detector = EXAMPLES[name].make().fit(rows)
         upland.save(detector, Path(folder) / "m")
         return read_tensors(Path(folder) / "m")
 
@@ -179,7 +180,7 @@ WRONG = {"lacking": (), "null": (None,), "a list": ([],)}
 
 
 @pytest.mark.parametrize("value", WRONG.values(), ids=WRONG)
-@pytest.mark.parametrize("name", ["steps", EXPERTS, "ImageFlowDetector"])
+@pytest.mark.parametrize("name", ["steps", EXPERTS, FEATURES, "ImageFlowDetector"])
 def test_a_value_of_another_type_is_refused_in_words(name, value, tmp_path):
     """Each of the manifest, one by one; what may be left out or be of several types loads."""
     tensors, manifest = _timed() if name == "steps" else small(name)
@@ -258,7 +259,7 @@ def make_flow(folder):
 
 @pytest.mark.parametrize("value", [1e30, -1e30])
 @pytest.mark.parametrize(
-    "name", ["EnergyDetector", EXPERTS, "FlowDetector", "VAEDetector", "ImageFlowDetector"]
+    "name", ["EnergyDetector", EXPERTS, FEATURES, "FlowDetector", "VAEDetector", "ImageFlowDetector"]
 )
 def test_weights_that_give_no_finite_number_are_refused(name, value, tmp_path):
     tensors, manifest = small(name)
@@ -290,6 +291,15 @@ def test_weights_that_give_no_finite_number_are_refused(name, value, tmp_path):
         (EXPERTS, "0/model/parts.pairs.members"),
         (EXPERTS, "0/model/parts.pairs.pairs"),
         (EXPERTS, "0/model/parts.pairs.weights"),
+        (FEATURES, "0/model/normal_deviations"),
+        (FEATURES, "0/model/weights"),
+        (FEATURES, "0/model/parts.kernel 0.bandwidths"),
+        (FEATURES, "0/model/parts.kernel 1.scale"),
+        (FEATURES, "0/model/parts.gaussian 1.variances"),
+        (FEATURES, "0/model/parts.gaussian 1.rest"),
+        (FEATURES, "0/model/parts.patches.deviations"),
+        (FEATURES, "0/model/parts.patches.scale"),
+        (FEATURES, "0/encoder/pixels/scale"),
         ("SequenceEnergyDetector", "0/criteria/max_channel/step/usual"),
         ("SequenceEnergyDetector", "0/criteria/score_test/step/16/unit"),
         ("ImageEnergyDetector", "0/encoder/mean"),
@@ -300,6 +310,29 @@ def test_weights_that_give_no_finite_number_are_refused(name, value, tmp_path):
 def test_values_that_no_fit_gives_are_refused(name, place, tmp_path):
     tensors, manifest = small(name)
     refused(tmp_path / "m", tensors | {place: -np.abs(tensors[place]) - 1}, manifest)
+
+
+def test_features_that_are_huge_are_refused_or_give_finite_scores(tmp_path):
+    """Each tensor of a detector of features, one by one, in one place and in all."""
+    tensors, manifest = small(FEATURES)
+    new, loaded = EXAMPLES[FEATURES].new[:2], 0
+    for place, before in tensors.items():
+        for which in (slice(-1, None), slice(None)):
+            if before.size and before.dtype.kind == "f":
+                other = before.copy()
+                other.reshape(-1)[which] = 1e30
+                write_tensors(tmp_path / "m", tensors | {place: other}, manifest)
+                if not reasons_of(tmp_path / "m"):
+                    assert np.isfinite(upland.load(tmp_path / "m").anomaly_score(new)).all(), place
+                    loaded += 1
+    assert loaded
+
+
+@pytest.mark.parametrize("features", ["auto", "no", "efficientnet-lite0", None, ["pixels"], 3])
+def test_features_of_another_name_are_refused(features, tmp_path):
+    tensors, manifest = small(FEATURES)
+    manifest["plan"]["reader"]["features"] = features
+    refused(tmp_path / "m", tensors, manifest)
 
 
 @pytest.mark.parametrize("other", sorted(STORED))

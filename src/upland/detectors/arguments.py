@@ -14,6 +14,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from torch import nn
 
+from upland.catalogue import FEATURES
 from upland.io.advice import Advice, Argument
 from upland.io.cells import CellOptions
 
@@ -28,6 +29,7 @@ open.
 CHOICES: dict[str, tuple[Any, ...]] = {
     "calibration": ("auto", "split", "cross"),
     "energy": ("auto", "experts", "multiscale", "dsebm"),
+    "features": ("auto", *FEATURES),
     "speed": ("auto", "fast"),
     "prior": ("auto", "kernel", "mixture", "centre"),
     "objective": ("denoising", "sliced"),

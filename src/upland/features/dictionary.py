@@ -42,6 +42,7 @@ fewer, is a position."""
 MOST_PIXELS = 4_096
 """Numbers of an image up to which its codes are a vector of its features; larger ones are reduced."""
 SOFTENING, SHRINKAGE = 0.1, 0.1
+ROUNDING = 1e-3
 
 
 class PatchDictionary:
@@ -126,11 +127,14 @@ class PatchDictionary:
     # -- features --------------------------------------------------------------------------------------------
 
     def layout(self, shape: tuple[int, int, int]) -> FeatureLayout:
-        """Codes, the pooled activations, and the map.
+        """Codes, the pooled activations, and the map; raises ValueError for images of other channels than
+        those that were learned from.
 
         Args:
             shape: (C, H, W).
         """
+        if len(self.mean) != shape[0] * SIDE**2:
+            raise ValueError(f"the dictionary of patches is not of images of {shape[0]} channels")
         stride = self._stride(shape)
         sides = [(side - 1) // stride + 1 for side in shape[1:]]
         pools = math.prod(min(POOLS, side) for side in sides)
@@ -207,8 +211,7 @@ class PatchDictionary:
         softening = manifest["softening"]
         if not isinstance(softening, float) or not 0 < softening < math.inf:
             raise ValueError("the softening of a dictionary of patches must be positive")
-        width, count = len(tensors["mean"]), len(tensors["centres"])
-        axes = tensors["axes"].shape[-1] if tensors["axes"].ndim == 2 else 0
+        width, count, axes = tensors["mean"].size, *_sides(tensors["axes"])
         shapes = {
             "mean": (width,),
             "whitening": (width, width),
@@ -226,9 +229,16 @@ class PatchDictionary:
                 raise ValueError(
                     f"{name} of a dictionary of patches must be finite float32 of shape {wanted}"
                 )
+        if np.abs(tensors["axes"]).max() > 1 + ROUNDING:
+            raise ValueError("axes of a dictionary of patches must be of length one")
         self.softening = softening
         self.mean, self.whitening = torch.from_numpy(tensors["mean"]), torch.from_numpy(tensors["whitening"])
         self.centres, self.axes = torch.from_numpy(tensors["centres"]), torch.from_numpy(tensors["axes"])
+
+
+def _sides(matrix: NDArray[Any]) -> tuple[int, int]:
+    """Rows and columns; none of what is no matrix."""
+    return (matrix.shape[0], matrix.shape[1]) if matrix.ndim == 2 else (0, 0)
 
 
 def _reduced(shape: tuple[int, ...]) -> tuple[int, int, int]:

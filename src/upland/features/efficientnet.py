@@ -67,6 +67,9 @@ class EfficientNetLite(nn.Module):
 class _Same(nn.Conv2d):
     """A convolution whose output has 1 / stride of the sides of its input, rounded up."""
 
+    def reset_parameters(self) -> None:
+        """Nothing is drawn: weights are given."""
+
     def forward(self, x: Tensor) -> Tensor:
         """`(N, C, H, W) -> (N, C', h, w)`."""
         side, stride = self.kernel_size[0], self.stride[0]

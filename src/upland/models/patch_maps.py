@@ -192,7 +192,9 @@ class PatchMaps(Part):
         """A divided by the patches' cubes, those of a patch by its channels evenly: `(N, D) -> (N, D)`."""
         heat = self.heat(x)
         cubes = heat.pow(POWER)
-        each = self._of_images(heat)[:, None] * cubes / cubes.sum(1, keepdim=True)
+        total = cubes.sum(1, keepdim=True)
+        parts = torch.where(total > 0, cubes / total.clamp(min=1e-300), 1 / cubes.shape[1])
+        each = self._of_images(heat)[:, None] * parts
         return each[:, None].expand(-1, self.map[0], -1).flatten(1) / self.map[0]
 
     def check_values(self) -> None:

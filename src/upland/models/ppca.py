@@ -57,16 +57,20 @@ class PrincipalGaussian(Part):
     def fit(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Fit mean, axes and variances; returned are the lengths of the rows, each by those of other folds.
 
+        Of two rows, the other alone has no axes and no variance: that of the rest is then the one of both.
+
         Args:
             x: `(N, D)` rows in random order.
             generator: not used.
         """
         found = x.new_zeros(len(x), dtype=torch.float64)
         folds = torch.arange(len(x), dtype=torch.int64, device=x.device) % FOLDS
-        for fold in range(min(FOLDS, len(x)) if len(x) > 1 else 0):
+        for fold in range(min(FOLDS, len(x)) if len(x) > 2 else 0):
             self._fit(x[folds != fold])
             found[folds == fold] = self.values(x[folds == fold])
         self._fit(x)
+        if len(x) == 2:
+            return (x[0] - x[1]).double().norm().expand(2) / self.rest.double().sqrt()
         return found if len(x) > 1 else self.values(x)
 
     def _fit(self, x: Tensor) -> None:

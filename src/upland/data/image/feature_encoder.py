@@ -180,6 +180,9 @@ class FeatureEncoder:
         if set(manifest) != _FIELDS or manifest["format"] != FORMAT or manifest["features"] != source.name:
             raise ValueError(f"not the state of an encoder of the features {source.name!r}")
         parts: dict[str, dict[str, NDArray[Any]]] = {"pixels": {}, "source": {}}
+        for first in parts:
+            if not isinstance(manifest[first], Mapping):
+                raise ValueError(f"the {first} of an encoder of features must be a mapping")
         for name, value in tensors.items():
             first, _, rest = name.partition("/")
             if first not in parts:
@@ -187,6 +190,7 @@ class FeatureEncoder:
             parts[first][rest] = value
         encoder = cls(ImageEncoder.from_state(manifest["pixels"], parts["pixels"]), source)
         source.restore(manifest["source"], parts["source"])
+        source.layout(encoder.pixels.shape)  # that of images of these channels
         return encoder
 
 

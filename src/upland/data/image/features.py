@@ -76,7 +76,8 @@ class FeatureSource(Protocol):
         """
 
     def layout(self, shape: tuple[int, int, int]) -> FeatureLayout:
-        """The layout of the features of images of one shape.
+        """The layout of the features of images of one shape; raises ValueError where it has learned from
+        images of other channels.
 
         Args:
             shape: (C, H, W).
@@ -198,7 +199,8 @@ class VectorsAlone:
 def _directions(x: NDArray[np.float32]) -> NDArray[np.float32]:
     """Rows of length one, where they are of another than none: `(n, D) -> (n, D)`."""
     lengths = np.sqrt(np.square(x, dtype=np.float64).sum(axis=1, keepdims=True))
-    return (x / np.maximum(lengths, LEAST_LENGTH)).astype(np.float32)
+    units: NDArray[np.float32] = (x / np.maximum(lengths, LEAST_LENGTH)).astype(np.float32)
+    return units
 
 
 def _shape_of(codes: NDArray[Any]) -> tuple[int, int, int]:

@@ -48,6 +48,18 @@ def are_photographs(images: Images) -> bool:
 
 
 def _is_photograph(pixels: NDArray[np.generic]) -> bool:
-    """Whether an image `(H, W, C)` has many tones, and no exact one on a large part."""
-    counts = np.unique(pixels.reshape(-1, pixels.shape[2])[:, 0], return_counts=True)[1]
-    return len(counts) >= TONES and bool(counts.max() < BACKGROUND * counts.sum())
+    """Whether an image `(H, W, C)` has many tones in a channel, and no exact colour on a large part."""
+    seen = pixels.reshape(-1, pixels.shape[2])
+    tones = max(len(np.unique(channel)) for channel in seen.T)
+    return tones >= TONES and _background(seen) < BACKGROUND
+
+
+def _background(seen: NDArray[np.generic]) -> float:
+    """The share of the pixels `(N, C)` that have one exact colour: the usual one of the first channel, with
+    it the usual one of the next, and so on.
+    """
+    same = seen
+    for channel in range(seen.shape[1]):
+        values, counts = np.unique(same[:, channel], return_counts=True)
+        same = same[same[:, channel] == values[counts.argmax()]]
+    return len(same) / len(seen)

@@ -85,6 +85,8 @@ class ImageReader:
         """What makes features; one that learns is made anew."""
         if self.features is None:
             return self.source
+        if self.source is None and self.features not in FEATURES:
+            raise ValueError(f"there are no features called {self.features!r}")
         made: FeatureSource = self.source or load(FEATURES[self.features])()
         return made if self.maps or isinstance(made, VectorsAlone) else VectorsAlone(made)
 
