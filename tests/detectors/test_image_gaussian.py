@@ -12,6 +12,7 @@ from upland.catalogue import FEATURES
 from upland.data.image.encoder import ImageEncoder
 from upland.data.image.feature_encoder import FeatureEncoder
 from upland.data.image.features import VectorsAlone
+from upland.detectors.arguments import CHOICES
 from upland.detectors.image_gaussian import GaussianOfFeatures
 from upland.detectors.shapes import check_shapes
 from upland.groups.auto import are_reduced, default_components
@@ -23,16 +24,12 @@ from upland.models.feature_gaussian import FeatureGaussian
 QUICK = {"features": TINY, "random_state": 0, "progress": False}
 
 
-@pytest.fixture(autouse=True)
-def tiny_is_known(monkeypatch):
-    monkeypatch.setitem(FEATURES, TINY, "toys.tiny_features:tiny")
-
-
 @pytest.fixture(scope="module", autouse=True)
-def known_to_the_module():
-    FEATURES[TINY] = "toys.tiny_features:tiny"
-    yield
-    del FEATURES[TINY]
+def tiny_is_known():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(FEATURES, TINY, "toys.tiny_features:tiny")
+        patch.setitem(CHOICES, "features", (*CHOICES["features"], TINY))
+        yield
 
 
 def pictures(count, seed=0, stripes=False):
