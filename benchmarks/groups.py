@@ -64,11 +64,21 @@ COLOUR_SIZES = (*SIZES, 100)
 POINTS = "point "  # before the name of a criterion of single images
 
 
-METHODS = {family: load(entry.home) for (family, modality), entry in DETECTORS.items() if modality == "image"}
+FAMILIES = {
+    family: load(entry.home) for (family, modality), entry in DETECTORS.items() if modality == "image"
+}
+LITE0 = "efficientnet-lite0"
+BACKBONE = "flow backbone"
+METHODS: dict[str, tuple[str, dict[str, Any]]] = {
+    **{family: (family, {}) for family in FAMILIES},
+    BACKBONE: ("flow", {"features": LITE0}),
+}
+"""Family and arguments of each method."""
 ONLY_POINTS = {  # criteria that are not a statistic of groups
     "flow": ("divergence_complexity", "complexity"),
     "vae": ("divergence_complexity", "complexity", "reconstruction"),
     "energy": ("energy", "reconstruction"),
+    BACKBONE: (),
 }
 
 
@@ -138,7 +148,7 @@ def outlying_sets(data: Path, name: str, normal: Normal) -> Iterator[tuple[str, 
 
 
 def model_path(folder: Path, name: str, method: str, seed: int) -> Path:
-    return folder / f"{name.replace(' ', '_')}_{method}_{seed}.safetensors"
+    return folder / f"{name}_{method}_{seed}.safetensors".replace(" ", "_")
 
 
 def fitted(folder: Path, name: str, method: str, seed: int, train: Images, arguments: dict[str, Any]) -> Any:
@@ -146,7 +156,8 @@ def fitted(folder: Path, name: str, method: str, seed: int, train: Images, argum
     path = model_path(folder, name, method, seed)
 
     def make() -> Any:
-        return METHODS[method](random_state=seed, progress=False, **arguments)
+        family, own = METHODS[method]
+        return FAMILIES[family](random_state=seed, progress=False, **own | arguments)
 
     return remembered(path, make, train)
 
@@ -225,7 +236,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = command(__doc__)
     data_argument(parser)
     parser.add_argument("--models", type=Path, help="folder of fitted detectors")
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), metavar="METHOD")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(FAMILIES), metavar="METHOD")
     names = [*TRAIN, *CLASSES]
     parser.add_argument("--sets", nargs="+", choices=names, default=list(DEFAULT_SETS), metavar="SET")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="of the trainings")
@@ -251,7 +262,7 @@ def main(argv: list[str] | None = None) -> int:
         for name in options.sets:
             normal = normal_images(options.data, name, options.rows)
             for method in options.methods:
-                fit = {"epochs": options.epochs} if options.epochs else {}
+                fit = {"epochs": options.epochs} if options.epochs and method != BACKBONE else {}
                 detector, facts = fitted(options.models, name, method, seed, normal.train, fit)
                 if not options.train_only:
                     records = Records.open(options.output, KEYS)
@@ -304,7 +315,7 @@ class Contests:
     """The comparisons of one fitted detector, one a statistic, and its scores of single images."""
 
     def __init__(self, detector: Any, method: str, normal: Normal, options: argparse.Namespace) -> None:
-        self.features = GroupFeatures(detector, statistics_of(method))
+        self.features = GroupFeatures(detector, statistics_of(METHODS[method][0]))
         self.detector, self.criteria = detector, ONLY_POINTS[method]
         self.count, self.draws = options.groups, options.draws
         held_out, own = self.features.held_out(), self.features.of(normal.test)

@@ -123,7 +123,9 @@ DETECTORS: dict[tuple[str, Modality], Detector] = {
     ),
     ("energy", "image"): Detector("upland.detectors.image:ImageEnergyDetector", {"image": "experts"}),
     ("flow", "image"): Detector(
-        "upland.detectors.image_flow:ImageFlowDetector", {"image": "divergence_complexity"}
+        "upland.detectors.image_flow:ImageFlowDetector",
+        {"image": "divergence_complexity"},
+        ("likelihood", "reconstruction"),
     ),
     ("vae", "image"): Detector("upland.detectors.image:ImageVAEDetector", {"image": "reconstruction"}),
 }

@@ -8,7 +8,10 @@ import pandas as pd
 import pytest
 import torch
 
+from toys.tiny_features import tiny
 from upland.data.image.encoder import ImageEncoder
+from upland.data.image.feature_encoder import FeatureEncoder
+from upland.data.image.features import VectorsAlone
 from upland.data.table.encoder import TableEncoder
 from upland.detectors.architectures import (
     ARCHITECTURES,
@@ -24,6 +27,7 @@ from upland.detectors.architectures import (
     TableVAE,
 )
 from upland.detectors.experts import Experts
+from upland.detectors.image_gaussian import GaussianOfFeatures
 from upland.detectors.recurrent_flows import SequenceFlow
 from upland.detectors.shapes import SHAPES, check_shapes
 from upland.io.cells import CellOptions
@@ -65,6 +69,11 @@ def images(*shape):
     encoder = ImageEncoder(scaling="levels")
     encoder._set_scaling(shape, "uint8", 255.0, None, None)
     return encoder
+
+
+def vectors():
+    encoder = FeatureEncoder(ImageEncoder(scaling="levels"), VectorsAlone(tiny()))
+    return encoder.fit_batches([np.random.default_rng(0).integers(0, 256, (4, 9, 8, 3), dtype=np.uint8)])
 
 
 TABLES = {"one": numbers(1), "three": numbers(3), "wide": numbers(300), "mixed": mixed_rows()}
@@ -114,6 +123,7 @@ CASES = [
         for levels in (1, 2)
         for classes in [("a", "b"), ("1", "2", "3")]
     ],
+    *[(GaussianOfFeatures(axes), vectors()) for axes in (1, 5, 64)],
     *[(TableVAE(hidden, 2), rows(5)) for hidden in [(4,), (4, 3)]],
     *[(ImageVAE(filters, 3), images(height, 7, 3)) for filters in [(), (2,), (2, 5)] for height in (6, 9)],
 ]  # fmt: skip

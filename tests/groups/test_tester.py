@@ -77,7 +77,7 @@ def test_anomalous_groups_are_flagged_with_their_reason(tester, lots):
 def test_every_statistic_finds_an_anomalous_group_or_refuses_the_model(tester, lots, name):
     if name in OF_LATENTS and not isinstance(tester.reference.model, Latent):
         with pytest.raises(
-            TypeError, match=f"'{name}' is of latents, and the model has none.*'mmd', 'stein'"
+            TypeError, match=f"'{name}' is of latents, and the model has none.*'mmd', 'shift', 'stein'"
         ):
             tester.test(*lots, 0.05, "false_alarm", name)
         return

@@ -43,12 +43,14 @@ class Criterion(ABC, Generic[Normal, Points]):
     Attributes:
         requires: the type of model that it can score with.
         needs_rows: whether it compares with reference rows kept with the model.
+        needs_pixels: whether the model must be of the pixels of images and not of features of them.
         needs_beside_tensors: what a score takes that no graph of tensor operations, as ONNX, has; empty where
             there is no such thing.
     """
 
     requires: ClassVar[type] = EnergyModel
     needs_rows: ClassVar[bool] = False
+    needs_pixels: ClassVar[bool] = False
     needs_beside_tensors: ClassVar[str] = ""
 
     @abstractmethod

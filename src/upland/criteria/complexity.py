@@ -30,6 +30,7 @@ class Complexity(PointCriterion):
 
     needs_beside_tensors: ClassVar[str] = "a compressor, DEFLATE"
     requires: ClassVar[type] = Latent
+    needs_pixels: ClassVar[bool] = True
 
     def score(self, x: Tensor) -> Floats:
         """Nats beyond the compressed length: `(N, C, H, W) -> (N,)`, float64."""

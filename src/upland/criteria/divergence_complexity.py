@@ -25,6 +25,7 @@ class DivergenceComplexity(PointCriterion):
 
     needs_beside_tensors: ClassVar[str] = "a compressor, DEFLATE"
     requires: ClassVar[type] = Latent
+    needs_pixels: ClassVar[bool] = True
     needs_rows: ClassVar[bool] = True
 
     def fit(self, reference: Reference) -> Self:

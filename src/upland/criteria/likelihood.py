@@ -7,7 +7,7 @@ is what another value in it would save,
 
 in nats, and the best v is what was expected. Columns share what they explain together, so shares need not sum
 to the score. The share of a pixel is the part of 1/2 |z|^2 of the latents of its position, over all levels.
-A VAE has a reconstruction, and shares of it.
+A VAE has a reconstruction, and shares of it; of features of images the model says its own.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch.nn import functional
 from upland.criteria.base import Floats, PointCriterion, Shares
 from upland.criteria.residuals import residual, residual_shares
 from upland.groups.outputs import Reference
-from upland.models.base import LikelihoodModel
+from upland.models.base import EnergyModel, LikelihoodModel, OfFeatures
 from upland.models.blocks import in_blocks
 
 VALUES = 9
@@ -63,9 +63,16 @@ def likelihood_shares(reference: Reference, x: Tensor) -> Shares:
         reference: holds the model and normal rows.
         x: `(N, D)` encoded rows or `(N, C, H, W)` images.
     """
+    if isinstance(reference.model, OfFeatures):
+        return Shares(in_blocks(_of_features, reference.model, x, reference.sigma).numpy(), x.numpy())
     if not isinstance(reference.model, LikelihoodModel):
         return residual_shares(reference, x)
     return _of_columns(reference, x) if x.ndim == 2 else _of_pixels(reference, x)
+
+
+def _of_features(model: EnergyModel, x: Tensor, sigma: float) -> Tensor:
+    assert isinstance(model, OfFeatures)
+    return model.shares(x)
 
 
 def _of_columns(reference: Reference, rows: Tensor) -> Shares:

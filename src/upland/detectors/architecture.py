@@ -21,6 +21,8 @@ class Architecture(ABC):
         model_type: of what `build` makes, for criteria that ask for one.
         own: whether the model is the user's own module.
         in_closed_form: whether the model is fitted at once, from its initial rows, without training.
+        leaves_out: whether one in closed form leaves out a tenth of the rows that it may see, for criteria
+            and statistics to be fitted on.
         of: families and modalities of the estimators that have it.
     """
 
@@ -28,6 +30,7 @@ class Architecture(ABC):
     model_type: ClassVar[type] = EnergyModel
     own: ClassVar[bool] = False
     in_closed_form: ClassVar[bool] = False
+    leaves_out: ClassVar[bool] = False
     of: ClassVar[tuple[tuple[str, str], ...]]
 
     @abstractmethod

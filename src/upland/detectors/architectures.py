@@ -17,6 +17,7 @@ from upland.data.image.encoder import ImageEncoder
 from upland.detectors.architecture import Architecture
 from upland.detectors.experts import Experts
 from upland.detectors.image_experts import ExpertsOfImages
+from upland.detectors.image_gaussian import GaussianOfFeatures
 from upland.detectors.own_modules import OwnLatent, OwnModule, OwnRecurrent, OwnSequenceFlow
 from upland.detectors.recurrent_flows import SequenceFlow
 from upland.models.base import EnergyModel, NoiseConditional
@@ -322,7 +323,7 @@ ARCHITECTURES: dict[str, type[Architecture]] = {
     architecture.name: architecture
     for architecture in (
         *(Dense, Multiscale, Experts, Recurrent, SequenceFlow, Convolutional, TableFlow),
-        *(FlowOrGaussian, ExpertsOfImages, ImageFlow, ClassFlow, TableVAE, ImageVAE),
+        *(FlowOrGaussian, ExpertsOfImages, ImageFlow, ClassFlow, GaussianOfFeatures, TableVAE, ImageVAE),
         *(OwnModule, OwnRecurrent, OwnSequenceFlow, OwnLatent),
     )
 }

@@ -33,7 +33,7 @@ from upland.detectors.architecture import Architecture
 from upland.detectors.refinement import Refinement
 from upland.groups.outputs import Reference
 from upland.groups.stretches import numbered
-from upland.models.base import EnergyModel
+from upland.models.base import EnergyModel, OfFeatures
 from upland.models.process import BLAS_THREADS
 from upland.models.recurrent_flow import RecurrentFlow
 from upland.models.sequential import SequenceModel
@@ -86,6 +86,7 @@ def offered_criteria(family: str, modality: Modality, model_type: type) -> Offer
         name: home
         for name, home in criteria_of(family, modality).items()
         if issubclass(model_type, load(home).requires)
+        and not (load(home).needs_pixels and issubclass(model_type, OfFeatures))
     }
     entry = DETECTORS[family, modality]
     defaults = {

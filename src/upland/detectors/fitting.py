@@ -265,17 +265,20 @@ class MemberFitter:
         encoder, rows = self._encoded(seen, held_out, number)
         architecture = plan.architecture.resolved(encoder)
         model = architecture.build(encoder, weights).to(self.device)
+        fresh = self._validation_rows(seen, number) if architecture.leaves_out else seen[:0]
+        training_rows = np.setdiff1d(seen, fresh, assume_unique=True)
         with torch.no_grad(), THREADS.at(1):
-            start_from = rows.take(self._some(seen, encoder, number))
+            start_from = rows.take(self._some(training_rows, encoder, number))
             model.init_from_data(start_from.to(self.device), weights)
-        kept = self._kept(rows, encoder, seen, plan.stream("reference", number))
+        kept = self._kept(rows, encoder, training_rows, plan.stream("reference", number))
+        enough = fresh.size >= STANDARD_LEAST
         member = Member(
             encoder=encoder,
             model=model.eval(),
             sigma=1.0,
             history=History(stopped=CLOSED_FORM, seconds=time.perf_counter() - started),
             architecture=architecture,
-            standard=kept,
+            standard=self._kept(rows, encoder, fresh, plan.stream("training", number)) if enough else kept,
             training_rows=kept,
             held_out=self._kept(rows, encoder, held_out, plan.stream("held out", number)),
         )

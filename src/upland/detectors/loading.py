@@ -367,9 +367,9 @@ def _check_scores(model: EnergyModel, encoder: FeatureEncoder) -> None:
     """The same for features of images, of which reference rows hold the vectors alone."""
     blank = encoder.source.transform(np.zeros((1, *encoder.pixels.shape), dtype=np.float32))
     plain = torch.stack([torch.full((encoder.width,), value, dtype=torch.float32) for value in (0.0, 1.0)])
-    assert isinstance(model, JoinedEnergy)
+    score = model.joined_score if isinstance(model, JoinedEnergy) else model.energy
     with torch.no_grad():
-        scores = model.joined_score(torch.cat([plain, torch.from_numpy(blank)]))
+        scores = score(torch.cat([plain, torch.from_numpy(blank)]))
     if not bool(scores.isfinite().all()):
         raise ValueError("the weights give no finite number for an ordinary image")
 

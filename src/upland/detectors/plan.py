@@ -53,7 +53,7 @@ MEMBER_STREAMS = {
 """Streams of randomness of each member, by number."""
 
 
-LATER = frozenset({"context", "calendar", "ignored", "mask", "features", "source"})
+LATER = frozenset({"context", "calendar", "ignored", "mask", "features", "source", "maps"})
 """Fields of readers that older files lack; they are left out where they are as by default, and masks of
 images always: the encoders hold them. What makes features is in no file.
 """

@@ -31,6 +31,7 @@ from upland.detectors.architectures import (
 )
 from upland.detectors.experts import Experts, layout_of
 from upland.detectors.image_experts import ExpertsOfImages
+from upland.detectors.image_gaussian import GaussianOfFeatures, shapes_of_gaussian
 from upland.detectors.image_shapes import shapes_of_image_experts
 from upland.detectors.recurrent_flows import SequenceFlow
 from upland.models.conditional import hidden_sizes
@@ -373,6 +374,7 @@ SHAPES: dict[type[Architecture], Callable[[Any, Encoder, Weights], Shapes]] = {
     ExpertsOfImages: shapes_of_image_experts,
     ImageFlow: _image_flow,
     ClassFlow: _class_flow,
+    GaussianOfFeatures: shapes_of_gaussian,
     TableVAE: _table_vae,
     ImageVAE: _image_vae,
 }

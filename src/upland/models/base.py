@@ -141,6 +141,14 @@ class Latent(ABC):
         """The latents of `x (N, ...)` at each level, the finest (split off first) first."""
 
 
+class OfFeatures(ABC):
+    """A model of features of images and not of their pixels; abstract, `shares` is to be written."""
+
+    @abstractmethod
+    def shares(self, x: Tensor) -> Tensor:
+        """What each feature of `x (N, D)` adds to the energy above its least: `(N, D)`, float64."""
+
+
 class JoinedEnergy(EnergyModel):
     """An energy of several parts that one score joins, in units of normal rows: abstract."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -25,6 +25,7 @@ REGIONS = tuple(
     f"{row} {column}" for row in ("top", "middle", "bottom") for column in ("left", "centre", "right")
 )
 NAMES = (*REGIONS, "the whole image")
+LEAST_LENGTH = 1e-12
 SAMPLED = 1 << 24
 """Pixel values of normal images that a source learns from at most."""
 
@@ -122,3 +123,92 @@ class FeatureSource(Protocol):
         """Take up what `to_state` gave; raises ValueError for what it did not give, or what another source
         gave.
         """
+
+
+class VectorsAlone:
+    """The vectors alone of what another source gives, each of length one where its direction is what matters.
+
+    Args:
+        source: gives vectors and perhaps a map.
+
+    Attributes:
+        name: of the source.
+        scaling: of the source.
+        is_fixed: as the source.
+    """
+
+    def __init__(self, source: FeatureSource) -> None:
+        self.source, self.name = source, source.name
+        self.scaling, self.is_fixed = source.scaling, source.is_fixed
+
+    def fit(self, codes: NDArray[np.float32]) -> None:
+        """As the source.
+
+        Args:
+            codes: of normal images.
+        """
+        self.source.fit(codes)
+
+    def layout(self, shape: tuple[int, int, int]) -> FeatureLayout:
+        """That of the source, with a map of no channels.
+
+        Args:
+            shape: (C, H, W).
+        """
+        return replace(self.source.layout(shape), map=(0, 1, 1))
+
+    def transform(self, codes: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The vectors of images: `(n, C, H, W) -> (n, V)`."""
+        layout = self.source.layout(_shape_of(codes))
+        found = self.source.transform(codes)[:, : layout.of_vectors]
+        if not layout.directions:
+            return np.ascontiguousarray(found)
+        parts = np.split(found, np.cumsum(layout.vectors)[:-1], axis=1)
+        return np.concatenate([_directions(part) for part in parts], axis=1)
+
+    def to_pixels(self, shares: NDArray[Any], shape: tuple[int, int, int]) -> NDArray[np.float64]:
+        """As the source: `(n, V) -> (n, C, H, W)`.
+
+        Args:
+            shares: of each number of the vectors.
+            shape: (C, H, W).
+        """
+        lacking = math.prod(self.source.layout(shape).map)
+        return self.source.to_pixels(np.pad(shares, ((0, 0), (0, lacking))), shape)
+
+    def regions(self, shape: tuple[int, int, int]) -> NDArray[np.int64]:
+        """As the source: `(V,)`.
+
+        Args:
+            shape: (C, H, W).
+        """
+        return self.source.regions(shape)
+
+    def to_codes(self, features: NDArray[Any], shape: tuple[int, int, int]) -> NDArray[np.float32] | None:
+        """As the source, which needs no map for it.
+
+        Args:
+            features: `(n, V)`.
+            shape: (C, H, W).
+        """
+        return self.source.to_codes(features, shape)
+
+    def to_state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        """That of the source."""
+        return self.source.to_state()
+
+    def restore(self, manifest: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> None:
+        """As the source; raises ValueError for the state of another."""
+        self.source.restore(manifest, tensors)
+
+
+def _directions(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Rows of length one, where they are of another than none: `(n, D) -> (n, D)`."""
+    lengths = np.sqrt(np.square(x, dtype=np.float64).sum(axis=1, keepdims=True))
+    units: NDArray[np.float32] = (x / np.maximum(lengths, LEAST_LENGTH)).astype(np.float32)
+    return units
+
+
+def _shape_of(codes: NDArray[Any]) -> tuple[int, int, int]:
+    channels, height, width = codes.shape[1:]
+    return channels, height, width

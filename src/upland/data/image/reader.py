@@ -15,7 +15,7 @@ from upland.data.encoder import Encoder
 from upland.data.image.container import Images
 from upland.data.image.encoder import ImageEncoder, ImageRows, Scaling
 from upland.data.image.feature_encoder import FeatureEncoder, pixel_encoder
-from upland.data.image.features import FeatureSource
+from upland.data.image.features import FeatureSource, VectorsAlone
 from upland.data.image.ignored import Mask
 from upland.data.image.photographs import AUTO, suitable_features
 from upland.data.image.pixels import Mode
@@ -39,6 +39,8 @@ class ImageReader:
         features: what makes features of the pixels, a name of `upland.catalogue.FEATURES`; "auto" goes by the
             normal images; "own" is a module of the user's own; None for no features.
         source: what does so, where it does not learn; it is in no file.
+        maps: whether features are all that the source gives, the map of patches beside the vectors; else they
+            are the directions of the vectors.
     """
 
     size: tuple[int, int] | None = None
@@ -49,6 +51,7 @@ class ImageReader:
     mask: Mask | None = field(default=None, compare=False)
     features: str | None = None
     source: FeatureSource | None = field(default=None, compare=False)
+    maps: bool = True
     modality: ClassVar[Literal["image"]] = "image"
     units: ClassVar[tuple[Unit, ...]] = ("image",)
 
@@ -80,12 +83,12 @@ class ImageReader:
 
     def _source(self) -> FeatureSource | None:
         """What makes features; one that learns is made anew."""
-        if self.features is None or self.source is not None:
+        if self.features is None:
             return self.source
-        if self.features not in FEATURES:
+        if self.source is None and self.features not in FEATURES:
             raise ValueError(f"there are no features called {self.features!r}")
-        made: FeatureSource = load(FEATURES[self.features])()
-        return made
+        made: FeatureSource = self.source or load(FEATURES[self.features])()
+        return made if self.maps or isinstance(made, VectorsAlone) else VectorsAlone(made)
 
     def normal_rows(self, X: Any) -> ImageRows:
         """One row an image."""
