@@ -27,9 +27,11 @@ from upland.detectors.architectures import (
     TableVAE,
 )
 from upland.detectors.experts import Experts
+from upland.detectors.image_experts import ExpertsOfImages
 from upland.detectors.image_gaussian import GaussianOfFeatures
 from upland.detectors.recurrent_flows import SequenceFlow
 from upland.detectors.shapes import SHAPES, check_shapes
+from upland.features.dictionary import PatchDictionary
 from upland.io.cells import CellOptions
 from upland.models.experts import PARTS
 
@@ -147,6 +149,21 @@ def test_the_shapes_of_a_product_of_experts_go_by_what_it_was_fitted_on(architec
     assert torch.equal(again.joined_score(rows), model.joined_score(rows))
 
 
+@pytest.mark.parametrize("source", [PatchDictionary, tiny, lambda: VectorsAlone(tiny())])
+def test_the_shapes_of_experts_of_images_go_by_what_they_were_fitted_on(source):
+    made = source()
+    pictures = np.random.default_rng(0).integers(0, 256, (12, 9, 16, 3), dtype=np.uint8)
+    encoder = FeatureEncoder(ImageEncoder(scaling=made.scaling), made).fit_batches([pictures])
+    architecture, rows = ExpertsOfImages(8), torch.from_numpy(encoder.transform(pictures))
+    model = architecture.build(encoder)
+    model.init_from_data(rows, torch.Generator().manual_seed(0))
+    weights = model.state_dict()
+    assert_only_its_own(architecture, encoder, weights)
+    again = architecture.build(encoder)
+    again.load_state_dict(weights)
+    assert torch.equal(again.joined_score(rows), model.joined_score(rows))
+
+
 def assert_only_its_own(architecture, encoder, weights):
     """These weights have the shapes of the architecture; with any of them changed they do not."""
     check_shapes(architecture, encoder, weights)
@@ -161,7 +178,7 @@ def assert_only_its_own(architecture, encoder, weights):
 
 def test_every_architecture_of_uplands_own_has_its_shapes():
     own = {architecture for architecture in ARCHITECTURES.values() if not architecture.own}
-    assert own == set(SHAPES) == {type(architecture) for architecture, _ in CASES}
+    assert own == set(SHAPES) == {ExpertsOfImages, *(type(architecture) for architecture, _ in CASES)}
 
 
 MANY = 10**12

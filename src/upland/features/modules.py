@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from upland.catalogue import FEATURES
 from upland.data.image.features import FeaturesError
 from upland.features.network import weights_digest
 
@@ -34,7 +35,8 @@ def check_own(module: Any) -> None:
         text = f"got {module!r}"
     else:
         return
-    raise FeaturesError(f"features must be a module or function from images (N, 3, H, W) to {RIGHT}, {text}")
+    own = f"a module or function from images (N, 3, H, W) to {RIGHT}"
+    raise FeaturesError(f"features must be 'auto', one of {', '.join(map(repr, FEATURES))}, or {own}, {text}")
 
 
 def label_of(module: Own) -> str:
