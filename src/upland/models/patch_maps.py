@@ -10,7 +10,7 @@ in
 
 Distances are large at the edge of an image and where normal images differ from each other, whatever is wrong.
 So each is standardised by the mean and the deviation that it has at its place among normal images that it has
-not seen, d = (e - m_p) / s_p, where few images are not enough for s_p with the deviation over all places.
+not seen, d = (e - m_p) / s_p, where few images are not enough for s_p with that of all places.
 Both are joined at each place by their cubic mean z_p, and over an image by a mean near the maximum,
 
     A = (1/P sum_p softplus(z_p)^6)^(1/6).
@@ -126,8 +126,8 @@ class PatchMaps(Part):
     def _fit_usual(self, distances: Tensor) -> None:
         """Mean and deviation of both distances at each place among images: `(2, N, P)`."""
         count, values = distances.shape[1], distances.double()
-        at_all = values.var(dim=(1, 2), correction=0)[:, None]
         own = values.var(dim=1, correction=0)
+        at_all = own.mean(1, keepdim=True)
         shrunk = (count * own + OWN * at_all) / (count + OWN)
         self.usual = values.mean(1).to(distances)
         self.deviations = shrunk.sqrt().clamp(min=LEAST_DEVIATION).to(distances)
