@@ -60,6 +60,7 @@ def fit(
     smoothing: option.Smoothing = None,
     size: option.Size = None,
     mode: option.Mode = None,
+    features: option.FeaturesOf = None,
     classes: option.Classes = None,
     criterion: option.Criterion = None,
     noise: option.Noise = None,
@@ -100,7 +101,14 @@ def fit(
     chosen = {
         **{"modality": modality, "time": time, "id": id, "window": window, "stride": stride, "per": per},
         **{"size": None if size is None else size_of(size), "keep_rows": keep_rows, "classes": classes},
-        **{"mode": mode, "criterion": criterion, "noise": noise, "prior": prior, "n_nets": nets},
+        **{
+            "mode": mode,
+            "features": features,
+            "criterion": criterion,
+            "noise": noise,
+            "prior": prior,
+            "n_nets": nets,
+        },
         **{"by": by, "unseen": unseen, "categorical": categorical, "ignore": ignore, "epochs": epochs},
         **{"context": context, "calendar": calendar, "decimal": decimal, "thousands": thousands},
         **{"missing": None if missing is None else [text_or_number(m) for m in missing], "device": device},

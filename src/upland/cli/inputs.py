@@ -40,7 +40,7 @@ ROWS = ", ".join(FORMATS)
 """Suffixes of files of rows."""
 
 OF_SEQUENCES = ("time", "id", "window", "stride", "per", "smoothing", "context", "calendar")
-OF_IMAGES = ("size", "mode")
+OF_IMAGES = ("size", "mode", "features")
 OF_SEGMENTS = ("by", "unseen")
 OF_COLUMNS = ("categorical", "decimal", "thousands", "missing", "dayfirst", "dates")
 

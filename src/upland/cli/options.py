@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from upland.catalogue import CRITERIA, FAMILIES, FORMATS, MODALITIES, STATISTICS
+from upland.catalogue import CRITERIA, FAMILIES, FEATURES, FORMATS, MODALITIES, STATISTICS
 from upland.cli.standard_input import received
 
 if TYPE_CHECKING:
@@ -95,6 +95,14 @@ Smoothing = Annotated[
 ]
 Size = Annotated[str | None, typer.Option(metavar="HxW", help="Bring images to this size, as in 28x28.")]
 Mode = Annotated[Literal["grey", "rgb"] | None, typer.Option(help="Bring images to grey or colour.")]
+FeaturesOf = Annotated[
+    str | None,
+    typer.Option(
+        "--features",
+        metavar="NAME",
+        help=f"What images are described by: auto, {', '.join(FEATURES)}; auto goes by the images.",
+    ),
+]
 Classes = Annotated[
     str | None,
     typer.Option(

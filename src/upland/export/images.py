@@ -13,7 +13,7 @@ from upland.detectors.base import Detector
 from upland.export.encoded import Encoded
 from upland.export.functions import within
 from upland.export.graph import Graph, Value
-from upland.io.advice import Advice, Argument
+from upland.io.advice import Advice, Wording
 
 NAME = "image"
 """Name of the input."""
@@ -31,8 +31,8 @@ def encoded(graph: Graph, detector: Detector) -> Encoded:
     """
     encoders = [member.encoder for member in detector.members_ if isinstance(member.encoder, ImageEncoder)]
     if not encoders:
-        text = "there is no graph of features of images yet: fit with "
-        raise ValueError(Advice(text, Argument("energy", "dsebm"), ", which sees pixels"))
+        way = Wording("with energy='dsebm'", "with --epochs")
+        raise ValueError(Advice("there is no graph of features of images: fit the deep energy, ", way))
     channels, height, width = encoders[0].shape
     dtype = encoders[0].dtype
     shape: list[int | str] = ["N", height, width, *([channels] if channels > 1 else [])]
