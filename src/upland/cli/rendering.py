@@ -187,11 +187,12 @@ def _resolved(plan: FitPlan) -> dict[str, Any]:
     """
     from upland.data.sequence.reader import SequenceReader
     from upland.data.table.reader import TableReader
+    from upland.detectors.plan import CLOSED_FORM
 
     record, sequential = plan.to_json(), plan.reader.modality == "sequence"
     training, reader = record["training"], record["reader"]
     rate = training["learning_rate"]  # a name where it goes by the number of columns
-    closed = record["architecture"]["name"] == "product of experts"  # fitted at once
+    closed = record["training"]["objective"] == CLOSED_FORM
     length = {"epochs": training["epochs"]} if training["epochs"] else {"steps": training["steps"]}
     if isinstance(training["steps"], str) and not training["epochs"]:
         length = {}  # by the number of rows: as many as the training's entry says
