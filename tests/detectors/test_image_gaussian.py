@@ -12,7 +12,6 @@ from upland.catalogue import FEATURES
 from upland.data.image.encoder import ImageEncoder
 from upland.data.image.feature_encoder import FeatureEncoder
 from upland.data.image.features import VectorsAlone
-from upland.detectors.arguments import CHOICES
 from upland.detectors.image_gaussian import GaussianOfFeatures
 from upland.detectors.shapes import check_shapes
 from upland.groups.auto import are_reduced, default_components
@@ -28,7 +27,6 @@ QUICK = {"features": TINY, "random_state": 0, "progress": False}
 def tiny_is_known():
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(FEATURES, TINY, "toys.tiny_features:tiny")
-        patch.setitem(CHOICES, "features", (*CHOICES["features"], TINY))
         yield
 
 
