@@ -377,14 +377,14 @@ TABLES = [
         lambda _: quick(objective="denoising", n_nets=2).fit(numbers()),
     ),
     case(
-        "detectors/table.py:_contradiction",
+        "detectors/arguments.py:contradiction",
         lambda _: quick(energy="experts", epochs=3).fit(numbers()),
         "epochs has no meaning beside energy='experts': leave one of them out",
         lambda _: quick(energy="experts").fit(numbers()),
         lambda _: quick(epochs=3).fit(numbers()),
     ),
     case(
-        "detectors/table.py:_contradiction",
+        "detectors/arguments.py:contradiction",
         lambda _: quick(epochs=3, speed="fast").fit(numbers()),
         "speed has no meaning beside (hidden|epochs): leave one of them out",
         lambda _: quick(epochs=3).fit(numbers()),
