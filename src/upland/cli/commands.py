@@ -101,14 +101,8 @@ def fit(
     chosen = {
         **{"modality": modality, "time": time, "id": id, "window": window, "stride": stride, "per": per},
         **{"size": None if size is None else size_of(size), "keep_rows": keep_rows, "classes": classes},
-        **{
-            "mode": mode,
-            "features": features,
-            "criterion": criterion,
-            "noise": noise,
-            "prior": prior,
-            "n_nets": nets,
-        },
+        **{"mode": mode, "features": features, "criterion": criterion},
+        **{"noise": noise, "prior": prior, "n_nets": nets},
         **{"by": by, "unseen": unseen, "categorical": categorical, "ignore": ignore, "epochs": epochs},
         **{"context": context, "calendar": calendar, "decimal": decimal, "thousands": thousands},
         **{"missing": None if missing is None else [text_or_number(m) for m in missing], "device": device},
