@@ -101,21 +101,24 @@ def fit(
     chosen = {
         **{"modality": modality, "time": time, "id": id, "window": window, "stride": stride, "per": per},
         **{"size": None if size is None else size_of(size), "keep_rows": keep_rows, "classes": classes},
-        **{"mode": mode, "features": features, "criterion": criterion},
-        **{"noise": noise, "prior": prior, "n_nets": nets},
+        **{"mode": mode, "features": features, "criterion": criterion, "noise": noise, "prior": prior},
         **{"by": by, "unseen": unseen, "categorical": categorical, "ignore": ignore, "epochs": epochs},
         **{"context": context, "calendar": calendar, "decimal": decimal, "thousands": thousands},
         **{"missing": None if missing is None else [text_or_number(m) for m in missing], "device": device},
         **{"dayfirst": dayfirst, "dates": dates, "smoothing": smoothing, "calibration": calibration},
-        **{"random_state": seed, "progress": False if quiet or as_json else "auto"},
+        **{"random_state": seed, "n_nets": nets, "progress": False if quiet or as_json else "auto"},
     }
-    given: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
     with reporting(as_json, quiet, data) as reporter, alone(output, wait):
         check_numbers(noise, device)
         _check_files(output, data, checkpoint, overwrite)
         cluster = (address, workers) if is_ray(engine, address, workers) else None
         with claimed(output, overwrite) as target, normal_rows(reporter, data) as rows:
-            _save(reporter, _fitted(reporter, rows, model, given, checkpoint, cluster), target)
+            _save(reporter, _fitted(reporter, rows, model, _given(chosen), checkpoint, cluster), target)
+
+
+def _given(chosen: dict[str, Any]) -> dict[str, Any]:
+    """The options that were given, by the names of the arguments."""
+    return {name: value for name, value in chosen.items() if value is not None}
 
 
 def _check_files(output: Path, data: Path, checkpoint: Path | None, overwrite: bool) -> None:
