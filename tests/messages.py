@@ -22,6 +22,7 @@ from upland.export.onnx import to_onnx
 from upland.io.formats import TableWriter, open_source
 from upland.io.places import is_place_of_rows
 from upland.io.replace import replacing
+from upland.models.glow import Glow
 
 Sequence, Image = upland.SequenceEnergyDetector, upland.ImageEnergyDetector
 STORED = Path(__file__).parent / "stored"
@@ -82,6 +83,50 @@ def seen_through():
 
 def ignoring(mask, **options):
     return small(Image, ignore=mask, **options).fit(grey())
+
+
+def of_two_classes(classes=("left", "right"), **options):
+    """A flow fitted on images of two classes; None fits it without."""
+    names = None if classes is None else list(classes) * 12
+    return small(upland.ImageFlowDetector, **options).fit(grey(), classes=names)
+
+
+def own_flow(shape):
+    return Glow(shape, levels=1, depth=1, hidden=2)
+
+
+def in_folders(folder, names):
+    for number, image in enumerate(grey()):
+        place = folder / names[number % len(names)]
+        place.mkdir(exist_ok=True)
+        saved(pillow(image), place / f"{number}.png")
+    return folder
+
+
+def means(images):
+    """Features of the user's own: two numbers of each image."""
+    return torch.stack([images.mean((1, 2, 3)), images.amax((1, 2, 3))], 1)
+
+
+class NotCopied(torch.nn.Module):
+    def forward(self, images):
+        return means(images)
+
+    def __deepcopy__(self, memo):
+        raise TypeError("there is one of me")
+
+
+def by_features(features, **options):
+    return small(Image, features=features, energy="experts", **options).fit(grey())
+
+
+def stored(detector, folder):
+    upland.save(detector, folder / "model.safetensors")
+    return folder / "model.safetensors"
+
+
+def stored_by_means(folder):
+    return stored(by_features(means), folder)
 
 
 def scored_twice(folder, **options):
@@ -560,6 +605,88 @@ IMAGES = [
         lambda _: to_onnx(small(upland.ImageFlowDetector).fit(grey())),
         "fit with criterion='likelihood'",
         lambda _: to_onnx(small(upland.ImageFlowDetector, criterion="likelihood").fit(grey())),
+    ),
+    case(
+        "detectors/architecture.py:of_classes",
+        lambda _: of_two_classes(model=own_flow),
+        "classes are of upland's own flow of images: leave model out",
+        lambda _: of_two_classes(),
+    ),
+    case(
+        "detectors/classes.py:_folders",
+        lambda folder: small(upland.ImageFlowDetector).fit(in_folders(folder, [""]), classes="subfolders"),
+        "24 of 24 images lie in no sub-folder: with classes='subfolders' each sub-folder is a class",
+        lambda folder: small(upland.ImageFlowDetector).fit(
+            in_folders(folder, ["left", "right"]), classes="subfolders"
+        ),
+    ),
+    case(
+        "detectors/classes.py:class_name",
+        lambda _: of_two_classes([("left", 1), ("right", 2)]),
+        "classes are texts or numbers, not tuple",
+        lambda _: of_two_classes(["left", "right"]),
+        lambda _: of_two_classes([1, 2]),
+    ),
+    case(
+        "detectors/classes.py:names_of_classes",
+        lambda _: small(upland.ImageFlowDetector).fit(grey(), classes="left"),
+        "classes must be one label for each image, or 'subfolders', got 'left'",
+        lambda _: of_two_classes(),
+    ),
+    case(
+        "detectors/classes.py:classes_of",
+        lambda _: of_two_classes(["left", "left"]),
+        "there is one class, 'left': leave classes out, or give two at least",
+        lambda _: of_two_classes(None),
+        lambda _: of_two_classes(),
+    ),
+    case(
+        "detectors/image_flow.py:calibrate",
+        lambda _: of_two_classes().calibrate(grey()),
+        "fitted with classes: calibrate it with classes",
+        lambda _: of_two_classes().calibrate(grey(seed=1), classes=["left", "right"] * 12),
+    ),
+    case(
+        "detectors/image_flow.py:calibrate",
+        lambda _: of_two_classes(None).calibrate(grey(), classes=["left", "right"] * 12),
+        "fitted without classes: calibrate it without classes",
+        lambda _: of_two_classes(None).calibrate(grey(seed=1)),
+    ),
+    case(
+        "detectors/image_flow.py:score_groups",
+        lambda _: of_two_classes(None).score_groups(grey(), ["one"] * 24, classes="left"),
+        "fitted without classes: fit with classes to test groups against one",
+        lambda _: of_two_classes().score_groups(grey(), ["one"] * 24, classes="left"),
+    ),
+    case(
+        "detectors/own_features.py:own_source",
+        lambda folder: upland.load(stored_by_means(folder)),
+        r"give what makes them as load\(path, features=module\)",
+        lambda folder: upland.load(stored_by_means(folder), features=means),
+    ),
+    case(
+        "detectors/own_features.py:own_source",
+        lambda folder: upland.load(stored(fitted(Image), folder), features=means),
+        "fitted without features of your own: leave features out",
+        lambda folder: upland.load(stored(fitted(Image), folder)),
+    ),
+    case(
+        "features/modules.py:copied",
+        lambda _: by_features(NotCopied()),
+        "give a function that calls it, with the module in evaluation mode",
+        lambda _: by_features(lambda images: NotCopied().eval()(images)),
+    ),
+    case(
+        "features/own.py:restore",
+        lambda folder: upland.load(stored_by_means(folder), features=lambda images: means(images)),
+        "give the module or function of the fit",
+        lambda folder: upland.load(stored_by_means(folder), features=means),
+    ),
+    case(
+        "export/images.py:encoded",
+        lambda _: to_onnx(by_features("pixels")),
+        "there is no graph of features of images: fit the deep energy, with energy='dsebm'",
+        lambda _: to_onnx(small(Image, energy="dsebm").fit(grey())),
     ),
     case(
         "data/image/arrays.py:check_dtype",

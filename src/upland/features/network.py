@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from upland.data.image.encoder import Scaling
-from upland.data.image.features import WHOLE, FeatureLayout
-from upland.features.placing import placed, split
+from upland.data.image.features import FeatureLayout
+from upland.features.placing import FixedFeatures
 from upland.models.process import THREADS
 
 LEAST, MOST, STEP = 128, 1_024, 32
@@ -51,20 +50,13 @@ class Backbone(NamedTuple):
     digest: str
 
 
-class NetworkFeatures:
+class NetworkFeatures(FixedFeatures):
     """Features by a backbone.
 
     Args:
         name: of the backbone.
         backbone: the network.
-
-    Attributes:
-        scaling: "levels".
-        is_fixed: True.
     """
-
-    scaling: Scaling = "levels"
-    is_fixed = True
 
     def __init__(self, name: str, backbone: Backbone) -> None:
         self.name, self.backbone = name, backbone
@@ -116,32 +108,6 @@ class NetworkFeatures:
     def _vector(self, found: Tensor, number: int) -> Tensor:
         mean = found.mean(dim=(0, 2, 3))
         return mean.clamp(min=0).sqrt() if number in self.backbone.rooted else mean
-
-    def to_pixels(self, shares: NDArray[Any], shape: tuple[int, int, int]) -> NDArray[np.float64]:
-        """Shares of patches are spread over the image; those of vectors, which have no place, as these are.
-
-        Args:
-            shares: `(n, D)`.
-            shape: (C, H, W).
-        """
-        vectors, patches = split(shares, self.layout(shape))
-        return placed(sum(part.sum(axis=1) for part in vectors), patches.sum(axis=1), shape)
-
-    def regions(self, shape: tuple[int, int, int]) -> NDArray[np.int64]:
-        """The vectors are of the whole image: `(V,)`.
-
-        Args:
-            shape: (C, H, W).
-        """
-        return np.full(self.layout(shape).of_vectors, WHOLE, dtype=np.int64)
-
-    def to_codes(self, features: NDArray[Any], shape: tuple[int, int, int]) -> None:
-        """None: features of a network have no way back to pixels.
-
-        Args:
-            features: not used.
-            shape: not used.
-        """
 
     def to_state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """Name and digest; the weights are not stored."""

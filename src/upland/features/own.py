@@ -19,12 +19,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from upland.data.image.encoder import Scaling
-from upland.data.image.features import OWN, WHOLE, FeatureLayout, FeaturesError
+from upland.data.image.features import OWN, FeatureLayout, FeaturesError
 from upland.data.image.state import MOST_PIXELS
 from upland.features.modules import RIGHT, Own, check_own, copied, device_of, digest_of, label_of
 from upland.features.network import brought, coarsened, rgb_pixels
-from upland.features.placing import placed, split
+from upland.features.placing import FixedFeatures
 from upland.io.records import shown
 from upland.models.process import THREADS
 
@@ -42,7 +41,7 @@ _FIELDS = {"name", "digest", "shape"}
 Shape = tuple[int, int, int]
 
 
-class OwnFeatures:
+class OwnFeatures(FixedFeatures):
     """Features by a module or function of the user's own.
 
     A module is copied, so that it stays as it is and what becomes of it later changes no score; the copy
@@ -54,8 +53,6 @@ class OwnFeatures:
 
     Attributes:
         name: "own".
-        scaling: "levels".
-        is_fixed: True.
         label: the name of the class or function.
         digest: SHA-256 of the weights.
 
@@ -74,8 +71,6 @@ class OwnFeatures:
     """
 
     name = OWN
-    scaling: Scaling = "levels"
-    is_fixed = True
 
     def __init__(self, module: Own) -> None:
         check_own(module)
@@ -189,34 +184,6 @@ class OwnFeatures:
         if not part.numel():
             raise FeaturesError(f"{text}; got {where}{_type(part)} {shape}, which is empty")
         return part.detach().to("cpu", torch.float32)
-
-    # -- back to images --------------------------------------------------------------------------------------
-
-    def to_pixels(self, shares: NDArray[Any], shape: tuple[int, int, int]) -> NDArray[np.float64]:
-        """Shares of patches are spread over the image; those of vectors, which have no place, as these are.
-
-        Args:
-            shares: `(n, D)`.
-            shape: (C, H, W).
-        """
-        vectors, patches = split(shares, self.layout(shape))
-        return placed(sum(part.sum(axis=1) for part in vectors), patches.sum(axis=1), shape)
-
-    def regions(self, shape: tuple[int, int, int]) -> NDArray[np.int64]:
-        """The vectors are of the whole image: `(V,)`.
-
-        Args:
-            shape: (C, H, W).
-        """
-        return np.full(self.layout(shape).of_vectors, WHOLE, dtype=np.int64)
-
-    def to_codes(self, features: NDArray[Any], shape: tuple[int, int, int]) -> None:
-        """None: there is no way back to pixels.
-
-        Args:
-            features: not used.
-            shape: not used.
-        """
 
     # -- persistence -----------------------------------------------------------------------------------------
 

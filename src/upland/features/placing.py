@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,57 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from upland.data.image.features import FeatureLayout
+from upland.data.image.encoder import Scaling
+from upland.data.image.features import WHOLE, FeatureLayout
 
 LEAST = 1e-300
+
+
+class FixedFeatures(ABC):
+    """The part of a `FeatureSource` that networks share: what they give has no way back to pixels.
+
+    Attributes:
+        scaling: "levels".
+        is_fixed: True.
+    """
+
+    scaling: Scaling = "levels"
+    is_fixed = True
+
+    @abstractmethod
+    def layout(self, shape: tuple[int, int, int]) -> FeatureLayout:
+        """Vectors and the map.
+
+        Args:
+            shape: (C, H, W).
+        """
+
+    def to_pixels(self, shares: NDArray[Any], shape: tuple[int, int, int]) -> NDArray[np.float64]:
+        """Shares of patches are spread over the image; those of vectors, which have no place, as these are.
+
+        Args:
+            shares: `(n, D)`.
+            shape: (C, H, W).
+        """
+        vectors, patches = split(shares, self.layout(shape))
+        return placed(sum(part.sum(axis=1) for part in vectors), patches.sum(axis=1), shape)
+
+    def regions(self, shape: tuple[int, int, int]) -> NDArray[np.int64]:
+        """The vectors are of the whole image: `(V,)`.
+
+        Args:
+            shape: (C, H, W).
+        """
+        return np.full(self.layout(shape).of_vectors, WHOLE, dtype=np.int64)
+
+    def to_codes(self, features: NDArray[Any], shape: tuple[int, int, int]) -> None:
+        """None: there is no way back to pixels.
+
+        Args:
+            features: not used.
+            shape: not used.
+        """
+        return None
 
 
 def placed(vectors: NDArray[Any], patches: NDArray[Any], shape: tuple[int, int, int]) -> NDArray[np.float64]:
