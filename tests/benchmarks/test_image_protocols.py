@@ -14,6 +14,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import NearestNeighbors
 
 from benchmarks import images, report, report_images, speed_deep, timing
+from featured import NEEDS_WEIGHTS, photographs
 from upland.models.convolutional import ConvolutionalEnergy
 from upland.models.recurrent import RecurrentEnergy
 
@@ -121,11 +122,22 @@ def test_measures_of_a_perfect_score_and_of_chance():
 # -- peers ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [name for name in images.FITS if name != "upland"])
+PEERS = [
+    pytest.param(name, marks=NEEDS_WEIGHTS) if name in images.OF_PHOTOGRAPHS else name
+    for name in images.FITS
+    if name != "upland"
+]
+
+
+@pytest.mark.parametrize("name", PEERS)
 def test_every_peer_tells_one_class_from_another(name):
     fit, names = images.FITS[name]
-    test = np.concatenate([pictures(30, 2, seed=1), pictures(30, 7, seed=2)])
-    scores = fit(pictures(200, 2), 0)
+    if name in images.OF_PHOTOGRAPHS:  # features of a network, which was made for photographs
+        train, *tests = photographs(100, 48), photographs(30, 48, 1), photographs(30, 48, 2, "flower.jpg")
+    else:
+        train, *tests = pictures(200, 2), pictures(30, 2, seed=1), pictures(30, 7, seed=2)
+    test = np.concatenate(tests)
+    scores = fit(train, 0)
     assert tuple(scores) == names
     for score in scores.values():
         assert score(test).shape == (60,)
