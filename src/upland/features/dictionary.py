@@ -90,8 +90,8 @@ class PatchDictionary:
             self.mean = patches.mean(0)
             self.whitening = _whitening(patches - self.mean)
             self.centres = _k_means((patches - self.mean) @ self.whitening)
-            maps = torch.cat([self._pooled(self._activations(image[None]), True) for image in x])
-            self.axes = _principal(maps.movedim(1, 3).flatten(0, 2))
+            maps = torch.stack([self._pooled(self._activations(image[None]), True) for image in x])
+            self.axes = _principal(maps.flatten(0, 2))
 
     def _stride(self, shape: torch.Size | tuple[int, ...]) -> int:
         return max(1, round(max(shape[-2:]) / POSITIONS))
@@ -106,23 +106,23 @@ class PatchDictionary:
         return centred / (centred.square().mean(-1, keepdim=True) + self.softening).sqrt()
 
     def _activations(self, x: Tensor) -> Tensor:
-        """How much nearer than usual each patch is to each centre: `(n, C, H, W) -> (n, K, h, w)`."""
+        """How much nearer than usual each patch is to each centre: `(1, C, H, W) -> (h, w, K)`."""
         stride = self._stride(x.shape)
-        seen = (self._normalised(self._patches(x)) - self.mean) @ self.whitening
+        seen = (self._normalised(self._patches(x)[0]) - self.mean) @ self.whitening
         squares = seen.square().sum(-1, keepdim=True) + self.centres.square().sum(-1)
         distances = (squares - 2 * seen @ self.centres.T).clamp(min=0).sqrt()
         nearer = (distances.mean(-1, keepdim=True) - distances).clamp(min=0)
         sides = [(side - 1) // stride + 1 for side in x.shape[2:]]
-        return nearer.movedim(1, 2).reshape(len(x), -1, *sides)
+        return nearer.reshape(*sides, -1)
 
     def _pooled(self, activations: Tensor, to_map: bool) -> Tensor:
-        """Square roots of means over a grid, of the map also over three by three positions: `(n, K, h, w) ->
-        (n, K, h', w')`.
+        """Square roots of means over a grid, of the map also over three by three positions: `(h, w, K) ->
+        (h', w', K)`.
         """
-        height, width = (min(MAP if to_map else POOLS, side) for side in activations.shape[2:])
-        if to_map:
-            activations = functional.avg_pool2d(activations, 3, 1, 1, count_include_pad=False)
-        return functional.adaptive_avg_pool2d(activations, (height, width)).sqrt()
+        height, width, _ = activations.shape
+        over_rows = _means(height, to_map) @ activations.flatten(1)
+        found: Tensor = _means(width, to_map) @ over_rows.reshape(-1, width, activations.shape[2])
+        return found.clamp(min=0).sqrt()
 
     # -- features --------------------------------------------------------------------------------------------
 
@@ -151,9 +151,10 @@ class PatchDictionary:
                 x = image[None]
                 activations = self._activations(x)
                 pixels = functional.adaptive_avg_pool2d(x, small[1:]).flatten()
-                patches = (self._pooled(activations, True)[0].movedim(0, 2) @ self.axes).movedim(2, 0)
-                parts = [pixels, self._pooled(activations, False).flatten(), patches.flatten()]
-                row[:] = torch.cat(parts).numpy()
+                pooled = self._pooled(activations, False)
+                patches = self._pooled(activations, True) @ self.axes
+                maps = [part.movedim(2, 0).flatten() for part in (pooled, patches)]
+                row[:] = torch.cat([pixels, *maps]).numpy()
         return found
 
     def to_pixels(self, shares: NDArray[Any], shape: tuple[int, int, int]) -> NDArray[np.float64]:
@@ -234,6 +235,14 @@ class PatchDictionary:
         self.softening = softening
         self.mean, self.whitening = torch.from_numpy(tensors["mean"]), torch.from_numpy(tensors["whitening"])
         self.centres, self.axes = torch.from_numpy(tensors["centres"]), torch.from_numpy(tensors["axes"])
+
+
+def _means(side: int, to_map: bool) -> Tensor:
+    """The means over a grid along one side, of the map also over three positions: `(cells, side)`."""
+    unit = torch.eye(side, dtype=torch.float32)[:, None]
+    if to_map:
+        unit = functional.avg_pool1d(unit, 3, 1, 1, count_include_pad=False)
+    return functional.adaptive_avg_pool1d(unit, min(MAP if to_map else POOLS, side))[:, 0].T.contiguous()
 
 
 def _sides(matrix: NDArray[Any]) -> tuple[int, int]:

@@ -31,13 +31,16 @@ ANYWHERE, HERE = 3_000, 1 << 21
 """Patches that are kept of any place; numbers that are kept of all places."""
 AXES, AXES_HERE = 64, 32
 SHRINKAGE = 0.3
-FOLDS = 5
+FOLDS, LEFT_OUT = 5, 2_000
+"""Parts of the images, and how many images are held against the patches of other parts at most."""
 POWER, OVER_PLACES = 3, 6
 OWN = 10.0
 """Images whose deviation over all places counts beside that of a place."""
 LEAST_DEVIATION = 1e-6
 LEAST_SQUARE = 1e-12
-AT_ONCE = 4_096
+AT_ONCE = 128
+COMPARED = 1 << 19
+"""Comparisons of patches at a time, few enough for a processor's cache."""
 BESIDE = 3
 """Places along a side among which a patch is looked for."""
 
@@ -84,18 +87,20 @@ class PatchMaps(Part):
     # -- fit -------------------------------------------------------------------------------------------------
 
     def fit(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Fit whitening, kept patches and what is usual; returned are the energies of images, by other folds.
+        """Fit whitening, kept patches and what is usual; returned are the energies of the first images,
+        `LEFT_OUT` at most, by other folds.
 
         Args:
             x: `(N, D)` maps in random order.
             generator: chooses patches.
         """
         patches = self._patches(x)
-        found = x.new_zeros(2, *patches.shape[:2])
+        found = x.new_zeros(2, min(len(x), LEFT_OUT), patches.shape[1])
         folds = torch.arange(len(x), dtype=torch.int64, device=x.device) % FOLDS
         for fold in range(min(FOLDS, len(x)) if len(x) > 1 else 0):
             self._keep(patches[folds != fold], generator)
-            found[:, folds == fold] = self._distances(patches[folds == fold])
+            own = folds[: found.shape[1]] == fold
+            found[:, own] = self._distances(patches[: found.shape[1]][own])
         self._keep(patches, generator)
         if len(x) == 1:
             found = self._distances(patches)
@@ -155,9 +160,11 @@ class PatchMaps(Part):
         _, height, width = self.map
         maps = seen.movedim(1, 2).reshape(count, axes, height, width)
         around = functional.unfold(maps, BESIDE, padding=BESIDE // 2).reshape(count, axes, -1, places)
-        kept = self.here.movedim(0, 1)
-        products = kept @ around.permute(3, 1, 0, 2).reshape(places, axes, -1)
-        least = (kept.square().sum(2, keepdim=True) - 2 * products).amin(1).reshape(height, width, count, -1)
+        kept = _for_products(self.here.movedim(0, 1))
+        columns = _with_ones(around.permute(3, 1, 0, 2).reshape(places, axes, -1))
+        some = max(1, COMPARED // (kept.shape[1] * columns.shape[2]))
+        pairs = zip(kept.split(some), columns.split(some), strict=True)
+        least = torch.cat([(one @ other).amin(1) for one, other in pairs]).reshape(height, width, count, -1)
         found = torch.full((height, width, count), math.inf, dtype=seen.dtype, device=seen.device)
         for number in range(BESIDE**2):
             down, right = (part - BESIDE // 2 for part in divmod(number, BESIDE))
@@ -210,6 +217,15 @@ def _overlap(side: int, step: int) -> tuple[slice, slice]:
 
 def _nearest(x: Tensor, others: Tensor) -> Tensor:
     """The distance of each row to the nearest of others: `(M, K)`, `(R, K)` -> `(M,)`."""
-    squares = others.square().sum(1, keepdim=True) - 2 * (others @ x.T)
-    least: Tensor = squares.amin(0) + x.square().sum(1)
+    least: Tensor = (_for_products(others) @ _with_ones(x.T)).amin(0) + x.square().sum(1)
     return least.clamp(min=LEAST_SQUARE).sqrt()
+
+
+def _for_products(others: Tensor) -> Tensor:
+    """Rows r as (-2 r, |r|^2), so that the product with (x, 1) is |r - x|^2 - |x|^2: `(..., R, K + 1)`."""
+    return torch.cat([-2 * others, others.square().sum(-1, keepdim=True)], -1)
+
+
+def _with_ones(columns: Tensor) -> Tensor:
+    """Columns with a one below each: `(..., K, M) -> (..., K + 1, M)`."""
+    return torch.cat([columns, columns.new_ones(*columns.shape[:-2], 1, columns.shape[-1])], -2)
