@@ -98,11 +98,12 @@ def main(argv: Sequence[str] | None = None, maps: Maps | None = None) -> int:
 
 def bundled_maps() -> Maps | None:
     """The maps of the bundled network; None where its weights are not installed."""
-    from upland.features import bundled
+    from upland.data.image.weights import is_installed
+    from upland.detectors.features.bundled import efficientnet_lite0
 
-    if not bundled.is_installed():
+    if not is_installed():
         return None
-    network = bundled.efficientnet_lite0().backbone.network
+    network = efficientnet_lite0().backbone.network
 
     def maps(pictures: Images) -> list[Floats]:
         found = []

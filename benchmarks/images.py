@@ -224,7 +224,7 @@ def fitted(train: Images, seed: int, **arguments: Any) -> Any:
 
 def neighbours_of_features(train: Images, seed: int) -> dict[str, Score]:
     """Distances between the directions of all vectors of the bundled network, each of length one."""
-    from upland.features.bundled import efficientnet_lite0
+    from upland.detectors.features.bundled import efficientnet_lite0
 
     source = efficientnet_lite0()
 

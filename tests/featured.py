@@ -10,7 +10,7 @@ import upland
 from upland.catalogue import FEATURES, load
 from upland.data.image.encoder import ImageEncoder
 from upland.data.image.feature_encoder import FeatureEncoder
-from upland.features.bundled import is_installed
+from upland.data.image.weights import is_installed
 
 NEEDS_WEIGHTS = pytest.mark.skipif(not is_installed(), reason="needs upland[backbone]")
 """A mark of tests of the bundled network."""

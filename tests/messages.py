@@ -671,13 +671,13 @@ IMAGES = [
         lambda folder: upland.load(stored(fitted(Image), folder)),
     ),
     case(
-        "features/modules.py:copied",
+        "detectors/features/modules.py:copied",
         lambda _: by_features(NotCopied()),
         "give a function that calls it, with the module in evaluation mode",
         lambda _: by_features(lambda images: NotCopied().eval()(images)),
     ),
     case(
-        "features/own.py:restore",
+        "detectors/features/own.py:restore",
         lambda folder: upland.load(stored_by_means(folder), features=lambda images: means(images)),
         "give the module or function of the fit",
         lambda folder: upland.load(stored_by_means(folder), features=means),

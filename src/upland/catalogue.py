@@ -211,8 +211,8 @@ CRITERIA: dict[str, Criterion] = {
 """The criteria, by the names that users give."""
 
 FEATURES: dict[str, str] = {
-    "pixels": "upland.features.dictionary:PatchDictionary",
-    "efficientnet-lite0": "upland.features.bundled:efficientnet_lite0",
+    "pixels": "upland.detectors.features.dictionary:PatchDictionary",
+    "efficientnet-lite0": "upland.detectors.features.bundled:efficientnet_lite0",
 }
 """What makes features of images, by the names that users give."""
 

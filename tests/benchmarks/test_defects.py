@@ -42,7 +42,8 @@ def views(kind, part="test"):
 
 @pytest.fixture
 def small(monkeypatch):
-    """A kind with a few small pictures only, `weave`."""
+    """A kind with a few small pictures only, `weave`, and no network but the one that is given."""
+    monkeypatch.setattr(defects, "bundled_maps", lambda: None)
     monkeypatch.setitem(KINDS, "weave", dataclasses.replace(KINDS["weave"], sizes=(4, 20)))
     monkeypatch.setattr(defect_pictures, "SIDE", SMALL)
     return "weave"
@@ -409,7 +410,7 @@ def test_sheets_show_each_defect_above_its_heat(small, tmp_path):
 
 def test_upland_gives_scores_and_heat_maps_of_the_pictures_size():
     train = pictures(20, side=16, channels=())
-    result = defects.upland(train, 0, side=8)(train[:3])
+    result = defects.upland(train, 0, features="pixels")(train[:3])
     assert result.scores.shape == (3,)
     assert result.heat.shape == (3, 16, 16)
 

@@ -565,7 +565,7 @@ ADVISES = re.compile(
 
 ELSEWHERE = {
     "data/sequence/next_steps.py:_listed": "steps of series in Python: tests/detectors/test_score_steps.py",
-    "features/bundled.py:efficientnet_lite0": "no weights: tests/features/test_efficientnet.py",
+    "data/image/weights.py:released_file": "no weights: tests/detectors/features/test_efficientnet.py",
     "detectors/image_gaussian.py:of_classes": "features of a network: tests/detectors/test_image_gaussian.py",
     "detectors/stream.py:check_single": "steps of series in Python: tests/detectors/test_score_steps.py",
     "detectors/sequence_flow.py:_stretch_tester": "in Python: tests/detectors/test_sequence_flow.py",

@@ -7,7 +7,7 @@ from PIL import Image
 
 import upland as library
 from featured import photographs
-from upland.features.bundled import is_installed
+from upland.data.image.weights import is_installed
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from upland.detectors.plan import LIVE
 from upland.io.cells import CellOptions
 
 EVERY = [(made, name) for made in SIZES for name in inspect.signature(made).parameters]
-MOST = 15
+MOST = 13
 """Arguments beside the common ones."""
 COMMON = {
     *("criterion", "calibration", "contamination", "epochs", "batch_size", "learning_rate", "patience"),

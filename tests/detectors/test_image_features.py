@@ -105,7 +105,7 @@ def test_a_name_that_there_is_not_is_refused_with_those_that_there_are(argument,
 
 
 def test_weights_that_are_not_installed_are_asked_for_before_images_are_read(monkeypatch):
-    monkeypatch.setattr("upland.features.bundled._path", lambda: None)
+    monkeypatch.setattr("upland.data.image.weights._path", lambda: None)
     with pytest.raises(ImportError, match=r"upland\[backbone\]"):
         detector("efficientnet-lite0").fit(photographs(4))
     assert detector("auto").fit(photographs(4)).plan_.reader.features == "pixels"
@@ -154,7 +154,7 @@ def test_the_same_bits_after_reload(name, calibration, tmp_path):
 @NEEDS_WEIGHTS
 def test_a_model_of_a_network_says_what_it_needs_where_that_is_not_installed(tmp_path, monkeypatch):
     upland.save(fitted("efficientnet-lite0"), tmp_path / "m")
-    monkeypatch.setattr("upland.features.bundled._path", lambda: None)
+    monkeypatch.setattr("upland.data.image.weights._path", lambda: None)
     with pytest.raises((ImportError, ValueError), match=r"upland\[backbone\]"):
         upland.load(tmp_path / "m")
 

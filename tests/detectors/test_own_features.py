@@ -14,7 +14,7 @@ from torch.nn.functional import avg_pool2d
 import upland
 from normals import numbers, quick, slopes
 from upland.data.image.features import FeaturesError
-from upland.features.modules import described
+from upland.detectors.features.modules import described
 from upland.io.modelfile import TensorFileError, read_tensors, write_tensors
 from upland.persistence import load_bytes
 

@@ -27,11 +27,11 @@ from upland.detectors.architectures import (
     TableVAE,
 )
 from upland.detectors.experts import Experts
+from upland.detectors.features.dictionary import PatchDictionary
 from upland.detectors.image_experts import ExpertsOfImages
 from upland.detectors.image_gaussian import GaussianOfFeatures
 from upland.detectors.recurrent_flows import SequenceFlow
 from upland.detectors.shapes import SHAPES, check_shapes
-from upland.features.dictionary import PatchDictionary
 from upland.io.cells import CellOptions
 from upland.models.experts import PARTS
 

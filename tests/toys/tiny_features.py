@@ -3,7 +3,7 @@
 import torch
 from torch.nn import functional
 
-from upland.features.network import Backbone, NetworkFeatures
+from upland.detectors.features.network import Backbone, NetworkFeatures
 
 TINY = "tiny"
 

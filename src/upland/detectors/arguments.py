@@ -16,7 +16,7 @@ from torch import nn
 
 from upland.catalogue import FEATURES
 from upland.data.image.photographs import AUTO
-from upland.features.modules import check_own
+from upland.detectors.features.modules import check_own
 from upland.io.advice import Advice, Argument
 from upland.io.cells import CellOptions
 

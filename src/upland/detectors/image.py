@@ -18,12 +18,12 @@ from upland.data.image.reader import ImageReader
 from upland.detectors.architecture import Architecture
 from upland.detectors.architectures import Convolutional, ImageVAE
 from upland.detectors.arguments import contradiction, given, given_noise, sizes_of, whole_or_none
+from upland.detectors.features.modules import described
+from upland.detectors.features.own import OwnFeatures
 from upland.detectors.image_detector import ImageDetector
 from upland.detectors.image_experts import SUPPORT_POINTS, ExpertsOfImages
 from upland.detectors.own_modules import OwnLatent, OwnModule
 from upland.detectors.plan import CLOSED_FORM, TrainingPlan
-from upland.features.modules import described
-from upland.features.own import OwnFeatures
 
 NOISE = 1.0
 """Noise of an energy, in units of a share 1 / 6.5 of the norm of a typical encoded image."""

@@ -15,8 +15,8 @@ from upland.data.sequence.reader import SequenceReader
 from upland.detectors.arguments import plain_argument
 from upland.detectors.baselines import held_out_losses
 from upland.detectors.ensemble import Member
+from upland.detectors.features.own import OwnFeatures
 from upland.detectors.plan import FitPlan
-from upland.features.own import OwnFeatures
 from upland.models.base import NoiseConditional
 from upland.models.experts import ProductOfExperts
 from upland.models.multiscale import MultiscaleEnergy

@@ -8,8 +8,8 @@ from typing import Any
 
 from upland.data.image.features import OWN, FeaturesError
 from upland.data.image.reader import ImageReader
+from upland.detectors.features.own import OwnFeatures
 from upland.detectors.plan import FitPlan
-from upland.features.own import OwnFeatures
 
 
 class ModuleError(Exception):

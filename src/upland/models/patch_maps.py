@@ -99,8 +99,8 @@ class PatchMaps(Part):
         folds = torch.arange(len(x), dtype=torch.int64, device=x.device) % FOLDS
         for fold in range(min(FOLDS, len(x)) if len(x) > 1 else 0):
             self._keep(patches[folds != fold], generator)
-            own = folds[: found.shape[1]] == fold
-            found[:, own] = self._distances(patches[: found.shape[1]][own])
+            mine = folds[: found.shape[1]] == fold
+            found[:, mine] = self._distances(patches[: found.shape[1]][mine])
         self._keep(patches, generator)
         if len(x) == 1:
             found = self._distances(patches)
@@ -161,9 +161,9 @@ class PatchMaps(Part):
         maps = seen.movedim(1, 2).reshape(count, axes, height, width)
         around = functional.unfold(maps, BESIDE, padding=BESIDE // 2).reshape(count, axes, -1, places)
         kept = _for_products(self.here.movedim(0, 1))
-        columns = _with_ones(around.permute(3, 1, 0, 2).reshape(places, axes, -1))
-        some = max(1, COMPARED // (kept.shape[1] * columns.shape[2]))
-        pairs = zip(kept.split(some), columns.split(some), strict=True)
+        seen_around = _with_ones(around.permute(3, 1, 0, 2).reshape(places, axes, -1))
+        some = max(1, COMPARED // (kept.shape[1] * seen_around.shape[2]))
+        pairs = zip(kept.split(some), seen_around.split(some), strict=True)
         least = torch.cat([(one @ other).amin(1) for one, other in pairs]).reshape(height, width, count, -1)
         found = torch.full((height, width, count), math.inf, dtype=seen.dtype, device=seen.device)
         for number in range(BESIDE**2):

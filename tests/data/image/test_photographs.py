@@ -55,7 +55,7 @@ def test_what_is_a_photograph(case):
     (False, False, "pixels"),
 ])  # fmt: skip
 def test_the_network_is_chosen_for_photographs_where_it_is_installed(installed, photo, expected, monkeypatch):
-    monkeypatch.setattr(rule, "load", lambda _: lambda: installed)
+    monkeypatch.setattr(rule, "is_installed", lambda: installed)
     X = photographs(5, 40) if photo else glyphs()
     assert suitable_features(as_images(X)) == expected
 

@@ -38,7 +38,7 @@ class FeatureEncoder:
     Examples:
         >>> import numpy as np
         >>> from upland.data.image.encoder import ImageEncoder
-        >>> from upland.features.dictionary import PatchDictionary
+        >>> from upland.detectors.features.dictionary import PatchDictionary
         >>> pictures = np.random.default_rng(0).integers(0, 256, (20, 8, 8), dtype=np.uint8)
         >>> encoder = FeatureEncoder(ImageEncoder(scaling="contrast"), PatchDictionary())
         >>> encoder.fit_batches([pictures]).transform(pictures).shape == (20, encoder.width)

@@ -9,12 +9,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from upland.catalogue import FEATURES, load
+from upland.catalogue import FEATURES
 from upland.data.image.container import Images
+from upland.data.image.weights import LITE0, is_installed
 
 AUTO = "auto"
-PIXELS, NETWORK = "pixels", "efficientnet-lite0"
-INSTALLED = "upland.features.bundled:is_installed"
+PIXELS = "pixels"
 LEAST_SIDE = 32
 SEEN = 50
 """Images that the choice is made by, at even steps."""
@@ -29,7 +29,7 @@ def suitable_features(images: Images) -> str:
     Args:
         images: normal ones.
     """
-    chosen = NETWORK if are_photographs(images) and load(INSTALLED)() else PIXELS
+    chosen = LITE0 if are_photographs(images) and is_installed() else PIXELS
     assert chosen in FEATURES
     return chosen
 

