@@ -36,6 +36,7 @@ from sklearn.metrics import roc_auc_score
 
 from benchmarks import defect_peers as peers
 from benchmarks import localization
+from benchmarks.crop_energy import crop_energy
 from benchmarks.defect_peers import Find, FindPatches, Floats, Found, Maps, Patches
 from benchmarks.defect_pictures import KINDS, REAL, Images, Split, half, load, outlined
 from benchmarks.options import command, data_argument, parsed
@@ -50,11 +51,12 @@ GROUPS = {kind: group for group, kinds in REAL.items() for kind in kinds}
 """The sort of real pictures that a kind is of."""
 
 
-def upland(train: Images, seed: int, features: str = BACKBONE) -> Find:
-    """The default detector on some features."""
+def upland(train: Images, seed: int, **arguments: Any) -> Find:
+    """The default detector on features of the bundled network, unless arguments say otherwise."""
     from upland import ImageEnergyDetector, explain
 
-    detector = ImageEnergyDetector(features=features, random_state=seed, progress=False).fit(train)
+    arguments = arguments or {"features": BACKBONE}
+    detector = ImageEnergyDetector(random_state=seed, progress=False, **arguments).fit(train)
 
     def find(test: Images) -> Found:
         scores = np.asarray(detector.anomaly_score(test), dtype=np.float64)
@@ -65,18 +67,28 @@ def upland(train: Images, seed: int, features: str = BACKBONE) -> Find:
     return find
 
 
+def crops(train: Images, seed: int) -> Find:
+    """The deep energy of squares out of pictures: an experiment."""
+    find = crop_energy(train, seed)
+    return lambda test: Found(*find(test))
+
+
 ON_PICTURES: dict[str, Callable[[Images, int], Find]] = {
     "kNN": peers.neighbours,
     "PCA": peers.pca,
     "OCSVM": peers.ocsvm,
     "upland": upland,
     "upland pixels": partial(upland, features="pixels"),
+    "dsebm crops": crops,
 }
+EXPERIMENTS = ("dsebm crops",)
+"""Run where they are asked for."""
 ON_PATCHES: dict[str, Callable[[Patches, int], FindPatches]] = {
     "patch kNN": peers.patch_neighbours,
     "patch Gaussian": peers.patch_gaussian,
 }
 METHODS = (*ON_PICTURES, *ON_PATCHES)
+USUAL = [method for method in METHODS if method not in EXPERIMENTS]
 NEEDS_NETWORK = ("upland", *ON_PATCHES)
 
 
@@ -120,7 +132,7 @@ def bundled_maps() -> Maps | None:
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = command(__doc__)
     data_argument(parser)
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), metavar="METHOD")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=USUAL, metavar="METHOD")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS), metavar="KIND")
     parser.add_argument("--sheets", type=Path, help="folder for pictures of the heat maps")

@@ -33,6 +33,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.svm import OneClassSVM
 
 from benchmarks import peers
+from benchmarks.crop_energy import crop_energy
 from benchmarks.options import command, data_argument, parsed
 from benchmarks.protocols import Array, Labels, flagged, precision_recall_f1
 from benchmarks.records import Records
@@ -64,6 +65,7 @@ OF_PHOTOGRAPHS = (
     "upland backbone",
     "kNN features",
 )  # of the set of photographs alone, unless they are asked for
+EXPERIMENTS = ("dsebm crops",)  # where they are asked for
 
 
 # -- sets, protocols -----------------------------------------------------------------------------------------
@@ -215,6 +217,12 @@ def dsebm(train: Images, seed: int) -> dict[str, Score]:
     return {name: partial(score, criterion) for name, criterion in criteria.items()}
 
 
+def dsebm_of_crops(train: Images, seed: int) -> dict[str, Score]:
+    """The deep energy of squares out of images: an experiment."""
+    find = crop_energy(train, seed)
+    return {"dsebm crops": lambda test: find(test)[0]}
+
+
 def fitted(train: Images, seed: int, **arguments: Any) -> Any:
     """A fitted detector of upland."""
     from upland import ImageEnergyDetector
@@ -255,6 +263,7 @@ FITS: dict[str, tuple[Fit, tuple[str, ...]]] = {  # what `--methods` names, and 
     "upland backbone": (with_backbone, ("upland backbone",)),
     "kNN features": (neighbours_of_features, ("1-NN features", "kNN features")),
     "dsebm": (dsebm, ("dsebm", "dsebm energy")),
+    "dsebm crops": (dsebm_of_crops, ("dsebm crops",)),
     "OCSVM": (ocsvm, ("OCSVM",)),
 }
 DETERMINISTIC = frozenset({"kNN", "PCA", "kNN features"})  # given the images, the seed changes nothing
@@ -313,7 +322,8 @@ def run_set(records: Records, data: ImageSet, name: str, seed: int, options: arg
 
 def usual_methods(name: str) -> list[str]:
     """The methods of a set where none are asked for."""
-    return [method for method in FITS if name == "CIFAR-10" or method not in OF_PHOTOGRAPHS]
+    usual = [method for method in FITS if method not in EXPERIMENTS]
+    return [method for method in usual if name == "CIFAR-10" or method not in OF_PHOTOGRAPHS]
 
 
 def repeated(records: Records, keys: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]] | None:
