@@ -30,7 +30,8 @@ LEAST_DEVIATION = 1e-12
 
 def crop_energy(train: Images, seed: int) -> Find:
     """A function from images to scores and heat maps."""
-    side = int(np.clip(min(train.shape[1:3]) // 2, LEAST_SIDE, MOST_SIDE))
+    shorter = min(train.shape[1:3])
+    side = int(np.clip(shorter // 2, min(LEAST_SIDE, shorter), MOST_SIDE))
     held_out = np.arange(len(train)) % HELD_OUT == HELD_OUT - 1
     crops = random_crops(train[~held_out], side, seed)
     detectors = [fitted(crops, noise, seed) for noise in NOISES]

@@ -13,7 +13,7 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import NearestNeighbors
 
-from benchmarks import images, report, report_images, speed_deep, timing
+from benchmarks import crop_energy, images, report, report_images, speed_deep, timing
 from featured import NEEDS_WEIGHTS, photographs
 from upland.models.convolutional import ConvolutionalEnergy
 from upland.models.recurrent import RecurrentEnergy
@@ -130,7 +130,8 @@ PEERS = [
 
 
 @pytest.mark.parametrize("name", PEERS)
-def test_every_peer_tells_one_class_from_another(name):
+def test_every_peer_tells_one_class_from_another(name, monkeypatch):
+    monkeypatch.setattr(crop_energy, "CROPS", 400)
     fit, names = images.FITS[name]
     if name in images.OF_PHOTOGRAPHS:  # features of a network, which was made for photographs
         train, *tests = photographs(100, 48), photographs(30, 48, 1), photographs(30, 48, 2, "flower.jpg")
