@@ -42,7 +42,8 @@ class Reason(NamedTuple):
 
     `share` is in the criterion's unit, `part` its fraction of the row's positive shares, `value` what the row
     holds, `expected` what the model would have put there. Of time steps, `low` and `high` are the band around
-    it that held nine of ten held-out normal steps, or None. `is_foreseen` is False if `expected` is unknown.
+    it that held nine of ten held-out normal steps, or None. `has_expected` is False where the
+    model says none, as features of networks do not.
     """
 
     column: str
@@ -52,7 +53,7 @@ class Reason(NamedTuple):
     expected: Any
     low: Any = None
     high: Any = None
-    is_foreseen: bool = True
+    has_expected: bool = True
 
 
 @dataclass(frozen=True)

@@ -271,7 +271,7 @@ def test_images_from_the_model_to_the_page(tmp_path, monkeypatch):
     monkeypatch.setattr(groups, "normal_images", lambda data, name, count: normal)
     monkeypatch.setattr(groups, "test_images", lambda data, name: pictures(60, 3, 6))
     monkeypatch.setattr(groups, "statistics_of", lambda method: ["auto", "likelihood"])
-    monkeypatch.setitem(groups.METHODS, "flow", partial(upland.ImageFlowDetector, depth=2, filters=8))
+    monkeypatch.setitem(groups.METHODS, "flow", ("flow", {"depth": 2, "filters": 8}))
     monkeypatch.setattr(groups, "MANIPULATED", 6)
     monkeypatch.setattr(groups, "SIZES", (1, 2, 5))
     output = tmp_path / "groups.json"

@@ -14,7 +14,10 @@ from upland.criteria.sequence import EncodedSequences
 from upland.detectors.ensemble import offered_criteria
 
 pytestmark = pytest.mark.filterwarnings("ignore:p-values are coarse")
-OTHER_MODELS = {("EnergyDetector", "experts"), (EXPERTS, "multiscale")}
+OTHER_MODELS = {
+    *(("EnergyDetector", "experts"), (EXPERTS, "multiscale")),
+    ("ImageEnergyDetector", "experts"),
+}
 """Criteria of the catalogue that need another model of the same family."""
 
 POINTS, SEQUENCES = [], []

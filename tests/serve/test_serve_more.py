@@ -48,9 +48,9 @@ def test_reasons_are_those_of_the_library(stored, fitted, label):
     reply = Client(stored(label)).post("/explain?explain=2", body)
     assert reply.status == 200, reply.document
     assert len(reply.column("reasons")) == len(rows)
-    if label in ("ImageEnergyDetector", "ImageFlowDetector", "ImageVAEDetector"):
+    if label.startswith("Image"):  # regions
         assert {tuple(one) for row in reply.column("reasons") for one in row} == {
-            ("column", "share", "part", "value", "expected", "low", "high")
+            ("column", "share", "part", "value", "expected", "low", "high", "has_expected")
         }
         return
     for row, top in zip(reply.column("reasons"), upland.explain(fitted[label], rows).top(2), strict=True):

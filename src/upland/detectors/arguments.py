@@ -154,7 +154,7 @@ def _check_features(features: Any) -> None:
             text = f"must be one of {', '.join(map(repr, known))}, or a module or function of your own"
             raise ValueError(f"features {text}, as in features=module; got {features!r}")
         return
-    check_own(features)
+    check_own(features, known)
 
 
 def _check_kept(kept: Any) -> None:

@@ -64,7 +64,8 @@ class Shift(Statistic):
             values, directions = torch.linalg.eigh(away.mT @ away / len(away))
         first = values.flip(0).clamp(min=0)[: self.most]
         units = (first + self.ridge * variance).maximum(THIN * variance).rsqrt()
-        return {"center": center, "directions": directions.flip(1)[:, : self.most] * units}
+        directions = (directions.flip(1)[:, : self.most] * units).contiguous()
+        return {"center": center, "directions": directions}
 
     def features(self, outputs: ModelOutputs) -> Tensor:
         """Coordinates along the directions: `(N, K)`."""

@@ -12,11 +12,12 @@ distance between neighbours, so that E is a soft minimum of squared distances, e
 around its support point. Adaptive, it is large for what lies apart from its own cluster, dense or sparse;
 with one bandwidth, for what lies far from all rows. The value of the part is the length sqrt(2 E).
 
-Three views of the codes are used. *Plain*: z-scores, compressed beyond eight standard deviations; every level
-of a one-hot column has unit variance. *Bent*: compressed beyond two, as the codes are. *Whitened*: bent,
-stretched along the principal axes: one of variance l is divided by sqrt((1 - r) l + r t), t being the mean
-variance and r a shrinkage. Columns that depend on each other vary little along some axes, and a row that
-breaks the dependence is far away there.
+Four views of the codes are used. *Plain*: z-scores, compressed beyond eight standard deviations; every level
+of a one-hot column has unit variance. *Bent*: compressed beyond two, as the codes are. *Centred*: the
+codes less their mean, so that distances of features far from 0 keep their digits. *Whitened*: bent, stretched
+along the principal axes: one of variance l is divided by sqrt((1 - r) l + r t), t being the mean variance and
+r a shrinkage. Columns that depend on each other vary little along some axes, and a row that breaks the
+dependence is far away there.
 
 Of each chunk of support points in random order only the nearest counts, as in `upland.models.kernel_prior`.
 """
@@ -33,7 +34,7 @@ from upland.models.parts import Layout, Part
 from upland.models.stored import require
 from upland.models.views import log_compressed
 
-View = Literal["plain", "bent", "whitened"]
+View = Literal["plain", "bent", "centred", "whitened"]
 
 NEIGHBOURS = 10
 """Neighbours of a support point that its bandwidth is measured by."""
@@ -63,7 +64,7 @@ class AdaptiveKernel(Part):
 
     Args:
         layout: of the encoded inputs.
-        view: "plain", "bent" or "whitened".
+        view: "plain", "bent", "centred" or "whitened".
         adaptive: whether bandwidths grow where rows are sparse.
         sharpness: s in units of the usual distance between neighbours.
         chunk: support points of a chunk.
@@ -156,10 +157,11 @@ class AdaptiveKernel(Part):
         one_hot = torch.where(deviation > LEAST_SCALE, 1 / deviation.clamp(min=LEAST_SCALE), 1.0)
         levels = self.levels.to(x.device)
         self.scale = torch.where(levels, one_hot * self.level_scale.to(x), 1.0).to(x)
-        if self.view == "whitened":
+        if self.view in ("centred", "whitened"):
             z = x * self.scale
             self.mean = z.mean(0)
-            self.axes = _whitening(z - self.mean)
+            if self.view == "whitened":
+                self.axes = _whitening(z - self.mean)
 
     def _fit_bandwidths(self) -> None:
         """Bandwidths from the distances between support points, and the usual distance itself."""
@@ -191,6 +193,8 @@ class AdaptiveKernel(Part):
             return torch.where(self.levels.to(x.device), x, log_compressed(x, WIDE_KNEE)[0]) * self.scale
         if self.view == "bent":
             return x * self.scale
+        if self.view == "centred":
+            return x * self.scale - self.mean
         # rows are the columns of the product: then their numbers do not depend on their places
         return (self.axes.T @ (x * self.scale - self.mean).T).T
 

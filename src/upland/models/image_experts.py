@@ -86,7 +86,7 @@ class ImageExperts(ExpertEnergy, StoredModule):
         self.block_rows = max(1, min(BLOCK, BLOCK_NUMBERS // max(layout.width, 1)))
         parts: dict[str, Part] = {}
         for number, width in enumerate(layout.vectors):
-            parts[f"kernel {number}"] = AdaptiveKernel(plain_layout(width), "bent", adaptive=False)
+            parts[f"kernel {number}"] = AdaptiveKernel(plain_layout(width), "centred", adaptive=False)
             if number or not layout.pixels:
                 parts[f"gaussian {number}"] = PrincipalGaussian(width)
         if layout.map[0]:

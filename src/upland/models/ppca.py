@@ -87,9 +87,7 @@ class PrincipalGaussian(Part):
         """The length sqrt(2 E): `(N, D) -> (N,)`, float64."""
         centred, along = self._along(x)
         own = (along.square() / self.variances).sum(1, dtype=torch.float64)
-        others = (
-            centred.square().sum(1, dtype=torch.float64) - along.square().sum(1, dtype=torch.float64)
-        ).clamp(min=0)
+        others = self._others(centred, along).square().sum(1, dtype=torch.float64)
         return (own + others / self.rest.double()).clamp(min=LEAST_VARIANCE).sqrt()
 
     def _along(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -97,6 +95,10 @@ class PrincipalGaussian(Part):
         centred = x - self.mean
         # rows are the columns of the product: then their numbers do not depend on their places
         return centred, (self.axes.T @ centred.T).T
+
+    def _others(self, centred: Tensor, along: Tensor) -> Tensor:
+        """What the axes leave of rows: `(N, D)`, `(N, K)` -> `(N, D)`."""
+        return centred - (self.axes @ along.T).T
 
     def shares(self, x: Tensor) -> Tensor:
         """The length divided by each number times its slope of E, where that is positive: `(N, D)`."""
@@ -110,9 +112,9 @@ class PrincipalGaussian(Part):
     def slope(self, x: Tensor) -> Tensor:
         """The gradient of E: `(N, D) -> (N, D)`."""
         centred, along = self._along(x)
-        weights = along * (1 / self.variances - 1 / self.rest)
-        back: Tensor = (self.axes @ weights.T).T + centred / self.rest
-        return back
+        own: Tensor = (self.axes @ (along / self.variances).T).T
+        others = self._others(centred, along)  # twice: rounding leaves axes that are not quite orthogonal
+        return own + self._others(others, (self.axes.T @ others.T).T) / self.rest
 
     def expected(self, x: Tensor) -> Tensor:
         """The mean of normal rows: `(N, D) -> (N, D)`."""

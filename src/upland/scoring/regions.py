@@ -40,7 +40,7 @@ def regions(explained: ImageExplanation, count: int) -> list[list[Reason]]:
             foreseen = explained.expected is not None
             expected = None if explained.expected is None else _mean(explained.expected[image][window])
             reasons.append(
-                Reason(name, share, share / total, _mean(values[window]), expected, is_foreseen=foreseen)
+                Reason(name, share, share / total, _mean(values[window]), expected, has_expected=foreseen)
             )
             left[window] = 0.0
         found.append(reasons)

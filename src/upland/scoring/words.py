@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def reason_text(reason: Reason) -> str:
     """One reason in words: column, part of the whole, value seen and value expected, or the band of it."""
-    if not reason.is_foreseen:
+    if not reason.has_expected:
         return f"{one_line(reason.column)} {reason.part:.0%} ({cell_text(reason.value)})"
     value, expected = cell_text(reason.value), cell_text(reason.expected)
     if reason.low is not None:

@@ -117,7 +117,7 @@ def test_features_that_are_not_finite_are_refused_by_the_image(monkeypatch):
         return found
 
     monkeypatch.setattr(made.source, "transform", one_is_none)
-    with pytest.raises(ValueError, match="the features of image 3 by 'pixels' are not all finite"):
+    with pytest.raises(ValueError, match=r"^features='pixels': those of image 3 are not all finite"):
         made.transform(shades(5, SHAPE, seed=1))
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
-from upland.catalogue import FEATURES
 from upland.data.image.features import FeaturesError
 from upland.detectors.features.network import weights_digest
 
@@ -20,11 +19,12 @@ Own = nn.Module | Callable[[Any], Any]
 RIGHT = "maps (N, C, h, w) or vectors (N, C)"
 
 
-def check_own(module: Any) -> None:
+def check_own(module: Any, names: Sequence[str] = ()) -> None:
     """Refuse what cannot give features of images.
 
     Args:
         module: given by the user.
+        names: that would do as well, which the message says.
 
     Raises:
         FeaturesError: it is no module and no function.
@@ -35,8 +35,9 @@ def check_own(module: Any) -> None:
         text = f"got {module!r}"
     else:
         return
+    named = f"one of {', '.join(map(repr, names))}, or " if names else ""
     own = f"a module or function from images (N, 3, H, W) to {RIGHT}"
-    raise FeaturesError(f"features must be 'auto', one of {', '.join(map(repr, FEATURES))}, or {own}, {text}")
+    raise FeaturesError(f"features must be {named}{own}, {text}")
 
 
 def label_of(module: Own) -> str:
