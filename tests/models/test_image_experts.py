@@ -1,5 +1,7 @@
 """Laws of the product of experts of images: shares, weights, vectors alone, what is stored."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -82,25 +84,26 @@ def test_what_is_far_from_normal_images_scores_more(layout):
 
 
 def test_the_weight_of_patches_goes_by_how_alike_the_images_are():
-    """(r / (1 - r))^2 with the mean cosine r of the vectors of two images, of vectors of a network."""
-    layout = LAYOUTS["of a network"]
-    apart = rows(layout, shift=0.0)
-    alike = rows(layout, 1) + 1e-4 * rows(layout)
-    for x in (apart, alike, rows(layout)):
-        cosines = []
-        for part in x[:, :8].double().split(layout.vectors, dim=1):
-            units = part / part.norm(dim=1, keepdim=True)
-            pairs = units @ units.T
-            cosines.append(float(pairs[~torch.eye(len(x), dtype=torch.bool)].mean()))
-        r = min(max(sum(cosines) / 2, 0.01), 0.99)
-        weights = fitted(layout, x).weights
-        assert weights[:-1].tolist() == [1.0] * 4
-        assert float(weights[-1]) == pytest.approx((r / (1 - r)) ** 2, rel=1e-4)
-    assert float(fitted(layout, alike).weights[-1]) == pytest.approx(99**2, rel=1e-4)
-    assert float(fitted(layout, apart).weights[-1]) < 1
-    for name in ("one vector and a map", "pixels and a map", "vectors"):
-        one = fitted(LAYOUTS[name], rows(LAYOUTS[name], 1) + 1e-4 * rows(LAYOUTS[name]))
-        assert set(one.weights.tolist()) == {1.0}
+    """By the odds of the mean cosine of the vectors of two images, but of pixels, and those of `alike`."""
+    for name, share in (("of a network", 0.5), ("pixels and a map", 0.5), ("of a network", 0.9)):
+        layout = replace(LAYOUTS[name], alike=share)
+        apart = rows(layout, shift=0.0)
+        alike = rows(layout, 1) + 1e-4 * rows(layout)
+        for x in (apart, alike, rows(layout)):
+            cosines = []
+            parts = x[:, : layout.of_vectors].double().split(layout.vectors, dim=1)
+            for part in parts[1:] if layout.pixels else parts:
+                units = part / part.norm(dim=1, keepdim=True)
+                pairs = units @ units.T
+                cosines.append(float(pairs[~torch.eye(len(x), dtype=torch.bool)].mean()))
+            r = max(sum(cosines) / len(cosines), 0.0)
+            weights = fitted(layout, x).weights
+            assert set(weights[:-1].tolist()) == {1.0}
+            expected = (r / (1 - r) / share * (1 - share)) ** 2
+            assert float(weights[-1]) == pytest.approx(min(max(expected, 99**-2), 99**2), rel=1e-4)
+        assert float(fitted(layout, alike).weights[-1]) == pytest.approx(99**2, rel=1e-4)
+        assert float(fitted(layout, apart).weights[-1]) < 1
+    assert set(fitted(LAYOUTS["vectors"]).weights.tolist()) == {1.0}
 
 
 def test_lengths_of_vectors_of_a_network_do_not_count_for_their_kernels():

@@ -8,11 +8,11 @@ nearest normal images) and a Gaussian of principal axes (`upland.models.ppca`); 
 
     A(x) = (sum_p w_p softplus(z_p)^3 / sum_p w_p)^(1/3),
 
-as for tables (`upland.models.experts`). The weights are 1, but for the patches where vectors are of a
-network. There
-the mean cosine r of the vectors of two normal images says how alike these are as wholes: near 1 of one part
-or texture photographed again and again, below one half of different things of a class. The more alike, the
-more it is a detail that is wrong, and the patches have the weight (r / (1 - r))^2.
+as for tables (`upland.models.experts`). The weights are 1, but for the patches. The mean cosine r of the
+vectors of two normal images (but of pixels) says how alike these are as wholes: near 1 of one part or texture
+photographed again and again, smaller of different things of a class. The more alike, the more it is a detail
+that is wrong, and the patches have the weight (o(r) / o(r_0))^2 by the odds o(r) = r / (1 - r), where r_0
+lies between (`FeatureLayout.alike`): one half of networks.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ PATCHES = "patches"
 LEAST_LENGTH = 1e-12
 BLOCK, BLOCK_NUMBERS = 32, 1 << 19
 """Images that are scored together at most, and their features: a few are padded to a whole block."""
-ALIKE = (0.01, 0.99)
-"""Bounds of the mean cosine."""
+LEAST_APART, MOST_WEIGHT = 1e-6, 99.0**2
+"""What the mean cosine lacks of one, at least; the weight of patches, at most, and 1 / MOST_WEIGHT at least."""
 
 
 class _Seen(NamedTuple):
@@ -128,10 +128,10 @@ class ImageExperts(ExpertEnergy, StoredModule):
     def _fitted_weights(self, x: Tensor) -> Tensor:
         """The weight of each part: `(N, D) -> (P,)`."""
         weights = torch.ones_like(self.weights)
-        if self.layout.directions and self.layout.map[0]:
-            alike = [_mean_cosine(one.x) for one in self.seen(x) if isinstance(one.part, AdaptiveKernel)]
-            mean = min(max(sum(alike) / max(len(alike), 1), ALIKE[0]), ALIKE[1])
-            weights[-1] = (mean / (1 - mean)) ** 2
+        cosines = [_mean_cosine(one.x) for one in self.seen(x) if isinstance(one.part, PrincipalGaussian)]
+        if self.layout.map[0] and cosines:
+            odds = _odds(max(sum(cosines) / len(cosines), 0.0)) / _odds(self.layout.alike)
+            weights[-1] = min(max(odds**2, 1 / MOST_WEIGHT), MOST_WEIGHT)
         return weights
 
     def seen(self, x: Tensor) -> Iterator[_Seen]:
@@ -246,16 +246,21 @@ class ImageExperts(ExpertEnergy, StoredModule):
                 one.part.points = one.points
 
 
+def _odds(r: float) -> float:
+    return r / max(1 - r, LEAST_APART)
+
+
 def _cubes(z: Tensor) -> Tensor:
     return torch.logaddexp(z, torch.zeros_like(z)) ** POWER
 
 
-def _mean_cosine(units: Tensor) -> float:
-    """The mean cosine of two of some unit vectors: `(N, D)`; 1 of a single one."""
-    count = len(units)
+def _mean_cosine(x: Tensor) -> float:
+    """The mean cosine of two of some vectors: `(N, D)`; 1 of a single one."""
+    count, exact = len(x), x.double()
     if count < 2:
         return 1.0
-    return (float(units.double().sum(0).square().sum()) - count) / (count * (count - 1))
+    units = exact / exact.norm(dim=1, keepdim=True).clamp(min=LEAST_LENGTH)
+    return (float(units.sum(0).square().sum()) - count) / (count * (count - 1))
 
 
 class VectorGaussians(EnergyModel):

@@ -99,8 +99,8 @@ class PatchMaps(Part):
         folds = torch.arange(len(x), dtype=torch.int64, device=x.device) % FOLDS
         for fold in range(min(FOLDS, len(x)) if len(x) > 1 else 0):
             self._keep(patches[folds != fold], generator)
-            mine = folds[: found.shape[1]] == fold
-            found[:, mine] = self._distances(patches[: found.shape[1]][mine])
+            held_out = folds[: found.shape[1]] == fold
+            found[:, held_out] = self._distances(patches[: found.shape[1]][held_out])
         self._keep(patches, generator)
         if len(x) == 1:
             found = self._distances(patches)

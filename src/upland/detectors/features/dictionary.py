@@ -36,9 +36,12 @@ MAP = 14
 """Positions along a side of the map, at most."""
 CHANNELS = 24
 """Principal axes of the activations that the map has."""
-POSITIONS = 32
+POSITIONS = 128
 """Positions along a side of an image that patches are taken at, about; of larger images every other pixel, or
 fewer, is a position."""
+ALIKE = 0.997
+"""Between the mean cosines of the pooled activations of things of one class (.96 to .99) and of one part or
+texture (.999 and more)."""
 MOST_PIXELS = 4_096
 """Numbers of an image up to which its codes are a vector of its features; larger ones are reduced."""
 SOFTENING, SHRINKAGE = 0.1, 0.1
@@ -140,7 +143,7 @@ class PatchDictionary:
         pools = math.prod(min(POOLS, side) for side in sides)
         height, width = (min(MAP, side) for side in sides)
         vectors = (math.prod(_reduced(shape)), len(self.centres) * pools)
-        return FeatureLayout(vectors, (self.axes.shape[1], height, width), pixels=True)
+        return FeatureLayout(vectors, (self.axes.shape[1], height, width), ALIKE, pixels=True)
 
     def transform(self, codes: NDArray[np.float32]) -> NDArray[np.float32]:
         """The features of images, each by itself: `(n, C, H, W) -> (n, D)`."""
