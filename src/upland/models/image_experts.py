@@ -38,7 +38,7 @@ LEAST_LENGTH = 1e-12
 BLOCK, BLOCK_NUMBERS = 32, 1 << 19
 """Images that are scored together at most, and their features: a few are padded to a whole block."""
 LEAST_APART, MOST_WEIGHT = 1e-6, 99.0**2
-"""What the mean cosine lacks of one, at least; the weight of patches, at most, and 1 / MOST_WEIGHT at least."""
+"""What the mean cosine lacks of one, at least; the weight of patches, at most: 1 / MOST_WEIGHT at least."""
 
 
 class _Seen(NamedTuple):
