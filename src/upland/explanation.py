@@ -42,7 +42,7 @@ class Reason(NamedTuple):
 
     `share` is in the criterion's unit, `part` its fraction of the row's positive shares, `value` what the row
     holds, `expected` what the model would have put there. Of time steps, `low` and `high` are the band around
-    it that held nine of ten held-out normal steps, or None. `has_expected`: whether the model expects anything.
+    it that held nine of ten held-out normal steps, or None. `has_expected`: whether the model expects any.
     """
 
     column: str
