@@ -41,8 +41,8 @@ class FeatureLayout:
     Args:
         vectors: numbers of each vector.
         map: (C, h, w) of the map of patches; C is 0 where there is none.
-        alike: mean cosine of the vectors of two normal images, in (0, 1), at which patches say as much as these.
-            Below it images are different things of one class, above it one thing again and again.
+        alike: mean cosine of the vectors of two normal images, in (0, 1), at which patches say as much as
+            these. Below it images are different things of one class, above it one thing again and again.
         directions: whether what matters in a vector is its direction, as for networks, and not its length.
         pixels: whether the first vector are pixels, of which there are many shapes and no one Gaussian.
     """
