@@ -40,7 +40,7 @@ def test_fit_leaves_out_what_a_mask_marks(pictures, tmp_path, upland, upland_jso
     scored = upland_json("score", tmp_path / "m", pictures / "new", "--top", "10")
     assert scored["flagged"] < 2
     for row in scored["most_anomalous"]:
-        assert all(part["column"] != "rows 2-3, columns 8-9" for part in row["reason"])
+        assert all(part["column"] != "rows 2-3, columns 8-9 (top right)" for part in row["reason"])
     small = ("--size", "6x6", *options)
     assert upland("fit", pictures / "normal", "-o", tmp_path / "n", *small, "-q").code == 0
     assert library.load(tmp_path / "n").encoder_.ignored.shape == (6, 6)
@@ -70,7 +70,7 @@ def test_deep_pictures_all_the_way(depth, pictures, tmp_path, upland, upland_jso
     call = ("score", tmp_path / "m", tmp_path / "new", "--maps", tmp_path / "heat", "--top", "2", "--why")
     worst = upland_json(*call)["most_anomalous"]
     assert {row["image"] for row in worst} == {f"odd-8{suffix}", f"odd-9{suffix}"}
-    assert all(row["reason"][0]["column"] == "rows 2-3, columns 8-9" for row in worst)
+    assert all(row["reason"][0]["column"] == "rows 2-3, columns 8-9 (top right)" for row in worst)
     for path in (tmp_path / "heat").glob("*_odd-*.png"):
         shown = np.asarray(Image.open(path))[:, :256].astype(int)
         assert (shown.min(), shown.max()) == (0, 255)
@@ -103,10 +103,10 @@ def test_each_image_has_one_row(pictures, tmp_path, upland_json):
     )
     assert sorted(row["image"] for row in document["most_anomalous"]) == ["odd-8.png", "odd-9.png"]
     for row in document["most_anomalous"]:
-        assert row["reason"][0]["column"] == "rows 2-3, columns 8-9"
+        assert row["reason"][0]["column"] == "rows 2-3, columns 8-9 (top right)"
         assert row["reason"][0]["value"] == 255
         assert row["reason"][0]["expected"] < 220
-    assert all(scored["reason"][n].as_py().startswith("rows 2-3, columns 8-9") for n in (0, 1))
+    assert all(scored["reason"][n].as_py().startswith("rows 2-3, columns 8-9 (top right)") for n in (0, 1))
 
 
 def test_arrays_are_numbered_and_batches_do_not_matter(pictures, tmp_path, upland_json, monkeypatch):
@@ -250,7 +250,10 @@ def test_regions_do_not_overlap_and_add_up():
     shares[0, 18:, 12:, 0] = 1.0
     values = np.broadcast_to(np.array([10, 20, 30], np.uint8), shares.shape)
     found = regions(ImageExplanation(shares, values, values + 1), 3)[0]
-    assert [reason.column for reason in found] == ["rows 3-5, columns 4-5", "rows 18-20, columns 12-13"]
+    assert [reason.column for reason in found] == [
+        "rows 3-5, columns 4-5 (top left)",
+        "rows 18-20, columns 12-13 (bottom right)",
+    ]
     assert [reason.share for reason in found] == [12.0, 6.0]
     assert sum(reason.part for reason in found) == pytest.approx(1.0)
     assert found[0].value == (10.0, 20.0, 30.0)

@@ -24,6 +24,7 @@ FITS = {
     "vae": (upland.VAEDetector, {"epochs": 3}, ROWS, NEW),
     "sequences": (upland.SequenceEnergyDetector, {"epochs": 2}, WAVES, WAVES[:9]),
     "steps": (upland.SequenceEnergyDetector, {"epochs": 2, "per": "step"}, WAVES, WAVES[:9]),
+    "features of pixels": (upland.ImageEnergyDetector, {"features": "pixels"}, PICTURES, OTHERS),
     "images": (upland.ImageEnergyDetector, {"epochs": 2, "n_centres": 16}, PICTURES, OTHERS),
     "convolutions": (upland.ImageEnergyDetector, {"epochs": 2, "filters": (8,)}, PICTURES, OTHERS),
     "glow": (upland.ImageFlowDetector, {"epochs": 1, "depth": 1}, PICTURES, OTHERS),

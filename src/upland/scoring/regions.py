@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from upland.data.image.features import REGIONS
+
 if TYPE_CHECKING:
     from upland.explanation import ImageExplanation, Reason
 
@@ -35,8 +37,7 @@ def regions(explained: ImageExplanation, count: int) -> list[list[Reason]]:
             share = float(left[window].sum())
             if share <= 0:
                 break
-            rows, columns = (f"{part.start}-{part.stop - 1}" for part in window)
-            name = f"rows {rows}, columns {columns}"
+            name = _name(window, heat.shape)
             foreseen = explained.expected is not None
             expected = None if explained.expected is None else _mean(explained.expected[image][window])
             reasons.append(
@@ -70,6 +71,15 @@ def _most_heat(heat: Floats) -> tuple[slice, slice]:
     held = sums[height:, width:] - sums[:-height, width:] - sums[height:, :-width] + sums[:-height, :-width]
     y, x = np.unravel_index(int(held.argmax()), held.shape)
     return slice(int(y), int(y) + height), slice(int(x), int(x) + width)
+
+
+def _name(window: tuple[slice, slice], shape: tuple[int, ...]) -> str:
+    """A rectangle in words: its pixels, and which ninth of the image its centre lies in."""
+    rows, columns = (f"{part.start}-{part.stop - 1}" for part in window)
+    down, right = (
+        3 * (part.start + part.stop - 1) // (2 * side) for part, side in zip(window, shape, strict=True)
+    )
+    return f"rows {rows}, columns {columns} ({REGIONS[3 * down + right]})"
 
 
 def _mean(pixels: NDArray[Any]) -> Any:
