@@ -131,13 +131,20 @@ def test_groups_of_other_pictures_of_a_mixture_and_of_copies_are_flagged(fitted)
     assert fitted.score_groups(copies, np.repeat([0, 1], 15), control="false_alarm").flag.all()
 
 
+@pytest.fixture(scope="module")
+def fits():
+    """Eight detectors of fresh images, and new images for each."""
+    return [
+        (made(random_state=seed).fit(pictures(500, 100 + seed)), pictures(200, 200 + seed))
+        for seed in range(8)
+    ]
+
+
 @pytest.mark.parametrize("statistic", ["auto", "likelihood", "divergence"])
-def test_normal_groups_are_rejected_at_the_rate_that_is_kept(statistic):
+def test_normal_groups_are_rejected_at_the_rate_that_is_kept(fits, statistic):
     """Over 8 fits with fresh images, 40 groups each of 1 and of 5 images: 5 % +- 4 standard errors."""
     rejected = []
-    for seed in range(8):
-        detector = made(random_state=seed).fit(pictures(500, 100 + seed))
-        new = pictures(200, 200 + seed)
+    for detector, new in fits:
         for labels in (np.arange(40), np.repeat(np.arange(40), 5)):
             found = detector.score_groups(
                 new[: len(labels)], labels, control="false_alarm", statistic=statistic, reasons=False
