@@ -1,5 +1,6 @@
 """Detectors of images by features: which are chosen, what is refused, and every promise with both of them."""
 
+import copy
 import json
 from functools import cache
 
@@ -202,6 +203,45 @@ def test_groups_of_photographs_have_verdicts():
 
 
 # -- where a score comes from --------------------------------------------------------------------------------
+
+
+@sources
+@pytest.mark.filterwarnings("ignore:among 2 groups")
+def test_a_new_calibration_keeps_what_groups_and_files_need(name, tmp_path):
+    made = copy.deepcopy(fitted(name)).calibrate(photographs(12, seed=4))
+    assert made.members_[0].held_out.shape == (12, made.encoder_.layout.of_vectors)
+    found = made.score_groups(NEW, np.repeat([0, 1], [5, 2]))
+    upland.save(made, tmp_path / "m")
+    again = upland.load(tmp_path / "m")
+    np.testing.assert_array_equal(again.assess(NEW), made.assess(NEW))
+    kept = again.score_groups(NEW, np.repeat([0, 1], [5, 2]))
+    np.testing.assert_array_equal(kept.p_value, found.p_value)
+
+
+def test_a_part_that_is_hotter_than_all_normal_images_is_seen():
+    """Floats beyond those of the fit, where each normal image has its highest values: nothing clips them."""
+    warm = np.random.default_rng(0).normal(305, 0.5, (24, 32, 32))
+    warm[:, :4, :4] = 310.0
+    hot = warm[-4:].copy()
+    hot[:, :4, :4] += 100.0
+    made = detector("auto").fit(warm)
+    assert made.plan_.reader.features == "pixels"
+    assert (made.anomaly_score(hot) > 2 * made.anomaly_score(warm).max()).all()
+
+
+@sources
+def test_floats_beyond_those_of_the_fit_are_not_cut_off(name):
+    photos = photographs(14)[..., 0] / 1000.0
+    made = detector(name).fit(photos + 300)
+    beyond = [made.encoder_.transform(NEW[:1, ..., 0] / 1000.0 * factor + 300) for factor in (2.0, 3.0)]
+    assert not np.array_equal(*beyond)
+
+
+@pytest.mark.parametrize("count", [3, 5])
+@sources
+def test_scores_of_few_images_are_finite_and_of_a_size_that_can_be_read(name, count):
+    made = detector(name, calibration="cross").fit(photographs(count))
+    assert (made.anomaly_score(np.concatenate([photographs(count), NEW])) < 1e4).all()
 
 
 @sources

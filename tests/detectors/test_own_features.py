@@ -333,6 +333,24 @@ def test_a_function_of_the_same_name_that_gives_something_else_is_refused(tmp_pa
         upland.load(tmp_path / "m", features=made(0.5))
 
 
+class Changing(Net):
+    """Its second map is what the class says."""
+
+    change = staticmethod(torch.nn.Identity())
+
+    def forward(self, x):
+        first, second = super().forward(x)
+        return [first, self.change(second)]
+
+
+def test_weights_that_are_used_in_another_way_are_refused_wherever_it_shows(tmp_path, monkeypatch):
+    upland.save(make(Changing()).fit(X), tmp_path / "m")
+    upland.load(tmp_path / "m", features=Changing())
+    monkeypatch.setattr(Changing, "change", staticmethod(torch.sin))
+    with pytest.raises(ValueError, match=r"with other features by Changing .* of the same picture"):
+        upland.load(tmp_path / "m", features=Changing())
+
+
 @pytest.mark.parametrize("of", ["pixels", "the deep energy", "a table"])
 def test_features_that_no_file_needs_are_refused(of, tmp_path):
     detector = {

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 
 import numpy as np
 import pytest
@@ -187,10 +188,10 @@ def test_the_next_fit_refuses_what_its_model_does_not_have(name, argument, fitte
     """And the detector stays as it was fitted."""
     example = EXAMPLES[name]
     detector = copy.deepcopy(fitted[name]).set_params(**{argument: other_value(name, argument)})
-    with pytest.raises(
-        ValueError, match=rf"{argument}.* has no meaning beside|has no meaning beside {argument}.*: leave one"
-    ):
+    with pytest.raises(ValueError, match=": leave one of them out$") as refused:
         detector.fit(example.rows)
+    first, second = re.fullmatch(r"(.*) has no meaning beside (.*): leave.*", str(refused.value)).groups()
+    assert argument in (first.partition("=")[0], second.partition("=")[0])
     assert detector.plan_ == fitted[name].plan_
     np.testing.assert_array_equal(
         detector.anomaly_score(example.new), fitted[name].anomaly_score(example.new)

@@ -33,7 +33,7 @@ from upland.detectors.arguments import check_arguments, check_live, device_of, p
 from upland.detectors.assessment import Scores
 from upland.detectors.baselines import warn_of_gaussians
 from upland.detectors.classes import Classes
-from upland.detectors.ensemble import Member, Offered, offered_criteria
+from upland.detectors.ensemble import Member, Offered, offered_criteria, to_be_kept
 from upland.detectors.fitting import (
     CALIBRATION_MOST,
     MemberFitter,
@@ -256,7 +256,8 @@ class Detector(ScoringDetector):
         rows = self.plan_.reader.normal_rows(X)
         generator = np.random.default_rng(0)
         some = some_of(np.arange(rows.n_rows), self.plan_.keep_rows, member.encoder.width, generator)
-        return replace(member, held_out=self.encode(member.encoder, rows.take(some)))
+        held_out = to_be_kept(member.encoder, self.encode(member.encoder, rows.take(some)))
+        return replace(member, held_out=held_out)
 
 
 def _calibration(unit: Unit, scores: Sequence[Floats], cross: bool) -> Calibration:

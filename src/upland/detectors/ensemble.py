@@ -166,6 +166,10 @@ class Member:
         return self.criteria[name, unit]
 
 
+AT_ONCE = 1 << 24
+"""Encoded numbers of held-out rows that are scored at a time."""
+
+
 class EncodedRows(ABC):
     """The normal rows as one member encodes them, each once: abstract."""
 
@@ -235,7 +239,9 @@ class EncodedPoints(EncodedRows):
             rows: numbers of the held-out rows, sorted.
             unit: a row or an image.
         """
-        return criterion.score(self.take(rows))
+        step = max(1, AT_ONCE // max(self.encoder.width, 1))
+        parts = [rows[start : start + step] for start in range(0, len(rows), step)]
+        return np.concatenate([criterion.score(self.take(part)) for part in parts])
 
 
 def to_be_kept(encoder: Encoder, codes: Tensor) -> Tensor:
@@ -245,7 +251,9 @@ def to_be_kept(encoder: Encoder, codes: Tensor) -> Tensor:
         encoder: fitted.
         codes: `(n, ...)`.
     """
-    return codes[:, : kept_numbers(encoder)[0]] if isinstance(encoder, FeatureEncoder) else codes
+    if not isinstance(encoder, FeatureEncoder):
+        return codes
+    return codes[:, : kept_numbers(encoder)[0]].clone()  # a part would hold the whole
 
 
 class EncodedWindows(EncodedRows):

@@ -53,9 +53,22 @@ def member_shares(detector: ScoringDetector, piece: Any, unit: Unit) -> MemberSh
         else:
             ignored = pixel_encoder(encoder).ignored
             inputs = encoder.to_pixels(found.inputs) if isinstance(encoder, FeatureEncoder) else found.inputs
-            shares.append(inputs if ignored is None else inputs * ~ignored)
+            shares.append(inputs if ignored is None else _of_counted(inputs, ~ignored))
         expected.append(found.expected)
     return MemberShares(finite(np.mean(shares, axis=0)), expected)
+
+
+def _of_counted(inputs: Floats, counted: NDArray[np.bool_]) -> Floats:
+    """Shares `(N, C, H, W)` of the pixels that count, with the sums as before: what others had is divided in
+    proportion to theirs.
+    """
+    kept = inputs * counted
+    size = np.abs(kept)
+    total = size.sum(axis=(1, 2, 3), keepdims=True)
+    even = np.broadcast_to(counted / (counted.sum() * inputs.shape[1]), inputs.shape)
+    parts = np.where(total > 0, size / np.where(total > 0, total, 1.0), even)
+    found: Floats = kept + (inputs - kept).sum(axis=(1, 2, 3), keepdims=True) * parts
+    return found
 
 
 def _by_column(inputs: Floats, encoder: TableEncoder | SequenceEncoder) -> Floats:

@@ -29,6 +29,9 @@ MOST = 256
 THIN = 1e-6
 """Of the mean variance, the least that a direction counts as having."""
 
+NONE = 1e-12
+"""Of the largest variance, one that is rounding."""
+
 ROWS = 2_000
 """Normal rows that directions are found from, at most."""
 
@@ -60,6 +63,7 @@ class Shift(Statistic):
         if len(away) < away.shape[1]:  # the same directions out of the smaller of two matrices
             values, axes = torch.linalg.eigh(away @ away.mT / len(away))
             directions = torch.nn.functional.normalize(away.mT @ axes, dim=0, eps=LEAST_EIGENVALUE)
+            directions = directions * (values > NONE * values.max())  # what has no variance is rounding
         else:
             values, directions = torch.linalg.eigh(away.mT @ away / len(away))
         first = values.flip(0).clamp(min=0)[: self.most]

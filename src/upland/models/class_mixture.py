@@ -69,7 +69,7 @@ class ClassPrior(StoredModule):
             own = z[labels == number] - of_all
             count = len(own) + PRIOR
             mean = own.sum(0) / count
-            variance = ((own - mean).square().sum(0) + PRIOR * second) / count
+            variance = ((own - mean).square().sum(0) + PRIOR * (second + mean.square())) / count
             self.means[number] = of_all + mean
             self.log_scales[number] = (0.5 * variance.log()).clamp(LEAST_LOG_SCALE, MOST_LOG_SCALE)
         counts = torch.bincount(labels, minlength=classes).double() + 1

@@ -166,6 +166,7 @@ def _moments(u: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """
     mean, width = u.mean(0), u.shape[1]
     squares, axes, total = principal_axes(u - mean, count)
+    total = total if len(u) > 1 else u.square().sum()  # of a single row nothing is known but its length
     least = (SHARE * total / width).clamp(min=LEAST_VARIANCE)
     rest = (total - squares.sum()) / max(width - count, 1)
     return mean, squares.maximum(least), axes, rest.maximum(least)

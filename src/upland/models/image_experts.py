@@ -34,6 +34,8 @@ from upland.models.stored import StoredModule, require
 
 POWER = 3
 PATCHES = "patches"
+LEAST_SPREAD = 0.02
+"""Deviation of normal images, as a share of their mean, at least: two images have the same distance."""
 LEAST_LENGTH = 1e-12
 BLOCK, BLOCK_NUMBERS = 32, 1 << 19
 """Images that are scored together at most, and their features: a few are padded to a whole block."""
@@ -120,8 +122,9 @@ class ImageExperts(ExpertEnergy, StoredModule):
             if isinstance(part, AdaptiveKernel):
                 part.set_points(points, first, own)
             left_out = part.fit(seen, generator)
-            means.append(float(left_out.mean()))
-            deviations.append(max(float(left_out.std(correction=0)), LEAST_DEVIATION))
+            mean, deviation = float(left_out.mean()), float(left_out.std(correction=0))
+            means.append(mean)
+            deviations.append(max(deviation, LEAST_SPREAD * mean, LEAST_DEVIATION))
         self.normal_means = self.normal_means.new_tensor(means)
         self.normal_deviations = self.normal_deviations.new_tensor(deviations)
 

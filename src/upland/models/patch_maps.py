@@ -36,7 +36,8 @@ FOLDS, LEFT_OUT = 5, 2_000
 POWER, OVER_PLACES = 3, 6
 OWN = 10.0
 """Images whose deviation over all places counts beside that of a place."""
-LEAST_DEVIATION = 1e-6
+LEAST_SCALE, LEAST_DEVIATION = 1e-6, 0.01
+"""Deviation of a number of a patch; of a distance of whitened patches, which of one image is none."""
 LEAST_SQUARE = 1e-12
 AT_ONCE = 128
 COMPARED = 1 << 19
@@ -114,13 +115,13 @@ class PatchMaps(Part):
     def _keep(self, patches: Tensor, generator: torch.Generator | None) -> None:
         """Whiten, and keep some patches of any place and of each."""
         flat = patches.flatten(0, 1)
-        self.scale = 1 / flat.std(0, correction=0).clamp(min=LEAST_DEVIATION)
+        self.scale = 1 / flat.std(0, correction=0).clamp(min=LEAST_SCALE)
         scaled = (flat * self.scale).double()
         mean = scaled.mean(0)
         squares, axes = torch.linalg.eigh((scaled - mean).T @ (scaled - mean) / len(scaled))
         squares = squares.clamp(min=0)
         count = min(AXES, len(squares))
-        axes = axes / (squares + SHRINKAGE * squares.mean().clamp(min=LEAST_DEVIATION)).sqrt()
+        axes = axes / (squares + SHRINKAGE * squares.mean().clamp(min=LEAST_SCALE)).sqrt()
         self.mean, self.axes = mean.to(flat), axes[:, -count:].flip(1).contiguous().to(flat)
         chosen = torch.randperm(len(flat), generator=generator)[:ANYWHERE].to(flat.device)
         self.anywhere = self._whitened(flat[chosen]).contiguous()
@@ -160,20 +161,20 @@ class PatchMaps(Part):
         _, height, width = self.map
         maps = seen.movedim(1, 2).reshape(count, axes, height, width)
         around = functional.unfold(maps, BESIDE, padding=BESIDE // 2).reshape(count, axes, -1, places)
-        kept = _for_products(self.here.movedim(0, 1))
-        seen_around = _with_ones(around.permute(3, 1, 0, 2).reshape(places, axes, -1))
-        some = max(1, COMPARED // (kept.shape[1] * seen_around.shape[2]))
-        pairs = zip(kept.split(some), seen_around.split(some), strict=True)
+        kept, around = self.here.movedim(0, 1), around.permute(3, 1, 0, 2).reshape(places, axes, -1)
+        centre = kept.mean(1, keepdim=True)  # of what is alike at a place the differences are small
+        rows, columns = _factors(kept - centre, around - centre.mT)
+        some = max(1, COMPARED // (rows.shape[1] * columns.shape[2]))
+        pairs = zip(rows.split(some), columns.split(some), strict=True)
         least = torch.cat([(one @ other).amin(1) for one, other in pairs]).reshape(height, width, count, -1)
         found = torch.full((height, width, count), math.inf, dtype=seen.dtype, device=seen.device)
         for number in range(BESIDE**2):
             down, right = (part - BESIDE // 2 for part in divmod(number, BESIDE))
-            rows, own_rows = _overlap(height, down)
-            columns, own_columns = _overlap(width, right)
+            below, own_rows = _overlap(height, down)
+            beside, own_columns = _overlap(width, right)
             own = found[own_rows, own_columns]
-            torch.minimum(own, least[rows, columns, :, number], out=own)
-        squares = found.permute(2, 0, 1).flatten(1) + seen.square().sum(2)
-        return squares.clamp(min=LEAST_SQUARE).sqrt()
+            torch.minimum(own, least[below, beside, :, number], out=own)
+        return found.permute(2, 0, 1).flatten(1).clamp(min=LEAST_SQUARE).sqrt()
 
     def _standardised(self, distances: Tensor) -> Tensor:
         """softplus(z_p) of each place: `(2, N, P) -> (N, P)`, float64."""
@@ -217,15 +218,15 @@ def _overlap(side: int, step: int) -> tuple[slice, slice]:
 
 def _nearest(x: Tensor, others: Tensor) -> Tensor:
     """The distance of each row to the nearest of others: `(M, K)`, `(R, K)` -> `(M,)`."""
-    least: Tensor = (_for_products(others) @ _with_ones(x.T)).amin(0) + x.square().sum(1)
-    return least.clamp(min=LEAST_SQUARE).sqrt()
+    rows, columns = _factors(others, x.T)
+    nearest = others[(rows @ columns).min(0).indices]  # by products, and exactly then
+    return (x - nearest).square().sum(1).clamp(min=LEAST_SQUARE).sqrt()
 
 
-def _for_products(others: Tensor) -> Tensor:
-    """Rows r as (-2 r, |r|^2), so that the product with (x, 1) is |r - x|^2 - |x|^2: `(..., R, K + 1)`."""
-    return torch.cat([-2 * others, others.square().sum(-1, keepdim=True)], -1)
-
-
-def _with_ones(columns: Tensor) -> Tensor:
-    """Columns with a one below each: `(..., K, M) -> (..., K + 1, M)`."""
-    return torch.cat([columns, columns.new_ones(*columns.shape[:-2], 1, columns.shape[-1])], -2)
+def _factors(rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+    """(-2 r, |r|^2, 1) and (x, 1, |x|^2), whose product is |r - x|^2: `(..., R, K)`, `(..., K, M)` with two
+    numbers more.
+    """
+    squares, lengths = rows.square().sum(-1, keepdim=True), columns.square().sum(-2, keepdim=True)
+    one = torch.cat([-2 * rows, squares, torch.ones_like(squares)], -1)
+    return one, torch.cat([columns, torch.ones_like(lengths), lengths], -2)

@@ -21,6 +21,8 @@ from upland.data.image.features import NAMES, SAMPLED, FeatureLayout, FeatureSou
 
 FORMAT = 1
 _FIELDS = {"format", "features", "pixels", "source"}
+FAR = 1e10
+"""Features are bounded by it, so that squares are finite."""
 AT_ONCE = 1 << 22
 """Pixel values of images whose features are made at a time."""
 
@@ -60,7 +62,8 @@ class FeatureEncoder:
         """Learn from normal images, at least two; raises as `ImageEncoder.fit_batches`."""
         sample = _Sample()
         self.pixels.fit_batches(sample.passing(self.pixels.images(batch) for batch in batches))
-        self.source.fit(np.concatenate([self.pixels.transform(pixels) for pixels in sample.kept()]))
+        some = sample.kept()[:1] if self.source.is_fixed else sample.kept()
+        self.source.fit(np.concatenate([self.pixels.transform(pixels) for pixels in some]))
         return self
 
     def read_as(self, other: Any) -> Self:
@@ -127,6 +130,7 @@ class FeatureEncoder:
             rows = np.arange(start, min(start + step, len(images)))
             codes = self.pixels.transform(images.select(rows))
             found[start : start + step] = self.source.transform(codes)
+        np.clip(found, -FAR, FAR, out=found)
         if not np.isfinite(found).all():
             first = images.label(int(np.argmin(np.isfinite(found).all(axis=1))))
             raise ValueError(f"features={self.source.name!r}: those of {first} are not all finite")
@@ -189,6 +193,9 @@ class FeatureEncoder:
                 raise ValueError(f"an encoder of features has no tensor {name}")
             parts[first][rest] = value
         encoder = cls(ImageEncoder.from_state(manifest["pixels"], parts["pixels"]), source)
+        channels, height, width = encoder.pixels.shape
+        if manifest["source"].get("shape", [channels, height, width]) != [channels, height, width]:
+            raise ValueError("the features are of images of another shape than the pixels")
         source.restore(manifest["source"], parts["source"])
         source.layout(encoder.pixels.shape)  # that of images of these channels
         return encoder

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from upland.catalogue import FEATURES
 from upland.data.image.container import Images
+from upland.data.image.statistics import RANGES
 from upland.data.image.weights import LITE0, is_installed
 
 AUTO = "auto"
@@ -43,8 +44,11 @@ def are_photographs(images: Images) -> bool:
     if min(images.shape[:2]) < LEAST_SIDE or images.dtype.kind == "b":
         return False
     rows = np.unique(np.linspace(0, len(images) - 1, SEEN).astype(np.int64))
-    seen = [_is_photograph(images.take([row])[0]) for row in rows.tolist()]
-    return 2 * sum(seen) > len(seen)
+    seen = [images.take([row])[0] for row in rows.tolist()]
+    least, most = min(one.min() for one in seen), max(one.max() for one in seen)
+    if images.dtype.kind == "f" and not any(low <= least and most <= high for low, high in RANGES):
+        return False  # heights, temperatures: a network sees no more of what is beyond its range
+    return 2 * sum(map(_is_photograph, seen)) > len(seen)
 
 
 def _is_photograph(pixels: NDArray[np.generic]) -> bool:

@@ -113,7 +113,7 @@ class ImageReader:
     def pieces(self, X: Any, encoder: Encoder) -> Iterator[Images]:
         """As many images at a time as memory allows."""
         images = pixel_encoder(encoder).images(X)
-        at_once = max(1, PIXELS_AT_ONCE // math.prod(images.shape))
+        at_once = max(1, PIXELS_AT_ONCE // max(math.prod(images.shape), encoder.width))
         for start in range(0, len(images), at_once):
             yield images.select(np.arange(start, min(start + at_once, len(images))))
 

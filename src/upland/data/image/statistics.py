@@ -22,7 +22,7 @@ _LEVELS = 255  # steps of the range that count one each where nothing varied
 _NOTHING = 1e-6  # of the range: what varies less is rounding
 
 
-_RANGES = ((0.0, 1.0), (-1.0, 1.0), (0.0, 255.0))
+RANGES = ((0.0, 1.0), (-1.0, 1.0), (0.0, 255.0))
 
 NORM = 6.5
 """The norm that contrast scaling gives to a typical image."""
@@ -60,7 +60,7 @@ class LevelSums:
     def _range(self) -> tuple[float, float]:
         if self.dtype.kind != "f":
             return 0.0, levels_of(self.dtype) - 1.0
-        for least, most in _RANGES:
+        for least, most in RANGES:
             if least <= self._least and self._most <= most:
                 return least, most
         if self._most - self._least > _NOTHING * self.largest:

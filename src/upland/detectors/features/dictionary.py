@@ -15,7 +15,7 @@ over a grid of `MAP` at most. Nothing is drawn: images, patches and first centre
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -85,16 +85,22 @@ class PatchDictionary:
         """
         with THREADS.at(1), torch.no_grad():
             x = torch.from_numpy(codes)
-            patches = torch.cat([self._patches(image[None])[0] for image in x])
-            patches = patches[_even(len(patches), PATCHES)]
+            patches = self._some_patches(x)
             variance = patches.var(1, correction=0)
             self.softening = SOFTENING * max(float(variance.mean()), 1e-12)
             patches = self._normalised(patches)
             self.mean = patches.mean(0)
             self.whitening = _whitening(patches - self.mean)
             self.centres = _k_means((patches - self.mean) @ self.whitening)
-            maps = torch.stack([self._pooled(self._activations(image[None]), True) for image in x])
-            self.axes = _principal(maps.flatten(0, 2))
+            self.axes = _principal(self._pooled(self._activations(image[None]), True) for image in x)
+
+    def _some_patches(self, x: Tensor) -> Tensor:
+        """Patches at even steps of those of all images: `(n, C, H, W) -> (P, C K K)`."""
+        count = self._patches(x[:1]).shape[1]
+        numbers = _even(count * len(x), PATCHES)
+        of, where = numbers // count, numbers % count
+        found = [self._patches(x[[image]])[0, where[of == image]] for image in of.unique().tolist()]
+        return torch.cat(found)
 
     def _stride(self, shape: torch.Size | tuple[int, ...]) -> int:
         return max(1, round(max(shape[-2:]) / POSITIONS))
@@ -302,8 +308,12 @@ def _k_means(x: Tensor) -> Tensor:
     return centres
 
 
-def _principal(x: Tensor) -> Tensor:
-    """The axes along which rows vary most: `(N, K) -> (K, CHANNELS)`."""
-    exact = (x - x.mean(0)).double()
-    axes: Tensor = torch.linalg.eigh(exact.T @ exact / len(exact)).eigenvectors
+def _principal(maps: Iterable[Tensor]) -> Tensor:
+    """The axes along which the places of maps `(h, w, K)` vary most: `(K, CHANNELS)`."""
+    count, sums, products = 0, torch.zeros(1, dtype=torch.float64), torch.zeros(1, 1, dtype=torch.float64)
+    for one in maps:
+        rows = one.flatten(0, 1).double()
+        count, sums, products = count + len(rows), sums + rows.sum(0), products + rows.T @ rows
+    mean = sums / count
+    axes: Tensor = torch.linalg.eigh(products / count - mean[:, None] * mean).eigenvectors
     return axes[:, -CHANNELS:].flip(1).float().contiguous()

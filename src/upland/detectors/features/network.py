@@ -95,10 +95,11 @@ class NetworkFeatures(FixedFeatures):
         pixels = rgb_pixels(codes)
         sides = _sides(codes.shape[1:])
         if sides != tuple(pixels.shape[2:]):
+            low, high = (float(end) for end in pixels.aminmax())
             pixels = functional.interpolate(
                 pixels, sides, mode="bicubic", antialias=True, align_corners=False
             )
-            pixels = pixels.clamp(0, LEVELS - 1)
+            pixels = pixels.clamp(min(low, 0.0), max(high, LEVELS - 1))
         maps = self.backbone.network(pixels)
         vectors = [self._vector(maps[number], number) for number in self.backbone.vectors]
         grid = _grid(sides, self.backbone.stride)
@@ -140,12 +141,14 @@ def _grid(sides: tuple[int, int], stride: int) -> tuple[int, int]:
 
 
 def rgb_pixels(codes: Tensor) -> Tensor:
-    """Pixels from 0 to 255 of three channels, grey ones repeated: `(N, C, H, W) -> (N, 3, H, W)`.
+    """Pixels of three channels, grey ones repeated: `(N, C, H, W) -> (N, 3, H, W)`.
+
+    They are from 0 to 255, but for floats beyond what is usual, such as a heat that no normal image has.
 
     Args:
         codes: with the scaling "levels"; a fourth channel is left out.
     """
-    return ((codes[:, :3] + 0.5) * LEVELS - 0.5).clamp(0, LEVELS - 1).expand(-1, 3, -1, -1)
+    return ((codes[:, :3] + 0.5) * LEVELS - 0.5).expand(-1, 3, -1, -1)
 
 
 def coarsened(positions: Sequence[int]) -> tuple[int, int]:

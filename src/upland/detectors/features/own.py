@@ -23,7 +23,7 @@ from upland.data.image.features import OWN, FeatureLayout, FeaturesError
 from upland.data.image.state import MOST_PIXELS
 from upland.detectors.features.modules import RIGHT, Own, check_own, copied, device_of, digest_of, label_of
 from upland.detectors.features.network import brought, coarsened, rgb_pixels
-from upland.detectors.features.placing import FixedFeatures
+from upland.detectors.features.placing import FixedFeatures, split
 from upland.io.records import shown
 from upland.models.process import THREADS
 
@@ -31,7 +31,7 @@ LEAST_SIDE = 4
 CHANNELS = 128
 """Channels of a map that patches are described by, at most."""
 PROBE = 64
-"""Features of a fixed picture that a file holds."""
+"""Features of a fixed picture that a file holds, of each vector and of the map, at even steps."""
 TOLERANCE = 1e-3
 """The largest difference of these, relative to the largest of them, by another machine or device."""
 REPEATED = 1e-6
@@ -95,7 +95,7 @@ class OwnFeatures(FixedFeatures):
     def _probe(self, shape: Shape) -> None:
         """Find and keep the first features of a fixed picture of some shape; raises as `fit`."""
         codes = _fixed_picture(shape)
-        first, second = (self.transform(codes)[0, :PROBE] for _ in range(2))
+        first, second = (self._some(self.transform(codes), shape) for _ in range(2))
         if not np.isfinite(first).all():
             raise FeaturesError(f"features: those of a picture by {self.label} are not all finite")
         if _difference(first, second) > REPEATED:
@@ -104,6 +104,14 @@ class OwnFeatures(FixedFeatures):
                 "draw random numbers, as dropout does in training mode"
             )
         self._probed = shape, first
+
+    def _some(self, features: NDArray[np.float32], shape: Shape) -> NDArray[np.float32]:
+        """Numbers at even steps of each vector and of the map of one image: `(1, D) -> (P,)`."""
+        vectors, patches = split(features, self.layout(shape))
+        parts = [part.ravel() for part in (*vectors, patches) if part.size]
+        return np.concatenate(
+            [part[np.unique(np.linspace(0, part.size - 1, PROBE).astype(np.int64))] for part in parts]
+        )
 
     def layout(self, shape: tuple[int, int, int]) -> FeatureLayout:
         """Vectors and the map, found by one call on a fixed picture.
