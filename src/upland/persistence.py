@@ -239,6 +239,8 @@ def _loaded(
         raise ValueError(f"{path} {error}") from error.__cause__
     except MemoryError:
         raise
+    except ImportError as error:  # a package that the model needs
+        raise ImportError(f"{path} cannot be read: {error}") from error
     except Exception as error:  # plain data of another type may raise anything
         raise TensorFileError(path, "newer", _unreadable(manifest.get("versions"), error)) from error
 

@@ -565,6 +565,7 @@ ADVISES = re.compile(
 
 ELSEWHERE = {
     "data/sequence/next_steps.py:_listed": "steps of series in Python: tests/detectors/test_score_steps.py",
+    "data/image/photographs.py:suitable_features": "no weights: tests/data/image/test_photographs.py",
     "data/image/weights.py:released_file": "no weights: tests/detectors/features/test_efficientnet.py",
     "detectors/image_gaussian.py:of_classes": "features of a network: tests/detectors/test_image_gaussian.py",
     "detectors/stream.py:check_single": "steps of series in Python: tests/detectors/test_score_steps.py",

@@ -75,14 +75,14 @@ def test_a_calibration_brings_classes(upland, model, folder, tmp_path):
     assert len(library.load(out).members_[0].labels["held_out"]) == 400
     done = upland("calibrate", model, folder, "-o", tmp_path / "n.safetensors", "--quiet")
     assert done.code != 0
-    assert "fitted with classes: calibrate it with classes" in done.words
+    assert "fitted with classes: calibrate it with --classes" in done.words
 
 
 def test_what_has_no_classes_says_so(upland, model, folder, works, tmp_path):
     out = tmp_path / "m.safetensors"
     done = upland("fit", folder, "--classes", "subfolders", "-o", out, "--quiet")
     assert (done.code, out.exists()) == (2, False)
-    assert "--classes is for images and --model flow" in done.words
+    assert "--classes is for images and models that are fitted with --model flow" in done.words
     inside = ("fit", folder / "left", "--model", "flow", "--classes", "subfolders", "-o", out)
     assert "200 of 200 images lie in no sub-folder: with --classes subfolders" in upland(*inside).words
     done = upland("groups", model, folder, "--by", "folder", "--classes", "odd")

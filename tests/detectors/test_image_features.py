@@ -109,7 +109,8 @@ def test_weights_that_are_not_installed_are_asked_for_before_images_are_read(mon
     monkeypatch.setattr("upland.data.image.weights._path", lambda: None)
     with pytest.raises(ImportError, match=r"upland\[backbone\]"):
         detector("efficientnet-lite0").fit(photographs(4))
-    assert detector("auto").fit(photographs(4)).plan_.reader.features == "pixels"
+    with pytest.warns(UserWarning, match=r"images are photographs.*upland\[backbone\]"):
+        assert detector("auto").fit(photographs(4)).plan_.reader.features == "pixels"
 
 
 # -- a score depends on its image alone ----------------------------------------------------------------------

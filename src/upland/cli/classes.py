@@ -70,5 +70,5 @@ def _with_classes(detector: Detector) -> ImageFlowDetector:
     from upland.detectors.image_flow import ImageFlowDetector
 
     if not isinstance(detector, ImageFlowDetector):
-        raise typer.BadParameter("--classes is for images and --model flow")
+        raise typer.BadParameter("--classes is for images and models that are fitted with --model flow")
     return detector

@@ -33,7 +33,7 @@ from upland.detectors.arguments import check_arguments, check_live, device_of, p
 from upland.detectors.assessment import Scores
 from upland.detectors.baselines import warn_of_gaussians
 from upland.detectors.classes import Classes
-from upland.detectors.ensemble import Member, Offered, offered_criteria, to_be_kept
+from upland.detectors.ensemble import Member, Offered, offered_criteria
 from upland.detectors.fitting import (
     CALIBRATION_MOST,
     MemberFitter,
@@ -42,7 +42,7 @@ from upland.detectors.fitting import (
 )
 from upland.detectors.host import usual_settings
 from upland.detectors.plan import LIVE, FitPlan, TrainingPlan
-from upland.detectors.reference_rows import some_of
+from upland.detectors.reference_rows import some_of, to_be_kept
 from upland.detectors.scoring import ScoringDetector, name_of
 from upland.groups.outputs import LEAST_REFERENCE
 from upland.io.advice import Advice, Argument

@@ -30,6 +30,7 @@ from upland.data.sequence.encoder import SequenceEncoder
 from upland.data.sequence.windows import SequenceRows
 from upland.data.table.encoder import TableEncoder
 from upland.detectors.architecture import Architecture
+from upland.detectors.reference_rows import to_be_kept
 from upland.detectors.refinement import Refinement
 from upland.groups.outputs import Reference
 from upland.groups.stretches import numbered
@@ -166,8 +167,7 @@ class Member:
         return self.criteria[name, unit]
 
 
-AT_ONCE = 1 << 24
-"""Encoded numbers of held-out rows that are scored at a time."""
+AT_ONCE = 1 << 24  # encoded numbers of held-out rows that are scored at a time
 
 
 class EncodedRows(ABC):
@@ -242,18 +242,6 @@ class EncodedPoints(EncodedRows):
         step = max(1, AT_ONCE // max(self.encoder.width, 1))
         parts = [rows[start : start + step] for start in range(0, len(rows), step)]
         return np.concatenate([criterion.score(self.take(part)) for part in parts])
-
-
-def to_be_kept(encoder: Encoder, codes: Tensor) -> Tensor:
-    """What of encoded rows is kept with a model, and groups are tested by: of features the vectors alone.
-
-    Args:
-        encoder: fitted.
-        codes: `(n, ...)`.
-    """
-    if not isinstance(encoder, FeatureEncoder):
-        return codes
-    return codes[:, : kept_numbers(encoder)[0]].clone()  # a part would hold the whole
 
 
 class EncodedWindows(EncodedRows):

@@ -237,7 +237,8 @@ class ImageFlowDetector(ImageDetector):
             return super().calibrate(X)
         if classes is None or not self.classes_:
             said = "with" if self.classes_ else "without"
-            raise ValueError(f"the detector was fitted {said} classes: calibrate it {said} classes")
+            text = f"the detector was fitted {said} classes: calibrate it {said} "
+            raise ValueError(Advice(text, Argument("classes")))
         images = self._reader().normal_rows(X).images
         names = names_of_classes(classes, images)
         codes = np.array([number_of(self.classes_, name) for name in names], dtype=np.int64)

@@ -81,9 +81,13 @@ def description(
 
 
 def _features(plan: FitPlan) -> dict[str, str]:
-    """What features of the user's own are; nothing where there are none."""
-    source = plan.reader.source if isinstance(plan.reader, ImageReader) else None
-    return {"features": f"{source.label}, SHA-256 {source.digest}"} if isinstance(source, OwnFeatures) else {}
+    """The features of images that the fit resolved, or what those of the user's own are."""
+    if not isinstance(plan.reader, ImageReader) or plan.reader.features is None:
+        return {}
+    source = plan.reader.source
+    if isinstance(source, OwnFeatures):
+        return {"features": f"{source.label}, SHA-256 {source.digest}"}
+    return {"features": plan.reader.features}
 
 
 def _refinement(members: Sequence[Member]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from upland.calibration.false_discovery import Control
 from upland.detectors.base import Detector
-from upland.detectors.ensemble import to_be_kept
+from upland.detectors.reference_rows import to_be_kept
 from upland.groups.labels import is_names, labels_by
 from upland.groups.verdicts import GroupVerdicts
 from upland.io.arrays import is_array_file

