@@ -8,7 +8,8 @@ nearest normal images) and a Gaussian of principal axes (`upland.models.ppca`); 
 
     A(x) = (sum_p w_p softplus(z_p)^3 / sum_p w_p)^(1/3),
 
-as for tables (`upland.models.experts`). The weights are 1, but for the patches. The mean cosine r of the
+as for tables (`upland.models.experts`). Kernels have the weight 1, and all Gaussians together that of all
+kernels: of pixels there is one beside two. Patches have a weight of their own. The mean cosine r of the
 vectors of two normal images (but of pixels) says how alike these are as wholes: near 1 of one part or texture
 photographed again and again, smaller of different things of a class. The more alike, the more it is a detail
 that is wrong, and the patches have the weight (o(r) / o(r_0))^2 by the odds o(r) = r / (1 - r), where r_0
@@ -131,6 +132,9 @@ class ImageExperts(ExpertEnergy, StoredModule):
     def _fitted_weights(self, x: Tensor) -> Tensor:
         """The weight of each part: `(N, D) -> (P,)`."""
         weights = torch.ones_like(self.weights)
+        gaussians = [isinstance(one, PrincipalGaussian) for one in self.parts.values()]
+        kernels = len(self.layout.vectors)
+        weights[torch.tensor(gaussians)] = kernels / max(sum(gaussians), 1)
         cosines = [_mean_cosine(one.x) for one in self.seen(x) if isinstance(one.part, PrincipalGaussian)]
         if self.layout.map[0] and cosines:
             odds = _odds(max(sum(cosines) / len(cosines), 0.0)) / _odds(self.layout.alike)
