@@ -134,7 +134,7 @@ class ImageExperts(ExpertEnergy, StoredModule):
         weights = torch.ones_like(self.weights)
         gaussians = [isinstance(one, PrincipalGaussian) for one in self.parts.values()]
         kernels = len(self.layout.vectors)
-        weights[torch.tensor(gaussians)] = kernels / max(sum(gaussians), 1)
+        weights[torch.tensor(gaussians, dtype=torch.bool)] = kernels / max(sum(gaussians), 1)
         cosines = [_mean_cosine(one.x) for one in self.seen(x) if isinstance(one.part, PrincipalGaussian)]
         if self.layout.map[0] and cosines:
             odds = _odds(max(sum(cosines) / len(cosines), 0.0)) / _odds(self.layout.alike)
