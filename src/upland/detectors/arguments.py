@@ -149,12 +149,8 @@ def _check_model(model: Any) -> None:
 
 def _check_features(features: Any) -> None:
     known = (AUTO, *FEATURES)
-    if isinstance(features, str):
-        if features not in known:
-            text = f"must be one of {', '.join(map(repr, known))}, or a module or function of your own"
-            raise ValueError(f"features {text}, as in features=module; got {features!r}")
-        return
-    check_own(features, known)
+    if not isinstance(features, str) or features not in known:
+        check_own(features, known)
 
 
 def _check_kept(kept: Any) -> None:
