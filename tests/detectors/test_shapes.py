@@ -140,13 +140,7 @@ def test_the_shapes_are_those_of_the_model_that_is_built(architecture, encoder):
 @pytest.mark.parametrize(("architecture", "name"), PRODUCTS, ids=map(str, range(len(PRODUCTS))))
 def test_the_shapes_of_a_product_of_experts_go_by_what_it_was_fitted_on(architecture, name):
     encoder, rows = encoded(TABLES[name])
-    model = architecture.build(encoder)
-    model.init_from_data(rows, torch.Generator().manual_seed(0))
-    weights = model.state_dict()
-    assert_only_its_own(architecture, encoder, weights)
-    again = architecture.build(encoder)
-    again.load_state_dict(weights)
-    assert torch.equal(again.joined_score(rows), model.joined_score(rows))
+    assert_fitted_is_taken_up(architecture, encoder, rows)
 
 
 @pytest.mark.parametrize("source", [PatchDictionary, tiny, lambda: VectorsAlone(tiny())])
@@ -155,6 +149,11 @@ def test_the_shapes_of_experts_of_images_go_by_what_they_were_fitted_on(source):
     pictures = np.random.default_rng(0).integers(0, 256, (12, 9, 16, 3), dtype=np.uint8)
     encoder = FeatureEncoder(ImageEncoder(scaling=made.scaling), made).fit_batches([pictures])
     architecture, rows = ExpertsOfImages(8), torch.from_numpy(encoder.transform(pictures))
+    assert_fitted_is_taken_up(architecture, encoder, rows)
+
+
+def assert_fitted_is_taken_up(architecture, encoder, rows):
+    """A model fitted on rows has the shapes of the architecture, and another takes its weights up."""
     model = architecture.build(encoder)
     model.init_from_data(rows, torch.Generator().manual_seed(0))
     weights = model.state_dict()
