@@ -77,7 +77,8 @@ def check_arguments(arguments: Mapping[str, Any], defaults: Mapping[str, Any]) -
         raise ValueError(f"kernel_size must be an odd number, got {arguments['kernel_size']!r}")
     _check_kept(arguments.get("keep_rows", 0))
     _check_model(arguments["model"])
-    _check_features(arguments.get("features", AUTO))
+    if "features" in arguments:
+        _check_features(arguments["features"], defaults["features"])
     check_live(arguments)
 
 
@@ -147,8 +148,8 @@ def _check_model(model: Any) -> None:
         )
 
 
-def _check_features(features: Any) -> None:
-    known = (AUTO, *FEATURES)
+def _check_features(features: Any, default: str) -> None:
+    known = (AUTO, *FEATURES) if default == AUTO else tuple(FEATURES)
     if not isinstance(features, str) or features not in known:
         check_own(features, known)
 

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from os import PathLike
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
 from upland.data.image.encoder import Scaling
-from upland.data.image.features import OWN
 from upland.data.image.reader import ImageReader
 from upland.detectors.architecture import Architecture
 from upland.detectors.architectures import Convolutional, ImageVAE
 from upland.detectors.arguments import contradiction, given, given_noise, sizes_of, whole_or_none
-from upland.detectors.features.modules import described
-from upland.detectors.features.own import OwnFeatures
-from upland.detectors.image_detector import ImageDetector
+from upland.detectors.image_detector import FeatureDetector, ImageDetector
 from upland.detectors.image_experts import SUPPORT_POINTS, ExpertsOfImages
 from upland.detectors.own_modules import OwnLatent, OwnModule
 from upland.detectors.plan import CLOSED_FORM, TrainingPlan
@@ -37,7 +32,7 @@ NETS_ONLY = (
 """Arguments of `ImageEnergyDetector` that only the deep energy has."""
 
 
-class ImageEnergyDetector(ImageDetector):
+class ImageEnergyDetector(FeatureDetector):
     """Anomaly detection in images by a deep energy trained by score matching (DSEBM, Zhai et al., ICML 2016).
 
     Normal data are an array `(N, H, W)`, `(N, H, W, C)` or `(N, C, H, W)`, a list of images, or a folder.
@@ -162,24 +157,7 @@ class ImageEnergyDetector(ImageDetector):
 
     def _reader(self) -> ImageReader:
         reader = super()._reader()
-        if not self._is_experts():
-            return reader
-        if isinstance(self.features, str):
-            return replace(reader, features=self.features)
-        return replace(reader, features=OWN, source=OwnFeatures(self.features))
-
-    def _settings(self) -> dict[str, Any]:
-        """With the weights of features of the user's own, not only their name."""
-        own = {} if isinstance(self.features, str) else {"features": described(self.features)}
-        return super()._settings() | own
-
-    def __sklearn_clone__(self) -> Self:
-        """An unfitted detector with the same arguments; features of the user's own are not copied."""
-        bare = copy.copy(self)
-        bare.features = "auto"
-        made: Self = super(ImageEnergyDetector, bare).__sklearn_clone__()
-        made.features = self.features
-        return made
+        return self._reads_features(reader, maps=True) if self._is_experts() else reader
 
     def _architecture(self) -> Architecture:
         if self._is_experts():

