@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import upland
+from upland.data.image.weights import LITE0, is_installed
 
 rng = np.random.default_rng(0)
 ROWS = rng.normal(size=(600, 5))
@@ -25,22 +26,32 @@ FITS = {
     "sequences": (upland.SequenceEnergyDetector, {"epochs": 2}, WAVES, WAVES[:9]),
     "steps": (upland.SequenceEnergyDetector, {"epochs": 2, "per": "step"}, WAVES, WAVES[:9]),
     "features of pixels": (upland.ImageEnergyDetector, {"features": "pixels"}, PICTURES, OTHERS),
+    "features of a network": (upland.ImageEnergyDetector, {"features": LITE0}, PICTURES, OTHERS),
+    "flow of features": (upland.ImageFlowDetector, {"features": LITE0}, PICTURES, OTHERS),
     "images": (upland.ImageEnergyDetector, {"epochs": 2, "n_centres": 16}, PICTURES, OTHERS),
     "convolutions": (upland.ImageEnergyDetector, {"epochs": 2, "filters": (8,)}, PICTURES, OTHERS),
     "glow": (upland.ImageFlowDetector, {"epochs": 1, "depth": 1}, PICTURES, OTHERS),
     "image vae": (upland.ImageVAEDetector, {"epochs": 1}, PICTURES, OTHERS),
 }
 ON_A_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+NAMES = [
+    pytest.param(name, marks=pytest.mark.skipif(not is_installed(), reason="needs upland[backbone]"))
+    if arguments.get("features") == LITE0
+    else name
+    for name, (_, arguments, _, _) in FITS.items()
+]
 DEVICES = ["cpu", pytest.param("cuda", marks=ON_A_GPU)]
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("name", FITS)
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.filterwarnings("ignore")
 def test_a_fit_on_a_device_does_all_that_one_on_the_cpu_does(name, device, tmp_path):
     estimator, arguments, normal, new = FITS[name]
     detector = estimator(device=device, random_state=0, progress=False, **arguments).fit(normal)
     assert next(detector.models_[0].parameters()).device.type == device
+    if arguments.get("features") == LITE0:
+        assert next(_network(detector).parameters()).device.type == device
     scores = detector.anomaly_score(new)
     upland.save(detector, tmp_path / "model.safetensors")
     again = upland.load(tmp_path / "model.safetensors")  # on the CPU
@@ -72,3 +83,9 @@ def _step_scores(detector):
         score, _, state = detector.score_next(state, step)
         found.append(score)
     return found
+
+
+def _network(detector):
+    """The network that makes the features of a detector of images."""
+    source = detector.plan_.reader.source
+    return getattr(source, "source", source).backbone.network

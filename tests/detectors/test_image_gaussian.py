@@ -217,7 +217,7 @@ def test_what_only_glow_has_is_refused_with_features(options):
 
 
 def test_features_that_there_are_not_are_refused_by_name():
-    with pytest.raises(ValueError, match=r"features of a flow must be one of 'pixels', .*got 'auto'"):
+    with pytest.raises(ValueError, match=r"features must be one of 'pixels', .*got 'auto'"):
         made(features="auto").fit(pictures(30))
 
 

@@ -1,7 +1,7 @@
 """A network with few fixed weights as features of images."""
 
 import torch
-from torch.nn import functional
+from torch import nn
 
 from upland.detectors.features.network import Backbone, NetworkFeatures
 
@@ -10,11 +10,21 @@ TINY = "tiny"
 
 def tiny():
     """Features by two convolutions with random weights, the same at each call."""
-    source = torch.Generator().manual_seed(0)
-    first, second = (torch.randn(shape, generator=source) for shape in [(6, 3, 3, 3), (8, 6, 3, 3)])
+    return NetworkFeatures(TINY, Backbone(Tiny(), (0, 1), (), (0,), (6, 8), 4, "0" * 64))
 
-    def network(pixels):
-        x = functional.conv2d(pixels / 128 - 1, first, stride=4, padding=1).tanh()
-        return [x, functional.conv2d(x, second, stride=2, padding=1).tanh()]
 
-    return NetworkFeatures(TINY, Backbone(network, (0, 1), (), (0,), (6, 8), 4, "0" * 64))
+class Tiny(nn.Module):
+    """Two convolutions."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(3, 6, 3, stride=4, padding=1, bias=False)
+        self.second = nn.Conv2d(6, 8, 3, stride=2, padding=1, bias=False)
+        source = torch.Generator().manual_seed(0)
+        for weight in self.parameters():
+            weight.data = torch.randn(weight.shape, generator=source)
+        self.requires_grad_(False)
+
+    def forward(self, pixels):
+        x = self.first(pixels / 128 - 1).tanh()
+        return [x, self.second(x).tanh()]

@@ -23,7 +23,7 @@ from upland.data.image.ignored import Mask
 from upland.data.image.reader import ImageReader
 from upland.data.reader import Reader
 from upland.detectors.architecture import Architecture
-from upland.detectors.arguments import frozen, plain_argument
+from upland.detectors.arguments import device_of, frozen, plain_argument
 from upland.detectors.encoding import Encodings
 from upland.detectors.ensemble import Member
 from upland.detectors.features.modules import described
@@ -85,7 +85,8 @@ class ImageDetector(PointDetector):
 
     def _reader(self) -> ImageReader:
         size, name, mask = frozen(self.size), type(self).__name__, self._mask()
-        return ImageReader(size, self.mode, self.scaling, name, plain_argument(mask), mask)
+        device = str(device_of(self.device))
+        return ImageReader(size, self.mode, self.scaling, name, plain_argument(mask), mask, device=device)
 
     def _mask(self) -> Mask | None:
         """The pixels to ignore."""

@@ -119,6 +119,13 @@ class FeatureSource(Protocol):
             shape: (C, H, W) of an encoded image.
         """
 
+    def to(self, device: str) -> None:
+        """Make features on a device, where the source is a network of upland's own.
+
+        Args:
+            device: the name of one that there is.
+        """
+
     def to_state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """A JSON-able manifest and tensors."""
 
@@ -195,6 +202,14 @@ class VectorsAlone:
             shape: (C, H, W).
         """
         return self.source.to_codes(features, shape)
+
+    def to(self, device: str) -> None:
+        """As the source.
+
+        Args:
+            device: the name of one that there is.
+        """
+        self.source.to(device)
 
     def to_state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """That of the source."""

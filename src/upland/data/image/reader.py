@@ -41,6 +41,7 @@ class ImageReader:
         source: what does so, where it does not learn; it is in no file.
         maps: whether features are all that the source gives, the map of patches beside the vectors; else they
             are the directions of the vectors.
+        device: where they are made by a network of upland's own; it is in no file.
     """
 
     size: tuple[int, int] | None = None
@@ -52,6 +53,7 @@ class ImageReader:
     features: str | None = None
     source: FeatureSource | None = field(default=None, compare=False)
     maps: bool = True
+    device: str = field(default="cpu", compare=False)
     modality: ClassVar[Literal["image"]] = "image"
     units: ClassVar[tuple[Unit, ...]] = ("image",)
 
@@ -104,7 +106,10 @@ class ImageReader:
     def with_source(self) -> ImageReader:
         """With what makes the features, where it learns nothing: then all encoders have the same one."""
         source = self._source()
-        return replace(self, source=source) if source is not None and source.is_fixed else self
+        if source is None or not source.is_fixed:
+            return self
+        source.to(self.device)
+        return replace(self, source=source)
 
     def blocks(self, rows: NormalRows) -> tuple[None, int]:
         """Each image is a block of its own."""

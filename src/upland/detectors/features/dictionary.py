@@ -209,6 +209,13 @@ class PatchDictionary:
 
     # -- persistence -----------------------------------------------------------------------------------------
 
+    def to(self, device: str) -> None:
+        """Features are made on the CPU.
+
+        Args:
+            device: not used.
+        """
+
     def to_state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """The softening, and what was learned."""
         tensors = {"mean": self.mean, "whitening": self.whitening, "centres": self.centres, "axes": self.axes}

@@ -9,7 +9,7 @@ and the map has `GRID` positions a side at most.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,7 +41,7 @@ class Backbone(NamedTuple):
         digest: SHA-256 of the weights.
     """
 
-    network: Callable[[Tensor], Sequence[Tensor]]
+    network: nn.Module
     vectors: tuple[int, ...]
     rooted: tuple[int, ...]
     patches: tuple[int, ...]
@@ -60,6 +60,16 @@ class NetworkFeatures(FixedFeatures):
 
     def __init__(self, name: str, backbone: Backbone) -> None:
         self.name, self.backbone = name, backbone
+        self.device = torch.device("cpu")
+
+    def to(self, device: str) -> None:
+        """Make features on a device.
+
+        Args:
+            device: the name of one that there is.
+        """
+        self.device = torch.device(device)
+        self.backbone.network.to(self.device)
 
     def fit(self, codes: NDArray[np.float32]) -> None:
         """Nothing is learned.
@@ -87,7 +97,7 @@ class NetworkFeatures(FixedFeatures):
         found = np.empty((len(codes), self.layout(shape).width), dtype=np.float32)
         with THREADS.at(1), torch.no_grad():
             for row, image in zip(found, torch.from_numpy(codes), strict=True):
-                row[:] = self._of_image(image[None]).numpy()
+                row[:] = self._of_image(image[None].to(self.device)).cpu().numpy()
         return found
 
     def _of_image(self, codes: Tensor) -> Tensor:

@@ -35,6 +35,14 @@ class FixedFeatures(ABC):
             shape: (C, H, W).
         """
 
+    def to(self, device: str) -> None:
+        """Features are made where they were: a module of the user's own stays where its weights are.
+
+        Args:
+            device: not used.
+        """
+        return None
+
     def to_pixels(self, shares: NDArray[Any], shape: tuple[int, int, int]) -> NDArray[np.float64]:
         """Shares of patches are spread over the image; those of vectors, which have no place, as these are.
 
