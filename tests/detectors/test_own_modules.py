@@ -54,6 +54,20 @@ def test_weights_that_do_not_move_warn():
         quick(model=Idle()).fit(numbers())
 
 
+def test_of_many_weights_that_do_not_move_a_few_are_named():
+    class Idle(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = net(4)
+            self.idle = torch.nn.ParameterList([torch.nn.Parameter(torch.ones(2)) for _ in range(40)])
+
+        def forward(self, x):
+            return self.net(x)
+
+    with pytest.warns(UserWarning, match=r"module\.idle\.0, module\.idle\.1, module\.idle\.2 and 37 others$"):
+        quick(model=Idle()).fit(numbers())
+
+
 def test_frozen_weights_need_not_move():
     module = net(4)
     module[0].requires_grad_(False)

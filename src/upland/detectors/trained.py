@@ -15,6 +15,9 @@ from upland.detectors.baselines import likelier
 from upland.models.base import EnergyModel
 from upland.training.loop import History, Training
 
+NAMED = 3
+"""Weights that a warning names."""
+
 
 class Shown(NamedTuple):
     """Rows that a trained model is shown.
@@ -66,4 +69,6 @@ def warn_if_unmoved(model: EnergyModel, start: dict[str, Tensor], history: Histo
         if name not in model.may_stay_unchanged and torch.equal(value, start[name])
     ]
     if unmoved:
-        warnings.warn(f"training did not move these weights: {', '.join(unmoved)}", stacklevel=3)
+        more = f" and {len(unmoved) - NAMED} others" if len(unmoved) > NAMED else ""
+        named = ", ".join(unmoved[:NAMED]) + more
+        warnings.warn(f"training did not move these weights: {named}", stacklevel=3)
