@@ -9,9 +9,9 @@
 
 Squares out of the two photographs of scikit-learn, the same on each device. Times are seconds on the clock,
 on all cores of the CPU or one GPU, after a fit of few images that compiles and reserves what there is to;
-scores are of images in one call. `difference` is the largest relative one between scores and those of the same
-model stored, loaded and scored on the CPU. `fit_speedup` and `score_speedup` are over the CPU in the same run. On a
-machine without CUDA there is the row of the CPU alone.
+scores are of images in one call. `difference` is the largest relative one between scores and those of the
+same model stored, loaded and scored on the CPU. `fit_speedup` and `score_speedup` are over the CPU in the
+same run. On a machine without CUDA there is the row of the CPU alone.
 """
 
 from __future__ import annotations
