@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from upland.calibration.conformal import conformal_p_values
     from upland.calibration.false_discovery import benjamini_hochberg
     from upland.counterfactuals.result import Counterfactual
+    from upland.data.image.augmentation import augment_images
     from upland.data.image.encoder import ImageEncoder
     from upland.data.image.mvtec import load_mvtec
     from upland.data.sequence.encoder import SequenceEncoder
@@ -70,6 +71,7 @@ __all__ = [
     "__version__",
     "alarms",
     "as_pyod",
+    "augment_images",
     "benjamini_hochberg",
     "conformal_p_values",
     "detector_for",
@@ -107,6 +109,7 @@ _HOMES = {
     "alarms": "upland.scoring.alarm_history",
     "Watch": "upland.watch.watch",
     "as_pyod": "upland.adapters.pyod",
+    "augment_images": "upland.data.image.augmentation",
     "benjamini_hochberg": "upland.calibration.false_discovery",
     "conformal_p_values": "upland.calibration.conformal",
     "detector_for": "upland.detectors.auto",
