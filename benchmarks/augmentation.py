@@ -1,10 +1,11 @@
-"""Images that are moved and lit differently than the normal ones, with and without copies of these in the fit.
+"""Images that are moved and lit differently than the normal ones, with and without copies of these in the
+fit.
 
-One class is normal, 600 of its training images are fitted on and 200 others calibrate; of its test images 500
-and of those of other classes 500 are scored, as they are, and moved by up to 2 pixels with a light within 20 %
-(`upland.augment_images`). *as they are*: fitted and calibrated on the images alone. *augmented*: two copies of
-each beside them, and calibrated on one copy of each of the 200. `alarms`: the share of normal images with
-p <= 0.05.
+One class is normal, 600 of its training images are fitted on and 200 others calibrate; of its test images
+500 and of those of other classes 500 are scored, as they are, and moved by up to 2 pixels with a light
+within 20 % (`upland.augment_images`). *as they are*: fitted and calibrated on the images alone.
+*augmented*: two copies of each beside them, and calibrated on one copy of each of the 200. `alarms`: the
+share of normal images with p <= 0.05.
 
 Classes of even number were looked at first, those of odd number confirm.
 """

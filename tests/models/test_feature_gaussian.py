@@ -7,7 +7,7 @@ import torch
 
 from laws import generator, normal
 from upland.data.image.features import FeatureLayout
-from upland.models.feature_gaussian import FeatureGaussian, principal_axes
+from upland.models.feature_gaussian import FeatureGaussian, whole_axes
 from upland.models.stored import check_values
 
 DIRECTIONS = FeatureLayout((5, 7), (0, 1, 1), directions=True)
@@ -104,7 +104,7 @@ def test_of_few_wide_rows_new_ones_are_about_as_likely_as_it_says(count):
 
 def test_the_axes_are_those_of_the_largest_variances():
     x = rows(500).double()
-    squares, axes, total = principal_axes(x - x.mean(0), 3)
+    squares, axes, total = whole_axes(x - x.mean(0), 3)
     values = torch.linalg.eigvalsh(torch.cov(x.T, correction=0))
     torch.testing.assert_close(squares, values[-3:])
     torch.testing.assert_close(total, values.sum())

@@ -12,13 +12,13 @@ so that they see how an image is made and not what is where in it: this sees whe
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from upland.groups.base import Statistic
 from upland.groups.coordinates import Space, flat, product
 from upland.groups.gaussians import LEAST_EIGENVALUE
 from upland.groups.outputs import ModelOutputs
+from upland.models.principal import principal_axes
 
 RIDGE = 10.0
 """Of the mean variance, that is added to each."""
@@ -30,7 +30,7 @@ THIN = 1e-6
 """Of the mean variance, the least that a direction counts as having."""
 
 NONE = 1e-12
-"""Of the largest variance, one that is rounding."""
+"""Of the variance of all directions, one that is rounding."""
 
 ROWS = 2_000
 """Normal rows that directions are found from, at most."""
@@ -60,15 +60,10 @@ class Shift(Statistic):
         center = x.mean(0)
         away = x - center
         variance = away.square().mean().clamp(min=LEAST_EIGENVALUE)
-        if len(away) < away.shape[1]:  # the same directions out of the smaller of two matrices
-            values, axes = torch.linalg.eigh(away @ away.mT / len(away))
-            directions = torch.nn.functional.normalize(away.mT @ axes, dim=0, eps=LEAST_EIGENVALUE)
-            directions = directions * (values > NONE * values.max())  # what has no variance is rounding
-        else:
-            values, directions = torch.linalg.eigh(away.mT @ away / len(away))
-        first = values.flip(0).clamp(min=0)[: self.most]
-        units = (first + self.ridge * variance).maximum(THIN * variance).rsqrt()
-        directions = (directions.flip(1)[:, : self.most] * units).contiguous()
+        count = min(self.most, away.shape[1])
+        values, directions = principal_axes(away, count, NONE * away.square().mean(0).sum())
+        units = (values + self.ridge * variance).maximum(THIN * variance).rsqrt()
+        directions = (directions * units).flip(1).contiguous()
         return {"center": center, "directions": directions}
 
     def features(self, outputs: ModelOutputs) -> Tensor:

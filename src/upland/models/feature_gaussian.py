@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from upland.data.image.features import FeatureLayout
 from upland.models.base import Latent, Level, LikelihoodModel, OfFeatures
+from upland.models.principal import principal_axes
 from upland.models.stored import StoredModule, require
 
 AXES = 64
@@ -165,7 +166,7 @@ def _moments(u: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     `(V,)`, `(K,)`, `(V, K)`, scalar.
     """
     mean, width = u.mean(0), u.shape[1]
-    squares, axes, total = principal_axes(u - mean, count)
+    squares, axes, total = whole_axes(u - mean, count)
     total = total if len(u) > 1 else u.square().sum()  # of a single row nothing is known but its length
     least = (SHARE * total / width).clamp(min=LEAST_VARIANCE)
     rest = (total - squares.sum()) / max(width - count, 1)
@@ -182,7 +183,7 @@ def _left_out(u: Tensor, others: Tensor, count: int) -> Tensor:
     return torch.stack([along.square().mean(0).sum() / squares.sum(), rest.clamp(min=LEAST_VARIANCE)])
 
 
-def principal_axes(centred: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+def whole_axes(centred: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
     """Variances along the axes of the largest, these axes, and the variance of all: `(K,)`, `(V, K)`, scalar.
 
     Of few rows some axes have no variance; they are any at right angles to the others.
@@ -191,18 +192,14 @@ def principal_axes(centred: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]
         centred: `(N, V)` rows with mean zero, float64.
         count: K, V at most.
     """
-    n, width = centred.shape
     total = centred.square().mean(0).sum()
-    if n > width:
-        squares, axes = torch.linalg.eigh(centred.T @ centred / n)
-        return squares[-count:].clamp(min=0), axes[:, -count:], total
-    squares, rows = torch.linalg.eigh(centred @ centred.T / n)
-    squares, rows = squares[-count:], rows[:, -count:]
-    known = squares > LEAST_VARIANCE * total
-    axes = centred.T @ rows[:, known] / (squares[known] * n).sqrt()
+    squares, axes = principal_axes(centred, count, LEAST_VARIANCE * total)
+    if len(centred) > centred.shape[1]:
+        return squares, axes, total
+    squares, axes = squares[squares > 0], axes[:, squares > 0]
     lacking = count - axes.shape[1]
     if lacking:
-        away = torch.eye(width, count, dtype=axes.dtype, device=axes.device)
+        away = torch.eye(len(axes), count, dtype=axes.dtype, device=axes.device)
         away = away - axes @ (axes.T @ away)
         axes = torch.cat([axes, torch.linalg.svd(away, full_matrices=False)[0][:, :lacking]], 1)
-    return torch.cat([squares[known], squares.new_zeros(lacking)]), axes, total
+    return torch.cat([squares, squares.new_zeros(lacking)]), axes, total

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from upland.models.parts import Part
+from upland.models.principal import principal_axes
 from upland.models.stored import require
 
 AXES = 256
@@ -132,11 +133,4 @@ def _principal(centred: Tensor) -> tuple[Tensor, Tensor]:
     count = min(AXES, n - 1, width) if n > 1 else 0
     if not count:
         return centred.new_zeros(1), centred.new_zeros(width, 1)
-    if n <= width:
-        squares, rows = torch.linalg.eigh(centred @ centred.T / n)
-        squares, rows = squares[-count:].clamp(min=0), rows[:, -count:]
-        scale = (squares * n).clamp(min=LEAST_VARIANCE).sqrt()
-        axes = (centred.T @ rows) / scale
-        return squares * (squares > LEAST_VARIANCE), axes * (squares > LEAST_VARIANCE)
-    squares, axes = torch.linalg.eigh(centred.T @ centred / n)
-    return squares[-count:].clamp(min=0), axes[:, -count:]
+    return principal_axes(centred, count, LEAST_VARIANCE)

@@ -72,7 +72,7 @@ def augment_images(
     return found.reshape(-1, height, width, *([channels] if channels > 1 else []))
 
 
-def _check(images: Images, shift: int, light: float, copies: int) -> None:
+def _check(images: Images, shift: Any, light: Any, copies: Any) -> None:
     least = min(images.shape[:2])
     if isinstance(shift, bool) or not isinstance(shift, Integral) or not 0 <= shift < least:
         raise ValueError(
