@@ -74,11 +74,11 @@ def augment_images(
 
 def _check(images: Images, shift: Any, light: Any, copies: Any) -> None:
     least = min(images.shape[:2])
-    if isinstance(shift, bool) or not isinstance(shift, Integral) or not 0 <= shift < least:
+    if isinstance(shift, bool) or not isinstance(shift, Integral) or not 0 <= int(shift) < least:
         raise ValueError(
             f"shift must be a whole number from 0 to {least - 1}, less than a side, got {shift!r}"
         )
-    if isinstance(light, bool) or not isinstance(light, Real) or not 0 <= light < 1:
+    if isinstance(light, bool) or not isinstance(light, Real) or not 0 <= float(light) < 1:
         raise ValueError(f"light must be a number from 0 to less than 1, got {light!r}")
     if light and images.dtype.kind == "b":
         raise ValueError("light has no meaning for booleans: leave it out")
