@@ -252,6 +252,19 @@ def test_fresh_normal_images_bring_their_classes(fitted):
         detector.calibrate(X, classes=["odd"] * 300)
 
 
+def test_a_class_that_fresh_images_lack_is_named(fitted):
+    detector = copy.copy(fitted)
+    X, labels = pictures(300, seed=7)
+    left = np.asarray(labels) == "left"
+    detector.calibrate(X[left], classes=np.asarray(labels)[left])
+    found, groups = of_one_class("left")
+    assert np.isfinite(detector.score_groups(found, groups, classes="left").p_value).all()
+    with pytest.raises(
+        ValueError, match="no normal images of class 'right' are kept: the calibration had none"
+    ):
+        detector.score_groups(found, groups, classes="right")
+
+
 def test_a_detector_without_classes_is_calibrated_without(fitted):
     X, labels = pictures(120)
     detector = made(epochs=3).fit(X)

@@ -34,17 +34,22 @@ FITS = {
     "image vae": (upland.ImageVAEDetector, {"epochs": 1}, PICTURES, OTHERS),
 }
 ON_A_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-NAMES = [
-    pytest.param(name, marks=pytest.mark.skipif(not is_installed(), reason="needs upland[backbone]"))
-    if arguments.get("features") == LITE0
-    else name
-    for name, (_, arguments, _, _) in FITS.items()
-]
-DEVICES = ["cpu", pytest.param("cuda", marks=ON_A_GPU)]
+NEEDS_WEIGHTS = pytest.mark.skipif(not is_installed(), reason="needs upland[backbone]")
+HERE = ("kernel", "flow", "sequences", "features of a network", "flow of features", "image vae")
+"""The fits that are tried on the CPU as well, one of each sort, to see that the test is right."""
 
 
-@pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("name", NAMES)
+def _case(name, device):
+    """A fit on a device, as parameters of a test."""
+    marks = [ON_A_GPU] if device == "cuda" else []
+    marks += [NEEDS_WEIGHTS] if FITS[name][1].get("features") == LITE0 else []
+    return pytest.param(name, device, marks=marks)
+
+
+CASES = [_case(name, "cpu") for name in HERE] + [_case(name, "cuda") for name in FITS]
+
+
+@pytest.mark.parametrize(("name", "device"), CASES)
 @pytest.mark.filterwarnings("ignore")
 def test_a_fit_on_a_device_does_all_that_one_on_the_cpu_does(name, device, tmp_path):
     estimator, arguments, normal, new = FITS[name]

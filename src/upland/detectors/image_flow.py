@@ -264,8 +264,10 @@ class ImageFlowDetector(FeatureDetector):
     def _tester_of(self, name: str) -> GroupTester:
         """Tests groups against the images of one class that the first member keeps."""
         if name not in self._testers:
-            number = number_of(self.classes_, name)
-            self._testers[name] = GroupTester(reference_of_class(self.members_[0], number))
+            reference = reference_of_class(self.members_[0], number_of(self.classes_, name))
+            if reference.held_out is not None and not len(reference.held_out):
+                raise ValueError(f"no normal images of class {name!r} are kept: the calibration had none")
+            self._testers[name] = GroupTester(reference)
         return self._testers[name]
 
     def _expected(self, classes: Any, images: Images) -> list[str]:
