@@ -259,9 +259,7 @@ def test_a_class_that_fresh_images_lack_is_named(fitted):
     detector.calibrate(X[left], classes=np.asarray(labels)[left])
     found, groups = of_one_class("left")
     assert np.isfinite(detector.score_groups(found, groups, classes="left").p_value).all()
-    with pytest.raises(
-        ValueError, match="class 'right' are kept: the calibration had none"
-    ):
+    with pytest.raises(ValueError, match="class 'right' are kept: the calibration had none"):
         detector.score_groups(found, groups, classes="right")
 
 

@@ -35,7 +35,7 @@ FITS = {
 }
 ON_A_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 NEEDS_WEIGHTS = pytest.mark.skipif(not is_installed(), reason="needs upland[backbone]")
-HERE = ("kernel", "flow", "sequences", "features of a network", "flow of features", "image vae")
+HERE = ("kernel", "flow", "sequences", "features of pixels", "flow of features")
 """The fits that are tried on the CPU as well, one of each sort, to see that the test is right."""
 
 
