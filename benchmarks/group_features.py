@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from upland.catalogue import STATISTICS
+from upland.detectors.reference_rows import to_be_kept
 from upland.groups.tester import GroupTester, needs_score
 
 Features = dict[str, Tensor]  # `(N, F)` by the name of the statistic
@@ -30,7 +31,8 @@ class GroupFeatures:
 
     def encoded(self, X: Any) -> Tensor:
         """Rows or images as the model takes them."""
-        return self.detector.encode(self.detector.encoder_, X)
+        encoder = self.detector.encoder_
+        return to_be_kept(encoder, self.detector.encode(encoder, X))
 
     def of(self, X: Any) -> Features:
         """The features of rows or images."""

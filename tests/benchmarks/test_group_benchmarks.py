@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from benchmarks.group_draws import Case, Contest, drawn, false_alarms, mixed, outlying_rows, p_values, single
+from benchmarks.group_features import GroupFeatures
 from benchmarks.group_peers import ColumnTests, StabilityIndex, distance
 from scipy.stats import ks_2samp
 
@@ -25,6 +26,7 @@ from benchmarks import (
     report_groups,
     speed_groups,
 )
+from estimators import EXAMPLES, FEATURES
 from upland.groups.likelihood import Likelihood
 from upland.groups.null import Null
 from upland.groups.outputs import ModelOutputs
@@ -35,6 +37,16 @@ needs_data = pytest.mark.skipif(
     not (DATA / "adbench").is_dir(),
     reason=f"no sets in {DATA}: name the folder of data in UPLAND_DATA",
 )
+
+
+@pytest.mark.parametrize("name", ["ImageEnergyDetector", FEATURES])
+def test_features_of_images_are_those_of_what_is_kept(name):
+    found = GroupFeatures(EXAMPLES[name].fit(), groups.statistics_of("energy"))
+    of_new, of_kept = found.of(EXAMPLES[name].new), found.held_out()
+    assert {statistic: part.shape[1] for statistic, part in of_new.items()} == {
+        statistic: part.shape[1] for statistic, part in of_kept.items()
+    }
+    assert all(part.isfinite().all() for part in of_new.values())
 
 
 def source(seed=0):

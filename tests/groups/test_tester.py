@@ -9,6 +9,7 @@ import torch
 from laws import Gaussian, assert_level, normal
 from upland.catalogue import STATISTICS
 from upland.groups import verdicts
+from upland.groups.joint import JointStatistic
 from upland.groups.null import Null
 from upland.groups.outputs import Reference
 from upland.groups.tester import GroupTester, needs_score, verdicts_from_scores
@@ -146,6 +147,25 @@ def test_what_was_fitted_before_changes_nothing(tester, lots):
         found = [one.test(*lots, 0.05, "fdr", name) for one in (tester, fresh, other)]
         assert found[0].statistic.tolist() == found[1].statistic.tolist()
         assert (found[0].statistic.tolist() == found[2].statistic.tolist()) == (name == "likelihood")
+
+
+@pytest.mark.parametrize("sizes", [(1,), (2, 3), (5,), (6,), (7, 30), (40, 90)])
+def test_how_large_groups_may_be_changes_nothing(tester, sizes):
+    """A statistic that was fitted for groups of no more rows than there are gives the bits of any other."""
+    labels = np.repeat(np.arange(2 * len(sizes)), sizes * 2)
+    rows, whole = related(len(labels), 11), GroupTester(tester.reference)
+    for name in ("auto", "divergence") if tester.reference.model.__class__ is GaussianFlow else ("auto",):
+        fresh = GroupTester(tester.reference)
+        assert whole.statistic(name).reaches(10_000)
+        found, expected = (one.test(rows, labels, 0.05, "false_alarm", name) for one in (fresh, whole))
+        assert found.statistic.tolist() == expected.statistic.tolist()
+        assert found.p_value.tolist() == expected.p_value.tolist()
+        if isinstance(whole.statistic(name), JointStatistic):
+            assert fresh._statistics[name].reaches(max(sizes))
+            assert not fresh._statistics[name].reaches(10_000)
+        larger = np.zeros(len(labels), dtype=np.int64)  # then it is fitted for these
+        found, expected = (one.test(rows, larger, 0.05, "false_alarm", name) for one in (fresh, whole))
+        assert found.statistic.tolist() == expected.statistic.tolist()
 
 
 def test_reasons_are_computed_only_where_someone_asks(lots, monkeypatch):

@@ -40,9 +40,9 @@ class DivergenceComplexity(PointCriterion):
         self.reference, self.bin = reference, step_of_pixels(reference)
         rows = reference.reference_rows()
         outputs = reference.outputs(rows)
-        self.divergence = fit_statistic("divergence", reference, outputs)
+        self.divergence = fit_statistic("divergence", reference, outputs, largest=1)
         self.complexity = JointStatistic([ComplexityStatistic()])
-        self.complexity.fit(with_lengths(outputs, rows, self.bin))
+        self.complexity.fit(with_lengths(outputs, rows, self.bin), largest=1)
         return self
 
     def score(self, x: Tensor) -> Floats:

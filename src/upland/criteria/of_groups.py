@@ -35,7 +35,7 @@ class OfGroupOfOne(PointCriterion):
             ValueError: there are too few reference rows.
         """
         self.reference = reference
-        self.fitted = fit_statistic(self.statistic, reference)
+        self.fitted = fit_statistic(self.statistic, reference, largest=1)
         return self
 
     def score(self, x: Tensor) -> Floats:

@@ -48,6 +48,14 @@ class Statistic(ABC):
         self.fitted = self.learn(outputs)
         return self
 
+    def reaches(self, largest: int) -> bool:
+        """Whether it was fitted for groups of so many rows; it is, unless a statistic says otherwise.
+
+        Args:
+            largest: rows.
+        """
+        return True
+
     def learn(self, outputs: ModelOutputs) -> dict[str, Tensor]:
         """The tensors that are learned from normal rows; none by default.
 

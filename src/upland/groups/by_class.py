@@ -72,7 +72,7 @@ def verdicts_by_class(
     kept = []
     for name in sorted(set(of_groups.tolist())):
         tester, own = tester_of(name), np.flatnonzero(of_groups == name)
-        comparison = tester.comparison(statistic)
+        comparison = tester.comparison(statistic, int(sizes.max()))
         rows = np.flatnonzero(np.isin(numbers, own))
         inside = np.searchsorted(own, numbers[rows])
         null = comparison.null(len(names), alpha, control)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Any, TypeGuard
 
@@ -71,6 +72,19 @@ def grouped(labels: Any, rows: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
     names = np.empty(len(number_of), dtype=object)
     names[:] = list(number_of)
     return names, numbers
+
+
+def largest_group(labels: Any) -> int:
+    """Rows of the largest group, at least 1; the number of all rows where labels cannot be counted.
+
+    Args:
+        labels: `(N,)`, in any container.
+    """
+    found = listed(labels)
+    try:
+        return max(Counter(found).values(), default=1)
+    except TypeError:  # labels that cannot be compared are refused where they are used
+        return max(len(found), 1)
 
 
 def is_names(groups: Any) -> TypeGuard[tuple[str, ...]]:

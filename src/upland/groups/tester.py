@@ -12,7 +12,8 @@ from upland.calibration.conformal import Floats
 from upland.calibration.false_discovery import Control
 from upland.catalogue import STATISTICS, load
 from upland.groups.base import Statistic
-from upland.groups.joint import JointStatistic
+from upland.groups.joint import LARGEST, JointStatistic
+from upland.groups.labels import largest_group
 from upland.groups.outputs import LEAST_REFERENCE, ModelOutputs, Reference
 from upland.groups.reasons import Reasons, regions
 from upland.groups.verdicts import Comparison, GroupVerdicts, verdicts_on
@@ -77,13 +78,16 @@ def check_of_scores(name: str) -> None:
         )
 
 
-def fit_statistic(name: str, reference: Reference, outputs: ModelOutputs | None = None) -> Statistic:
+def fit_statistic(
+    name: str, reference: Reference, outputs: ModelOutputs | None = None, largest: int = LARGEST
+) -> Statistic:
     """A statistic, fitted on a model's normal rows.
 
     Args:
         name: one of `upland.catalogue.STATISTICS`.
         reference: the model and its normal rows.
         outputs: of the model for the reference rows, where they are there already.
+        largest: rows of the groups that will be asked about, at most.
 
     Raises:
         ValueError: too few rows are kept, or there is no such statistic.
@@ -94,13 +98,11 @@ def fit_statistic(name: str, reference: Reference, outputs: ModelOutputs | None 
     outputs = outputs or reference.outputs(reference.reference_rows(), score)
     statistic: Statistic = load(STATISTICS[name].home)(outputs)
     training = reference.training_rows
-    if (
-        isinstance(statistic, JointStatistic)
-        and training is not None
-        and len(training) >= len(outputs.energy)
-    ):
-        return statistic.fit(outputs, reference.outputs(training, score))
-    return statistic.fit(outputs)
+    if not isinstance(statistic, JointStatistic):
+        return statistic.fit(outputs)
+    if training is None or len(training) < len(outputs.energy):
+        return statistic.fit(outputs, largest=largest)
+    return statistic.fit(outputs, reference.outputs(training, score), largest)
 
 
 class GroupTester:
@@ -118,18 +120,19 @@ class GroupTester:
         self._statistics: dict[str, Statistic] = {}
         self._reasons: Reasons | None = None
 
-    def statistic(self, name: str) -> Statistic:
+    def statistic(self, name: str, largest: int = LARGEST) -> Statistic:
         """The fitted statistic of this name.
 
         Args:
             name: one of `upland.catalogue.STATISTICS`.
+            largest: rows of the groups that will be asked about, at most.
 
         Raises:
             ValueError: too few rows are kept, or there is no such statistic.
             TypeError: it is of latents, and the model has none.
         """
-        if name not in self._statistics:
-            self._statistics[name] = fit_statistic(name, self.reference)
+        if name not in self._statistics or not self._statistics[name].reaches(largest):
+            self._statistics[name] = fit_statistic(name, self.reference, largest=largest)
         return self._statistics[name]
 
     def held_out(self) -> Tensor:
@@ -140,17 +143,18 @@ class GroupTester:
             raise ValueError(Advice(text, Argument("keep_rows"), " above 0"))
         return rows
 
-    def check(self, statistic: str) -> None:
+    def check(self, statistic: str, largest: int = LARGEST) -> None:
         """Refuse what `test` would refuse, whatever the rows.
 
         Args:
             statistic: a name.
+            largest: rows of the groups that will be asked about, at most.
 
         Raises:
             ValueError: too few rows are kept, or there is no such statistic.
             TypeError: it is of latents, and the model has none.
         """
-        self.statistic(statistic)
+        self.statistic(statistic, largest)
         self.held_out()
 
     def test(
@@ -173,19 +177,21 @@ class GroupTester:
             TypeError: the statistic is of latents, and the model has none.
         """
         why = self.reasons() if reasons else None
-        return verdicts_on(x, labels, self.comparison(statistic), alpha, control, why)
+        comparison = self.comparison(statistic, largest_group(labels))
+        return verdicts_on(x, labels, comparison, alpha, control, why)
 
-    def comparison(self, statistic: str) -> Comparison:
+    def comparison(self, statistic: str, largest: int = LARGEST) -> Comparison:
         """What groups are compared by, and with.
 
         Args:
             statistic: one of `upland.catalogue.STATISTICS`.
+            largest: rows of the groups that will be asked about, at most.
 
         Raises:
             ValueError: too few normal rows are kept, or there is no such statistic.
             TypeError: the statistic is of latents, and the model has none.
         """
-        fitted, held_out = self.statistic(statistic), self.held_out()
+        fitted, held_out = self.statistic(statistic, largest), self.held_out()
         score = needs_score(statistic, self.reference.model)
 
         def outputs(rows: Tensor) -> ModelOutputs:
