@@ -45,7 +45,7 @@ WITHOUT_DATA = (
 )
 WITH_DATA = (
     *("tables", "few_labels", "dagmm", "sequences", "telemetry", "faults", "tsb_ad"),
-    *("images", "defects", "groups"),
+    *("images", "defects", "augmentation", "groups"),
 )
 
 
@@ -112,6 +112,7 @@ def plan(data: Path | None, quick: bool) -> dict[str, list[str]]:
         "images_upland": ["images", *source, "--methods", "upland"],
         "images_peers": ["images", *source, "--methods", "kNN", "PCA", "IForest", "OCSVM"],
         "defects": ["defects", *source],
+        "augmentation": ["augmentation", *source],
         "speed_groups": ["speed_groups"],
         "scorer": ["scorer"],
         "equality": ["equality"],

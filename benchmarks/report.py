@@ -19,6 +19,7 @@ import numpy as np
 
 from benchmarks import (
     report_alarms,
+    report_augmentation,
     report_blocks,
     report_defects,
     report_faults,
@@ -305,6 +306,7 @@ SECTIONS: dict[str, Callable[[Sequence[Row]], str]] = {
     "tsb_ad": report_series.tsb_ad,
     "images": report_images.images,
     "defects": report_defects.defects,
+    "augmentation": report_augmentation.augmentation,
     "groups": report_groups.groups,
     "groups tables": report_groups.tables,
     "group fdr": report_groups.discoveries,
