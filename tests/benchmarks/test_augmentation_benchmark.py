@@ -1,4 +1,4 @@
-"""The benchmark of images that are moved: rows of both methods, a call that goes on, its section of the page."""
+"""The benchmark of images that are moved: rows of both methods, a call that goes on, its section of a page."""
 
 import json
 
