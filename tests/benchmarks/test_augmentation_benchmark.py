@@ -1,4 +1,4 @@
-"""The benchmark of images that are moved: rows of both methods, a call that goes on, its section of a page."""
+"""The benchmark of images that are moved: rows of both methods, a second call, its section of a page."""
 
 import json
 
