@@ -21,7 +21,7 @@ trainings; power: the share of outlying groups with p <= 0.05 by the detector's 
 the others of its images are normal. *Shell*, *whitened*, *contrast matched*: made to look normal to the flow,
 see `benchmarks.manipulations`; whitening is meant to defeat every divergence of Gaussians. Far pairs are
 those of grey sets, lowered contrast included; a raised one mostly clips. The energy sees each image at its
-own contrast, so that it cannot detect another one.
+own contrast, so that it sees little of another one.
 
 *Published* means are quoted, never re-run, over other pairs with larger models: (V) verified at the source.
 """
