@@ -4,6 +4,7 @@ import copy
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import upland
@@ -47,6 +48,13 @@ def test_anomalous_groups_are_flagged_with_their_reason(fitted, lots):
     assert found.reason[2] == "dependence"
     assert found.reason[5] == "marginals"
     assert set(np.argsort(found.statistic)[-2:]) == {2, 5}
+
+
+@pytest.mark.parametrize("container", [tuple, np.array, lambda labels: pd.Series(labels), iter])
+def test_labels_may_be_in_anything_and_are_read_once(container, fitted, lots):
+    rows, labels = lots
+    found = fitted.score_groups(rows, container(labels.tolist()), reasons=False)
+    np.testing.assert_array_equal(found.p_value, fitted.score_groups(rows, labels, reasons=False).p_value)
 
 
 def test_a_column_names_the_groups_of_frames_and_files(tmp_path):

@@ -39,7 +39,7 @@ from upland.detectors.own_modules import OwnLatent
 from upland.detectors.plan import CLOSED_FORM, FitPlan, TrainingPlan
 from upland.detectors.reference_rows import some_of
 from upland.groups.by_class import verdicts_by_class
-from upland.groups.labels import largest_group
+from upland.groups.labels import largest_group, listed
 from upland.groups.tester import GroupTester
 from upland.groups.verdicts import GroupVerdicts
 from upland.io.advice import Advice, Argument
@@ -325,6 +325,7 @@ class ImageFlowDetector(FeatureDetector):
             assert isinstance(encoder, ImageEncoder)
             images = encoder.images(X)
             names = self._expected(classes, images)
+            groups = listed(groups)
             for name in sorted(set(names)):
                 self._tester_of(name).check(statistic, largest_group(groups))
             x, labels = self.encoded_with_labels(images, groups)

@@ -12,7 +12,7 @@ from upland.calibration.false_discovery import Control
 from upland.detectors.base import Detector
 from upland.detectors.reference_rows import to_be_kept
 from upland.groups.joint import LARGEST
-from upland.groups.labels import is_names, labels_by, largest_group
+from upland.groups.labels import is_names, labels_by, largest_group, listed
 from upland.groups.verdicts import GroupVerdicts
 from upland.io.arrays import is_array_file
 from upland.io.formats import blanks_at
@@ -30,8 +30,11 @@ class PointDetector(Detector):
         """By the first member and the normal rows held out from it; its statistic is refused before data are
         read.
         """
-        by_column = isinstance(groups, str) or is_names(groups)  # how many rows each has is not known yet
-        self.group_tester_.check(statistic, LARGEST if by_column else largest_group(groups))
+        largest = LARGEST  # of a column it is not known yet
+        if not (isinstance(groups, str) or is_names(groups)):
+            groups = listed(groups)
+            largest = largest_group(groups)
+        self.group_tester_.check(statistic, largest)
         x, labels = self.encoded_with_labels(X, groups)
         return self.group_tester_.test(x, labels, alpha, control, statistic, reasons)
 
