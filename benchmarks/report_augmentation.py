@@ -12,8 +12,10 @@ HEAD = "set and features", "fitted on", "classes", "AUROC", "alarms", "moved: AU
 TEXT = """## Images that are moved and lit differently
 
 One class is normal; mean over classes. *alarms*: the share of new normal images with p <= 0.05, in percent.
-*moved*: the same test images moved by up to 2 pixels, with a light within 20 %. *augmented*: two copies of
-each training image beside it, and a calibration on one copy of each of 200 others. Classes of even number
+*moved*: the same test images moved by up to 2 pixels, with a light within 20 % (which features of pixels do
+not see). *calibrated on moved*: fitted on the images alone, calibrated on one moved copy of each of 200
+others. *augmented*: fitted on two copies of each training image beside it, calibrated in that way.
+Classes of even number
 were looked at first; those of odd number confirm.
 """
 MEASURES = ("auroc", "alarms", "moved_auroc", "moved_alarms")

@@ -191,7 +191,7 @@ def test_every_tensor_is_made_with_a_dtype_that_is_named():
 SHARED = {
     "export.tracing": {"NOTES"},
     "io.locks": {"WARNINGS"},
-    "models.process": {"THREADS", "PRECISION", "BLAS_THREADS"},
+    "models.process": {"THREADS", "PRECISION", "SHORTENED", "BLAS_THREADS"},
     "scoring.loaded": {"OF_THIS_PROCESS"},
 }
 """What a process shares, each behind a lock: the filters of warnings, levels of logs, settings of PyTorch and

@@ -31,8 +31,9 @@ def test_rows_of_both_methods_and_their_page(tmp_path, monkeypatch):
         assert [(row["class"], row["method"]) for row in found] == [
             (name, method) for name in ("4", "5") for method in augmentation.METHODS
         ]
-    plain, augmented = found[:2]
+    plain, calibrated, augmented = found[:3]
     assert plain["moved_alarms"] > augmented["moved_alarms"]
+    assert calibrated["moved_auroc"] == plain["moved_auroc"]  # which a calibration does not change
     assert report.main([str(output), "--output", str(tmp_path / "page.md")]) == 0
     page = (tmp_path / "page.md").read_text()
     assert "| MNIST, pixels | augmented | all 2 |" in page

@@ -101,12 +101,27 @@ def test_a_folder_and_sizes(tmp_path):
         ({"light": float("nan")}, "light must be a number from 0 to less than 1, got nan"),
         ({"light": "a"}, "light must be a number from 0 to less than 1, got 'a'"),
         ({"copies": 0}, "copies must be a whole number of at least 1, got 0"),
+        ({"random_state": -1}, "random_state must be None or a whole number of at least 0, got -1"),
+        ({"random_state": True}, "random_state must be None or a whole number of at least 0, got True"),
+        ({"random_state": [1]}, "random_state must be None or a whole number of at least 0, got [1]"),
         ({"copies": True}, "copies must be a whole number of at least 1, got True"),
     ],
 )
 def test_what_makes_no_sense_is_refused(arguments, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         upland.augment_images(GREY, **arguments)
+
+
+def test_small_types_of_numbers_are_whole_numbers():
+    made = [upland.augment_images(GREY, shift=kind(3), random_state=kind(0)) for kind in (int, np.uint8)]
+    np.testing.assert_array_equal(*made)
+
+
+def test_light_changes_no_fourth_channel():
+    images = rng.integers(40, 160, (5, 9, 7, 4), dtype=np.uint8)
+    made = upland.augment_images(images, light=0.5, random_state=0)
+    np.testing.assert_array_equal(made[..., 3], images[..., 3])
+    assert (made[..., :3] != images[..., :3]).any()
 
 
 def test_booleans_have_no_light():

@@ -252,6 +252,14 @@ def test_fresh_normal_images_bring_their_classes(fitted):
         detector.calibrate(X, classes=["odd"] * 300)
 
 
+def test_a_file_of_another_device_is_calibrated(fitted, tmp_path):
+    upland.save(copy.copy(fitted).set_params(device="a device that is not here"), tmp_path / "m")
+    again = upland.load(tmp_path / "m")
+    X, labels = pictures(300, seed=7)
+    expected = copy.copy(fitted).calibrate(X, classes=labels).p_values(X)
+    np.testing.assert_array_equal(again.calibrate(X, classes=labels).p_values(X), expected)
+
+
 def test_a_class_that_fresh_images_lack_is_named(fitted):
     detector = copy.copy(fitted)
     X, labels = pictures(300, seed=7)
@@ -259,7 +267,7 @@ def test_a_class_that_fresh_images_lack_is_named(fitted):
     detector.calibrate(X[left], classes=np.asarray(labels)[left])
     found, groups = of_one_class("left")
     assert np.isfinite(detector.score_groups(found, groups, classes="left").p_value).all()
-    with pytest.raises(ValueError, match="class 'right' are kept: the calibration had none"):
+    with pytest.raises(ValueError, match="class 'right' are kept: calibrate on some of each class"):
         detector.score_groups(found, groups, classes="right")
 
 

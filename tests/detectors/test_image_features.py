@@ -211,11 +211,11 @@ def test_groups_of_photographs_have_verdicts():
 def test_a_new_calibration_keeps_what_groups_and_files_need(name, tmp_path):
     made = copy.deepcopy(fitted(name)).calibrate(photographs(12, seed=4))
     assert made.members_[0].held_out.shape == (12, made.encoder_.layout.of_vectors)
-    found = made.score_groups(NEW, np.repeat([0, 1], [5, 2]), statistic="shift")
+    found = made.score_groups(NEW, np.repeat([0, 1], [5, 2]))
     upland.save(made, tmp_path / "m")
     again = upland.load(tmp_path / "m")
     np.testing.assert_array_equal(again.assess(NEW), made.assess(NEW))
-    kept = again.score_groups(NEW, np.repeat([0, 1], [5, 2]), statistic="shift")
+    kept = again.score_groups(NEW, np.repeat([0, 1], [5, 2]))
     np.testing.assert_array_equal(kept.p_value, found.p_value)
 
 

@@ -197,6 +197,22 @@ def test_an_image_whose_features_are_not_finite_is_named(fitted):
         detector.anomaly_score(blank)
 
 
+@pytest.mark.parametrize("estimator", [upland.ImageEnergyDetector, upland.ImageFlowDetector])
+def test_an_infinite_feature_is_refused(estimator):
+    def steep(x):
+        return torch.where(x.mean((2, 3)) > 0.9, torch.inf, x.mean((2, 3)))
+
+    detector = estimator(features=steep, **COMMON).fit(X)
+    with pytest.raises(ValueError, match=r"features='own': those of image\D*0 are not all finite"):
+        detector.anomaly_score(np.full_like(NEW, 250))
+
+
+def test_a_vector_of_one_number_keeps_its_size():
+    detector = upland.ImageFlowDetector(features=lambda x: x.mean((1, 2, 3))[:, None], **COMMON).fit(X)
+    assert len(set(detector.anomaly_score(NEW))) == len(NEW)
+    assert detector.anomaly_score(np.full_like(NEW, 255)).min() > detector.anomaly_score(NEW).max()
+
+
 def test_the_deep_energy_has_no_features():
     with pytest.raises(ValueError, match="features"):
         make("a module", hidden=(4,)).fit(X)

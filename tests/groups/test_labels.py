@@ -66,3 +66,9 @@ def test_a_column_names_groups():
         labels_in(frame, "shft", {"flow"})
     with pytest.raises(ValueError, match="the table has no names"):
         labels_in(np.zeros((3, 2)), "shift", {"flow"})
+
+
+@pytest.mark.parametrize("labels", [None, 3, 2.5, object()])
+def test_what_are_no_labels_is_refused(labels):
+    with pytest.raises(ValueError, match=r"groups must be one label for each row, \(N,\)"):
+        grouped(labels, 3)

@@ -168,6 +168,20 @@ def test_how_large_groups_may_be_changes_nothing(tester, sizes):
         assert found.statistic.tolist() == expected.statistic.tolist()
 
 
+def test_a_statistic_is_fitted_twice_at_most(monkeypatch):
+    fits, fit = [], JointStatistic.fit
+
+    def counted(*given, **more):
+        fits.append(given)
+        return fit(*given, **more)
+
+    monkeypatch.setattr(JointStatistic, "fit", counted)
+    tester = GroupTester(reference(Gaussian))
+    for size in (2, 3, 7, 20, 60, 5):
+        tester.test(related(2 * size, size), np.arange(2 * size) // size, 0.05, "false_alarm", "auto")
+    assert len(fits) == 2
+
+
 def test_reasons_are_computed_only_where_someone_asks(lots, monkeypatch):
     tester, asked = GroupTester(reference(Gaussian)), []
     monkeypatch.setattr("upland.groups.reasons.Reasons.of", lambda *given: asked.append(given))

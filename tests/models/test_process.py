@@ -12,10 +12,12 @@ from upland.models.process import (
     BLAS_THREADS,
     EXACT,
     PRECISION,
+    SHORTENED,
     THREADS,
     ProcessSetting,
     _blas_threads,
     _set_blas_threads,
+    _shortened,
 )
 
 COUNT = 3
@@ -111,6 +113,40 @@ def test_precision_is_exact_within_and_the_programs_own_after():
         assert torch.get_float32_matmul_precision() == "medium"
     finally:
         torch.set_float32_matmul_precision("highest")
+
+
+@pytest.mark.parametrize("program", ["as PyTorch has it", "off", "set apart"])
+def test_convolutions_are_not_shortened_within_and_as_the_program_has_them_after(program):
+    cudnn = torch.backends.cudnn
+    if program == "set apart" and not hasattr(cudnn, "conv"):
+        pytest.skip("this PyTorch has one setting for both")
+    try:
+        if program == "set apart":
+            cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision = "tf32", "ieee"
+        else:
+            cudnn.allow_tf32 = program != "off"
+        before = _shortened()
+        with SHORTENED.at(False):
+            assert cudnn.allow_tf32 is False
+            assert in_a_new_thread(_shortened) is False
+        assert _shortened() == before
+    finally:
+        cudnn.allow_tf32 = True
+
+
+def test_a_detector_computes_with_all_bits(monkeypatch):
+    seen = []
+
+    def edges(x):
+        seen.append((torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()))
+        return x
+
+    photos = np.random.default_rng(0).integers(0, 256, (100, 8, 8, 3), dtype=np.uint8)
+    assert torch.backends.cudnn.allow_tf32
+    detector = upland.ImageFlowDetector(features=edges, calibration="split", random_state=0).fit(photos)
+    detector.anomaly_score(photos)
+    assert set(seen) == {(False, "highest")}
+    assert torch.backends.cudnn.allow_tf32
 
 
 def test_sequences_are_fitted_with_one_thread_of_linear_algebra_and_the_programs_number_is_put_back(

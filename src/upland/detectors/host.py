@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from upland.models.process import EXACT, PRECISION
+from upland.models.process import EXACT, PRECISION, SHORTENED
 
 _CPU = torch.device("cpu")
 
@@ -43,6 +43,7 @@ def usual_settings() -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(np.errstate(**_USUAL))
         stack.enter_context(PRECISION.at(EXACT))
+        stack.enter_context(SHORTENED.at(False))
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
         for device in ("cpu", "cuda"):

@@ -85,8 +85,7 @@ class ImageDetector(PointDetector):
 
     def _reader(self) -> ImageReader:
         size, name, mask = frozen(self.size), type(self).__name__, self._mask()
-        device = str(device_of(self.device))
-        return ImageReader(size, self.mode, self.scaling, name, plain_argument(mask), mask, device=device)
+        return ImageReader(size, self.mode, self.scaling, name, plain_argument(mask), mask)
 
     def _mask(self) -> Mask | None:
         """The pixels to ignore."""
@@ -97,6 +96,8 @@ class ImageDetector(PointDetector):
         return super()._settings() | {"ignore": plain_argument(self._mask())}
 
     def _plan(self, rows: Any, reader: Reader, method: Literal["split", "cross"], seed: int) -> FitPlan:
+        assert isinstance(reader, ImageReader)
+        reader = reader.on(str(device_of(self.device)))
         architecture, training = self._architecture(), self._training()
         return FitPlan(reader, "image", method, architecture, training, int(self.keep_rows), None, seed)
 

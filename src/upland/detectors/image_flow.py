@@ -236,7 +236,9 @@ class ImageFlowDetector(FeatureDetector):
             said = "with" if self.classes_ else "without"
             text = f"the detector was fitted {said} classes: calibrate it {said} "
             raise ValueError(Advice(text, Argument("classes")))
-        images = self._reader().normal_rows(X).images
+        reader = self.plan_.reader
+        assert isinstance(reader, ImageReader)
+        images = reader.normal_rows(X).images
         names = names_of_classes(classes, images)
         codes = np.array([number_of(self.classes_, name) for name in names], dtype=np.int64)
         super().calibrate(images)
@@ -267,7 +269,9 @@ class ImageFlowDetector(FeatureDetector):
         if name not in self._testers:
             reference = reference_of_class(self.members_[0], number_of(self.classes_, name))
             if reference.held_out is not None and not len(reference.held_out):
-                raise ValueError(f"no normal images of class {name!r} are kept: the calibration had none")
+                raise ValueError(
+                    f"no normal images of class {name!r} are kept: calibrate on some of each class"
+                )
             self._testers[name] = GroupTester(reference)
         return self._testers[name]
 

@@ -53,7 +53,7 @@ MEMBER_STREAMS = {
 """Streams of randomness of each member, by number."""
 
 
-LATER = frozenset({"context", "calendar", "ignored", "mask", "features", "source", "maps", "device"})
+LATER = frozenset({"context", "calendar", "ignored", "mask", "features", "source", "maps"})
 """Fields of readers that older files lack; they are left out where they are as by default, and masks of
 images always: the encoders hold them. What makes features is in no file.
 """
@@ -229,7 +229,7 @@ def _reader_to_json(reader: Reader) -> dict[str, Any]:
     record: dict[str, Any] = {field.name: getattr(reader, field.name) for field in fields(made)}
     cells = record.pop("cells", USUAL)
     said = {} if cells == USUAL else {"cells": cells.to_json()}
-    for name in ("mask", "source", "device"):
+    for name in ("mask", "source"):
         record.pop(name, None)
     usual = {name for name in LATER if name in record and record[name] == getattr(type(reader), name)}
     return _plain({name: value for name, value in record.items() if name not in usual}) | said

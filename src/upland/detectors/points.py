@@ -13,6 +13,7 @@ from upland.detectors.base import Detector
 from upland.detectors.reference_rows import to_be_kept
 from upland.groups.joint import LARGEST
 from upland.groups.labels import is_names, labels_by, largest_group, listed
+from upland.groups.tester import check_statistic
 from upland.groups.verdicts import GroupVerdicts
 from upland.io.arrays import is_array_file
 from upland.io.formats import blanks_at
@@ -30,6 +31,7 @@ class PointDetector(Detector):
         """By the first member and the normal rows held out from it; its statistic is refused before data are
         read.
         """
+        check_statistic(statistic, self.members_[0].model)
         largest = LARGEST  # of a column it is not known yet
         if not (isinstance(groups, str) or is_names(groups)):
             groups = listed(groups)

@@ -69,6 +69,7 @@ def warn_if_unmoved(model: EnergyModel, start: dict[str, Tensor], history: Histo
         if name not in model.may_stay_unchanged and torch.equal(value, start[name])
     ]
     if unmoved:
-        more = f" and {len(unmoved) - NAMED} others" if len(unmoved) > NAMED else ""
+        rest = len(unmoved) - NAMED
+        more = f" and {rest} other{'s' * (rest > 1)}" if rest > 0 else ""
         named = ", ".join(unmoved[:NAMED]) + more
         warnings.warn(f"training did not move these weights: {named}", stacklevel=3)

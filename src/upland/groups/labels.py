@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, TypeGuard
 
 import narwhals as nw
@@ -30,7 +30,7 @@ def listed(labels: Any, what: str = "groups") -> list[Any]:
             found = getattr(labels, method)()
             break
     else:
-        found = list(labels)
+        found = list(labels) if isinstance(labels, Iterable) else None
     if not isinstance(found, list) or any(isinstance(label, list | dict | np.ndarray) for label in found[:1]):
         or_column = ", or the name of a column" if what == "groups" else ""
         raise ValueError(f"{what} must be one label for each row, (N,){or_column}")

@@ -96,12 +96,19 @@ class FeatureGaussian(LikelihoodModel, Latent, OfFeatures, StoredModule):
     # -- density ---------------------------------------------------------------------------------------------
 
     def vectors(self, x: Tensor) -> Tensor:
-        """The vectors, of length one where directions matter: `(N, D) -> (N, V)`; D may have a map behind."""
+        """The vectors, of length one where directions matter: `(N, D) -> (N, V)`; D may have a map behind.
+
+        A vector of one number has no direction and stays as it is.
+        """
         found = x[:, : self.width]
         if not self.layout.directions:
             return found
         parts = found.split(list(self.layout.vectors), 1)
-        return torch.cat([part / part.norm(dim=1, keepdim=True).clamp(min=LEAST_LENGTH) for part in parts], 1)
+        lengths = (part.norm(dim=1, keepdim=True).clamp(min=LEAST_LENGTH) for part in parts)
+        units = [
+            part / length if part.shape[1] > 1 else part for part, length in zip(parts, lengths, strict=True)
+        ]
+        return torch.cat(units, 1)
 
     def _along(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The latents, and the squared length of the rest: `(N, K)`, `(N,)` float64."""

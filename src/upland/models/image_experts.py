@@ -161,7 +161,7 @@ class ImageExperts(ExpertEnergy, StoredModule):
         return part
 
     def _directions(self, x: Tensor) -> Tensor:
-        if not self.layout.directions:
+        if not self.layout.directions or x.shape[1] == 1:
             return x
         units: Tensor = x / x.norm(dim=1, keepdim=True).clamp(min=LEAST_LENGTH)
         return units

@@ -116,3 +116,29 @@ def _set_precision(values: tuple[str, ...]) -> None:
 
 EXACT = ("highest",)
 PRECISION = ProcessSetting(_precision, _set_precision, each_thread=False)
+
+
+def _shortened() -> bool | tuple[str, str]:
+    """Whether cuDNN may shorten float32 to TF32 in convolutions and recurrent layers; the precision of each,
+    where they are set apart.
+    """
+    cudnn: Any = torch.backends.cudnn
+    try:
+        return bool(cudnn.allow_tf32)
+    except RuntimeError:
+        return (cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision)
+
+
+def _set_shortened(value: bool | tuple[str, str]) -> None:
+    cudnn: Any = torch.backends.cudnn
+    if isinstance(value, bool):
+        cudnn.allow_tf32 = value
+    else:
+        cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision = value
+
+
+SHORTENED: ProcessSetting[bool | tuple[str, str]] = ProcessSetting(
+    _shortened, _set_shortened, each_thread=False
+)
+"""On a GPU convolutions and recurrent layers have ten bits of precision, unless this is False; products of
+matrices have a setting of their own."""

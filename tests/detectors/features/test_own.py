@@ -258,6 +258,23 @@ def test_a_module_that_cannot_be_copied_is_refused_with_a_way_out():
     np.testing.assert_array_equal(found, OwnFeatures(Net()).transform(codes()))
 
 
+def test_compiled_modules_are_modules():
+    expected = OwnFeatures(Net()).transform(codes())
+    for compiled in (
+        torch.jit.script(Net().eval()),
+        torch.jit.trace(Net().eval(), torch.zeros(1, 3, 16, 18), strict=False),
+    ):
+        np.testing.assert_allclose(OwnFeatures(compiled).transform(codes()), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "module", [torch.nn.LazyConv2d(4, 3), torch.nn.Conv2d(3, 4, 3, device="meta")], ids=["lazy", "meta"]
+)
+def test_a_module_without_values_is_refused(module):
+    with pytest.raises(FeaturesError, match="Conv2d has weights without values: call it once first"):
+        OwnFeatures(module)
+
+
 # -- names, digests and state --------------------------------------------------------------------------------
 
 

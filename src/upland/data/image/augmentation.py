@@ -24,7 +24,7 @@ def augment_images(
     """Images as they would be from a camera that moves a little, in a light that differs.
 
     Every copy of an image is moved by whole pixels, rows and columns each by at most `shift`, with the pixels
-    at the edge repeated, and multiplied by a factor within `light` of 1, both drawn evenly.
+    at the edge repeated, and its colours multiplied by a factor within `light` of 1, both drawn evenly.
 
     Copies of one image are not independent: give them to `fit` beside the images, and calibrate on images
     that neither the fit nor a copy has seen.
@@ -55,8 +55,8 @@ def augment_images(
         (30, 8, 8)
     """
     images = as_images(X, size=size, mode=mode)
-    _check(images, shift, light, copies)
-    height, width, channels = images.shape
+    _check(images, shift, light, copies, random_state)
+    shift, (height, width, channels) = int(shift), images.shape
     rng = np.random.default_rng(random_state)
     pixels = images.take(np.arange(len(images)))
     low, high = _range(pixels)
@@ -72,7 +72,7 @@ def augment_images(
     return found.reshape(-1, height, width, *([channels] if channels > 1 else []))
 
 
-def _check(images: Images, shift: Any, light: Any, copies: Any) -> None:
+def _check(images: Images, shift: Any, light: Any, copies: Any, seed: Any) -> None:
     least = min(images.shape[:2])
     if isinstance(shift, bool) or not isinstance(shift, Integral) or not 0 <= int(shift) < least:
         raise ValueError(
@@ -84,6 +84,8 @@ def _check(images: Images, shift: Any, light: Any, copies: Any) -> None:
         raise ValueError("light has no meaning for booleans: leave it out")
     if isinstance(copies, bool) or not isinstance(copies, Integral) or copies < 1:
         raise ValueError(f"copies must be a whole number of at least 1, got {copies!r}")
+    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, Integral) or int(seed) < 0):
+        raise ValueError(f"random_state must be None or a whole number of at least 0, got {seed!r}")
 
 
 def _range(pixels: NDArray[Any]) -> tuple[float, float]:
@@ -94,6 +96,7 @@ def _range(pixels: NDArray[Any]) -> tuple[float, float]:
 
 
 def _lit(image: NDArray[Any], factor: float, low: float, high: float) -> NDArray[Any]:
-    """An image times a factor, within a range."""
-    lit = np.clip(image.astype(np.float64) * factor, low, high)
+    """An image times a factor, within a range; a fourth channel, which is no colour, as it is."""
+    lit = image.astype(np.float64)
+    lit[..., :3] = np.clip(lit[..., :3] * factor, low, high)
     return lit if image.dtype.kind == "f" else np.rint(lit)

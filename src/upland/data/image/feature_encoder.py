@@ -130,11 +130,10 @@ class FeatureEncoder:
             rows = np.arange(start, min(start + step, len(images)))
             codes = self.pixels.transform(images.select(rows))
             found[start : start + step] = self.source.transform(codes)
-        np.clip(found, -FAR, FAR, out=found)
         if not np.isfinite(found).all():
             first = images.label(int(np.argmin(np.isfinite(found).all(axis=1))))
             raise ValueError(f"features={self.source.name!r}: those of {first} are not all finite")
-        return found
+        return np.clip(found, -FAR, FAR, out=found)
 
     def to_pixels(self, shares: NDArray[Any]) -> NDArray[np.float64]:
         """Shares of features where they come from: `(N, D) -> (N, C, H, W)`, with equal sums."""

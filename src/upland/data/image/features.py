@@ -136,7 +136,8 @@ class FeatureSource(Protocol):
 
 
 class VectorsAlone:
-    """The vectors alone of what another source gives, each of length one where its direction is what matters.
+    """The vectors alone of what another source gives, each of length one where its direction is what matters
+    and it has more numbers than one.
 
     Args:
         source: gives vectors and perhaps a map.
@@ -174,7 +175,7 @@ class VectorsAlone:
         if not layout.directions:
             return np.ascontiguousarray(found)
         parts = np.split(found, np.cumsum(layout.vectors)[:-1], axis=1)
-        return np.concatenate([_directions(part) for part in parts], axis=1)
+        return np.concatenate([part if part.shape[1] == 1 else _directions(part) for part in parts], axis=1)
 
     def to_pixels(self, shares: NDArray[Any], shape: tuple[int, int, int]) -> NDArray[np.float64]:
         """As the source: `(n, V) -> (n, C, H, W)`.
@@ -223,7 +224,8 @@ class VectorsAlone:
 def _directions(x: NDArray[np.float32]) -> NDArray[np.float32]:
     """Rows of length one, where they are of another than none: `(n, D) -> (n, D)`."""
     lengths = np.sqrt(np.square(x, dtype=np.float64).sum(axis=1, keepdims=True))
-    units: NDArray[np.float32] = (x / np.maximum(lengths, LEAST_LENGTH)).astype(np.float32)
+    with np.errstate(invalid="ignore"):  # of infinite ones, which are refused as NaN
+        units: NDArray[np.float32] = (x / np.maximum(lengths, LEAST_LENGTH)).astype(np.float32)
     return units
 
 

@@ -41,7 +41,6 @@ class ImageReader:
         source: what does so, where it does not learn; it is in no file.
         maps: whether features are all that the source gives, the map of patches beside the vectors; else they
             are the directions of the vectors.
-        device: where they are made by a network of upland's own; it is in no file.
     """
 
     size: tuple[int, int] | None = None
@@ -53,7 +52,6 @@ class ImageReader:
     features: str | None = None
     source: FeatureSource | None = field(default=None, compare=False)
     maps: bool = True
-    device: str = field(default="cpu", compare=False)
     modality: ClassVar[Literal["image"]] = "image"
     units: ClassVar[tuple[Unit, ...]] = ("image",)
 
@@ -106,10 +104,17 @@ class ImageReader:
     def with_source(self) -> ImageReader:
         """With what makes the features, where it learns nothing: then all encoders have the same one."""
         source = self._source()
-        if source is None or not source.is_fixed:
-            return self
-        source.to(self.device)
-        return replace(self, source=source)
+        return replace(self, source=source) if source is not None and source.is_fixed else self
+
+    def on(self, device: str) -> ImageReader:
+        """Itself, with a network of upland's own moved to a device.
+
+        Args:
+            device: the name of one that there is.
+        """
+        if self.source is not None:
+            self.source.to(device)
+        return self
 
     def blocks(self, rows: NormalRows) -> tuple[None, int]:
         """Each image is a block of its own."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from upland.data.image.features import FeaturesError
 from upland.detectors.features.network import weights_digest
@@ -33,6 +34,8 @@ def check_own(module: Any, names: Sequence[str] = ()) -> None:
         text = f"got the class {module.__qualname__}: give one of its objects"
     elif isinstance(module, str) or not callable(module):
         text = f"got {module!r}"
+    elif isinstance(module, nn.Module) and any(is_lazy(w) or w.is_meta for w in _weights(module)):
+        raise FeaturesError(f"features: {label_of(module)} has weights without values: call it once first")
     else:
         return
     named = f"one of {', '.join(map(repr, names))}, or " if names else ""
@@ -86,10 +89,10 @@ def copied(module: nn.Module) -> nn.Module:
             f"features: {label_of(module)} cannot be copied ({type(error).__name__}: {error}): give a "
             "function that calls it, with the module in evaluation mode"
         ) from error
-    weights = [*made.parameters(), *made.buffers()]
-    if any(weight.is_floating_point() and weight.dtype != torch.float32 for weight in weights):
+    if any(weight.is_floating_point() and weight.dtype != torch.float32 for weight in _weights(made)):
         made.float()  # images are float32
-    return made.eval().requires_grad_(False)
+    made.eval()
+    return made if isinstance(made, torch.jit.ScriptModule) else made.requires_grad_(False)
 
 
 def device_of(module: Own) -> torch.device:
@@ -98,5 +101,10 @@ def device_of(module: Own) -> torch.device:
     Args:
         module: any.
     """
-    weights = [*module.parameters(), *module.buffers()] if isinstance(module, nn.Module) else []
+    weights = _weights(module) if isinstance(module, nn.Module) else []
     return weights[0].device if weights else torch.device("cpu")
+
+
+def _weights(module: nn.Module) -> list[torch.Tensor]:
+    """The weights, and what is stored beside them."""
+    return [*module.parameters(), *module.buffers()]
