@@ -565,8 +565,10 @@ ADVISES = re.compile(
 
 ELSEWHERE = {
     "data/sequence/next_steps.py:_listed": "steps of series in Python: tests/detectors/test_score_steps.py",
+    "data/image/augmentation.py:_check": "in Python: tests/data/test_augmentation.py",
     "data/image/photographs.py:suitable_features": "no weights: tests/data/image/test_photographs.py",
     "data/image/weights.py:released_file": "no weights: tests/detectors/features/test_efficientnet.py",
+    "detectors/image_flow.py:_tester_of": "fresh images in Python: tests/detectors/test_classes.py",
     "detectors/image_gaussian.py:of_classes": "features of a network: tests/detectors/test_image_gaussian.py",
     "detectors/stream.py:check_single": "steps of series in Python: tests/detectors/test_score_steps.py",
     "detectors/sequence_flow.py:_stretch_tester": "in Python: tests/detectors/test_sequence_flow.py",
