@@ -1,9 +1,10 @@
 """What the program around has set of PyTorch and NumPy, put aside while upland computes.
 
-A program may have set another default device, gradients off, automatic mixed precision, a lower precision of
-products and convolutions or floating-point errors that raise. Scores do not depend on these: each public function that
-computes runs under PyTorch's and NumPy's own defaults and leaves the program's settings as they were. The
-default dtype holds for all threads and is not put aside: every tensor is made with a dtype that is named.
+A program may have set another default device, gradients off, automatic mixed precision, a lower precision
+of products and convolutions or floating-point errors that raise. Scores do not depend on these: each public
+function that computes runs under PyTorch's and NumPy's own defaults and leaves the program's settings as
+they were. The default dtype holds for all threads and is not put aside: every tensor is made with a dtype
+that is named.
 """
 
 from __future__ import annotations
