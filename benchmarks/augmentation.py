@@ -56,7 +56,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def measure(records: Records, options: argparse.Namespace, name: str, number: int, seed: int) -> None:
-    """Both methods for one class, unless the rows exist."""
+    """Every method for one class, unless the rows exist."""
     data: Path = options.data
     whole, rng = load_images(data, name), np.random.default_rng(seed)
     train = rng.permutation(whole.train[whole.train_classes == number])

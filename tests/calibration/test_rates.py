@@ -7,7 +7,7 @@ from laws import standard_error
 from upland import EnergyDetector
 from upland.calibration.false_discovery import benjamini_hochberg
 
-REDRAWS = 100
+REDRAWS = 200
 
 
 def rows(rng, count, shift=0.0):

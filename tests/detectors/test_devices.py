@@ -35,8 +35,6 @@ FITS = {
 }
 ON_A_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 NEEDS_WEIGHTS = pytest.mark.skipif(not is_installed(), reason="needs upland[backbone]")
-HERE = ("kernel", "flow", "sequences", "features of pixels", "flow of features")
-"""The fits that are tried on the CPU as well, one of each sort, to see that the test is right."""
 
 
 def _case(name, device):
@@ -46,7 +44,7 @@ def _case(name, device):
     return pytest.param(name, device, marks=marks)
 
 
-CASES = [_case(name, "cpu") for name in HERE] + [_case(name, "cuda") for name in FITS]
+CASES = [_case(name, device) for name in FITS for device in ("cpu", "cuda")]
 
 
 @pytest.mark.parametrize(("name", "device"), CASES)
